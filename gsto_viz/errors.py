@@ -1,0 +1,9 @@
+"""The one exception that means: what the user gave is wrong."""
+
+
+class GstoVizError(ValueError):
+    """Something given by the user is wrong.
+
+    The message is one sentence of help: what is wrong, where, and what to do about it. The command
+    line prints it on one line and leaves with exit status 2; everything else that escapes is a bug.
+    """

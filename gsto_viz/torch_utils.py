@@ -1,0 +1,68 @@
+"""The only copy of: evaluation mode and its undoing, device choice, image -> tensor."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from gsto_viz.errors import GstoVizError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Put every submodule in evaluation mode and restore each one's own flag afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``mps`` into a device that is really there.
+
+    Raises:
+        GstoVizError: The device is unknown or not available on this machine.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, present in available.items() if present)
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise GstoVizError(f"unknown device '{name}'; choose auto, cpu, cuda or mps")
+    if not available[kind]:
+        raise GstoVizError(f"device '{name}' is not available here; use --device cpu")
+    return torch.device(name)
+
+
+def image_to_tensor(
+    image: npt.NDArray[np.uint8],
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Tensor:
+    """Normalise an sRGB image for a network.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mean: Subtracted from values scaled to 0..1, per channel.
+        std: Divides afterwards, per channel.
+
+    Returns:
+        (3, H, W) float32, contiguous.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(torch.float32)
+    scale = torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255.0
+    offset = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255.0
+    return ((tensor - offset) / scale).contiguous()

@@ -1,0 +1,107 @@
+"""Words shared by every room: classes of a data set, one labelled sample, a data set.
+
+This is a leaf module (NumPy only): models, statistics, plots and data sets all import it and it
+imports none of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+IGNORE = 255
+"""The label of pixels that belong to no class. Loaders map every data set's own value to it."""
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class: its index in label maps, its name, its colour, and whether it is countable."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+    """sRGB, each 0..255."""
+    thing: bool
+    """True for countable objects (car), False for stuff (road)."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a data set, in index order 0..K-1; pixels labelled 255 are ignored."""
+
+    name: str
+    classes: tuple[ClassInfo, ...]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __iter__(self) -> Iterator[ClassInfo]:
+        return iter(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in index order."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def colors(self) -> npt.NDArray[np.uint8]:
+        """Colours, shape (K, 3), uint8 sRGB."""
+        return np.array([c.color for c in self.classes], dtype=np.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``classes.json`` holds: name, ignore value, and one entry per class."""
+        return {
+            "name": self.name,
+            "ignore": IGNORE,
+            "classes": [
+                {
+                    "id": c.id,
+                    "name": c.name,
+                    "color": list(c.color),
+                    "kind": "thing" if c.thing else "stuff",
+                }
+                for c in self.classes
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its annotation.
+
+    Attributes:
+        id: Name that is unique within the data set and stable between runs.
+        image: (H, W, 3) uint8 sRGB.
+        labels: (H, W) uint8, class index 0..K-1 or 255 (ignore); None when not annotated.
+        instances: (H, W) int32, 0 = no instance, k > 0 = instance k; None when not annotated.
+        group: Images of one group (video block, sequence) are not independent of each other.
+    """
+
+    id: str
+    image: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8] | None = None
+    instances: npt.NDArray[np.int32] | None = None
+    group: str | None = field(default=None)
+
+
+class Dataset(Protocol):
+    """What training, evaluation and analysis ask of a data set: any sized, indexable collection."""
+
+    @property
+    def name(self) -> str:
+        """The SPEC that made it, e.g. ``scenes:count=64,seed=0,size=256x512``."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The classes of its label maps."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sample ids, in index order, known without reading any image."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read or render one sample. Safe to call from several threads and processes."""

@@ -1,0 +1,160 @@
+"""Class lists: CamVid's eleven classes, ``classes.json`` files, label maps in colour."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.types import IGNORE, ClassInfo, ClassList
+
+CAMVID_CLASSES = ClassList(
+    name="camvid",
+    classes=(
+        ClassInfo(0, "Sky", (128, 128, 128), thing=False),
+        ClassInfo(1, "Building", (128, 0, 0), thing=False),
+        ClassInfo(2, "Pole", (192, 192, 128), thing=True),
+        ClassInfo(3, "Road", (128, 64, 128), thing=False),
+        ClassInfo(4, "Pavement", (60, 40, 222), thing=False),
+        ClassInfo(5, "Tree", (128, 128, 0), thing=False),
+        ClassInfo(6, "SignSymbol", (192, 128, 128), thing=True),
+        ClassInfo(7, "Fence", (64, 64, 128), thing=False),
+        ClassInfo(8, "Car", (64, 0, 128), thing=True),
+        ClassInfo(9, "Pedestrian", (64, 64, 0), thing=True),
+        ClassInfo(10, "Bicyclist", (0, 128, 192), thing=True),
+    ),
+)
+"""CamVid's 11 classes (the usual grouping of its 32), in the order of its label files."""
+
+MAX_CLASSES = IGNORE
+"""Label maps are 8-bit and 255 means "ignore", so class ids are 0..254."""
+
+
+def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
+    """Check what was read from a ``classes.json`` and make a class list of it.
+
+    The inverse of ``ClassList.to_json``; entries may come in any order.
+
+    Args:
+        value: The parsed JSON: ``{"name", "ignore", "classes": [{"id", "name", "color", "kind"}]}``.
+        source: File name for messages.
+
+    Raises:
+        GstoVizError: A key is missing, unknown or holds something else than it must; the message
+            names the key, e.g. ``classes[3].color``.
+    """
+    _check_keys(value, ("name", "ignore", "classes"), source, "the whole file")
+    name, ignore, entries = value["name"], value["ignore"], value["classes"]
+    if not isinstance(name, str) or not name.strip():
+        raise GstoVizError(f"{source}: key 'name' is {name!r}; give the class list a name")
+    if not _is_int(ignore) or ignore != IGNORE:
+        raise GstoVizError(f"{source}: key 'ignore' is {ignore!r}; it must be {IGNORE}")
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_CLASSES:
+        raise GstoVizError(
+            f"{source}: key 'classes' must be a list of 1 to {MAX_CLASSES} classes; add them there"
+        )
+    classes = [_class_info(entry, f"classes[{i}]", source) for i, entry in enumerate(entries)]
+    _check_unique(classes, source)
+    return ClassList(name=name, classes=tuple(sorted(classes, key=lambda c: c.id)))
+
+
+def _check_keys(value: Any, keys: tuple[str, ...], source: str, where: str) -> None:
+    """Refuse anything but an object with exactly these keys."""
+    if not isinstance(value, Mapping):
+        raise GstoVizError(f"{source}: {where} must be an object with the keys {', '.join(keys)}")
+    missing = [key for key in keys if key not in value]
+    unknown = [str(key) for key in value if key not in keys]
+    if missing:
+        raise GstoVizError(f"{source}: {where} has no key '{missing[0]}'; add it")
+    if unknown:
+        raise GstoVizError(
+            f"{source}: {where} has an unknown key '{unknown[0]}'; the keys are {', '.join(keys)}"
+        )
+
+
+def _is_int(value: Any) -> bool:
+    """Tell whole numbers from JSON's true and false, which Python counts as integers too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _class_info(entry: Any, where: str, source: str) -> ClassInfo:
+    """Check one entry of ``classes``."""
+    _check_keys(entry, ("id", "name", "color", "kind"), source, where)
+    id_, name, color, kind = (entry[key] for key in ("id", "name", "color", "kind"))
+    if not _is_int(id_) or not 0 <= id_ < MAX_CLASSES:
+        raise GstoVizError(
+            f"{source}: key {where}.id is {id_!r}; give a whole number from 0 to {MAX_CLASSES - 1}"
+        )
+    if not isinstance(name, str) or not name.strip():
+        raise GstoVizError(f"{source}: key {where}.name is {name!r}; give the class a name")
+    if not _is_color(color):
+        raise GstoVizError(
+            f"{source}: key {where}.color is {color!r}; give three whole numbers from 0 to 255"
+        )
+    if kind not in ("thing", "stuff"):
+        raise GstoVizError(f"{source}: key {where}.kind is {kind!r}; write 'thing' or 'stuff'")
+    return ClassInfo(id_, name, (color[0], color[1], color[2]), thing=kind == "thing")
+
+
+def _is_color(value: Any) -> bool:
+    """Accept a list of three integers 0..255."""
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(_is_int(part) and 0 <= part <= 255 for part in value)
+    )
+
+
+def _check_unique(classes: list[ClassInfo], source: str) -> None:
+    """Refuse ids or names that occur twice, and ids that are not 0..K-1."""
+    ids: dict[int, int] = {}
+    names: dict[str, int] = {}
+    for i, info in enumerate(classes):
+        if info.id in ids:
+            raise GstoVizError(
+                f"{source}: key classes[{i}].id repeats id {info.id} of classes[{ids[info.id]}]; "
+                "give each class its own"
+            )
+        # Targets such as `class:road` find classes without regard to case.
+        folded = info.name.casefold()
+        if folded in names:
+            raise GstoVizError(
+                f"{source}: key classes[{i}].name repeats the name '{info.name}' of "
+                f"classes[{names[folded]}]; give each class its own"
+            )
+        ids[info.id], names[folded] = i, i
+    gap = next((k for k in range(len(classes)) if k not in ids), None)
+    if gap is not None:
+        raise GstoVizError(
+            f"{source}: key 'classes' has {len(classes)} classes but no id {gap}; "
+            f"number them 0 to {len(classes) - 1} without gaps"
+        )
+
+
+def colorize(labels: npt.NDArray[Any], classes: ClassList) -> npt.NDArray[np.uint8]:
+    """Paint a label map in the colours of its classes; ignored pixels are black.
+
+    Args:
+        labels: (H, W), integers, class index 0..K-1 or 255 (ignore).
+        classes: Where the colours come from.
+
+    Returns:
+        (H, W, 3) uint8 sRGB.
+
+    Raises:
+        GstoVizError: The map is not (H, W) of integers, or holds another value.
+    """
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise GstoVizError(
+            f"a label map is (H, W) of integers, not {labels.shape} of {labels.dtype}; pass that"
+        )
+    outside = (labels != IGNORE) & ((labels < 0) | (labels >= len(classes)))
+    if outside.any():
+        raise GstoVizError(
+            f"label {int(labels[outside][0])} is outside the {len(classes)} classes of "
+            f"'{classes.name}'; pass the class list of this map"
+        )
+    table = np.zeros((256, 3), dtype=np.uint8)
+    table[: len(classes)] = classes.colors
+    return table[labels]

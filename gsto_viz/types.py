@@ -105,3 +105,22 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int) -> Sample:
         """Read or render one sample. Safe to call from several threads and processes."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A named place of a network where something can be captured.
+
+    Attributes:
+        name: Its word in the contract, e.g. ``stage3.m0.gate[2->0]``.
+        module: Dotted name of the submodule whose output tensor is meant.
+        stride: Pixel step of its grid: a (H, W) image gives (ceil(H/stride), ceil(W/stride)).
+        channels: Channels of the output; 1 for a gate.
+        kind: ``feature``, ``gate`` or ``logits``.
+    """
+
+    name: str
+    module: str
+    stride: int
+    channels: int
+    kind: str

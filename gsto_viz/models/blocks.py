@@ -1,0 +1,132 @@
+"""Building blocks of HRNet: convolution units, residual blocks, resizing.
+
+Every ReLU and every resize is a module of its own that is called once per forward, and nothing
+works in place, so that a hook on any of them sees what was really computed.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BN_EPS = 1e-5
+
+
+def batch_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
+    """Make a batch norm with HRNet's epsilon (1e-5) and the given running-average momentum."""
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=momentum)
+
+
+class ConvBN(nn.Module):
+    """Convolution without bias, batch norm, and (unless ``relu`` is False) ReLU.
+
+    Shapes: (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        relu: bool = True,
+        bn_momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=False,
+        )
+        self.bn = batch_norm(out_channels, bn_momentum)
+        self.relu = nn.ReLU() if relu else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``relu(bn(conv(x)))``."""
+        out: Tensor = self.relu(self.bn(self.conv(x)))
+        return out
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions; channels and size stay. (N, C, H, W) -> same."""
+
+    def __init__(self, channels: int, *, bn_momentum: float = 0.01) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = batch_norm(channels, bn_momentum)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = batch_norm(channels, bn_momentum)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``relu(x + bn2(conv2(relu(bn1(conv1(x))))))``."""
+        residual = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        out: Tensor = self.relu2(residual + x)
+        return out
+
+
+class Bottleneck(nn.Module):
+    """Residual block 1x1 -> 3x3 -> 1x1 with four times ``planes`` output channels.
+
+    The identity path gets a 1x1 convolution with batch norm where the channel count changes.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, planes: int, *, bn_momentum: float = 0.01) -> None:
+        super().__init__()
+        out_channels = planes * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
+        self.bn1 = batch_norm(planes, bn_momentum)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = batch_norm(planes, bn_momentum)
+        self.relu2 = nn.ReLU()
+        self.conv3 = nn.Conv2d(planes, out_channels, 1, bias=False)
+        self.bn3 = batch_norm(out_channels, bn_momentum)
+        self.shortcut: nn.Module = (
+            ConvBN(in_channels, out_channels, kernel_size=1, relu=False, bn_momentum=bn_momentum)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
+        self.relu3 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, 4 * planes, H, W)."""
+        out = self.relu1(self.bn1(self.conv1(x)))
+        out = self.relu2(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        result: Tensor = self.relu3(out + self.shortcut(x))
+        return result
+
+
+class Resize(nn.Module):
+    """Resize a map to an explicit size; a module, so that the resized map can be captured.
+
+    Args:
+        mode: ``bilinear`` (segmentation networks) or ``nearest`` (classification networks).
+        align_corners: For bilinear: whether corner pixel centres are made to coincide.
+    """
+
+    def __init__(self, mode: str = "bilinear", *, align_corners: bool = False) -> None:
+        super().__init__()
+        self.mode = mode
+        self.align_corners = align_corners
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, C, h, w) -> (N, C, *size)."""
+        if self.mode == "nearest":
+            return F.interpolate(x, size=size, mode="nearest")
+        return F.interpolate(x, size=size, mode=self.mode, align_corners=self.align_corners)
+
+    def extra_repr(self) -> str:
+        """Show mode and corner convention when the module is printed."""
+        return f"mode={self.mode}, align_corners={self.align_corners}"
+
+
+def spatial_size(x: Tensor) -> tuple[int, int]:
+    """Return (height, width) of a (N, C, H, W) tensor."""
+    return int(x.shape[-2]), int(x.shape[-1])

@@ -1,0 +1,204 @@
+"""HRNetV2 and GSTO-HRNet for segmentation.
+
+HRNetV2: a stem to stride 4, stage 1, then stages 2 to 4 with two to four branches at strides 4, 8,
+16, 32; the head brings all branches to stride 4. GSTO-HRNet (arXiv:2005.13363) is the same network
+with gates in its fusions and transitions and deep-supervision heads after stages 2 and 3: the
+configuration's ``gating`` says which (None: plain HRNetV2).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.blocks import (
+    BasicBlock,
+    Bottleneck,
+    ConvBN,
+    Resize,
+    batch_norm,
+    spatial_size,
+)
+from gsto_viz.models.config import HRNetConfig
+from gsto_viz.models.fusion import Fusion, Transition
+from gsto_viz.types import Tap
+
+STRIDES = (4, 8, 16, 32)
+STEM_CHANNELS = 64
+MIN_SIZE = 32
+"""Smallest height and width: one cell of the coarsest branch."""
+
+
+class SegmentationOutput(NamedTuple):
+    """Result of a forward pass.
+
+    Attributes:
+        logits: (N, K, ceil(H/4), ceil(W/4)), before softmax.
+        auxiliary: Logits of the deep-supervision heads by stage, e.g. ``{"stage2": ...,
+            "stage3": ...}``, same shape; empty for HRNetV2.
+    """
+
+    logits: Tensor
+    auxiliary: dict[str, Tensor]
+
+
+class Stem(nn.Module):
+    """Two 3x3 convolutions of stride 2: (N, 3, H, W) -> (N, 64, ceil(H/4), ceil(W/4))."""
+
+    def __init__(self, *, bn_momentum: float) -> None:
+        super().__init__()
+        self.unit1 = ConvBN(3, STEM_CHANNELS, stride=2, bn_momentum=bn_momentum)
+        self.unit2 = ConvBN(STEM_CHANNELS, STEM_CHANNELS, stride=2, bn_momentum=bn_momentum)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reduce a normalised image to stride 4."""
+        out: Tensor = self.unit2(self.unit1(image))
+        return out
+
+
+class HRModule(nn.Module):
+    """Residual blocks on each branch, then a fusion of all branches."""
+
+    def __init__(self, num_branches: int, config: HRNetConfig) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    BasicBlock(config.widths[r], bn_momentum=config.bn_momentum)
+                    for _ in range(config.blocks)
+                )
+            )
+            for r in range(num_branches)
+        )
+        self.fusion = Fusion(num_branches, config)
+
+    def forward(self, branches: Sequence[Tensor]) -> list[Tensor]:
+        """Same shapes in and out; the input list stays as it is."""
+        fused: list[Tensor] = self.fusion(
+            [blocks(x) for blocks, x in zip(self.branches, branches, strict=True)]
+        )
+        return fused
+
+
+class SegmentationHead(nn.Module):
+    """Resize all branches to the finest, concatenate, 1x1 conv + BN + ReLU, 1x1 classifier.
+
+    Also the predictor of a supervised gate (GSTO Eq. 5, in the released two-layer form).
+    """
+
+    def __init__(self, in_channels: int, config: HRNetConfig) -> None:
+        super().__init__()
+        self.resize = Resize("bilinear", align_corners=config.align_corners)
+        self.conv = nn.Conv2d(in_channels, in_channels, 1, bias=True)
+        self.bn = batch_norm(in_channels, config.bn_momentum)
+        self.relu = nn.ReLU()
+        self.classifier = nn.Conv2d(in_channels, config.num_classes, 1, bias=True)
+
+    def gather(self, branches: Sequence[Tensor]) -> Tensor:
+        """Concatenate all branches at the finest grid: (N, sum of C_r, h_0, w_0)."""
+        size = spatial_size(branches[0])
+        return torch.cat([branches[0], *(self.resize(b, size) for b in branches[1:])], dim=1)
+
+    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        """Return logits (N, K, h_0, w_0)."""
+        hidden = self.relu(self.bn(self.conv(self.gather(branches))))
+        logits: Tensor = self.classifier(hidden)
+        return logits
+
+
+class HRNet(nn.Module):
+    """HRNetV2 (``config.gating is None``) or GSTO-HRNet for segmentation.
+
+    Args:
+        config: Widths, depths, class count, conventions, gating.
+    """
+
+    def __init__(self, config: HRNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        momentum, widths = config.bn_momentum, config.widths
+        self.stem = Stem(bn_momentum=momentum)
+        blocks, channels = [], STEM_CHANNELS
+        for _ in range(config.stage1_blocks):
+            blocks.append(Bottleneck(channels, config.stage1_planes, bn_momentum=momentum))
+            channels = config.stage1_planes * Bottleneck.expansion
+        self.stage1 = nn.Sequential(*blocks)
+
+        def predictor(in_channels: int) -> nn.Module:
+            return SegmentationHead(in_channels, config)
+
+        self.transition1 = Transition(1, [channels], config, predictor)
+        self.stage2 = self._stage(2)
+        self.transition2 = Transition(2, widths[:2], config, predictor)
+        self.stage3 = self._stage(3)
+        self.transition3 = Transition(3, widths[:3], config, predictor)
+        self.stage4 = self._stage(4)
+        self.head = SegmentationHead(sum(widths), config)
+        initialize(self, "normal")
+
+    def _stage(self, stage: int) -> nn.Sequential:
+        modules = nn.Sequential()
+        for index in range(self.config.modules[stage - 2]):
+            modules.add_module(f"m{index}", HRModule(stage, self.config))
+        return modules
+
+    def branches(self, image: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Run everything but the main head.
+
+        Returns:
+            The four branches after stage 4 at strides 4, 8, 16, 32, and the auxiliary logits.
+        """
+        if min(image.shape[-2:]) < MIN_SIZE:
+            raise GstoVizError(
+                f"the image is {image.shape[-2]}x{image.shape[-1]} (height x width) and the network"
+                f" needs at least {MIN_SIZE}x{MIN_SIZE}; enlarge it"
+            )
+        x = self.stage1(self.stem(image))
+        auxiliary: dict[str, Tensor] = {}
+        step = self.transition1([x])
+        if step.logits is not None:
+            auxiliary["stage1"] = step.logits
+        step = self.transition2(self.stage2(step.branches))
+        if step.logits is not None:
+            auxiliary["stage2"] = step.logits
+        step = self.transition3(self.stage3(step.branches))
+        if step.logits is not None:
+            auxiliary["stage3"] = step.logits
+        return self.stage4(step.branches), auxiliary
+
+    def forward(self, image: Tensor) -> SegmentationOutput:
+        """(N, 3, H, W) normalised image, H and W at least 32 -> logits at stride 4."""
+        branches, auxiliary = self.branches(image)
+        return SegmentationOutput(self.head(branches), auxiliary)
+
+    def taps(self) -> dict[str, Tap]:
+        """Return every tap of this network by its name, in the order of computation."""
+        from gsto_viz.models.taps import list_taps
+
+        return list_taps(self)
+
+
+def initialize(model: nn.Module, scheme: str) -> None:
+    """Draw all convolution weights anew (from torch's global generator); batch norm becomes 1, 0.
+
+    Args:
+        model: Any network.
+        scheme: ``normal``: N(0, 0.001), biases as torch draws them, as HRNet does for segmentation
+            before it loads ImageNet weights. ``kaiming``: fan-out normal, biases 0, better when
+            training starts from these weights. Batch-norm statistics are reset.
+    """
+    if scheme not in ("normal", "kaiming"):
+        raise GstoVizError(f"unknown initialisation '{scheme}'; choose normal or kaiming")
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+            if scheme == "normal":
+                nn.init.normal_(module.weight, std=0.001)
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()

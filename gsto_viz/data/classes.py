@@ -37,7 +37,8 @@ def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
     The inverse of ``ClassList.to_json``; entries may come in any order.
 
     Args:
-        value: The parsed JSON: ``{"name", "ignore", "classes": [{"id", "name", "color", "kind"}]}``.
+        value: The parsed JSON: ``name``, ``ignore`` (the value of pixels without class, mostly 255)
+            and ``classes``, a list of entries with ``id``, ``name``, ``color`` and ``kind``.
         source: File name for messages.
 
     Raises:
@@ -48,14 +49,18 @@ def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
     name, ignore, entries = value["name"], value["ignore"], value["classes"]
     if not isinstance(name, str) or not name.strip():
         raise GstoVizError(f"{source}: key 'name' is {name!r}; give the class list a name")
-    if not _is_int(ignore) or ignore != IGNORE:
-        raise GstoVizError(f"{source}: key 'ignore' is {ignore!r}; it must be {IGNORE}")
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_CLASSES:
         raise GstoVizError(
             f"{source}: key 'classes' must be a list of 1 to {MAX_CLASSES} classes; add them there"
         )
     classes = [_class_info(entry, f"classes[{i}]", source) for i, entry in enumerate(entries)]
     _check_unique(classes, source)
+    # Loaders map any ignore value to 255, so it may be any that is no class and fits a 16-bit PNG.
+    if not _is_int(ignore) or not len(classes) <= ignore <= 65535:
+        raise GstoVizError(
+            f"{source}: key 'ignore' is {ignore!r}; give the value of pixels without class, "
+            f"{len(classes)} to 65535 (255 is usual)"
+        )
     return ClassList(name=name, classes=tuple(sorted(classes, key=lambda c: c.id)))
 
 

@@ -1,0 +1,133 @@
+"""CamVid with 11 classes, read from a folder as the SegNet tutorial lays it out.
+
+Source of the layout and the label values: SegNet tutorial (Kendall et al.), data licence CC BY-NC.
+"""
+
+from itertools import groupby
+from pathlib import Path
+
+from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.data.pairs import IMAGE_SUFFIXES, at, check_same_size, list_stems, pair_up
+from gsto_viz.data.reader import read_image, read_label_map
+from gsto_viz.errors import GstoVizError
+from gsto_viz.types import ClassList, Sample
+
+SPLITS = ("train", "val", "eval", "test", "trainval")
+"""``trainval`` is train and val together; the others are folders."""
+
+UNLABELLED = 11
+"""CamVid's own value of pixels that belong to no class."""
+
+_BLOCK = {"train": 25, "val": 25, "trainval": 25, "eval": 5, "test": 5}
+"""Frames per group: nearer in time (val has 15 frames a second) means longer blocks."""
+
+_TREE = "{split}/NAME.jpg (or .png) with {split}annot/NAME.png, splits train, val, eval or test"
+
+
+class CamVidDataset:
+    """One split of CamVid. Frames are read when asked for; nothing is kept in memory.
+
+    Args:
+        root: Folder that holds ``{split}/`` (images, .jpg or .png) and ``{split}annot/`` (label
+            maps, .png, same names): values 0..10 are the classes, 11 is "unlabelled".
+        split: One of ``train``, ``val``, ``eval``, ``test`` and ``trainval`` (train and val).
+
+    Attributes:
+        groups: Per sample ``SEQUENCE/blockN``. Neighbouring frames show nearly the same picture, so
+            statistics resample blocks of consecutive frames of a sequence: 25 frames in train and
+            val, 5 in eval and test. The last block of a sequence may be shorter.
+
+    Raises:
+        GstoVizError: Unknown split, a folder that is missing or empty, an image without label map.
+    """
+
+    def __init__(self, root: str | Path, split: str = "val") -> None:
+        if split not in SPLITS:
+            raise GstoVizError(f"CamVid has no split '{split}'; choose one of {', '.join(SPLITS)}")
+        self.root = Path(root)
+        self.split = split
+        parts = ("train", "val") if split == "trainval" else (split,)
+        images: dict[str, Path] = {}
+        labels: dict[str, Path] = {}
+        for part in parts:
+            found = self._list_part(part)
+            twice = sorted(images.keys() & found.keys())
+            if twice:
+                raise GstoVizError(
+                    f"{found[twice[0]]} is also in another split of {split}; remove one of them"
+                )
+            images |= found
+            labels |= pair_up(found, self.root / f"{part}annot", "label map")
+        self._ids = tuple(sorted(images))
+        self._images = tuple(images[stem] for stem in self._ids)
+        self._labels = tuple(labels[stem] for stem in self._ids)
+        self.groups = frame_blocks(self._ids, _BLOCK[split])
+
+    def _list_part(self, part: str) -> dict[str, Path]:
+        """List the images of one split's folder."""
+        for folder in (self.root, self.root / part, self.root / f"{part}annot"):
+            if not folder.is_dir():
+                raise GstoVizError(f"no folder {folder}; a CamVid folder looks like {_TREE}")
+        images = list_stems(self.root / part, IMAGE_SUFFIXES)
+        if not images:
+            raise GstoVizError(
+                f"no images in {self.root / part}; a CamVid folder looks like {_TREE}"
+            )
+        return images
+
+    @property
+    def name(self) -> str:
+        """The SPEC that makes this data set, ``camvid:PATH:SPLIT``."""
+        return f"camvid:{self.root}:{self.split}"
+
+    @property
+    def classes(self) -> ClassList:
+        """CamVid's 11 classes."""
+        return CAMVID_CLASSES
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Frame names such as ``0016E5_07959``, sorted."""
+        return self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one frame and its label map.
+
+        Raises:
+            GstoVizError: An unreadable file, a label that is no class, or sizes that differ.
+            IndexError: No such sample.
+        """
+        i = at(index, len(self))
+        image = read_image(self._images[i])
+        labels = read_label_map(
+            self._labels[i], num_classes=len(CAMVID_CLASSES), source_ignore=UNLABELLED
+        )
+        check_same_size(image, self._images[i], labels, self._labels[i])
+        return Sample(id=self._ids[i], image=image, labels=labels, group=self.groups[i])
+
+
+def sequence_of(stem: str) -> str:
+    """Return the video a frame belongs to: its name before the last ``_`` (or the whole name)."""
+    return stem.rpartition("_")[0] or stem
+
+
+def frame_blocks(stems: tuple[str, ...], length: int) -> tuple[str, ...]:
+    """Cut each video into blocks of consecutive frames.
+
+    Args:
+        stems: Frame names such as ``0016E5_07959``, sorted.
+        length: Frames per block.
+
+    Returns:
+        One group name per frame, such as ``0016E5/block3``; blocks count from 0.
+    """
+    groups: dict[str, str] = {}
+    # Sorted by video first: a name like `A_1_2` may sort between frames of `A`.
+    by_sequence = sorted(stems, key=lambda stem: (sequence_of(stem), stem))
+    for sequence, frames in groupby(by_sequence, key=sequence_of):
+        for position, stem in enumerate(frames):
+            groups[stem] = f"{sequence}/block{position // length}"
+    return tuple(groups[stem] for stem in stems)

@@ -1,0 +1,218 @@
+"""From the words of the command line to a data set: ``load_data("camvid:PATH:eval")``."""
+
+import dataclasses
+import difflib
+import re
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.data.camvid import SPLITS, CamVidDataset
+from gsto_viz.data.folder import FolderDataset
+from gsto_viz.errors import GstoVizError
+from gsto_viz.types import ClassList, Dataset, Sample
+
+Purpose = Literal["train", "eval"]
+_Number = TypeVar("_Number", bound=np.generic)
+
+MIN_SIDE, MAX_SIDE = 32, 8192
+"""Pixels: below, a stride-32 branch has no cell; above, an image does not fit in memory."""
+
+FORMS = "scenes[:count=64,seed=0,size=256x512], camvid:PATH[:SPLIT], folder:PATH[:SPLIT]"
+NAMES = ("scenes", "camvid", "folder")
+
+_SCENE_DEFAULTS = {"count": "64", "seed": "0", "size": "256x512"}
+_MAX_SCENE_NUMBER = 1_000_000
+
+
+def load_data(
+    spec: str, *, purpose: Purpose = "eval", size: tuple[int, int] | None = None
+) -> Dataset:
+    """Make the data set that a SPEC names.
+
+    Args:
+        spec: ``scenes[:count=64,seed=0,size=256x512]``, ``camvid:PATH[:SPLIT]`` or
+            ``folder:PATH[:SPLIT]``. A PATH may hold colons: only a known split name after the last
+            one is a split. Without SPLIT, training takes ``train`` and everything else ``val``; a
+            folder that holds ``images/`` itself has no splits and is taken whole.
+        purpose: ``train``, or ``eval`` for everything else. Scenes for training and for the rest
+            never meet.
+        size: (height, width) to which every sample is resized; None keeps the native size.
+
+    Raises:
+        GstoVizError: The SPEC is not understood (the message gives the closest valid words), or
+            the data set is not where it says.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "scenes":
+        data = _load_scenes(rest, purpose)
+    elif kind == "camvid":
+        path, split = _split_path(spec, rest)
+        data = CamVidDataset(path, split or _default_split(purpose))
+    elif kind == "folder":
+        path, split = _split_path(spec, rest)
+        if split is None and not (path / "images").is_dir() and _has_splits(path):
+            split = _default_split(purpose)
+        data = FolderDataset(path, split)
+    else:
+        raise GstoVizError(
+            f"unknown data set '{kind}' in '{spec}';{_closest(kind, NAMES)} write one of {FORMS}"
+        )
+    return data if size is None else ResizedDataset(data, size)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Turn ``256x512`` into (256, 512), height first.
+
+    Raises:
+        GstoVizError: Not of this form, or a side outside 32..8192 pixels.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text.strip().lower())
+    if match is None:
+        raise GstoVizError(f"'{text}' is no size; write HEIGHTxWIDTH, such as 256x512")
+    height, width = int(match[1]), int(match[2])
+    _check_size((height, width))
+    return height, width
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise GstoVizError(
+            f"size {size[0]}x{size[1]} is out of range; height and width go from {MIN_SIDE} to "
+            f"{MAX_SIDE} pixels"
+        )
+
+
+def _closest(word: str, words: tuple[str, ...]) -> str:
+    """Return `` did you mean 'x'?`` when there is a similar word, else nothing."""
+    close = difflib.get_close_matches(word.lower(), words, n=2)
+    return " did you mean " + " or ".join(f"'{w}'" for w in close) + "?" if close else ""
+
+
+def _default_split(purpose: Purpose) -> str:
+    return "train" if purpose == "train" else "val"
+
+
+def _split_path(spec: str, rest: str) -> tuple[Path, str | None]:
+    """Take ``PATH[:SPLIT]`` apart at the last colon, if a known split follows it."""
+    path, colon, split = rest.rpartition(":")
+    if not colon or split not in SPLITS:
+        if colon and Path(path).is_dir() and not Path(rest).exists():
+            # Not a path with a colon in it: the split is misspelt.
+            raise GstoVizError(
+                f"unknown split '{split}' in '{spec}';{_closest(split, SPLITS)} choose one of "
+                f"{', '.join(SPLITS)}"
+            )
+        path, split = rest, ""
+    if not path:
+        raise GstoVizError(f"'{spec}' names no folder; write one of {FORMS}")
+    return Path(path), split or None
+
+
+def _has_splits(path: Path) -> bool:
+    return any((path / split / "images").is_dir() for split in SPLITS)
+
+
+def _load_scenes(rest: str, purpose: Purpose) -> Dataset:
+    """Read ``key=value,...`` and make the procedural scenes."""
+    values = dict(_SCENE_DEFAULTS)
+    seen: set[str] = set()
+    for item in rest.split(",") if rest else ():
+        key, equals, value = item.partition("=")
+        key = key.strip()
+        if key not in values or not equals:
+            raise GstoVizError(
+                f"unknown setting '{item}' of scenes;{_closest(key, tuple(values))} write "
+                "scenes:count=64,seed=0,size=256x512"
+            )
+        if key in seen:
+            raise GstoVizError(f"setting '{key}' of scenes is given twice; give it once")
+        seen.add(key)
+        values[key] = value.strip()
+    # Imported here: the generator is heavy, and reading photographs does not need it.
+    from gsto_viz.data.scenes import SceneDataset
+
+    return SceneDataset(
+        count=_whole_number("count", values["count"], 1),
+        seed=_whole_number("seed", values["seed"], 0),
+        size=parse_size(values["size"]),
+        split="train" if purpose == "train" else "eval",
+    )
+
+
+def _whole_number(key: str, text: str, low: int) -> int:
+    """Parse a setting of scenes: a whole number from ``low`` to below one million."""
+    if re.fullmatch(r"[0-9]{1,9}", text) is None or not low <= int(text) < _MAX_SCENE_NUMBER:
+        raise GstoVizError(
+            f"setting {key}={text} of scenes is no whole number from {low} to "
+            f"{_MAX_SCENE_NUMBER - 1}; write for example {key}={_SCENE_DEFAULTS[key]}"
+        )
+    return int(text)
+
+
+class ResizedDataset:
+    """A data set with every sample resized to one size.
+
+    Images: bilinear when any side grows, else area average (OpenCV's ``INTER_AREA``), which does
+    not alias. Label and instance maps: nearest, with pixel centres on pixel centres.
+
+    Args:
+        base: The data set to resize.
+        size: (height, width), each 32..8192 pixels.
+    """
+
+    def __init__(self, base: Dataset, size: tuple[int, int]) -> None:
+        _check_size(size)
+        self.base = base
+        self.size = size
+
+    @property
+    def name(self) -> str:
+        """The SPEC of the data set underneath; the size is not part of a SPEC."""
+        return self.base.name
+
+    @property
+    def classes(self) -> ClassList:
+        """The classes of the data set underneath."""
+        return self.base.classes
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the data set underneath."""
+        return self.base.ids
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample and resize it."""
+        sample = self.base[index]
+        if sample.image.shape[:2] == self.size:
+            return sample
+        labels, instances = sample.labels, sample.instances
+        return dataclasses.replace(
+            sample,
+            image=resize_image(sample.image, self.size),
+            labels=None if labels is None else resize_map(labels, self.size),
+            instances=None if instances is None else resize_map(instances, self.size),
+        )
+
+
+def resize_image(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Resize (H, W, 3) uint8 to ``size`` = (height, width): area average or bilinear."""
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=method), dtype=np.uint8)
+
+
+def resize_map(array: npt.NDArray[_Number], size: tuple[int, int]) -> npt.NDArray[_Number]:
+    """Resize a (H, W) map to ``size`` = (height, width), each pixel from the nearest one.
+
+    The centre of new row i is (i + 1/2) * H / height; the row that holds this point is taken.
+    """
+    rows = (2 * np.arange(size[0]) + 1) * array.shape[0] // (2 * size[0])
+    columns = (2 * np.arange(size[1]) + 1) * array.shape[1] // (2 * size[1])
+    return array[rows[:, None], columns]

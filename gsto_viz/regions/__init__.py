@@ -1,0 +1,25 @@
+"""Label and instance maps -> regions -> the region table, the one table all statistics read.
+
+``find`` cuts regions and measures them, ``distance`` knows how far a pixel is from the next
+region, ``pooling`` weighs regions on the grids of the branches, ``columns`` is the data dictionary
+and ``table`` puts one image's rows together. NumPy, SciPy, OpenCV and pandas only.
+"""
+
+from gsto_viz.regions.columns import Column, region_columns
+from gsto_viz.regions.distance import region_distance
+from gsto_viz.regions.find import BAND_PX, MIN_AREA_PX, RegionMap, find_regions
+from gsto_viz.regions.pooling import GridWeights, grid_weights
+from gsto_viz.regions.table import region_table
+
+__all__ = [
+    "BAND_PX",
+    "MIN_AREA_PX",
+    "Column",
+    "GridWeights",
+    "RegionMap",
+    "find_regions",
+    "grid_weights",
+    "region_columns",
+    "region_distance",
+    "region_table",
+]

@@ -1,0 +1,207 @@
+"""Cut a label map (and an instance map) into regions and measure them.
+
+Region, sizes, band, core and part follow one set of rules: an instance is one region, whatever its
+parts; without instances, a region is an 8-connected component of one class; the band is the strip
+within 8 px of the nearest pixel outside, the core is the rest.
+"""
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.regions.distance import region_distance
+
+BAND_PX = 8.0
+"""Pixels with distance d <= 8 to the outside are band, the others core (two stride-4 cells)."""
+MIN_AREA_PX = 64
+"""Regions, and cores, smaller than this (four stride-4 cells) do not enter statistics."""
+COCO_SMALL_PX, COCO_MEDIUM_PX = 32**2, 96**2
+"""Areas below the first are ``small``, below the second ``medium``, else ``large``."""
+
+
+@dataclass(frozen=True, eq=False)
+class RegionMap:
+    """The regions of one image; entry k of every array below describes region k + 1.
+
+    Regions are numbered in raster order of their first pixel. Arrays are read-only.
+    """
+
+    ids: npt.NDArray[np.int32]
+    """(H, W): region number of each pixel, 1..K; 0 = none (ignored)."""
+    distance_px: npt.NDArray[np.float64]
+    """(H, W): distance to the nearest pixel outside the region; 1 at its edge; 0 where none."""
+    class_id: npt.NDArray[np.int64]
+    """(K,): class; the majority class of an instance (the smallest class among equals)."""
+    instance_id: npt.NDArray[np.int64]
+    """(K,): number in the instance map; 0 for connected components."""
+    area_px: npt.NDArray[np.int64]
+    """(K,): pixels."""
+    size_octave: npt.NDArray[np.float64]
+    """(K,): l = log2 sqrt(area), octaves of linear size."""
+    max_distance_px: npt.NDArray[np.float64]
+    """(K,): largest distance; infinity when the region is the whole image."""
+    inscribed_octave: npt.NDArray[np.float64]
+    """(K,): t = log2(2 max distance), octaves of the inscribed diameter."""
+    equivalent_diameter_px: npt.NDArray[np.float64]
+    """(K,): diameter of the disc of the same area."""
+    coco_bin: npt.NDArray[np.str_]
+    """(K,): ``small`` (below 32^2 px), ``medium`` (below 96^2) or ``large``."""
+    border: npt.NDArray[np.bool_]
+    """(K,): touches the image border, so its size may be cut."""
+    qualifies: npt.NDArray[np.bool_]
+    """(K,): has at least 64 px."""
+    core_area_px: npt.NDArray[np.int64]
+    """(K,): pixels with distance above 8."""
+    part: npt.NDArray[np.str_]
+    """(K,): ``core`` when the core has at least 64 px, else ``whole``; one choice for all maps."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            getattr(self, field.name).setflags(write=False)
+
+    def __len__(self) -> int:
+        return self.area_px.size
+
+    @property
+    def core(self) -> npt.NDArray[np.bool_]:
+        """(H, W): pixels deeper than the band."""
+        return self.distance_px > BAND_PX
+
+
+def find_regions(
+    labels: npt.NDArray[np.integer],
+    instances: npt.NDArray[np.integer] | None = None,
+    ignore: int | None = 255,
+) -> RegionMap:
+    """Cut one image's annotation (or prediction) into regions and measure them.
+
+    Pixels with instance number k > 0 form one region, even in several parts. All others form
+    8-connected components per class. Ignored pixels belong to no region and bound every region.
+
+    Args:
+        labels: (H, W) class indices from 0.
+        instances: (H, W) instance numbers, 0 = none; None when nothing is annotated by instance.
+        ignore: The label of pixels that belong to no class; None when there is none.
+
+    Returns:
+        The regions, none of them when every pixel is ignored.
+
+    Raises:
+        GstoVizError: A map is not two-dimensional, not of integers, holds negative or huge
+            numbers, or the two have different shapes.
+    """
+    classes = checked_integers(labels, "label map", allowed=ignore)
+    known = np.ones(classes.shape, bool) if ignore is None else classes != ignore
+    if instances is None:
+        instances = np.zeros(classes.shape, dtype=np.int64)
+    numbers = checked_integers(instances, "instance map")
+    if numbers.shape != labels.shape:
+        raise GstoVizError(
+            f"label map {classes.shape} and instance map {numbers.shape} differ in shape; "
+            "give two maps of one image"
+        )
+    return _measure(_number_regions(classes, numbers, known), classes, numbers)
+
+
+def checked_integers(
+    array: npt.NDArray[np.integer], name: str, allowed: int | None = None
+) -> npt.NDArray[np.int64]:
+    """Return a map of non-negative integers as int64, or say what is wrong with it.
+
+    Args:
+        array: What the user gave.
+        name: What to call it in the message.
+        allowed: One value that is accepted although it may be negative (the ignore value).
+    """
+    array = np.asarray(array)
+    if array.ndim != 2:
+        raise GstoVizError(f"the {name} has shape {array.shape}; give one image, (H, W)")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise GstoVizError(f"the {name} has dtype {array.dtype}; give integers, not colours")
+    others = array if allowed is None else array[array != allowed]
+    if others.size and (others.min() < 0 or others.max() > np.iinfo(np.int32).max):
+        wrong = int(others.min()) if others.min() < 0 else int(others.max())
+        raise GstoVizError(f"the {name} holds {wrong}; values must lie in 0..2147483647")
+    return array.astype(np.int64)
+
+
+def _number_regions(
+    labels: npt.NDArray[np.int64],
+    instances: npt.NDArray[np.int64],
+    known: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.int32]:
+    """Number instances and components 1..K in raster order of their first pixels, (H, W)."""
+    raw = np.zeros(labels.shape, dtype=np.int64)
+    if not known.any():
+        return raw.astype(np.int32)
+    thing = known & (instances > 0)
+    raw[thing] = np.unique(instances[thing], return_inverse=True)[1] + 1
+    stuff = known & ~thing
+    for class_id in np.unique(labels[stuff]):
+        mask = stuff & (labels == class_id)
+        components = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
+        raw[mask] = components[mask] + raw.max()
+    # Of repeated indices the last assignment stays: in reverse order, each number's first pixel.
+    first = np.zeros(raw.max() + 1, dtype=np.int64)
+    first[raw.ravel()[::-1]] = np.arange(raw.size)[::-1]
+    numbers = np.arange(1, first.size)
+    renumber = np.zeros(first.size, dtype=np.int32)
+    renumber[1 + np.argsort(first[1:])] = numbers
+    return renumber[raw]
+
+
+def _majority_class(
+    ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the most frequent class of each region (the smallest among equals), (K,)."""
+    inside = ids > 0
+    base = int(labels[inside].max(initial=0)) + 1
+    pairs, count = np.unique(
+        ids[inside].astype(np.int64) * base + labels[inside], return_counts=True
+    )
+    region, class_id = np.divmod(pairs, base)
+    # Sorted by region, then most pixels, then smallest class: the first row of each region wins.
+    order = np.lexsort((class_id, -count, region))
+    winners = np.unique(region[order], return_index=True)[1]
+    return class_id[order][winners]
+
+
+def _measure(
+    ids: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int64],
+    instances: npt.NDArray[np.int64],
+) -> RegionMap:
+    """Compute every size of every region of a numbered map."""
+    count = int(ids.max(initial=0))
+    distance = region_distance(ids)
+    flat = ids.ravel()
+    area = np.bincount(flat, minlength=count + 1)[1:]
+    core_area = np.bincount(flat[distance.ravel() > BAND_PX], minlength=count + 1)[1:]
+    deepest = np.zeros(count + 1)
+    np.maximum.at(deepest, flat, distance.ravel())
+    instance = np.zeros(count + 1, dtype=np.int64)
+    instance[flat] = instances.ravel()
+    edge = np.zeros(count + 1, dtype=bool)
+    for side in (ids[:1], ids[-1:], ids[:, :1], ids[:, -1:]):
+        edge[side.ravel()] = True
+    return RegionMap(
+        ids=ids,
+        distance_px=distance,
+        class_id=_majority_class(ids, labels),
+        instance_id=instance[1:],
+        area_px=area,
+        size_octave=0.5 * np.log2(area),
+        max_distance_px=deepest[1:],
+        inscribed_octave=np.log2(2.0 * deepest[1:]),
+        equivalent_diameter_px=np.sqrt(4.0 * area / np.pi),
+        coco_bin=np.where(
+            area < COCO_SMALL_PX, "small", np.where(area < COCO_MEDIUM_PX, "medium", "large")
+        ),
+        border=edge[1:],
+        qualifies=area >= MIN_AREA_PX,
+        core_area_px=core_area,
+        part=np.where(core_area >= MIN_AREA_PX, "core", "whole"),
+    )

@@ -1,0 +1,93 @@
+"""Regions on the grid of a branch: how many pixels of each region fall into each cell.
+
+A mask is pooled down to the grid; a feature map is never pooled up to the pixels. Counts of all
+regions are kept together as a sparse list of (region, cell) entries, so nothing loops over regions.
+Cell k of stride s covers the pixels [k s, (k+1) s) clipped to the image. (The cells of a
+convolution are centred at pixel k s, half a cell up and left of that; this is not corrected.)
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.activity import cell_areas, grid_shape
+from gsto_viz.regions.find import RegionMap
+
+Part = Literal["whole", "core", "band"]
+PARTS: tuple[Part, ...] = ("whole", "core", "band")
+
+
+@dataclass(frozen=True, eq=False)
+class GridWeights:
+    """Pixel counts of regions in the cells of one grid, as a list of E non-empty entries."""
+
+    shape: tuple[int, int]
+    """(h, w) of the grid."""
+    regions: int
+    """K, the number of regions."""
+    region: npt.NDArray[np.int64]
+    """(E,): region index 0..K-1 (region number minus 1)."""
+    cell: npt.NDArray[np.int64]
+    """(E,): flat cell index, row * w + column."""
+    counts: dict[Part, npt.NDArray[np.int64]]
+    """Pixels of the whole region, its core and its band in the cell, (E,) each."""
+    cell_area: npt.NDArray[np.int64]
+    """(h * w,): pixels of each cell inside the image."""
+
+    def total(self, part: Part, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Sum the pixels of each region's part over the valid cells, (K,) float64."""
+        counts = self.counts[part] * valid.ravel()[self.cell].astype(np.float64)
+        sums = np.bincount(self.region, counts, minlength=self.regions)
+        return np.asarray(sums, dtype=np.float64)
+
+    def mean(self, values: npt.NDArray[np.float64], part: Part) -> npt.NDArray[np.float64]:
+        """Average a map over each region's part, weighted by pixel counts.
+
+        Args:
+            values: (h, w); NaN marks cells that weigh 0.
+            part: Which pixels of the regions give the weights.
+
+        Returns:
+            (K,) float64; NaN for regions without any weight.
+        """
+        valid = ~np.isnan(values)
+        inside = np.where(valid, values, 0.0).ravel()[self.cell]
+        sums = np.bincount(self.region, self.counts[part] * inside, minlength=self.regions)
+        total = self.total(part, valid)
+        result = np.full(self.regions, np.nan)
+        np.divide(sums, total, out=result, where=total > 0)
+        return result
+
+    def purity(self) -> npt.NDArray[np.float64]:
+        """Return sum m^2 / sum m of each whole region, m = its share of a cell, (K,) in (0, 1].
+
+        1 means that the region fills the cells it lies in, small values that it shares them.
+        """
+        share = self.counts["whole"] / self.cell_area[self.cell]
+        squares = np.bincount(self.region, share**2, minlength=self.regions)
+        return squares / np.bincount(self.region, share, minlength=self.regions)
+
+
+def grid_weights(regions: RegionMap, stride: int) -> GridWeights:
+    """Count the pixels of every region, core and band in every cell of the grid of ``stride``."""
+    height, width = regions.ids.shape
+    shape = grid_shape(height, width, stride)
+    cells = shape[0] * shape[1]
+    cell = np.arange(height)[:, None] // stride * shape[1] + np.arange(width) // stride
+    inside = regions.ids > 0
+    keys = (regions.ids[inside].astype(np.int64) - 1) * cells + cell[inside]
+    entries, whole = np.unique(keys, return_counts=True)
+    core_entries, core_counts = np.unique(keys[regions.core[inside]], return_counts=True)
+    core = np.zeros_like(whole)
+    core[np.searchsorted(entries, core_entries)] = core_counts
+    region, cell_index = np.divmod(entries, max(cells, 1))
+    return GridWeights(
+        shape=shape,
+        regions=len(regions),
+        region=region,
+        cell=cell_index,
+        counts={"whole": whole, "core": core, "band": whole - core},
+        cell_area=cell_areas(height, width, stride).ravel(),
+    )

@@ -1,0 +1,16 @@
+"""Procedural street scenes: exact labels, known geometry, any number of images, no licence.
+
+A pinhole camera stands in a street; everything has metric sizes and is projected, so that the size
+of an object in pixels follows from its distance. One integer buffer says which *piece* (a wall, a
+wheel, the sky) each pixel shows; image, labels and instances are all read from it, which makes the
+annotation exact.
+
+The classes are CamVid's eleven. Countable things with instance ids are Pole, SignSymbol, Car
+(with vans, lorries and buses, as in CamVid's eleven classes), Pedestrian and Bicyclist; the others
+are stuff with instance id 0. Grass and hedges count as Tree, paved yards as Pavement.
+"""
+
+from gsto_viz.data.scenes.dataset import SceneDataset
+from gsto_viz.data.scenes.render import render_scene
+
+__all__ = ["SceneDataset", "render_scene"]

@@ -1,0 +1,324 @@
+"""What lines the street: buildings, fences and trees (no instance ids)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gsto_viz.data.scenes.camera import Camera, Color, FloatArray, Light, lit
+from gsto_viz.data.scenes.canvas import BOARDS, FRONTAL, WALL, Canvas, upright_plane
+from gsto_viz.data.scenes.labels import BUILDING, FENCE, TREE
+from gsto_viz.data.scenes.street import foliage_color, tint
+
+STOREY_M = 3.1
+WALLS: tuple[Color, ...] = (
+    (0.56, 0.32, 0.25), (0.66, 0.48, 0.36), (0.74, 0.70, 0.62), (0.80, 0.78, 0.74),
+    (0.52, 0.52, 0.53), (0.40, 0.38, 0.37), (0.72, 0.62, 0.42), (0.55, 0.60, 0.66),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Building:
+    """A box along the street.
+
+    Attributes:
+        base: Footprint (4, 2) of ground points (x, z): near and far corner of the front, then far
+            and near corner of the back.
+        storeys: Number of floors.
+        roof: Height of the ridge above the eaves in metres; 0 for a flat roof.
+        colors: Wall, window, second window colour, frame, ground floor, roof.
+        bays: Distance of the window axes in metres.
+        pane: Width and height of a window as shares of bay and storey.
+        mix: (256,) uniform numbers that give windows one of the two colours.
+    """
+
+    base: FloatArray
+    storeys: int
+    roof: float
+    colors: tuple[Color, Color, Color, Color, Color, Color]
+    bays: float
+    pane: tuple[float, float]
+    mix: FloatArray
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, base: FloatArray, storeys: int) -> "Building":
+        """Draw a building on a footprint."""
+        wall = np.array(WALLS[int(rng.integers(len(WALLS)))]) * rng.uniform(0.8, 1.2)
+        wall = np.clip(wall + rng.normal(0.0, 0.03, 3), 0.12, 0.92).tolist()
+        dark = float(rng.uniform(0.10, 0.30))
+        shop = np.clip(np.array(wall) * 0.6 + rng.uniform(0.0, 0.35, 3), 0.08, 0.9).tolist()
+        roof = tint(rng, float(rng.uniform(0.25, 0.45)), 0.07)
+        return cls(
+            base=base,
+            storeys=storeys,
+            roof=float(rng.uniform(1.8, 3.5)) if storeys <= 4 and rng.random() < 0.6 else 0.0,
+            colors=(
+                (wall[0], wall[1], wall[2]),
+                (dark * 0.9, dark, dark * 1.15),
+                tint(rng, float(rng.uniform(0.3, 0.75)), 0.06),
+                tint(rng, float(rng.uniform(0.5, 0.9)), 0.02),
+                (shop[0], shop[1], shop[2]) if rng.random() < 0.5 else (wall[0], wall[1], wall[2]),
+                roof,
+            ),
+            bays=float(rng.uniform(1.8, 3.6)),
+            pane=(float(rng.uniform(0.32, 0.7)), float(rng.uniform(0.38, 0.66))),
+            mix=rng.random(256),
+        )
+
+    @property
+    def order(self) -> float:
+        """Return z of the far end."""
+        return float(self.base[:, 1].max())
+
+    @property
+    def height(self) -> float:
+        """Return the height of the eaves in metres."""
+        return self.storeys * STOREY_M + 0.6
+
+    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+        """Draw shadow, roof, the near gable and the front."""
+        canvas.cast_shadow(camera, light, self.base, self.height + 0.5 * self.roof)
+        near_front, far_front, far_back, near_back = self.base
+        if self.roof:
+            self._draw_roof(canvas, camera, light)
+        self._draw_wall(canvas, camera, light, near_back, near_front, gable=self.roof > 0)
+        self._draw_wall(canvas, camera, light, far_back, far_front, gable=False)
+        self._draw_wall(canvas, camera, light, near_front, far_front, gable=False)
+
+    def _draw_roof(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+        near_front, far_front, far_back, near_back = self.base
+        ridge = self.height + self.roof
+        near, far = (near_front + near_back) / 2, (far_front + far_back) / 2
+        slope = _lift([near_front, far_front, far, near], [self.height, self.height, ridge, ridge])
+        depth = camera.depth_of(*slope[:2].mean(axis=0).tolist())
+        piece = canvas.piece(
+            BUILDING, lit(self.colors[5], light.on((0.0, 0.8, -0.6))), depth=depth, grain=0.10
+        )
+        _fill_space(canvas, camera, piece, slope)
+
+    def _draw_wall(
+        self, canvas: Canvas, camera: Camera, light: Light, start: FloatArray, end: FloatArray,
+        *, gable: bool,
+    ) -> None:  # fmt: skip
+        """Draw one upright face between two ground points, if it faces the camera."""
+        normal, distance = _facing(camera, start, end, self.base.mean(axis=0))
+        if distance < 0.05:
+            return
+        strength = light.on((float(normal[0]), 0.0, float(normal[1])))
+        middle = (start + end) / 2
+        depth = max(1.0, camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
+        plane = upright_plane(camera, start, end)
+        wall = canvas.piece(
+            BUILDING, lit(self.colors[0], strength), depth=depth, kind=WALL, plane=plane, grain=0.09
+        )
+        outline = _lift([start, end, end, start], [0.0, 0.0, self.height, self.height])
+        if gable:
+            outline = np.insert(outline, 3, [middle[0], self.height + self.roof, middle[1]], axis=0)
+        _fill_space(canvas, camera, wall, outline)
+        self._draw_openings(canvas, camera, (start, end), strength, depth)
+
+    def _draw_openings(
+        self, canvas: Canvas, camera: Camera, ends: tuple[FloatArray, FloatArray],
+        strength: float, depth: float,
+    ) -> None:  # fmt: skip
+        """Draw the ground floor's band and all windows of one face."""
+        start, end = ends
+        length = float(np.hypot(*(end - start)))
+        if self.colors[4] != self.colors[0]:
+            band = canvas.piece(BUILDING, lit(self.colors[4], strength), depth=depth, grain=0.09)
+            lift = _lift([start, end, end, start], [0.0, 0.0, 0.95 * STOREY_M, 0.95 * STOREY_M])
+            _fill_space(canvas, camera, band, lift)
+        quads = _window_grid(start, end, int(length / self.bays), self.storeys, self.pane)
+        if len(quads) == 0:
+            return
+        pixels, depths = camera.project(quads)
+        seen = (depths > 0.5).all(axis=1)
+        choice = np.resize(self.mix, len(quads)) < 0.75
+        for wanted, color in ((True, self.colors[1]), (False, self.colors[2])):
+            chosen = pixels[seen & (choice == wanted)]
+            if len(chosen):
+                piece = canvas.piece(BUILDING, lit(color, strength), depth=depth, grain=0.12)
+                canvas.fill(piece, chosen)
+        self._draw_frames(canvas, camera, quads[seen], strength, depth)
+
+    def _draw_frames(
+        self, canvas: Canvas, camera: Camera, quads: FloatArray, strength: float, depth: float
+    ) -> None:
+        """Draw a light sill under each window of a near face."""
+        if depth > 45 or len(quads) == 0:
+            return
+        piece = canvas.piece(BUILDING, lit(self.colors[3], strength), depth=depth)
+        sill = quads.copy()
+        sill[:, 2:, 1] = sill[:, :2, 1]
+        sill[:, :2, 1] -= 0.14
+        canvas.fill(piece, camera.project(sill)[0])
+
+
+def _window_grid(
+    start: FloatArray, end: FloatArray, bays: int, storeys: int, pane: tuple[float, float]
+) -> FloatArray:
+    """Return window corners (N, 4, 3) on the wall from ``start`` to ``end`` (ground points)."""
+    bay, storey = np.meshgrid(np.arange(bays), np.arange(storeys))
+    left = (bay.ravel() + 0.5 - pane[0] / 2) / max(bays, 1)
+    right = left + pane[0] / max(bays, 1)
+    low = (storey.ravel() + 0.32) * STOREY_M
+    high = low + pane[1] * STOREY_M
+    along = np.stack([left, right, right, left], axis=1)[..., None]
+    ground = start + along * (end - start)
+    up = np.stack([low, low, high, high], axis=1)
+    return np.stack([ground[..., 0], up, ground[..., 1]], axis=-1)
+
+
+def _facing(
+    camera: Camera, start: FloatArray, end: FloatArray, inside: FloatArray
+) -> tuple[FloatArray, float]:
+    """Return the outward normal of a wall and the camera's distance in front of it (signed)."""
+    along = (end - start) / np.hypot(*(end - start))
+    normal = np.array([-along[1], along[0]])
+    if normal @ (inside - start) > 0:
+        normal = -normal
+    return normal, float(normal @ (camera.eye[[0, 2]] - start))
+
+
+def _lift(ground: list[FloatArray], heights: list[float]) -> FloatArray:
+    """Return points (N, 3) above ground points (x, z)."""
+    return np.array([[p[0], h, p[1]] for p, h in zip(ground, heights, strict=True)])
+
+
+def _fill_space(canvas: Canvas, camera: Camera, piece: int, outline: FloatArray) -> None:
+    pixels = camera.clip_and_project(outline)
+    if pixels is not None:
+        canvas.fill(piece, [pixels])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A fence, wall of boards, or clipped hedge between two ground points (x, z).
+
+    Attributes:
+        start, end: Ground points.
+        height: Metres.
+        hedge: True for a hedge (class Tree), False for a fence (class Fence).
+        posts: Distance of the posts in metres.
+        color: Before lighting.
+    """
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    height: float
+    hedge: bool
+    posts: float
+    color: Color
+
+    @property
+    def order(self) -> float:
+        """Return z of the far end."""
+        return max(self.start[1], self.end[1])
+
+    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+        """Draw the panel, its posts and its shadow."""
+        start, end = np.array(self.start), np.array(self.end)
+        canvas.cast_shadow(camera, light, np.stack([start, end, (start + end) / 2]), self.height)
+        middle = (start + end) / 2
+        depth = max(1.0, camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
+        normal, _ = _facing(camera, start, end, 2 * middle - camera.eye[[0, 2]])
+        color = lit(self.color, light.on((float(normal[0]), 0.2, float(normal[1]))))
+        label, kind, grain = (TREE, WALL, 0.25) if self.hedge else (FENCE, BOARDS, 0.08)
+        plane = upright_plane(camera, start, end)
+        piece = canvas.piece(label, color, depth=depth, kind=kind, plane=plane, grain=grain)
+        top = [0.0, 0.0, self.height, self.height]
+        _fill_space(canvas, camera, piece, _lift([start, end, end, start], top))
+        if self.hedge:
+            return
+        post = canvas.piece(label, lit(color, 0.75), depth=depth)
+        count = max(1, int(np.hypot(*(end - start)) / self.posts))
+        for k in range(count + 1):
+            a = start + (end - start) * (k / count)
+            b = a + (end - start) * (0.12 / np.hypot(*(end - start)))
+            high = self.height + 0.12
+            _fill_space(canvas, camera, post, _lift([a, b, b, a], [0.0, 0.0, high, high]))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A tree: a trunk and a crown of discs.
+
+    Attributes:
+        spot: Ground point (x, z).
+        trunk: Height of the crown's lower end, and half width of the trunk, in metres.
+        crown: Half width and half height of the crown in metres.
+        clumps: (K, 4) discs: place (right, up) in the unit ball, radius (share of the crown's
+            half width), and tone -1..1.
+        colors: Leaves, trunk.
+    """
+
+    spot: tuple[float, float]
+    trunk: tuple[float, float]
+    crown: tuple[float, float]
+    clumps: FloatArray
+    colors: tuple[Color, Color]
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, spot: tuple[float, float]) -> "Tree":
+        """Draw a tree at a ground point: broad, upright, or a bush."""
+        kind = rng.random()
+        half = float(rng.uniform(0.9, 1.6) if kind < 0.2 else rng.uniform(1.6, 4.0))
+        tall = half * float(rng.uniform(1.4, 2.4) if kind < 0.5 else rng.uniform(0.7, 1.2))
+        angle, radius = rng.uniform(0, 2 * np.pi, 64), np.sqrt(rng.random(64))
+        up = radius * np.sin(angle)
+        clumps = np.stack(
+            [
+                0.85 * radius * np.cos(angle),
+                0.88 * up,
+                rng.uniform(0.10, 0.30, 64),
+                np.clip(0.5 * up + rng.normal(0.0, 0.5, 64), -1, 1),
+            ],
+            axis=1,
+        )
+        bark = tint(rng, float(rng.uniform(0.18, 0.36)), 0.04)
+        foot = float(rng.uniform(0.0, 0.3) if kind > 0.9 else rng.uniform(1.6, 3.0))
+        return cls(
+            spot=spot,
+            trunk=(foot, float(rng.uniform(0.10, 0.26))),
+            crown=(half, tall),
+            clumps=clumps,
+            colors=(foliage_color(rng), bark),
+        )
+
+    @property
+    def order(self) -> float:
+        """Return z of the trunk."""
+        return self.spot[1]
+
+    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+        """Draw trunk and crown, brighter above."""
+        foot, depth = camera.project(np.array([self.spot[0], 0.0, self.spot[1]]))
+        if depth < 2.0:
+            return
+        scale = camera.focal_px / float(depth)
+        self._cast(canvas, camera, light)
+        bright = light.on((0.3, 0.5, -0.8))
+        bark = canvas.piece(TREE, lit(self.colors[1], bright), depth=float(depth), grain=0.12)
+        low, half = self.trunk
+        trunk = np.array([[-half, 0.0], [half, 0.0], [0.6 * half, low + 1], [-0.6 * half, low + 1]])
+        canvas.fill(bark, [foot + trunk * np.array([scale, -scale])])
+        tones = [
+            canvas.piece(TREE, lit(self.colors[0], bright * (1 + t)), depth=float(depth),
+                         grain=0.30, kind=FRONTAL)
+            for t in (-0.32, -0.14, 0.04, 0.22)
+        ]  # fmt: skip
+        wide, tall = self.crown
+        centers = self.clumps[:, :2] * np.array([wide, tall]) + np.array([0.0, low + tall])
+        pick = np.clip((self.clumps[:, 3] + 1) * 2, 0, 3).astype(int)
+        pixels = foot + centers * np.array([scale, -scale])
+        canvas.discs(
+            [tones[0]], pixels.mean(axis=0)[None], np.array([0.6 * min(wide, tall)]) * scale
+        )
+        canvas.discs([tones[k] for k in pick], pixels, self.clumps[:, 2] * wide * scale * 1.3)
+
+    def _cast(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+        if light.direct == 0:
+            return
+        angles = np.linspace(0, 2 * np.pi, 10, endpoint=False)
+        outline = np.stack([np.cos(angles), np.sin(angles)], axis=1) * self.crown[0] * 0.9
+        lift = np.array(light.shadow_shift()) * (self.trunk[0] + self.crown[1] * 0.5)
+        canvas.cast_shadow(camera, light, np.array(self.spot) + lift + outline, self.crown[1])

@@ -1,0 +1,228 @@
+"""Cars, vans, lorries and buses: a body and a cabin, both boxes, turned by a yaw angle."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gsto_viz.data.scenes.camera import Camera, Color, FloatArray, Light, lit
+from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.labels import CAR
+from gsto_viz.data.scenes.street import rectangle
+
+NEAREST_M = 0.7
+PAINTS: tuple[Color, ...] = (
+    (0.85, 0.85, 0.85), (0.60, 0.61, 0.63), (0.42, 0.43, 0.45), (0.30, 0.31, 0.33),
+    (0.08, 0.08, 0.09), (0.62, 0.10, 0.10), (0.12, 0.20, 0.48), (0.10, 0.33, 0.22),
+    (0.70, 0.62, 0.48), (0.82, 0.66, 0.12), (0.42, 0.24, 0.16), (0.45, 0.60, 0.72),
+)  # fmt: skip
+SHAPES: dict[str, tuple[float, float, float, float, float, float]] = {
+    # length, width, height, belt line, cabin from, cabin to (shares of the length from the rear)
+    "hatchback": (3.9, 1.70, 1.47, 0.90, 0.02, 0.70),
+    "saloon": (4.5, 1.76, 1.43, 0.90, 0.14, 0.70),
+    "estate": (4.6, 1.80, 1.62, 1.00, 0.01, 0.74),
+    "van": (5.2, 1.95, 2.25, 1.15, 0.00, 0.88),
+    "lorry": (7.5, 2.35, 3.20, 1.30, 0.00, 0.99),
+    "bus": (11.0, 2.50, 3.05, 1.10, 0.00, 1.00),
+}
+
+
+@dataclass(frozen=True)
+class Car:
+    """A motor vehicle.
+
+    Attributes:
+        spot: Middle on the ground (x, z).
+        yaw: Forward direction, radians to the right of the z axis.
+        shape: A key of ``SHAPES``.
+        size: Scale factor, about 1.
+        paint: Colour of the body before lighting.
+        glass: Colour of the windows before lighting.
+    """
+
+    spot: tuple[float, float]
+    yaw: float
+    shape: str
+    size: float
+    paint: Color
+    glass: Color
+
+    @classmethod
+    def sample(
+        cls, rng: np.random.Generator, spot: tuple[float, float], yaw: float, shape: str = ""
+    ) -> "Car":
+        """Draw a vehicle at a place; its shape too, where none is given."""
+        if not shape:
+            shape = str(rng.choice(list(SHAPES), p=[0.3, 0.28, 0.22, 0.12, 0.04, 0.04]))
+        red, green, blue = np.clip(
+            np.array(PAINTS[int(rng.integers(len(PAINTS)))]) * rng.uniform(0.8, 1.15), 0.04, 0.95
+        ).tolist()
+        level = float(rng.uniform(0.10, 0.34))
+        return cls(
+            spot=spot,
+            yaw=yaw,
+            shape=shape,
+            size=float(rng.uniform(0.94, 1.07)),
+            paint=(red, green, blue),
+            glass=(level * 0.92, level, level * 1.1),
+        )
+
+    @property
+    def length(self) -> float:
+        """Return the length in metres."""
+        return SHAPES[self.shape][0] * self.size
+
+    @property
+    def order(self) -> float:
+        """Return z of the middle."""
+        return self.spot[1]
+
+    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+        """Draw shadow, body, cabin, wheels and lights; nothing if part of it is too close."""
+        length, width, height, belt, rear, front = SHAPES[self.shape]
+        s = self.size
+        half = (0.5 * length * s, 0.5 * width * s)
+        base = rectangle(*self.spot, half, self.yaw)
+        if min(camera.depth_of(x, 0.0, z) for x, z in base.tolist()) < NEAREST_M:
+            return
+        instance = canvas.new_instance()
+        canvas.cast_shadow(camera, light, base, 0.85 * height * s)
+        body = _Box(canvas, camera, light, base, base, (0.22 * s, belt * s), instance, self.yaw)
+        body.sides(self.paint)
+        body.lid(lit(self.paint, 0.96))
+        self._draw_details(body, length * s)
+        foot = _between(base, rear, front, 0.0)
+        slope = 0.14 if height < 2.0 else 0.02
+        top = _between(base, rear + 0.6 * slope, front - slope, 0.06 if height < 2.0 else 0.02)
+        span = (belt * s, height * s)
+        cabin = _Box(canvas, camera, light, foot, top, span, instance, self.yaw)
+        cabin.sides(self.paint)
+        self._draw_windows(cabin)
+        cabin.lid(lit(self.paint, 0.98))
+
+    def _draw_windows(self, cabin: "_Box") -> None:
+        """Draw panes on both visible faces of the cabin."""
+        count, low, high = {"lorry": (1, 0.1, 0.4), "bus": (6, 0.1, 0.62)}.get(
+            self.shape, (2, 0.06, 0.88) if self.shape != "van" else (1, 0.08, 0.55)
+        )
+        start = {"lorry": 0.78, "van": 0.62}.get(self.shape, 0.05)
+        edges = np.linspace(start, 0.95, count + 1)
+        gap = 0.018 if count > 1 else 0.0
+        panes = [(a + gap, b - gap, low, high) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        cabin.on_flank(self.glass, panes)
+        if self.shape == "lorry" and not cabin.shows_front:
+            return
+        cabin.on_end(lit(self.glass, 1.15), [(0.07, 0.93, low, high)])
+
+    def _draw_details(self, body: "_Box", length: float) -> None:
+        """Draw bumper, lights, number plate and wheels."""
+        body.on_end((0.12, 0.12, 0.13), [(0.02, 0.98, 0.0, 0.16)])
+        lamps: Color = (0.95, 0.93, 0.85) if body.shows_front else (0.60, 0.06, 0.05)
+        body.on_end(lamps, [(0.03, 0.2, 0.52, 0.78), (0.8, 0.97, 0.52, 0.78)])
+        body.on_end((0.8, 0.8, 0.72), [(0.37, 0.63, 0.24, 0.42)])
+        body.on_flank(lit(self.paint, 0.8), [(0.02, 0.98, 0.0, 0.12)])
+        radius = 0.32 if self.shape not in ("bus", "lorry") else 0.48
+        body.wheels(radius * self.size, (0.19 * length, 0.81 * length), length)
+
+
+def _between(base: FloatArray, rear: float, front: float, inset: float) -> FloatArray:
+    """Return the part of a footprint between two shares of its length, narrowed by ``inset``."""
+    front_right, front_left, rear_left, rear_right = base
+    right, left = front_right - rear_right, front_left - rear_left
+    corners = np.stack(
+        [rear_right + front * right, rear_left + front * left, rear_left + rear * left,
+         rear_right + rear * right]
+    )  # fmt: skip
+    middle = corners[[1, 0, 3, 2]]
+    return corners + inset * (middle - corners)
+
+
+class _Box:
+    """An upright frustum: footprint at the bottom and at the top, drawn face by face."""
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        camera: Camera,
+        light: Light,
+        bottom: FloatArray,
+        top: FloatArray,
+        span: tuple[float, float],
+        instance: int,
+        yaw: float,
+    ) -> None:
+        self.canvas, self.camera, self.light, self.instance = canvas, camera, light, instance
+        self.corners = np.empty((2, 4, 3))
+        for level, outline in enumerate((bottom, top)):
+            self.corners[level, :, 0] = outline[:, 0]
+            self.corners[level, :, 1] = span[level]
+            self.corners[level, :, 2] = outline[:, 1]
+        center = bottom.mean(axis=0)
+        self.depth = camera.depth_of(float(center[0]), 0.0, float(center[1]))
+        ahead = np.array([np.sin(yaw), np.cos(yaw)])
+        right = np.array([np.cos(yaw), -np.sin(yaw)])
+        eye = camera.eye[[0, 2]]
+        self.shows_front = bool((eye - bottom[0]) @ ahead > 0)
+        self.shows_rear = bool((eye - bottom[2]) @ ahead < 0)
+        self.shows_right = bool((eye - bottom[0]) @ right > 0)
+        self.shows_left = bool((eye - bottom[1]) @ right < 0)
+        # Corner indices (start, end) of the visible end and flank; flanks run from rear to front.
+        self.end = (1, 0) if self.shows_front else (2, 3) if self.shows_rear else None
+        self.flank = (3, 0) if self.shows_right else (2, 1) if self.shows_left else None
+        turn_end = ahead if self.shows_front else -ahead
+        turn_flank = right if self.shows_right else -right
+        self.end_light = light.on((float(turn_end[0]), 0.0, float(turn_end[1])))
+        self.flank_light = light.on((float(turn_flank[0]), 0.0, float(turn_flank[1])))
+
+    def _fill(self, color: Color, quads: FloatArray) -> None:
+        """Fill quads (N, 4, 3) in world coordinates."""
+        piece = self.canvas.piece(CAR, color, depth=self.depth, instance=self.instance, grain=0.03)
+        self.canvas.fill(piece, self.camera.project(quads)[0])
+
+    def _on_face(
+        self, edge: tuple[int, int], parts: list[tuple[float, float, float, float]]
+    ) -> FloatArray:
+        """Return quads for parts (from, to, low, high), as shares of a face."""
+        low_a, low_b = self.corners[0, edge[0]], self.corners[0, edge[1]]
+        high_a, high_b = self.corners[1, edge[0]], self.corners[1, edge[1]]
+        quads = []
+        for start, end, low, high in parts:
+            for s, t in ((start, low), (end, low), (end, high), (start, high)):
+                under, over = low_a + s * (low_b - low_a), high_a + s * (high_b - high_a)
+                quads.append(under + t * (over - under))
+        return np.array(quads).reshape(-1, 4, 3)
+
+    def on_end(self, color: Color, parts: list[tuple[float, float, float, float]]) -> None:
+        """Fill parts of the visible front or rear."""
+        if self.end is not None:
+            self._fill(lit(color, self.end_light), self._on_face(self.end, parts))
+
+    def on_flank(self, color: Color, parts: list[tuple[float, float, float, float]]) -> None:
+        """Fill parts of the visible flank."""
+        if self.flank is not None:
+            self._fill(lit(color, self.flank_light), self._on_face(self.flank, parts))
+
+    def sides(self, color: Color) -> None:
+        """Fill both visible faces."""
+        self.on_end(color, [(0.0, 1.0, 0.0, 1.0)])
+        self.on_flank(color, [(0.0, 1.0, 0.0, 1.0)])
+
+    def lid(self, color: Color) -> None:
+        """Fill the upper face if the camera looks down on it."""
+        if self.camera.eye[1] > self.corners[1, 0, 1]:
+            strength = self.light.on((0.0, 1.0, 0.0))
+            self._fill(lit(color, strength), self.corners[1][None])
+
+    def wheels(self, radius: float, places: tuple[float, float], length: float) -> None:
+        """Draw the two wheels of the visible flank, ``places`` in metres from the rear."""
+        if self.flank is None:
+            return
+        rear, front = self.corners[0, self.flank[0]], self.corners[0, self.flank[1]]
+        ahead = (front - rear) / length
+        angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+        for share, color in ((1.0, (0.07, 0.07, 0.07)), (0.55, (0.45, 0.45, 0.46))):
+            rings = []
+            for place in places:
+                ring = rear + ahead * (place + share * radius * np.cos(angles))[:, None]
+                ring[:, 1] = radius + share * radius * np.sin(angles)
+                rings.append(ring)
+            self._fill(lit(color, self.flank_light), np.array(rings))

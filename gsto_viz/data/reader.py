@@ -8,19 +8,16 @@ Conventions: EXIF rotation is applied. Transparency is laid over white, as on a 
 profiles are not applied: values are taken as sRGB. Of an animated PNG the still picture is read.
 """
 
-import io
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
+from gsto_viz.data.decode import decode_rgb, decode_values
 from gsto_viz.data.formats import GREY, PALETTE, Header, read_header
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
@@ -63,7 +60,7 @@ def read_image(
             truncated, damaged, or larger than allowed.
     """
     header, name = _open(source, max_pixels, max_bytes, formats, name)
-    return _upright(_decode_rgb(header, name), header.orientation)
+    return decode_rgb(header, name)
 
 
 def read_values(
@@ -94,7 +91,7 @@ def read_values(
             f"{name} is in colour, but a label map holds one number per pixel; "
             "convert its colours to class numbers and save a one-channel PNG"
         )
-    return _upright(_decode_values(header, name), header.orientation)
+    return decode_values(header, name)
 
 
 def read_label_map(
@@ -248,114 +245,3 @@ def _check_regular(mode: int, name: str) -> None:
         raise GstoVizError(f"{name} is a folder, not an image; name a file in it")
     if not stat.S_ISREG(mode):
         raise GstoVizError(f"{name} is a pipe, socket or device, not a file; name an image file")
-
-
-def _load(header: Header, name: str) -> Image.Image:
-    """Decode the cleaned file with Pillow; its own size check (a global setting) is not used."""
-    plugin = PngImageFile if header.format == "PNG" else JpegImageFile
-    try:
-        image = plugin(io.BytesIO(header.data))
-        if image.size == (header.width, header.height):
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise GstoVizError(
-            f"{name} is truncated or damaged ({reason}); copy or save it again"
-        ) from error
-    raise GstoVizError(f"{name} is damaged (it states two sizes); copy or save it again")
-
-
-def _decode_rgb(header: Header, name: str) -> npt.NDArray[np.uint8]:
-    """Return (H, W, 3) uint8, opaque, not yet rotated."""
-    if header.depth == 16:
-        deep = _decode_16bit(header, name)
-        opaque = _opaque(header, deep)
-        # (v + 128) // 257 is round(v / 257), without leaving 32-bit integers.
-        pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        if pixels.shape[2] == 1:
-            pixels = np.repeat(pixels, 3, axis=2)
-    else:
-        image = _load(header, name)
-        alpha = image.mode in ("P", "LA", "RGBA")
-        pixels = np.array(image.convert("RGBA" if alpha else "RGB"))
-        opaque = _opaque(header, pixels)
-    if pixels.shape[2] == 4:
-        return _over_white(pixels)
-    if opaque is not None:
-        pixels[~opaque] = 255
-    return pixels
-
-
-def _decode_values(header: Header, name: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Return the stored (H, W) numbers of a one-channel PNG."""
-    if header.depth == 16:
-        return _decode_16bit(header, name)[..., 0]
-    values = np.array(_load(header, name)).astype(np.uint8)
-    if header.color_type == GREY and header.depth in (2, 4):
-        # Pillow stretches 2- and 4-bit grey to 0..255; labels need the numbers themselves.
-        values //= _stretch(header)
-    return values
-
-
-def _stretch(header: Header) -> int:
-    """Return the factor that takes a grey value of less than 8 bits to 0..255."""
-    return 255 // (2**header.depth - 1)
-
-
-def _decode_16bit(header: Header, name: str) -> npt.NDArray[np.uint16]:
-    """Return (H, W, 1), (H, W, 3) or (H, W, 4) uint16 in the order grey, RGB or RGBA.
-
-    OpenCV keeps all 16 bits of colour PNGs, Pillow does not; but only Pillow refuses a truncated
-    file, so it decodes first.
-    """
-    _load(header, name)
-    refused = f"{name} cannot be decoded as a 16-bit PNG; save it with 8 bits"
-    try:
-        raw = cv2.imdecode(np.frombuffer(header.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:  # for example a side beyond OpenCV's own limits
-        raise GstoVizError(refused) from error
-    if raw is None or raw.dtype != np.uint16:
-        raise GstoVizError(refused)
-    decoded: npt.NDArray[np.uint16] = np.asarray(raw, dtype=np.uint16)
-    if decoded.ndim == 2:
-        return decoded[..., None]
-    order = [2, 1, 0, 3][: decoded.shape[2]]  # OpenCV gives BGR(A)
-    return decoded[..., order]
-
-
-def _opaque(header: Header, pixels: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Return where (H, W) pixels are not of the one colour that PNG's tRNS chunk calls transparent.
-
-    Args:
-        header: Holds the colour as one (grey) or three big-endian 16-bit numbers, if there is one.
-        pixels: (H, W, C) as stored, or stretched to 0..255 when stored with fewer than 8 bits.
-    """
-    if header.transparency is None:
-        return None
-    count = 1 if header.color_type == GREY else 3
-    key = np.frombuffer(header.transparency[: 2 * count].ljust(2 * count, b"\0"), ">u2")
-    # Only as many low bits count as a pixel has.
-    key = key.astype(np.int64) & (2**header.depth - 1)
-    if header.depth < 8:
-        key = key * _stretch(header)
-    return (pixels[..., :count] != key).any(axis=2)
-
-
-def _over_white(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Lay (H, W, 4) over white; returns (H, W, 3), rounded to nearest."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    # At most 255 * 255 + 127, which uint16 holds.
-    mixed = rgba[..., :3] * alpha + 255 * (255 - alpha) + 127
-    return (mixed // 255).astype(np.uint8)
-
-
-def _upright(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Undo the camera's rotation (EXIF 2.3: where row 0 and column 0 of the file belong)."""
-    if orientation >= 5:  # rows of the file are columns of the picture
-        array = np.swapaxes(array, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)

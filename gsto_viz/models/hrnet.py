@@ -7,7 +7,7 @@ configuration's ``gating`` says which (None: plain HRNetV2).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from gsto_viz.models.blocks import (
 from gsto_viz.models.config import HRNetConfig
 from gsto_viz.models.fusion import Fusion, Transition
 from gsto_viz.types import Tap
+
+if TYPE_CHECKING:
+    from gsto_viz.models.checkpoint import ModelInfo
 
 STRIDES = (4, 8, 16, 32)
 STEM_CHANNELS = 64
@@ -113,11 +116,16 @@ class HRNet(nn.Module):
 
     Args:
         config: Widths, depths, class count, conventions, gating.
+
+    Attributes:
+        info: What its checkpoint says (classes, normalisation, gains, training); None for a
+            network that was built and not loaded.
     """
 
     def __init__(self, config: HRNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.info: ModelInfo | None = None
         momentum, widths = config.bn_momentum, config.widths
         self.stem = Stem(bn_momentum=momentum)
         blocks, channels = [], STEM_CHANNELS

@@ -1,10 +1,11 @@
 """The taps of our networks: contract names -> submodules, strides, channels."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
+from gsto_viz.models.fusion import Fusion
 from gsto_viz.models.gates import GatedScaleTransfer
 from gsto_viz.types import Tap
 
@@ -37,7 +38,7 @@ def _stage_taps(model: "HRNet", stage: int) -> Iterator[Tap]:
             yield Tap(
                 f"{place}.branch{r}.pre", f"{place}.branches.{r}", stride, widths[r], "feature"
             )
-        fusion = module.fusion
+        fusion = cast(Fusion, module.fusion)
         for key, transfer in fusion.transfers.items():
             if isinstance(transfer, GatedScaleTransfer):
                 source, target = key.split("to")

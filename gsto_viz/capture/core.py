@@ -42,7 +42,7 @@ class Capture:
             F_c / sigma_c; needs gains), ``absmean``, ``l2``, ``max``: (N, H, W); ``none``: the
             whole output, cloned; a function from a detached tensor to a tensor; or a mapping from
             tap names or patterns to these, first match holds. Gates are (N, H, W) under every
-            name, and logits are kept whole under ``mean`` and ``gain_fixed``.
+            name but ``none``; logits are kept whole under ``mean`` and ``gain_fixed``.
         gains: Gains by tap name for ``gain_fixed``; None takes the network's own ``gains`` if it
             has any.
         unfired: ``raise``: leaving the block without an exception raises if a tap never fired;

@@ -67,9 +67,9 @@ REDUCTIONS = ("mean", "gain_fixed", "absmean", "l2", "max", "none")
 def make_reducer(place: Place, choice: ReduceChoice, gains: Mapping[str, Gains] | None) -> Reducer:
     """Return the reduction of one tap.
 
-    Gates of one channel become (N, H, W) and logits are kept whole, because a channel mean of
-    logits means nothing, under ``mean`` and ``gain_fixed``; logits obey ``absmean``, ``l2`` and
-    ``max``; a callable is applied to any kind as it is.
+    Logits are kept whole under ``mean`` and ``gain_fixed``, because a channel mean of logits means
+    nothing. Gates of one channel become (N, H, W) under every name but ``none``. A callable is
+    applied to any kind as it is.
 
     Args:
         place: The tap.
@@ -87,10 +87,11 @@ def make_reducer(place: Place, choice: ReduceChoice, gains: Mapping[str, Gains] 
             f"unknown reduction '{reduce}' for tap '{place.name}'; choose "
             f"{', '.join(REDUCTIONS)} or give a function"
         )
+    whole = place.kind == "logits" and reduce in ("mean", "gain_fixed")
+    if reduce == "none" or whole:
+        return torch.clone
     if place.kind == "gate":
         return _gate
-    if reduce == "none" or (place.kind == "logits" and reduce in ("mean", "gain_fixed")):
-        return torch.clone
     if reduce == "gain_fixed":
         known = gains or {}
         if place.name not in known:

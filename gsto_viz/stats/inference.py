@@ -64,7 +64,7 @@ def _stream(name: str, seed: int) -> np.random.Generator:
 
 def image_mean_interval(
     images: Sequence[str],
-    values: npt.NDArray[np.float64],
+    values: npt.NDArray[np.floating],
     clusters: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None, str | None]:
@@ -94,7 +94,7 @@ def image_mean_interval(
 
 def image_mean_estimate(
     images: Sequence[str],
-    values: npt.NDArray[np.float64],
+    values: npt.NDArray[np.floating],
     n_pairs: int,
     clusters: Mapping[str, str] | None = None,
     seed: int = 0,

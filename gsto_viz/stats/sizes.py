@@ -18,7 +18,7 @@ SIZE_COLUMNS = {
     "high": "float64",
     "n_regions": "int64",
     "n_images": "int64",
-    "reason": "str",
+    "reason": "object",
 }
 """Columns of :func:`response_by_octave` and their types."""
 

@@ -1,0 +1,211 @@
+"""The Scale Confusion Index against loops over pairs, analytic values and exact nulls."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from gsto_viz.activity import matched_pool
+from gsto_viz.errors import GstoVizError
+from gsto_viz.regions import region_table
+from gsto_viz.stats import Estimate, concordance, pair_counts, sci, sci_edge
+
+
+def table_of(sizes, q, image="a", **columns):
+    """Make one image's table from sizes in octaves and coarseness values."""
+    sizes = np.asarray(sizes, float)
+    return pd.DataFrame(
+        {
+            "image": image,
+            "region": np.arange(1, len(sizes) + 1),
+            "class_id": 0,
+            "area_px": 4.0**sizes,
+            "qualifies": True,
+            "q": q,
+        }
+        | columns
+    )
+
+
+def random_tables(images, seed=0):
+    rng = np.random.default_rng(seed)
+    tables = []
+    for i in range(images):
+        n = rng.integers(1, 9)
+        table = table_of(rng.integers(6, 17, n) / 2, rng.integers(-3, 4, n) / 4, f"im{i}")
+        table["class_id"] = rng.integers(0, 3, n)
+        table["qualifies"] = rng.random(n) < 0.8
+        table["z_0"] = rng.integers(1, 5, n) / 5
+        tables.append(table)
+    return tables
+
+
+def sci_by_loops(tables, column="q", least=1.0, most=np.inf, keep=lambda x, y: True):
+    values, pairs = [], 0
+    for table in tables:
+        wrong = []
+        rows = [row for row in table.to_dict("records") if row["qualifies"]]
+        for x, y in itertools.product(rows, rows):
+            gap = np.log2(np.sqrt(y["area_px"])) - np.log2(np.sqrt(x["area_px"]))
+            if least <= gap < most and keep(x, y):
+                wrong.append(0.5 if x[column] == y[column] else float(y[column] < x[column]))
+        if wrong:
+            values.append(sum(wrong) / len(wrong))
+            pairs += len(wrong)
+    return np.mean(values), len(values), pairs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sci_is_a_loop_over_pairs(seed):
+    tables = random_tables(25, seed)
+    value, images, pairs = sci_by_loops(tables)
+    estimate = sci(tables)
+    assert isinstance(estimate, Estimate)
+    assert estimate.value == pytest.approx(value, abs=1e-14)
+    assert (estimate.n_images, estimate.n_pairs) == (images, pairs)
+    assert estimate.low <= estimate.value <= estimate.high
+    assert estimate.reason is None
+    wrong, images, pairs = sci_by_loops(tables, "z_0")
+    preference = concordance(tables, 0)
+    assert preference.value == pytest.approx(1 - wrong, abs=1e-14)
+    assert (preference.n_images, preference.n_pairs) == (images, pairs)
+
+
+def test_gap_and_class_select_pairs():
+    tables = random_tables(25, 4)
+    for gap in ((1, 2), (2, 3), (3, np.inf), (0.5, np.inf)):
+        value, images, pairs = sci_by_loops(tables, least=gap[0], most=gap[1])
+        estimate = sci(tables, gap=gap)
+        assert estimate.value == pytest.approx(value, abs=1e-14)
+        assert (estimate.n_images, estimate.n_pairs) == (images, pairs)
+    for same in (True, False):
+        value, _, pairs = sci_by_loops(
+            tables,
+            keep=lambda x, y, same=same: (x["class_id"] == y["class_id"]) == same,
+        )
+        estimate = sci(tables, same_class=same)
+        assert estimate.value == pytest.approx(value, abs=1e-14)
+        assert estimate.n_pairs == pairs
+    both = [pair_counts(tables, "q", same_class=same)["pairs"].sum() for same in (True, False)]
+    assert sum(both) == pair_counts(tables, "q")["pairs"].sum()
+
+
+def test_exactly_one_octave_is_a_pair_for_every_area():
+    areas = np.arange(64, 4000, 13)
+    for area in areas:
+        table = table_of([3, 4], [0.0, 1.0]).assign(area_px=[area, 4 * area])
+        assert sci(table).n_pairs == 1
+        assert sci(table.assign(area_px=[area, 4 * area - 1])).n_pairs == 0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 0.5, 1.0, 2.0, -1.0])
+def test_linear_coarseness_has_the_analytic_value(alpha):
+    # q = alpha l + noise: a pair of gap D is wrong with probability Phi(-alpha D / sqrt 2).
+    rng = np.random.default_rng(7)
+    images, expected = [], []
+    for i in range(600):
+        sizes = rng.uniform(3, 8, 9)
+        images.append(table_of(sizes, alpha * sizes + rng.normal(size=9), f"im{i}"))
+        gaps = sizes[:, None] - sizes
+        if (gaps >= 1).any():
+            expected.append(norm.cdf(-alpha * gaps[gaps >= 1] / np.sqrt(2)).mean())
+    estimate = sci(images)
+    error = (estimate.high - estimate.low) / (2 * 1.96)
+    assert estimate.value == pytest.approx(np.mean(expected), abs=3.5 * error)
+    assert error < 0.01
+
+
+def test_aware_reversed_and_tied():
+    sizes = [3, 4.5, 6, 8]
+    assert sci(table_of(sizes, [0, 1, 2, 3])).value == 0
+    assert sci(table_of(sizes, [3, 2, 1, 0])).value == 1
+    assert sci(table_of(sizes, [0.25] * 4)).value == 0.5
+    assert sci(table_of(sizes, np.array([0, 1, 2, 3]) * 1e-10)).value == 0.5
+
+
+def test_branches_that_differ_by_pooling_are_at_chance_exactly():
+    # The null of a common map: no tolerance, in the estimate, its interval and at the edges.
+    rng = np.random.default_rng(3)
+    tables = []
+    for i in range(12):
+        labels = np.zeros((180, 240), np.uint8)
+        for _ in range(9):
+            y, x, s = rng.integers(0, 160), rng.integers(0, 220), rng.integers(4, 90)
+            labels[y : y + s, x : x + s] = rng.integers(0, 5)
+        maps = [rng.random((45, 60)).astype(np.float32)]
+        while len(maps) < 4:
+            maps.append(matched_pool(maps[-1]))
+        tables.append(region_table(labels, maps, image=f"im{i}"))
+    estimate = sci(tables)
+    assert estimate.n_pairs > 20
+    assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
+    assert sci(tables, response="q_whole").value == 0.5
+    assert sci_edge(tables, min_depth_px=12).value == 0.5
+
+
+def test_gains_change_nothing_to_twelve_digits():
+    rng = np.random.default_rng(8)
+    labels = np.zeros((128, 128), np.uint8)
+    labels[10:30, 10:40], labels[50:120, 20:110] = 1, 2
+    maps = [rng.random((128 // s, 128 // s)) for s in (4, 8, 16, 32)]
+    before = sci(region_table(labels, maps))
+    after = sci(
+        region_table(labels, [m * g for m, g in zip(maps, (0.3, 7, 1e-4, 90), strict=True)])
+    )
+    assert abs(before.value - after.value) < 1e-12
+
+
+def test_order_and_repeated_shards_change_nothing():
+    tables = random_tables(30, 9)
+    assert sci(tables) == sci(tables[::-1]) == sci(pd.concat([*tables[10:], *tables[:20]]))
+    counts = [pair_counts(tables[:11], "q"), pair_counts(tables[11:], "q")]
+    merged = pd.concat(counts).sort_values("image", ignore_index=True)
+    pd.testing.assert_frame_equal(merged, pair_counts(tables, "q"))
+
+
+def test_few_images_have_a_value_and_no_interval():
+    estimate = sci(random_tables(9, 1))
+    assert estimate.value is not None
+    assert estimate.low is None
+    assert estimate.high is None
+    assert "an interval needs 10" in estimate.reason
+
+
+def test_clusters_count_not_images():
+    tables = random_tables(40, 2)
+    blocks = {f"im{i}": f"block{i // 5}" for i in range(40)}
+    estimate = sci(tables, clusters=blocks)
+    assert estimate.low is None
+    assert estimate.value == sci(tables).value
+    pairs_of_images = {f"im{i}": f"block{i // 2}" for i in range(40)}
+    assert sci(tables, clusters=pairs_of_images).low is not None
+
+
+def test_no_pair_is_not_estimated():
+    estimate = sci(table_of([3, 3.5], [0, 1]))
+    assert estimate == Estimate(None, None, None, 0, 0, estimate.reason)
+    assert "not estimated" in estimate.reason
+    assert sci(table_of([], [])).value is None
+    assert (
+        sci_edge(table_of([3], [0], max_distance_px=50.0, q_core=np.nan, q_band=0.1)).value is None
+    )
+
+
+def test_edges_compare_core_and_band_of_deep_regions():
+    columns = {
+        "max_distance_px": [40.0, 33.0, 31.0, 50.0],
+        "q_core": [1.0, 0.2, 0.0, 0.5],
+        "q_band": [0.5, 0.4, 1.0, 0.5],
+    }
+    estimate = sci_edge(table_of([6, 6, 6, 6], [0, 0, 0, 0], **columns))
+    assert estimate.value == pytest.approx((0 + 1 + 0.5) / 3)
+    assert (estimate.n_images, estimate.n_pairs) == (1, 3)
+
+
+def test_two_images_of_one_name_are_refused():
+    with pytest.raises(GstoVizError, match="own name"):
+        sci([table_of([3, 5], [0, 1]), table_of([3, 5], [1, 0])])
+    with pytest.raises(GstoVizError, match="no region table"):
+        sci([])

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from gsto_viz.data.formats import GREY, Header
+from gsto_viz.data.formats import GREY, Header, check_pixels
 from gsto_viz.errors import GstoVizError
 
 
@@ -66,6 +66,8 @@ def decode_values(header: Header, name: str) -> npt.NDArray[np.uint8] | npt.NDAr
 
 def _load(header: Header, name: str) -> Image.Image:
     """Decode the cleaned file with Pillow; its own size check (a global setting) is not used."""
+    if header.format == "PNG":
+        check_pixels(header, name)
     plugin = PngImageFile if header.format == "PNG" else JpegImageFile
     try:
         image = plugin(io.BytesIO(header.data))

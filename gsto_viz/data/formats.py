@@ -26,6 +26,13 @@ _DEPTHS = {
     GREY_ALPHA: (8, 16),
     RGB_ALPHA: (8, 16),
 }
+_CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8)),
+    *((2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""The passes of an interlaced PNG: first column, first row, column step, row step."""
+_PIECE = 2**20
 _MAX_SCANS = 100
 """Ordinary progressive JPEGs have about ten; thousands of tiny ones keep a decoder busy."""
 
@@ -55,6 +62,7 @@ class Header:
         depth: Bits per channel (JPEG: 8).
         color_type: PNG colour type; None for JPEG.
         orientation: EXIF orientation 1..8, 1 when the file does not say.
+        interlaced: Whether a PNG is stored in seven passes.
         transparency: The transparent colour of a grey or RGB PNG (its tRNS chunk), or None.
         data: The file without metadata, to be given to a decoder.
     """
@@ -65,6 +73,7 @@ class Header:
     depth: int
     color_type: int | None
     orientation: int
+    interlaced: bool
     transparency: bytes | None
     data: bytes
 
@@ -162,9 +171,49 @@ def _png_header(chunks: dict[bytes, bytes], pixels: list[bytes], name: str) -> H
         depth=depth,
         color_type=color_type,
         orientation=_orientation(chunks.get(b"eXIf", b"")[8:-4]),
+        interlaced=chunks[b"IHDR"][20] == 1,
         transparency=chunks[b"tRNS"][8:-4] if keyed else None,
         data=b"".join([PNG_SIGNATURE, *(chunks[kind] for kind in kept), *pixels, end]),
     )
+
+
+def check_pixels(header: Header, name: str) -> None:
+    """Refuse a PNG whose pixel data, unpacked, is shorter than its size asks for.
+
+    Decoders leave the missing rows black without a word. The data is unpacked in small pieces and
+    never beyond what the size asks for. (A cut JPEG has lost its end marker, see ``_read_jpeg``.)
+
+    Raises:
+        GstoVizError: Pixels are missing, or the packed data is damaged.
+    """
+    missing = _raw_bytes(header)
+    unpack = zlib.decompressobj()
+    position = len(PNG_SIGNATURE)
+    while missing > 0 and position < len(header.data) and not unpack.eof:
+        length, kind = struct.unpack_from(">I4s", header.data, position)
+        rest = header.data[position + 8 : position + 8 + length] if kind == b"IDAT" else b""
+        position += 12 + length
+        while rest and missing > 0 and not unpack.eof:
+            try:
+                missing -= len(unpack.decompress(rest, _PIECE))
+            except zlib.error as error:
+                raise _damaged(name, "its pixels cannot be unpacked") from error
+            rest = unpack.unconsumed_tail
+    if missing > 0:
+        raise _truncated(name)
+
+
+def _raw_bytes(header: Header) -> int:
+    """Return how many bytes the unpacked pixels of a PNG have, with one filter byte per row."""
+    bits = header.depth * _CHANNELS[header.color_type or 0]
+    passes = _ADAM7 if header.interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for x, y, step_x, step_y in passes:
+        columns = max(0, -(-(header.width - x) // step_x))
+        rows = max(0, -(-(header.height - y) // step_y))
+        if columns:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
 
 
 def _read_jpeg(data: bytes, name: str) -> Header:
@@ -194,7 +243,7 @@ def _read_jpeg(data: bytes, name: str) -> Header:
     if data.rfind(b"\xff\xd9", position) < 0:
         raise _truncated(name)
     kept.append(data[position:])
-    return Header("JPEG", size[0], size[1], 8, None, orientation, None, b"".join(kept))
+    return Header("JPEG", size[0], size[1], 8, None, orientation, False, None, b"".join(kept))
 
 
 def _jpeg_segment(data: bytes, position: int, name: str) -> tuple[int, int, int]:

@@ -1,0 +1,124 @@
+"""``gsto-viz models``: every network and shipped checkpoint with its costs."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from gsto_viz.errors import GstoVizError
+
+NAME = "models"
+HELP = "list the networks and shipped checkpoints with their costs beside the papers' figures"
+EXAMPLES = (
+    "gsto-viz models",
+    "gsto-viz models --json models.json",
+    "gsto-viz models --size 473x473 --classes 20 --count all --giga 1e9",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``gsto-viz models``."""
+    parser.add_argument("--json", metavar="FILE", help="write the rows as JSON ('-': to stdout)")
+    parser.add_argument(
+        "--size",
+        metavar="HxW",
+        default="1024x2048",
+        help="image height x width to count at (default %(default)s)",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="K",
+        type=int,
+        default=19,
+        help="classes of the networks (default %(default)s); checkpoints keep their own",
+    )
+    parser.add_argument(
+        "--count",
+        choices=("conv", "all"),
+        default="conv",
+        help="parameters on screen: of convolutions, as the papers count (default), or all",
+    )
+    parser.add_argument(
+        "--giga",
+        choices=("2^30", "1e9"),
+        default="2^30",
+        help="unit of multiply-adds on screen: 2^30, as the papers count (default), or 1e9",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count, then print the table or write the rows."""
+    from gsto_viz.files import write_json
+    from gsto_viz.models.cost_table import cost_table
+
+    height, width = parse_size(args.size)
+    rows = cost_table(height, width, args.classes)
+    if args.json == "-":
+        sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+        return 0
+    if args.json:
+        write_json(args.json, rows)
+    sys.stdout.write(format_rows(rows, count=args.count, giga=args.giga))
+    return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read ``HxW`` in pixels, each at least 32."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts):
+        raise GstoVizError(f"--size is '{text}'; give height x width in pixels, e.g. 1024x2048")
+    height, width = int(parts[0]), int(parts[1])
+    if not 32 <= min(height, width) <= max(height, width) <= 65536:
+        raise GstoVizError(f"--size is '{text}'; height and width go from 32 to 65536")
+    return height, width
+
+
+def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
+    """Lay the rows out as text of at most 100 columns, the notes below the table.
+
+    Args:
+        rows: What ``gsto_viz.models.cost_table.cost_table`` returns.
+        count: ``conv`` (convolutions only) or ``all`` parameters.
+        giga: ``2^30`` or ``1e9``: the unit of multiply-adds.
+    """
+    key, unit = ("conv_params", 2**30) if count == "conv" else ("params", 2**30)
+    if giga == "1e9":
+        unit = 10**9
+    params_title = "conv params" if count == "conv" else "params"
+    head = f"{params_title + ' M':>14} {'MACs/' + giga:>10} {'paper M':>8} {'paper G':>8} note"
+    lines, notes = [], []
+    for kind, title in (
+        ("network", "network"),
+        ("ablation", "ablation of gsto-hrnet-w18-small-v2"),
+        ("checkpoint", "shipped checkpoint"),
+    ):
+        group = [row for row in rows if row["kind"] == kind]
+        if group:
+            lines.append(f"{title:<42} {head}")
+        for row in group:
+            if row["note"]:
+                notes.append(row["note"])
+            mark = f"{len(notes):>4}" if row["note"] else ""
+            name = row["name"] if kind != "ablation" else row["name"].partition("[")[2][:-1]
+            lines.append(
+                f"{name:<42} {row[key] / 1e6:>14.4f} {row['macs'] / unit:>10.3f} "
+                f"{_printed(row['paper_params_m']):>8} {_printed(row['paper_gflops']):>8} {mark}"
+            )
+        if group:
+            lines.append("")
+    return "\n".join(line.rstrip() for line in lines + _footer(rows, notes)) + "\n"
+
+
+def _printed(value: float | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _footer(rows: list[dict[str, Any]], notes: list[str]) -> list[str]:
+    """Say what was counted, then list the notes by number."""
+    first = rows[0]
+    return [
+        f"counted at {first['height']}x{first['width']}, {first['num_classes']} classes "
+        "(checkpoints: their own); MACs: multiply-adds of convolutions.",
+        "The papers count convolution parameters and call MACs/2^30 'GFLOPs'.",
+        *(f"{number:>2} {note}" for number, note in enumerate(notes, 1)),
+    ]

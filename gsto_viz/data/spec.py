@@ -25,7 +25,7 @@ FORMS = "scenes[:count=64,seed=0,size=256x512], camvid:PATH[:SPLIT], folder:PATH
 NAMES = ("scenes", "camvid", "folder")
 
 _SCENE_DEFAULTS = {"count": "64", "seed": "0", "size": "256x512"}
-_MAX_SCENE_NUMBER = 1_000_000
+_MAX_COUNT, _MAX_SEED = 1_000_000, 999_999_999
 
 
 def load_data(
@@ -136,19 +136,19 @@ def _load_scenes(rest: str, purpose: Purpose) -> Dataset:
     from gsto_viz.data.scenes import SceneDataset
 
     return SceneDataset(
-        count=_whole_number("count", values["count"], 1),
-        seed=_whole_number("seed", values["seed"], 0),
+        count=_whole_number("count", values["count"], 1, _MAX_COUNT),
+        seed=_whole_number("seed", values["seed"], 0, _MAX_SEED),
         size=parse_size(values["size"]),
         split="train" if purpose == "train" else "eval",
     )
 
 
-def _whole_number(key: str, text: str, low: int) -> int:
-    """Parse a setting of scenes: a whole number from ``low`` to below one million."""
-    if re.fullmatch(r"[0-9]{1,9}", text) is None or not low <= int(text) < _MAX_SCENE_NUMBER:
+def _whole_number(key: str, text: str, low: int, high: int) -> int:
+    """Parse a setting of scenes: a whole number from ``low`` to ``high``."""
+    if re.fullmatch(r"[0-9]{1,9}", text) is None or not low <= int(text) <= high:
         raise GstoVizError(
-            f"setting {key}={text} of scenes is no whole number from {low} to "
-            f"{_MAX_SCENE_NUMBER - 1}; write for example {key}={_SCENE_DEFAULTS[key]}"
+            f"setting {key}={text} of scenes is no whole number from {low} to {high}; "
+            f"write for example {key}={_SCENE_DEFAULTS[key]}"
         )
     return int(text)
 

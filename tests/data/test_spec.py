@@ -1,0 +1,259 @@
+"""SPECs and sizes: what they name, and what is said about wrong ones."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from gsto_viz.data import CamVidDataset, FolderDataset, load_data, parse_size, write_png
+from gsto_viz.data.spec import ResizedDataset, resize_image, resize_map
+from gsto_viz.errors import GstoVizError
+from gsto_viz.files import write_json
+from gsto_viz.types import ClassInfo, ClassList, Sample
+
+TWO = ClassList("two", (ClassInfo(0, "a", (1, 2, 3), False), ClassInfo(1, "b", (4, 5, 6), True)))
+
+
+def make_camvid(root):
+    for split in ("train", "val", "eval"):
+        write_png(root / split / f"{split}_1.png", np.zeros((4, 6, 3), np.uint8))
+        write_png(root / f"{split}annot" / f"{split}_1.png", np.zeros((4, 6), np.uint8))
+    return root
+
+
+def make_folder(root, stem="a"):
+    write_png(root / "images" / f"{stem}.png", np.zeros((4, 6, 3), np.uint8))
+    write_png(root / "labels" / f"{stem}.png", np.zeros((4, 6), np.uint8))
+    write_json(root / "classes.json", TWO.to_json())
+    return root
+
+
+def test_camvid_split_by_word_or_purpose(tmp_path):
+    make_camvid(tmp_path)
+    assert load_data(f"camvid:{tmp_path}:eval").ids == ("eval_1",)
+    assert load_data(f"camvid:{tmp_path}:eval", purpose="train").ids == ("eval_1",)
+    assert load_data(f"camvid:{tmp_path}:trainval").ids == ("train_1", "val_1")
+    assert load_data(f"camvid:{tmp_path}").ids == ("val_1",)
+    assert load_data(f"camvid:{tmp_path}", purpose="train").ids == ("train_1",)
+    assert isinstance(load_data(f"camvid:{tmp_path}"), CamVidDataset)
+
+
+def test_name_makes_the_same_data_set_again(tmp_path):
+    make_camvid(tmp_path / "c")
+    make_folder(tmp_path / "f")
+    for spec in (f"camvid:{tmp_path}/c", f"folder:{tmp_path}/f"):
+        data = load_data(spec)
+        assert load_data(data.name, purpose="train").ids == data.ids
+
+
+@pytest.mark.parametrize("odd", ["C:", "a:b", "a:val", "with space", "a,b=c"])
+def test_paths_with_colons(tmp_path, odd):
+    make_camvid(tmp_path / odd / "camvid")
+    assert load_data(f"camvid:{tmp_path / odd / 'camvid'}").ids == ("val_1",)
+    assert load_data(f"camvid:{tmp_path / odd / 'camvid'}:eval").ids == ("eval_1",)
+    make_folder(tmp_path / odd / "x:y")
+    assert load_data(f"folder:{tmp_path / odd / 'x:y'}").ids == ("a",)
+
+
+def test_relative_path_that_is_a_split_name(tmp_path, monkeypatch):
+    make_folder(tmp_path / "train" / "val")
+    monkeypatch.chdir(tmp_path)
+    assert load_data("folder:train/val").ids == ("a",)
+    assert load_data("folder:train:val").ids == ("a",)
+
+
+def test_folder_with_and_without_splits(tmp_path):
+    make_folder(tmp_path / "flat")
+    for purpose in ("train", "eval"):
+        assert load_data(f"folder:{tmp_path}/flat", purpose=purpose).ids == ("a",)
+    make_folder(tmp_path / "deep" / "train", "t")
+    make_folder(tmp_path / "deep" / "val", "v")
+    assert load_data(f"folder:{tmp_path}/deep", purpose="train").ids == ("t",)
+    assert load_data(f"folder:{tmp_path}/deep").ids == ("v",)
+    assert load_data(f"folder:{tmp_path}/deep:train").ids == ("t",)
+    assert isinstance(load_data(f"folder:{tmp_path}/deep:train"), FolderDataset)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("camvd:x", "unknown data set 'camvd' in 'camvd:x'; did you mean 'camvid'"),
+        ("Scenes", "did you mean 'scenes'"),
+        ("", "unknown data set ''"),
+        ("zzz", r"unknown data set 'zzz' in 'zzz'; write one of scenes\["),
+        ("camvid", "'camvid' names no folder"),
+        ("camvid:", "'camvid:' names no folder"),
+        ("camvid::val", "names no folder"),
+        ("camvid:/no/such/place", "no folder /no/such/place"),
+        ("folder:/no/such/place:val", "no folder /no/such/place"),
+        ("scenes:cuont=3", "unknown setting 'cuont=3' of scenes; did you mean 'count'"),
+        ("scenes:count", "unknown setting 'count' of scenes"),
+        ("scenes:count=3,,seed=1", "unknown setting ''"),
+        ("scenes:count=3,count=4", "'count' of scenes is given twice"),
+        ("scenes:count=0", "count=0 .* whole number from 1"),
+        ("scenes:count=1e3", "count=1e3"),
+        ("scenes:count=-3", "count=-3"),
+        ("scenes:seed=-1", "seed=-1 .* from 0 to 999999999"),
+        ("scenes:seed=1000000000", "seed=1000000000"),
+        ("scenes:count=1000001", "count=1000001 .* from 1 to 1000000"),
+        ("scenes:size=256", "'256' is no size"),
+        ("scenes:size=16x512", "size 16x512 is out of range"),
+    ],
+)
+def test_wrong_specs(spec, words):
+    with pytest.raises(GstoVizError, match=words) as caught:
+        load_data(spec)
+    for unfinished in ("cityscapes", "lip", "pascal", "ade20k"):
+        assert unfinished not in str(caught.value)
+
+
+def test_evaluation_seeds_are_refused_for_training():
+    spec = "scenes:count=1,seed=1000000,size=64x96"
+    assert len(load_data(spec)) == 1
+    with pytest.raises(GstoVizError, match="1000000"):
+        load_data(spec, purpose="train")
+
+
+def test_misspelt_split(tmp_path):
+    make_camvid(tmp_path)
+    with pytest.raises(GstoVizError, match=r"unknown split 'evl' .* did you mean 'eval'"):
+        load_data(f"camvid:{tmp_path}:evl")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256x512", (256, 512)), (" 32X8192 ", (32, 8192)), ("0360x480", (360, 480))]
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "256",
+        "256x",
+        "256x512x3",
+        "-256x512",
+        "256.0x512",
+        "\u0662\u0665\u0666x512",
+        "31x64",
+        "64x8193",
+    ],
+)
+def test_wrong_sizes(text):
+    with pytest.raises(GstoVizError, match=r"is no size; write HEIGHTxWIDTH|out of range"):
+        parse_size(text)
+
+
+class Planted:
+    """A data set in memory: image k is a ramp, its maps are random."""
+
+    name = "planted"
+    classes = TWO
+    ids = ("p0", "p1")
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng(index)
+        x = np.linspace(0, 240, 48)
+        image = np.broadcast_to(x[None, :, None], (40, 48, 3)).astype(np.uint8)
+        labels = rng.integers(0, 2, (40, 48)).astype(np.uint8)
+        instances = rng.integers(0, 70000, (40, 48)).astype(np.int32)
+        whole = Sample(self.ids[index], image, labels, instances, group="g")
+        return whole if index == 0 else Sample(self.ids[index], image)
+
+
+def nearest_by_loop(array, size):
+    out = np.empty(size, array.dtype)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            y = (i + 0.5) * array.shape[0] / size[0]
+            x = (j + 0.5) * array.shape[1] / size[1]
+            out[i, j] = array[int(np.floor(y + 1e-9)), int(np.floor(x + 1e-9))]
+    return out
+
+
+@pytest.mark.parametrize("size", [(32, 32), (80, 96), (37, 61), (120, 33), (40, 48)])
+def test_resized_samples(size):
+    base = Planted()
+    data = ResizedDataset(base, size)
+    assert (data.name, data.classes, data.ids, len(data)) == ("planted", TWO, base.ids, 2)
+    sample, original = data[0], base[0]
+    assert sample.image.shape == (*size, 3)
+    assert sample.image.dtype == np.uint8
+    assert np.array_equal(sample.labels, nearest_by_loop(original.labels, size))
+    assert np.array_equal(sample.instances, nearest_by_loop(original.instances, size))
+    assert (sample.labels.dtype, sample.instances.dtype) == (np.uint8, np.int32)
+    assert (sample.id, sample.group) == ("p0", "g")
+    # A ramp stays a ramp: value at the centre of new column j, away from the borders.
+    x = (np.arange(size[1]) + 0.5) * 48 / size[1] - 0.5
+    inside = (x > 1) & (x < 46)
+    ramp = x * 240 / 47
+    assert np.abs(sample.image[0, inside, 0] - ramp[inside]).max() <= 2
+    assert data[1].labels is None
+    assert data[1].instances is None
+
+
+def test_halving_averages_blocks_and_picks_a_member():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    blocks = image.reshape(32, 2, 32, 2, 3).astype(float).mean(axis=(1, 3))
+    assert np.abs(resize_image(image, (32, 32)) - blocks).max() <= 0.5
+    labels = rng.integers(0, 2, (64, 64), dtype=np.uint8)
+    assert np.array_equal(resize_map(labels, (32, 32)), labels[1::2, 1::2])
+
+
+def test_resizing_is_the_same_with_any_number_of_threads():
+    image = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
+    before = cv2.getNumThreads()
+    try:
+        results = []
+        for count in (1, 4):
+            cv2.setNumThreads(count)
+            results.append((resize_image(image, (256, 320)), resize_image(image, (512, 640))))
+    finally:
+        cv2.setNumThreads(before)
+    assert np.array_equal(results[0][0], results[1][0])
+    assert np.array_equal(results[0][1], results[1][1])
+
+
+def test_load_data_resizes(tmp_path):
+    make_camvid(tmp_path)
+    data = load_data(f"camvid:{tmp_path}", size=(32, 64))
+    assert data.name == f"camvid:{tmp_path}:val"
+    assert data[0].image.shape == (32, 64, 3)
+    assert data[0].group == "val/block0"
+    assert pickle.loads(pickle.dumps(data))[0].labels.shape == (32, 64)
+    with pytest.raises(GstoVizError, match="out of range"):
+        load_data(f"camvid:{tmp_path}", size=(16, 64))
+
+
+def test_scenes_for_training_and_the_rest_never_meet():
+    spec = "scenes:count=2,seed=3,size=64x96"
+    evaluation, training = load_data(spec), load_data(spec, purpose="train")
+    assert len(evaluation) == len(training) == 2
+    assert evaluation[0].image.shape == (64, 96, 3)
+    assert not np.array_equal(evaluation[0].image, training[0].image)
+    assert not set(evaluation.ids) & set(training.ids)
+    assert len(load_data("scenes")) == 64
+
+
+def test_data_room_is_light():
+    """Reading photographs needs neither torch nor the generator."""
+    code = (
+        "import sys, gsto_viz.data; "
+        "print([m for m in ('torch', 'gsto_viz.data.scenes', 'pandas') if m in sys.modules])"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.strip() == "[]"

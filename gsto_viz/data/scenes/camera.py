@@ -73,11 +73,24 @@ class Camera:
         local = (points - self.eye) @ self.axes.T
         depth = local[..., 2]
         scale = self.focal_px / np.maximum(depth, 1e-3)
-        pixels = np.stack(
-            [self.center_px[0] + scale * local[..., 0], self.center_px[1] - scale * local[..., 1]],
-            axis=-1,
-        )
+        pixels = np.empty((*depth.shape, 2))
+        pixels[..., 0] = self.center_px[0] + scale * local[..., 0]
+        pixels[..., 1] = self.center_px[1] - scale * local[..., 1]
         return pixels, depth
+
+    def misses(self, ground: FloatArray, margin_m: float = 0.0) -> bool:
+        """Say whether all ground points (N, 2) lie beyond the left or beyond the right image edge.
+
+        Args:
+            ground: Points (x, z) in metres.
+            margin_m: How far the object reaches beyond these points.
+        """
+        dx, dz = ground[:, 0] - self.eye[0], ground[:, 1] - self.eye[2]
+        depth = dx * self.axes[2, 0] + dz * self.axes[2, 2]
+        right = dx * self.axes[0, 0] + dz * self.axes[0, 2]
+        # Roll tilts the edges a little; the factor leaves room for that and for tall objects.
+        reach = 1.15 * self.center_px[0] / self.focal_px * np.maximum(depth, 0.0) + margin_m + 0.3
+        return bool((right > reach).all() or (right < -reach).all() or (depth < -margin_m).all())
 
     def clip_and_project(self, polygon: FloatArray) -> FloatArray | None:
         """Cut a planar polygon (N, 3) at the near plane and project it; None if nothing is left."""

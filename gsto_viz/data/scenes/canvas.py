@@ -99,7 +99,11 @@ class Canvas:
 
     def fill(self, piece: int, polygons: FloatArray | Sequence[FloatArray]) -> None:
         """Fill disjoint polygons, (N, M, 2) or a sequence of (M, 2) in pixels, with a piece."""
-        cv2.fillPoly(self.pieces, [_fixed(p) for p in polygons], piece, shift=SUBPIXEL_BITS)
+        if isinstance(polygons, np.ndarray):
+            fixed = list(_fixed(polygons))
+        else:
+            fixed = [_fixed(p) for p in polygons]
+        cv2.fillPoly(self.pieces, fixed, piece, shift=SUBPIXEL_BITS)
 
     def line(self, piece: int, points: FloatArray, width_px: float, *, closed: bool) -> None:
         """Draw a polyline (M, 2) at least one pixel wide."""
@@ -127,8 +131,9 @@ class Canvas:
         reach = height if light.direct > 0 else 0.0
         moved = footprint + reach * np.array(light.shadow_shift())
         outline = cv2.convexHull(np.concatenate([footprint, moved]).astype(np.float32))[:, 0, :]
-        ground = np.stack([outline[:, 0], np.zeros(len(outline)), outline[:, 1]], axis=1)
-        pixels = camera.clip_and_project(ground.astype(np.float64))
+        ground = np.zeros((len(outline), 3))
+        ground[:, ::2] = outline
+        pixels = camera.clip_and_project(ground)
         if pixels is not None:
             cv2.fillPoly(self.shadow, [_fixed(pixels)], 1, shift=SUBPIXEL_BITS)
 
@@ -163,4 +168,8 @@ def upright_plane(camera: Camera, start: FloatArray, end: FloatArray) -> Plane:
 
 def _fixed(points: FloatArray) -> npt.NDArray[np.int32]:
     """Turn pixel coordinates into OpenCV's fixed point, where pixel centres are integers."""
-    return np.rint(np.clip(points - 0.5, -_LIMIT_PX, _LIMIT_PX) * _SUBPIXELS).astype(np.int32)
+    scaled = points * _SUBPIXELS
+    scaled -= 0.5 * _SUBPIXELS
+    np.maximum(scaled, -_LIMIT_PX * _SUBPIXELS, out=scaled)
+    np.minimum(scaled, _LIMIT_PX * _SUBPIXELS, out=scaled)
+    return np.rint(scaled).astype(np.int32)

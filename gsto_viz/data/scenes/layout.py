@@ -180,7 +180,7 @@ def _traffic(rng: np.random.Generator, street: Street, camera: Camera) -> list[I
     elif rng.random() < 0.25:
         # A bus or van close by, seen from the side: the largest things there are.
         shape = str(rng.choice(["bus", "van", "lorry", "estate"]))
-        z = float(rng.uniform(7.5, 14.0))
+        z = float(rng.uniform(7.5, 15.0))
         yaw = float(np.pi) / 2 + float(rng.normal(0.0, 0.5))
         items.append(Car.sample(rng, street.at(float(rng.uniform(-3.0, 3.0)), z), yaw, shape))
     return items
@@ -250,7 +250,7 @@ def _signs(rng: np.random.Generator, street: Street) -> list[Item]:
     items: list[Item] = []
     for _ in range(int(rng.integers(2, 8))):
         side, z = int(rng.choice([-1, 1])), _far(rng, 4.5, 80.0)
-        form = str(rng.choice(["disc", "triangle", "board"], p=[0.4, 0.25, 0.35]))
+        form = str(rng.choice(["disc", "triangle", "board"], p=[0.45, 0.3, 0.25]))
         spot = street.at(side * (street.road / 2 + 0.5), z)
         items.append(Sign.sample(rng, spot, form))
     stop = street.crossing[0] - 1.0 if street.crossing is not None else street.zebra

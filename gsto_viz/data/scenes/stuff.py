@@ -77,6 +77,8 @@ class Building:
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         """Draw shadow, roof, the near gable and the front."""
         canvas.cast_shadow(camera, light, self.base, self.height + 0.5 * self.roof)
+        if camera.misses(self.base):
+            return
         near_front, far_front, far_back, near_back = self.base
         if self.roof:
             self._draw_roof(canvas, camera, light)
@@ -296,6 +298,8 @@ class Tree:
             return
         scale = camera.focal_px / float(depth)
         self._cast(canvas, camera, light)
+        if camera.misses(np.array([self.spot]), self.crown[0]):
+            return
         bright = light.on((0.3, 0.5, -0.8))
         bark = canvas.piece(TREE, lit(self.colors[1], bright), depth=float(depth), grain=0.12)
         low, half = self.trunk
@@ -307,13 +311,15 @@ class Tree:
             for t in (-0.32, -0.14, 0.04, 0.22)
         ]  # fmt: skip
         wide, tall = self.crown
-        centers = self.clumps[:, :2] * np.array([wide, tall]) + np.array([0.0, low + tall])
-        pick = np.clip((self.clumps[:, 3] + 1) * 2, 0, 3).astype(int)
+        # Far crowns show no single clumps: a third of them, larger, looks the same.
+        clumps, swell = (self.clumps, 1.3) if depth < 70 else (self.clumps[::3], 1.6)
+        centers = clumps[:, :2] * np.array([wide, tall]) + np.array([0.0, low + tall])
+        pick = np.clip((clumps[:, 3] + 1) * 2, 0, 3).astype(int)
         pixels = foot + centers * np.array([scale, -scale])
         canvas.discs(
             [tones[0]], pixels.mean(axis=0)[None], np.array([0.6 * min(wide, tall)]) * scale
         )
-        canvas.discs([tones[k] for k in pick], pixels, self.clumps[:, 2] * wide * scale * 1.3)
+        canvas.discs([tones[k] for k in pick], pixels, clumps[:, 2] * wide * scale * swell)
 
     def _cast(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         if light.direct == 0:

@@ -18,6 +18,8 @@ _CIRCLE = np.stack(
     axis=1,
 )
 NEAREST_M = 1.5
+SHADOWS_M = 60.0
+"""Shadows of slim things farther away than this are not drawn."""
 SKIN: tuple[Color, ...] = ((0.85, 0.66, 0.55), (0.70, 0.50, 0.38), (0.45, 0.30, 0.22))
 SIGN_COLORS: tuple[Color, ...] = (
     (0.75, 0.12, 0.12), (0.12, 0.25, 0.62), (0.88, 0.75, 0.15), (0.85, 0.85, 0.85),
@@ -72,6 +74,8 @@ def _spot_shadow(
     canvas: Canvas, camera: Camera, light: Light, spot: tuple[float, float], radius: float,
     height: float,
 ) -> None:  # fmt: skip
+    if camera.depth_of(spot[0], 0.0, spot[1]) > SHADOWS_M:
+        return
     canvas.cast_shadow(camera, light, np.array(spot) + radius * _CIRCLE[::2], height)
 
 
@@ -121,7 +125,7 @@ class Pedestrian:
                 SKIN[int(rng.integers(3))],
                 _cloth(rng),
                 _cloth(rng),
-            ),  # fmt: skip
+            ),
             bag=int(rng.integers(-2, 3) / 2),
         )
 
@@ -183,7 +187,7 @@ class Bicyclist:
                 SKIN[int(rng.integers(3))],
                 _cloth(rng),
                 _cloth(rng),
-            ),  # fmt: skip
+            ),
         )
 
     @property
@@ -355,7 +359,7 @@ class Sign:
         plate.shape(border, middle + outline[self.form])
         plate.shape(face, middle + inner * outline[self.form])
         if self.form == "board":
-            rows = [middle + [0, y * h] + _box(0.6 * w, 0.09 * h) for y in (-0.4, 0.05, 0.5)]
+            rows = [_bar(0.6 * w, 0.09 * h, self.height + y * h) for y in (-0.4, 0.05, 0.5)]
             plate.shape(mark, *rows)
         else:
             plate.shape(mark, middle + _box(0.16 * w, 0.4 * h))
@@ -364,6 +368,10 @@ class Sign:
 def _box(half_width: float, half_height: float) -> FloatArray:
     corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     return corners * np.array([half_width, half_height])
+
+
+def _bar(half_width: float, half_height: float, middle: float) -> FloatArray:
+    return np.asarray(_box(half_width, half_height) + np.array([0.0, middle]))
 
 
 def _wedge(half_width: float, half_height: float) -> FloatArray:

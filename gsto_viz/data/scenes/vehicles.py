@@ -1,6 +1,7 @@
 """Cars, vans, lorries and buses: a body and a cabin, both boxes, turned by a yaw angle."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,7 +10,10 @@ from gsto_viz.data.scenes.canvas import Canvas
 from gsto_viz.data.scenes.labels import CAR
 from gsto_viz.data.scenes.street import rectangle
 
-NEAREST_M = 0.7
+NEAREST_M = 2.2
+"""No corner of a car is nearer to the camera than this; long vehicles keep more distance."""
+_QUAD_ALONG, _QUAD_UP = (0, 1, 1, 0), (2, 2, 3, 3)
+"""Which of (from, to, low, high) gives the corners of a quad, in turn."""
 PAINTS: tuple[Color, ...] = (
     (0.85, 0.85, 0.85), (0.60, 0.61, 0.63), (0.42, 0.43, 0.45), (0.30, 0.31, 0.33),
     (0.08, 0.08, 0.09), (0.62, 0.10, 0.10), (0.12, 0.20, 0.48), (0.10, 0.33, 0.22),
@@ -82,7 +86,10 @@ class Car:
         s = self.size
         half = (0.5 * length * s, 0.5 * width * s)
         base = rectangle(*self.spot, half, self.yaw)
-        if min(camera.depth_of(x, 0.0, z) for x, z in base.tolist()) < NEAREST_M:
+        nearest = NEAREST_M + 0.35 * max(0.0, length - 4.5)
+        if min(camera.depth_of(x, 0.0, z) for x, z in base.tolist()) < nearest:
+            return
+        if camera.misses(base):
             return
         instance = canvas.new_instance()
         canvas.cast_shadow(camera, light, base, 0.85 * height * s)
@@ -107,7 +114,7 @@ class Car:
         start = {"lorry": 0.78, "van": 0.62}.get(self.shape, 0.05)
         edges = np.linspace(start, 0.95, count + 1)
         gap = 0.018 if count > 1 else 0.0
-        panes = [(a + gap, b - gap, low, high) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        panes = [(a + gap, b - gap, low, high) for a, b in pairwise(edges.tolist())]
         cabin.on_flank(self.glass, panes)
         if self.shape == "lorry" and not cabin.shows_front:
             return
@@ -184,12 +191,12 @@ class _Box:
         """Return quads for parts (from, to, low, high), as shares of a face."""
         low_a, low_b = self.corners[0, edge[0]], self.corners[0, edge[1]]
         high_a, high_b = self.corners[1, edge[0]], self.corners[1, edge[1]]
-        quads = []
-        for start, end, low, high in parts:
-            for s, t in ((start, low), (end, low), (end, high), (start, high)):
-                under, over = low_a + s * (low_b - low_a), high_a + s * (high_b - high_a)
-                quads.append(under + t * (over - under))
-        return np.array(quads).reshape(-1, 4, 3)
+        shares = np.array(parts)
+        s = shares[:, _QUAD_ALONG, None]
+        t = shares[:, _QUAD_UP, None]
+        under, over = low_a + s * (low_b - low_a), high_a + s * (high_b - high_a)
+        quads: FloatArray = under + t * (over - under)
+        return quads
 
     def on_end(self, color: Color, parts: list[tuple[float, float, float, float]]) -> None:
         """Fill parts of the visible front or rear."""

@@ -120,12 +120,15 @@ class HRNet(nn.Module):
     Attributes:
         info: What its checkpoint says (classes, normalisation, gains, training); None for a
             network that was built and not loaded.
+        official_unused: Tensors of an official file that no forward reads, kept by official key
+            for the way back; no part of the state.
     """
 
     def __init__(self, config: HRNetConfig) -> None:
         super().__init__()
         self.config = config
         self.info: ModelInfo | None = None
+        self.official_unused: dict[str, Tensor] = {}
         momentum, widths = config.bn_momentum, config.widths
         self.stem = Stem(bn_momentum=momentum)
         blocks, channels = [], STEM_CHANNELS

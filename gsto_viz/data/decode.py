@@ -36,8 +36,8 @@ def decode_rgb(header: Header, name: str) -> npt.NDArray[np.uint8]:
             pixels = np.repeat(pixels, 3, axis=2)
     else:
         image = _load(header, name)
-        alpha = image.mode in ("P", "LA", "RGBA")
-        pixels = np.array(image.convert("RGBA" if alpha else "RGB"))
+        mode = "RGBA" if image.mode in ("P", "LA", "RGBA") else "RGB"
+        pixels = np.array(image if image.mode == mode else image.convert(mode))
         opaque = _opaque(header, pixels)
     if pixels.shape[2] == 4:
         pixels = _over_white(pixels)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -98,6 +99,8 @@ def _default_split(purpose: Purpose) -> str:
 
 def _split_path(spec: str, rest: str) -> tuple[Path, str | None]:
     """Take ``PATH[:SPLIT]`` apart at the last colon, if a known split follows it."""
+    # Shells leave the ~ of `camvid:~/data` to us. (pathlib's own way raises for unknown users.)
+    rest = os.path.expanduser(rest)  # noqa: PTH111
     path, colon, split = rest.rpartition(":")
     if not colon or split not in SPLITS:
         if colon and Path(path).is_dir() and not Path(rest).exists():

@@ -66,6 +66,14 @@ def test_relative_path_that_is_a_split_name(tmp_path, monkeypatch):
     assert load_data("folder:train:val").ids == ("a",)
 
 
+def test_home_folder(tmp_path, monkeypatch):
+    make_camvid(tmp_path / "camvid")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_data("camvid:~/camvid:eval").ids == ("eval_1",)
+    with pytest.raises(GstoVizError, match="no folder ~nobody-of-that-name"):
+        load_data("camvid:~nobody-of-that-name/camvid")
+
+
 def test_folder_with_and_without_splits(tmp_path):
     make_folder(tmp_path / "flat")
     for purpose in ("train", "eval"):

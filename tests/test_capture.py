@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -417,11 +418,11 @@ def test_wrong_reductions() -> None:
         Capture(net, "bn", unfired="ignore")  # type: ignore[arg-type]
 
 
-def test_gains_of_the_network_itself_are_the_default() -> None:
+def test_gains_of_the_checkpoint_are_the_default() -> None:
     net = toy()
     sigma = np.array([1.0, 2.0, 4.0, 8.0])
     gains = {"bn": Gains(sigma, np.array([True, True, False, True]))}
-    net.gains = gains  # type: ignore[assignment]
+    net.info = SimpleNamespace(gains=gains)  # type: ignore[assignment]
     with Capture(net, "bn", reduce="gain_fixed") as maps:
         net(photo())
     f = bn_output(net, photo()).double().numpy()
@@ -510,6 +511,16 @@ def test_a_failing_registration_leaves_no_hook(monkeypatch: pytest.MonkeyPatch) 
     with capture as maps:  # and it can be used again
         net(photo())
     assert set(maps) == {"bn", "head"}
+
+
+def test_a_hook_that_someone_kept_records_nothing_after_the_block() -> None:
+    net = toy()
+    with Capture(net, "bn") as maps:
+        kept = [*net.bn._forward_hooks.values(), *net._forward_pre_hooks.values()]
+        net(photo())
+    kept[0](net.bn, (), torch.zeros(1, 4, 2, 2))
+    kept[1](net, ())
+    assert (maps.forwards, len(maps.records("bn"))) == (1, 1)
 
 
 def test_one_capture_is_open_once_and_can_be_used_again() -> None:

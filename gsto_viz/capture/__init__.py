@@ -1,9 +1,11 @@
 """Capture: any ``nn.Module`` in, reduced maps out.
 
-``Capture`` is the context manager; ``tap_names`` lists what can be captured in a network.
+``Capture`` is the context manager; ``tap_names`` lists what can be captured in a network;
+``capture_image`` does it all for one image and ``save_maps`` and ``load_maps`` keep the result.
 """
 
 from gsto_viz.capture.core import Capture
+from gsto_viz.capture.image import ImageMaps, capture_image, load_maps, save_maps
 from gsto_viz.capture.maps import Maps, Record
 from gsto_viz.capture.names import Place, canonical_name, safe_name, tap_names
 from gsto_viz.capture.reduce import REDUCTIONS
@@ -11,10 +13,14 @@ from gsto_viz.capture.reduce import REDUCTIONS
 __all__ = [
     "REDUCTIONS",
     "Capture",
+    "ImageMaps",
     "Maps",
     "Place",
     "Record",
     "canonical_name",
+    "capture_image",
+    "load_maps",
     "safe_name",
+    "save_maps",
     "tap_names",
 ]

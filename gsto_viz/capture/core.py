@@ -43,8 +43,8 @@ class Capture:
             whole output, cloned; a function from a detached tensor to a tensor; or a mapping from
             tap names or patterns to these, first match holds. Gates are (N, H, W) under every
             name but ``none``; logits are kept whole under ``mean`` and ``gain_fixed``.
-        gains: Gains by tap name for ``gain_fixed``; None takes the network's own ``gains`` if it
-            has any.
+        gains: Gains by tap name for ``gain_fixed``; None takes those of the network's checkpoint,
+            ``model.info.gains``.
         unfired: ``raise``: leaving the block without an exception raises if a tap never fired;
             ``keep``: it does not, and ``maps.never_fired`` names them.
 
@@ -73,7 +73,7 @@ class Capture:
             raise GstoVizError(f"unfired is '{unfired}'; choose raise or keep")
         self.model, self._wrappers = unwrap(model)
         self.places = resolve(self.model, taps)
-        known = gains if gains is not None else getattr(self.model, "gains", None)
+        known = gains if gains is not None else _stored_gains(self.model)
         self._reducers = {p.name: make_reducer(p, reduce, known) for p in self.places}
         self._unfired = unfired
         self._handles: list[RemovableHandle] = []
@@ -155,6 +155,12 @@ class Capture:
         if getattr(self.model, "_compiled_call_impl", None) is not None:
             return "; call maps.model.forward(image) there, because compiled code bypasses hooks"
         return ""
+
+
+def _stored_gains(model: nn.Module) -> Mapping[str, Gains] | None:
+    """Return the gains that came with a network's checkpoint, if it has any."""
+    gains = getattr(getattr(model, "info", None), "gains", None)
+    return gains if isinstance(gains, Mapping) else None
 
 
 def unwrap(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:

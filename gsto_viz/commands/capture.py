@@ -1,0 +1,138 @@
+"""``gsto-viz capture``: maps of any taps of one image."""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+NAME = "capture"
+HELP = "write maps of any taps of one image to an .npz file"
+EXAMPLES = (
+    "gsto-viz capture camvid-gsto-hrnet-w18-small-v1 photo.jpg --out maps.npz",
+    "gsto-viz capture last.safetensors photo.png --taps '*gate*' --taps stem --out maps.npz",
+    "gsto-viz capture last.safetensors photo.png --reduce gain_fixed --size 512x1024 --out m.npz",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``capture`` takes."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a shipped name or a file")
+    parser.add_argument("image", metavar="IMAGE", help="a PNG or JPEG")
+    parser.add_argument(
+        "--taps",
+        action="append",
+        metavar="PATTERN",
+        help="tap name or pattern; * and ? are special, brackets are not; may be repeated "
+        "(default: 'stage4.branch*')",
+    )
+    parser.add_argument("--out", required=True, metavar="F.npz", help="file to write")
+    parser.add_argument(
+        "--reduce",
+        default="mean",
+        choices=("mean", "gain_fixed", "absmean", "l2", "max", "none"),
+        help="what is kept of the channels (default: mean; none keeps all of them)",
+    )
+    parser.add_argument("--size", metavar="HxW", help="resize the image first; default: native")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file of --out")
+    parser.add_argument("--json", metavar="FILE", help="write the table as JSON ('-': to stdout)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Capture, write the file, print one line per tap."""
+    from gsto_viz.capture.image import capture_image, save_maps
+    from gsto_viz.data import parse_size, read_image
+    from gsto_viz.data.spec import resize_image
+    from gsto_viz.errors import GstoVizError
+    from gsto_viz.files import write_json
+    from gsto_viz.models import load_model
+    from gsto_viz.torch_utils import pick_device
+
+    if Path(args.out).exists() and not args.overwrite:
+        raise GstoVizError(f"{args.out} exists; choose another --out or add --overwrite")
+    image = read_image(args.image)
+    native = image.shape[:2]
+    if args.size:
+        image = resize_image(image, parse_size(args.size))
+    model = load_model(args.checkpoint).to(pick_device(args.device))
+    notice = getattr(model.info, "notice", None)
+    if notice and not args.quiet:
+        sys.stderr.write(f"gsto-viz capture: {notice}\n")
+    result = capture_image(model, image, args.taps or "stage4.branch*", reduce=args.reduce)
+    save_maps(args.out, result, about(args, model.info, native))
+    rows = table(result)
+    if args.json == "-":
+        sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+        return 0
+    if args.json:
+        write_json(args.json, rows)
+    sys.stdout.write(format_rows(rows) + f"{len(rows)} maps in {args.out}\n")
+    return 0
+
+
+def about(args: argparse.Namespace, info: Any, native: tuple[int, ...]) -> dict[str, Any]:
+    """Return where the maps come from: checkpoint, image, versions."""
+    import numpy
+    import torch
+
+    from gsto_viz import __version__
+    from gsto_viz.files import sha256_of
+
+    return {
+        "checkpoint": {
+            "name": getattr(info, "name", args.checkpoint),
+            "network": getattr(info, "network", None),
+            "sha256": getattr(info, "sha256", None),
+            "notice": getattr(info, "notice", None),
+        },
+        "image": {
+            "name": Path(args.image).name,
+            "sha256": sha256_of(args.image),
+            "native_size": list(native),
+        },
+        "versions": {
+            "gsto_viz": __version__,
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+        },
+    }
+
+
+def table(result: Any) -> list[dict[str, Any]]:
+    """Return one row per tap: its safe name, stride, shape, kind and range."""
+    from gsto_viz.capture import safe_name
+
+    return [
+        {
+            "tap": safe_name(name),
+            "stride": result.about["taps"][name]["stride"],
+            "shape": list(array.shape),
+            "kind": result.about["taps"][name]["kind"],
+            "min": _finite(array.min()),
+            "mean": _finite(array.mean(dtype=float)),
+            "max": _finite(array.max()),
+        }
+        for name, array in result.maps.items()
+    ]
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number that JSON can hold; None for NaN and infinity."""
+    return float(value) if math.isfinite(value) else None
+
+
+def format_rows(rows: list[dict[str, Any]]) -> str:
+    """Lay the rows out as text."""
+    head = f"{'tap':<26} {'stride':>6} {'shape':>14} {'min':>10} {'mean':>10} {'max':>10}\n"
+    return head + "".join(
+        f"{row['tap']:<26} {row['stride'] or '-':>6} {'x'.join(map(str, row['shape'])):>14} "
+        + " ".join(f"{_number(row[key]):>10}" for key in ("min", "mean", "max"))
+        + "\n"
+        for row in rows
+    )
+
+
+def _number(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4g}"

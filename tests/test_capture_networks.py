@@ -2,6 +2,7 @@
 
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -122,3 +123,21 @@ def test_released_gates_lie_in_half_to_one() -> None:
     assert len(maps) == 4 + 2 * 9 + 16 + 2
     for tap, gate in maps.items():
         assert 0.5 <= float(gate.min()) <= float(gate.max()) <= 1.0, tap
+
+
+def test_sixteen_threads_with_sixteen_images_on_one_network() -> None:
+    net = network("gsto-hrnet-tiny")
+    images = [image(40 + k, 72 - k) * (1 + k) for k in range(16)]
+
+    def maps_of(picture: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad(), Capture(net, ["stage4.branch*", "*gate*"]) as maps:
+            net(picture)
+        return dict(maps)
+
+    expected = [maps_of(picture) for picture in images]
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(2):
+            for got, wanted in zip(pool.map(maps_of, images), expected, strict=True):
+                assert got.keys() == wanted.keys()
+                for tap, value in got.items():
+                    torch.testing.assert_close(value, wanted[tap], rtol=1e-5, atol=1e-6)

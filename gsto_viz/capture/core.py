@@ -51,6 +51,9 @@ class Capture:
     Raises:
         GstoVizError: A tap, reduction or gain is not there (with the closest valid names).
 
+    Blocks can be nested: ``with Capture(m, t) as raw, Capture(m, t, reduce="gain_fixed") as fixed``
+    takes two reductions of the same taps from one forward pass.
+
     Example:
         >>> from torch import nn, ones
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())

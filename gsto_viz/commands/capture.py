@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is kept of the channels (default: mean; none keeps all of them)",
     )
     parser.add_argument("--size", metavar="HxW", help="resize the image first; default: native")
+    parser.add_argument("--arch", metavar="NAME", help="network of an official .pth file")
     parser.add_argument("--overwrite", action="store_true", help="replace the file of --out")
     parser.add_argument("--json", metavar="FILE", help="write the table as JSON ('-': to stdout)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     native = image.shape[:2]
     if args.size:
         image = resize_image(image, parse_size(args.size))
-    model = load_model(args.checkpoint).to(pick_device(args.device))
+    options = {"arch": args.arch} if args.arch else {}
+    model = load_model(args.checkpoint, **options).to(pick_device(args.device))
     notice = getattr(model.info, "notice", None)
     if notice and not args.quiet:
         sys.stderr.write(f"gsto-viz capture: {notice}\n")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.types import IGNORE
 
 FloatMap = npt.NDArray[np.float64]
 BoolMap = npt.NDArray[np.bool_]
@@ -100,7 +101,9 @@ def matched_pool(activity: npt.NDArray[np.floating]) -> FloatMap:
     return _block_sums(activity, 2) / cell_areas(height, width, 2)
 
 
-def valid_cells(labels: npt.NDArray[np.integer], stride: int, ignore: int | None = 255) -> BoolMap:
+def valid_cells(
+    labels: npt.NDArray[np.integer], stride: int, ignore: int | None = IGNORE
+) -> BoolMap:
     """Tell which cells take part in the ranks: at least half of their pixels are not ignored.
 
     Args:

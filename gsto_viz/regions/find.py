@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.distance import region_distance
+from gsto_viz.types import IGNORE
 
 BAND_PX = 8.0
 """Pixels with distance d <= 8 to the outside are band, the others core (two stride-4 cells)."""
@@ -74,7 +75,7 @@ class RegionMap:
 def find_regions(
     labels: npt.NDArray[np.integer],
     instances: npt.NDArray[np.integer] | None = None,
-    ignore: int | None = 255,
+    ignore: int | None = IGNORE,
 ) -> RegionMap:
     """Cut one image's annotation (or prediction) into regions and measure them.
 

@@ -13,6 +13,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.columns import region_columns
 from gsto_viz.regions.find import RegionMap, find_regions
 from gsto_viz.regions.pooling import PARTS, GridWeights, Part, grid_weights
+from gsto_viz.types import IGNORE
 
 Maps = Sequence[npt.NDArray[np.floating]]
 
@@ -22,7 +23,7 @@ def region_table(
     maps: Maps,
     strides: Sequence[int] = (4, 8, 16, 32),
     instances: npt.NDArray[np.integer] | None = None,
-    ignore: int | None = 255,
+    ignore: int | None = IGNORE,
     image: str = "id",
 ) -> pd.DataFrame:
     r"""Measure how strongly each branch answers for each region of one image.

@@ -93,7 +93,7 @@ def test_gap_and_class_select_pairs():
 
 
 def test_exactly_one_octave_is_a_pair_for_every_area():
-    areas = np.arange(64, 4000, 13)
+    areas = np.arange(64, 4000, 41)
     for area in areas:
         table = table_of([3, 4], [0.0, 1.0]).assign(area_px=[area, 4 * area])
         assert sci(table).n_pairs == 1
@@ -115,6 +115,15 @@ def test_linear_coarseness_has_the_analytic_value(alpha):
     error = (estimate.high - estimate.low) / (2 * 1.96)
     assert estimate.value == pytest.approx(np.mean(expected), abs=3.5 * error)
     assert error < 0.01
+
+
+def test_many_regions_in_one_image():
+    rng = np.random.default_rng(6)
+    table = table_of(rng.uniform(3, 9, 300), rng.integers(0, 50, 300) / 7)
+    value, _, pairs = sci_by_loops([table])
+    estimate = sci(table)
+    assert estimate.value == pytest.approx(value, abs=1e-14)
+    assert estimate.n_pairs == pairs
 
 
 def test_aware_reversed_and_tied():

@@ -6,7 +6,7 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats import response_by_octave
-from gsto_viz.stats.inference import poisson_weights
+from gsto_viz.stats.inference import image_mean_interval, poisson_weights
 
 
 def planted(images, seed=0, branches=4):
@@ -102,6 +102,24 @@ def test_clusters_decide_about_the_interval():
     assert result["reason"].str.contains("independent images").all()
     alone = response_by_octave(table)
     pd.testing.assert_series_equal(result["mean"], alone["mean"])
+
+
+def test_interval_is_a_loop_over_replicates_of_unequal_clusters():
+    rng = np.random.default_rng(4)
+    images = [f"im{i}" for i in range(30)]
+    values = rng.random((30, 2)) + np.arange(30)[:, None] / 10
+    block_of = {image: f"block{min(i, 11)}" for i, image in enumerate(images)}
+    low, high, reason = image_mean_interval(images, values, block_of)
+    blocks = sorted(set(block_of.values()))
+    draws = []
+    for weights in poisson_weights(blocks).T.tolist():
+        repeated = []
+        for image, value in zip(images, values, strict=True):
+            repeated += [value] * weights[blocks.index(block_of[image])]
+        draws.append(np.mean(repeated, axis=0))
+    np.testing.assert_allclose(low, np.quantile(draws, 0.025, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(high, np.quantile(draws, 0.975, axis=0), rtol=1e-12)
+    assert reason is None
 
 
 def test_nothing_that_qualifies_gives_an_empty_table():

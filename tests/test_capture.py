@@ -496,15 +496,18 @@ def test_an_error_inside_the_block_is_not_masked_by_silent_taps() -> None:
         raise BoomError
 
 
-def test_a_failing_registration_leaves_no_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [BoomError, KeyboardInterrupt])
+def test_a_failing_registration_leaves_no_hook(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
     net = toy()
 
     def refuse(*_: Any, **__: Any) -> Any:
-        raise BoomError
+        raise error
 
     monkeypatch.setattr(net.head, "register_forward_hook", refuse)
     capture = Capture(net, ["bn", "head"])
-    with pytest.raises(BoomError), capture:
+    with pytest.raises(error), capture:
         pass
     assert hook_count(net) == 0
     monkeypatch.undo()

@@ -124,3 +124,31 @@ class Tap:
     stride: int
     channels: int
     kind: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What one network shows for one image: prediction, branch maps, gate maps.
+
+    Attributes:
+        name: The checkpoint's name.
+        network: The architecture's registered name.
+        strides: Stride of each branch, e.g. (4, 8, 16, 32).
+        prediction: (H, W) uint8 class indices at image size.
+        raw: Per branch, (h_r, w_r) float32 channel mean as the paper draws it; the size of its
+            numbers is arbitrary.
+        activity: Per branch, (h_r, w_r) float32 gain-fixed mean (``metrics.md`` section 0).
+        gates: Gate maps by tap name, (h, w) float32; empty without gates.
+        gate_range: Infimum and supremum that the gates' form allows; None without gates.
+        site: Pattern of the taps that the branch maps come from.
+    """
+
+    name: str
+    network: str
+    strides: tuple[int, ...]
+    prediction: npt.NDArray[np.uint8]
+    raw: tuple[npt.NDArray[np.float32], ...]
+    activity: tuple[npt.NDArray[np.float32], ...]
+    gates: dict[str, npt.NDArray[np.float32]]
+    gate_range: tuple[float, float] | None
+    site: str = "stage4.branch*"

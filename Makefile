@@ -1,0 +1,48 @@
+# `make help` lists the targets. The first use of any of them makes .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CAMVID := $(abspath ../shared/data/camvid)
+
+ifneq ($(wildcard $(CAMVID)/.),)
+export GSTO_VIZ_CAMVID ?= $(CAMVID)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format app clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+setup: $(STAMP) ## make .venv and install the package with its tools
+
+demo: $(STAMP) ## compare the two shipped networks on procedural scenes -> runs/demo/
+	$(BIN)/gsto-viz demo --out runs/demo --overwrite
+
+test: $(STAMP) ## run the tests (slow and browser tests excepted)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## ruff, format check, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+app: $(STAMP) ## open the explorer at http://127.0.0.1:8501
+	$(BIN)/gsto-viz app
+
+clean: ## remove .venv and caches (runs/ stays)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

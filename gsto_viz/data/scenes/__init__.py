@@ -10,7 +10,16 @@ The classes are CamVid's eleven. Countable things with instance ids are Pole, Si
 are stuff with instance id 0. Grass and hedges count as Tree, paved yards as Pavement.
 """
 
-from gsto_viz.data.scenes.dataset import SceneDataset
+from gsto_viz.data.scenes.dataset import SceneDataset, scene_seed
+from gsto_viz.data.scenes.probe import PROBE_CLASSES, scale_probe
 from gsto_viz.data.scenes.render import render_scene
+from gsto_viz.data.scenes.write import write_scenes
 
-__all__ = ["SceneDataset", "render_scene"]
+__all__ = [
+    "PROBE_CLASSES",
+    "SceneDataset",
+    "render_scene",
+    "scale_probe",
+    "scene_seed",
+    "write_scenes",
+]

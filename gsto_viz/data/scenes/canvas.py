@@ -97,6 +97,15 @@ class Canvas:
         self._planes.append(plane)
         return len(self._labels) - 1
 
+    @property
+    def count(self) -> int:
+        """Return how many pieces are registered."""
+        return len(self._labels)
+
+    def move_pieces(self, first: int, factor: float) -> None:
+        """Multiply the depths of the pieces from ``first`` on: an object drawn zoomed moves."""
+        self._depths[first:] = [depth * factor for depth in self._depths[first:]]
+
     def fill(self, piece: int, polygons: FloatArray | Sequence[FloatArray]) -> None:
         """Fill disjoint polygons, (N, M, 2) or a sequence of (M, 2) in pixels, with a piece."""
         if isinstance(polygons, np.ndarray):
@@ -105,10 +114,17 @@ class Canvas:
             fixed = [_fixed(p) for p in polygons]
         cv2.fillPoly(self.pieces, fixed, piece, shift=SUBPIXEL_BITS)
 
-    def line(self, piece: int, points: FloatArray, width_px: float, *, closed: bool) -> None:
-        """Draw a polyline (M, 2) at least one pixel wide."""
-        thickness = max(1, round(width_px))
-        cv2.polylines(self.pieces, [_fixed(points)], closed, piece, thickness, shift=SUBPIXEL_BITS)
+    def line(self, piece: int, points: FloatArray, width_px: float) -> None:
+        """Draw an open polyline (M, 2) of this width, at least one pixel wide."""
+        step = np.diff(points, axis=0)
+        length = np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-6)[:, None]
+        # Filling covers every pixel the outline touches, half a pixel on each side.
+        half = max(0.5 * (width_px - 1.0), 0.0)
+        aside = np.stack([-step[:, 1], step[:, 0]], axis=1) / length * half
+        start, end = points[:-1], points[1:]
+        quads = np.stack([start + aside, end + aside, end - aside, start - aside], axis=1)
+        for quad in _fixed(quads):
+            cv2.fillConvexPoly(self.pieces, quad, piece, shift=SUBPIXEL_BITS)
 
     def discs(self, pieces: Sequence[int], centers: FloatArray, radii: FloatArray) -> None:
         """Draw discs one after the other: one piece, centre (x, y) and radius in px for each."""

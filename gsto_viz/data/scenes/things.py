@@ -58,11 +58,18 @@ class Figure:
         """Fill an ellipse in local metres."""
         self.shape(color, np.array(center) + _CIRCLE * np.array(radii))
 
-    def stroke(self, color: Color, points: FloatArray, width_m: float, closed: bool) -> None:
+    def stroke(self, color: Color, points: FloatArray, width_m: float) -> None:
         """Draw a line in local metres."""
-        self.canvas.line(
-            self.piece(color), self.to_pixels(points), width_m * self.scale, closed=closed
-        )
+        self.canvas.line(self.piece(color), self.to_pixels(points), width_m * self.scale)
+
+    def ring(
+        self, color: Color, center: tuple[float, float], radii: tuple[float, float], width_m: float
+    ) -> None:
+        """Draw an ellipse's outline, inwards of its radii, at least one pixel wide."""
+        outer = np.array(radii)
+        inner = np.maximum(outer - max(width_m, 1.0 / self.scale), 0.0)
+        # Two outlines in one fill: what lies inside both stays empty.
+        self.shape(color, np.array(center) + _CIRCLE * outer, np.array(center) + _CIRCLE * inner)
 
 
 def _quad(x0: float, y0: float, x1: float, y1: float, half0: float, half1: float) -> FloatArray:
@@ -209,15 +216,16 @@ class Bicyclist:
         self._draw_rider(figure, stretch, bright)
 
     def _draw_bicycle(self, figure: Figure, stretch: float, bright: float) -> None:
-        wheel, frame = np.array([0.33 * abs(stretch), 0.33 * self.size]), self.colors[4]
+        frame, radius = self.colors[4], 0.33 * self.size
         for x in (-0.52, 0.52):
-            rim = np.array([x * stretch, 0.33 * self.size]) + _CIRCLE * wheel
-            figure.stroke(lit((0.1, 0.1, 0.1), bright), rim, 0.05, closed=True)
+            wheel = (0.33 * abs(stretch), radius)
+            tyre = lit((0.1, 0.1, 0.1), bright)
+            figure.ring(tyre, (x * stretch, radius), wheel, 0.05)
         tubes = np.array([[-0.52, 0.33], [-0.15, 0.85], [0.38, 0.88], [0.0, 0.35], [-0.15, 0.85]])
         tubes = tubes * np.array([stretch, self.size])
-        figure.stroke(lit(frame, bright), tubes, 0.05, closed=False)
+        figure.stroke(lit(frame, bright), tubes, 0.05)
         fork = np.array([[0.52, 0.33], [0.38, 1.0]]) * np.array([stretch, self.size])
-        figure.stroke(lit(frame, bright), fork, 0.05, closed=False)
+        figure.stroke(lit(frame, bright), fork, 0.05)
 
     def _draw_rider(self, figure: Figure, stretch: float, bright: float) -> None:
         top, legs, skin, helmet, _ = (lit(c, bright) for c in self.colors)
@@ -280,7 +288,7 @@ class Pole:
         figure.shape(color, _quad(0, 0.9, 0, h, r, 0.7 * r))
         if self.arm:
             tip = np.array([[0.0, h - 0.5], [0.3 * self.arm, h], [self.arm, h + 0.05]])
-            figure.stroke(color, tip, 1.2 * r, closed=False)
+            figure.stroke(color, tip, 1.2 * r)
             figure.oval(lit(color, 1.25), (self.arm, h), (0.36, 0.12))
 
 

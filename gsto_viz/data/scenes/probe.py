@@ -1,0 +1,303 @@
+"""One object at a chosen size and place on a fixed background, for tuning curves.
+
+The object is always seen from the same distance and angle and only zoomed, so that two probes of
+one seed differ in the size of the object and in nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.data.scenes.camera import Camera, Light
+from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.render import annotation, check_size, develop
+from gsto_viz.data.scenes.street import Street
+from gsto_viz.data.scenes.stuff import Building, Tree
+from gsto_viz.data.scenes.terrain import Ground, start_canvas, survey
+from gsto_viz.data.scenes.things import Bicyclist, Pedestrian, Pole, Sign
+from gsto_viz.data.scenes.vehicles import Car
+from gsto_viz.errors import GstoVizError
+from gsto_viz.types import Sample
+
+DISTANCE_M = 12.0
+"""The object stands here in its own camera, whatever its size."""
+TOLERANCE = 0.05
+SMALLEST_OBJECT_PX = 2.0
+
+Painter = Callable[[Canvas, Camera, Light], None]
+
+_STREET = Street(
+    road=8.0,
+    pavement=(3.0, 3.0),
+    curve=0.0,
+    crossing=None,
+    zebra=None,
+    dash=(1e6, 6e5),  # the next dash is far out of sight: nothing behind the object but asphalt
+    edge_lines=False,
+    green=(False, False),
+    colors=(
+        (0.36, 0.36, 0.37), (0.52, 0.51, 0.49), (0.62, 0.62, 0.61), (0.48, 0.46, 0.43),
+        (0.30, 0.38, 0.20),
+    ),
+)  # fmt: skip
+_LIGHT = Light(
+    sun=(0.0, 0.8, -0.6),
+    direct=0.35,
+    ambient=0.7,
+    shadow=0.7,
+    zenith=(0.45, 0.62, 0.85),
+    horizon=(0.80, 0.82, 0.85),
+    cloud=0.3,
+    visibility_m=1e6,
+    gains=(1.0, 1.0, 1.0),
+    contrast=0.2,
+    blur_px=0.5,
+    noise=0.012,
+)
+
+
+_SPOT = (0.0, DISTANCE_M)
+
+
+def _car(rng: np.random.Generator) -> Painter:
+    shape = str(rng.choice(["hatchback", "estate", "van"]))
+    return Car.sample(rng, _SPOT, float(rng.uniform(0.6, 1.0)), shape).draw
+
+
+def _pedestrian(rng: np.random.Generator) -> Painter:
+    return Pedestrian.sample(rng, _SPOT).draw
+
+
+def _bicyclist(rng: np.random.Generator) -> Painter:
+    return Bicyclist.sample(rng, _SPOT, float(rng.uniform(1.2, 1.9))).draw
+
+
+def _pole(rng: np.random.Generator) -> Painter:
+    return Pole.sample(rng, _SPOT, 1.3).draw
+
+
+def _sign(rng: np.random.Generator) -> Painter:
+    return Sign.sample(rng, _SPOT, str(rng.choice(["disc", "triangle", "board"]))).draw_plate
+
+
+def _tree(rng: np.random.Generator) -> Painter:
+    return Tree.sample(rng, _SPOT).draw
+
+
+_PROBES = {
+    "Pole": _pole,
+    "Tree": _tree,
+    "SignSymbol": _sign,
+    "Car": _car,
+    "Pedestrian": _pedestrian,
+    "Bicyclist": _bicyclist,
+}
+PROBE_CLASSES = tuple(_PROBES)
+"""Classes that ``scale_probe`` can draw."""
+
+
+def scale_probe(
+    class_name: str,
+    size_px: float,
+    center_xy: tuple[float, float] | None = None,
+    *,
+    height: int = 256,
+    width: int = 512,
+    seed: int = 0,
+) -> Sample:
+    """Draw one object at a chosen size and place on a fixed street.
+
+    Args:
+        class_name: One of ``PROBE_CLASSES``, in upper or lower case.
+        size_px: Wanted square root of the object's area in pixels, from 2; the drawn object is
+            within 5 %, or as near as whole pixels allow (half a pixel of area).
+        center_xy: Middle of the object's bounding box (x, y) in pixels; None = of the image.
+        height: Image height, 64..4096.
+        width: Image width, 64..4096.
+        seed: Look of the object (colours, clothes, type); the background never changes.
+
+    Returns:
+        The image, its labels, and instances where 1 is the object and 0 everything else.
+
+    Raises:
+        GstoVizError: The class cannot be probed, or the object does not fit into the image there.
+    """
+    check_size(height, width)
+    name = _class_name(class_name)
+    x, y = center_xy if center_xy is not None else (width / 2, height / 2)
+    if not size_px >= SMALLEST_OBJECT_PX:
+        raise GstoVizError(
+            f"probe size {size_px} px is too small; give at least {SMALLEST_OBJECT_PX:g} px"
+        )
+    if seed < 0:
+        raise GstoVizError(f"probe seed {seed} is negative; give 0 or more")
+    paint = _PROBES[name](_generator(seed, name))
+    zoom = _fit(paint, size_px, (x, y), (height, width), name)
+    canvas, camera, ground = _background(height, width)
+    first = _draw(canvas, paint, zoom)
+    canvas.move_pieces(first, camera.focal_px / zoom.focal_px)
+    film = np.random.SeedSequence(20051337)
+    image = develop(canvas, camera, _LIGHT, _STREET, ground, film)
+    labels, _ = annotation(canvas)
+    instances = (canvas.pieces >= first).astype(np.int32)
+    return Sample(f"probe-{name}-{size_px:g}-{x:g}-{y:g}-seed{seed}", image, labels, instances)
+
+
+def _class_name(name: str) -> str:
+    """Return the class's own spelling.
+
+    Raises:
+        GstoVizError: There is no probe of this class.
+    """
+    for known in PROBE_CLASSES:
+        if known.lower() == name.lower():
+            return known
+    known_class = any(known.lower() == name.lower() for known in CAMVID_CLASSES.names)
+    reason = "is not an object with a size of its own" if known_class else "is no class of scenes"
+    raise GstoVizError(f"cannot probe '{name}': it {reason}; choose {', '.join(PROBE_CLASSES)}")
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    words = np.random.SeedSequence((seed, CAMVID_CLASSES.names.index(name)))
+    return np.random.Generator(np.random.PCG64(words))
+
+
+def _camera(focal_px: float, center_px: tuple[float, float]) -> Camera:
+    return Camera.looking(
+        (0.0, 1.6, 0.0), heading=0.0, pitch=0.0, roll=0.0, focal_px=focal_px, center_px=center_px
+    )
+
+
+def _background(height: int, width: int) -> tuple[Canvas, Camera, Ground]:
+    """Draw the fixed street: sky, road, pavements and two rows of houses."""
+    focal = 0.9 * float(np.sqrt(height * width))
+    camera = _camera(focal, (width / 2, height * 0.46))
+    ground = survey(camera, _STREET, height, width)
+    canvas = start_canvas(ground, _LIGHT, _STREET)
+    rng = np.random.Generator(np.random.PCG64(20051338))
+    for near in np.arange(120.0, 4.0, -12.0).tolist():
+        for side in (-1, 1):
+            front, back = side * 7.0, side * 18.0
+            base = np.array([[front, near], [front, near + 12], [back, near + 12], [back, near]])
+            Building.sample(rng, base, int(rng.integers(3, 6))).draw(canvas, camera, _LIGHT)
+    return canvas, camera, ground
+
+
+def _draw(canvas: Canvas, paint: Painter, camera: Camera) -> int:
+    """Draw the object without its shadow; return the number of its first piece."""
+    first = canvas.count
+    shadow = canvas.shadow.copy()
+    paint(canvas, camera, _LIGHT)
+    canvas.shadow[:] = shadow
+    return first
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """The object in its own camera, per pixel of focal length.
+
+    Attributes:
+        middle: Middle of the bounding box (x, y), relative to the principal point.
+        box: Width and height of the bounding box.
+        side: Square root of the area.
+    """
+
+    middle: tuple[float, float]
+    box: tuple[float, float]
+    side: float
+
+    def camera(self, focal_px: float, center: tuple[float, float]) -> Camera:
+        """Return the camera that shows the object's middle at a pixel position."""
+        x, y = center
+        return _camera(focal_px, (x - self.middle[0] * focal_px, y - self.middle[1] * focal_px))
+
+
+def _extent(paint: Painter) -> _Extent:
+    """Measure the object on a canvas of its own."""
+    focal, center = 300.0, (512.0, 800.0)
+    canvas = Canvas(1024, 1024)
+    canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
+    _draw(canvas, paint, _camera(focal, center))
+    rows, columns = np.nonzero(canvas.pieces)
+    top, bottom = int(rows.min()), int(rows.max()) + 1
+    left, right = int(columns.min()), int(columns.max()) + 1
+    return _Extent(
+        middle=(
+            ((left + right) / 2 - center[0]) / focal,
+            ((top + bottom) / 2 - center[1]) / focal,
+        ),
+        box=((right - left) / focal, (bottom - top) / focal),
+        side=float(np.sqrt(len(rows))) / focal,
+    )
+
+
+def _fit(
+    paint: Painter,
+    size_px: float,
+    center: tuple[float, float],
+    shape: tuple[int, int],
+    name: str,
+) -> Camera:
+    """Find the zoom at which the drawn object has the wanted size.
+
+    Thin parts are never drawn thinner than a pixel, so the size is measured on the mask and the
+    zoom corrected; where whole pixels make the size jump, nearby zooms are tried.
+
+    Raises:
+        GstoVizError: The object would leave the image, or no zoom comes near enough.
+    """
+    extent = _extent(paint)
+    focal = size_px / extent.side
+    _check_fits(extent, focal, center, shape, f"{name} of {size_px:g} px")
+    best, best_error = focal, np.inf
+    for k in range(48):
+        drawn = _drawn_size(paint, extent.camera(focal, center), shape)
+        error = abs(drawn / size_px - 1) if drawn else np.inf
+        if error < best_error:
+            best, best_error = focal, error
+        if best_error < 0.005:
+            break
+        if k < 8 and drawn:
+            focal *= size_px / drawn
+        else:
+            focal = best * (1 + 0.006 * (k - 28))
+    nearest = max(TOLERANCE, 0.5 / size_px**2)
+    if best_error > nearest:
+        raise GstoVizError(
+            f"a {name} cannot be drawn with a size of {size_px:g} px at ({center[0]:g}, "
+            f"{center[1]:g}); choose another size or move it by a pixel"
+        )
+    _check_fits(extent, best, center, shape, f"{name} of {size_px:g} px")
+    return extent.camera(best, center)
+
+
+def _drawn_size(paint: Painter, camera: Camera, shape: tuple[int, int]) -> float:
+    canvas = Canvas(*shape)
+    canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
+    _draw(canvas, paint, camera)
+    return float(np.sqrt(np.count_nonzero(canvas.pieces)))
+
+
+def _check_fits(
+    extent: _Extent,
+    focal: float,
+    center: tuple[float, float],
+    shape: tuple[int, int],
+    what: str,
+) -> None:
+    """Refuse an object whose bounding box leaves the image."""
+    width, height = extent.box[0] * focal, extent.box[1] * focal
+    x, y = center
+    inside = (
+        x - width / 2 >= 0
+        and y - height / 2 >= 0
+        and x + width / 2 <= shape[1]
+        and y + height / 2 <= shape[0]
+    )
+    if not inside:
+        raise GstoVizError(
+            f"a {what} needs {height:.0f}x{width:.0f} px (HxW) around ({x:g}, {y:g}) and does not "
+            f"fit into {shape[0]}x{shape[1]}; make it smaller, move it, or enlarge the image"
+        )

@@ -1,0 +1,87 @@
+"""Scale probes: the drawn object has the wanted size and place, and nothing else changes."""
+
+import numpy as np
+import pytest
+
+from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.data.scenes import PROBE_CLASSES, scale_probe
+from gsto_viz.errors import GstoVizError
+
+
+def measured(sample):
+    """Return side, box middle (x, y) and classes of instance 1, by literal counting."""
+    rows, columns = np.nonzero(sample.instances == 1)
+    middle = (
+        (columns.min() + columns.max() + 1) / 2,
+        (rows.min() + rows.max() + 1) / 2,
+    )
+    return np.sqrt(len(rows)), middle, set(sample.labels[rows, columns].tolist())
+
+
+@pytest.mark.parametrize("name", PROBE_CLASSES)
+@pytest.mark.parametrize("size", [4, 7.5, 16, 45])
+def test_size_place_and_class(name, size):
+    sample = scale_probe(name, size, (250.0, 130.0))
+    side, middle, classes = measured(sample)
+    assert abs(side / size - 1) <= 0.05
+    assert abs(middle[0] - 250) <= 1.5
+    assert abs(middle[1] - 130) <= 1.5
+    assert classes == {CAMVID_CLASSES.names.index(name)}
+    assert sample.instances.max() == 1
+
+
+@pytest.mark.parametrize("size", [128, 256])
+def test_large_cars(size):
+    for seed in range(3):
+        side, _, _ = measured(scale_probe("car", size, seed=seed))
+        assert abs(side / size - 1) <= 0.05
+
+
+def test_only_the_object_changes_with_its_size():
+    small, large = scale_probe("Car", 8), scale_probe("Car", 32)
+    outside = np.ones(small.labels.shape, dtype=bool)
+    rows, columns = np.nonzero(large.instances)
+    # The lens blurs at most a few pixels around the object.
+    outside[rows.min() - 6 : rows.max() + 7, columns.min() - 6 : columns.max() + 7] = False
+    assert (small.image[outside] == large.image[outside]).all()
+    assert (small.labels[outside] == large.labels[outside]).all()
+
+
+def test_seed_changes_the_object_and_not_the_background():
+    first, second = (scale_probe("Pedestrian", 30, seed=k) for k in (0, 1))
+    changed = (first.image != second.image).any(axis=2)
+    assert changed.any()
+    rows, columns = np.nonzero((first.instances > 0) | (second.instances > 0))
+    inside = np.zeros_like(changed)
+    inside[rows.min() - 6 : rows.max() + 7, columns.min() - 6 : columns.max() + 7] = True
+    assert not (changed & ~inside).any()
+
+
+def test_same_arguments_same_probe():
+    first, second = (scale_probe("Tree", 40, (100, 90), seed=4) for _ in range(2))
+    assert (first.image == second.image).all()
+    assert first.id == second.id == "probe-Tree-40-100-90-seed4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("Road", 20), "cannot probe 'Road': it is not an object .* choose Pole"),
+        (("Dog", 20), "cannot probe 'Dog': it is no class of scenes"),
+        (("Car", 1), "at least 2 px"),
+        (("Car", float("nan")), "at least 2 px"),
+        (("Pedestrian", 250), "does not fit into 256x512"),
+        (("Car", 60, (10, 128)), "does not fit"),
+        (("Car", 20, (900, 128)), "does not fit"),
+    ],
+)
+def test_wrong_wishes_are_refused(arguments, message):
+    with pytest.raises(GstoVizError, match=message):
+        scale_probe(*arguments)
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(GstoVizError, match="negative"):
+        scale_probe("Car", 20, seed=-1)
+    with pytest.raises(GstoVizError, match="40x512"):
+        scale_probe("Car", 20, height=40)

@@ -235,8 +235,8 @@ class Bicyclist:
                                                               0.95 * s, 0.07, 0.10))  # fmt: skip
         figure.shape(legs, _quad(0.05 * t + 0.1, 0.25 * s, -0.1 * t + 0.03, 0.95 * s, 0.06, 0.12))
         figure.shape(top, _quad(-0.14 * t, 0.9 * s, 0.16 * t, 1.5 * s, wide + 0.04, wide + 0.06))
-        figure.stroke(lit(top, 0.9), np.array([[0.16 * t, 1.4 * s], [0.40 * t, 1.02 * s]]), 0.1,
-                      closed=False)  # fmt: skip
+        arm = np.array([[0.16 * t, 1.4 * s], [0.40 * t, 1.02 * s]])
+        figure.stroke(lit(top, 0.9), arm, 0.1)
         figure.oval(helmet, (0.24 * t, 1.68 * s), (0.11, 0.13))
         figure.oval(skin, (0.26 * t, 1.63 * s), (0.08, 0.10))
 

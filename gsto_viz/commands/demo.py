@@ -1,0 +1,50 @@
+"""``gsto-viz demo``: the main job with what the package ships."""
+
+import argparse
+import sys
+
+NAME = "demo"
+HELP = "compare two networks on a few images: heat maps, gate maps, response by object size"
+EXAMPLES = (
+    "gsto-viz demo",
+    "gsto-viz demo --data scenes:count=8,seed=3 --out runs/mine",
+    "gsto-viz demo --model A=camvid-hrnetv2-w18-small-v1 --model B=camvid-gsto-hrnet-w18-small-v1 "
+    "--data camvid:PATH:eval --out runs/camvid",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``demo`` takes."""
+    from gsto_viz.commands.options import add_model_pair
+
+    add_model_pair(parser)
+    parser.add_argument("--data", metavar="SPEC", help="annotated images (default: 48 new scenes)")
+    parser.add_argument("--size", metavar="HxW", help="resize images and labels to this size")
+    parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
+    parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, write the folder, print the table and where to look."""
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from gsto_viz.commands.options import load_pair
+    from gsto_viz.data import load_data, parse_size
+    from gsto_viz.demo import DEMO_A, DEMO_B, DEMO_DATA, check_free, compare_on
+    from gsto_viz.demo import headline, write_demo
+    from gsto_viz.torch_utils import pick_device
+
+    check_free(Path(args.out), overwrite=args.overwrite)
+    models = load_pair(args.model, {"A": DEMO_A, "B": DEMO_B}, pick_device(args.device))
+    size = parse_size(args.size) if args.size else None
+    data = load_data(args.data or DEMO_DATA, purpose="eval", size=size)
+    quiet = args.quiet or not sys.stderr.isatty()
+    bar = tqdm(range(len(data)), desc="compare", unit="image", disable=quiet)
+    comparison = compare_on(models, data, indices=bar)
+    files = write_demo(comparison, models, args.out, overwrite=args.overwrite)
+    sys.stdout.write(headline(comparison) + "\n")
+    sys.stdout.write("".join(f"{path}\n" for path in files))
+    return 0

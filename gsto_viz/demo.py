@@ -1,4 +1,4 @@
-"""The main job in small: compare two networks on a data set and say which sizes each branch answers.
+"""The main job in small: which object sizes does each branch of two networks answer for?
 
 Pure until ``write_demo``: ``compare_on`` runs both networks over the images and gives tables and
 one example; ``write_demo`` draws and writes the folder.
@@ -117,9 +117,7 @@ def _check_classes(model: HRNet, data: Dataset) -> None:
         )
 
 
-def _rows(
-    sample: Sample, labels: npt.NDArray[np.uint8], inspection: Inspection
-) -> pd.DataFrame:
+def _rows(sample: Sample, labels: npt.NDArray[np.uint8], inspection: Inspection) -> pd.DataFrame:
     return region_table(
         labels,
         inspection.activity,
@@ -172,8 +170,9 @@ def headline(comparison: Comparison) -> str:
     strides = comparison.example["A"].strides
     lines = ["Mean percentile response of each branch (0..1) by size of the object", ""]
     heads = "".join(f"{f'/{s}':>7}" for s in strides)
-    lines.append(f"{'':>14}{'':>9}" + "".join(f"{key:^{len(heads)}}   " for key in comparison.sizes))
-    lines.append(f"{'size (px)':>14}{'regions':>9}" + "".join(f"{heads}   " for _ in range(2)))
+    names = "".join(f"{key:^{len(heads)}}   " for key in comparison.sizes)
+    lines.append(f"{'':>14}{'':>9}{names}")
+    lines.append(f"{'size (px)':>14}{'regions':>9}" + f"{heads}   " * len(comparison.sizes))
     frames = comparison.sizes
     octaves = sorted({int(o) for frame in frames.values() for o in frame["octave"]})
     for octave in octaves:
@@ -255,7 +254,7 @@ def check_free(target: Path, *, overwrite: bool) -> None:
     if not any(target.iterdir()):
         return
     if not overwrite:
-        raise GstoVizError(f"{target} is not empty; --overwrite replaces it, or give another folder")
+        raise GstoVizError(f"{target} is not empty; --overwrite replaces it, or give another one")
     if not (target / "manifest.json").is_file():
         raise GstoVizError(
             f"{target} was not written by this command (no manifest.json) and is left alone; give "

@@ -1,4 +1,4 @@
-"""Look at one image through one network: prediction, branch maps, gate maps, in one forward pass."""
+"""Look at one image through one network: prediction, branch and gate maps, one forward pass."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -85,8 +85,8 @@ def check_pair(a: HRNet, b: HRNet) -> None:
         raise GstoVizError("both networks must come from checkpoints")
     if a.info.classes.names != b.info.classes.names:
         raise GstoVizError(
-            f"A ({a.info.name}) knows {', '.join(a.info.classes.names)} and B ({b.info.name}) knows "
-            f"{', '.join(b.info.classes.names)}; compare networks of the same classes"
+            f"A ({a.info.name}) knows {', '.join(a.info.classes.names)} and B ({b.info.name}) "
+            f"knows {', '.join(b.info.classes.names)}; compare networks of the same classes"
         )
 
 

@@ -33,8 +33,15 @@ def run(args: argparse.Namespace) -> int:
 
     from gsto_viz.commands.options import load_pair
     from gsto_viz.data import load_data, parse_size
-    from gsto_viz.demo import DEMO_A, DEMO_B, DEMO_DATA, check_free, compare_on
-    from gsto_viz.demo import headline, write_demo
+    from gsto_viz.demo import (
+        DEMO_A,
+        DEMO_B,
+        DEMO_DATA,
+        check_free,
+        compare_on,
+        headline,
+        write_demo,
+    )
     from gsto_viz.torch_utils import pick_device
 
     check_free(Path(args.out), overwrite=args.overwrite)

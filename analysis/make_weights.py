@@ -1,0 +1,136 @@
+"""Turn a finished training run into a shipped checkpoint with its model card.
+
+    python analysis/make_weights.py runs/camvid-a camvid-hrnetv2-w18-small-v1 \
+        --score val=camvid:PATH:val --score eval=camvid:PATH:eval --command "gsto-viz train ..."
+
+Convolution weights are stored as float16; the scores on the card are those of the stored file.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from gsto_viz.data import load_data
+from gsto_viz.evaluate import Evaluation, evaluate
+from gsto_viz.files import write_text
+from gsto_viz.models import load_checkpoint, save_checkpoint
+
+NOTICES = {
+    "camvid": (
+        "Trained on CamVid, which is licensed CC BY-NC: these weights are for non-commercial use"
+        " only."
+    ),
+    "scenes": None,
+}
+WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
+
+
+def scored(path: Path, specs: dict[str, str]) -> dict[str, Evaluation]:
+    model = load_checkpoint(path)
+    results = {}
+    for name, spec in specs.items():
+        data = load_data(spec, purpose="eval")
+        bar = tqdm(range(len(data)), desc=name, file=sys.stderr)
+        results[name] = evaluate(model, data, indices=bar)
+    return results
+
+
+def card(name: str, training: dict[str, Any], notice: str | None, command: str, sha: str) -> str:
+    recipe = training["recipe"]
+    kind = "GSTO-HRNet (released gates)" if "gsto" in name else "HRNetV2"
+    lines = [
+        f"# {name}",
+        "",
+        f"{kind}, {recipe['model']}, 11 classes in CamVid's order, trained from random weights.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| data | `{training['data']}` |",
+        f"| licence | {notice or 'MIT, as the code: the scenes are procedural'} |",
+        f"| recipe | `gsto_viz/recipes/{name}.yaml` |",
+        f"| command | `{command}` |",
+        f"| seed | {training['seed']} |",
+        f"| epochs | {recipe['epochs']} (best on val after {training['epoch']}) |",
+        f"| time | {training['total_seconds'] / 60:.0f} min, one core of a shared 2-core CPU, "
+        f"{recipe['precision']} autocast |",
+        f"| torch | {training['torch']} |",
+        "| weights | convolutions float16, the rest float32 |",
+        f"| SHA-256 | `{sha}` |",
+        "",
+        "Scores in percent: native size, single scale, no flip, one confusion matrix, measured by",
+        "the command named in each row.",
+        "",
+        "| data | mIoU | pixel accuracy | mean accuracy | command |",
+        "|---|---|---|---|---|",
+    ]
+    for label, score in training["scores"].items():
+        lines.append(
+            f"| {label} | {score['miou']:.2f} | {score['pixel_accuracy']:.2f} | "
+            f"{score['mean_accuracy']:.2f} | `gsto-viz evaluate {name} --data {score['data']}` |"
+        )
+    classes = next(iter(training["scores"].values()))["iou"]
+    labels = list(training["scores"])
+    lines += ["", f"| class | {' | '.join(f'IoU {k}' for k in labels)} |"]
+    lines.append("|---|" + "---|" * len(labels))
+    for cls in classes:
+        values = [training["scores"][k]["iou"][cls] for k in labels]
+        cells = ["-" if v is None else f"{v:.1f}" for v in values]
+        lines.append(f"| {cls} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--score", action="append", required=True, metavar="NAME=SPEC")
+    parser.add_argument("--command", required=True, help="the training command, for the card")
+    args = parser.parse_args()
+    specs = dict(item.split("=", 1) for item in args.score)
+    notice = NOTICES[args.name.split("-")[0]]
+    model = load_checkpoint(args.run / "best.safetensors")
+    last = load_checkpoint(args.run / "last.safetensors")
+    if model.info is None or last.info is None or not model.info.gains:
+        sys.exit(f"{args.run} is not finished: its best checkpoint has no gains")
+    target = WEIGHTS / f"{args.name}.safetensors"
+    training = {**model.info.training, "total_seconds": last.info.training["seconds"]}
+    training["data"] = portable(training["data"])
+    training["val"] = portable(training["val"])
+    info = replace(model.info, name=args.name, notice=notice, training=training)
+    save_checkpoint(target, model, info, half_weights=True)
+    training["scores"] = {
+        label: {
+            "data": portable(specs[label]),
+            "images": result.images,
+            "miou": result.scores.miou,
+            "pixel_accuracy": result.scores.pixel_accuracy,
+            "mean_accuracy": result.scores.mean_accuracy,
+            "iou": dict(zip(result.classes.names, result.scores.iou, strict=True)),
+        }
+        for label, result in scored(target, specs).items()
+    }
+    save_checkpoint(target, model, replace(info, training=training), half_weights=True)
+    final = load_checkpoint(target)
+    assert final.info is not None
+    assert final.info.sha256 is not None
+    write_text(
+        target.with_suffix(".md"),
+        card(args.name, training, notice, args.command, final.info.sha256),
+    )
+    print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
+
+
+def portable(spec: str) -> str:
+    """Return a SPEC without the path of this machine: ``camvid:PATH:train``."""
+    kind, _, rest = spec.partition(":")
+    if kind == "scenes":
+        return spec
+    return f"{kind}:PATH:{rest.rpartition(':')[2]}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Fixed colours: one colour and marker per branch, one colormap per normalisation.
+
+Branch colours are those of Okabe and Ito (2008), which stay apart for colour-blind readers; the
+markers say the same without colour. Sequential maps are perceptually uniform.
+"""
+
+import matplotlib as mpl
+from matplotlib.colors import Colormap
+
+from gsto_viz.errors import GstoVizError
+
+BRANCH_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""By branch, the finest first."""
+BRANCH_MARKERS = ("o", "s", "^", "D", "v", "P")
+"""By branch, the finest first."""
+INVALID = "#B0B0B0"
+"""Cells that do not count (more than half ignored)."""
+FEW = "#9A9A9A"
+"""Values that rest on few regions."""
+GUIDE = "#555555"
+"""Reference lines and notes."""
+COLORMAPS = {
+    "percentile": "viridis",
+    "shared": "cividis",
+    "per_map": "cividis",
+    "zscore": "RdBu_r",
+    "gate": "magma",
+}
+"""By normalisation; the only diverging one belongs to limits that are symmetric about 0."""
+
+
+def branch_style(branch: int) -> tuple[str, str]:
+    """Return the colour and the marker of a branch, 0 = the finest.
+
+    Raises:
+        GstoVizError: There are six; a seventh would repeat one.
+    """
+    if not 0 <= branch < len(BRANCH_COLORS):
+        raise GstoVizError(f"branch {branch} has no colour; figures show branches 0 to 5")
+    return BRANCH_COLORS[branch], BRANCH_MARKERS[branch]
+
+
+def colormap(mode: str) -> Colormap:
+    """Return the colormap of a normalisation; cells that do not count are grey."""
+    return mpl.colormaps[COLORMAPS[mode]].with_extremes(bad=INVALID)

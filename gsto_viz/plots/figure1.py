@@ -1,0 +1,240 @@
+"""The main figure: two networks on one image, branch by branch, with their gates.
+
+After Figure 1 of GSTO (arXiv:2005.13363), which draws raw channel averages; here the percentile map
+with a fixed bar is the default, because raw averages of two networks cannot be compared.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES, HeatMap, normalise, valid_by_stride
+from gsto_viz.plots import style
+from gsto_viz.plots.colors import branch_style
+from gsto_viz.plots.gates import NO_GATES, GatePanel
+from gsto_viz.plots.heatmaps import BAR_SPACE, draw_heatmap
+from gsto_viz.plots.layout import (
+    GAP,
+    MARGIN,
+    Page,
+    fit_panel,
+    shorten,
+    text_height,
+    text_width,
+    wrap,
+)
+from gsto_viz.plots.panels import (
+    check_same_size,
+    draw_class_legend,
+    draw_image,
+    draw_labels,
+    draw_outlines,
+    present_classes,
+)
+from gsto_viz.plots.save import set_alt_text
+from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
+
+WIDTH = 8.0
+"""Inches: an A4 page is 8.27 wide."""
+PANEL_HEIGHT = 1.55
+"""Largest height of a panel, inches; portrait images become narrower instead."""
+HEAD, TITLE = 0.18, 0.16
+"""Inches for a row's heading and for the titles above its panels."""
+CAPTIONS = {
+    "percentile": "Heat maps: percentile of the gain-fixed channel average among the cells of this "
+    "image, one scale 0 to 1 for all maps.",
+    "zscore": "Heat maps: gain-fixed channel average in standard deviations from its mean over "
+    "this image, one scale -3 to 3 for all maps.",
+    "shared": "Heat maps: raw channel average, one scale for A and B in each branch; the size of "
+    "these numbers is arbitrary, so brighter does not mean stronger.",
+    "per_map": "Heat maps: raw channel average, each map on its own scale, as in the paper; the "
+    "size of these numbers is arbitrary, so colours cannot be compared between maps.",
+}
+"""What the caption says about each normalisation."""
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Columns and rows in inches; one column for the picture, one for each branch."""
+
+    slot: float
+    panel: tuple[float, float]
+
+    def left(self, column: int) -> float:
+        """Left edge of the panel in a column (panels stand in the middle of their slot)."""
+        return MARGIN + column * (self.slot + GAP) + (self.slot - self.panel[0]) / 2
+
+    @property
+    def row(self) -> float:
+        """Height of a network's row."""
+        return HEAD + TITLE + self.panel[1] + BAR_SPACE + GAP
+
+
+def figure_scale_confusion(
+    sample: Sample,
+    a: Inspection,
+    b: Inspection,
+    *,
+    classes: ClassList,
+    mode: str = "percentile",
+    regions: npt.NDArray[np.integer] | None = None,
+    width: float = WIDTH,
+) -> Figure:
+    """Draw A over B: predictions, the heat map of every branch, and the gates below.
+
+    Args:
+        sample: The image with its labels, if there are any: cells that are mostly ignored take no
+            part in ranks and limits and are grey.
+        a: What the first network (by custom the baseline) shows for it.
+        b: What the second (by custom the gated one) shows for it.
+        classes: Names and colours of the classes.
+        mode: One of ``gsto_viz.heatmaps.MODES``; raw modes carry their badge.
+        regions: (H, W) region numbers, 0 = none, to be outlined on the heat maps.
+        width: Of the page, inches.
+
+    Raises:
+        GstoVizError: Maps, predictions or regions that are not of this image.
+    """
+    size = (sample.image.shape[0], sample.image.shape[1])
+    for pixels in (a.prediction, b.prediction, sample.labels, regions):
+        if pixels is not None:
+            check_same_size(pixels, sample.image)
+    strides = sorted({*a.strides, *b.strides})
+    valid = None if sample.labels is None else valid_by_stride(sample.labels, strides)
+    rows = normalise((a, b), mode, valid)
+    geometry = _geometry(size, max(len(a.strides), len(b.strides)), width)
+    text = wrap(_caption(mode, sample, regions is not None, (a, b)), width - 2 * MARGIN, 7.0)
+    with style.context():
+        panels = [GatePanel(i, size, width) if i.gates else None for i in (a, b)]
+        gates = sum(HEAD + (panel.height if panel else 0) for panel in panels)
+        heights = (TITLE + geometry.panel[1] + GAP, geometry.row, geometry.row, gates)
+        page = Page(width, sum(heights) + text_height(text, 7.0) + 2 * MARGIN)
+        _draw_top(page, geometry, sample, classes, (a, b))
+        top = MARGIN + heights[0]
+        for letter, inspection, maps in zip("AB", (a, b), rows, strict=True):
+            _draw_network(page, geometry, top, letter, inspection, maps, sample, classes, regions)
+            top += geometry.row
+        for letter, inspection, panel in zip("AB", (a, b), panels, strict=True):
+            top = _draw_gates(page, top, letter, inspection, panel)
+        page.text(MARGIN, page.height - MARGIN, text, va="bottom")
+    set_alt_text(page.figure, _alt_text(sample, a, b, mode))
+    return page.figure
+
+
+def _geometry(size: tuple[int, int], branches: int, width: float) -> _Geometry:
+    slot = (width - 2 * MARGIN - branches * GAP) / (branches + 1)
+    return _Geometry(slot, fit_panel(size, slot, PANEL_HEIGHT))
+
+
+def _draw_top(
+    page: Page,
+    geometry: _Geometry,
+    sample: Sample,
+    classes: ClassList,
+    pair: tuple[Inspection, Inspection],
+) -> None:
+    """Draw the image, its labels and the class legend."""
+    top = MARGIN + TITLE
+    panels = ["input"] if sample.labels is None else ["input", "ground truth"]
+    for column, title in enumerate(panels):
+        ax = page.axes(geometry.left(column), top, *geometry.panel, label=title)
+        ax.set_title(title, pad=3)
+        if title == "input":
+            draw_image(sample.image, ax=ax)
+        elif sample.labels is not None:
+            draw_labels(sample.labels, classes, ax=ax)
+    left = MARGIN + len(panels) * (geometry.slot + GAP)
+    place = (left, top, page.width - MARGIN - left, geometry.panel[1])
+    ids = present_classes(classes, sample.labels, *(i.prediction for i in pair))
+    draw_class_legend(classes, ids, ax=page.axes(*place, label="classes"), columns=4)
+
+
+def _draw_network(
+    page: Page,
+    geometry: _Geometry,
+    top: float,
+    letter: str,
+    inspection: Inspection,
+    maps: tuple[HeatMap, ...],
+    sample: Sample,
+    classes: ClassList,
+    regions: npt.NDArray[np.integer] | None,
+) -> None:
+    """Draw one network's row: heading, prediction, one heat map per branch."""
+    _draw_heading(page, top, letter, inspection, badge=maps[0].mode in RAW_MODES)
+    top += HEAD + TITLE
+    ax = page.axes(geometry.left(0), top, *geometry.panel, label=f"{letter} prediction")
+    ax.set_title("prediction", pad=3)
+    draw_labels(inspection.prediction, classes, ax=ax)
+    size = (sample.image.shape[0], sample.image.shape[1])
+    for r, heatmap in enumerate(maps):
+        color, _ = branch_style(r)
+        ax = page.axes(geometry.left(r + 1), top, *geometry.panel, label=f"{letter} branch {r}")
+        draw_heatmap(heatmap, ax=ax, size=size, caption=False)
+        ax.set_title(f"stride {heatmap.stride}", pad=3)
+        ax.spines[:].set(color=color, linewidth=1.2)
+        if regions is not None:
+            draw_outlines(regions, ax=ax)
+
+
+def _draw_heading(
+    page: Page, top: float, letter: str, inspection: Inspection, *, badge: bool
+) -> None:
+    """Write a network's letter and name and, for raw maps, the badge at the right."""
+    page.text(MARGIN, top, letter, fontsize=style.HEADING, fontweight="bold")
+    room = page.width - 2 * MARGIN - 0.2
+    if badge:
+        room -= text_width(RAW_BADGE, style.SMALL) + 0.25
+        page.text(
+            page.width - MARGIN - 0.05,
+            top + 0.01,
+            RAW_BADGE,
+            ha="right",
+            fontsize=style.SMALL,
+            bbox={"boxstyle": "round,pad=0.25", "fc": "#FFF3C4", "ec": "#8A6D00", "lw": 0.5},
+        )
+    name = f"{inspection.name} ({inspection.network})"
+    page.text(MARGIN + 0.2, top, shorten(name, room, style.HEADING), fontsize=style.HEADING)
+
+
+def _draw_gates(
+    page: Page, top: float, letter: str, inspection: Inspection, panel: GatePanel | None
+) -> float:
+    """Draw a network's gates, or say that it has none; return where the next block begins."""
+    page.text(MARGIN, top, letter, fontsize=style.HEADING, fontweight="bold")
+    if panel is None:
+        page.text(MARGIN + 0.2, top, NO_GATES, fontsize=style.HEADING)
+        return top + HEAD
+    site = f"gates of {panel.grid.site}" if panel.grid.site else "gates of the transitions"
+    note = f"{site}; below each map, the share of its cells that are as closed as they can be"
+    room = page.width - 2 * MARGIN - 0.2
+    page.text(MARGIN + 0.2, top, shorten(note, room, style.HEADING), fontsize=style.HEADING)
+    panel.draw(page, top + HEAD)
+    return top + HEAD + panel.height
+
+
+def _caption(mode: str, sample: Sample, outlined: bool, pair: tuple[Inspection, Inspection]) -> str:
+    """Say what is drawn and how it was normalised."""
+    sites = sorted({inspection.site for inspection in pair})
+    parts = [f"Image {sample.id}. Branch maps at {' and '.join(sites)}.", CAPTIONS[mode]]
+    if outlined:
+        parts.append("White lines: annotated regions.")
+    if sample.labels is not None and (sample.labels == IGNORE).any():
+        parts.append(
+            "Black pixels and grey cells: not annotated, left out of the ranks and limits."
+        )
+    return " ".join(parts)
+
+
+def _alt_text(sample: Sample, a: Inspection, b: Inspection, mode: str) -> str:
+    """Describe the figure in words."""
+    strides = ", ".join(str(stride) for stride in b.strides)
+    gated = [letter for letter, i in zip("AB", (a, b), strict=True) if i.gates]
+    gates = f"Gate maps of {' and '.join(gated)} follow below." if gated else "No gates."
+    return (
+        f"Scale confusion on image {sample.id}: the input, its labels and class colours on top; "
+        f"then a row for A ({a.name}) and a row for B ({b.name}), each with its prediction and "
+        f"one heat map for each branch of stride {strides}. {gates} {CAPTIONS[mode]}"
+    )

@@ -6,10 +6,12 @@ were skipped; 130 interrupted. A traceback is a bug.
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from gsto_viz.errors import GstoVizError
 
@@ -21,11 +23,19 @@ def _command_module(name: str) -> ModuleType:
     return importlib.import_module(f"gsto_viz.commands.{name}")
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser that reports a wrong command line on one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2 and one sentence that says where help is."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Make the whole parser: one subparser for each module of ``gsto_viz.commands``."""
     from gsto_viz import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="gsto-viz",
         description="See, measure and explain scale confusion in multi-scale networks.",
     )
@@ -54,10 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done, 2 wrong input, 3 done with skipped images, 130 interrupted.
+
+    Raises:
+        SystemExit: With status 2 when the words are not understood, 0 after ``--help``.
     """
     args = build_parser().parse_args(argv)
+    logging.getLogger("gsto_viz").setLevel(logging.ERROR if args.quiet else logging.NOTSET)
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        # Here and not at exit, so that a reader who left is noticed while we can still say so.
+        sys.stdout.flush()
+        return status
     except GstoVizError as error:
         message = " ".join(str(error).split())
         sys.stderr.write(f"gsto-viz {args.command}: {message}\n")
@@ -66,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gsto-viz {args.command}: interrupted\n")
         return 130
     except BrokenPipeError:
-        # The reader of our output left (`gsto-viz models | head`): not an error of ours.
+        # The reader of our output left (`gsto-viz models | head`): not an error of ours. What is
+        # still buffered goes nowhere, or Python would complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.losses import resize_logits
+from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.stats.segmentation import SegmentationScores, confusion_matrix, scores_of
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
 from gsto_viz.types import ClassList, Dataset
+
+IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True)
@@ -69,28 +72,39 @@ def model_logits(output: Any) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Label one image.
+def full_logits(model: nn.Module, image: npt.NDArray[np.uint8]) -> Tensor:
+    """Return the logits of one image at its size.
 
-    Logits are resized to the image (bilinear, with the network's corner convention) before the
-    greatest is taken. The network should be in evaluation mode.
+    Logits are resized bilinearly, with the network's corner convention. The network should be in
+    evaluation mode.
 
     Args:
         model: A network; ours say how images are normalised, others get ImageNet's values.
         image: (H, W, 3) uint8 sRGB.
 
     Returns:
-        (H, W) uint8 class indices.
+        (K, H, W) float32 on the network's device.
     """
     info = getattr(model, "info", None)
-    mean = info.mean if info else IMAGENET_MEAN
-    std = info.std if info else IMAGENET_STD
-    parameter = next(model.parameters())
-    batch = image_to_tensor(image, mean, std).unsqueeze(0).to(parameter.device)
-    logits = model_logits(model(batch))
+    mean, std = (info.mean, info.std) if isinstance(info, ModelInfo) else IMAGENET
+    batch = image_to_tensor(image, mean, std).unsqueeze(0)
+    parameter = next(model.parameters(), batch)
+    logits = model_logits(model(batch.to(parameter.device, parameter.dtype)))
     align = bool(getattr(getattr(model, "config", None), "align_corners", False))
-    full = resize_logits(logits, (image.shape[0], image.shape[1]), align_corners=align)
-    return full.argmax(dim=1)[0].to("cpu", torch.uint8).numpy()
+    return resize_logits(logits, (image.shape[0], image.shape[1]), align_corners=align)[0]
+
+
+def predict(model: nn.Module, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Label one image with the class of the greatest logit; arguments as for ``full_logits``.
+
+    Returns:
+        (H, W) uint8 class indices.
+    """
+    return _labels(full_logits(model, image))
+
+
+def _labels(logits: Tensor) -> npt.NDArray[np.uint8]:
+    return logits.argmax(dim=0).to("cpu", torch.uint8).numpy()
 
 
 def evaluate(
@@ -98,21 +112,18 @@ def evaluate(
 ) -> Evaluation:
     """Score a network on all images of a data set at their native size.
 
+    The network is in evaluation mode meanwhile; afterwards every part of it is in the mode that it
+    was in, also when an image cannot be scored.
+
     Args:
         model: A network with as many classes as the data set.
-        data: Annotated images.
+        data: Annotated images, of any sizes.
         indices: Images to use, e.g. wrapped in a progress bar; None takes all.
 
     Raises:
-        GstoVizError: The class counts differ, or an image has no labels.
+        GstoVizError: The class counts differ, an image has no labels, or none has a labelled pixel.
     """
     num_classes = len(data.classes)
-    config = getattr(model, "config", None)
-    if config is not None and config.num_classes != num_classes:
-        raise GstoVizError(
-            f"the network has {config.num_classes} classes and {data.name} has {num_classes}; "
-            "take data of the classes that it was trained on"
-        )
     total = np.zeros((num_classes, num_classes), dtype=np.int64)
     count = 0
     with eval_mode(model):
@@ -120,6 +131,12 @@ def evaluate(
             sample = data[index]
             if sample.labels is None:
                 raise GstoVizError(f"{sample.id} has no labels; scores need annotated images")
-            total += confusion_matrix(sample.labels, predict(model, sample.image), num_classes)
+            logits = full_logits(model, sample.image)
+            if len(logits) != num_classes:
+                raise GstoVizError(
+                    f"the network has {len(logits)} classes and {data.name} has {num_classes}; "
+                    "take data of the classes that it was trained on"
+                )
+            total += confusion_matrix(sample.labels, _labels(logits), num_classes)
             count += 1
     return Evaluation(data.name, count, data.classes, total, scores_of(total))

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The content is flushed to disk before the rename, so ``path`` holds either what it held before
     or the whole new content. When the block fails (a full disk, an interrupt) the temporary file is
-    removed and the exception goes on.
+    removed and the exception goes on. Any number of threads and processes may write the same path:
+    the last one wins, whole.
 
     Args:
         path: Where the file shall appear. Its folder is made if it is missing.
@@ -33,15 +34,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
+        fresh = target.with_name(f".{target.stem}-{secrets.token_hex(8)}{target.suffix}")
+        # Made by the system call itself, so that the umask decides the rights: reading the umask
+        # means setting it, which threads would do to each other.
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = fresh
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
         temporary = None
     except OSError as error:
@@ -52,17 +52,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    """Return the process's umask (the system call can only read it by setting it)."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path, names: Sequence[str]) -> None:
+    """Remove temporary files of ``names`` that a killed process left in a folder.
+
+    Only for a folder that no other process is writing to.
+    """
+    for name in map(Path, names):
+        for left in folder.glob(f".{name.stem}-{'[0-9a-f]' * 16}{name.suffix}"):
+            left.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

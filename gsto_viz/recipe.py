@@ -1,8 +1,10 @@
 """Training recipes: one typed, immutable configuration that refuses what it does not know."""
 
 import difflib
+import math
+import re
 import typing
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,11 @@ import yaml
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_text
+
+MIN_CROP, MAX_CROP = 32, 8192
+"""Pixels: below, the stride-32 branch has no cell; above, a batch does not fit in memory."""
+
+MAX_SCALE = 16.0
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            object.__setattr__(self, f.name, _convert(f.name, getattr(self, f.name), _TYPES[f.name]))
+        for name, expected in _TYPES.items():
+            object.__setattr__(self, name, _convert(name, getattr(self, name), expected))
         _check_choices(self)
         _check_ranges(self)
 
@@ -113,19 +120,34 @@ def _convert(name: str, value: Any, expected: Any) -> Any:
         _, inner = typing.get_args(expected)
         if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
             raise problem
-        return {k: v if inner is Any else _convert(f"{name}.{k}", v, inner) for k, v in value.items()}
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not expected:
+        return {
+            k: v if inner is Any else _convert(f"{name}.{k}", v, inner) for k, v in value.items()
+        }
+    if expected is float:
+        value = _as_float(value)
+    if type(value) is not expected or (expected is float and not math.isfinite(value)):
         raise problem
     return value
 
 
+def _as_float(value: Any) -> Any:
+    """Turn whole numbers and ``1e-3`` into floats; leave everything else as it is.
+
+    YAML 1.1 reads ``1e-3``, without a point in it, as a word.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**53 else math.inf
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,3}", value):
+        return float(value)
+    return value
+
+
 def _describe(expected: Any) -> str:
-    """Say a type in words: ``2 numbers``, ``a mapping``, ``a whole number``."""
+    """Say a type in words: ``a list of 2 whole numbers``, ``a mapping``, ``a whole number``."""
     origin = typing.get_origin(expected)
     if origin is tuple:
-        return f"a list of {len(typing.get_args(expected))} numbers"
+        parts = typing.get_args(expected)
+        return f"a list of {len(parts)} {'whole ' if parts[0] is int else ''}numbers"
     if origin is dict:
         return "a mapping"
     names: dict[Any, str] = {
@@ -152,15 +174,20 @@ def _check_choices(recipe: Recipe) -> None:
     unknown = set(recipe.auxiliary_weights) - {"stage1", "stage2", "stage3"}
     if unknown:
         raise GstoVizError(
-            f"recipe: auxiliary_weights names {', '.join(sorted(unknown))}; it knows stage1 to stage3"
+            f"recipe: auxiliary_weights names {', '.join(sorted(unknown))}; "
+            "it knows stage1 to stage3"
         )
+    if "num_classes" in recipe.model_options:
+        raise GstoVizError("recipe: model_options has num_classes; it comes from the data, drop it")
 
 
 def _check_ranges(recipe: Recipe) -> None:
     """Refuse numbers that cannot be trained with."""
+    low, high = recipe.scale_range
     rules: list[tuple[str, bool, str]] = [
-        ("crop", min(recipe.crop) >= 32, "at least 32 each"),
-        ("scale_range", 0 < recipe.scale_range[0] <= recipe.scale_range[1], "least, greatest > 0"),
+        ("crop", min(recipe.crop) >= MIN_CROP, f"at least {MIN_CROP} each"),
+        ("crop", max(recipe.crop) <= MAX_CROP, f"at most {MAX_CROP} each"),
+        ("scale_range", 0.05 <= low <= high <= MAX_SCALE, f"least, greatest in 0.05..{MAX_SCALE}"),
         ("flip", 0 <= recipe.flip <= 1, "a probability 0..1"),
         ("brightness", 0 <= recipe.brightness < 1, "from 0 to below 1"),
         ("contrast", 0 <= recipe.contrast < 1, "from 0 to below 1"),
@@ -171,12 +198,13 @@ def _check_ranges(recipe: Recipe) -> None:
         ("poly_power", recipe.poly_power >= 0, "0 or more"),
         ("momentum", 0 <= recipe.momentum < 1, "from 0 to below 1"),
         ("nesterov", not recipe.nesterov or recipe.momentum > 0, "false where momentum is 0"),
+        ("auxiliary_weights", min(recipe.auxiliary_weights.values(), default=0) >= 0, "0 or more"),
         ("weight_decay", recipe.weight_decay >= 0, "0 or more"),
         ("eval_every", recipe.eval_every >= 1, "at least 1"),
         ("state_every", recipe.state_every >= 1, "at least 1"),
         ("log_every", recipe.log_every >= 1, "at least 1"),
-        ("loader_threads", recipe.loader_threads >= 1, "at least 1"),
-        ("seed", recipe.seed >= 0, "0 or more"),
+        ("loader_threads", 1 <= recipe.loader_threads <= 256, "from 1 to 256"),
+        ("seed", 0 <= recipe.seed < 2**63, "0 or more, below 2**63"),
     ]
     for name, holds, expected in rules:
         if not holds:
@@ -194,7 +222,8 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with the package."""
     folder = resources.files("gsto_viz") / "recipes"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    names = [path.name for path in folder.iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def load_recipe(source: str | Path) -> Recipe:
@@ -208,8 +237,11 @@ def load_recipe(source: str | Path) -> Recipe:
     if path.suffix in (".yaml", ".yml"):
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise GstoVizError(f"cannot read the recipe {path}: {error}") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise GstoVizError(f"cannot read the recipe {path}: {reason}; check it") from error
+        except UnicodeDecodeError as error:
+            raise GstoVizError(f"the recipe {path} is not UTF-8 text; save it as that") from error
     elif str(source) in recipe_names():
         text = (resources.files("gsto_viz") / "recipes" / f"{source}.yaml").read_text("utf-8")
     else:
@@ -219,10 +251,19 @@ def load_recipe(source: str | Path) -> Recipe:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise GstoVizError(f"the recipe {source} is not YAML: {error}") from error
+        raise GstoVizError(f"the recipe {source} is not YAML ({error}); correct it") from error
     if not isinstance(values, dict):
         raise GstoVizError(f"the recipe {source} must be a mapping of settings")
-    _refuse_unknown(values)
     if "model" not in values:
         raise GstoVizError(f"the recipe {source} names no model; add 'model: NAME'")
+    return recipe_from_dict(values)
+
+
+def recipe_from_dict(values: dict[str, Any]) -> Recipe:
+    """Make a recipe of plain values, such as ``Recipe.to_dict`` gives; missing ones are default.
+
+    Raises:
+        GstoVizError: An unknown key (with the closest names), or a value that does not fit.
+    """
+    _refuse_unknown(values)
     return Recipe(**values)

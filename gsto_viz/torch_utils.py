@@ -27,22 +27,22 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``mps`` into a device that is really there.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is really there.
 
     Raises:
         GstoVizError: The device is unknown or not available on this machine.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
+    counts = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
     }
     if name == "auto":
-        name = next(device for device, present in available.items() if present)
-    kind = name.split(":")[0]
-    if kind not in available:
+        name = next(kind for kind, count in counts.items() if count)
+    kind, colon, index = name.partition(":")
+    if kind not in counts or (colon and not index.isdecimal()):
         raise GstoVizError(f"unknown device '{name}'; choose auto, cpu, cuda or mps")
-    if not available[kind]:
+    if int(index or 0) >= counts[kind]:
         raise GstoVizError(f"device '{name}' is not available here; use --device cpu")
     return torch.device(name)
 
@@ -62,7 +62,8 @@ def image_to_tensor(
     Returns:
         (3, H, W) float32, contiguous.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(torch.float32)
+    # The conversion copies, so a read-only image (a memory map, a view) is as good as any.
+    tensor = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
     scale = torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255.0
     offset = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255.0
     return ((tensor - offset) / scale).contiguous()

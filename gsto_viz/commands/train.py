@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a setting of the recipe (YAML value); may be repeated",
     )
     parser.add_argument("--seed", type=int, help="short for --set seed=N")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    taken = parser.add_mutually_exclusive_group()
+    taken.add_argument("--resume", action="store_true", help="continue the run in --out")
+    taken.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     parser.add_argument(
         "--check-data", action="store_true", help="read every image once before training"
     )
@@ -53,7 +54,9 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         try:
             settings[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise GstoVizError(f"--set {pair}: the value is not YAML: {error}") from error
+            raise GstoVizError(
+                f"--set {pair}: the value is not YAML ({error}); quote it"
+            ) from error
     return settings
 
 
@@ -63,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.recipe import load_recipe
     from gsto_viz.torch_utils import pick_device
     from gsto_viz.train import TrainingStopped, check_data, train, validation_spec
+    from gsto_viz.types import Dataset
 
     settings = parse_settings(args.settings)
     if args.model:
@@ -71,10 +75,18 @@ def run(args: argparse.Namespace) -> int:
         settings["seed"] = args.seed
     recipe = load_recipe(args.recipe).with_settings(settings)
     data = load_data(args.data, purpose="train")
+    val: Dataset | None
     val = load_data(args.val or validation_spec(args.data), purpose="eval")
+    if not args.val and (val.name, val.ids) == (data.name, data.ids):
+        val = None
+        if not args.quiet:
+            sys.stderr.write(
+                f"gsto-viz train: {data.name} has no split for validation and --val is not given: "
+                "the last weights count as the best\n"
+            )
     quiet = args.quiet or not sys.stderr.isatty()
     if args.check_data:
-        for part in (data, val):
+        for part in (data, *([] if val is None else [val])):
             check_data(part, quiet=quiet)
     try:
         result = train(

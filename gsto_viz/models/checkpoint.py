@@ -4,58 +4,40 @@ Metadata (a JSON text under the key ``gsto_viz``) says everything needed to rebu
 to know where it came from. No pickle is read or written.
 """
 
+import functools
 import json
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import atomic_path, sha256_of
+from gsto_viz.files import sha256_of
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
-from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.models.config import config_from_dict
+from gsto_viz.gains import gains_from_tensors, gains_to_tensors
+from gsto_viz.models.config import HRNetConfig, config_from_dict
 from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models.model_info import ModelInfo, info_from_json, info_to_json
 from gsto_viz.models.registry import closest
-from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
-from gsto_viz.types import ClassInfo, ClassList
+from gsto_viz.models.tensor_files import read_tensors, write_tensors
+
+__all__ = [
+    "ModelInfo",
+    "load_checkpoint",
+    "load_model",
+    "load_weights",
+    "save_checkpoint",
+    "shipped_checkpoints",
+]
 
 METADATA_KEY = "gsto_viz"
-SCHEMA_VERSION = 1
 MAX_LISTED = 5
 
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a checkpoint says about its network.
-
-    Attributes:
-        name: Shipped name, or the file's stem.
-        network: Registered name of the architecture, e.g. ``hrnetv2-w18-small-v1``.
-        classes: Classes of the logits.
-        mean: Per-channel mean that images are normalised with, on a 0..1 scale, RGB order.
-        std: Per-channel standard deviation, likewise.
-        gains: Per-channel gains by tap, measured on training images; may be empty.
-        notice: What a user must know before using the weights (licence of the data), or None.
-        training: Recipe, data, seed, step, scores and versions of the run that made it.
-        sha256: Of the file, None before it is saved.
-    """
-
-    name: str
-    network: str
-    classes: ClassList
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    gains: Mapping[str, Gains] = field(default_factory=dict)
-    notice: str | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    sha256: str | None = None
+logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(
@@ -69,63 +51,40 @@ def save_checkpoint(
         info: What to say about it.
         half_weights: Store convolution weights (four-dimensional tensors) as float16. Everything
             else, batch-norm statistics above all, keeps its precision.
-    """
-    tensors = {
-        name: _stored(tensor, half_weights=half_weights)
-        for name, tensor in model.state_dict().items()
-    }
-    metadata = {
-        "schema_version": SCHEMA_VERSION,
-        "network": info.network,
-        "config": model.config.to_dict(),
-        "classes": info.classes.to_json(),
-        "mean": list(info.mean),
-        "std": list(info.std),
-        "channel_order": "RGB",
-        "notice": info.notice,
-        "training": dict(info.training),
-    }
-    with atomic_path(path) as temporary:
-        save_file(
-            {**tensors, **gains_to_tensors(info.gains)},
-            temporary,
-            metadata={METADATA_KEY: json.dumps(metadata, allow_nan=False)},
-        )
-
-
-def _stored(tensor: Tensor, *, half_weights: bool) -> Tensor:
-    tensor = tensor.detach().to("cpu")
-    if half_weights and tensor.dim() == 4:
-        tensor = tensor.to(torch.float16)
-    return tensor.contiguous()
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file.
-
-    Returns:
-        Tensors by name, and the file's text metadata.
 
     Raises:
-        GstoVizError: Missing, a folder, or not a safetensors file.
+        GstoVizError: The file cannot be written, or a weight is beyond float16.
     """
-    if not path.is_file():
-        raise GstoVizError(f"no checkpoint file {path}; check the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise GstoVizError(f"{path} is not a readable safetensors file: {error}") from error
-    return tensors, metadata
+    tensors = dict(model.state_dict())
+    if half_weights:
+        tensors.update({k: _halved(k, t) for k, t in tensors.items() if t.dim() == 4})
+    about = {**info_to_json(info), "config": model.config.to_dict()}
+    write_tensors(
+        path,
+        {**tensors, **gains_to_tensors(info.gains)},
+        {METADATA_KEY: json.dumps(about, allow_nan=False)},
+    )
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    half = tensor.detach().to(torch.float16)
+    if not torch.isfinite(half).all():
+        raise GstoVizError(f"{name} holds values beyond float16; save without half_weights")
+    return half
 
 
 def load_checkpoint(path: str | Path, *, name: str | None = None) -> HRNet:
     """Rebuild a network from one of our checkpoints, in evaluation mode, on the CPU.
 
+    Torch's generator is left as it was.
+
+    Args:
+        path: The file.
+        name: For ``.info.name``; None takes the file's stem.
+
     Raises:
-        GstoVizError: Not a checkpoint of ours, a newer schema, or tensors that do not fit the
-            configuration (which, and how many).
+        GstoVizError: Not a checkpoint of ours, a newer schema, damaged metadata, or tensors that do
+            not fit the configuration (which, and how many).
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
@@ -135,41 +94,54 @@ def load_checkpoint(path: str | Path, *, name: str | None = None) -> HRNet:
         )
     try:
         about = json.loads(metadata[METADATA_KEY])
-        version = about["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise GstoVizError(
-                f"{path} has checkpoint schema {version}, this version reads {SCHEMA_VERSION}"
-            )
-        model = HRNet(config_from_dict(about["config"]))
-        info = ModelInfo(
-            name=name or path.stem,
-            network=about["network"],
-            classes=_classes_from(about["classes"]),
-            mean=tuple(about["mean"]),
-            std=tuple(about["std"]),
-            gains=gains_from_tensors(tensors),
-            notice=about["notice"],
-            training=about["training"],
-            sha256=sha256_of(path),
+    except (ValueError, RecursionError) as error:
+        raise GstoVizError(f"{path} has damaged gsto_viz metadata: no JSON ({error})") from error
+    info = info_from_json(
+        about,
+        name=name or path.stem,
+        gains=gains_from_tensors(tensors),
+        sha256=sha256_of(path),
+        source=str(path),
+    )
+    config = _config(about.get("config"), source=str(path))
+    if config.num_classes != len(info.classes):
+        raise GstoVizError(
+            f"{path} has damaged gsto_viz metadata: {len(info.classes)} classes for "
+            f"{config.num_classes} logits; take another copy"
         )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, GstoVizError):
-            raise
-        raise GstoVizError(f"{path} has damaged gsto_viz metadata: {error!r}") from error
     weights = {k: t for k, t in tensors.items() if not k.startswith(GAINS_PREFIX)}
+    model = _empty_network(config, weights, source=str(path))
     load_weights(model, weights, source=str(path))
     model.info = info
     return model.eval()
 
 
-def _classes_from(value: dict[str, Any]) -> ClassList:
-    return ClassList(
-        name=value["name"],
-        classes=tuple(
-            ClassInfo(c["id"], c["name"], tuple(c["color"]), thing=c["kind"] == "thing")
-            for c in value["classes"]
-        ),
-    )
+def _config(values: Any, *, source: str) -> HRNetConfig:
+    try:
+        return config_from_dict(values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise GstoVizError(f"{source} has a damaged network configuration: {error}") from error
+
+
+def _empty_network(config: HRNetConfig, tensors: Mapping[str, Tensor], *, source: str) -> HRNet:
+    """Make the network without drawing weights, and no larger than the file can fill.
+
+    A file may claim any size, so a claim is compared with what it holds before memory is taken.
+    """
+    blocks = config.stage1_blocks + sum(config.modules) * config.blocks
+    widest = max(*config.widths, config.stage1_planes, config.num_classes)
+    if blocks > len(tensors) or widest > max((t.numel() for t in tensors.values()), default=0):
+        raise GstoVizError(
+            f"{source} holds {len(tensors)} tensors, too few for the network that it describes; "
+            "take another copy"
+        )
+    try:
+        with torch.device("meta"):
+            model = HRNet(config)
+    except TypeError as error:
+        raise GstoVizError(f"{source} has a damaged network configuration: {error}") from error
+    _check_fit(model, tensors, source=source)
+    return model.to_empty(device="cpu")
 
 
 def load_weights(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) -> None:
@@ -179,6 +151,11 @@ def load_weights(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) ->
         GstoVizError: Which keys are missing, left over or of another shape, and how many; the
             network is unchanged.
     """
+    _check_fit(model, tensors, source=source)
+    model.load_state_dict(dict(tensors))
+
+
+def _check_fit(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) -> None:
     own = model.state_dict()
     missing = [k for k in own if k not in tensors]
     left_over = [k for k in tensors if k not in own]
@@ -197,7 +174,6 @@ def load_weights(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) ->
             f"{source} does not fit this network: {'; '.join(problems)}; it belongs to another "
             "architecture or class count"
         )
-    model.load_state_dict({k: t.to(own[k].dtype) for k, t in tensors.items()})
 
 
 def _some(keys: Iterable[str]) -> str:
@@ -215,6 +191,9 @@ def shipped_checkpoints() -> dict[str, Path]:
 def load_model(source: str | Path, **options: Any) -> HRNet:
     """Load a network by a shipped name or from a file.
 
+    A checkpoint with a notice (the licence of its training data) says it once in a process, as a
+    warning of the logger ``gsto_viz``: on stderr, unless logging is set up otherwise.
+
     Args:
         source: A shipped name (``gsto-viz models`` lists them), a ``.safetensors`` checkpoint of
             ours, or an official HRNet or GSTO file (``.pth``).
@@ -228,15 +207,25 @@ def load_model(source: str | Path, **options: Any) -> HRNet:
     """
     shipped = shipped_checkpoints()
     text = str(source)
-    if text in shipped:
-        return load_checkpoint(shipped[text], name=text)
     path = Path(source)
-    if path.suffix == ".safetensors" and not options:
-        return load_checkpoint(path)
-    if path.suffix in (".pth", ".pt", ".safetensors"):
+    if text in shipped:
+        model = load_checkpoint(shipped[text], name=text)
+    elif path.suffix == ".safetensors" and not options:
+        model = load_checkpoint(path)
+    elif path.suffix in (".pth", ".pt", ".safetensors"):
         from gsto_viz.models.official import load_official_model
 
         return load_official_model(path, **options)
-    raise GstoVizError(
-        f"no checkpoint '{text}'; {closest(text, shipped)} or give a .safetensors or .pth file"
-    )
+    else:
+        raise GstoVizError(
+            f"no checkpoint '{text}'; {closest(text, shipped)} or give a .safetensors or .pth file"
+        )
+    if model.info is not None and model.info.notice:
+        _say_notice(model.info.name, model.info.notice)
+    return model
+
+
+@functools.cache
+def _say_notice(name: str, notice: str) -> None:
+    """Log a notice; the cache makes it once for each checkpoint and process."""
+    logger.warning("%s: %s", name, notice)

@@ -28,7 +28,8 @@ def segmentation_loss(
 ) -> Tensor:
     """Return the loss of GSTO, section 3.4: L4 + 0.5 L3 + 0.3 L2 (+ 0.2 L1 where it exists).
 
-    Each L is the pixel mean of the (class-weighted) cross-entropy at label size.
+    Each L is the (class-weighted) mean of the cross-entropy over labelled pixels at label size; 0
+    when no pixel is labelled, as happens in small batches of crops.
 
     Args:
         output: Result of a network; its auxiliary logits each need a weight.
@@ -42,8 +43,12 @@ def segmentation_loss(
     """
     size = (int(labels.shape[-2]), int(labels.shape[-1]))
 
+    labelled = bool((labels != IGNORE).any())
+
     def cross_entropy(logits: Tensor) -> Tensor:
         full = resize_logits(logits, size, align_corners=align_corners)
+        if not labelled:
+            return 0.0 * full.sum()
         return F.cross_entropy(full, labels, weight=class_weights, ignore_index=IGNORE)
 
     loss = cross_entropy(output.logits)
@@ -64,6 +69,8 @@ def log_inverse_frequency(pixels: npt.NDArray[np.int64]) -> Tensor:
         (K,) float32 with mean 1.
     """
     if pixels.sum() == 0:
-        raise GstoVizError("no labelled pixel in the training data: classes cannot be weighted")
+        raise GstoVizError(
+            "no labelled pixel in the training data: classes cannot be weighted; check the labels"
+        )
     weights = 1.0 / np.log(1.02 + pixels / pixels.sum())
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)

@@ -27,7 +27,7 @@ def confusion_matrix(
     """
     if labels.shape != predicted.shape:
         raise GstoVizError(
-            f"labels are {labels.shape} and predictions {predicted.shape}; they must be equal"
+            f"labels are {labels.shape} and predictions {predicted.shape}; give arrays of one shape"
         )
     valid = labels != IGNORE
     true = labels[valid].astype(np.int64)
@@ -35,7 +35,8 @@ def confusion_matrix(
     for name, values in (("label", true), ("prediction", guess)):
         if values.size and not 0 <= values.min() <= values.max() < num_classes:
             raise GstoVizError(
-                f"a {name} is outside 0..{num_classes - 1}: {values.min()}..{values.max()}"
+                f"{name}s go from {values.min()} to {values.max()} and the classes from 0 to "
+                f"{num_classes - 1}; give the number of classes that they have"
             )
     counts = np.bincount(true * num_classes + guess, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
@@ -73,7 +74,7 @@ def scores_of(confusion: npt.NDArray[np.int64]) -> SegmentationScores:
     """
     total = int(confusion.sum())
     if total == 0:
-        raise GstoVizError("no labelled pixel in the data set: there is nothing to score")
+        raise GstoVizError("no labelled pixel in the data set: there is nothing to score; check it")
     hit = np.diag(confusion).astype(np.float64)
     true = confusion.sum(axis=1).astype(np.float64)
     union = true + confusion.sum(axis=0) - hit

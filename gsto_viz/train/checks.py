@@ -1,37 +1,70 @@
 """What can be known to be wrong before the first step."""
 
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Dataset
+from gsto_viz.types import IGNORE, Dataset, Sample
+
+
+class Annotated(NamedTuple):
+    """A sample that can be trained on: (H, W, 3) and (H, W), uint8, labels 0..K-1 or 255."""
+
+    id: str
+    image: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+
+
+def annotated(sample: Sample, num_classes: int) -> Annotated:
+    """Check that a sample can be trained on.
+
+    Raises:
+        GstoVizError: It has no labels, labels of another size, or a label outside the class list.
+    """
+    labels = sample.labels
+    if labels is None:
+        raise GstoVizError(f"{sample.id} has no labels; training needs annotated images")
+    if labels.shape != sample.image.shape[:2]:
+        raise GstoVizError(
+            f"{sample.id}: the image is {sample.image.shape[0]}x{sample.image.shape[1]} and its "
+            f"labels are {labels.shape[0]}x{labels.shape[1]}; make them equal"
+        )
+    stray = (labels >= num_classes) & (labels != IGNORE)
+    if stray.any():
+        raise GstoVizError(
+            f"{sample.id} has label {int(labels[stray][0])} and the class list ends at "
+            f"{num_classes - 1}; correct the labels or use {IGNORE} for no class"
+        )
+    return Annotated(sample.id, sample.image, labels)
 
 
 def validation_spec(spec: str) -> str:
     """Return the SPEC of the validation images that belong to training images.
 
-    Scenes: 64 scenes of an evaluation seed at the same size. A folder of a data set: its ``val``
-    split.
+    Scenes: 64 scenes of an evaluation seed at the same size. Anything else: the ``val`` split where
+    ``spec`` says ``train`` or no split, else the same images.
     """
     name, _, rest = spec.partition(":")
     if name == "scenes":
-        kept = [part for part in rest.split(",") if part.startswith("size=")]
+        kept = [part.strip() for part in rest.split(",") if part.strip().startswith("size=")]
         return ":".join(["scenes", ",".join(["count=64", *kept])])
     path, colon, split = rest.rpartition(":")
-    return f"{name}:{path}:val" if colon and split == "train" else f"{name}:{rest}"
+    return f"{name}:{path}:val" if colon and split == "train" else spec
 
 
 def check_data(data: Dataset, *, quiet: bool = True) -> None:
-    """Read every sample once; name all that cannot be used.
+    """Read every sample once.
 
     Raises:
-        GstoVizError: The first problem, and how many samples have one.
+        GstoVizError: Samples cannot be used: how many, and what is wrong with the first.
     """
     problems = []
     for index in tqdm(range(len(data)), desc=f"checking {data.name}", disable=quiet, leave=False):
         try:
-            sample = data[index]
-            if sample.labels is None:
-                problems.append(f"{sample.id} has no labels")
+            annotated(data[index], len(data.classes))
         except GstoVizError as error:
             problems.append(str(error))
     if problems:

@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import write_text
-from gsto_viz.recipe import Recipe
+from gsto_viz.files import remove_leftovers, write_text
+from gsto_viz.recipe import Recipe, recipe_from_dict
+from gsto_viz.train.identity import ids_digest, portable_name
 from gsto_viz.types import Dataset
 
 OWN_FILES = (
@@ -46,54 +47,68 @@ class RunFolder:
         """Checkpoint of the last evaluation."""
         return self.path / "last.safetensors"
 
-    def prepare(
+    def check(
         self, recipe: Recipe, data: Dataset, val: Dataset | None, *, resume: bool, overwrite: bool
     ) -> None:
-        """Make the folder ready for this run and write its ``config.yaml``.
+        """Refuse a folder that this run may not write to; write nothing.
 
         Raises:
             GstoVizError: The folder holds something and neither ``resume`` nor ``overwrite`` is
-                given, or it holds a run of another recipe or data.
+                given, it holds a run of another recipe or data, or it cannot be read.
         """
-        config = {
-            "recipe": recipe.to_dict(),
-            "data": data.name,
-            "val": None if val is None else val.name,
-        }
         if self.path.exists() and not self.path.is_dir():
             raise GstoVizError(f"{self.path} is a file; give a folder")
-        taken = self.path.is_dir() and any(self.path.iterdir())
+        try:
+            taken = self.path.is_dir() and any(self.path.iterdir())
+        except OSError as error:
+            raise GstoVizError(f"cannot read {self.path}: {error.strerror}; check it") from error
         if taken and resume:
-            self._check_same(config)
-        elif taken and overwrite:
-            self._clear()
-        elif taken:
+            self._check_same(recipe, _data_config(data, val))
+        elif taken and not overwrite:
             raise GstoVizError(
                 f"{self.path} is not empty; --resume continues its run, --overwrite replaces it"
             )
+
+    def prepare(self, recipe: Recipe, data: Dataset, val: Dataset | None, *, resume: bool) -> None:
+        """Write ``config.yaml`` and remove what a killed or a replaced run has left."""
+        config = {"recipe": recipe.to_dict(), **_data_config(data, val)}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.path, OWN_FILES)
+            if not resume:
+                self._clear()
+        except OSError as error:
+            raise GstoVizError(
+                f"cannot write to {self.path}: {error.strerror}; choose another folder"
+            ) from error
         write_text(self.config, yaml.safe_dump(config, sort_keys=False))
 
-    def _check_same(self, config: dict[str, Any]) -> None:
+    def _check_same(self, recipe: Recipe, data: dict[str, Any]) -> None:
         if not self.config.is_file():
             raise GstoVizError(f"{self.path} holds no run to resume (no config.yaml)")
         try:
             before = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise GstoVizError(f"{self.config} is damaged: {error}") from error
-        if before == config:
-            return
-        before = before if isinstance(before, dict) else {}
-        old, new = before.get("recipe") or {}, config["recipe"]
-        changed = [f"{k}: {old.get(k)!r} -> {new[k]!r}" for k in new if old.get(k) != new[k]]
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise GstoVizError(f"{self.config} is damaged: {error}; start anew") from error
+        if not isinstance(before, dict) or not isinstance(before.get("recipe"), dict):
+            raise GstoVizError(f"{self.config} is damaged: no recipe in it; start anew")
+        old, new = recipe_from_dict(before["recipe"]).to_dict(), recipe.to_dict()
+        changed = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
         changed += [
-            f"{k}: {before.get(k)!r} -> {config[k]!r}"
-            for k in ("data", "val")
-            if before.get(k) != config[k]
+            f"{part}: {before.get(part)!r} -> {data[part]!r}"
+            for part in ("data", "val")
+            if not _same_data(part, before, data)
         ]
-        raise GstoVizError(
-            f"{self.path} holds another run ({'; '.join(changed) or 'unknown keys'}); give the same "
-            "recipe and data, or another folder"
-        )
+        if changed:
+            raise GstoVizError(
+                f"{self.path} holds another run ({'; '.join(changed)}); give the same recipe and "
+                "data, or another folder"
+            )
+        if not self.state.is_file() and (self.best.is_file() or self.last.is_file()):
+            raise GstoVizError(
+                f"{self.path} holds checkpoints but no {self.state.name} to continue from; "
+                "give another folder, or --overwrite to start anew"
+            )
 
     def _clear(self) -> None:
         """Remove the files of an earlier run, and nothing else."""
@@ -103,3 +118,20 @@ class RunFolder:
         if board.is_dir():
             for event in board.glob("events.out.tfevents.*"):
                 event.unlink()
+
+
+def _data_config(data: Dataset, val: Dataset | None) -> dict[str, Any]:
+    """Say which images a run uses: names, and digests that hold wherever the images lie."""
+    config: dict[str, Any] = {}
+    for part, images in (("data", data), ("val", val)):
+        config[part] = None if images is None else images.name
+        config[f"{part}_images"] = (
+            None if images is None else f"{portable_name(images)} {ids_digest(images)}"
+        )
+    return config
+
+
+def _same_data(part: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Compare the images of two runs; data that were moved are the same data."""
+    key = f"{part}_images"
+    return bool(before[key] == now[key] if key in before else before.get(part) == now[part])

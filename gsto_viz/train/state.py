@@ -1,18 +1,17 @@
 """The resume state: weights, momentum, random state and position, without pickle."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import atomic_path
-from gsto_viz.models.checkpoint import read_tensors
+from gsto_viz.models.checkpoint import load_weights
+from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models.tensor_files import read_metadata, read_tensors, write_tensors
 
 
 @dataclass
@@ -42,37 +41,51 @@ class Progress:
     log_bytes: int = 0
     seconds: float = 0.0
     finished: bool = False
-    last_scores: dict[str, Any] = field(default_factory=dict)
 
 
-def save_state(path: Path, model: nn.Module, optimizer: SGD, progress: Progress) -> None:
-    """Write the state, whole or not at all; float32 throughout."""
-    tensors = {f"model/{k}": t.detach().cpu().contiguous() for k, t in model.state_dict().items()}
+def save_state(path: Path, model: HRNet, optimizer: SGD, progress: Progress) -> None:
+    """Write the state, whole or not at all, every tensor as it is."""
+    tensors = {f"model/{k}": t for k, t in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum.detach().cpu().contiguous()
+            tensors[f"momentum/{name}"] = momentum
     tensors["rng/torch"] = torch.get_rng_state()
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+    write_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
 
 
-def load_state(path: Path, model: nn.Module, optimizer: SGD) -> Progress:
+def load_state(path: Path, model: HRNet, optimizer: SGD) -> Progress:
     """Put network, optimiser and torch's generator back to where ``save_state`` left them.
 
     Raises:
         GstoVizError: The file is damaged or belongs to another network.
     """
-    tensors, metadata = read_tensors(path)
-    weights = {k.removeprefix("model/"): t for k, t in tensors.items() if k.startswith("model/")}
-    if "progress" not in metadata or set(weights) != set(model.state_dict()):
-        raise GstoVizError(f"{path} is not a resume state of this network; remove it to start anew")
-    model.load_state_dict(weights)
+    progress = read_progress(path)
+    tensors, _ = read_tensors(path)
+    prefix = "model/"
+    weights = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    load_weights(model, weights, source=str(path))
     for name, parameter in model.named_parameters():
         momentum: Tensor | None = tensors.get(f"momentum/{name}")
         if momentum is not None:
             # The layout decides the order of summation in kernels: keep the parameter's own.
             buffer = torch.empty_like(parameter)
             optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum).detach()
-    torch.set_rng_state(tensors["rng/torch"])
-    return Progress(**json.loads(metadata["progress"]))
+    if "rng/torch" in tensors:
+        torch.set_rng_state(tensors["rng/torch"])
+    return progress
+
+
+def read_progress(path: Path) -> Progress:
+    """Read where a run stands, without its tensors.
+
+    Raises:
+        GstoVizError: Not a resume state.
+    """
+    try:
+        values = json.loads(read_metadata(path)["progress"])
+        return Progress(**{f.name: values[f.name] for f in fields(Progress)})
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise GstoVizError(
+            f"{path} is not a resume state; remove it to start the run anew"
+        ) from error

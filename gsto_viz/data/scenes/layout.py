@@ -6,9 +6,11 @@ import numpy as np
 
 from gsto_viz.data.scenes.camera import Camera, Light
 from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.masts import Pole, Sign
+from gsto_viz.data.scenes.people import Bicyclist, Pedestrian
 from gsto_viz.data.scenes.street import Street, foliage_color, tint
-from gsto_viz.data.scenes.stuff import Building, Panel, Tree
-from gsto_viz.data.scenes.things import Bicyclist, Pedestrian, Pole, Sign
+from gsto_viz.data.scenes.stuff import Building, Panel
+from gsto_viz.data.scenes.trees import Tree
 from gsto_viz.data.scenes.vehicles import Car
 
 END_M = 150.0
@@ -86,8 +88,7 @@ def _line_side(rng: np.random.Generator, street: Street, camera: Camera, side: i
     z = _first_visible(street, camera, street.frontage(side))
     while z < END_M:
         length = float(rng.uniform(7.0, 20.0))
-        if street.in_crossing(z, z + length, 3.0):
-            assert street.crossing is not None
+        if street.crossing is not None and street.in_crossing(z, z + length, 3.0):
             z = street.crossing[1] + 3.0
             continue
         if rng.random() < dense:
@@ -155,8 +156,9 @@ def _parked_cars(rng: np.random.Generator, street: Street, side: int) -> list[It
             u = side * (street.road / 2 - 1.05)
             turn = np.pi if rng.random() < (0.2 if side > 0 else 0.7) else 0.0
             yaw = street.along(z) + float(turn) + float(rng.normal(0.0, 0.03))
-            items.append(Car.sample(rng, street.at(u, z), yaw))
-            z += float(np.maximum(0.0, items[-1].length - 4.5)) if isinstance(items[-1], Car) else 0
+            car = Car.sample(rng, street.at(u, z), yaw)
+            items.append(car)
+            z += max(0.0, car.length - 4.5)
         z += float(rng.uniform(5.6, 8.5))
     return items
 

@@ -83,9 +83,10 @@ def develop(
 def annotation(canvas: Canvas) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """Read labels and instances off the pieces; visible instances are numbered 1, 2, ..."""
     table = canvas.table()
-    drawn = np.take(table.instance, canvas.pieces)
+    shown = canvas.pieces.astype(np.intp)
+    drawn = np.take(table.instance, shown)
     present = np.zeros(int(table.instance.max(initial=0)) + 1, dtype=bool)
     present[drawn] = True
     present[0] = False
     number = np.where(present, np.cumsum(present), 0).astype(np.int32)
-    return np.take(table.label, canvas.pieces), np.take(number, drawn)
+    return np.take(table.label, shown), np.take(number, drawn)

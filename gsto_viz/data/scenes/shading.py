@@ -68,8 +68,9 @@ def shade(
         origin: Where in the noise tile the textures begin, each 0..TILE-1.
     """
     table = canvas.table()
-    surface = _frontal(canvas, camera, table)
-    kind = np.take(table.kind, canvas.pieces)
+    shown = canvas.pieces.astype(np.intp)
+    surface = _frontal(shown, camera, table)
+    kind = np.take(table.kind, shown)
     seen = kind.ravel()[ground.where] == GROUND
     where = ground.where[seen]
     surface.across.ravel()[where] = ground.across[seen]
@@ -82,7 +83,7 @@ def shade(
     asphalt = table.color[ROAD_PIECE]
     surface.color.reshape(-1, 3)[painted] = asphalt + (0.92 - asphalt) * np.float32(0.75)
     grain = _grain(surface, origin)
-    grain *= np.take(table.grain, canvas.pieces)
+    grain *= np.take(table.grain, shown)
     grain += 1
     bright = np.multiply(surface.bright, grain, out=surface.bright)
     bright.ravel()[where[canvas.shadow.ravel()[where] > 0]] *= np.float32(light.shadow)
@@ -90,13 +91,14 @@ def shade(
     return surface
 
 
-def _frontal(canvas: Canvas, camera: Camera, table: PieceTable) -> Surface:
+def _frontal(shown: npt.NDArray[np.intp], camera: Camera, table: PieceTable) -> Surface:
     """Take every pixel to lie on a plane that faces the camera at the depth of its piece."""
-    depth = np.take(table.depth, canvas.pieces)
-    x = (np.arange(canvas.width) + 0.5 - camera.center_px[0]) / camera.focal_px
-    y = (np.arange(canvas.height) + 0.5 - camera.center_px[1]) / camera.focal_px
+    height, width = shown.shape
+    depth = np.take(table.depth, shown)
+    x = (np.arange(width) + 0.5 - camera.center_px[0]) / camera.focal_px
+    y = (np.arange(height) + 0.5 - camera.center_px[1]) / camera.focal_px
     return Surface(
-        color=np.take(table.color, canvas.pieces, axis=0),
+        color=np.take(table.color, shown, axis=0),
         depth=depth,
         across=depth * x.astype(np.float32),
         down=depth * y.astype(np.float32)[:, None],

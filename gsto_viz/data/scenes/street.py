@@ -6,9 +6,6 @@ import numpy as np
 
 from gsto_viz.data.scenes.camera import Camera, Color, FloatArray, Light
 
-ROAD_Y = 0.0
-CLEAR_NOON: Color = (0.98, 1.0, 1.03)
-
 
 @dataclass(frozen=True)
 class Street:

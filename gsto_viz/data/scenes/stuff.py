@@ -1,15 +1,17 @@
-"""What lines the street: buildings, fences and trees (no instance ids)."""
+"""What lines the street: buildings, fences and hedges (no instance ids)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from gsto_viz.data.scenes.camera import Camera, Color, FloatArray, Light, lit
-from gsto_viz.data.scenes.canvas import BOARDS, FRONTAL, WALL, Canvas, upright_plane
+from gsto_viz.data.scenes.canvas import BOARDS, WALL, Canvas, upright_plane
 from gsto_viz.data.scenes.labels import BUILDING, FENCE, TREE
-from gsto_viz.data.scenes.street import foliage_color, tint
+from gsto_viz.data.scenes.street import tint
 
 STOREY_M = 3.1
+SHADOWS_M = 160.0
+"""Shadows of houses farther away than this are not drawn."""
 WALLS: tuple[Color, ...] = (
     (0.56, 0.32, 0.25), (0.66, 0.48, 0.36), (0.74, 0.70, 0.62), (0.80, 0.78, 0.74),
     (0.52, 0.52, 0.53), (0.40, 0.38, 0.37), (0.72, 0.62, 0.42), (0.55, 0.60, 0.66),
@@ -76,7 +78,8 @@ class Building:
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         """Draw shadow, roof, the near gable and the front."""
-        canvas.cast_shadow(camera, light, self.base, self.height + 0.5 * self.roof)
+        if light.direct > 0 and self.order < SHADOWS_M:
+            canvas.cast_shadow(camera, light, self.base, self.height + 0.5 * self.roof)
         if camera.misses(self.base):
             return
         near_front, far_front, far_back, near_back = self.base
@@ -134,7 +137,7 @@ class Building:
             return
         pixels, depths = camera.project(quads)
         seen = (depths > 0.5).all(axis=1)
-        choice = np.resize(self.mix, len(quads)) < 0.75
+        choice = self.mix[np.arange(len(quads)) % len(self.mix)] < 0.75
         for wanted, color in ((True, self.colors[1]), (False, self.colors[2])):
             chosen = pixels[seen & (choice == wanted)]
             if len(chosen):
@@ -159,15 +162,15 @@ def _window_grid(
     start: FloatArray, end: FloatArray, bays: int, storeys: int, pane: tuple[float, float]
 ) -> FloatArray:
     """Return window corners (N, 4, 3) on the wall from ``start`` to ``end`` (ground points)."""
-    bay, storey = np.meshgrid(np.arange(bays), np.arange(storeys))
-    left = (bay.ravel() + 0.5 - pane[0] / 2) / max(bays, 1)
-    right = left + pane[0] / max(bays, 1)
-    low = (storey.ravel() + 0.32) * STOREY_M
-    high = low + pane[1] * STOREY_M
-    along = np.stack([left, right, right, left], axis=1)[..., None]
-    ground = start + along * (end - start)
-    up = np.stack([low, low, high, high], axis=1)
-    return np.stack([ground[..., 0], up, ground[..., 1]], axis=-1)
+    left = (np.arange(bays) + 0.5 - pane[0] / 2) / max(bays, 1)
+    low = (np.arange(storeys) + 0.32) * STOREY_M
+    quads = np.empty((storeys, bays, 4, 3))
+    for corner, (right, top) in enumerate(((0, 0), (1, 0), (1, 1), (0, 1))):
+        along = left + right * pane[0] / max(bays, 1)
+        quads[:, :, corner, 0] = start[0] + along * (end[0] - start[0])
+        quads[:, :, corner, 1] = (low + top * pane[1] * STOREY_M)[:, None]
+        quads[:, :, corner, 2] = start[1] + along * (end[1] - start[1])
+    return quads.reshape(-1, 4, 3)
 
 
 def _facing(
@@ -238,93 +241,3 @@ class Panel:
             b = a + (end - start) * (0.12 / np.hypot(*(end - start)))
             high = self.height + 0.12
             _fill_space(canvas, camera, post, _lift([a, b, b, a], [0.0, 0.0, high, high]))
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A tree: a trunk and a crown of discs.
-
-    Attributes:
-        spot: Ground point (x, z).
-        trunk: Height of the crown's lower end, and half width of the trunk, in metres.
-        crown: Half width and half height of the crown in metres.
-        clumps: (K, 4) discs: place (right, up) in the unit ball, radius (share of the crown's
-            half width), and tone -1..1.
-        colors: Leaves, trunk.
-    """
-
-    spot: tuple[float, float]
-    trunk: tuple[float, float]
-    crown: tuple[float, float]
-    clumps: FloatArray
-    colors: tuple[Color, Color]
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator, spot: tuple[float, float]) -> "Tree":
-        """Draw a tree at a ground point: broad, upright, or a bush."""
-        kind = rng.random()
-        half = float(rng.uniform(0.9, 1.6) if kind < 0.2 else rng.uniform(1.6, 4.0))
-        tall = half * float(rng.uniform(1.4, 2.4) if kind < 0.5 else rng.uniform(0.7, 1.2))
-        angle, radius = rng.uniform(0, 2 * np.pi, 64), np.sqrt(rng.random(64))
-        up = radius * np.sin(angle)
-        clumps = np.stack(
-            [
-                0.85 * radius * np.cos(angle),
-                0.88 * up,
-                rng.uniform(0.10, 0.30, 64),
-                np.clip(0.5 * up + rng.normal(0.0, 0.5, 64), -1, 1),
-            ],
-            axis=1,
-        )
-        bark = tint(rng, float(rng.uniform(0.18, 0.36)), 0.04)
-        foot = float(rng.uniform(0.0, 0.3) if kind > 0.9 else rng.uniform(1.6, 3.0))
-        return cls(
-            spot=spot,
-            trunk=(foot, float(rng.uniform(0.10, 0.26))),
-            crown=(half, tall),
-            clumps=clumps,
-            colors=(foliage_color(rng), bark),
-        )
-
-    @property
-    def order(self) -> float:
-        """Return z of the trunk."""
-        return self.spot[1]
-
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Draw trunk and crown, brighter above."""
-        foot, depth = camera.project(np.array([self.spot[0], 0.0, self.spot[1]]))
-        if depth < 2.0:
-            return
-        scale = camera.focal_px / float(depth)
-        self._cast(canvas, camera, light)
-        if camera.misses(np.array([self.spot]), self.crown[0]):
-            return
-        bright = light.on((0.3, 0.5, -0.8))
-        bark = canvas.piece(TREE, lit(self.colors[1], bright), depth=float(depth), grain=0.12)
-        low, half = self.trunk
-        trunk = np.array([[-half, 0.0], [half, 0.0], [0.6 * half, low + 1], [-0.6 * half, low + 1]])
-        canvas.fill(bark, [foot + trunk * np.array([scale, -scale])])
-        tones = [
-            canvas.piece(TREE, lit(self.colors[0], bright * (1 + t)), depth=float(depth),
-                         grain=0.30, kind=FRONTAL)
-            for t in (-0.32, -0.14, 0.04, 0.22)
-        ]  # fmt: skip
-        wide, tall = self.crown
-        # Far crowns show no single clumps: a third of them, larger, looks the same.
-        clumps, swell = (self.clumps, 1.3) if depth < 70 else (self.clumps[::3], 1.6)
-        centers = clumps[:, :2] * np.array([wide, tall]) + np.array([0.0, low + tall])
-        pick = np.clip((clumps[:, 3] + 1) * 2, 0, 3).astype(int)
-        pixels = foot + centers * np.array([scale, -scale])
-        canvas.discs(
-            [tones[0]], pixels.mean(axis=0)[None], np.array([0.6 * min(wide, tall)]) * scale
-        )
-        canvas.discs([tones[k] for k in pick], pixels, clumps[:, 2] * wide * scale * swell)
-
-    def _cast(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        if light.direct == 0:
-            return
-        angles = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-        outline = np.stack([np.cos(angles), np.sin(angles)], axis=1) * self.crown[0] * 0.9
-        lift = np.array(light.shadow_shift()) * (self.trunk[0] + self.crown[1] * 0.5)
-        canvas.cast_shadow(camera, light, np.array(self.spot) + lift + outline, self.crown[1])

@@ -105,6 +105,7 @@ class Car:
         cabin.sides(self.paint)
         self._draw_windows(cabin)
         cabin.lid(lit(self.paint, 0.98))
+        _paint(canvas, camera, body.faces + cabin.faces)
 
     def _draw_windows(self, cabin: "_Box") -> None:
         """Draw panes on both visible faces of the cabin."""
@@ -143,6 +144,18 @@ def _between(base: FloatArray, rear: float, front: float, inset: float) -> Float
     return corners + inset * (middle - corners)
 
 
+def _paint(canvas: Canvas, camera: Camera, faces: list[tuple[int, FloatArray]]) -> None:
+    """Fill polygons (N, M, 3) with their pieces, in turn; all are projected at once."""
+    points = np.concatenate([polygons.reshape(-1, 3) for _, polygons in faces])
+    pixels = camera.project(points)[0]
+    first = 0
+    for piece, polygons in faces:
+        count, corners = polygons.shape[:2]
+        last = first + count * corners
+        canvas.fill(piece, pixels[first:last].reshape(count, corners, 2))
+        first = last
+
+
 class _Box:
     """An upright frustum: footprint at the bottom and at the top, drawn face by face."""
 
@@ -158,6 +171,7 @@ class _Box:
         yaw: float,
     ) -> None:
         self.canvas, self.camera, self.light, self.instance = canvas, camera, light, instance
+        self.faces: list[tuple[int, FloatArray]] = []
         self.corners = np.empty((2, 4, 3))
         for level, outline in enumerate((bottom, top)):
             self.corners[level, :, 0] = outline[:, 0]
@@ -181,9 +195,9 @@ class _Box:
         self.flank_light = light.on((float(turn_flank[0]), 0.0, float(turn_flank[1])))
 
     def _fill(self, color: Color, quads: FloatArray) -> None:
-        """Fill quads (N, 4, 3) in world coordinates."""
+        """Note polygons (N, M, 3) in world coordinates, to be filled later with a colour."""
         piece = self.canvas.piece(CAR, color, depth=self.depth, instance=self.instance, grain=0.03)
-        self.canvas.fill(piece, self.camera.project(quads)[0])
+        self.faces.append((piece, quads))
 
     def _on_face(
         self, edge: tuple[int, int], parts: list[tuple[float, float, float, float]]

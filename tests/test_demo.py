@@ -66,7 +66,8 @@ def test_inspection_shows_what_a_plain_forward_computes(models):
         for r, branch in enumerate(branches):
             features = branch[0].double().numpy()
             gains = model.info.gains[f"stage4.branch{r}"]
-            fixed = [f / s for f, s, live in zip(features, gains.sigma, gains.live) if live]
+            parts = zip(features, gains.sigma, gains.live, strict=True)
+            fixed = [f / sigma for f, sigma, live in parts if live]
             np.testing.assert_allclose(seen.raw[r], features.mean(axis=0), rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(seen.activity[r], np.mean(fixed, axis=0), rtol=1e-5)
         assert (seen.gate_range is None) == (key == "A")

@@ -127,6 +127,11 @@ class Resize(nn.Module):
         return f"mode={self.mode}, align_corners={self.align_corners}"
 
 
+def resizes(count: int, *, align_corners: bool) -> nn.ModuleList:
+    """Make bilinear resizes, one for each map, so that each is called once per forward."""
+    return nn.ModuleList(Resize("bilinear", align_corners=align_corners) for _ in range(count))
+
+
 def spatial_size(x: Tensor) -> tuple[int, int]:
     """Return (height, width) of a (N, C, H, W) tensor."""
     return int(x.shape[-2]), int(x.shape[-1])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.models.blocks import ConvBN, Resize, spatial_size
+from gsto_viz.models.blocks import ConvBN, Resize, resizes, spatial_size
 from gsto_viz.models.config import HRNetConfig
 from gsto_viz.models.gates import GatedScaleTransfer, SupervisedGate, UnsupervisedGate
 
@@ -96,9 +96,7 @@ def _make_transfer(source: int, target: int, config: HRNetConfig) -> nn.Module:
     gating = config.gating
     if gating is None or not gating.fusion or (source == target and not gating.diagonal):
         return transfer
-    gate = UnsupervisedGate(
-        config.widths[source], form=gating.form, bn_momentum=config.bn_momentum
-    )
+    gate = UnsupervisedGate(config.widths[source], form=gating.form, bn_momentum=config.bn_momentum)
     return GatedScaleTransfer(transfer, gate)
 
 
@@ -122,23 +120,22 @@ class Transition(nn.Module):
         stage: int,
         in_channels: Sequence[int],
         config: HRNetConfig,
-        make_predictor: Callable[[int], nn.Module],
+        make_predictor: Callable[[Sequence[int]], nn.Module],
     ) -> None:
         super().__init__()
         momentum, gating, widths = config.bn_momentum, config.gating, config.widths
-        self.keep = (
-            ConvBN(in_channels[0], widths[0], bn_momentum=momentum) if stage == 1 else None
-        )
+        self.keep = ConvBN(in_channels[0], widths[0], bn_momentum=momentum) if stage == 1 else None
         self.concat = gating is not None and gating.source == "concat" and len(in_channels) > 1
         source_channels = sum(in_channels) if self.concat else in_channels[-1]
-        self.resize = Resize("bilinear", align_corners=config.align_corners)
+        finer = len(in_channels) - 1 if self.concat else 0
+        self.resizes = resizes(finer, align_corners=config.align_corners)
         self.predictor: nn.Module | None = None
         self.gate: nn.Module | None = None
         self.supervised = False
         if gating is not None:
             self.supervised = stage in gating.supervised
             if self.supervised or stage in gating.auxiliary_heads:
-                self.predictor = make_predictor(sum(in_channels))
+                self.predictor = make_predictor(in_channels)
             if self.supervised:
                 self.gate = SupervisedGate(
                     config.num_classes, stage - 1, form=gating.form, bn_momentum=momentum
@@ -162,4 +159,5 @@ class Transition(nn.Module):
         if not self.concat:
             return branches[-1]
         size = spatial_size(branches[-1])
-        return torch.cat([*(self.resize(b, size) for b in branches[:-1]), branches[-1]], dim=1)
+        finer = zip(self.resizes, branches[:-1], strict=True)
+        return torch.cat([*(resize(b, size) for resize, b in finer), branches[-1]], dim=1)

@@ -39,9 +39,7 @@ class UnsupervisedGate(nn.Module):
         bn_momentum: Momentum of the batch norm in the released form.
     """
 
-    def __init__(
-        self, channels: int, *, form: str = "released", bn_momentum: float = 0.01
-    ) -> None:
+    def __init__(self, channels: int, *, form: str = "released", bn_momentum: float = 0.01) -> None:
         super().__init__()
         check_form(form)
         self.form = form

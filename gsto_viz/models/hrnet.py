@@ -17,8 +17,8 @@ from gsto_viz.models.blocks import (
     BasicBlock,
     Bottleneck,
     ConvBN,
-    Resize,
     batch_norm,
+    resizes,
     spatial_size,
 )
 from gsto_viz.models.config import HRNetConfig
@@ -91,9 +91,10 @@ class SegmentationHead(nn.Module):
     Also the predictor of a supervised gate (GSTO Eq. 5, in the released two-layer form).
     """
 
-    def __init__(self, in_channels: int, config: HRNetConfig) -> None:
+    def __init__(self, channels: Sequence[int], config: HRNetConfig) -> None:
         super().__init__()
-        self.resize = Resize("bilinear", align_corners=config.align_corners)
+        in_channels = sum(channels)
+        self.resizes = resizes(len(channels) - 1, align_corners=config.align_corners)
         self.conv = nn.Conv2d(in_channels, in_channels, 1, bias=True)
         self.bn = batch_norm(in_channels, config.bn_momentum)
         self.relu = nn.ReLU()
@@ -102,7 +103,8 @@ class SegmentationHead(nn.Module):
     def gather(self, branches: Sequence[Tensor]) -> Tensor:
         """Concatenate all branches at the finest grid: (N, sum of C_r, h_0, w_0)."""
         size = spatial_size(branches[0])
-        return torch.cat([branches[0], *(self.resize(b, size) for b in branches[1:])], dim=1)
+        coarse = zip(self.resizes, branches[1:], strict=True)
+        return torch.cat([branches[0], *(resize(b, size) for resize, b in coarse)], dim=1)
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Return logits (N, K, h_0, w_0)."""
@@ -137,8 +139,8 @@ class HRNet(nn.Module):
             channels = config.stage1_planes * Bottleneck.expansion
         self.stage1 = nn.Sequential(*blocks)
 
-        def predictor(in_channels: int) -> nn.Module:
-            return SegmentationHead(in_channels, config)
+        def predictor(channels: Sequence[int]) -> nn.Module:
+            return SegmentationHead(channels, config)
 
         self.transition1 = Transition(1, [channels], config, predictor)
         self.stage2 = self._stage(2)
@@ -146,7 +148,7 @@ class HRNet(nn.Module):
         self.stage3 = self._stage(3)
         self.transition3 = Transition(3, widths[:3], config, predictor)
         self.stage4 = self._stage(4)
-        self.head = SegmentationHead(sum(widths), config)
+        self.head = SegmentationHead(widths, config)
         initialize(self, "normal")
 
     def _stage(self, stage: int) -> nn.Sequential:

@@ -56,9 +56,9 @@ class Camera:
 
     def depth_of(self, x: float, y: float, z: float) -> float:
         """Return the depth of one point in metres (negative behind the camera)."""
-        forward = self.axes[2]
-        ex, ey, ez = self.eye
-        return float((x - ex) * forward[0] + (y - ey) * forward[1] + (z - ez) * forward[2])
+        ex, ey, ez = self.eye.tolist()
+        fx, fy, fz = self.axes[2].tolist()
+        return float((x - ex) * fx + (y - ey) * fy + (z - ez) * fz)
 
     def project(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Project points.
@@ -85,21 +85,26 @@ class Camera:
             ground: Points (x, z) in metres.
             margin_m: How far the object reaches beyond these points.
         """
-        dx, dz = ground[:, 0] - self.eye[0], ground[:, 1] - self.eye[2]
-        depth = dx * self.axes[2, 0] + dz * self.axes[2, 2]
-        right = dx * self.axes[0, 0] + dz * self.axes[0, 2]
+        ex, _, ez = self.eye.tolist()
+        (rx, _, rz), _, (fx, _, fz) = self.axes.tolist()
         # Roll tilts the edges a little; the factor leaves room for that and for tall objects.
-        reach = 1.15 * self.center_px[0] / self.focal_px * np.maximum(depth, 0.0) + margin_m + 0.3
-        return bool((right > reach).all() or (right < -reach).all() or (depth < -margin_m).all())
+        slope, extra = 1.15 * self.center_px[0] / self.focal_px, margin_m + 0.3
+        left = right = behind = True
+        for x, z in ground.tolist():
+            aside, depth = (x - ex) * rx + (z - ez) * rz, (x - ex) * fx + (z - ez) * fz
+            reach = slope * max(depth, 0.0) + extra
+            left, right = left and aside < -reach, right and aside > reach
+            behind = behind and depth < -margin_m
+        return left or right or behind
 
     def clip_and_project(self, polygon: FloatArray) -> FloatArray | None:
         """Cut a planar polygon (N, 3) at the near plane and project it; None if nothing is left."""
-        depth = (polygon - self.eye) @ self.axes[2] - NEAR_M
-        if (depth < 0).all():
+        pixels, depth = self.project(polygon)
+        if depth.min() >= NEAR_M:
+            return pixels
+        if depth.max() < NEAR_M:
             return None
-        if (depth < 0).any():
-            polygon = _cut(polygon, depth)
-        return self.project(polygon)[0]
+        return self.project(_cut(polygon, depth - NEAR_M))[0]
 
     def rays(self, height: int, width: int) -> npt.NDArray[np.float32]:
         """Return the world direction of every pixel's ray, (H, W, 3), scaled to depth 1."""

@@ -6,6 +6,7 @@ tables of the pieces then give label, instance, colour, depth and texture of eve
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import cv2
 import numpy as np
@@ -168,18 +169,13 @@ class Canvas:
 
 def upright_plane(camera: Camera, start: FloatArray, end: FloatArray) -> Plane:
     """Return the upright plane through two ground points (x, z), as ``Canvas.piece`` takes it."""
-    axis = (end - start) / np.hypot(*(end - start))
-    normal = np.array([-axis[1], axis[0]])
-    eye = camera.eye[[0, 2]]
-    distance = float(normal @ (start - eye))
-    return (
-        float(normal[0]),
-        float(normal[1]),
-        distance,
-        float(axis[0]),
-        float(axis[1]),
-        float(axis @ (start - eye)),
-    )
+    (sx, sz), (tx, tz) = start.tolist(), end.tolist()
+    ex, _, ez = camera.eye.tolist()
+    length = hypot(tx - sx, tz - sz)
+    ax, az = (tx - sx) / length, (tz - sz) / length
+    nx, nz = -az, ax
+    distance = nx * (sx - ex) + nz * (sz - ez)
+    return nx, nz, distance, ax, az, ax * (sx - ex) + az * (sz - ez)
 
 
 def _fixed(points: FloatArray) -> npt.NDArray[np.int32]:

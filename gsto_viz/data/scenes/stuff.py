@@ -1,6 +1,7 @@
 """What lines the street: buildings, fences and hedges (no instance ids)."""
 
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 
@@ -108,7 +109,7 @@ class Building:
         normal, distance = _facing(camera, start, end, self.base.mean(axis=0))
         if distance < 0.05:
             return
-        strength = light.on((float(normal[0]), 0.0, float(normal[1])))
+        strength = light.on((normal[0], 0.0, normal[1]))
         middle = (start + end) / 2
         depth = max(1.0, camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
         plane = upright_plane(camera, start, end)
@@ -175,13 +176,15 @@ def _window_grid(
 
 def _facing(
     camera: Camera, start: FloatArray, end: FloatArray, inside: FloatArray
-) -> tuple[FloatArray, float]:
-    """Return the outward normal of a wall and the camera's distance in front of it (signed)."""
-    along = (end - start) / np.hypot(*(end - start))
-    normal = np.array([-along[1], along[0]])
-    if normal @ (inside - start) > 0:
-        normal = -normal
-    return normal, float(normal @ (camera.eye[[0, 2]] - start))
+) -> tuple[tuple[float, float], float]:
+    """Return a wall's outward normal (x, z) and how far the camera stands in front of it."""
+    (sx, sz), (tx, tz), (ix, iz) = start.tolist(), end.tolist(), inside.tolist()
+    ex, _, ez = camera.eye.tolist()
+    length = hypot(tx - sx, tz - sz)
+    nx, nz = -(tz - sz) / length, (tx - sx) / length
+    if nx * (ix - sx) + nz * (iz - sz) > 0:
+        nx, nz = -nx, -nz
+    return (nx, nz), nx * (ex - sx) + nz * (ez - sz)
 
 
 def _lift(ground: list[FloatArray], heights: list[float]) -> FloatArray:
@@ -226,7 +229,7 @@ class Panel:
         middle = (start + end) / 2
         depth = max(1.0, camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
         normal, _ = _facing(camera, start, end, 2 * middle - camera.eye[[0, 2]])
-        color = lit(self.color, light.on((float(normal[0]), 0.2, float(normal[1]))))
+        color = lit(self.color, light.on((normal[0], 0.2, normal[1])))
         label, kind, grain = (TREE, WALL, 0.25) if self.hedge else (FENCE, BOARDS, 0.08)
         plane = upright_plane(camera, start, end)
         piece = canvas.piece(label, color, depth=depth, kind=kind, plane=plane, grain=grain)

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.heatmaps import HeatMap, gate_map, saturated_share
 from gsto_viz.plots.colors import GUIDE
-from gsto_viz.plots.heatmaps import BAR_HEIGHT, number, paint, style_bar
+from gsto_viz.plots.heatmaps import BAR_HEIGHT, fill_bar, number, paint
 from gsto_viz.plots.layout import GAP, MARGIN, Page, fit_panel
 from gsto_viz.plots.style import SMALL
 from gsto_viz.types import Inspection
@@ -123,8 +124,8 @@ class GatePanel:
             page.text(MARGIN, y, f"from\nstride {stride}", va="center")
             for target in range(self.branches):
                 self._draw_edge(page, top, k, target)
-        artist = self._draw_transitions(page, top)
-        self._draw_bar(page, top, artist)
+        self._draw_transitions(page, top)
+        self._draw_bar(page, top)
 
     def _left(self, column: int) -> float:
         # One more gap sets the column of transitions apart from the grid.
@@ -144,29 +145,23 @@ class GatePanel:
         middle = self._left(target) + self.slot / 2, y + self.cell_height / 2
         page.text(*middle, note, ha="center", va="center", color=GUIDE, fontsize=SMALL)
 
-    def _draw_transitions(self, page: Page, top: float) -> AxesImage | None:
-        artist = None
+    def _draw_transitions(self, page: Page, top: float) -> None:
         for row, (stage, name) in enumerate(sorted(self.grid.transitions.items())):
             y = top + TITLE + row * (self.cell_height + SHARE + TITLE)
             middle = self._left(self.branches) + self.slot / 2
-            title = f"transition {stage}, stride {self.inspection.strides[stage - 1]}"
-            page.text(middle, y - 0.03, title, ha="center", va="bottom")
             stride = self.inspection.strides[stage - 1]
-            artist = self._draw_map(page, name, stride, self.branches, y)
-        return artist
+            title = f"transition {stage}, stride {stride}"
+            page.text(middle, y - 0.03, title, ha="center", va="bottom")
+            self._draw_map(page, name, stride, self.branches, y)
 
-    def _draw_map(self, page: Page, name: str, stride: int, column: int, y: float) -> AxesImage:
+    def _draw_map(self, page: Page, name: str, stride: int, column: int, y: float) -> None:
         left = self._left(column) + (self.slot - self.cell_width) / 2
         ax = page.axes(left, y, self.cell_width, self.cell_height, label=name)
         heatmap = gate_map(self.inspection.gates[name], stride=stride, limits=self.limits)
-        return draw_gate(heatmap, ax=ax, size=self.size)
+        draw_gate(heatmap, ax=ax, size=self.size)
 
-    def _draw_bar(self, page: Page, top: float, artist: AxesImage | None) -> None:
-        artist = artist or next(image for ax in reversed(page.figure.axes) for image in ax.images)
+    def _draw_bar(self, page: Page, top: float) -> None:
         left, y = self._left(self.branches), top + self.height - BAR_ROOM
         page.text(left, y + 0.14, "gate value", va="bottom")
         ax = page.axes(left, y + 0.17, self.slot, BAR_HEIGHT, label="gate bar")
-        bar = page.figure.colorbar(
-            artist, cax=ax, orientation="horizontal", ticks=list(self.limits)
-        )
-        style_bar(bar, list(self.limits))
+        fill_bar(gate_map(np.array([self.limits]), stride=1, limits=self.limits), ax)

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 
 from gsto_viz.errors import GstoVizError
@@ -48,10 +49,8 @@ def draw_heatmap(
     Raises:
         GstoVizError: The map does not lie on its stride's grid for this image.
     """
-    artist = paint(
-        heatmap, ax=ax, image=image, size=size, opacity=opacity, interpolation=interpolation
-    )
-    bar = draw_bar(heatmap, artist, ax=ax)
+    paint(heatmap, ax=ax, image=image, size=size, opacity=opacity, interpolation=interpolation)
+    bar = draw_bar(heatmap, ax=ax)
     if caption:
         lines = [heatmap.label, RAW_BADGE] if heatmap.raw else [heatmap.label]
         bar.set_xlabel("\n".join(lines), fontsize=SMALL, labelpad=1)
@@ -92,31 +91,33 @@ def paint(
     return artist
 
 
-def draw_bar(heatmap: HeatMap, artist: AxesImage, *, ax: Axes) -> Axes:
-    """Draw the colour bar of ``artist`` below ``ax``, as wide as the map; return its axes."""
+def draw_bar(heatmap: HeatMap, *, ax: Axes) -> Axes:
+    """Draw the colour bar of a map below its axes, as wide as the map; return the bar's axes."""
     ax.apply_aspect()
     inches = ax.bbox.height / ax.figure.dpi
     place = (0.0, -(BAR_GAP + BAR_HEIGHT) / inches, 1.0, BAR_HEIGHT / inches)
     bar = ax.inset_axes(place)
-    below, above = heatmap.clipped
-    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
-    ticks = bar_ticks(heatmap)
-    colorbar = ax.figure.colorbar(
-        artist, cax=bar, orientation="horizontal", extend=extend, ticks=ticks, extendfrac=0.06
-    )
-    style_bar(colorbar, ticks)
+    fill_bar(heatmap, bar)
     return bar
 
 
-def style_bar(colorbar: Colorbar, ticks: list[float]) -> None:
-    """Write the numbers of a horizontal bar below it, inside its width."""
-    # The bar shows the colours of the numbers; the map may be mixed with the image.
-    colorbar.set_alpha(1.0)
+def fill_bar(heatmap: HeatMap, bar: Axes) -> None:
+    """Draw a horizontal colour bar into ``bar``, its numbers below and inside its width.
+
+    The bar has the full colours of the numbers, also where the map is mixed with the image.
+    """
+    below, above = heatmap.clipped
+    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
+    ticks = bar_ticks(heatmap)
+    colors = ScalarMappable(Normalize(heatmap.low, heatmap.high), colormap(heatmap.mode))
+    colorbar = bar.figure.colorbar(
+        colors, cax=bar, orientation="horizontal", extend=extend, extendfrac=0.06
+    )
     colorbar.outline.set_linewidth(0.4)
-    colorbar.ax.set_xticks(ticks, [number(tick) for tick in ticks], fontsize=SMALL)
-    colorbar.ax.tick_params(length=1.5, pad=1, width=0.4)
-    colorbar.ax.minorticks_off()
-    labels = colorbar.ax.get_xticklabels()
+    bar.set_xticks(ticks, [number(tick) for tick in ticks], fontsize=SMALL)
+    bar.tick_params(length=1.5, pad=1, width=0.4)
+    bar.minorticks_off()
+    labels = bar.get_xticklabels()
     labels[0].set_horizontalalignment("left")
     labels[-1].set_horizontalalignment("right")
 

@@ -6,9 +6,9 @@ Pixel k covers [k, k + 1) on both axes, so that a map whose cells cover s pixels
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.layout import shorten
@@ -127,7 +127,7 @@ def draw_class_legend(
         size: Font size in points.
     """
     ax.set_axis_off()
-    width, height = ax.bbox.size / ax.figure.dpi  # inches
+    width, height = ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi  # inches
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)
     line = 1.6 * size / 72
@@ -180,9 +180,9 @@ def _runs(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 def draw_outlines(regions: npt.NDArray[np.integer], *, ax: Axes) -> Axes:
     """Draw the borders between regions: thin white on a dark edge, readable on any colour."""
     segments = outline_segments(regions)
+    # One path for all pieces: ragged outlines have thousands, and one artist each fills a file.
+    codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=Path.code_type), len(segments))
+    path = Path(segments.reshape(-1, 2), codes)
     for color, width in (("black", 0.9), ("white", 0.4)):
-        ax.add_collection(
-            LineCollection(list(segments), colors=color, linewidths=width, zorder=3),
-            autolim=False,
-        )
+        ax.add_patch(PathPatch(path, fill=False, edgecolor=color, linewidth=width, zorder=3))
     return ax

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import style
 from gsto_viz.plots.colors import FEW, GUIDE, branch_style
-from gsto_viz.plots.layout import shorten, wrap
+from gsto_viz.plots.layout import shorten, text_height, wrap
 from gsto_viz.plots.save import set_alt_text
 
 FEW_REGIONS = 20
@@ -84,21 +84,27 @@ def figure_sizes(frames: Mapping[str, pd.DataFrame], *, width: float = 8.0) -> F
         max(int(frame["octave"].max()) for frame in frames.values()),
     )
     with style.context():
-        figure = Figure(figsize=(width, 3.3))
+        caption = wrap(CAPTION, width - 0.3, style.SMALL)
+        below = 0.95 + text_height(caption, style.SMALL)
+        height = 0.45 + 1.9 + below
+        figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(frames), sharey=True, squeeze=False)[0]
         figure.subplots_adjust(
-            left=0.5 / width, right=1 - 0.15 / width, top=0.87, bottom=0.35, wspace=0.12
+            left=0.5 / width,
+            right=1 - 0.3 / width,
+            top=1 - 0.45 / height,
+            bottom=below / height,
+            wspace=0.12,
         )
         for ax, (title, frame) in zip(axes, frames.items(), strict=True):
             plot_sizes(frame, ax=ax, octaves=octaves)
-            room = (width - 0.65) / len(frames) - 0.2
+            room = (width - 0.8) / len(frames) - 0.2
             name = shorten(title, room, style.HEADING, bold=True)
             ax.set_title(name, loc="left", pad=13, fontsize=style.HEADING, fontweight="bold")
         axes[0].set_ylabel("mean percentile response")
-        _draw_legend(figure, pd.concat(list(frames.values())))
-        caption = wrap(CAPTION, width - 0.3, style.SMALL)
-        figure.text(0.15 / width, 0.02, caption, fontsize=style.SMALL, va="bottom")
+        _draw_legend(figure, pd.concat(list(frames.values())), (below - 0.6) / height)
+        figure.text(0.15 / width, 0.1 / height, caption, fontsize=style.SMALL, va="bottom")
     set_alt_text(figure, _alt_text(frames))
     return figure
 
@@ -140,19 +146,21 @@ def _pixels(octave: int) -> str:
     return f"{2.0**octave:g} px"
 
 
-def _draw_legend(figure: Figure, rows: pd.DataFrame) -> None:
+def _draw_legend(figure: Figure, rows: pd.DataFrame, y: float) -> None:
     """Explain colours, markers, the line at 0.5 and grey points, in one line below the axes."""
     handles = []
     for branch, stride in sorted(set(zip(rows["branch"], rows["stride"], strict=True))):
         color, marker = branch_style(int(branch))
         handles.append(Line2D([], [], color=color, marker=marker, label=f"stride {stride}"))
-    guide = Line2D([], [], color=GUIDE, linestyle="--", linewidth=0.7, label="0.5: no preference")
+    guide = Line2D(
+        [], [], color=GUIDE, linestyle="--", linewidth=0.7, label="0.5: average of the image"
+    )
     few = f"grey: fewer than {FEW_REGIONS} regions"
     grey = Line2D([], [], color=FEW, marker="o", linestyle="None", label=few)
     figure.legend(
         handles=[*handles, guide, grey],
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0.12),
+        loc="upper center",
+        bbox_to_anchor=(0.5, y),
         ncols=len(handles) + 2,
         columnspacing=1.2,
         handlelength=1.8,

@@ -183,3 +183,19 @@ def test_files_that_are_no_maps_are_refused(files: Path, tmp_path: Path) -> None
     net = load_model(files / "tiny.safetensors")
     with pytest.raises(GstoVizError, match=r"written as \.npz"):
         save_maps(tmp_path / "maps.npy", capture_image(net, pixels_of(files)), {})
+
+
+def test_figure_is_drawn_beside_the_file(files: Path, tmp_path: Path) -> None:
+    words = (files / "tiny.safetensors", files / "photo.png", "--out", tmp_path / "m.npz")
+    assert call(*words, "--reduce", "gain_fixed", "--figure", tmp_path / "m.png") == 0
+    with Image.open(tmp_path / "m.png") as figure:
+        assert min(figure.size) > 300
+    with pytest.raises(GstoVizError, match=r"m\.png exists"):
+        call(*words[:3], tmp_path / "n.npz", "--figure", tmp_path / "m.png")
+    with pytest.raises(GstoVizError, match=r"end it in \.png"):
+        call(*words[:3], tmp_path / "n.npz", "--figure", tmp_path / "m.bmp")
+    with pytest.raises(GstoVizError, match="no map is"):
+        call(
+            *words[:3], tmp_path / "n.npz", "--taps", "head.logits", "--figure", tmp_path / "l.png"
+        )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npz", "m.png"]

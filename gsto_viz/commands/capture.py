@@ -9,10 +9,12 @@ from typing import Any
 
 NAME = "capture"
 HELP = "write maps of any taps of one image to an .npz file"
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 EXAMPLES = (
     "gsto-viz capture camvid-gsto-hrnet-w18-small-v1 photo.jpg --out maps.npz",
     "gsto-viz capture last.safetensors photo.png --taps '*gate*' --taps stem --out maps.npz",
     "gsto-viz capture last.safetensors photo.png --reduce gain_fixed --size 512x1024 --out m.npz",
+    "gsto-viz capture last.safetensors photo.png --reduce gain_fixed --out m.npz --figure m.png",
 )
 
 
@@ -35,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is kept of the channels (default: mean; none keeps all of them)",
     )
     parser.add_argument("--size", metavar="HxW", help="resize the image first; default: native")
+    parser.add_argument(
+        "--figure",
+        metavar="F.png",
+        help="also draw the maps (.png, .pdf or .svg): percentiles 0..1 of gain_fixed maps, other "
+        "reductions each on its own scale",
+    )
     parser.add_argument("--arch", metavar="NAME", help="network of an official .pth file")
     parser.add_argument("--overwrite", action="store_true", help="replace the file of --out")
     parser.add_argument("--json", metavar="FILE", help="write the table as JSON ('-': to stdout)")
@@ -49,10 +57,14 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.errors import GstoVizError
     from gsto_viz.files import write_json
     from gsto_viz.models import load_model
+    from gsto_viz.plots import save_figure
     from gsto_viz.torch_utils import pick_device
 
-    if Path(args.out).exists() and not args.overwrite:
-        raise GstoVizError(f"{args.out} exists; choose another --out or add --overwrite")
+    for path in filter(None, (args.out, args.figure)):
+        if Path(path).exists() and not args.overwrite:
+            raise GstoVizError(f"{path} exists; choose another name or add --overwrite")
+    if args.figure and Path(args.figure).suffix not in FIGURE_SUFFIXES:
+        raise GstoVizError(f"--figure {args.figure}: end it in {', '.join(FIGURE_SUFFIXES)}")
     image = read_image(args.image)
     native = image.shape[:2]
     if args.size:
@@ -63,7 +75,11 @@ def run(args: argparse.Namespace) -> int:
     if notice and not args.quiet:
         sys.stderr.write(f"gsto-viz capture: {notice}\n")
     result = capture_image(model, image, args.taps or "stage4.branch*", reduce=args.reduce)
+    figure = draw(result, image, model) if args.figure else None
     save_maps(args.out, result, about(args, model.info, native))
+    if figure is not None:
+        target = Path(args.figure)
+        save_figure(figure, target.with_suffix(""), formats=(target.suffix.removeprefix("."),))
     rows = table(result)
     if args.json == "-":
         sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
@@ -72,6 +88,25 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.json, rows)
     sys.stdout.write(format_rows(rows) + f"{len(rows)} maps in {args.out}\n")
     return 0
+
+
+def draw(result: Any, image: Any, model: Any) -> Any:
+    """Return a figure of all maps that are (h, w); logits and unreduced features are left out."""
+    from gsto_viz.errors import GstoVizError
+    from gsto_viz.models.gates import gate_range
+    from gsto_viz.plots import maps_figure
+
+    flat = {name: m for name, m in result.maps.items() if m.ndim == 2}
+    if not flat:
+        raise GstoVizError("--figure: no map is (h, w); take other taps or another --reduce")
+    gating = model.config.gating
+    return maps_figure(
+        flat,
+        image,
+        strides={name: result.about["taps"][name]["stride"] for name in flat},
+        mode="percentile" if result.about["reduce"] == "gain_fixed" else "per_map",
+        gate_range=None if gating is None else gate_range(gating.form),
+    )
 
 
 def about(args: argparse.Namespace, info: Any, native: tuple[int, ...]) -> dict[str, Any]:

@@ -78,23 +78,33 @@ def train(
     folder.check(recipe, data, val, resume=resume, overwrite=overwrite)
     progress = read_progress(folder.state) if resume and folder.state.is_file() else Progress()
     if not progress.finished:
-        trainer = Trainer(recipe, data, val, folder, device or torch.device("cpu"), quiet=quiet)
-        if resume:
-            trainer.resume()
-        progress = trainer.progress
-        folder.prepare(recipe, data, val, resume=resume)
-        if not quiet:
-            sys.stderr.write(_plan(trainer) + "\n")
-        with (
-            RunLog(folder.path, start=progress.log_bytes, step=progress.step) as log,
-            _stop_signals(trainer),
-        ):
-            trainer.run(log)
+        # Nothing of ours draws from torch's generator between steps; whatever does is reproducible
+        # too, and the caller's own numbers go on as if nothing had happened.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            trainer = Trainer(recipe, data, val, folder, device or torch.device("cpu"), quiet=quiet)
+            progress = _run(trainer, resume=resume)
     for checkpoint in (folder.best, folder.last):
         add_gains(checkpoint, data, quiet=quiet)
     return TrainingResult(
         folder.path, folder.best, progress.best_miou, progress.best_epoch, progress.seconds
     )
+
+
+def _run(trainer: Trainer, *, resume: bool) -> Progress:
+    """Train to the end; nothing was written before."""
+    if resume:
+        trainer.resume()
+    progress, folder = trainer.progress, trainer.folder
+    folder.prepare(trainer.recipe, trainer.data, trainer.val, resume=resume)
+    if not trainer.quiet:
+        sys.stderr.write(_plan(trainer) + "\n")
+    with (
+        RunLog(folder.path, start=progress.log_bytes, step=progress.step) as log,
+        _stop_signals(trainer),
+    ):
+        trainer.run(log)
+    return progress
 
 
 @contextmanager

@@ -1,0 +1,107 @@
+"""Recipes: what they accept, what they refuse, and that the shipped ones pair up."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.recipe import Recipe, load_recipe, recipe_from_dict, recipe_names
+
+
+def test_plain_values_and_back() -> None:
+    recipe = Recipe(model="hrnetv2-tiny", crop=(64, 96), lr=1, auxiliary_weights={"stage2": 1})
+    assert recipe.lr == 1.0
+    assert isinstance(recipe.lr, float)
+    assert recipe.auxiliary_weights == {"stage2": 1.0}
+    text = yaml.safe_dump(recipe.to_dict())
+    assert recipe_from_dict(yaml.safe_load(text)) == recipe
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("2E2", 200.0), ("5", 5.0)])
+def test_numbers_as_yaml_reads_them(text: str, value: float) -> None:
+    assert Recipe(model="x", lr=yaml.safe_load(text)).lr == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": "ten"}, "epochs is 'ten'; it must be a whole number"),
+        ({"epochs": 2.0}, "must be a whole number"),
+        ({"epochs": True}, "must be a whole number"),
+        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"lr": "fast"}, "lr is 'fast'; it must be a number"),
+        ({"lr": "1e999"}, "must be a number"),
+        ({"lr": float("nan")}, "must be a number"),
+        ({"lr": float("inf")}, "must be a number"),
+        ({"lr": 10**400}, "must be a number"),
+        ({"lr": 0}, "above 0"),
+        ({"flip": 1.5}, "a probability"),
+        ({"nesterov": 1}, "true or false"),
+        ({"nesterov": True, "momentum": 0}, "false where momentum is 0"),
+        ({"crop": [64]}, "a list of 2 whole numbers"),
+        ({"crop": [64, 64.5]}, "whole number"),
+        ({"crop": [31, 64]}, "at least 32"),
+        ({"crop": [64, 10**6]}, "at most 8192"),
+        ({"scale_range": [1.5, 0.5]}, "scale_range"),
+        ({"scale_range": [1.0, 1e9]}, "scale_range"),
+        ({"model_options": [1]}, "a mapping"),
+        ({"model_options": {1: 2}}, "a mapping"),
+        ({"auxiliary_weights": {"stage4": 1.0}}, "stage1 to stage3"),
+        ({"auxiliary_weights": {"stage2": "much"}}, "auxiliary_weights.stage2 is 'much'"),
+        ({"auxiliary_weights": {"stage2": -1}}, "0 or more"),
+        ({"class_weights": "some"}, "log_inverse_frequency or none"),
+        ({"precision": "fp16"}, "fp32 or bf16"),
+        ({"seed": -1}, "0 or more"),
+        ({"loader_threads": 0}, "from 1 to 256"),
+        ({"epoch": 3}, "unknown key 'epoch'; did you mean epochs"),
+        ({3: 3}, "unknown key '3'; known: model, "),
+    ],
+)
+def test_what_cannot_be_trained_with_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(GstoVizError, match=message.replace("(", r"\(")):
+        Recipe(model="hrnetv2-tiny").with_settings(settings)
+
+
+def test_a_recipe_is_left_as_it_is_by_a_change() -> None:
+    recipe = Recipe(model="hrnetv2-tiny")
+    assert recipe.with_settings({"lr": 1.0}).lr == 1.0
+    assert recipe.lr == 0.04
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model: [", "is not YAML"),
+        (b"- 1", "must be a mapping"),
+        (b"", "must be a mapping"),
+        (b"lr: 1.0", "names no model"),
+        (b"\xff\xfe\x00", "is not UTF-8"),
+        (b"model: a\nmodle: b", "unknown key 'modle'; did you mean model"),
+    ],
+)
+def test_files_that_are_no_recipe(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(content)
+    with pytest.raises(GstoVizError, match=message):
+        load_recipe(path)
+
+
+def test_recipes_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(GstoVizError, match="No such file"):
+        load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "d.yaml").mkdir()
+    with pytest.raises(GstoVizError, match="Is a directory"):
+        load_recipe(tmp_path / "d.yaml")
+    with pytest.raises(GstoVizError, match="one of camvid-"):
+        load_recipe("camvid")
+
+
+def test_shipped_recipes_load_and_twins_differ_in_the_network_alone() -> None:
+    names = recipe_names()
+    assert "camvid-hrnetv2-w18-small-v1" in names
+    for name in names:
+        plain = load_recipe(name)
+        if "gsto" in name:
+            twin = load_recipe(name.replace("gsto-hrnet", "hrnetv2"))
+            assert {**plain.to_dict(), "model": twin.model} == twin.to_dict()

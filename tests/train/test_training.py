@@ -1,0 +1,419 @@
+"""Training through the command line and the front function: results, refusals, errors."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from gsto_viz.cli import main
+from gsto_viz.data import load_data
+from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import evaluate
+from gsto_viz.models import load_model
+from gsto_viz.recipe import Recipe
+from gsto_viz.train import TrainingStopped, train, validation_spec
+from gsto_viz.train import trainer as trainer_module
+from gsto_viz.train.build import build_for
+from gsto_viz.train.identity import portable_name, portable_recipe
+from gsto_viz.train.trainer import Trainer, learning_rate
+from gsto_viz.types import ClassInfo, ClassList, Sample
+
+SMALL = {
+    "model": "hrnetv2-tiny",
+    "crop": [32, 32],
+    "batch_size": 4,
+    "epochs": 1,
+    "lr": 0.01,
+    "warmup_steps": 0,
+    "log_every": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, make_folder: Any) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    make_folder(root / "train")
+    make_folder(root / "val", count=2, seed=3)
+    return root
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+def words(recipe: Path, data: Path, out: Path, *more: str) -> list[str]:
+    return ["train", str(recipe), "--data", f"folder:{data}:train", "--out", str(out), *more]
+
+
+def test_train_prints_the_score_that_evaluate_gives_and_ships_no_path(
+    data: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(words(recipe_file, data, out, "--check-data")) == 0
+    captured = capsys.readouterr()
+    model = load_model(out / "best.safetensors")
+    again = evaluate(model, load_data(f"folder:{data}:val"))
+    assert model.info is not None
+    # Another memory layout may round otherwise: allow for one pixel.
+    assert model.info.training["miou"] == pytest.approx(again.scores.miou, abs=0.1)
+    assert f"{model.info.training['miou']:.2f} %" in captured.out
+    assert str(out / "best.safetensors") in captured.out
+    assert captured.err == ""
+    assert set(model.info.gains) == {f"stage4.branch{r}" for r in range(4)}
+    content = (out / "best.safetensors").read_bytes()
+    assert str(tmp_path).encode() not in content
+    assert str(data).encode() not in content
+    assert model.info.training["data"] == "folder:train"
+    assert list((out / "tensorboard").glob("events*"))
+    assert yaml.safe_load((out / "config.yaml").read_text())["data"] == f"folder:{data}:train"
+
+
+def test_a_finished_run_is_left_as_it_is(
+    data: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(**SMALL)
+    train_data, val = load_data(f"folder:{data}:train"), load_data(f"folder:{data}:val")
+    first = train(recipe, train_data, tmp_path / "run", val=val)
+    files = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "run").glob("*.*")}
+    monkeypatch.setattr(Trainer, "__init__", lambda *a, **k: pytest.fail("a trainer was built"))
+    assert train(recipe, train_data, tmp_path / "run", val=val, resume=True) == first
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files} == files
+
+
+def test_without_validation_the_last_weights_are_the_best(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(yaml.safe_dump(SMALL))
+    status = main(
+        ["train", str(recipe), "--data", f"folder:{data / 'train'}", "--out", str(tmp_path / "o")]
+    )
+    captured = capsys.readouterr()
+    assert status == 0
+    assert "no split for validation" in captured.err
+    assert "best mIoU    -" in captured.out
+    best = load_file(tmp_path / "o" / "best.safetensors")
+    last = load_file(tmp_path / "o" / "last.safetensors")
+    assert all(torch.equal(best[k], last[k]) for k in last)
+
+
+WRONG = {
+    "unknown key": (["--set", "epoch=3"], "unknown key 'epoch'; did you mean epochs"),
+    "wrong type": (["--set", "epochs=ten"], "epochs is 'ten'; it must be a whole number"),
+    "no value": (["--set", "foo"], "write KEY=VALUE"),
+    "not YAML": (["--set", "crop=[1"], "not YAML"),
+    "unknown model": (["--model", "hrnetv2-w19"], "unknown model 'hrnetv2-w19'; did you mean"),
+    "small crop": (["--set", "crop=[16, 64]"], "at least 32 each"),
+    "negative seed": (["--seed", "-1"], "seed is -1"),
+    "vast seed": (["--set", f"seed={2**70}"], "below 2**63"),
+    "batch": (["--set", "batch_size=9"], "fewer than one batch of 9"),
+    "option": (["--set", "model_options={widht: 3}"], "unknown model option widht"),
+    "option type": (["--set", "model_options={width: wide}"], "make no network"),
+    "classes": (["--set", "model_options={num_classes: 3}"], "comes from the data"),
+    "start": (["--set", "initialization=nowhere.pth"], "nowhere.pth"),
+    "device": (["--device", "tpu"], "unknown device 'tpu'"),
+    "data": (["--data", "camvit:x"], "did you mean 'camvid'"),
+    "no data": (["--data", "folder:/nonexistent"], "/nonexistent"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_words_give_one_line_and_write_nothing(
+    name: str, data: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more, expected = WRONG[name]
+    out = tmp_path / "run"
+    assert main(words(recipe_file, data, out, *more)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("gsto-viz train: ")
+    assert expected in captured.err
+    assert not out.exists()
+
+
+def test_a_label_outside_the_class_list_names_file_and_value(
+    make_folder: Any, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folder(tmp_path / "bad")
+    labels = np.zeros((40, 56), np.uint8)
+    labels[3, 4] = 77
+    Image.fromarray(labels).save(root / "labels" / "005.png")
+    out = tmp_path / "run"
+    assert main(["train", str(recipe_file), "--data", f"folder:{root}", "--out", str(out)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "77" in error
+    assert "005" in error
+    assert not out.exists()
+
+
+class Memory:
+    """A data set in memory; ``labels`` may be what no loader would give."""
+
+    name = "memory"
+    classes = ClassList("two", tuple(ClassInfo(k, f"c{k}", (k, k, k), thing=True) for k in (0, 1)))
+
+    def __init__(self, labels: np.ndarray | None, count: int = 4) -> None:
+        self.labels, self.ids = labels, tuple(f"m{k}" for k in range(count))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = np.random.default_rng(index).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+        return Sample(self.ids[index], image, self.labels)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "log_inverse_frequency"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "m. has no labels"),
+        (np.full((40, 40), 2, np.uint8), "m. has label 2 and the class list ends at 1"),
+        (np.zeros((40, 41), np.uint8), "image is 40x40 and its labels are 40x41"),
+    ],
+)
+def test_samples_that_cannot_be_trained_on_are_named(
+    labels: np.ndarray | None, message: str, class_weights: str, tmp_path: Path
+) -> None:
+    recipe = Recipe(**{**SMALL, "class_weights": class_weights})
+    with pytest.raises(GstoVizError, match=message):
+        train(recipe, Memory(labels), tmp_path / "run")
+
+
+def test_an_unlabelled_crop_is_no_loss_at_all(tmp_path: Path) -> None:
+    recipe = Recipe(**{**SMALL, "class_weights": "none"})
+    result = train(recipe, Memory(np.full((40, 40), 255, np.uint8)), tmp_path / "run")
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert result.best.is_file()
+    assert [json.loads(line)["loss"] for line in lines] == [0.0]
+
+
+def test_folders_that_are_taken_are_refused(
+    data: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    assert main(words(recipe_file, data, out)) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(words(recipe_file, data, out, "--resume")) == 2
+    assert "no run to resume" in capsys.readouterr().err
+    assert main(words(recipe_file, data, out, "--overwrite")) == 0
+    assert (out / "thesis.tex").read_text() == "years of work"
+    capsys.readouterr()
+    assert main(words(recipe_file, data, out, "--resume", "--set", "lr=0.5")) == 2
+    assert "lr: 0.01 -> 0.5" in capsys.readouterr().err
+    other = ["--val", f"folder:{data / 'train'}"]
+    assert main(words(recipe_file, data, out, "--resume", *other)) == 2
+    assert "val: " in capsys.readouterr().err
+    (out / "state.safetensors").unlink()
+    assert main(words(recipe_file, data, out, "--resume")) == 2
+    assert "no state.safetensors to continue from" in capsys.readouterr().err
+    assert main(words(recipe_file, data, tmp_path / "small.yaml")) == 2
+    assert "is a file" in capsys.readouterr().err
+    assert main(words(recipe_file, data, tmp_path / "small.yaml" / "x")) == 2
+    assert "cannot write to" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(words(recipe_file, data, out, "--resume", "--overwrite"))
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_data_that_were_moved_are_the_same_data(
+    make_folder: Any, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folder(tmp_path / "here")
+    line = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--quiet", "--data"]
+    assert main([*line, f"folder:{root}"]) == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert main([*line, f"folder:{tmp_path / 'there'}", "--resume"]) == 0
+    (tmp_path / "there" / "images" / "007.png").unlink()
+    capsys.readouterr()
+    assert main([*line, f"folder:{tmp_path / 'there'}", "--resume"]) == 2
+    assert "holds another run (data: " in capsys.readouterr().err
+
+
+def test_a_loss_that_explodes_names_step_images_and_state_and_spoils_nothing(
+    data: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    settings = ["lr=1e6", "epochs=40", "state_every=1", "eval_every=1", "class_weights=none"]
+    more = [word for setting in settings for word in ("--set", setting)]
+    assert main(words(recipe_file, data, out, *more)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "at step " in error
+    assert "state.safetensors" in error
+    assert "lower lr" in error
+    for path in out.glob("*.safetensors"):
+        for name, tensor in load_file(path).items():
+            assert torch.isfinite(tensor).all(), (path, name)
+
+
+def test_a_loss_that_is_not_finite_names_the_images(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "segmentation_loss", lambda *a, **k: torch.tensor(np.nan))
+    with pytest.raises(
+        GstoVizError, match=r"loss is nan at step 0 \(images 00.*no state was saved yet"
+    ):
+        train(Recipe(**SMALL), load_data(f"folder:{data}:train"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("call", [2, 3])
+def test_a_full_disk_leaves_what_was_there(
+    call: int,
+    data: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The second file flushed is the first state, the third is ``last.safetensors``."""
+    real, calls = os.fsync, []
+
+    def fsync(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    out = tmp_path / "run"
+    assert main(words(recipe_file, data, out)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "No space left on device" in error
+    assert not list(out.glob(".*"))
+    assert len(list(out.glob("*.safetensors"))) == call - 2
+    monkeypatch.undo()
+    assert main(words(recipe_file, data, out, "--resume", "--quiet")) == 0
+
+
+def test_stopping_from_another_thread_saves_the_state(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Trainer._step
+
+    def step(self: Trainer, batch: Any) -> float:
+        self.stop_requested = True
+        return real(self, batch)
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(TrainingStopped, match="stopped at step 1; the state is saved"):
+        train(Recipe(**SMALL), load_data(f"folder:{data}:train"), tmp_path / "run")
+    assert (tmp_path / "run" / "state.safetensors").is_file()
+
+
+def test_the_rate_rises_and_falls_as_written() -> None:
+    recipe = Recipe(model="hrnetv2-tiny", lr=0.04, warmup_steps=4, poly_power=0.9)
+    rates = [learning_rate(recipe, step, 10) for step in range(10)]
+    for step, rate in enumerate(rates):
+        warm = (step + 1) / 4 if step < 4 else 1.0
+        assert rate == pytest.approx(0.04 * warm * ((10 - step) / 10) ** 0.9, rel=1e-12)
+    flat = Recipe(model="hrnetv2-tiny", lr=0.04, warmup_steps=0, poly_power=0)
+    assert [learning_rate(flat, s, 7) for s in range(7)] == [0.04] * 7
+
+
+def test_weights_follow_from_the_seed_and_the_callers_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    first = build_for(Recipe(**SMALL), 3).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    again = build_for(Recipe(**SMALL), 3).state_dict()
+    other = build_for(Recipe(**{**SMALL, "seed": 1}), 3).state_dict()
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["head.classifier.weight"], other["head.classifier.weight"])
+
+
+def test_one_step_is_sgd_with_nesterov_momentum_written_out(
+    data: Path, tmp_path: Path, one_thread: None
+) -> None:
+    """Two steps by hand: v = 0.9 v + g, w -= lr (g + 0.9 v), with g the gradient plus decay."""
+    recipe = Recipe(**{**SMALL, "channels_last": False, "class_weights": "none"})
+    train_data = load_data(f"folder:{data}:train")
+    train(recipe, train_data, tmp_path / "run")
+    model = build_for(recipe, 3).train()
+    trainer = Trainer(
+        recipe,
+        train_data,
+        None,
+        trainer_module.RunFolder(tmp_path),
+        torch.device("cpu"),
+        quiet=True,
+    )
+    velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for step, batch in enumerate(trainer.samples.batches(0)):
+        full = torch.nn.functional.interpolate(
+            model(batch.images).logits, size=(32, 32), mode="bilinear", align_corners=False
+        )
+        loss = torch.nn.functional.cross_entropy(full, batch.labels, ignore_index=255)
+        model.zero_grad()
+        loss.backward()
+        rate = 0.01 * (1 - step / 2) ** 0.9
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                assert p.grad is not None
+                gradient = p.grad + 5e-4 * p
+                velocity[name] = 0.9 * velocity[name] + gradient
+                p -= rate * (gradient + 0.9 * velocity[name])
+    stored = load_file(tmp_path / "run" / "last.safetensors")
+    for name, p in model.state_dict().items():
+        assert torch.allclose(stored[name].double(), p.double(), rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("scenes", "scenes:count=64"),
+        ("scenes:count=800,seed=3,size=64x96", "scenes:count=64,size=64x96"),
+        ("camvid:/data/camvid", "camvid:/data/camvid"),
+        ("camvid:/data/camvid:train", "camvid:/data/camvid:val"),
+        ("folder:/a:b:train", "folder:/a:b:val"),
+    ],
+)
+def test_validation_images_that_belong_to_training_images(spec: str, expected: str) -> None:
+    assert validation_spec(spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("camvid:/home/me/camvid:train", "camvid:train"),
+        ("folder:/home/me:x:val", "folder:val"),
+        ("folder:/home/me/images", "folder"),
+        ("scenes:count=6,seed=0,size=64x96", "scenes:count=6,seed=0,size=64x96"),
+        ("/home/me/own", "own"),
+    ],
+)
+def test_portable_names_hold_no_path(name: str, expected: str) -> None:
+    images = Memory(None)
+    images.name = name
+    assert portable_name(images) == expected
+
+
+def test_what_a_checkpoint_says_of_its_start_holds_no_path() -> None:
+    recipe = Recipe(**{**SMALL, "initialization": "/home/me/imagenet.pth"})
+    assert portable_recipe(recipe)["initialization"] == "imagenet.pth"
+
+
+def test_weights_trained_on_camvid_say_so(tmp_path: Path) -> None:
+    images = Memory(np.zeros((40, 40), np.uint8))
+    images.name, images.classes = "camvid:/somewhere:train", CAMVID_CLASSES
+    train(Recipe(**SMALL), images, tmp_path / "run")
+    info = load_model(tmp_path / "run" / "best.safetensors").info
+    assert info is not None
+    assert info.notice is not None
+    assert "non-commercial" in info.notice

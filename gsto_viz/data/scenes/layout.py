@@ -64,7 +64,7 @@ def _backdrop(rng: np.random.Generator) -> list[Item]:
             items.append(Building.sample(rng, base, int(rng.integers(2, 7))))
         else:
             items += [
-                Tree.sample(rng, (x + float(step), near - 4.0)) for step in np.arange(0, width, 5.0)
+                Tree.sample(rng, (x + float(step), near - 4.0)) for step in np.arange(0, width, 8.0)
             ]
         x += width
     return items

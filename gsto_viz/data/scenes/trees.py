@@ -9,6 +9,7 @@ from gsto_viz.data.scenes.canvas import FRONTAL, Canvas
 from gsto_viz.data.scenes.labels import TREE
 from gsto_viz.data.scenes.street import foliage_color, tint
 
+CLUMPS = 48
 SHADOWS_M = 160.0
 """Shadows of trees farther away than this are not drawn."""
 
@@ -22,7 +23,7 @@ class Tree:
         trunk: Height of the crown's lower end, and half width of the trunk, in metres.
         crown: Half width and half height of the crown in metres.
         clumps: (K, 4) discs: place (right, up) in the unit ball, radius (share of the crown's
-            half width), and tone -1..1.
+            half width), and tone, about -1..1.
         colors: Leaves, trunk.
     """
 
@@ -38,17 +39,14 @@ class Tree:
         kind = rng.random()
         half = float(rng.uniform(0.9, 1.6) if kind < 0.2 else rng.uniform(1.6, 4.0))
         tall = half * float(rng.uniform(1.4, 2.4) if kind < 0.5 else rng.uniform(0.7, 1.2))
-        angle, radius = rng.uniform(0, 2 * np.pi, 64), np.sqrt(rng.random(64))
+        angle, radius, size = rng.random((3, CLUMPS))
+        angle, radius = 2 * np.pi * angle, np.sqrt(radius)
         up = radius * np.sin(angle)
-        clumps = np.stack(
-            [
-                0.85 * radius * np.cos(angle),
-                0.88 * up,
-                rng.uniform(0.10, 0.30, 64),
-                np.clip(0.5 * up + rng.normal(0.0, 0.5, 64), -1, 1),
-            ],
-            axis=1,
-        )
+        clumps = np.empty((CLUMPS, 4))
+        clumps[:, 0] = 0.85 * radius * np.cos(angle)
+        clumps[:, 1] = 0.88 * up
+        clumps[:, 2] = 0.11 + 0.21 * size
+        clumps[:, 3] = 0.5 * up + rng.normal(0.0, 0.5, CLUMPS)
         bark = tint(rng, float(rng.uniform(0.18, 0.36)), 0.04)
         foot = float(rng.uniform(0.0, 0.3) if kind > 0.9 else rng.uniform(1.6, 3.0))
         return cls(

@@ -7,7 +7,7 @@ import torch
 
 from gsto_viz.models.checkpoint import load_checkpoint, shipped_checkpoints
 from gsto_viz.models.config import HRNetConfig
-from gsto_viz.models.costs import Costs, count_costs
+from gsto_viz.models.costs import Costs, count_ghost
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.registry import CONFIGS, model_config
 
@@ -143,7 +143,7 @@ def cost_row(
     """Count one network and set it beside what is printed for it (``cost_table`` has the keys)."""
     with torch.device("meta"):
         model = HRNet(config)
-    costs = count_costs(model, height, width)
+    costs = count_ghost(model, height, width)
     if (height, width) != PAPER_SIZE or config.num_classes != PAPER_CLASSES:
         printed = None
     notes = [about] if about else []

@@ -205,7 +205,7 @@ def initialize(model: nn.Module, scheme: str) -> None:
     if scheme not in ("normal", "kaiming"):
         raise GstoVizError(f"unknown initialisation '{scheme}'; choose normal or kaiming")
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
             module.reset_parameters()
             if scheme == "normal":
                 nn.init.normal_(module.weight, std=0.001)

@@ -15,6 +15,8 @@ from gsto_viz.plots.style import SMALL
 
 BAR_GAP, BAR_HEIGHT = 0.04, 0.06
 """Inches between a map and its colour bar, and of the bar itself."""
+BAR_WIDTH = 0.85
+"""Smallest width of a bar in inches: two numbers of eight characters fit."""
 BAR_SPACE = 0.26
 """Inches below a map that its bar and the bar's numbers take."""
 
@@ -92,10 +94,14 @@ def paint(
 
 
 def draw_bar(heatmap: HeatMap, *, ax: Axes) -> Axes:
-    """Draw the colour bar of a map below its axes, as wide as the map; return the bar's axes."""
+    """Draw the colour bar of a map below its axes; return the bar's axes.
+
+    It is as wide as the map, but never too narrow for its numbers.
+    """
     ax.apply_aspect()
-    inches = ax.bbox.height / ax.figure.dpi
-    place = (0.0, -(BAR_GAP + BAR_HEIGHT) / inches, 1.0, BAR_HEIGHT / inches)
+    width, height = ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi  # inches
+    share = max(1.0, BAR_WIDTH / width)
+    place = (0.5 - share / 2, -(BAR_GAP + BAR_HEIGHT) / height, share, BAR_HEIGHT / height)
     bar = ax.inset_axes(place)
     fill_bar(heatmap, bar)
     return bar

@@ -22,7 +22,7 @@ COLUMNS = ("branch", "stride", "octave", "mean", "low", "high", "n_regions", "n_
 CAPTION = (
     "Mean percentile response of each branch over the regions of one size octave (octave o: sizes "
     "from 2^o to 2^(o+1) px of sqrt(area), network-input pixels), images weighted equally. Bands: "
-    "95% bootstrap interval over images, where there are at least 10. n: regions."
+    "95% bootstrap interval over images, where there are at least 10. n: number of regions."
 )
 
 
@@ -45,23 +45,17 @@ def plot_sizes(frame: pd.DataFrame, *, ax: Axes, octaves: tuple[int, int] | None
     ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle="--", zorder=1)
     for branch, rows in frame.groupby("branch"):
         _draw_branch(rows.sort_values("octave"), int(str(branch)), ax)
-    for octave, count in frame.groupby("octave")["n_regions"].max().items():
-        ax.annotate(
-            f"n={count}",
-            (float(str(octave)) + 0.5, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="center",
-            fontsize=style.SMALL - 0.5,
-            color=FEW if count < FEW_REGIONS else GUIDE,
-        )
+    counts = frame.groupby("octave")["n_regions"].max()
+    _draw_above("n =", 0.0, "axes fraction", ax, ha="right", color=GUIDE)
+    for octave, count in zip(counts.index.tolist(), counts.tolist(), strict=True):
+        color = FEW if count < FEW_REGIONS else GUIDE
+        _draw_above(str(count), octave + 0.5, "data", ax, ha="center", color=color)
     edges = range(first, last + 2)
-    ax.set_xticks(list(edges), [f"{edge}\n{_pixels(edge)}" for edge in edges])
+    ax.set_xticks(list(edges), [f"{edge}\n{2.0**edge:g}" for edge in edges])
     ax.set_xlim(first, last + 1)
     ax.set_ylim(0, 1)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    ax.set_xlabel("size of the region: octaves = log2 px, and px")
+    ax.set_xlabel("size of the region: octaves (log2 px) and, below them, px")
     return ax
 
 
@@ -86,14 +80,14 @@ def figure_sizes(frames: Mapping[str, pd.DataFrame], *, width: float = 8.0) -> F
     with style.context():
         caption = wrap(CAPTION, width - 0.3, style.SMALL)
         below = 0.95 + text_height(caption, style.SMALL)
-        height = 0.45 + 1.9 + below
+        height = 0.5 + 1.9 + below
         figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(frames), sharey=True, squeeze=False)[0]
         figure.subplots_adjust(
             left=0.5 / width,
             right=1 - 0.3 / width,
-            top=1 - 0.45 / height,
+            top=1 - 0.5 / height,
             bottom=below / height,
             wspace=0.12,
         )
@@ -101,7 +95,7 @@ def figure_sizes(frames: Mapping[str, pd.DataFrame], *, width: float = 8.0) -> F
             plot_sizes(frame, ax=ax, octaves=octaves)
             room = (width - 0.8) / len(frames) - 0.2
             name = shorten(title, room, style.HEADING, bold=True)
-            ax.set_title(name, loc="left", pad=13, fontsize=style.HEADING, fontweight="bold")
+            ax.set_title(name, loc="left", pad=16, fontsize=style.HEADING, fontweight="bold")
         axes[0].set_ylabel("mean percentile response")
         _draw_legend(figure, pd.concat(list(frames.values())), (below - 0.6) / height)
         figure.text(0.15 / width, 0.1 / height, caption, fontsize=style.SMALL, va="bottom")
@@ -116,6 +110,19 @@ def check_frame(frame: pd.DataFrame) -> None:
         raise GstoVizError(f"the frame has no column '{missing[0]}'; give response_by_octave(...)")
     if frame.empty:
         raise GstoVizError("no region qualifies, so there is no response to draw; add images")
+
+
+def _draw_above(text: str, x: float, units: str, ax: Axes, **options: str) -> None:
+    """Write a note just above the axes at ``x``."""
+    ax.annotate(
+        text,
+        (x, 1.0),
+        xycoords=(units, "axes fraction"),
+        xytext=(0, 5),
+        textcoords="offset points",
+        fontsize=style.SMALL - 0.5,
+        **options,
+    )
 
 
 def _draw_branch(rows: pd.DataFrame, branch: int, ax: Axes) -> None:
@@ -139,11 +146,6 @@ def _draw_branch(rows: pd.DataFrame, branch: int, ax: Axes) -> None:
             markeredgewidth=0.6,
             zorder=4,
         )
-
-
-def _pixels(octave: int) -> str:
-    """Return 2^octave in pixels."""
-    return f"{2.0**octave:g} px"
 
 
 def _draw_legend(figure: Figure, rows: pd.DataFrame, y: float) -> None:

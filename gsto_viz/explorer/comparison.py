@@ -1,0 +1,97 @@
+"""Tables of one image: mean percentile response by branch and object size, A beside B."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+
+from gsto_viz.explorer.pictures import Picture
+from gsto_viz.regions import region_table
+from gsto_viz.stats import response_by_octave
+from gsto_viz.types import ClassList, Inspection, Sample
+
+
+def annotated_for(picture: Picture, classes: ClassList) -> tuple[Sample, str | None]:
+    """Return the sample as far as networks of ``classes`` can be judged by it.
+
+    Returns:
+        The sample, without labels where these are of other classes, and why there are none.
+    """
+    if picture.classes is None:
+        return picture.sample, "This image has no labels, so there is no table by object size."
+    if picture.classes != classes.names:
+        bare = replace(picture.sample, labels=None, instances=None)
+        return bare, (
+            "The networks know other classes than this scene's labels, so ground truth and table "
+            "are left out."
+        )
+    return picture.sample, None
+
+
+def responses(sample: Sample, shown: Mapping[str, Inspection]) -> dict[str, pd.DataFrame]:
+    """Return the response of each network by branch and size octave, on this image alone.
+
+    Args:
+        sample: With labels.
+        shown: By letter, what each network shows for it.
+
+    Returns:
+        By letter, as ``response_by_octave``; no rows when no region qualifies.
+    """
+    assert sample.labels is not None
+    return {
+        letter: response_by_octave(
+            region_table(
+                sample.labels,
+                inspection.activity,
+                strides=inspection.strides,
+                instances=sample.instances,
+                image=sample.id,
+            ),
+            inspection.strides,
+        )
+        for letter, inspection in shown.items()
+    }
+
+
+def side_by_side(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return one row per size octave and one column per network and branch, for the screen.
+
+    Columns: ``size (px)`` (of the square root of the area), ``regions``, then ``A /4``, ``A /8``...
+    """
+    counts = pd.concat(list(frames.values())).groupby("octave")["n_regions"].max()
+    octaves = [int(octave) for octave in counts.index]
+    columns: dict[str, list[str] | list[int] | list[float]] = {
+        "size (px)": [f"{2**o} to {2 ** (o + 1)}" for o in octaves],
+        "regions": [int(count) for count in counts],
+    }
+    for letter, frame in frames.items():
+        for stride, rows in frame.groupby("stride"):
+            means = rows.set_index("octave")["mean"]
+            columns[f"{letter} /{stride}"] = [float(means.get(o, float("nan"))) for o in octaves]
+    return pd.DataFrame(columns)
+
+
+def to_csv(
+    frames: Mapping[str, pd.DataFrame],
+    shown: Mapping[str, Inspection],
+    fingerprints: Mapping[str, str],
+    image: str,
+) -> str:
+    """Return the tidy table of both networks as CSV, with what each row comes from.
+
+    Args:
+        frames: What ``responses`` gave.
+        shown: By letter, the networks.
+        fingerprints: By letter, the SHA-256 of the checkpoint.
+        image: Id of the image (made of harmless characters).
+    """
+    parts = []
+    for letter, frame in frames.items():
+        part = frame.drop(columns=["low", "high", "reason"])
+        part.insert(0, "model", letter)
+        part.insert(1, "checkpoint", shown[letter].name)
+        part.insert(2, "sha256", fingerprints[letter])
+        part.insert(3, "image", image)
+        parts.append(part.rename(columns={"mean": "mean_percentile_response"}))
+    return pd.concat(parts, ignore_index=True).to_csv(index=False, lineterminator="\n")

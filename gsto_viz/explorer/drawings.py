@@ -1,0 +1,77 @@
+"""Figures as bytes. Matplotlib's settings are global, so sessions draw one after the other."""
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gsto_viz.explorer.view_state import MODES
+from gsto_viz.plots import alt_text, figure_scale_confusion, figure_sizes, save_figure
+from gsto_viz.types import ClassList, Inspection, Sample
+
+_DRAWING = threading.Lock()
+
+MODE_TEXTS = dict(
+    zip(
+        MODES,
+        (
+            "Each map shows the rank of every cell among the cells of this image (percentile, fixed"
+            " bar 0 to 1) of the channel average, after each channel was divided by its spread over"
+            " training images. Ranks can be compared between branches and between A and B; they"
+            " say where a branch is active, not how strongly.",
+            "Raw channel averages; A and B share one scale in each branch. A network can change the"
+            " size of these numbers without changing what it computes, so a brighter map is not a"
+            " stronger response.",
+            "Raw channel averages, each map on its own scale, as in the paper's figures. Colours"
+            " cannot be compared between maps, neither between branches nor between A and B.",
+        ),
+        strict=True,
+    )
+)
+"""What each scale means, for the page."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as a file's content, and its description in words."""
+
+    content: bytes
+    alt: str
+
+
+def draw_comparison(
+    sample: Sample, shown: Mapping[str, Inspection], classes: ClassList, mode: str, kind: str
+) -> Drawing:
+    """Draw A over B with their branch and gate maps.
+
+    Args:
+        sample: The image, with labels if there are any.
+        shown: ``A`` and ``B``: what each network shows for it.
+        classes: Of the networks.
+        mode: One of ``MODES``.
+        kind: ``png`` or ``pdf``.
+    """
+    with _DRAWING:
+        figure = figure_scale_confusion(sample, shown["A"], shown["B"], classes=classes, mode=mode)
+        return _as_bytes(figure, kind)
+
+
+def draw_responses(frames: Mapping[str, pd.DataFrame], kind: str) -> Drawing:
+    """Draw the responses by object size, one panel per network.
+
+    Args:
+        frames: By title, with rows (``responses`` of ``comparison``).
+        kind: ``png`` or ``pdf``.
+    """
+    with _DRAWING:
+        return _as_bytes(figure_sizes(frames), kind)
+
+
+def _as_bytes(figure: Figure, kind: str) -> Drawing:
+    with tempfile.TemporaryDirectory(prefix="gsto-viz-") as folder:
+        (path,) = save_figure(figure, Path(folder) / "figure", formats=(kind,))
+        return Drawing(path.read_bytes(), alt_text(figure))

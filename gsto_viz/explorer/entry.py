@@ -1,0 +1,34 @@
+"""The script that Streamlit runs: the list of pages."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+VIEWS = Path(__file__).parent / "views"
+
+
+def main() -> None:
+    """Draw the page that is open."""
+    st.set_page_config(page_title="gsto_viz explorer", page_icon=page_icon(), layout="wide")
+    explore = st.Page(VIEWS / "explore.py", title="Explore", default=True)
+    st.navigation([explore], position="top").run()
+
+
+def page_icon() -> npt.NDArray[np.uint8]:
+    """Return the icon of the browser's tab, (32, 32, 3): four branches, ever coarser.
+
+    Drawn here because Streamlit's named icons are fetched from the internet when used for a tab.
+    """
+    icon = np.full((32, 32, 3), 255, dtype=np.uint8)
+    colors = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167))
+    for branch, color in enumerate(colors):
+        cell = 2 << branch
+        columns = np.arange(32) // cell % 2 == 0
+        icon[8 * branch : 8 * branch + 7, columns] = color
+    return icon
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Starting the explorer: checks first, then Streamlit's server with settings of our own."""
+
+import contextlib
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from gsto_viz.errors import GstoVizError
+
+FOLDER_VARIABLE = "GSTO_VIZ_CHECKPOINTS"
+"""Hands the folder of ``--checkpoints`` to the page."""
+UPLOAD_MB = 20
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+def settings(address: str, port: int, *, open_browser: bool) -> dict[str, Any]:
+    """Return Streamlit's settings: nothing is sent or fetched, small uploads, no file watching.
+
+    Args:
+        address: Where to listen.
+        port: Likewise.
+        open_browser: Open a browser once the server answers.
+    """
+    return {
+        "server.address": address,
+        "server.port": port,
+        "server.headless": not open_browser,
+        "server.fileWatcherType": "none",
+        "server.runOnSave": False,
+        "server.maxUploadSize": UPLOAD_MB,
+        "server.enableXsrfProtection": True,
+        # A page of another site that makes its own name point here is refused. On an address that
+        # others may reach under names unknown to us, every name is accepted.
+        "server.allowedHosts": list(LOOPBACK_NAMES) if is_loopback(address) else [],
+        "browser.gatherUsageStats": False,
+        "client.toolbarMode": "viewer",
+        "client.showErrorDetails": "type",
+        "runner.magicEnabled": False,
+        "logger.hideWelcomeMessage": True,
+        "theme.light.primaryColor": "#0b5c8a",
+        "theme.dark.primaryColor": "#6cb8e6",
+    }
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this computer reaches an address."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def check_place(address: str, port: int) -> None:
+    """Refuse an address that is not of this computer and a port that is taken.
+
+    Raises:
+        GstoVizError: With what to choose instead.
+    """
+    if not 1 <= port <= 65535:
+        raise GstoVizError(f"--port {port} is not possible; give 1 to 65535")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise GstoVizError(f"--address {address} is no address; use 127.0.0.1") from error
+    with contextlib.closing(socket.socket(family, kind, protocol)) as probe:
+        if os.name == "posix":
+            # A server that has just ended must not keep its port from the next one.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as error:
+            raise GstoVizError(
+                f"cannot listen on {address} port {port}: {error.strerror or error}; choose "
+                "another --port"
+            ) from error
+
+
+def check_folder(folder: str) -> Path:
+    """Return the absolute path of a folder that is there.
+
+    Raises:
+        GstoVizError: It is not there, or is no folder.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise GstoVizError(f"--checkpoints {folder} is no folder; give one with .safetensors files")
+    return path.resolve()
+
+
+def url_of(address: str, port: int) -> str:
+    """Return the address to type into a browser on this computer."""
+    unspecified = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+    host = unspecified.get(address, f"[{address}]" if ":" in address else address)
+    return f"http://{host}:{port}"
+
+
+def serve(address: str, port: int, folder: Path | None, *, open_browser: bool) -> None:
+    """Run the server until it is stopped.
+
+    Args:
+        address: Where to listen, see ``check_place``.
+        port: Likewise.
+        folder: Of more checkpoints, or None.
+        open_browser: Open a browser once the server answers.
+    """
+    import streamlit as st
+
+    if folder is not None:
+        os.environ[FOLDER_VARIABLE] = str(folder)
+    script = Path(__file__).parent / "entry.py"
+    st.App(str(script)).run(config=settings(address, port, open_browser=open_browser))

@@ -197,12 +197,15 @@ def load_official_model(
         GstoVizError: As ``load_official`` and ``infer_official_config``.
     """
     weights, _ = read_official(source)
-    config = infer_official_config(weights, num_classes=num_classes)
-    if arch is not None:
-        config = model_config(arch, num_classes=config.num_classes)
-    config = config.with_options(align_corners=align_corners)
-    model = HRNet(config)
-    load_official(model, weights, inplace_abn=inplace_abn)
+    try:
+        config = infer_official_config(weights, num_classes=num_classes)
+        if arch is not None:
+            config = model_config(arch, num_classes=config.num_classes)
+        config = config.with_options(align_corners=align_corners)
+        model = HRNet(config)
+        load_official(model, weights, inplace_abn=inplace_abn)
+    except GstoVizError as error:
+        raise GstoVizError(f"{source}: {error}") from error
     model.info = ModelInfo(
         name=Path(source).stem,
         network=arch or network_name(config),

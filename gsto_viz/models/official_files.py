@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,10 @@ def _read_file(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path, device="cpu")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns about odd pickles before it refuses them; our sentence says enough.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise GstoVizError(
             f"{path} is damaged or holds more than plain tensors, which is never loaded;"

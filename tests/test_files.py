@@ -28,14 +28,17 @@ def test_the_file_appears_with_the_block_and_not_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
-def test_a_block_that_fails_leaves_the_old_file(
-    error: type[BaseException], tmp_path: Path
-) -> None:
+def test_a_block_that_fails_leaves_the_old_file(error: type[BaseException], tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(error), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write()
     assert everything(tmp_path) == {"a.txt": b"old"}
 
 

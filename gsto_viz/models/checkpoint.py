@@ -138,7 +138,7 @@ def _empty_network(config: HRNetConfig, tensors: Mapping[str, Tensor], *, source
     try:
         with torch.device("meta"):
             model = HRNet(config)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise GstoVizError(f"{source} has a damaged network configuration: {error}") from error
     _check_fit(model, tensors, source=source)
     return model.to_empty(device="cpu")

@@ -39,9 +39,7 @@ def test_the_loss_is_its_formula(weighted: bool, align: bool) -> None:
     labels = torch.randint(0, 3, (2, 16, 20), generator=generator)
     labels[0, :3] = 255
     weights = torch.tensor([0.5, 1.0, 3.0]) if weighted else None
-    output = SegmentationOutput(
-        maps[0], {"stage1": maps[1], "stage2": maps[2], "stage3": maps[3]}
-    )
+    output = SegmentationOutput(maps[0], {"stage1": maps[1], "stage2": maps[2], "stage3": maps[3]})
     loss = segmentation_loss(
         output, labels, class_weights=weights, auxiliary_weights=WEIGHTS, align_corners=align
     )
@@ -85,7 +83,7 @@ def test_no_labelled_pixel_is_no_loss_and_no_gradient() -> None:
     labels = torch.full((1, 8, 8), 255)
     loss = segmentation_loss(SegmentationOutput(logits, {}), labels)
     loss.backward()
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
     assert logits.grad is not None
     assert not logits.grad.any()
 

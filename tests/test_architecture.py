@@ -1,0 +1,142 @@
+"""Imports point one way: who may import whom, as a table, and a checker that is itself tested."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import gsto_viz
+
+PACKAGE = Path(gsto_viz.__file__).parent
+
+LEAVES = {"errors", "types", "files", "gains", "torch_utils", "versions"}
+PURE = {"errors", "types", "files"}
+
+# A room is a folder or module directly in the package. It may import itself and these rooms.
+ALLOWED: dict[str, set[str]] = {
+    # Leaves know nobody; all may raise the one error.
+    "errors": set(),
+    "types": set(),
+    "versions": set(),
+    "files": {"errors"},
+    "gains": {"errors"},
+    "torch_utils": {"errors"},
+    # Pure functions on arrays and tables.
+    "activity": PURE,
+    "heatmaps": PURE | {"activity"},
+    "regions": PURE | {"activity"},
+    "stats": PURE | {"activity"},
+    "recipe": PURE,
+    "models": LEAVES,
+    # One thing each: read, look inside, draw.
+    "data": PURE,
+    "capture": LEAVES,
+    "plots": PURE | {"activity", "heatmaps", "stats"},
+    # Compositions.
+    "calibrate": LEAVES | {"capture"},
+    "evaluate": LEAVES | {"models", "stats"},
+    "inspection": LEAVES | {"activity", "capture", "evaluate", "models"},
+    "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe"},
+    "demo": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
+    "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
+    # Shells.
+    "cli": {"errors", "commands"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+# A command may call any room below it, and never the frame that calls it.
+ALLOWED["commands"] = set(ALLOWED) - {"cli", "__main__", "__init__"}
+
+# Heavy or side-effect-laden libraries, and the only rooms that may import them.
+LIBRARIES: dict[str, set[str]] = {
+    "torch": {
+        "torch_utils", "gains", "models", "capture", "calibrate", "evaluate", "inspection",
+        "train", "commands", "demo", "explorer",
+    },
+    "safetensors": {"models", "explorer"},
+    "matplotlib": {"plots", "explorer", "demo"},
+    "streamlit": {"explorer"},
+    "matplotlib.pyplot": set(),
+}  # fmt: skip
+
+
+def imported(source: str) -> set[str]:
+    """Every absolute module that a source imports, anywhere in it, functions included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {node.module or ""}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def violations(room: str, source: str) -> set[str]:
+    """What a source in ``room`` imports and must not."""
+    if room not in ALLOWED:
+        return {f"{room} is not in the table: say what it may import"}
+    found = set()
+    for name in imported(source):
+        first, *rest = name.split(".")
+        if first == "gsto_viz":
+            target = rest[0] if rest else ""
+            known = target in ALLOWED and target != "__init__"
+            if known and target != room and target not in ALLOWED[room]:
+                found.add(f"{room} imports {target}")
+            if target and not known and not target.startswith("_"):
+                found.add(f"{room} imports {target}, which is not in the table")
+        for library, users in LIBRARIES.items():
+            if (name + ".").startswith(library + ".") and room not in users:
+                found.add(f"{room} imports {library}")
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert violations(room, path.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "expected"),
+    [
+        ("plots", "from gsto_viz.models import build_model", "plots imports models"),
+        ("plots", "import gsto_viz.models.hrnet as h", "plots imports models"),
+        ("plots", "def f():\n    from torch import nn", "plots imports torch"),
+        ("stats", "from gsto_viz import models", "stats imports models"),
+        ("stats", "import matplotlib.figure", "stats imports matplotlib"),
+        ("capture", "import gsto_viz.models", "capture imports models"),
+        ("models", "from gsto_viz.data.classes import colorize", "models imports data"),
+        ("data", "import torch.nn.functional as F", "data imports torch"),
+        ("types", "from gsto_viz.errors import GstoVizError", "types imports errors"),
+        ("commands", "from gsto_viz.cli import main", "commands imports cli"),
+        ("explorer", "import matplotlib.pyplot", "explorer imports matplotlib.pyplot"),
+        ("explorer", "from matplotlib import pyplot", "explorer imports matplotlib.pyplot"),
+        ("attic", "", "attic is not in the table: say what it may import"),
+        ("train", "import gsto_viz.attic", "train imports attic, which is not in the table"),
+    ],
+)
+def test_a_planted_violation_is_found(room: str, source: str, expected: str) -> None:
+    assert violations(room, source) == {expected}
+
+
+def test_what_is_allowed_is_not_reported() -> None:
+    source = "import numpy as np\nimport torchmetrics\nfrom gsto_viz import __version__\n"
+    assert violations("stats", source) == set()
+    assert violations("evaluate", "from gsto_viz.models.losses import resize_logits") == set()
+
+
+def test_the_table_has_no_cycles_and_no_ghosts() -> None:
+    rooms = {p.relative_to(PACKAGE).with_suffix("").parts[0] for p in modules()}
+    assert set(ALLOWED) - rooms == set()
+    left = {room: set(targets) for room, targets in ALLOWED.items()}
+    while left:
+        free = {room for room, targets in left.items() if not targets & set(left)}
+        assert free, f"a cycle among {sorted(left)}"
+        left = {room: targets for room, targets in left.items() if room not in free}

@@ -1,0 +1,167 @@
+"""The frame of the command line: exit statuses, one-line errors, cheap starts."""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gsto_viz import cli
+from gsto_viz.errors import GstoVizError
+
+
+def command(run: Any) -> SimpleNamespace:
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--count", type=int, default=1)
+
+    return SimpleNamespace(
+        NAME="act", HELP="acts", EXAMPLES=("gsto-viz act --count 3",), add_arguments=add_arguments,
+        run=run,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def acts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replace all commands by one, ``act``, that calls what the test gives."""
+
+    def install(run: Any) -> None:
+        monkeypatch.setattr(cli, "COMMANDS", ("act",))
+        monkeypatch.setattr(cli, "_command_module", lambda name: command(run))
+
+    return install
+
+
+def fail(error: BaseException) -> Any:
+    def run(args: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+def test_the_status_of_a_command_is_ours(acts: Any) -> None:
+    acts(lambda args: args.count)
+    assert cli.main(["act"]) == 1
+    assert cli.main(["act", "--count", "3"]) == 3
+
+
+def test_what_the_user_gave_is_wrong(acts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    acts(fail(GstoVizError("line one\n   line two")))
+    assert cli.main(["act"]) == 2
+    assert capsys.readouterr() == ("", "gsto-viz act: line one line two\n")
+
+
+def test_an_interrupt(acts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    acts(fail(KeyboardInterrupt()))
+    assert cli.main(["act"]) == 130
+    assert capsys.readouterr().err == "gsto-viz act: interrupted\n"
+
+
+def test_a_bug_is_a_traceback(acts: Any) -> None:
+    acts(fail(RuntimeError("ours")))
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.main(["act"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["atc"], "invalid choice: 'atc' (choose from"),
+        ([], "arguments are required: COMMAND"),
+        (["act", "--count", "x"], "invalid int value: 'x'"),
+        (["act", "--cuont"], "unrecognized arguments: --cuont"),
+    ],
+)
+def test_words_that_are_not_understood(
+    words: list[str], expected: str, acts: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acts(lambda args: 0)
+    with pytest.raises(SystemExit) as left:
+        cli.main(words)
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert expected in error
+    assert error.rstrip().endswith("--help")
+
+
+def test_help_shows_the_examples(acts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    acts(lambda args: 0)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["act", "--help"])
+    assert "examples:\n  gsto-viz act --count 3\n" in capsys.readouterr().out
+
+
+def test_quiet_silences_notices_for_this_command_only(acts: Any) -> None:
+    levels = []
+    acts(lambda args: levels.append(logging.getLogger("gsto_viz.any").getEffectiveLevel()) or 0)
+    cli.main(["act", "--quiet"])
+    cli.main(["act"])
+    assert levels[0] == logging.ERROR
+    assert levels[1] <= logging.WARNING
+
+
+def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **more
+    )
+
+
+HEAVY = "{'torch', 'pandas', 'matplotlib', 'scipy', 'streamlit', 'cv2'} & set(sys.modules)"
+
+
+def test_import_and_help_are_cheap() -> None:
+    done = python(f"import sys, gsto_viz; assert not {HEAVY}, {HEAVY}")
+    assert done.returncode == 0, done.stderr
+    code = "import sys\nfrom gsto_viz.cli import main\ntry:\n    main(['--help'])\nfinally:\n"
+    done = python(f"{code}    assert not {HEAVY}, {HEAVY}")
+    assert done.returncode == 0, done.stderr
+    for name in cli.COMMANDS:
+        assert f"\n    {name} " in done.stdout
+
+
+def test_every_command_has_examples_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.build_parser()
+    for name in cli.COMMANDS:
+        module = cli._command_module(name)
+        assert name == module.NAME
+        assert module.EXAMPLES
+        assert all(line.startswith(f"gsto-viz {name}") for line in module.EXAMPLES)
+        with pytest.raises(SystemExit, match="0"):
+            parser.parse_args([name, "--help"])
+        assert module.EXAMPLES[0] in capsys.readouterr().out
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    code = """
+import sys
+from types import SimpleNamespace as N
+from gsto_viz import cli
+cli.COMMANDS = ("act",)
+def run(args):
+    sys.stdout.write("line\\n" * 100_000)
+    return 0
+cli._command_module = lambda name: N(HELP="", EXAMPLES=(), add_arguments=lambda p: None, run=run)
+sys.exit(cli.main(["act"]))
+"""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_python_m_is_the_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gsto_viz", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("gsto-viz ")

@@ -1,0 +1,169 @@
+"""Evaluation against literal loops, on networks whose answer is known."""
+
+import os
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gsto_viz.data import load_data
+from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import evaluate, full_logits, model_logits, predict
+from gsto_viz.models import build_model, load_model, shipped_checkpoints
+from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
+from gsto_viz.types import ClassInfo, ClassList, Sample
+
+
+def class_list(count: int) -> ClassList:
+    entries = (ClassInfo(k, f"c{k}", (k, k, k), thing=False) for k in range(count))
+    return ClassList("toy", tuple(entries))
+
+
+class Mixed:
+    """Images of different sizes; the red value of a pixel is 80 times its label."""
+
+    name = "mixed"
+
+    def __init__(self, classes: int = 3, *, unlabelled: int | None = None) -> None:
+        self.classes = class_list(classes)
+        self.sizes = ((40, 33), (35, 64), (32, 32))
+        self.ids = tuple(f"m{k}" for k in range(len(self.sizes)))
+        self.unlabelled = unlabelled
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng(index)
+        labels = rng.integers(0, 3, self.sizes[index]).astype(np.uint8)
+        image = np.zeros((*labels.shape, 3), np.uint8)
+        image[..., 0] = labels * 80
+        labels[rng.random(labels.shape) < 0.2] = 255
+        return Sample(self.ids[index], image, None if index == self.unlabelled else labels)
+
+
+class Reader(nn.Module):
+    """Reads the class from the red channel: right for 0 and 1, and takes 2 for 1."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.classes = classes
+        self.seen_training: list[bool] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen_training.append(self.training)
+        red = (image[:, 0] * IMAGENET_STD[0] + IMAGENET_MEAN[0]) * 255
+        guess = (red / 80).round().long().clamp(max=1)
+        return nn.functional.one_hot(guess, self.classes).permute(0, 3, 1, 2) * self.scale
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_scores_and_confusion_pixel_by_pixel(training: bool) -> None:
+    model, data = Reader().train(training), Mixed()
+    result = evaluate(model, data)
+    expected = np.zeros((3, 3), int)
+    for k in range(3):
+        labels = data[k].labels
+        assert labels is not None
+        for value in labels.ravel().tolist():
+            if value != 255:
+                expected[value, min(value, 1)] += 1
+    assert np.array_equal(result.confusion, expected)
+    assert result.images == 3
+    n1, n2 = expected[1, 1], expected[2, 1]
+    assert result.scores.iou == pytest.approx((100.0, 100 * n1 / (n1 + n2), 0.0))
+    assert result.scores.accuracy == (100.0, 100.0, 0.0)
+    value = result.to_json()
+    assert value["miou"] == pytest.approx(np.mean(result.scores.iou))
+    assert [c["pixels"] for c in value["classes"]] == expected.sum(axis=1).tolist()
+    assert model.seen_training == [False] * 3
+    assert model.training is training
+
+
+def test_a_class_that_occurs_nowhere_has_no_score() -> None:
+    result = evaluate(Reader(5), Mixed(5))
+    assert result.scores.iou[3:] == (None, None)
+    assert result.to_json()["miou"] == pytest.approx(np.mean(result.scores.iou[:3]))
+
+
+def test_chosen_images_add_up_to_the_whole() -> None:
+    model, data = Reader(), Mixed()
+    parts = [evaluate(model, data, indices=[k]).confusion for k in range(3)]
+    assert np.array_equal(sum(parts), evaluate(model, data).confusion)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        (Reader(4), Mixed(3), "network has 4 classes and mixed has 3"),
+        (Reader(3), Mixed(3, unlabelled=1), "m1 has no labels"),
+    ],
+)
+def test_what_cannot_be_scored_leaves_the_network_as_it_was(
+    model: Reader, data: Mixed, message: str
+) -> None:
+    model.train()
+    with pytest.raises(GstoVizError, match=message):
+        evaluate(model, data)
+    assert model.training
+    with pytest.raises(GstoVizError, match="no labelled pixel"):
+        evaluate(model, data, indices=[])
+
+
+def test_our_network_follows_its_own_conventions() -> None:
+    """Prediction = greatest of the resized logits of the normalised image, written out."""
+    model = build_model("gsto-hrnet-tiny", num_classes=4, align_corners=True).eval()
+    image = np.random.default_rng(3).integers(0, 256, (37, 51, 3)).astype(np.uint8)
+    normal = (image / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    batch = torch.from_numpy(normal.transpose(2, 0, 1)).float()[None]
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        small = model(batch).logits
+    full = nn.functional.interpolate(small, (37, 51), mode="bilinear", align_corners=True)[0]
+    got = full_logits(model, image)
+    assert torch.allclose(got, full, atol=1e-6)
+    assert np.array_equal(predict(model, image), got.argmax(0).numpy())
+    assert predict(model, image).dtype == np.uint8
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_other_networks_are_read_too() -> None:
+    logits = torch.zeros(1, 2, 8, 8)
+    assert model_logits(logits) is logits
+    assert model_logits(SimpleNamespace(logits=logits)) is logits
+    assert model_logits([logits, "auxiliary"]) is logits
+    for output in ({"out": logits}, [], None):
+        with pytest.raises(GstoVizError, match=f"returns a {type(output).__name__};"):
+            model_logits(output)
+    image = np.zeros((32, 40, 3), np.uint8)
+    conv = nn.Conv2d(3, 2, 1).to(torch.bfloat16)
+    assert predict(conv, image).shape == (32, 40)
+    assert predict(nn.AvgPool2d(4), image).shape == (32, 40)
+
+
+def test_an_image_that_is_too_small_is_refused() -> None:
+    with pytest.raises(GstoVizError, match="20x40"):
+        predict(build_model("hrnetv2-tiny").eval(), np.zeros((20, 40, 3), np.uint8))
+
+
+@pytest.mark.slow
+def test_the_shipped_baseline_reaches_what_its_card_says() -> None:
+    name = "camvid-hrnetv2-w18-small-v1"
+    shipped: dict[str, Path] = shipped_checkpoints()
+    folder = os.environ.get("GSTO_VIZ_CAMVID")
+    if name not in shipped:
+        pytest.skip(f"{name} is not shipped")
+    if not folder:
+        pytest.skip("GSTO_VIZ_CAMVID does not say where CamVid lies")
+    result: Any = evaluate(load_model(name), load_data(f"camvid:{folder}:val")).to_json()
+    card = shipped[name].with_suffix(".md").read_text(encoding="utf-8")
+    printed = re.search(r"mIoU[^0-9]*([0-9]+\.[0-9]+)", card)
+    assert printed is not None
+    assert result["miou"] == pytest.approx(float(printed[1]), abs=0.1)

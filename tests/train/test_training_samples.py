@@ -1,0 +1,193 @@
+"""Batches: an order that nothing but seed and epoch decides, loading in threads, the cache."""
+
+import threading
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+
+from gsto_viz.data.transforms import Augmentation
+from gsto_viz.errors import GstoVizError
+from gsto_viz.train.checks import check_data
+from gsto_viz.train.log import RunLog
+from gsto_viz.train.samples import AHEAD, TrainingSamples
+from gsto_viz.types import ClassInfo, ClassList, Sample
+
+SIDE = 40
+
+
+class Noise:
+    """Random images that count how often and by whom they are read."""
+
+    name = "noise"
+    classes = ClassList("two", tuple(ClassInfo(k, f"c{k}", (k, k, k), thing=True) for k in (0, 1)))
+
+    def __init__(self, count: int = 11, bad: int | None = None) -> None:
+        self.ids = tuple(f"n{k}" for k in range(count))
+        self.bad = bad
+        self.reads: list[int] = []
+        self.threads: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        self.reads.append(index)
+        self.threads.add(threading.current_thread().name)
+        if index == self.bad:
+            raise GstoVizError(f"{self.ids[index]} is unreadable; take another copy")
+        rng = np.random.default_rng(index)
+        image = rng.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+        labels = rng.integers(0, 2, (SIDE, SIDE)).astype(np.uint8)
+        labels[0] = 255
+        # Of a time that differs, so that threads finish in another order than they started.
+        time.sleep(0.001 * (index % 3))
+        return Sample(self.ids[index], image, labels)
+
+
+def samples(data: Noise, **options: int) -> TrainingSamples:
+    augmentation = Augmentation((32, 32), (0.8, 1.2), brightness=0.2)
+    return TrainingSamples(data, augmentation, **{"batch_size": 3, "seed": 4, **options})
+
+
+def test_an_epoch_is_a_permutation_cut_into_whole_batches() -> None:
+    made = samples(Noise(11))
+    assert made.batches_per_epoch == 3
+    for epoch in range(4):
+        order = made.order(epoch)
+        assert [len(batch) for batch in order] == [3, 3, 3]
+        flat = [index for batch in order for index in batch]
+        assert len(set(flat)) == 9
+        assert set(flat) <= set(range(11))
+    assert made.order(0) == samples(Noise(11), threads=4).order(0)
+    assert made.order(0) != made.order(1)
+    assert made.order(0) != samples(Noise(11), seed=5).order(0)
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+@pytest.mark.parametrize("cache_bytes", [0, 2**30])
+def test_threads_cache_and_start_change_nothing(threads: int, cache_bytes: int) -> None:
+    reference = list(samples(Noise()).batches(2))
+    made = samples(Noise(), threads=threads, cache_bytes=cache_bytes)
+    for start in range(4):
+        got = list(made.batches(2, start))
+        assert [b.ids for b in got] == [b.ids for b in reference[start:]]
+        for ours, theirs in zip(got, reference[start:], strict=True):
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_a_batch_is_made_of_the_samples_that_it_names() -> None:
+    made = samples(Noise())
+    for indices, batch in zip(made.order(1), made.batches(1), strict=True):
+        assert batch.ids == tuple(f"n{i}" for i in indices)
+        assert batch.images.shape == (3, 3, 32, 32)
+        assert batch.labels.dtype == torch.int64
+        for place, index in enumerate(indices):
+            sample = Noise()[index]
+            assert sample.labels is not None
+            image, labels = made.augmentation(
+                sample.image, sample.labels, np.random.default_rng((4, 1, index))
+            )
+            assert np.array_equal(batch.labels[place].numpy(), labels)
+            value = (image[5, 6, 1] / 255 - 0.456) / 0.224
+            assert float(batch.images[place, 1, 5, 6]) == pytest.approx(value, abs=1e-5)
+
+
+def test_the_cache_reads_once_and_stays_within_its_bytes() -> None:
+    data = Noise(9)
+    made = samples(data, threads=4)
+    for epoch in range(3):
+        list(made.batches(epoch))
+    assert sorted(data.reads) == list(range(9))
+    one = SIDE * SIDE * 4
+    data = Noise(9)
+    made = samples(data, threads=4, cache_bytes=2 * one + 5)
+    for epoch in range(3):
+        list(made.batches(epoch))
+    assert len(made._cache) == 2
+    assert made._free_bytes == 5
+    assert len(data.reads) == 9 + 7 + 7
+
+
+def test_samples_are_read_in_threads_of_the_loader() -> None:
+    data = Noise()
+    list(samples(data, threads=3).batches(0))
+    assert all(name.startswith("samples") for name in data.threads)
+
+
+def test_a_bad_sample_is_raised_when_its_batch_is_due_and_no_thread_is_left() -> None:
+    before = threading.active_count()
+    order = samples(Noise()).order(0)
+    for place, indices in enumerate(order):
+        made = samples(Noise(bad=indices[1]), threads=2)
+        seen = []
+        with pytest.raises(GstoVizError, match=f"n{indices[1]} is unreadable"):
+            seen.extend(batch.ids for batch in made.batches(0))
+        assert len(seen) <= place
+        assert threading.active_count() == before
+
+
+def test_a_reader_who_stops_leaves_no_thread_and_no_work() -> None:
+    before = threading.active_count()
+    data = Noise(60)
+    with closing(samples(data, threads=2).batches(0)) as batches:
+        next(batches)
+    assert threading.active_count() == before
+    assert len(data.reads) <= 3 * (AHEAD + 1)
+
+
+def test_pixels_are_counted_and_kept() -> None:
+    data = Noise(5)
+    made = samples(data)
+    counts = made.count_pixels()
+    expected = [0, 0]
+    for index in range(5):
+        labels = Noise()[index].labels
+        assert labels is not None
+        for value in labels.ravel().tolist():
+            if value != 255:
+                expected[value] += 1
+    assert counts.tolist() == expected
+    list(made.batches(0))
+    assert len(data.reads) == 5
+
+
+def test_too_few_images() -> None:
+    with pytest.raises(GstoVizError, match="2 images, fewer than one batch of 3"):
+        samples(Noise(2))
+
+
+def test_check_data_reads_all_and_names_the_first_problem() -> None:
+    data = Noise(6)
+    check_data(data)
+    assert data.reads == list(range(6))
+    with pytest.raises(GstoVizError, match=r"1 of 6 samples .* cannot be used.*n4 is unread"):
+        check_data(Noise(6, bad=4))
+
+
+def test_a_log_keeps_what_its_state_knows(tmp_path) -> None:
+    with RunLog(tmp_path) as log:
+        log.write("train", 1, loss=0.5)
+        kept = log.bytes_written
+        log.write("train", 2, loss=0.25)
+    with RunLog(tmp_path, start=kept, step=1) as log:
+        assert log.bytes_written == kept
+        log.write("val", 2, iou=[1.0, None])
+    assert (tmp_path / "log.jsonl").read_text() == (
+        '{"kind": "train", "step": 1, "loss": 0.5}\n'
+        '{"kind": "val", "step": 2, "iou": [1.0, null]}\n'
+    )
+    # A log that lost its end with the power does not grow zeros.
+    with RunLog(tmp_path, start=10_000) as log:
+        assert log.bytes_written == (tmp_path / "log.jsonl").stat().st_size < 200
+
+
+def test_a_log_on_a_full_disk_gives_one_sentence(tmp_path) -> None:
+    with RunLog(tmp_path) as log:
+        log._file.close()
+        log._file = open("/dev/full", "ab", buffering=0)  # noqa: PTH123, SIM115
+        with pytest.raises(GstoVizError, match=r"log\.jsonl: No space left on device"):
+            log.write("train", 1, loss=0.5)

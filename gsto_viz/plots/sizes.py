@@ -1,6 +1,7 @@
 """Which object sizes each branch answers for: mean response against size octave."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,7 +113,7 @@ def check_frame(frame: pd.DataFrame) -> None:
         raise GstoVizError("no region qualifies, so there is no response to draw; add images")
 
 
-def _draw_above(text: str, x: float, units: str, ax: Axes, **options: str) -> None:
+def _draw_above(text: str, x: float, units: str, ax: Axes, **options: Any) -> None:
     """Write a note just above the axes at ``x``."""
     ax.annotate(
         text,

@@ -126,7 +126,7 @@ def _data_config(data: Dataset, val: Dataset | None) -> dict[str, Any]:
     for part, images in (("data", data), ("val", val)):
         config[part] = None if images is None else images.name
         config[f"{part}_images"] = (
-            None if images is None else f"{portable_name(images)} {ids_digest(images)}"
+            None if images is None else f"{portable_name(images.name)} {ids_digest(images)}"
         )
     return config
 

@@ -14,17 +14,17 @@ NOTICES = {
 """What users of weights must know, by the kind of the training data."""
 
 
-def data_kind(data: Dataset) -> str:
+def data_kind(name: str) -> str:
     """Return the first word of a data set's name: ``scenes``, ``camvid``, ``folder``."""
-    return PurePath(data.name.partition(":")[0]).name
+    return PurePath(name.partition(":")[0]).name
 
 
-def portable_name(data: Dataset) -> str:
+def portable_name(name: str) -> str:
     """Return a data set's name without its path: ``camvid:train``, or a SPEC of scenes as it is."""
-    kind = data_kind(data)
+    kind = data_kind(name)
     if kind == "scenes":
-        return data.name
-    split = data.name.rpartition(":")[2]
+        return name
+    split = name.rpartition(":")[2]
     return f"{kind}:{split}" if split in SPLITS else kind
 
 

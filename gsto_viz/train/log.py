@@ -68,4 +68,9 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
-        self._board.close()
+        try:
+            self._board.close()
+        except OSError as error:
+            # What stopped the run says more than what closing its curves adds to it.
+            if value is None:
+                raise self._refused(error) from error

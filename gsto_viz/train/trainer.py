@@ -249,8 +249,8 @@ class Trainer:
         """Describe the network as it is now, without any path of this machine."""
         training = {
             "recipe": portable_recipe(self.recipe),
-            "data": portable_name(self.data),
-            "val": None if self.val is None else portable_name(self.val),
+            "data": portable_name(self.data.name),
+            "val": None if self.val is None else portable_name(self.val.name),
             "seed": self.recipe.seed,
             "epoch": epochs_done,
             "step": self.progress.step,
@@ -262,6 +262,6 @@ class Trainer:
             self.folder.path.name,
             self.recipe.model,
             self.data.classes,
-            notice=NOTICES.get(data_kind(self.data)),
+            notice=NOTICES.get(data_kind(self.data.name)),
             training=training,
         )

@@ -19,10 +19,12 @@ from gsto_viz.data.classes import CAMVID_CLASSES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate
 from gsto_viz.models import load_model
+from gsto_viz.models.tensor_files import read_tensors, write_tensors
 from gsto_viz.recipe import Recipe
 from gsto_viz.train import TrainingStopped, train, validation_spec
 from gsto_viz.train import trainer as trainer_module
 from gsto_viz.train.build import build_for
+from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.identity import portable_name, portable_recipe
 from gsto_viz.train.trainer import Trainer, learning_rate
 from gsto_viz.types import ClassInfo, ClassList, Sample
@@ -90,6 +92,35 @@ def test_a_finished_run_is_left_as_it_is(
     monkeypatch.setattr(Trainer, "__init__", lambda *a, **k: pytest.fail("a trainer was built"))
     assert train(recipe, train_data, tmp_path / "run", val=val, resume=True) == first
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files} == files
+
+
+def test_a_run_of_an_earlier_version_is_continued(data: Path, tmp_path: Path) -> None:
+    """Its state has a field that is gone, its configuration lacks digests and newer settings."""
+    recipe, train_data = Recipe(**SMALL), load_data(f"folder:{data}:train")
+    first = train(recipe, train_data, tmp_path / "run")
+    state = tmp_path / "run" / "state.safetensors"
+    tensors, metadata = read_tensors(state)
+    progress = {**json.loads(metadata["progress"]), "last_scores": {}}
+    write_tensors(state, tensors, {"progress": json.dumps(progress)})
+    old = {"recipe": {**SMALL}, "data": train_data.name, "val": None}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(old))
+    assert train(recipe, train_data, tmp_path / "run", resume=True) == first
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({**old, "data": "folder:x"}))
+    with pytest.raises(GstoVizError, match="holds another run"):
+        train(recipe, train_data, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"progress": "{}"}, {"progress": "["}])
+def test_a_damaged_state_is_refused(metadata: dict[str, str], data: Path, tmp_path: Path) -> None:
+    recipe, train_data = Recipe(**SMALL), load_data(f"folder:{data}:train")
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare(recipe, train_data, None, resume=False)
+    write_tensors(folder.state, {"x": torch.zeros(1)}, metadata)
+    with pytest.raises(GstoVizError, match="is not a resume state"):
+        train(recipe, train_data, folder.path, resume=True)
+    folder.state.write_bytes(b"torn")
+    with pytest.raises(GstoVizError, match="is not a readable safetensors file"):
+        train(recipe, train_data, folder.path, resume=True)
 
 
 def test_without_validation_the_last_weights_are_the_best(
@@ -399,9 +430,7 @@ def test_validation_images_that_belong_to_training_images(spec: str, expected: s
     ],
 )
 def test_portable_names_hold_no_path(name: str, expected: str) -> None:
-    images = Memory(None)
-    images.name = name
-    assert portable_name(images) == expected
+    assert portable_name(name) == expected
 
 
 def test_what_a_checkpoint_says_of_its_start_holds_no_path() -> None:

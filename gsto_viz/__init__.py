@@ -18,7 +18,7 @@ _HOMES = {
 }
 _ROOMS = ("models", "data", "plots", "stats", "capture", "regions")
 
-__all__ = ["__version__", *sorted(_HOMES), *_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOMES), *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

@@ -186,8 +186,8 @@ def headline(comparison: Comparison) -> str:
     for key, scores in comparison.scores.items():
         lines.append(f"{key} = {comparison.example[key].name}: mIoU {scores.miou:.1f} % here")
     lines.append(
-        "A branch is high where it answers for a size: without scale confusion /4 falls and /32 rises\n"
-        "with size."
+        "A branch is high where it answers for a size: without scale confusion /4 falls and\n"
+        "/32 rises with size."
     )
     return "\n".join(line.rstrip() for line in lines) + "\n"
 

@@ -21,12 +21,11 @@ from gsto_viz.capture.names import Place, canonical_name, safe_name
 from gsto_viz.capture.reduce import Reduce
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
+from gsto_viz.heatmaps import RAW_BADGE
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
 
 METADATA = "metadata"
 SCHEMA_VERSION = 1
-ARBITRARY = "raw: the size of these numbers is arbitrary"
-"""Badge of maps that a gain on a channel would change although the network stays the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,7 @@ def _describe(place: Place, array: npt.NDArray[Any], reduce: Reduce) -> dict[str
         "stride": place.stride,
         "channels": place.channels,
         "shape": list(array.shape),
-        "badge": ARBITRARY if raw else None,
+        "badge": RAW_BADGE if raw else None,
     }
 
 

@@ -14,7 +14,8 @@ from gsto_viz.plots.layout import GAP, MARGIN, Page, fit_panel, shorten, text_he
 from gsto_viz.plots.panels import draw_image
 from gsto_viz.plots.save import set_alt_text
 
-COLUMNS = 4
+COLUMN_CHOICES = (4, 5, 3)
+"""Panels in a row: the first choice that leaves the fewest places of the last row empty."""
 MAX_MAPS = 60
 """More than fit a page or two are refused."""
 TITLE = 0.17
@@ -56,15 +57,17 @@ def maps_figure(
         tap: _prepare(tap, values, strides[tap], mode, gate_range) for tap, values in maps.items()
     }
     caption = _caption(drawn, mode)
-    slot = (width - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
+    panels = len(maps) + 1
+    columns = min(COLUMN_CHOICES, key=lambda count: -panels % count)
+    slot = (width - 2 * MARGIN - (columns - 1) * GAP) / columns
     panel = fit_panel(size, slot, 2.2)
     step = TITLE + panel[1] + BAR_SPACE + GAP
-    rows = -(-(len(maps) + 1) // COLUMNS)
+    rows = -(-panels // columns)
     with style.context():
         text = wrap(caption, width - 2 * MARGIN, 7.0)
         page = Page(width, rows * step + text_height(text, 7.0) + 2 * MARGIN)
         for k, tap in enumerate(["input", *drawn]):
-            row, column = divmod(k, COLUMNS)
+            row, column = divmod(k, columns)
             left = MARGIN + column * (slot + GAP) + (slot - panel[0]) / 2
             ax = page.axes(left, MARGIN + TITLE + row * step, *panel, label=tap)
             ax.set_title(shorten(tap, slot, 7.0), pad=3)

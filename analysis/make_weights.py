@@ -18,14 +18,8 @@ from gsto_viz.data import load_data
 from gsto_viz.evaluate import Evaluation, evaluate
 from gsto_viz.files import write_text
 from gsto_viz.models import load_checkpoint, save_checkpoint
+from gsto_viz.train.identity import NOTICES, data_kind, portable_name
 
-NOTICES = {
-    "camvid": (
-        "Trained on CamVid, which is licensed CC BY-NC: these weights are for non-commercial use"
-        " only."
-    ),
-    "scenes": None,
-}
 WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
 
 
@@ -91,20 +85,20 @@ def main() -> None:
     parser.add_argument("--command", required=True, help="the training command, for the card")
     args = parser.parse_args()
     specs = dict(item.split("=", 1) for item in args.score)
-    notice = NOTICES[args.name.split("-")[0]]
     model = load_checkpoint(args.run / "best.safetensors")
     last = load_checkpoint(args.run / "last.safetensors")
     if model.info is None or last.info is None or not model.info.gains:
         sys.exit(f"{args.run} is not finished: its best checkpoint has no gains")
+    notice = NOTICES.get(data_kind(model.info.training["data"]))
     target = WEIGHTS / f"{args.name}.safetensors"
     training = {**model.info.training, "total_seconds": last.info.training["seconds"]}
-    training["data"] = portable(training["data"])
-    training["val"] = portable(training["val"])
+    training["data"] = portable_name(training["data"])
+    training["val"] = portable_name(training["val"])
     info = replace(model.info, name=args.name, notice=notice, training=training)
     save_checkpoint(target, model, info, half_weights=True)
     training["scores"] = {
         label: {
-            "data": portable(specs[label]),
+            "data": public_spec(specs[label]),
             "images": result.images,
             "miou": result.scores.miou,
             "pixel_accuracy": result.scores.pixel_accuracy,
@@ -124,12 +118,10 @@ def main() -> None:
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 
 
-def portable(spec: str) -> str:
-    """Return a SPEC without the path of this machine: ``camvid:PATH:train``."""
+def public_spec(spec: str) -> str:
+    """``camvid:/where/it/lies:val`` -> ``camvid:PATH:val``; scenes have no path."""
     kind, _, rest = spec.partition(":")
-    if kind == "scenes":
-        return spec
-    return f"{kind}:PATH:{rest.rpartition(':')[2]}"
+    return spec if kind == "scenes" else f"{kind}:PATH:{rest.rpartition(':')[2]}"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import streamlit as st
+from PIL import Image
 
 VIEWS = Path(__file__).parent / "views"
 
@@ -16,8 +16,8 @@ def main() -> None:
     st.navigation([explore], position="top").run()
 
 
-def page_icon() -> npt.NDArray[np.uint8]:
-    """Return the icon of the browser's tab, (32, 32, 3): four branches, ever coarser.
+def page_icon() -> Image.Image:
+    """Return the icon of the browser's tab, 32 x 32 pixels: four branches, ever coarser.
 
     Drawn here because Streamlit's named icons are fetched from the internet when used for a tab.
     """
@@ -27,7 +27,7 @@ def page_icon() -> npt.NDArray[np.uint8]:
         cell = 2 << branch
         columns = np.arange(32) // cell % 2 == 0
         icon[8 * branch : 8 * branch + 7, columns] = color
-    return icon
+    return Image.fromarray(icon)
 
 
 if __name__ == "__main__":

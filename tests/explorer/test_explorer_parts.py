@@ -1,0 +1,271 @@
+"""Pictures, choices, tables and drawings below the page, and the checks before it is served."""
+
+import hashlib
+import io
+import json
+import os
+import socket
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from gsto_viz import GstoVizError
+from gsto_viz.data import CAMVID_CLASSES
+from gsto_viz.data.scenes import render_scene
+from gsto_viz.explorer import checkpoints, comparison, drawings, pictures, server
+from gsto_viz.types import ClassInfo, ClassList, Inspection
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def inspection(name: str, shape: tuple[int, int], seed: int) -> Inspection:
+    rng = np.random.default_rng(seed)
+    grids = [(-(-shape[0] // s), -(-shape[1] // s)) for s in (4, 8, 16, 32)]
+    maps = tuple(rng.random(grid, dtype=np.float32) for grid in grids)
+    return Inspection(
+        name=name,
+        network="hrnetv2-tiny",
+        strides=(4, 8, 16, 32),
+        prediction=rng.integers(0, 11, shape, dtype=np.uint8),
+        raw=maps,
+        activity=maps,
+        gates={},
+        gate_range=None,
+    )
+
+
+# pictures
+
+
+def test_scene_picture_is_the_scene_of_the_evaluation_seed():
+    picture = pictures.scene_picture(7)
+    expected = render_scene(1_000_000, 7, 256, 512)
+    assert picture.sample.id == "scene-1000000-00007"
+    np.testing.assert_array_equal(picture.sample.image, expected.image)
+    np.testing.assert_array_equal(picture.sample.labels, expected.labels)
+    assert picture.classes == CAMVID_CLASSES.names
+
+
+def test_small_upload_is_taken_as_it_is():
+    image = noise(33, 70)
+    picture = pictures.upload_picture(png(image), "a photo $x$.png")
+    np.testing.assert_array_equal(picture.sample.image, image)
+    assert picture.sample.labels is None
+    assert picture.classes is None
+    assert picture.sample.id == "a-photo-x-.png"
+    assert picture.description.startswith("Your image, 70 x 33 pixels; ")
+
+
+def test_large_upload_is_averaged_down():
+    image = noise(512, 2048)
+    picture = pictures.upload_picture(png(image), "wide.png")
+    blocks = image.reshape(256, 2, 1024, 2, 3).mean(axis=(1, 3))
+    assert picture.sample.image.shape == (256, 1024, 3)
+    assert np.abs(picture.sample.image - blocks).max() <= 1
+    assert "2048 x 512 pixels, made 1024 x 256" in picture.description
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "empty"),
+        (b"<svg onload=alert(1)>", "PNG"),
+        (b"GIF89a" + bytes(50), "GIF|PNG"),
+        (png(noise(64, 64))[:200], "mine.png"),
+        (png(np.zeros((1, 1, 3), np.uint8)), "at least 32"),
+        (png(np.zeros((40, 4000, 3), np.uint8)), "1024 x 10"),
+        (png(np.zeros((4001, 4000), np.uint8)), "16 million"),
+    ],
+)
+def test_bad_uploads_are_refused_in_one_sentence(content, what):
+    with pytest.raises(GstoVizError, match=what) as caught:
+        pictures.upload_picture(content, "mine.png")
+    assert "mine.png" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_many_bytes_are_refused():
+    with pytest.raises(GstoVizError, match="make it smaller"):
+        pictures.upload_picture(bytes(20_000_001), "big.png")
+
+
+def test_keys_tell_shape_and_pixels_apart():
+    image = noise(32, 64)
+    other = image.copy()
+    other[31, 63, 2] ^= 1
+    images = [image, other, image.reshape(64, 32, 3), image.transpose(1, 0, 2)]
+    assert len({pictures.pixel_key(i) for i in images}) == 4
+    assert pictures.upload_fingerprint(b"abc") == hashlib.sha256(b"abc").hexdigest()[:16]
+
+
+# checkpoints
+
+
+def test_choices_of_a_folder(tmp_path, tiny_files):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "a.safetensors").write_bytes(tiny_files["plain"].read_bytes())
+    (tmp_path / "run" / "best.safetensors").write_bytes(tiny_files["gated"].read_bytes())
+    (tmp_path / "run" / "bare.safetensors").write_bytes(tiny_files["no_gains"].read_bytes())
+    (tmp_path / "junk.safetensors").write_bytes(b"\x80\x04junk" * 100)
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "x.safetensors").write_bytes(b"")
+    (tmp_path / "weights.pt").write_bytes(b"never looked at")
+    choices, left_out = checkpoints.list_choices(tmp_path)
+    assert [(c.key, c.gated, c.notice) for c in choices] == [
+        ("a.safetensors", False, None),
+        ("run/best.safetensors", True, "for research only"),
+    ]
+    assert all(c.classes == CAMVID_CLASSES.names for c in choices)
+    assert [sentence.split()[0] for sentence in left_out] == [
+        "gone.safetensors",
+        "junk.safetensors",
+        "run/bare.safetensors",
+    ]
+    assert checkpoints.default_pair(choices) == ("a.safetensors", "run/best.safetensors")
+
+
+def test_choices_notice_a_changed_file(tmp_path, tiny_files):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(tiny_files["plain"].read_bytes())
+    assert not checkpoints.list_choices(tmp_path)[0][0].gated
+    path.write_bytes(tiny_files["gated"].read_bytes())
+    assert checkpoints.list_choices(tmp_path)[0][0].gated
+
+
+def choice(key: str, gated: bool, classes: tuple[str, ...] = ("x",)) -> checkpoints.Choice:
+    path = checkpoints.Path(key)
+    return checkpoints.Choice(key, path, (0, 0), "net", classes, gated, None)
+
+
+def test_default_pair():
+    shipped = [choice(key, gated=True) for key in ("a", *checkpoints.SHIPPED_PAIR)]
+    assert checkpoints.default_pair(shipped) == checkpoints.SHIPPED_PAIR
+    assert checkpoints.default_pair([]) is None
+    assert checkpoints.default_pair([choice("g", True)]) == ("g", "g")
+    assert checkpoints.default_pair([choice("g", True), choice("p", False)]) == ("p", "g")
+    assert checkpoints.default_pair([choice("p", False), choice("q", False)]) == ("p", "q")
+    other = choice("g", True, ("x", "y"))
+    assert checkpoints.default_pair([choice("p", False), other]) == ("p", "p")
+
+
+# tables
+
+
+def test_table_agrees_with_a_loop():
+    sample = render_scene(1_000_000, 3, 128, 256)
+    shown = {letter: inspection(letter, (128, 256), seed) for letter, seed in (("A", 1), ("B", 2))}
+    frames = comparison.responses(sample, shown)
+    table = comparison.side_by_side(frames)
+    assert list(table.columns) == [
+        *("size (px)", "regions"),
+        *(f"{letter} /{s}" for letter in "AB" for s in (4, 8, 16, 32)),
+    ]
+    for _, row in table.iterrows():
+        low, high = (int(part) for part in row["size (px)"].split(" to "))
+        assert high == 2 * low
+        for letter in "AB":
+            rows = frames[letter]
+            rows = rows[(2 ** rows["octave"] == low) & (rows["stride"] == 16)]
+            assert rows["mean"].item() == row[f"{letter} /16"]
+            assert rows["n_regions"].item() == row["regions"]
+    text = comparison.to_csv(frames, shown, {"A": "f" * 64, "B": "e" * 64}, sample.id)
+    back = pd.read_csv(io.StringIO(text))
+    assert len(back) == len(frames["A"]) + len(frames["B"])
+    assert set(back["sha256"]) == {"f" * 64, "e" * 64}
+    assert set(back["image"]) == {sample.id}
+    np.testing.assert_allclose(
+        back.loc[back["model"] == "B", "mean_percentile_response"], frames["B"]["mean"]
+    )
+
+
+def test_labels_of_other_classes_are_left_out():
+    picture = pictures.scene_picture(0)
+    same, why = comparison.annotated_for(picture, CAMVID_CLASSES)
+    assert same is picture.sample
+    assert why is None
+    other = ClassList("two", tuple(ClassInfo(i, n, (0, 0, 0), False) for i, n in enumerate("ab")))
+    bare, why = comparison.annotated_for(picture, other)
+    assert bare.labels is None
+    assert bare.instances is None
+    assert "other classes" in why
+    upload = replace(picture, classes=None, sample=bare)
+    assert "no labels" in comparison.annotated_for(upload, CAMVID_CLASSES)[1]
+
+
+@pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_drawings_are_files_with_words(kind, head):
+    sample = render_scene(1_000_000, 3, 128, 256)
+    shown = {letter: inspection(letter, (128, 256), 1) for letter in "AB"}
+    drawing = drawings.draw_comparison(sample, shown, CAMVID_CLASSES, "shared", kind)
+    assert drawing.content.startswith(head)
+    assert sample.id in drawing.alt
+    sizes = drawings.draw_responses(comparison.responses(sample, shown), kind)
+    assert sizes.content.startswith(head)
+    assert sizes.alt
+
+
+# before the server starts
+
+
+def test_a_taken_port_is_refused_and_a_free_one_is_left_free():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(GstoVizError, match=f"port {port}.*another --port"):
+            server.check_place("127.0.0.1", port)
+    server.check_place("127.0.0.1", port)
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 10**9])
+def test_impossible_ports(port):
+    with pytest.raises(GstoVizError, match="1 to 65535"):
+        server.check_place("127.0.0.1", port)
+
+
+def test_addresses():
+    assert server.is_loopback("localhost")
+    assert server.is_loopback("127.0.0.5")
+    assert server.is_loopback("::1")
+    assert not server.is_loopback("0.0.0.0")
+    assert not server.is_loopback("example.org")
+    assert server.url_of("127.0.0.1", 1) == "http://127.0.0.1:1"
+    assert server.url_of("::", 1) == "http://[::1]:1"
+    with pytest.raises(GstoVizError, match="no address"):
+        server.check_place("not an address", 8501)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    assert server.check_folder(str(tmp_path)) == tmp_path.resolve()
+    with pytest.raises(GstoVizError, match="no folder"):
+        server.check_folder(str(tmp_path / "missing"))
+
+
+def test_settings_send_and_fetch_nothing():
+    values = server.settings("127.0.0.1", 8501, open_browser=False)
+    assert values["browser.gatherUsageStats"] is False
+    assert values["server.address"] == "127.0.0.1"
+    assert values["server.maxUploadSize"] == 20
+    assert "127.0.0.1" in values["server.allowedHosts"]
+    assert "http" not in json.dumps(values)
+    # On an open address any name may be ours; a list of names would lock people out.
+    assert server.settings("0.0.0.0", 8501, open_browser=False)["server.allowedHosts"] == []
+
+
+def test_the_folder_reaches_the_page(monkeypatch, tmp_path):
+    monkeypatch.setitem(os.environ, checkpoints.FOLDER_VARIABLE, str(tmp_path))
+    assert checkpoints.given_folder() == tmp_path
+    monkeypatch.delenv(checkpoints.FOLDER_VARIABLE)
+    assert checkpoints.given_folder() is None

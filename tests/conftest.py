@@ -1,7 +1,7 @@
-"""What tests of several rooms share: a small annotated folder, one thread, a recipe for it."""
+"""What tests of several rooms share: one thread, a small annotated folder."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +54,7 @@ def make_folder() -> FolderMaker:
     return make
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums of floating-point numbers depend on how many threads share them."""
-    before = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Compute in one thread: sums do not depend on the machine, and tiny tensors do not wait."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

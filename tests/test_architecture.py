@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": LEAVES,
     # One thing each: read, look inside, draw.
     "data": PURE,
-    "capture": LEAVES,
+    "capture": LEAVES | {"activity", "heatmaps"},
     "plots": PURE | {"activity", "heatmaps", "stats"},
     # Compositions.
     "calibrate": LEAVES | {"capture"},

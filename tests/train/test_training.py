@@ -369,9 +369,7 @@ def test_weights_follow_from_the_seed_and_the_callers_generator_is_left_alone() 
     assert not torch.equal(first["head.classifier.weight"], other["head.classifier.weight"])
 
 
-def test_one_step_is_sgd_with_nesterov_momentum_written_out(
-    data: Path, tmp_path: Path, one_thread: None
-) -> None:
+def test_one_step_is_sgd_with_nesterov_momentum_written_out(data: Path, tmp_path: Path) -> None:
     """Two steps by hand: v = 0.9 v + g, w -= lr (g + 0.9 v), with g the gradient plus decay."""
     recipe = Recipe(**{**SMALL, "channels_last": False, "class_weights": "none"})
     train_data = load_data(f"folder:{data}:train")

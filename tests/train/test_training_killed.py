@@ -91,10 +91,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, make_folder: Any) -> Path:
     make_folder(root / "train")
     make_folder(root / "val", count=2, seed=9)
     (root / "r.yaml").write_text(RECIPE)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert run(root, "whole") == 0
-    torch.set_num_threads(threads)
     outcome = subprocess.run(
         [sys.executable, "-c", CHILD, str(root), *SCENARIOS],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -128,9 +125,7 @@ def about(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_stopped_run_ends_like_one_that_was_left_alone(
-    root: Path, scenario: str, one_thread: None
-) -> None:
+def test_a_stopped_run_ends_like_one_that_was_left_alone(root: Path, scenario: str) -> None:
     whole, stopped = root / "whole", root / scenario
     before = len(list(stopped.glob(".*")))
     assert before == (1 if scenario == "in-write" else 0)

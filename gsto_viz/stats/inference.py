@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 REPLICATES = 2000
 MIN_CLUSTERS = 10
 """Below this many clusters the percentile interval is not trustworthy and is not given."""
 LEVEL = 0.95
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,84 @@ def poisson_weights(
     Returns:
         (len(clusters), replicates), every column with a positive sum.
     """
-    streams = [_stream(name, seed) for name in clusters]
+    streams = [named_stream(name, seed) for name in clusters]
     weights = np.stack([stream.poisson(1.0, replicates) for stream in streams])
     while (empty := weights.sum(axis=0) == 0).any():
         weights[:, empty] = np.stack([stream.poisson(1.0, int(empty.sum())) for stream in streams])
     return weights
 
 
-def _stream(name: str, seed: int) -> np.random.Generator:
+def named_stream(name: str, seed: int) -> np.random.Generator:
+    """Return the random stream that belongs to a name and a seed, the same on every machine."""
     digest = hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
+def cluster_sums(
+    images: Sequence[str],
+    values: npt.NDArray[np.floating],
+    clusters: Mapping[str, str] | None = None,
+) -> tuple[list[str], FloatArray, npt.NDArray[np.int64]]:
+    """Add up per-image values within clusters.
+
+    Args:
+        images: n names, each once.
+        values: (n, M) per-image values, finite.
+        clusters: Cluster of each image; images not named, and None, stand for themselves.
+
+    Returns:
+        The K cluster names in alphabetical order, their sums (K, M), and their images (K,).
+    """
+    of_image = [(clusters or {}).get(image, image) for image in images]
+    names, index = np.unique(np.array(of_image, dtype=object), return_inverse=True)
+    sums = np.zeros((names.size, values.shape[1]))
+    np.add.at(sums, index, values)
+    return names.tolist(), sums, np.bincount(index, minlength=names.size)
+
+
+def too_few(clusters: int) -> str | None:
+    """Say that so many clusters are too few for an interval or a test, or None when they are not.
+
+    The sentence is what ``reason`` holds wherever a number is missing for this cause.
+    """
+    if clusters >= MIN_CLUSTERS:
+        return None
+    return f"{clusters} independent images, an interval needs {MIN_CLUSTERS}"
+
+
+def weighted_sums(
+    images: Sequence[str],
+    values: npt.NDArray[np.floating],
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> tuple[FloatArray, None] | tuple[None, str]:
+    """Sum each of M per-image quantities in every bootstrap replicate.
+
+    Ratios, contrasts and other functions of sums get their interval by being applied to each row.
+
+    Args:
+        images: n names, each once.
+        values: (n, M) per-image values, finite.
+        clusters: Cluster of each image; images not named, and None, stand for themselves.
+        seed: Of the weights.
+
+    Returns:
+        (REPLICATES, M) and None; or None and the reason, below 10 clusters.
+    """
+    names, sums, _ = cluster_sums(images, values, clusters)
+    reason = too_few(len(names))
+    if reason is not None:
+        return None, reason
+    return poisson_weights(names, seed=seed).T @ sums, None
+
+
+def percentile_interval(
+    replicates: npt.NDArray[np.floating], level: float = LEVEL
+) -> tuple[FloatArray, FloatArray]:
+    """Return the low and high ends that leave (1 - level)/2 of the replicates (axis 0) outside."""
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
+    return low, high
 
 
 def image_mean_interval(
@@ -67,28 +138,25 @@ def image_mean_interval(
     values: npt.NDArray[np.floating],
     clusters: Mapping[str, str] | None = None,
     seed: int = 0,
-) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None, str | None]:
-    """Give the 95 % percentile interval of the unweighted mean over images.
+    level: float = LEVEL,
+) -> tuple[FloatArray | None, FloatArray | None, str | None]:
+    """Give the percentile interval of the unweighted mean over images.
 
     Args:
         images: n names, each once.
         values: (n, M) per-image values of M quantities, finite.
         clusters: Cluster of each image; images not named, and None, stand for themselves.
         seed: Of the weights.
+        level: Of the interval; 0.95 is what every estimate carries.
 
     Returns:
         Low and high ends, (M,) each, and None; or None, None and the reason.
     """
-    of_image = [(clusters or {}).get(image, image) for image in images]
-    names, index = np.unique(np.array(of_image, dtype=object), return_inverse=True)
-    if names.size < MIN_CLUSTERS:
-        return None, None, f"{names.size} independent images, an interval needs {MIN_CLUSTERS}"
-    sums = np.zeros((names.size, values.shape[1]))
-    np.add.at(sums, index, values)
-    weights = poisson_weights(names.tolist(), seed=seed)
-    means = (weights.T @ sums) / (weights.T @ np.bincount(index))[:, None]
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    counted = np.column_stack([values, np.ones(len(images))])
+    sums, reason = weighted_sums(images, counted, clusters, seed)
+    if sums is None:
+        return None, None, reason
+    low, high = percentile_interval(sums[:, :-1] / sums[:, -1:], level)
     return low, high, None
 
 
@@ -110,4 +178,17 @@ def image_mean_estimate(
         n_images=len(images),
         n_pairs=n_pairs,
         reason=reason,
+    )
+
+
+def estimate(
+    values: pd.DataFrame, clusters: Mapping[str, str] | None = None, seed: int = 0
+) -> Estimate:
+    """Estimate the unweighted mean over images of a table ``image``, ``value``, ``pairs``."""
+    return image_mean_estimate(
+        values["image"].tolist(),
+        values["value"].to_numpy(dtype=np.float64),
+        int(values["pairs"].sum()),
+        clusters,
+        seed,
     )

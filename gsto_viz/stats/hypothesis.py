@@ -1,0 +1,166 @@
+"""Tests of paired differences, their effect sizes, equivalence, and many tests at once.
+
+Everything starts from per-image differences d_i = B - A. Images of one cluster keep one sign in
+the sign-flip test, as they keep one weight in the bootstrap.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import false_discovery_control
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.inference import (
+    cluster_sums,
+    image_mean_interval,
+    named_stream,
+    too_few,
+)
+
+FLIPS = 9999
+EXACT_CLUSTERS = 13
+"""Up to here all 2^K sign patterns are fewer than FLIPS and are all tried."""
+MARGIN = 0.05
+"""Differences within 5 points of probability count as equivalent."""
+EQUIVALENCE_LEVEL = 0.90
+"""Two one-sided tests at 5 % are one 90 % interval inside the margin."""
+
+
+@dataclass(frozen=True)
+class SignFlip:
+    """The outcome of a sign-flip test of a mean difference against 0."""
+
+    p: float | None
+    """Two-sided; None when it is not estimated."""
+    patterns: int
+    """Sign patterns looked at."""
+    exact: bool
+    """All patterns were looked at, not a sample of them."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Whether a difference is small enough not to matter."""
+
+    equivalent: bool | None
+    """The 90 % interval lies inside (-margin, margin); None when it is not estimated."""
+    low: float | None
+    high: float | None
+    """Ends of the 90 % interval."""
+    margin: float
+    reason: str | None = None
+
+
+def sign_flip(
+    images: Sequence[str],
+    differences: npt.NDArray[np.floating],
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+    flips: int = FLIPS,
+) -> SignFlip:
+    r"""Test whether the mean of paired differences is 0 by flipping the signs of whole clusters.
+
+    If A and B are exchangeable, every d_i is as likely as -d_i. With up to 13 clusters all
+    patterns are tried and p is the share with at least the observed :math:`|\sum d_i|`; above,
+    p = (1 + exceedances) / (1 + flips). Each cluster has a sign stream of its own, so the order
+    of images does not matter.
+
+    Args:
+        images: n names, each once.
+        differences: (n,) d_i = B - A, finite.
+        clusters: Cluster of each image; images not named, and None, stand for themselves.
+        seed: Of the signs.
+        flips: Random patterns when there are too many to try all.
+
+    Returns:
+        p with what it was made from; without p and with the reason below 10 clusters.
+    """
+    names, sums, _ = cluster_sums(images, np.asarray(differences)[:, None], clusters)
+    reason = too_few(len(names))
+    if reason is not None:
+        return SignFlip(None, 0, False, reason.replace("an interval", "a test"))
+    exact = len(names) <= EXACT_CLUSTERS
+    signs = _all_signs(len(names)) if exact else _random_signs(names, flips, seed)
+    observed = abs(float(sums.sum()))
+    # Equal totals may differ in the last bits by the order of their terms.
+    rounding = 1e-12 * float(np.abs(sums).sum())
+    reached = int((np.abs(signs.T @ sums[:, 0]) >= observed - rounding).sum())
+    patterns = signs.shape[1]
+    p = reached / patterns if exact else (1 + reached) / (1 + patterns)
+    return SignFlip(p, patterns, exact)
+
+
+def _all_signs(count: int) -> npt.NDArray[np.float64]:
+    """Return every pattern of ``count`` signs, (count, 2^count)."""
+    return 1.0 - 2.0 * (np.arange(2**count) >> np.arange(count)[:, None] & 1)
+
+
+def _random_signs(names: Sequence[str], flips: int, seed: int) -> npt.NDArray[np.float64]:
+    """Return random signs, one stream per name, (len(names), flips)."""
+    return np.stack(
+        [1.0 - 2.0 * named_stream(f"sign\0{name}", seed).integers(0, 2, flips) for name in names]
+    )
+
+
+def d_z(differences: npt.NDArray[np.floating]) -> float | None:
+    """Return mean / standard deviation (n - 1) of paired differences; None when it is undefined."""
+    values = np.asarray(differences, dtype=np.float64)
+    if values.size < 2 or np.ptp(values) <= 1e-12 * np.abs(values).max():
+        return None
+    return float(values.mean() / values.std(ddof=1))
+
+
+def cliffs_delta(sci: float) -> float:
+    """Return Cliff's delta = 1 - 2 SCI: share of pairs ordered rightly minus wrongly, [-1, 1]."""
+    return 1.0 - 2.0 * sci
+
+
+def equivalence(
+    images: Sequence[str],
+    differences: npt.NDArray[np.floating],
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+    margin: float = MARGIN,
+) -> Equivalence:
+    """Test whether the mean difference lies within the margin (two one-sided tests at 5 %).
+
+    Args:
+        images: n names, each once.
+        differences: (n,) d_i = B - A, finite.
+        clusters: Cluster of each image; images not named, and None, stand for themselves.
+        seed: Of the bootstrap.
+        margin: Largest difference that does not matter, above 0.
+
+    Returns:
+        ``equivalent`` is None, with the reason, below 10 clusters.
+    """
+    if margin <= 0:
+        raise GstoVizError(f"the equivalence margin is {margin}; give a number above 0")
+    values = np.asarray(differences)[:, None]
+    low, high, reason = image_mean_interval(images, values, clusters, seed, EQUIVALENCE_LEVEL)
+    if low is None or high is None:
+        return Equivalence(None, None, None, margin, reason)
+    inside = bool(low[0] > -margin and high[0] < margin)
+    return Equivalence(inside, float(low[0]), float(high[0]), margin)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjust p values so that the chance of any false rejection among them stays below the level.
+
+    Holm's step-down: the k-th smallest of m is multiplied by m - k + 1, made non-decreasing and
+    cut at 1.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = values[order] * np.arange(values.size, 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted.tolist()
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Adjust p values so that the expected share of false rejections stays below the level."""
+    return np.asarray(false_discovery_control(list(p))).tolist() if len(p) else []

@@ -95,7 +95,8 @@ def sign_flip(
 
 def _all_signs(count: int) -> npt.NDArray[np.float64]:
     """Return every pattern of ``count`` signs, (count, 2^count)."""
-    return 1.0 - 2.0 * (np.arange(2**count) >> np.arange(count)[:, None] & 1)
+    bits = np.arange(2**count) >> np.arange(count)[:, None] & 1
+    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def _random_signs(names: Sequence[str], flips: int, seed: int) -> npt.NDArray[np.float64]:

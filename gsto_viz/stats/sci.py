@@ -6,20 +6,26 @@ then over images.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.stats.inference import Estimate, image_mean_estimate
-from gsto_viz.stats.tables import Tables, merge_tables
+from gsto_viz.stats.inference import Estimate, estimate
+from gsto_viz.stats.tables import Tables, branch_count, merge_tables
 
 TIE = 1e-9
 """Values that differ by no more than this are equal: their order is rounding."""
 OCTAVE_GAP = (1.0, np.inf)
 """An octave is the step between neighbouring branches: only such pairs should change branch."""
+GAP_BINS = ((1.0, 2.0), (2.0, 3.0), (3.0, np.inf))
+"""Octaves between the two sizes at which indices are compared across data sets."""
 EDGE_DEPTH_PX = 32.0
 """SCI_edge needs regions deeper than one cell of the coarsest branch."""
+Size = Literal["area_px", "inscribed"]
+"""Size by the square root of the area, or by the diameter of the inscribed disc."""
 _ROWS_AT_ONCE = 256
 
 
@@ -29,6 +35,7 @@ def pair_counts(
     *,
     gap: tuple[float, float] = OCTAVE_GAP,
     same_class: bool | None = None,
+    size: Size = "area_px",
 ) -> pd.DataFrame:
     """Count, per image, how often the larger region of a pair has the larger value.
 
@@ -39,13 +46,20 @@ def pair_counts(
         column: What to compare, e.g. ``q`` or ``z_0``; regions where it is null are left out.
         gap: Smallest and (excluded) largest difference of size, octaves.
         same_class: Only pairs of one class (True), of different classes (False), or all (None).
+        size: What is compared to find pairs.
 
     Returns:
         ``image``, ``wins`` (the larger has the larger value), ``ties``, ``pairs``: whole numbers,
         one row per image that has a pair. Counts of shards of images simply concatenate.
     """
-    table = merge_tables(tables, ["area_px", "class_id", "qualifies", column])
-    table = table[table["qualifies"].astype(bool)].dropna(subset=[column])
+    size_column = "area_px" if size == "area_px" else "max_distance_px"
+    table = merge_tables(tables, [size_column, "class_id", "qualifies", column])
+    table = table[table["qualifies"].astype(bool)].dropna(subset=[size_column, column])
+    if size == "area_px":
+        table["squared_px"] = table["area_px"]
+    else:
+        # Squares of distances between pixel centres are whole numbers.
+        table["squared_px"] = np.rint(table["max_distance_px"] ** 2)
     rows = [
         (image, *_count_pairs(group, column, gap, same_class))
         for image, group in table.groupby("image")
@@ -58,10 +72,10 @@ def _count_pairs(
     group: pd.DataFrame, column: str, gap: tuple[float, float], same_class: bool | None
 ) -> tuple[int, int, int]:
     """Return wins, ties and pairs among the regions of one image."""
-    area = group["area_px"].to_numpy(dtype=np.float64)
+    area = group["squared_px"].to_numpy(dtype=np.float64)
     value = group[column].to_numpy(dtype=np.float64)
     class_id = group["class_id"].to_numpy()
-    # l_y - l_x >= g is area_y >= 4^g area_x; areas decide exactly where logarithms would round.
+    # l_y - l_x >= g is area_y >= 4^g area_x; squares decide exactly where logarithms would round.
     least, most = 4.0 ** gap[0], 4.0 ** gap[1]
     wins = ties = pairs = 0
     for start in range(0, len(group), _ROWS_AT_ONCE):
@@ -81,6 +95,32 @@ def _share_won(counts: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Return P(larger has more) + 1/2 P(tie) of each image."""
     won = counts["wins"].to_numpy() + 0.5 * counts["ties"].to_numpy()
     return won / counts["pairs"].to_numpy()
+
+
+def sci_values(
+    tables: Tables,
+    *,
+    response: str = "q",
+    gap: tuple[float, float] = OCTAVE_GAP,
+    same_class: bool | None = None,
+    size: Size = "area_px",
+) -> pd.DataFrame:
+    """Give SCI of each image that has a pair: ``image``, ``value``, ``pairs``; see :func:`sci`."""
+    counts = pair_counts(tables, response, gap=gap, same_class=same_class, size=size)
+    return counts[["image", "pairs"]].assign(value=1.0 - _share_won(counts))
+
+
+def concordance_values(
+    tables: Tables,
+    branch: int,
+    *,
+    response: str = "z",
+    gap: tuple[float, float] = OCTAVE_GAP,
+    same_class: bool | None = None,
+) -> pd.DataFrame:
+    """Give A_r of each image that has a pair: ``image``, ``value``, ``pairs``."""
+    counts = pair_counts(tables, f"{response}_{branch}", gap=gap, same_class=same_class)
+    return counts[["image", "pairs"]].assign(value=_share_won(counts))
 
 
 def sci(
@@ -113,10 +153,8 @@ def sci(
         Value in [0, 1]: 0 aware, 0.5 chance, 1 reversed. ``low`` and ``high`` are None below 10
         independent images, and ``value`` too when no image has a pair; ``reason`` says why.
     """
-    counts = pair_counts(tables, response, gap=gap, same_class=same_class)
-    values = 1.0 - _share_won(counts)
-    pairs = int(counts["pairs"].sum())
-    return image_mean_estimate(counts["image"].tolist(), values, pairs, clusters, seed)
+    values = sci_values(tables, response=response, gap=gap, same_class=same_class)
+    return estimate(values, clusters, seed)
 
 
 def concordance(
@@ -146,10 +184,70 @@ def concordance(
     Returns:
         Value in [0, 1]; as for :func:`sci` when it is not estimated.
     """
-    counts = pair_counts(tables, f"{response}_{branch}", gap=gap, same_class=same_class)
-    pairs = int(counts["pairs"].sum())
-    values = _share_won(counts)
-    return image_mean_estimate(counts["image"].tolist(), values, pairs, clusters, seed)
+    values = concordance_values(tables, branch, response=response, gap=gap, same_class=same_class)
+    return estimate(values, clusters, seed)
+
+
+def c_fine(tables: Tables, *, clusters: Mapping[str, str] | None = None, seed: int = 0) -> Estimate:
+    """Estimate c_fine = A of the finest branch: how often it prefers the larger of two regions.
+
+    The first failure mode, large interiors that fire on the fine branch: 0 aware, 0.5 chance,
+    1 reversed. Small but salient regions make it small without any awareness.
+    """
+    return concordance(tables, 0, clusters=clusters, seed=seed)
+
+
+def c_coarse(
+    tables: Tables, *, clusters: Mapping[str, str] | None = None, seed: int = 0
+) -> Estimate:
+    """Estimate c_coarse = 1 - A of the coarsest branch: how often it prefers the smaller region.
+
+    The second failure mode, large regions that are weak on the coarse branch: 0 aware, 0.5 chance,
+    1 reversed. Pooling alone brings it below 0.5, because a coarse grid cannot show small regions.
+    """
+    values = concordance_values(tables, branch_count(tables, "z") - 1)
+    return estimate(values.assign(value=1.0 - values["value"]), clusters, seed)
+
+
+def sci_by_gap(
+    tables: Tables,
+    *,
+    response: str = "q",
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Estimate SCI by how far apart the two sizes are, for pairs of one and of different classes.
+
+    Data sets have different mixes of gaps; they are compared at equal gaps.
+
+    Returns:
+        Nine rows: ``gap_low``, ``gap_high`` (octaves, excluded; infinity at the end), ``classes``
+        (``all``, ``same`` or ``different``), then as in an estimate ``value``, ``low``, ``high``
+        (null where not estimated), ``n_images``, ``n_pairs``, ``reason``.
+    """
+    columns = ["area_px", "class_id", "qualifies", response]
+    table = merge_tables(tables, columns)
+    rows = []
+    for gap in GAP_BINS:
+        for classes, same in (("all", None), ("same", True), ("different", False)):
+            result = sci(
+                table, response=response, gap=gap, same_class=same, clusters=clusters, seed=seed
+            )
+            row = {"gap_low": gap[0], "gap_high": gap[1], "classes": classes}
+            rows.append(row | asdict(result))
+    numbers = ["gap_low", "gap_high", "value", "low", "high"]
+    return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
+
+
+def sci_edge_values(tables: Tables, *, min_depth_px: float = EDGE_DEPTH_PX) -> pd.DataFrame:
+    """Give SCI_edge of each image with a region that counts: ``image``, ``value``, ``pairs``."""
+    table = merge_tables(tables, ["qualifies", "max_distance_px", "q_core", "q_band"])
+    deep = table["qualifies"].astype(bool) & (table["max_distance_px"] >= min_depth_px)
+    table = table[deep].dropna(subset=["q_core", "q_band"])
+    difference = table["q_core"] - table["q_band"]
+    wrong = (difference < -TIE) + 0.5 * (difference.abs() <= TIE)
+    by_image = wrong.groupby(table["image"])
+    return pd.DataFrame({"value": by_image.mean(), "pairs": by_image.size()}).reset_index()
 
 
 def sci_edge(
@@ -173,11 +271,4 @@ def sci_edge(
     Returns:
         Value in [0, 1]; ``n_pairs`` is the number of regions.
     """
-    table = merge_tables(tables, ["qualifies", "max_distance_px", "q_core", "q_band"])
-    deep = table["qualifies"].astype(bool) & (table["max_distance_px"] >= min_depth_px)
-    table = table[deep].dropna(subset=["q_core", "q_band"])
-    difference = table["q_core"] - table["q_band"]
-    wrong = (difference < -TIE) + 0.5 * (difference.abs() <= TIE)
-    by_image = wrong.groupby(table["image"]).mean()
-    values = by_image.to_numpy(dtype=np.float64)
-    return image_mean_estimate(by_image.index.tolist(), values, len(table), clusters, seed)
+    return estimate(sci_edge_values(tables, min_depth_px=min_depth_px), clusters, seed)

@@ -31,14 +31,16 @@ MISSING_PAIR = (
     "`gsto-viz train --help`) and open the explorer with `gsto-viz app --checkpoints DIR`, where "
     "DIR holds `.safetensors` checkpoints."
 )
-FIGURE = "main-figure"
+FIGURE, SIZES_FIGURE = "main-figure", "sizes-figure"
 NARROW = f"""<style>
 @media (max-width: 640px) {{
-  .st-key-{FIGURE} {{ overflow-x: auto; }}
-  .st-key-{FIGURE} img {{ width: 900px !important; max-width: none !important; }}
+  .st-key-{FIGURE}, .st-key-{SIZES_FIGURE} {{ overflow-x: auto; }}
+  .st-key-{FIGURE} img, .st-key-{SIZES_FIGURE} img {{
+    width: 900px !important; max-width: none !important;
+  }}
 }}
 </style>"""
-"""On a phone the main figure keeps a readable size and scrolls sideways."""
+"""On a phone figures keep a readable size and scroll sideways."""
 LINK = "link_last_written"
 """Key of the session state: the parameters that this session put into its address."""
 
@@ -274,19 +276,18 @@ def _draw_sizes(shown: Shown) -> None:
     if any(frame.empty for frame in frames.values()):
         st.markdown("No region of this image is large enough to be measured.")
         return
-    left, right = st.columns([1, 1], gap="large")
-    with left:
-        _draw_table(frames)
-        st.download_button(
-            "Table (CSV)",
-            to_csv(frames, shown.inspections, shown.fingerprints, shown.sample.id),
-            file_name=f"{safe_name(shown.sample.id)}-sizes.csv",
-            mime="text/csv",
-            on_click="ignore",
-            icon=":material/download:",
-        )
+    _draw_table(frames)
+    st.download_button(
+        "Table (CSV)",
+        to_csv(frames, shown.inspections, shown.fingerprints, shown.sample.id),
+        file_name=f"{safe_name(shown.sample.id)}-sizes.csv",
+        mime="text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+    )
     drawing = cached.responses_drawing(shown.key, "png", frames)
-    right.image(drawing.content, alt=drawing.alt, width="stretch")
+    with st.container(key=SIZES_FIGURE):
+        st.image(drawing.content, alt=drawing.alt, width=900)
     st.markdown(
         "Mean percentile (0 to 1) of each branch over the annotated regions of one size, by the "
         "square root of their area in network-input pixels. Without scale confusion /4 falls with "
@@ -300,6 +301,7 @@ def _draw_table(frames: Mapping[str, pd.DataFrame]) -> None:
     means = [name for name in table.columns if "/" in name]
     st.dataframe(
         table,
+        width="content",
         hide_index=True,
         column_config={name: st.column_config.NumberColumn(format="%.2f") for name in means},
         alt="Mean percentile response of each branch of A and B by object size",

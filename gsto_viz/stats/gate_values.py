@@ -1,0 +1,187 @@
+"""Values of gates: their range, how many are tied at its lower end, their means over regions.
+
+The gates of the released networks lie in [0.5, 1) and cannot close, and every silent place sits at
+exactly 0.5; those of the paper's equations lie in (0, 1). g' = (g - low) / (high - low) puts both
+on one scale.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.activity import BoolMap, FloatMap
+from gsto_viz.errors import GstoVizError
+
+AT_END = 1e-6
+"""A gate value this close to the lower end of its range counts as lying on it."""
+OPEN = 0.1
+"""A gate is open where g' exceeds this."""
+Part = Literal["whole", "core", "band"]
+PARTS: tuple[Part, ...] = ("whole", "core", "band")
+
+
+class Weights(Protocol):
+    """What is asked of ``gsto_viz.regions.GridWeights``: the mean of a map over every region."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w) of the grid."""
+
+    def mean(self, values: FloatMap, part: Part) -> FloatMap:
+        """Average a map (h, w), NaN where it weighs 0, over each region's part, (K,)."""
+
+
+@dataclass(frozen=True)
+class GateExtent:
+    """Smallest and largest value of gate maps, and how many cells lie at exactly one half."""
+
+    cells: int
+    smallest: float
+    largest: float
+    halves: int
+
+    def merge(self, other: "GateExtent") -> "GateExtent":
+        """Return the extent of both."""
+        return GateExtent(
+            self.cells + other.cells,
+            min(self.smallest, other.smallest),
+            max(self.largest, other.largest),
+            self.halves + other.halves,
+        )
+
+
+def gate_extent(gate: npt.NDArray[np.floating], valid: BoolMap) -> GateExtent:
+    """Measure the extent of one gate map (h, w) over its valid cells.
+
+    Raises:
+        GstoVizError: The map is not a gate: a value outside [0, 1], or NaN.
+    """
+    values = _gate_values(gate, valid)
+    return GateExtent(
+        values.size,
+        float(values.min(initial=np.inf)),
+        float(values.max(initial=-np.inf)),
+        int((values - 0.5 <= AT_END)[values >= 0.5].sum()),
+    )
+
+
+def measured_range(extent: GateExtent) -> tuple[float, float]:
+    """Tell a gate's range from its values, where the network does not say its form.
+
+    Values that never fall below 0.5 and lie on it somewhere are a sigmoid after ReLU: (0.5, 1).
+    Everything else is a plain sigmoid, (0, 1), also a gate that is merely open everywhere.
+    """
+    clipped = extent.cells > 0 and extent.smallest >= 0.5 and extent.halves > 0
+    return (0.5, 1.0) if clipped else (0.0, 1.0)
+
+
+def rescaled(gate: npt.NDArray[np.floating], bounds: tuple[float, float]) -> FloatMap:
+    """Return g' = (g - low) / (high - low), clipped to [0, 1] against rounding; NaN stays."""
+    low, high = bounds
+    if not low < high:
+        raise GstoVizError(f"the gate's range {bounds} is empty; give (low, high)")
+    return np.clip((np.asarray(gate, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
+
+
+def gate_sums(
+    gate: npt.NDArray[np.floating], valid: BoolMap, bounds: tuple[float, float]
+) -> dict[str, float]:
+    """Sum what describes one gate map regardless of regions; sums of images add up.
+
+    Args:
+        gate: (h, w), values of the gate.
+        valid: (h, w), cells that count.
+        bounds: The gate's range.
+
+    Returns:
+        Over valid cells: ``cells``, ``tied`` (at the lower end), ``open`` (g' > 0.1), the sums
+        ``g`` and ``g_squared`` of g' and its square, and ``entropy``, the sum of
+        H2(g') = -g' log2 g' - (1 - g') log2 (1 - g'), bits.
+    """
+    share = rescaled(_gate_values(gate, valid), bounds)
+    inner = share[(share > 0) & (share < 1)]
+    entropy = -(inner * np.log2(inner) + (1 - inner) * np.log2(1 - inner))
+    return {
+        "cells": share.size,
+        "tied": int((share * (bounds[1] - bounds[0]) <= AT_END).sum()),
+        "open": int((share > OPEN).sum()),
+        "g": float(share.sum()),
+        "g_squared": float((share**2).sum()),
+        "entropy": float(entropy.sum()),
+    }
+
+
+def gate_description(sums: Mapping[str, float]) -> dict[str, float]:
+    """Turn added :func:`gate_sums` into shares and means.
+
+    Returns:
+        ``tie_mass``, ``open_fraction``, ``mean`` and ``sd`` of g', ``entropy`` (bits), each in
+        [0, 1]; NaN without cells.
+    """
+    cells = sums["cells"] or np.nan
+    mean = sums["g"] / cells
+    return {
+        "tie_mass": sums["tied"] / cells,
+        "open_fraction": sums["open"] / cells,
+        "mean": mean,
+        "sd": float(np.sqrt(np.maximum(sums["g_squared"] / cells - mean**2, 0.0))),
+        "entropy": sums["entropy"] / cells,
+    }
+
+
+def gate_responses(
+    gate: npt.NDArray[np.floating], weights: Weights, valid: BoolMap, bounds: tuple[float, float]
+) -> dict[str, FloatMap]:
+    """Average g' over the whole, the core and the band of every region, on the gate's own grid.
+
+    Args:
+        gate: (h, w) values of the gate.
+        weights: ``grid_weights(regions, stride)`` on the gate's grid.
+        valid: (h, w) cells that count.
+        bounds: The gate's range.
+
+    Returns:
+        (K,) for ``whole``, ``core`` and ``band``; NaN for a part without a pixel in a valid cell.
+
+    Raises:
+        GstoVizError: The gate is not on the grid of the weights, or not within [0, 1].
+    """
+    if gate.shape != weights.shape:
+        raise GstoVizError(
+            f"the gate has shape {gate.shape} and its grid {weights.shape}; "
+            "take the weights of the stride of the gate's source branch"
+        )
+    _gate_values(gate, valid)
+    share = np.where(valid, rescaled(gate, bounds), np.nan)
+    return {part: weights.mean(share, part) for part in PARTS}
+
+
+def gate_columns(
+    responses: Mapping[str, FloatMap], part: npt.NDArray[np.str_], tap: str
+) -> dict[str, FloatMap]:
+    """Name responses as columns to put beside a region table, row by row.
+
+    Args:
+        responses: Of :func:`gate_responses`.
+        part: (K,) ``core`` or ``whole``, the table's column of that name.
+        tap: Name of the gate.
+
+    Returns:
+        ``g/TAP`` (on the region's part), ``g_whole/TAP``, ``g_core/TAP``, ``g_band/TAP``.
+    """
+    chosen = np.where(np.asarray(part) == "core", responses["core"], responses["whole"])
+    return {f"g/{tap}": chosen} | {f"g_{name}/{tap}": responses[name] for name in PARTS}
+
+
+def _gate_values(gate: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:
+    """Return the values of valid cells as float64, or say why this is no gate."""
+    gate, valid = np.asarray(gate), np.asarray(valid)
+    if gate.shape != valid.shape:
+        raise GstoVizError(f"the gate has shape {gate.shape} and its valid cells {valid.shape}")
+    values = gate[valid].astype(np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise GstoVizError("the gate has values outside [0, 1]; capture the output of its sigmoid")
+    return values

@@ -1,0 +1,255 @@
+"""What the gates of scale transfers prefer: large or small objects, in the direction they carry.
+
+A gate g multiplies the source feature of transfer j -> i. If it selects by scale, a transfer to a
+coarser branch opens on large objects and a transfer to a finer branch on small ones. The columns
+``g/TAP`` that are read here come from ``gate_values``.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gsto_viz.activity import FloatMap
+from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.inference import Estimate, image_mean_estimate
+from gsto_viz.stats.sci import OCTAVE_GAP, pair_counts
+from gsto_viz.stats.tables import Tables, merge_tables
+
+NO_VARIANCE = 1e-12
+"""A sum of squares below this share of the sum of squared g' is rounding, not variance."""
+
+
+@dataclass(frozen=True)
+class GateEdge:
+    """The transfer that a gate stands in front of: source branch -> target branch."""
+
+    source: int
+    target: int
+
+    @property
+    def sign(self) -> int:
+        """+1 down to a coarser branch, -1 up to a finer one, 0 for the edge to itself."""
+        return int(np.sign(self.target - self.source))
+
+
+def gate_edge(tap: str) -> GateEdge:
+    """Read the edge off a gate's tap: ``stage3.m0.gate[2->0]``, ``...gate.2to0``, ``transitionN``.
+
+    ``transitionN.gate`` stands before the branch that is new after stage N: N-1 -> N.
+
+    Raises:
+        GstoVizError: The name says no edge.
+    """
+    found = re.search(r"gate(?:\[(\d+)->(\d+)\]|\.(\d+)to(\d+))$", tap)
+    if found:
+        source, target = (int(number) for number in found.groups() if number is not None)
+        return GateEdge(source, target)
+    found = re.search(r"transition(\d+)\.gate$", tap)
+    if not found:
+        raise GstoVizError(
+            f"'{tap}' is no gate; gates are called stage3.m0.gate[2->0] or transition3.gate"
+        )
+    return GateEdge(int(found[1]) - 1, int(found[1]))
+
+
+def gate_pair_counts(
+    tables: Tables,
+    taps: Sequence[str],
+    *,
+    gap: tuple[float, float] = OCTAVE_GAP,
+    same_class: bool | None = None,
+) -> pd.DataFrame:
+    """Count, per gate and image, the pairs in which the gate is wider open on the larger region.
+
+    Args:
+        tables: Region tables with a column ``g/TAP`` for each gate.
+        taps: The gates.
+        gap: Smallest and (excluded) largest difference of size, octaves.
+        same_class: Only pairs of one class (True), of different classes (False), or all (None).
+
+    Returns:
+        ``tap``, ``image``, ``wins``, ``ties``, ``pairs``, whole numbers; counts of shards of
+        images concatenate.
+
+    Raises:
+        GstoVizError: No gate is named or a column is missing.
+    """
+    if not taps:
+        raise GstoVizError("no gate was named; a network without gates has no gate statistics")
+    counts = [
+        pair_counts(tables, f"g/{tap}", gap=gap, same_class=same_class).assign(tap=tap)
+        for tap in taps
+    ]
+    return pd.concat(counts, ignore_index=True)[["tap", "image", "wins", "ties", "pairs"]]
+
+
+def gate_preference(
+    counts: pd.DataFrame,
+    *,
+    untied: bool = False,
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """Estimate A_g = P(g(larger) > g(smaller)) + 1/2 P(tie) of one gate, mean over images.
+
+    Args:
+        counts: Rows of one gate of :func:`gate_pair_counts`.
+        untied: Leave ties out instead of counting them half: they pull A_g to 0.5.
+        clusters: Cluster of each image for the interval.
+        seed: Of the bootstrap.
+
+    Returns:
+        Value in [0, 1]: 0.5 is chance, and what a constant gate gives with ties. Not estimated
+        without a pair.
+    """
+    images, values, pairs = _preferences(counts, untied)
+    return image_mean_estimate(images, values, pairs, clusters, seed)
+
+
+def gate_selectivity(
+    counts: pd.DataFrame,
+    *,
+    self_edges: bool = False,
+    untied: bool = False,
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Estimate:
+    r"""Estimate the signed selectivity G of the gates in ``counts``, mean over gates, then images.
+
+    .. math:: G = (2 A_g - 1)\, \mathrm{sign}(s_i - s_j)
+
+    for transfer j -> i between strides s: +1 when transfers to coarser branches open on the larger
+    and transfers to finer branches on the smaller region of every pair, 0 at chance, -1 reversed.
+
+    Args:
+        counts: Of :func:`gate_pair_counts`, for one gate or many.
+        self_edges: Report edges i -> i instead of the others; they have no direction, so the value
+            is the plain 2 A_g - 1: above 0 they open on the larger region.
+        untied: Leave ties out.
+        clusters: Cluster of each image for the interval.
+        seed: Of the bootstrap.
+
+    Returns:
+        Value in [-1, 1]; ``n_pairs`` counts pairs of all gates.
+    """
+    sums: dict[str, list[float]] = {}
+    total = 0
+    for tap, rows in counts.groupby("tap", sort=True):
+        sign = gate_edge(str(tap)).sign
+        if (sign == 0) != self_edges:
+            continue
+        images, values, pairs = _preferences(rows, untied)
+        total += pairs
+        for image, value in zip(images, values.tolist(), strict=True):
+            sums.setdefault(image, []).append((2 * value - 1) * (sign or 1))
+    images = sorted(sums)
+    means = np.array([np.mean(sums[image]) for image in images])
+    return image_mean_estimate(images, means, total, clusters, seed)
+
+
+def _preferences(
+    counts: pd.DataFrame, untied: bool
+) -> tuple[list[str], npt.NDArray[np.float64], int]:
+    """Return the images that have a pair, their A_g, and the number of pairs."""
+    wins, ties = counts["wins"].to_numpy(), counts["ties"].to_numpy()
+    pairs = counts["pairs"].to_numpy() - (ties if untied else 0)
+    there = pairs > 0
+    won = wins + (0.0 if untied else 0.5) * ties
+    return counts["image"][there].tolist(), won[there] / pairs[there], int(pairs.sum())
+
+
+def effective_transmission(gated: float, plain: float) -> float | None:
+    r"""Return how much of a transfer its gate lets through, where there is something to carry.
+
+    .. math:: \|W(g \cdot F)\| / \|W F\|
+
+    with norms over all cells, channels and images. A gate on a silent place does nothing, and a
+    constant one is absorbed by W, so compare transmissions between edges and not with 1.
+
+    Args:
+        gated: Sum of squares of the transfer's linear output with the gate; sums of images add up.
+        plain: The same without the gate.
+
+    Returns:
+        0 or more; None when the transfer carries nothing.
+
+    Raises:
+        GstoVizError: A sum is negative or not finite.
+    """
+    if not (0 <= gated < np.inf and 0 <= plain < np.inf):
+        raise GstoVizError(f"sums of squares are {gated} and {plain}; give finite ones from 0 up")
+    return float(np.sqrt(gated / plain)) if plain > 0 else None
+
+
+def gate_cells(tables: Tables, tap: str) -> pd.DataFrame:
+    """Sum a gate's g' by image, size octave, class, and band or core.
+
+    Args:
+        tables: Region tables with ``g_core/TAP`` and ``g_band/TAP``.
+        tap: The gate.
+
+    Returns:
+        ``image``, ``octave`` (floor of l), ``class_id``, ``part`` (``core`` or ``band``), ``n``
+        regions, ``sum`` and ``squares`` of g'. Rows of shards of images concatenate.
+    """
+    names = {"core": f"g_core/{tap}", "band": f"g_band/{tap}"}
+    table = merge_tables(tables, ["size_octave", "class_id", "qualifies", *names.values()])
+    table = table[table["qualifies"].astype(bool)]
+    parts = []
+    for part, name in names.items():
+        rows = table.dropna(subset=[name])
+        value = rows[name].astype(np.float64)
+        octave = np.floor(rows["size_octave"]).astype(np.int64)
+        frame = rows[["image", "class_id"]].assign(
+            octave=octave, part=part, n=1, sum=value, squares=value**2
+        )
+        parts.append(frame)
+    keys = ["image", "octave", "class_id", "part"]
+    return pd.concat(parts).groupby(keys, as_index=False)[["n", "sum", "squares"]].sum()
+
+
+def variance_explained(cells: pd.DataFrame) -> tuple[float, float]:
+    """Return eta^2 of size, and partial eta^2 of size given class.
+
+    eta^2 = variance of g' between size octaves / total variance, over regions of all images.
+    Partial: of an additive model octave + class, SS(octave given class) / (SS(octave given class) +
+    residual SS). Supervised gates follow the class, and classes have sizes: the second is what
+    size explains beyond class.
+
+    Args:
+        cells: Of :func:`gate_cells`, one part, any number of images.
+
+    Returns:
+        Two numbers in [0, 1]; 0 for a constant gate, NaN without regions. The partial one is NaN
+        where class leaves nothing to explain.
+    """
+    sums = cells.groupby(["octave", "class_id"], as_index=False)[["n", "sum", "squares"]].sum()
+    n, total = sums["n"].to_numpy(dtype=np.float64), sums["sum"].to_numpy(dtype=np.float64)
+    if n.sum() == 0:
+        return np.nan, np.nan
+    squares = float(sums["squares"].sum())
+    overall, least = squares - total.sum() ** 2 / n.sum(), NO_VARIANCE * squares
+    if overall <= least:
+        return 0.0, 0.0
+    octave = _indicators(sums["octave"].to_numpy())
+    class_id = _indicators(sums["class_id"].to_numpy())
+    alone = _residual(octave, n, total, squares)
+    of_class = _residual(class_id, n, total, squares)
+    of_both = _residual(np.hstack([octave, class_id]), n, total, squares)
+    partial = 1.0 - of_both / of_class if of_class > least else np.nan
+    return float(np.clip(1.0 - alone / overall, 0, 1)), float(np.clip(partial, 0, 1))
+
+
+def _indicators(levels: npt.NDArray[np.integer]) -> FloatMap:
+    return (levels[:, None] == np.unique(levels)).astype(np.float64)
+
+
+def _residual(design: FloatMap, n: FloatMap, total: FloatMap, squares: float) -> float:
+    """Return the residual sum of squares of regions fitted by cell indicators, from cell sums."""
+    root = np.sqrt(n)
+    fitted = design @ np.linalg.lstsq(design * root[:, None], total / root, rcond=None)[0]
+    return float(squares - 2 * (fitted @ total) + (n * fitted) @ fitted)

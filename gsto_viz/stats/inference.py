@@ -192,3 +192,35 @@ def estimate(
         clusters,
         seed,
     )
+
+
+def estimates_of(
+    point: npt.NDArray[np.floating],
+    replicates: npt.NDArray[np.floating] | None,
+    n_images: int,
+    n_pairs: int,
+    reason: str | None,
+) -> tuple[Estimate, ...]:
+    """Turn M numbers and their bootstrap replicates into estimates.
+
+    Args:
+        point: (M,) values; NaN where undefined.
+        replicates: (B, M), undefined ones NaN; None when there is no bootstrap.
+        n_images: Images that count.
+        n_pairs: Pairs, or regions, behind the numbers.
+        reason: Why a value or an interval is missing, where one is.
+    """
+    result = []
+    for m, value in enumerate(np.asarray(point, dtype=np.float64).tolist()):
+        if np.isnan(value):
+            result.append(Estimate(None, None, None, n_images, n_pairs, reason or "undefined"))
+            continue
+        drawn = np.empty(0) if replicates is None else replicates[:, m]
+        drawn = drawn[np.isfinite(drawn)]
+        if drawn.size < REPLICATES // 2:
+            why = reason or "undefined in most bootstrap replicates"
+            result.append(Estimate(value, None, None, n_images, n_pairs, why))
+            continue
+        low, high = percentile_interval(drawn[:, None])
+        result.append(Estimate(value, float(low[0]), float(high[0]), n_images, n_pairs))
+    return tuple(result)

@@ -1,0 +1,214 @@
+"""Which branch answers most for a region, and what that tells about the region's size.
+
+A diagnostic only: information does not see order. A network whose fine branch answers for large
+regions has as much of it as a tuned one; the octave error tells them apart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.inference import Estimate, FloatArray, estimates_of, weighted_sums
+from gsto_viz.stats.tables import Tables, branch_count, merge_tables
+
+NULL_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class NullRange:
+    """What a statistic gives when sizes are shuffled among the regions of each image."""
+
+    mean: float
+    low: float
+    high: float
+    """Ends of the middle 95 % of the draws."""
+    draws: int
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """Branch that answers most x size bin; ``n_pairs`` of its estimates counts regions."""
+
+    counts: npt.NDArray[np.int64]
+    """(B, R) regions by size bin (small first) and branch."""
+    edges: FloatArray
+    """(B + 1,) sizes between the quantile bins, octaves."""
+    one_minus_u: Estimate
+    """1 - I(bin; branch) / H(bin): 0 the branch gives the bin away, 1 chance (a little above 1
+    is possible: the correction of the bias of I is right on average only)."""
+    bin_error: Estimate
+    """Mean distance between the branch's number and the bin's; needs as many bins as branches."""
+    null_one_minus_u: NullRange | None
+    null_bin_error: NullRange | None
+
+
+def assign_branches(
+    tables: Tables, bins: int | None = None, response: str = "z"
+) -> tuple[pd.DataFrame, FloatArray]:
+    """Assign each region the branch with the largest z-scored response, and a size bin.
+
+    Quantile bins and z-scores are those of the whole table, so it must be complete.
+
+    Args:
+        tables: One region table or a sequence of them.
+        bins: Quantile bins of size; as many as branches when None.
+        response: Which responses.
+
+    Returns:
+        ``image``, ``region``, ``bin`` (0 = smallest), ``branch`` of the regions that qualify, and
+        the (bins + 1,) edges, octaves.
+
+    Raises:
+        GstoVizError: Fewer than two bins or branches.
+    """
+    branches = branch_count(tables, response)
+    bins = branches if bins is None else bins
+    if bins < 2 or branches < 2:
+        raise GstoVizError(f"{bins} bins and {branches} branches; assignment needs two of each")
+    names = [f"{response}_{r}" for r in range(branches)]
+    table = merge_tables(tables, ["size_octave", "qualifies", *names])
+    table = table[table["qualifies"].astype(bool)].dropna(subset=names)
+    if table.empty:
+        empty = table[["image", "region"]].assign(bin=0, branch=0)
+        return empty, np.full(bins + 1, np.nan)
+    size = table["size_octave"].to_numpy(dtype=np.float64)
+    values = table[names].to_numpy(dtype=np.float64)
+    spread = values.std(axis=0)
+    scores = (values - values.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
+    edges = np.quantile(size, np.linspace(0, 1, bins + 1))
+    assigned = table[["image", "region"]].assign(
+        bin=np.searchsorted(edges[1:-1], size, side="right"), branch=scores.argmax(axis=1)
+    )
+    return assigned.reset_index(drop=True), edges
+
+
+def information_share(
+    counts: npt.NDArray[np.integer] | FloatArray, corrected: bool = True
+) -> FloatArray:
+    r"""Compute U = I(row; column) / H(row) of tables of counts.
+
+    The plug-in information is too large by about (K_rows - 1)(K_columns - 1) / 2N; Miller and
+    Madow's correction adds :math:`(K_{row} + K_{column} - K_{cell} - 1) / 2N` (nats), with K the
+    numbers of non-empty rows, columns and cells.
+
+    Args:
+        counts: (..., B, R), not negative.
+        corrected: With Miller and Madow's correction.
+
+    Returns:
+        (...): 0 chance, 1 the column gives the row away; NaN when one row holds everything.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    total = counts.sum(axis=(-2, -1))
+    rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
+    h_row, h_column = _entropy(rows, total), _entropy(columns, total)
+    cells = counts.reshape(*counts.shape[:-2], -1)
+    information = h_row + h_column - _entropy(cells, total)
+    if corrected:
+        filled = [(part > 0).sum(axis=-1) for part in (rows, columns, cells)]
+        extra = filled[0] + filled[1] - filled[2] - 1
+        information = information + extra / (2.0 * np.maximum(total, 1.0))
+    some = h_row > 1e-12
+    return np.where(some, information / np.where(some, h_row, 1.0), np.nan)
+
+
+def _entropy(counts: FloatArray, total: FloatArray) -> FloatArray:
+    """Return the entropy over the last axis, nats; 0 log 0 = 0."""
+    p = counts / np.maximum(total, 1.0)[..., None]
+    return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1)
+
+
+def mean_bin_error(counts: npt.NDArray[np.integer] | FloatArray) -> FloatArray:
+    """Return the mean of abs(column - row) over tables of counts (..., B, B); NaN without any."""
+    counts = np.asarray(counts, dtype=np.float64)
+    number = np.arange(counts.shape[-1])
+    total = counts.sum(axis=(-2, -1))
+    error = (counts * np.abs(number - number[:, None])).sum(axis=(-2, -1))
+    return np.where(total > 0, error / np.maximum(total, 1.0), np.nan)
+
+
+def assignment(
+    tables: Tables,
+    *,
+    bins: int | None = None,
+    response: str = "z",
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+    draws: int = NULL_DRAWS,
+) -> Assignment:
+    """Measure what the branch that answers most tells about size, beside its null.
+
+    Args:
+        tables: One region table or a sequence of them; complete, since bins are quantiles.
+        bins: Quantile bins of size; as many as branches when None.
+        response: Which responses.
+        clusters: Cluster of each image (blocks of video frames).
+        seed: Of the bootstrap and of the null.
+        draws: Times that sizes are shuffled among the regions of each image.
+
+    Returns:
+        Counts, estimates and nulls. Resampling adds information of its own, so the interval of
+        ``one_minus_u`` is that of the replicates, shifted to the estimate.
+    """
+    branches = branch_count(tables, response)
+    bins = branches if bins is None else bins
+    assigned, edges = assign_branches(tables, bins, response)
+    image_code, images = pd.factorize(assigned["image"])
+    row, column = assigned["bin"].to_numpy(), assigned["branch"].to_numpy()
+
+    def count(row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        cell = (image_code * bins + row) * branches + column
+        counts = np.bincount(cell, minlength=len(images) * bins * branches)
+        return counts.reshape(len(images), bins, branches)
+
+    def quantities(counts: FloatArray | npt.NDArray[np.int64]) -> FloatArray:
+        error = mean_bin_error(counts) if bins == branches else np.full(counts.shape[:-2], np.nan)
+        return np.stack([1.0 - information_share(counts), error], axis=-1)
+
+    per_image = count(row)
+    if len(images) == 0:
+        why = "not estimated: no region qualifies"
+        nothing = Estimate(None, None, None, 0, 0, why)
+        return Assignment(per_image.sum(axis=0), edges, nothing, nothing, None, None)
+    point = quantities(per_image.sum(axis=0))
+    flat = per_image.reshape(len(images), -1).astype(np.float64)
+    sums, reason = weighted_sums(list(images), flat, clusters, seed)
+    if np.isnan(point[0]):
+        reason = "not estimated: all regions fall into one size bin"
+    replicates = None
+    if sums is not None and not np.isnan(point[0]):
+        replicates = quantities(sums.reshape(-1, bins, branches))
+        replicates[:, 0] += point[0] - np.nanmean(replicates[:, 0])
+    regions = len(assigned)
+    share = estimates_of(point[:1], replicates, len(images), regions, reason)[0]
+    error = estimates_of(
+        point[1:],
+        None if replicates is None else replicates[:, 1:],
+        len(images),
+        regions,
+        reason if bins == branches else f"not estimated: {bins} bins for {branches} branches",
+    )[0]
+    shuffled = [
+        quantities(count(_shuffled(row, image_code, seed + k)).sum(axis=0)) for k in range(draws)
+    ]
+    nulls = [_null_range(np.array(shuffled)[:, k]) if draws else None for k in range(2)]
+    return Assignment(per_image.sum(axis=0), edges, share, error, nulls[0], nulls[1])
+
+
+def _shuffled(
+    row: npt.NDArray[np.int64], image_code: npt.NDArray[np.int64], seed: int
+) -> npt.NDArray[np.int64]:
+    """Permute the bins among the regions of each image (regions are sorted by image)."""
+    keys = np.random.default_rng(seed).random(row.size)
+    return row[np.lexsort((keys, image_code))]
+
+
+def _null_range(values: FloatArray) -> NullRange | None:
+    if np.isnan(values).all():
+        return None
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return NullRange(float(np.nanmean(values)), float(low), float(high), values.size)

@@ -28,8 +28,8 @@ class Recipe:
         model: Name of a registered network.
         model_options: Fields of ``HRNetConfig`` (and ``gate_...``) that differ from the default;
             ``num_classes`` comes from the data.
-        initialization: ``kaiming`` or ``normal`` (fresh weights), or the path of an official or
-            timm-named ImageNet file.
+        initialization: ``kaiming`` or ``normal`` (fresh weights), the path of an official or
+            timm-named ImageNet file, or of one of our checkpoints to train on from.
         crop: Height and width of training crops, in pixels after scaling.
         scale_range: Least and greatest random scale factor.
         flip: Probability of a horizontal mirror image.
@@ -44,7 +44,8 @@ class Recipe:
         nesterov: Whether the momentum is Nesterov's.
         weight_decay: Of SGD, on all parameters.
         class_weights: ``log_inverse_frequency``: 1 / ln(1.02 + p_k) with p_k the share of class k
-            among labelled training pixels, divided by the mean; or ``none``.
+            among labelled training pixels, divided by the mean; ``sqrt_log_inverse_frequency``: the
+            square roots of these, milder towards frequent classes; or ``none``.
         auxiliary_weights: Weight of each deep-supervision loss by stage (GSTO: 0.3 for stage 2,
             0.5 for stage 3; 0.2 for stage 1, which only exists with three supervised transitions).
         precision: ``fp32`` or ``bf16`` (autocast; weights and losses stay fp32).
@@ -160,7 +161,7 @@ def _describe(expected: Any) -> str:
 
 
 _CHOICES = {
-    "class_weights": ("log_inverse_frequency", "none"),
+    "class_weights": ("log_inverse_frequency", "sqrt_log_inverse_frequency", "none"),
     "precision": ("fp32", "bf16"),
 }
 

@@ -50,7 +50,7 @@ def test_numbers_as_yaml_reads_them(text: str, value: float) -> None:
         ({"auxiliary_weights": {"stage4": 1.0}}, "stage1 to stage3"),
         ({"auxiliary_weights": {"stage2": "much"}}, "auxiliary_weights.stage2 is 'much'"),
         ({"auxiliary_weights": {"stage2": -1}}, "0 or more"),
-        ({"class_weights": "some"}, "log_inverse_frequency or none"),
+        ({"class_weights": "some"}, "log_inverse_frequency or sqrt_log_inverse_frequency or none"),
         ({"precision": "fp16"}, "fp32 or bf16"),
         ({"seed": -1}, "0 or more"),
         ({"loader_threads": 0}, "from 1 to 256"),

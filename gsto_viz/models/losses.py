@@ -59,11 +59,12 @@ def segmentation_loss(
     return loss
 
 
-def log_inverse_frequency(pixels: npt.NDArray[np.int64]) -> Tensor:
-    """Return class weights 1 / ln(1.02 + p_k), divided by their mean.
+def log_inverse_frequency(pixels: npt.NDArray[np.int64], power: float = 1.0) -> Tensor:
+    """Return class weights (1 / ln(1.02 + p_k)) ** power, divided by their mean.
 
     Args:
         pixels: (K,) labelled training pixels of each class; p_k is a class's share.
+        power: 1 weighs rare classes fully, 0.5 by the square root, 0 all alike.
 
     Returns:
         (K,) float32 with mean 1.
@@ -72,5 +73,5 @@ def log_inverse_frequency(pixels: npt.NDArray[np.int64]) -> Tensor:
         raise GstoVizError(
             "no labelled pixel in the training data: classes cannot be weighted; check the labels"
         )
-    weights = 1.0 / np.log(1.02 + pixels / pixels.sum())
+    weights = (1.0 / np.log(1.02 + pixels / pixels.sum())) ** power
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)

@@ -1,10 +1,15 @@
 """From a recipe to a network with weights."""
 
+from pathlib import Path
+
 import torch
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models.checkpoint import METADATA_KEY, load_checkpoint, load_weights
 from gsto_viz.models.hrnet import HRNet, initialize
+from gsto_viz.models.official import load_official
 from gsto_viz.models.registry import build_model
+from gsto_viz.models.tensor_files import read_metadata
 from gsto_viz.recipe import Recipe
 
 SCHEMES = ("kaiming", "normal")
@@ -30,7 +35,17 @@ def build_for(recipe: Recipe, num_classes: int) -> HRNet:
             ) from error
         initialize(model, recipe.initialization if fresh else "kaiming")
     if not fresh:
-        from gsto_viz.models.official import load_official
-
-        load_official(model, recipe.initialization)
+        _load_start(model, recipe.initialization)
     return model
+
+
+def _load_start(model: HRNet, path: str) -> None:
+    """Copy the weights of one of our checkpoints, or of an official file, into the network.
+
+    Raises:
+        GstoVizError: The file is unreadable or of another architecture or class count.
+    """
+    if path.endswith(".safetensors") and METADATA_KEY in read_metadata(Path(path)):
+        load_weights(model, load_checkpoint(path).state_dict(), source=path)
+    else:
+        load_official(model, path)

@@ -84,9 +84,10 @@ class Trainer:
             nesterov=recipe.nesterov,
         )
         self.class_weights: Tensor | None = None
-        if recipe.class_weights == "log_inverse_frequency":
+        if recipe.class_weights != "none":
             pixels = self.samples.count_pixels(quiet=quiet)
-            self.class_weights = log_inverse_frequency(pixels).to(device)
+            power = 0.5 if recipe.class_weights.startswith("sqrt") else 1.0
+            self.class_weights = log_inverse_frequency(pixels, power).to(device)
         self.progress = Progress()
         self.stop_requested = False
 

@@ -97,3 +97,12 @@ def test_class_weights_are_their_formula() -> None:
     assert weights[3] > weights[2] > weights[1] > weights[0]
     with pytest.raises(GstoVizError, match="no labelled pixel"):
         log_inverse_frequency(np.zeros(3, np.int64))
+
+
+def test_milder_class_weights_are_square_roots() -> None:
+    pixels = np.array([900, 90, 10])
+    full, mild = log_inverse_frequency(pixels), log_inverse_frequency(pixels, 0.5)
+    assert float(mild.mean()) == pytest.approx(1.0)
+    for j in range(3):
+        assert float(mild[j] / mild[0]) == pytest.approx(float(full[j] / full[0]) ** 0.5, rel=1e-5)
+    assert log_inverse_frequency(pixels, 0.0).tolist() == pytest.approx([1, 1, 1])

@@ -18,7 +18,7 @@ from gsto_viz.data import load_data
 from gsto_viz.data.classes import CAMVID_CLASSES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate
-from gsto_viz.models import load_model
+from gsto_viz.models import ModelInfo, load_model, save_checkpoint
 from gsto_viz.models.tensor_files import read_tensors, write_tensors
 from gsto_viz.recipe import Recipe
 from gsto_viz.train import TrainingStopped, train, validation_spec
@@ -367,6 +367,18 @@ def test_weights_follow_from_the_seed_and_the_callers_generator_is_left_alone() 
     other = build_for(Recipe(**{**SMALL, "seed": 1}), 3).state_dict()
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["head.classifier.weight"], other["head.classifier.weight"])
+
+
+def test_a_run_may_start_from_one_of_our_checkpoints(tmp_path: Path) -> None:
+    start = build_for(Recipe(**{**SMALL, "seed": 5}), 3)
+    classes = ClassList("k", tuple(ClassInfo(k, f"c{k}", (k, k, k), thing=False) for k in range(3)))
+    path = tmp_path / "start.safetensors"
+    save_checkpoint(path, start, ModelInfo("start", "hrnetv2-tiny", classes))
+    model = build_for(Recipe(**{**SMALL, "initialization": str(path)}), 3)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, start.state_dict()[name]), name
+    with pytest.raises(GstoVizError, match="another architecture or class count"):
+        build_for(Recipe(**{**SMALL, "initialization": str(path)}), 4)
 
 
 def test_one_step_is_sgd_with_nesterov_momentum_written_out(data: Path, tmp_path: Path) -> None:

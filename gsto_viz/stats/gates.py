@@ -13,14 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.activity import FloatMap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.inference import Estimate, image_mean_estimate
 from gsto_viz.stats.sci import OCTAVE_GAP, pair_counts
-from gsto_viz.stats.tables import Tables, merge_tables
-
-NO_VARIANCE = 1e-12
-"""A sum of squares below this share of the sum of squared g' is rounding, not variance."""
+from gsto_viz.stats.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -183,73 +179,3 @@ def effective_transmission(gated: float, plain: float) -> float | None:
     if not (0 <= gated < np.inf and 0 <= plain < np.inf):
         raise GstoVizError(f"sums of squares are {gated} and {plain}; give finite ones from 0 up")
     return float(np.sqrt(gated / plain)) if plain > 0 else None
-
-
-def gate_cells(tables: Tables, tap: str) -> pd.DataFrame:
-    """Sum a gate's g' by image, size octave, class, and band or core.
-
-    Args:
-        tables: Region tables with ``g_core/TAP`` and ``g_band/TAP``.
-        tap: The gate.
-
-    Returns:
-        ``image``, ``octave`` (floor of l), ``class_id``, ``part`` (``core`` or ``band``), ``n``
-        regions, ``sum`` and ``squares`` of g'. Rows of shards of images concatenate.
-    """
-    names = {"core": f"g_core/{tap}", "band": f"g_band/{tap}"}
-    table = merge_tables(tables, ["size_octave", "class_id", "qualifies", *names.values()])
-    table = table[table["qualifies"].astype(bool)]
-    parts = []
-    for part, name in names.items():
-        rows = table.dropna(subset=[name])
-        value = rows[name].astype(np.float64)
-        octave = np.floor(rows["size_octave"]).astype(np.int64)
-        frame = rows[["image", "class_id"]].assign(
-            octave=octave, part=part, n=1, sum=value, squares=value**2
-        )
-        parts.append(frame)
-    keys = ["image", "octave", "class_id", "part"]
-    return pd.concat(parts).groupby(keys, as_index=False)[["n", "sum", "squares"]].sum()
-
-
-def variance_explained(cells: pd.DataFrame) -> tuple[float, float]:
-    """Return eta^2 of size, and partial eta^2 of size given class.
-
-    eta^2 = variance of g' between size octaves / total variance, over regions of all images.
-    Partial: of an additive model octave + class, SS(octave given class) / (SS(octave given class) +
-    residual SS). Supervised gates follow the class, and classes have sizes: the second is what
-    size explains beyond class.
-
-    Args:
-        cells: Of :func:`gate_cells`, one part, any number of images.
-
-    Returns:
-        Two numbers in [0, 1]; 0 for a constant gate, NaN without regions. The partial one is NaN
-        where class leaves nothing to explain.
-    """
-    sums = cells.groupby(["octave", "class_id"], as_index=False)[["n", "sum", "squares"]].sum()
-    n, total = sums["n"].to_numpy(dtype=np.float64), sums["sum"].to_numpy(dtype=np.float64)
-    if n.sum() == 0:
-        return np.nan, np.nan
-    squares = float(sums["squares"].sum())
-    overall, least = squares - total.sum() ** 2 / n.sum(), NO_VARIANCE * squares
-    if overall <= least:
-        return 0.0, 0.0
-    octave = _indicators(sums["octave"].to_numpy())
-    class_id = _indicators(sums["class_id"].to_numpy())
-    alone = _residual(octave, n, total, squares)
-    of_class = _residual(class_id, n, total, squares)
-    of_both = _residual(np.hstack([octave, class_id]), n, total, squares)
-    partial = 1.0 - of_both / of_class if of_class > least else np.nan
-    return float(np.clip(1.0 - alone / overall, 0, 1)), float(np.clip(partial, 0, 1))
-
-
-def _indicators(levels: npt.NDArray[np.integer]) -> FloatMap:
-    return (levels[:, None] == np.unique(levels)).astype(np.float64)
-
-
-def _residual(design: FloatMap, n: FloatMap, total: FloatMap, squares: float) -> float:
-    """Return the residual sum of squares of regions fitted by cell indicators, from cell sums."""
-    root = np.sqrt(n)
-    fitted = design @ np.linalg.lstsq(design * root[:, None], total / root, rcond=None)[0]
-    return float(squares - 2 * (fitted @ total) + (n * fitted) @ fitted)

@@ -10,6 +10,7 @@ from scipy.stats import entropy
 from gsto_viz.activity import valid_cells
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, grid_weights
+from gsto_viz.stats.gate_sizes import gate_by_octave, gate_cells, variance_explained
 from gsto_viz.stats.gate_values import (
     GateExtent,
     gate_columns,
@@ -22,12 +23,10 @@ from gsto_viz.stats.gate_values import (
 )
 from gsto_viz.stats.gates import (
     effective_transmission,
-    gate_cells,
     gate_edge,
     gate_pair_counts,
     gate_preference,
     gate_selectivity,
-    variance_explained,
 )
 
 DOWN, UP, SELF = "stage2.m0.gate[0->1]", "stage2.m0.gate.1to0", "stage2.m0.gate[1->1]"
@@ -235,6 +234,33 @@ def test_counts_and_cells_of_shards_concatenate():
     parts = pd.concat([gate_cells(t, DOWN) for t in (tables[6:], tables[:6])])
     keys = ["image", "octave", "class_id", "part"]
     pd.testing.assert_frame_equal(cells, parts.sort_values(keys, ignore_index=True))
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_means_by_octave_weigh_regions_then_images(by_class):
+    tables = table_of(20, {DOWN: lambda size, c, u: 0.05 * size + 0.1 * c + 0.1 * u})
+    result = gate_by_octave(gate_cells(tables, DOWN), by_class=by_class)
+    seen = 0
+    for row in result.to_dict("records"):
+        means = []
+        for table in tables:
+            values = [
+                region[f"g_{row['part']}/{DOWN}"]
+                for region in table.to_dict("records")
+                if region["qualifies"]
+                and 4 ** row["octave"] <= region["area_px"] < 4 ** (row["octave"] + 1)
+                and (not by_class or region["class_id"] == row["class_id"])
+            ]
+            seen += len(values)
+            means += [np.mean(values)] if values else []
+        assert row["mean"] == pytest.approx(np.mean(means))
+        assert row["n_images"] == len(means)
+        if len(means) >= 10:
+            assert row["low"] <= row["mean"] <= row["high"]
+        else:
+            assert np.isnan(row["low"])
+            assert "independent images" in row["reason"]
+    assert seen == result["n_regions"].sum() == 2 * sum(t["qualifies"].sum() for t in tables)
 
 
 def least_squares(rows, columns, value):

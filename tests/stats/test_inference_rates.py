@@ -1,0 +1,101 @@
+"""How often intervals cover and tests reject, on simulated images with a known truth."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from gsto_viz.stats import seed_image_difference, sign_flip
+from gsto_viz.stats.inference import image_mean_estimate, image_mean_interval
+
+SIZES = np.array([3.0, 4.2, 5.1, 5.8, 7.0, 7.6])
+GAPS = SIZES[:, None] - SIZES
+PAIRS = GAPS >= 1
+
+
+def sci_of_images(images, alpha, rng, spread=0.0):
+    """SCI of images with the same six sizes and q = alpha l + noise, (images,)."""
+    slope = alpha + spread * rng.normal(size=(images, 1))
+    q = slope * SIZES + rng.normal(size=(images, SIZES.size))
+    wrong = q[:, :, None] < q[:, None, :]
+    return wrong[:, PAIRS].mean(axis=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [30, 80])
+def test_intervals_of_sci_cover(images):
+    truth = norm.cdf(-0.5 * GAPS[PAIRS] / np.sqrt(2)).mean()
+    names = [f"im{i}" for i in range(images)]
+    rng = np.random.default_rng(21)
+    covered = []
+    for seed in range(1500):
+        values = sci_of_images(images, 0.5, rng)
+        one = image_mean_estimate(names, values, 1, seed=seed)
+        covered.append(one.low <= truth <= one.high)
+    print(images, np.mean(covered))
+    assert 0.92 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.slow
+def test_intervals_over_blocks_cover_and_over_frames_do_not():
+    # 25 blocks of 4 frames that share most of their deviation.
+    names = [f"im{i:03d}" for i in range(100)]
+    blocks = {name: f"b{i // 4}" for i, name in enumerate(names)}
+    rng = np.random.default_rng(22)
+    by_block, by_frame = [], []
+    for seed in range(1000):
+        values = np.repeat(rng.normal(size=25), 4) + 0.5 * rng.normal(size=100)
+        low, high, _ = image_mean_interval(names, values[:, None], blocks, seed)
+        by_block.append(low[0] <= 0 <= high[0])
+        low, high, _ = image_mean_interval(names[:100], values[:, None], None, seed)
+        by_frame.append(low[0] <= 0 <= high[0])
+    print(np.mean(by_block), np.mean(by_frame))
+    assert 0.91 <= np.mean(by_block) <= 0.97
+    assert np.mean(by_frame) < 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [12, 50])
+def test_sign_flips_reject_equal_models_one_time_in_twenty(images):
+    names = [f"im{i}" for i in range(images)]
+    rng = np.random.default_rng(23)
+    rejected = []
+    for seed in range(1500):
+        d = sci_of_images(images, 0.4, rng) - sci_of_images(images, 0.4, rng)
+        rejected.append(sign_flip(names, d, seed=seed, flips=1999).p <= 0.05)
+    print(images, np.mean(rejected))
+    assert 0.03 <= np.mean(rejected) <= 0.07
+
+
+@pytest.mark.slow
+def test_sign_flips_of_blocks_keep_their_level_and_of_frames_do_not():
+    names = [f"im{i:03d}" for i in range(100)]
+    blocks = {name: f"b{i // 4}" for i, name in enumerate(names)}
+    rng = np.random.default_rng(24)
+    by_block, by_frame = [], []
+    for seed in range(800):
+        d = np.repeat(rng.normal(size=25), 4) + 0.5 * rng.normal(size=100)
+        by_block.append(sign_flip(names, d, blocks, seed, flips=999).p <= 0.05)
+        by_frame.append(sign_flip(names, d, None, seed, flips=999).p <= 0.05)
+    print(np.mean(by_block), np.mean(by_frame))
+    assert 0.03 <= np.mean(by_block) <= 0.07
+    assert np.mean(by_frame) > 0.2
+
+
+@pytest.mark.slow
+def test_a_method_needs_its_seeds_in_the_interval():
+    # Spread of seeds .016, of images .006 (standard errors): an interval of images alone is blind.
+    names = [f"im{i}" for i in range(40)]
+    rng = np.random.default_rng(25)
+    both, images_only = [], []
+    for k in range(500):
+        arms = []
+        for _ in range(2):
+            seeds = 0.016 * rng.normal(size=(5, 1))
+            arms.append(0.5 + seeds + 0.006 * np.sqrt(40) * rng.normal(size=(5, 40)))
+        one = seed_image_difference(names, *arms, seed=k)
+        both.append(one.low <= 0 <= one.high)
+        low, high, _ = image_mean_interval(names, (arms[1][0] - arms[0][0])[:, None], seed=k)
+        images_only.append(low[0] <= 0 <= high[0])
+    print(np.mean(both), np.mean(images_only))
+    assert np.mean(both) > 0.82
+    assert np.mean(images_only) < 0.65

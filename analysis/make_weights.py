@@ -1,7 +1,8 @@
 """Turn a finished training run into a shipped checkpoint with its model card.
 
-    python analysis/make_weights.py runs/camvid-a camvid-hrnetv2-w18-small-v1 \
-        --score val=camvid:PATH:val --score eval=camvid:PATH:eval --command "gsto-viz train ..."
+    python analysis/make_weights.py runs/c camvid-hrnetv2-w18-small-v1 --earlier runs/a \
+        --earlier runs/b --command "gsto-viz train ..." --command "gsto-viz train ..." \
+        --score val=camvid:PATH:val --score eval=camvid:PATH:eval
 
 Convolution weights are stored as float16; the scores on the card are those of the stored file.
 """
@@ -33,8 +34,30 @@ def scored(path: Path, specs: dict[str, str]) -> dict[str, Evaluation]:
     return results
 
 
-def card(name: str, training: dict[str, Any], notice: str | None, command: str, sha: str) -> str:
+def run_info(run: Path, name: str) -> dict[str, Any]:
+    info = load_checkpoint(run / f"{name}.safetensors").info
+    assert info is not None
+    return dict(info.training)
+
+
+def seconds(runs: list[Path]) -> float:
+    return float(sum(run_info(run, "last")["seconds"] for run in runs))
+
+
+def earlier_phase(run: Path) -> dict[str, Any]:
+    """What the weights that the next phase started from say of themselves."""
+    training = run_info(run, "best")
+    return {key: training[key] for key in ("recipe", "epoch", "step", "miou")}
+
+
+def card(
+    name: str, training: dict[str, Any], notice: str | None, commands: list[str], sha: str
+) -> str:
     recipe = training["recipe"]
+    phases = [phase["recipe"] for phase in training["earlier"]] + [recipe]
+    epochs = " + ".join(str(phase["epochs"]) for phase in phases)
+    files = [command.split()[2] for command in commands]
+    recipes = ", ".join(f"`gsto_viz/recipes/{file}.yaml`" for file in files)
     kind = "GSTO-HRNet (released gates)" if "gsto" in name else "HRNetV2"
     lines = [
         f"# {name}",
@@ -45,12 +68,12 @@ def card(name: str, training: dict[str, Any], notice: str | None, command: str, 
         "|---|---|",
         f"| data | `{training['data']}` |",
         f"| licence | {notice or 'MIT, as the code: the scenes are procedural'} |",
-        f"| recipe | `gsto_viz/recipes/{name}.yaml` |",
-        f"| command | `{command}` |",
+        f"| recipe | {recipes} |",
+        *(f"| command {k + 1} | `{command}` |" for k, command in enumerate(commands)),
         f"| seed | {training['seed']} |",
-        f"| epochs | {recipe['epochs']} (best on val after {training['epoch']}) |",
-        f"| time | {training['total_seconds'] / 60:.0f} min, one core of a shared 2-core CPU, "
-        f"{recipe['precision']} autocast |",
+        f"| epochs | {epochs}; the best on val: after {training['epoch']} of the last phase |",
+        f"| time | {training['total_seconds'] / 60:.0f} min on one thread of a 2-core CPU that "
+        f"other work shared, {recipe['precision']} autocast |",
         f"| torch | {training['torch']} |",
         "| weights | convolutions float16, the rest float32 |",
         f"| SHA-256 | `{sha}` |",
@@ -82,7 +105,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--score", action="append", required=True, metavar="NAME=SPEC")
-    parser.add_argument("--command", required=True, help="the training command, for the card")
+    parser.add_argument(
+        "--command", action="append", required=True, help="a training command, for the card"
+    )
+    parser.add_argument(
+        "--earlier", action="append", default=[], type=Path, help="run of an earlier phase"
+    )
     args = parser.parse_args()
     specs = dict(item.split("=", 1) for item in args.score)
     model = load_checkpoint(args.run / "best.safetensors")
@@ -91,7 +119,8 @@ def main() -> None:
         sys.exit(f"{args.run} is not finished: its best checkpoint has no gains")
     notice = NOTICES.get(data_kind(model.info.training["data"]))
     target = WEIGHTS / f"{args.name}.safetensors"
-    training = {**model.info.training, "total_seconds": last.info.training["seconds"]}
+    training = {**model.info.training, "total_seconds": seconds([*args.earlier, args.run])}
+    training["earlier"] = [earlier_phase(run) for run in args.earlier]
     training["data"] = portable_name(training["data"])
     training["val"] = portable_name(training["val"])
     info = replace(model.info, name=args.name, notice=notice, training=training)

@@ -79,11 +79,13 @@ def measured_range(extent: GateExtent) -> tuple[float, float]:
 
 
 def rescaled(gate: npt.NDArray[np.floating], bounds: tuple[float, float]) -> FloatMap:
-    """Return g' = (g - low) / (high - low), clipped to [0, 1] against rounding; NaN stays."""
+    """Return g' = (g - low) / (high - low) in [0, 1], exactly 0 at the lower end; NaN stays."""
     low, high = bounds
     if not low < high:
         raise GstoVizError(f"the gate's range {bounds} is empty; give (low, high)")
-    return np.clip((np.asarray(gate, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
+    above = np.asarray(gate, dtype=np.float64) - low
+    # Places that are tied at the end must stay tied in the means over regions.
+    return np.clip(np.where(above <= AT_END, 0.0, above) / (high - low), 0.0, 1.0)
 
 
 def gate_sums(
@@ -106,7 +108,7 @@ def gate_sums(
     entropy = -(inner * np.log2(inner) + (1 - inner) * np.log2(1 - inner))
     return {
         "cells": share.size,
-        "tied": int((share * (bounds[1] - bounds[0]) <= AT_END).sum()),
+        "tied": int((share == 0).sum()),
         "open": int((share > OPEN).sum()),
         "g": float(share.sum()),
         "g_squared": float((share**2).sum()),

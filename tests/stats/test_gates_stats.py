@@ -111,7 +111,11 @@ def test_closed_open_and_undecided_gates():
     assert half == {"tie_mass": 0, "open_fraction": 1, "mean": 0.5, "sd": 0, "entropy": 1}
     nothing = gate_description(gate_sums(np.full((4, 4), 0.5), ~valid, (0.0, 1.0)))
     assert np.isnan(list(nothing.values())).all()
-    assert rescaled(np.array([0.5, 0.75, np.nan]), (0.5, 1.0))[:2].tolist() == [0, 0.5]
+    shares = rescaled(np.array([0.5, 0.5 + 1e-7, 0.75, 1.0, np.nan]), (0.5, 1.0))
+    assert shares[:4].tolist() == [0, 0, 0.5, 1]
+    assert np.isnan(shares[4])
+    with pytest.raises(GstoVizError, match="is empty"):
+        rescaled(np.zeros(2), (1.0, 0.5))
 
 
 def test_responses_are_means_over_pixels_on_the_gates_grid():

@@ -21,13 +21,13 @@ def sci_of_images(images, alpha, rng, spread=0.0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("images", [30, 80])
-def test_intervals_of_sci_cover(images):
+@pytest.mark.parametrize(("images", "times"), [(30, 1500), (80, 500)])
+def test_intervals_of_sci_cover(images, times):
     truth = norm.cdf(-0.5 * GAPS[PAIRS] / np.sqrt(2)).mean()
     names = [f"im{i}" for i in range(images)]
     rng = np.random.default_rng(21)
     covered = []
-    for seed in range(1500):
+    for seed in range(times):
         values = sci_of_images(images, 0.5, rng)
         one = image_mean_estimate(names, values, 1, seed=seed)
         covered.append(one.low <= truth <= one.high)
@@ -42,7 +42,7 @@ def test_intervals_over_blocks_cover_and_over_frames_do_not():
     blocks = {name: f"b{i // 4}" for i, name in enumerate(names)}
     rng = np.random.default_rng(22)
     by_block, by_frame = [], []
-    for seed in range(1000):
+    for seed in range(400):
         values = np.repeat(rng.normal(size=25), 4) + 0.5 * rng.normal(size=100)
         low, high, _ = image_mean_interval(names, values[:, None], blocks, seed)
         by_block.append(low[0] <= 0 <= high[0])
@@ -59,9 +59,9 @@ def test_sign_flips_reject_equal_models_one_time_in_twenty(images):
     names = [f"im{i}" for i in range(images)]
     rng = np.random.default_rng(23)
     rejected = []
-    for seed in range(1500):
+    for seed in range(1000):
         d = sci_of_images(images, 0.4, rng) - sci_of_images(images, 0.4, rng)
-        rejected.append(sign_flip(names, d, seed=seed, flips=1999).p <= 0.05)
+        rejected.append(sign_flip(names, d, seed=seed, flips=999).p <= 0.05)
     print(images, np.mean(rejected))
     assert 0.03 <= np.mean(rejected) <= 0.07
 
@@ -72,7 +72,7 @@ def test_sign_flips_of_blocks_keep_their_level_and_of_frames_do_not():
     blocks = {name: f"b{i // 4}" for i, name in enumerate(names)}
     rng = np.random.default_rng(24)
     by_block, by_frame = [], []
-    for seed in range(800):
+    for seed in range(600):
         d = np.repeat(rng.normal(size=25), 4) + 0.5 * rng.normal(size=100)
         by_block.append(sign_flip(names, d, blocks, seed, flips=999).p <= 0.05)
         by_frame.append(sign_flip(names, d, None, seed, flips=999).p <= 0.05)
@@ -87,7 +87,7 @@ def test_a_method_needs_its_seeds_in_the_interval():
     names = [f"im{i}" for i in range(40)]
     rng = np.random.default_rng(25)
     both, images_only = [], []
-    for k in range(500):
+    for k in range(300):
         arms = []
         for _ in range(2):
             seeds = 0.016 * rng.normal(size=(5, 1))

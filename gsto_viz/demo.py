@@ -4,8 +4,6 @@ Pure until ``write_demo``: ``compare_on`` runs both networks over the images and
 one example; ``write_demo`` draws and writes the folder.
 """
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import check_classes
 from gsto_viz.files import write_json, write_text
+from gsto_viz.folders import check_target, new_folder
 from gsto_viz.inspection import check_pair, inspect_image, weights_record
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.regions import region_table
@@ -28,6 +28,12 @@ from gsto_viz.versions import versions
 DEMO_A = "scenes-hrnetv2-w18-small-v1"
 DEMO_B = "scenes-gsto-hrnet-w18-small-v1"
 DEMO_DATA = "scenes:count=48,seed=0,size=256x512"
+OWN_FILES = (
+    *(f"{name}.{suffix}" for name in ("figure1", "sizes") for suffix in ("pdf", "png", "svg")),
+    "sizes.csv",
+    "summary.json",
+    "manifest.json",
+)
 NORMALISATION = (
     "percentile: channels are divided by their standard deviation over training images, averaged,"
     " and ranked within each map (0..1)"
@@ -73,7 +79,7 @@ def compare_on(
         GstoVizError: The classes differ, or an image has no labels.
     """
     check_pair(models["A"], models["B"])
-    _check_classes(models["A"], data)
+    check_classes(models["A"], data)
     num_classes = len(data.classes)
     tables: dict[str, list[pd.DataFrame]] = {key: [] for key in models}
     totals = {key: np.zeros((num_classes, num_classes), dtype=np.int64) for key in models}
@@ -107,14 +113,6 @@ def compare_on(
         sample=best[1],
         example=best[2],
     )
-
-
-def _check_classes(model: HRNet, data: Dataset) -> None:
-    if model.info is not None and model.info.classes.names != data.classes.names:
-        raise GstoVizError(
-            f"{model.info.name} knows {', '.join(model.info.classes.names)} and {data.name} has "
-            f"{', '.join(data.classes.names)}; take data of the classes that it was trained on"
-        )
 
 
 def _rows(sample: Sample, labels: npt.NDArray[np.uint8], inspection: Inspection) -> pd.DataFrame:
@@ -217,11 +215,8 @@ def write_demo(
     from gsto_viz.plots import figure_scale_confusion, figure_sizes, save_figure
 
     target = Path(out)
-    check_free(target, overwrite=overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     say = note or (lambda _: None)
-    try:
+    with new_folder(target, OWN_FILES, overwrite=overwrite) as work:
         say("figure 1")
         figure = figure_scale_confusion(
             comparison.sample,
@@ -235,31 +230,13 @@ def write_demo(
         write_text(work / "sizes.csv", sizes_frame(comparison).to_csv(index=False))
         write_json(work / "summary.json", summary(comparison))
         write_json(work / "manifest.json", manifest(comparison, models))
-        work.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     files = sorted(target.iterdir(), key=lambda p: (p.name == "manifest.json", p.name))
     return tuple(files)
 
 
 def check_free(target: Path, *, overwrite: bool) -> None:
-    """Refuse a target that exists, and to overwrite a folder that this command did not write."""
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise GstoVizError(f"{target} is a file; give a folder")
-    if not any(target.iterdir()):
-        return
-    if not overwrite:
-        raise GstoVizError(f"{target} is not empty; --overwrite replaces it, or give another one")
-    if not (target / "manifest.json").is_file():
-        raise GstoVizError(
-            f"{target} was not written by this command (no manifest.json) and is left alone; give "
-            "another folder"
-        )
+    """Refuse a target folder before the work starts; see ``gsto_viz.folders.check_target``."""
+    check_target(target, OWN_FILES, overwrite=overwrite)
 
 
 def manifest(comparison: Comparison, models: Mapping[str, HRNet]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gsto_viz.models.losses import resize_logits
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.stats.segmentation import SegmentationScores, confusion_matrix, scores_of
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
-from gsto_viz.types import ClassList, Dataset
+from gsto_viz.types import ClassList, Dataset, Sample
 
 IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 
@@ -103,8 +103,43 @@ def predict(model: nn.Module, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.ui
     return _labels(full_logits(model, image))
 
 
+def _finite_logits(model: nn.Module, sample: Sample) -> Tensor:
+    """Return the logits of a sample; what is wrong with them is said with the sample's id."""
+    try:
+        logits = full_logits(model, sample.image)
+    except GstoVizError as error:
+        raise GstoVizError(f"{sample.id}: {error}") from error
+    if not bool(torch.isfinite(logits).all()):
+        raise GstoVizError(
+            f"{sample.id}: the network's logits are not finite; its weights are damaged"
+        )
+    return logits
+
+
 def _labels(logits: Tensor) -> npt.NDArray[np.uint8]:
     return logits.argmax(dim=0).to("cpu", torch.uint8).numpy()
+
+
+def check_classes(model: nn.Module, data: Dataset) -> None:
+    """Refuse data whose classes are not those that a network was trained on, in name or order.
+
+    Raises:
+        GstoVizError: With the first difference. A network that says nothing of its classes passes.
+    """
+    info = getattr(model, "info", None)
+    if not isinstance(info, ModelInfo):
+        return
+    ours, theirs = info.classes.names, data.classes.names
+    advice = "take data of the classes that it was trained on"
+    if len(ours) != len(theirs):
+        raise GstoVizError(
+            f"the network has {len(ours)} classes and {data.name} has {len(theirs)}; {advice}"
+        )
+    for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a.casefold() != b.casefold():
+            raise GstoVizError(
+                f"class {k} is '{a}' for {info.name} and '{b}' in {data.name}; {advice}"
+            )
 
 
 def evaluate(
@@ -121,8 +156,10 @@ def evaluate(
         indices: Images to use, e.g. wrapped in a progress bar; None takes all.
 
     Raises:
-        GstoVizError: The class counts differ, an image has no labels, or none has a labelled pixel.
+        GstoVizError: The classes differ, an image has no labels or is too small, logits are not
+            finite, or no image has a labelled pixel.
     """
+    check_classes(model, data)
     num_classes = len(data.classes)
     total = np.zeros((num_classes, num_classes), dtype=np.int64)
     count = 0
@@ -131,7 +168,7 @@ def evaluate(
             sample = data[index]
             if sample.labels is None:
                 raise GstoVizError(f"{sample.id} has no labels; scores need annotated images")
-            logits = full_logits(model, sample.image)
+            logits = _finite_logits(model, sample)
             if len(logits) != num_classes:
                 raise GstoVizError(
                     f"the network has {len(logits)} classes and {data.name} has {num_classes}; "

@@ -1,7 +1,10 @@
 """The only copy of: evaluation mode and its undoing, device choice, image -> tensor."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +17,48 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+@dataclass
+class _Hold:
+    """How many blocks hold a module in evaluation mode, and the flag that it had before them."""
+
+    blocks: int
+    training: bool
+
+
+_HOLDS: WeakKeyDictionary[nn.Module, _Hold] = WeakKeyDictionary()
+_HOLDS_LOCK = threading.RLock()
+"""Guards ``_HOLDS`` and the flags; reentrant, because ``model.eval()`` may be anyone's code."""
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """Put every submodule in evaluation mode and restore each one's own flag afterwards."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Put every submodule in evaluation mode and restore each one's own flag afterwards.
+
+    Blocks on the same network, or on networks that share parts, may overlap in any order and in
+    any threads: a module is in evaluation mode until the last block that holds it ends, and then
+    gets the flag that it had before the first.
+    """
+    held: list[nn.Module] = []
     try:
+        with _HOLDS_LOCK:
+            for module in model.modules():
+                _HOLDS.setdefault(module, _Hold(0, module.training)).blocks += 1
+                held.append(module)
+            model.eval()
         yield model
     finally:
-        for module, training in flags:
-            module.training = training
+        with _HOLDS_LOCK:
+            for module in held:
+                _release(module)
+
+
+def _release(module: nn.Module) -> None:
+    """Count one block less; the last one gives the module its own flag back."""
+    hold = _HOLDS[module]
+    hold.blocks -= 1
+    if hold.blocks == 0:
+        del _HOLDS[module]
+        module.training = hold.training
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -61,7 +96,15 @@ def image_to_tensor(
 
     Returns:
         (3, H, W) float32, contiguous.
+
+    Raises:
+        GstoVizError: The image is of another shape or type.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise GstoVizError(
+            f"the image is {image.dtype} of shape {image.shape}; give uint8 of shape (H, W, 3), "
+            "values 0..255"
+        )
     # The conversion copies, so a read-only image (a memory map, a view) is as good as any.
     tensor = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
     scale = torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255.0

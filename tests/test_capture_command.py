@@ -65,7 +65,6 @@ def test_maps_and_metadata(files: Path, tmp_path: Path, capsys: pytest.CaptureFi
     printed = capsys.readouterr()
     assert f"4 maps in {out}" in printed.out
     assert "17x26" in printed.out
-    assert "for tests only" in printed.err
     with np.load(out, allow_pickle=False) as file:
         assert file.files == [*(f"stage4.branch{r}" for r in range(4)), "metadata"]
         for r, features in enumerate(by_hand(files, pixels_of(files))):
@@ -199,3 +198,17 @@ def test_figure_is_drawn_beside_the_file(files: Path, tmp_path: Path) -> None:
             *words[:3], tmp_path / "n.npz", "--taps", "head.logits", "--figure", tmp_path / "l.png"
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npz", "m.png"]
+
+
+def test_outputs_that_cannot_be_are_refused_before_any_work(files: Path, tmp_path: Path) -> None:
+    start = (files / "tiny.safetensors", files / "photo.png", "--out")
+    for words, message in (
+        ((tmp_path / "m.txt",), r"end it in \.npz"),
+        ((tmp_path / "m.npz", "--json", tmp_path), "is no file name"),
+        ((tmp_path / "m.npz", "--json", ""), "is no file name"),
+        ((tmp_path / "m.npz", "--json", tmp_path / "m.npz"), "need different names"),
+        (("/dev/null/m.npz",), "cannot be written to"),
+    ):
+        with pytest.raises(GstoVizError, match=message):
+            call(*start, *words)
+    assert list(tmp_path.iterdir()) == []

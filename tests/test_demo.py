@@ -159,23 +159,40 @@ def test_folder_appears_whole_with_the_manifest(comparison, models, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_failure_leaves_nothing_behind(comparison, models, tmp_path, monkeypatch):
+def test_failure_leaves_nothing_behind_and_names_the_target(
+    comparison, models, tmp_path, monkeypatch
+):
     def broken(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("gsto_viz.plots.save_figure", broken)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(GstoVizError, match="out: No space left on device"):
         write_demo(comparison, models, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_earlier_result_is_replaced_whole_or_stays(comparison, models, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write_demo(comparison, models, out)
+    (out / "sizes.csv").write_text("old")
+    write_demo(comparison, models, out, overwrite=True)
+    assert (out / "sizes.csv").read_text() != "old"
+    (out / "sizes.csv").write_text("old")
+    monkeypatch.setattr("gsto_viz.demo.summary", lambda _: {"nan": float("nan")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_demo(comparison, models, out, overwrite=True)
+    assert (out / "sizes.csv").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(GstoVizError, match="not empty"):
         check_free(tmp_path, overwrite=False)
-    with pytest.raises(GstoVizError, match="was not written by this command"):
+    with pytest.raises(GstoVizError, match=r"holds 'thesis\.tex', which this command never writes"):
         check_free(tmp_path, overwrite=True)
-    with pytest.raises(GstoVizError, match="is a file"):
+    with pytest.raises(GstoVizError, match="is no folder"):
         check_free(tmp_path / "thesis.tex", overwrite=True)
 
 

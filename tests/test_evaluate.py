@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate, full_logits, model_logits, predict
-from gsto_viz.models import build_model, load_model, shipped_checkpoints
+from gsto_viz.models import ModelInfo, build_model, load_model, shipped_checkpoints
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassInfo, ClassList, Sample
 
@@ -154,6 +154,34 @@ def test_an_image_that_is_too_small_is_refused() -> None:
 
 
 @pytest.mark.slow
+def test_other_class_names_or_logits_that_are_no_numbers_are_refused() -> None:
+    data = Mixed()
+    model = build_model("hrnetv2-tiny", num_classes=3)
+    other = ClassList("b", tuple(ClassInfo(k, n, (k,) * 3, False) for k, n in enumerate("xyz")))
+    model.info = ModelInfo("net", "hrnetv2-tiny", other)
+    with pytest.raises(GstoVizError, match="class 0 is 'x' for net and 'c0' in mixed"):
+        evaluate(model, data)
+    model.info = ModelInfo("net", "hrnetv2-tiny", class_list(4))
+    with pytest.raises(GstoVizError, match="has 4 classes and mixed has 3"):
+        evaluate(model, data)
+    model.info = ModelInfo("net", "hrnetv2-tiny", class_list(3))
+    assert evaluate(model, data).images == 3
+    with torch.no_grad():
+        model.head.classifier.bias[1] = torch.nan
+    with pytest.raises(GstoVizError, match="m0: the network's logits are not finite"):
+        evaluate(model, data)
+    data.sizes = ((40, 33), (20, 20), (32, 32))
+    with pytest.raises(GstoVizError, match="m1: the image is 20x20"):
+        evaluate(model, data, indices=[1])
+
+
+def test_only_8_bit_colour_images_are_predicted() -> None:
+    model = build_model("hrnetv2-tiny")
+    for image in (np.zeros((40, 40, 3)), np.zeros((40, 40), np.uint8), np.zeros((40, 40, 4), "u1")):
+        with pytest.raises(GstoVizError, match=r"give uint8 of shape \(H, W, 3\)"):
+            predict(model.eval(), image)
+
+
 def test_the_shipped_baseline_reaches_what_its_card_says() -> None:
     name = "camvid-hrnetv2-w18-small-v1"
     shipped: dict[str, Path] = shipped_checkpoints()

@@ -54,26 +54,18 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.capture.image import capture_image, save_maps
     from gsto_viz.data import parse_size, read_image
     from gsto_viz.data.spec import resize_image
-    from gsto_viz.errors import GstoVizError
     from gsto_viz.files import write_json
     from gsto_viz.models import load_model
     from gsto_viz.plots import save_figure
     from gsto_viz.torch_utils import pick_device
 
-    for path in filter(None, (args.out, args.figure)):
-        if Path(path).exists() and not args.overwrite:
-            raise GstoVizError(f"{path} exists; choose another name or add --overwrite")
-    if args.figure and Path(args.figure).suffix not in FIGURE_SUFFIXES:
-        raise GstoVizError(f"--figure {args.figure}: end it in {', '.join(FIGURE_SUFFIXES)}")
+    check_outputs(args)
     image = read_image(args.image)
     native = image.shape[:2]
     if args.size:
         image = resize_image(image, parse_size(args.size))
     options = {"arch": args.arch} if args.arch else {}
     model = load_model(args.checkpoint, **options).to(pick_device(args.device))
-    notice = getattr(model.info, "notice", None)
-    if notice and not args.quiet:
-        sys.stderr.write(f"gsto-viz capture: {notice}\n")
     result = capture_image(model, image, args.taps or "stage4.branch*", reduce=args.reduce)
     figure = draw(result, image, model) if args.figure else None
     save_maps(args.out, result, about(args, model.info, native))
@@ -88,6 +80,26 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.json, rows)
     sys.stdout.write(format_rows(rows) + f"{len(rows)} maps in {args.out}\n")
     return 0
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Refuse output files that cannot be written or get in each other's way, before any work."""
+    from gsto_viz.commands.options import check_output_file
+    from gsto_viz.errors import GstoVizError
+
+    named = {"--out": args.out, "--figure": args.figure, "--json": args.json}
+    files = {k: v for k, v in named.items() if v is not None and v != "-"}
+    for option, path in files.items():
+        check_output_file(path, option)
+    if len({Path(path).absolute() for path in files.values()}) != len(files):
+        raise GstoVizError(f"{' and '.join(files)} need different names")
+    if Path(args.out).suffix != ".npz":
+        raise GstoVizError(f"--out {args.out}: maps are written as .npz; end it in .npz")
+    if args.figure is not None and Path(args.figure).suffix not in FIGURE_SUFFIXES:
+        raise GstoVizError(f"--figure {args.figure}: end it in {', '.join(FIGURE_SUFFIXES)}")
+    for path in filter(None, (args.out, args.figure)):
+        if Path(path).exists() and not args.overwrite:
+            raise GstoVizError(f"{path} exists; choose another name or add --overwrite")
 
 
 def draw(result: Any, image: Any, model: Any) -> Any:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from gsto_viz.commands.options import load_pair
+    from gsto_viz.commands.options import is_quiet, load_pair
     from gsto_viz.data import load_data, parse_size
     from gsto_viz.demo import (
         DEMO_A,
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     models = load_pair(args.model, {"A": DEMO_A, "B": DEMO_B}, pick_device(args.device))
     size = parse_size(args.size) if args.size else None
     data = load_data(args.data or DEMO_DATA, purpose="eval", size=size)
-    quiet = args.quiet or not sys.stderr.isatty()
+    quiet = is_quiet(args)
     bar = tqdm(range(len(data)), desc="compare", unit="image", disable=quiet)
     comparison = compare_on(models, data, indices=bar)
     files = write_demo(comparison, models, args.out, overwrite=args.overwrite)

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from gsto_viz.commands.options import check_output_file, is_quiet
     from gsto_viz.data import load_data, parse_size
     from gsto_viz.evaluate import evaluate
     from gsto_viz.files import write_json
@@ -60,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.torch_utils import pick_device
     from gsto_viz.versions import versions
 
+    check_output_file(args.json, "--json")
     device = pick_device(args.device)
     size = parse_size(args.size) if args.size else None
     data = load_data(args.data, purpose="eval", size=size)
     model = load_model(args.checkpoint).to(device)
-    quiet = args.quiet or not sys.stderr.isatty()
+    quiet = is_quiet(args)
     bar = tqdm(range(len(data)), desc="evaluate", unit="image", disable=quiet)
     result = replace(evaluate(model, data, indices=bar), data=args.data)
     value = {

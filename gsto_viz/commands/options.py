@@ -1,7 +1,10 @@
 """Options that several commands share."""
 
 import argparse
+import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsto_viz.errors import GstoVizError
@@ -10,6 +13,27 @@ if TYPE_CHECKING:
     import torch
 
     from gsto_viz.models import HRNet
+
+
+def is_quiet(args: argparse.Namespace) -> bool:
+    """Say whether progress bars stay away: ``--quiet``, ``NO_COLOR``, or stderr is no terminal."""
+    return bool(args.quiet) or bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
+
+
+def check_output_file(path: str | None, option: str) -> None:
+    """Refuse an output file that could not be written, before any work is done.
+
+    Raises:
+        GstoVizError: The name is empty, a folder, or lies where nothing can be written.
+    """
+    if path is None or path == "-":
+        return
+    target = Path(path)
+    if not path or target.is_dir():
+        raise GstoVizError(f"{option} '{path}' is no file name; give one, or - for stdout")
+    folder = next(p for p in target.absolute().parents if p.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise GstoVizError(f"{option} {path}: {folder} cannot be written to; choose another place")
 
 
 def add_model_pair(parser: argparse.ArgumentParser) -> None:

@@ -41,11 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the folder and print its path."""
+    from gsto_viz.commands.options import is_quiet
     from gsto_viz.data.scenes import SceneDataset, write_scenes
     from gsto_viz.data.spec import parse_size
 
     dataset = SceneDataset(args.count, args.seed, parse_size(args.size), args.split)
-    progress = sys.stderr.isatty() and not args.quiet
+    progress = not is_quiet(args)
     folder = write_scenes(args.out, dataset, overwrite=args.overwrite, progress=progress)
     sys.stdout.write(f"{folder}\n")
     return 0

@@ -62,6 +62,7 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Train; print a table and where the checkpoint lies."""
+    from gsto_viz.commands.options import is_quiet
     from gsto_viz.data import load_data
     from gsto_viz.recipe import load_recipe
     from gsto_viz.torch_utils import pick_device
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 f"gsto-viz train: {data.name} has no split for validation and --val is not given: "
                 "the last weights count as the best\n"
             )
-    quiet = args.quiet or not sys.stderr.isatty()
+    quiet = is_quiet(args)
     if args.check_data:
         for part in (data, *([] if val is None else [val])):
             check_data(part, quiet=quiet)

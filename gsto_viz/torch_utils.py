@@ -38,26 +38,27 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     any threads: a module is in evaluation mode until the last block that holds it ends, and then
     gets the flag that it had before the first.
     """
-    held: list[nn.Module] = []
+    held: list[tuple[nn.Module, _Hold]] = []
     try:
         with _HOLDS_LOCK:
             for module in model.modules():
-                _HOLDS.setdefault(module, _Hold(0, module.training)).blocks += 1
-                held.append(module)
+                hold = _HOLDS.setdefault(module, _Hold(0, module.training))
+                hold.blocks += 1
+                held.append((module, hold))
             model.eval()
         yield model
     finally:
         with _HOLDS_LOCK:
-            for module in held:
-                _release(module)
+            for module, hold in held:
+                _release(module, hold)
 
 
-def _release(module: nn.Module) -> None:
+def _release(module: nn.Module, hold: _Hold) -> None:
     """Count one block less; the last one gives the module its own flag back."""
-    hold = _HOLDS[module]
     hold.blocks -= 1
     if hold.blocks == 0:
-        del _HOLDS[module]
+        # A block that nobody ended is collected with its network, whose entry is gone by then.
+        _HOLDS.pop(module, None)
         module.training = hold.training
 
 

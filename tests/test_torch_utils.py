@@ -1,5 +1,10 @@
 """Evaluation mode and its undoing, devices, normalisation."""
 
+import contextlib
+import random
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +25,69 @@ def test_each_part_gets_its_own_mode_back_also_after_an_exception() -> None:
     assert [m.training for m in model.modules()] == flags
     with pytest.raises(RuntimeError, match="inside"), eval_mode(model):
         raise RuntimeError("inside")
+    assert [m.training for m in model.modules()] == flags
+
+
+def partly_training() -> tuple[nn.Module, list[bool]]:
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.Sequential(nn.ReLU()))
+    model.train()
+    model[1].eval()
+    return model, [m.training for m in model.modules()]
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_overlapping_blocks_end_with_the_last(fail: bool) -> None:
+    model, flags = partly_training()
+    first, second = eval_mode(model), eval_mode(model[2])
+    third = eval_mode(model)
+    for block in (first, second, third):
+        block.__enter__()
+    error = RuntimeError("inside")
+    ending = (RuntimeError, error, None) if fail else (None, None, None)
+    assert not first.__exit__(*ending)  # an exception goes on
+    assert not any(m.training for m in model.modules())
+    third.__exit__(None, None, None)
+    assert not any(m.training for m in model[2].modules())  # a part that is still held
+    second.__exit__(None, None, None)
+    assert [m.training for m in model.modules()] == flags
+    with eval_mode(model):
+        assert not any(m.training for m in model.modules())
+    assert [m.training for m in model.modules()] == flags
+
+
+def test_a_network_that_refuses_evaluation_mode_gets_its_flags_back() -> None:
+    class Stubborn(nn.Sequential):
+        def eval(self) -> "Stubborn":
+            self[0].training = False
+            raise RuntimeError("no")
+
+    model = Stubborn(nn.ReLU(), nn.ReLU())
+    with pytest.raises(RuntimeError, match="no"), eval_mode(model):
+        raise AssertionError("the block must not run")
+    assert all(m.training for m in model.modules())
+
+
+def test_blocks_of_many_threads_never_meet_a_training_module() -> None:
+    model, flags = partly_training()
+    start, wrong = threading.Barrier(8), []
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        start.wait()
+        for _ in range(60):
+            with contextlib.suppress(KeyError), eval_mode(model):
+                for _ in range(rng.randrange(3)):
+                    time.sleep(0)
+                    wrong.extend(m for m in model.modules() if m.training)
+                if rng.random() < 0.2:
+                    raise KeyError
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
     assert [m.training for m in model.modules()] == flags
 
 

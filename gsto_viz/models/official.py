@@ -4,6 +4,7 @@
 loaded, missing and left over is always reported, and a file that does not fit changes nothing.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,12 @@ from gsto_viz.models.official_plan import (
     LoadPlan,
     ShapeMismatch,
     official_places,
-    some_keys,
 )
-from gsto_viz.models.registry import model_config
+from gsto_viz.models.registry import model_config, some_keys
 
 KINDS = ("auto", "segmentation", "backbone")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def to_official_keys(model: HRNet, *, num_batches_tracked: bool = True) -> dict[
     """Return a network's state under official keys, as an official loader expects it.
 
     GSTO's dead unit ``att1`` is given back as it was loaded, or, when nothing was loaded, with
-    zero weights and neutral batch norm.
+    zero weights and neutral batch norm; either way on the device and in the type of the weights.
 
     Args:
         model: HRNetV2, or GSTO-HRNet with the default gating.
@@ -166,7 +168,8 @@ def to_official_keys(model: HRNet, *, num_batches_tracked: bool = True) -> dict[
         fresh = example.new_full(shape, fill)
         if key.endswith(COUNTER):
             fresh = fresh.to(torch.int64)
-        state[key] = model.official_unused.get(key, fresh)
+        # They are no part of the network's state, so they did not follow its moves and casts.
+        state[key] = model.official_unused.get(key, fresh).to(fresh)
     if not num_batches_tracked:
         state = {k: v for k, v in state.items() if not k.endswith(COUNTER)}
     return state
@@ -181,6 +184,9 @@ def load_official_model(
     inplace_abn: bool = False,
 ) -> HRNet:
     """Make the network that an official file belongs to and load the file into it.
+
+    What to consider about the file (``LoadReport.hint``) is said as a warning of the logger
+    ``gsto_viz``: on stderr, unless logging is set up otherwise.
 
     Args:
         source: A ``.pth`` or ``.safetensors`` file.
@@ -203,9 +209,11 @@ def load_official_model(
             config = model_config(arch, num_classes=config.num_classes)
         config = config.with_options(align_corners=align_corners)
         model = HRNet(config)
-        load_official(model, weights, inplace_abn=inplace_abn)
+        report = load_official(model, weights, inplace_abn=inplace_abn)
     except GstoVizError as error:
         raise GstoVizError(f"{source}: {error}") from error
+    if report.hint is not None:
+        logger.warning("%s: %s", source, report.hint)
     model.info = ModelInfo(
         name=Path(source).stem,
         network=arch or network_name(config),

@@ -1,6 +1,6 @@
 """Which key of an official file goes where, decided before anything is changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ from gsto_viz.models.official_keys import (
     dead_shapes,
     official_modules,
 )
+from gsto_viz.models.registry import some_keys
 
 COUNTER = "num_batches_tracked"
 FUSION_GATES = ".att_layers."
-MAX_LISTED = 4
 
 
 class ShapeMismatch(NamedTuple):
@@ -95,12 +95,6 @@ class LoadPlan:
 def _is_no_backbone(key: str) -> bool:
     known = (*CLASSIFICATION_PREFIXES, "last_layer", "att1.", "att2.", "att3.")
     return key.startswith(known) or FUSION_GATES in key
-
-
-def some_keys(keys: Sequence[object]) -> str:
-    """Return the first few keys and how many more there are."""
-    more = f", and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
-    return ", ".join(str(k) for k in keys[:MAX_LISTED]) + more
 
 
 def official_places(model: HRNet) -> tuple[dict[str, str], list[str]]:

@@ -32,11 +32,22 @@ CONFIGS: dict[str, HRNetConfig] = {
 own file of that name; the GSTO paper's "W18" is ``w18-small-v2``."""
 
 
+MAX_LISTED = 5
+"""Keys that a message lists before it counts the rest."""
+
+
 def closest(name: str, valid: Iterable[str], count: int = 3) -> str:
     """Return a help clause with the names nearest to ``name``: ``did you mean a, b?``."""
     names = list(valid)
     matches = difflib.get_close_matches(name, names, n=count, cutoff=0.4)
     return f"did you mean {', '.join(matches)}?" if matches else f"valid: {', '.join(names)}"
+
+
+def some_keys(keys: Iterable[object]) -> str:
+    """Return the first few keys and how many more there are, for messages."""
+    listed = [str(key) for key in keys]
+    more = f", and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+    return ", ".join(listed[:MAX_LISTED]) + more
 
 
 def model_config(name: str, **options: Any) -> HRNetConfig:

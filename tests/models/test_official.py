@@ -338,6 +338,35 @@ def test_files(tmp_path: Path, suffix: str, legacy: bool) -> None:
         load_official_model(path, arch="hrnetv2-tiny")
 
 
+@pytest.mark.parametrize("inplace_abn", [False, True])
+def test_a_file_that_looks_like_inplace_abn_is_named_on_loading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, inplace_abn: bool
+) -> None:
+    path = tmp_path / "abn.safetensors"
+    state = official("gsto-hrnet-tiny", num_classes=4)
+    save_file({k: v for k, v in state.items() if not k.endswith(COUNTER)}, path)
+    with caplog.at_level("WARNING", logger="gsto_viz"):
+        load_official_model(path, inplace_abn=inplace_abn)
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("gsto_viz")]
+    if inplace_abn:
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert "abn.safetensors" in said[0]
+        assert "inplace_abn=True" in said[0]
+
+
+def test_the_dead_unit_goes_where_the_weights_are() -> None:
+    model = build_model("gsto-hrnet-tiny", num_classes=3)
+    load_official(model, official("gsto-hrnet-tiny", num_classes=3))
+    kept = {k: v.clone() for k, v in model.official_unused.items()}
+    assert kept
+    state = to_official_keys(model.double())
+    assert {v.dtype for v in state.values()} == {torch.float64, torch.int64}
+    assert all(torch.equal(state[k], v.to(state[k])) for k, v in kept.items())
+    assert {v.device.type for v in to_official_keys(model.to("meta")).values()} == {"meta"}
+
+
 class Trap:
     """A pickle that runs a command when it is loaded."""
 

@@ -23,7 +23,7 @@ from gsto_viz.models.config import HRNetConfig, config_from_dict
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.model_info import ModelInfo, info_from_json, info_to_json
 from gsto_viz.models.registry import closest
-from gsto_viz.models.tensor_files import read_tensors, write_tensors
+from gsto_viz.models.tensor_files import read_metadata, read_tensors, write_tensors
 
 __all__ = [
     "ModelInfo",
@@ -119,7 +119,7 @@ def load_checkpoint(path: str | Path, *, name: str | None = None) -> HRNet:
 def _config(values: Any, *, source: str) -> HRNetConfig:
     try:
         return config_from_dict(values)
-    except (TypeError, ValueError, AttributeError) as error:
+    except GstoVizError as error:
         raise GstoVizError(f"{source} has a damaged network configuration: {error}") from error
 
 
@@ -135,11 +135,8 @@ def _empty_network(config: HRNetConfig, tensors: Mapping[str, Tensor], *, source
             f"{source} holds {len(tensors)} tensors, too few for the network that it describes; "
             "take another copy"
         )
-    try:
-        with torch.device("meta"):
-            model = HRNet(config)
-    except (TypeError, ValueError) as error:
-        raise GstoVizError(f"{source} has a damaged network configuration: {error}") from error
+    with torch.device("meta"):
+        model = HRNet(config)
     _check_fit(model, tensors, source=source)
     return model.to_empty(device="cpu")
 
@@ -203,11 +200,17 @@ def load_model(source: str | Path, **options: Any) -> HRNet:
         The network in evaluation mode; ``.info`` says what it is.
 
     Raises:
-        GstoVizError: No such name (the closest are given) or file, or a file that does not fit.
+        GstoVizError: No such name (the closest are given) or file, a file that does not fit, or
+            options for a checkpoint of ours, which says its own network.
     """
     shipped = shipped_checkpoints()
     text = str(source)
     path = Path(source)
+    if options and (text in shipped or _is_ours(path)):
+        raise GstoVizError(
+            f"{text} says itself which network it is: {', '.join('--' + k for k in options)} is "
+            "for official files only, leave it out"
+        )
     if text in shipped:
         model = load_checkpoint(shipped[text], name=text)
     elif path.suffix == ".safetensors" and not options:
@@ -217,12 +220,15 @@ def load_model(source: str | Path, **options: Any) -> HRNet:
 
         return load_official_model(path, **options)
     else:
-        raise GstoVizError(
-            f"no checkpoint '{text}'; {closest(text, shipped)} or give a .safetensors or .pth file"
-        )
+        hint = f"{closest(text, shipped)} or" if shipped else "none are shipped with this version;"
+        raise GstoVizError(f"no checkpoint '{text}'; {hint} give a .safetensors or .pth file")
     if model.info is not None and model.info.notice:
         _say_notice(model.info.name, model.info.notice)
     return model
+
+
+def _is_ours(path: Path) -> bool:
+    return path.suffix == ".safetensors" and METADATA_KEY in read_metadata(path)
 
 
 @functools.cache

@@ -1,10 +1,24 @@
 """What distinguishes one network from another: typed, immutable, saved with every checkpoint."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.gates import check_form
+
+LIMITS = {
+    "width": 256,
+    "stage1_blocks": 64,
+    "stage1_planes": 1024,
+    "blocks": 64,
+    "num_classes": 254,
+}
+"""Greatest values; several times the largest published network. 255 is the label of no class."""
+
+MAX_MODULES = 64
 
 
 @dataclass(frozen=True)
@@ -32,12 +46,19 @@ class GatingConfig:
     source: str = "lowest"
 
     def __post_init__(self) -> None:
+        for name in ("fusion", "diagonal"):
+            _check_bool(f"gating.{name}", getattr(self, name))
+        for name in ("form", "source"):
+            _check_word(f"gating.{name}", getattr(self, name))
         check_form(self.form)
         for name in ("supervised", "unsupervised", "auxiliary_heads"):
-            stages = tuple(int(s) for s in getattr(self, name))
+            stages = _whole_numbers(getattr(self, name))
+            if stages is None or not set(stages) <= {1, 2, 3} or len(set(stages)) != len(stages):
+                raise GstoVizError(
+                    f"gating.{name} is {_shown(getattr(self, name))}; give a list of stages out of "
+                    "1, 2, 3, each at most once"
+                )
             object.__setattr__(self, name, stages)
-            if not set(stages) <= {1, 2, 3} or len(set(stages)) != len(stages):
-                raise GstoVizError(f"gating.{name} is {list(stages)}; give stages out of 1, 2, 3")
         both = set(self.supervised) & set(self.unsupervised)
         if both:
             raise GstoVizError(
@@ -76,13 +97,39 @@ class HRNetConfig:
     gating: GatingConfig | None = field(default=None)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "modules", tuple(int(m) for m in self.modules))
-        if len(self.modules) != 3 or min(self.modules) < 1:
-            raise GstoVizError(f"modules is {list(self.modules)}; give three counts of at least 1")
-        if min(self.width, self.stage1_blocks, self.stage1_planes, self.blocks) < 1:
-            raise GstoVizError("width, stage1_blocks, stage1_planes and blocks are at least 1")
-        if not 1 <= self.num_classes <= 254:
-            raise GstoVizError(f"num_classes is {self.num_classes}; it goes from 1 to 254")
+        for name, greatest in LIMITS.items():
+            value = _whole_number(getattr(self, name))
+            if value is None or not 1 <= value <= greatest:
+                raise GstoVizError(
+                    f"{name} is {_shown(getattr(self, name))}; it goes from 1 to {greatest}, a "
+                    "whole number"
+                )
+            object.__setattr__(self, name, value)
+        modules = _whole_numbers(self.modules)
+        if (
+            modules is None
+            or len(modules) != 3
+            or not 1 <= min(modules) <= max(modules) <= MAX_MODULES
+        ):
+            raise GstoVizError(
+                f"modules is {_shown(self.modules)}; give three counts from 1 to {MAX_MODULES}"
+            )
+        object.__setattr__(self, "modules", modules)
+        momentum: Any = self.bn_momentum
+        if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 < momentum <= 1:
+            raise GstoVizError(
+                f"bn_momentum is {_shown(momentum)}; it is a number above 0 and at most 1"
+            )
+        object.__setattr__(self, "bn_momentum", float(momentum))
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        _check_bool("align_corners", self.align_corners)
+        _check_word("resize_mode", self.resize_mode)
+        if self.gating is not None and not isinstance(self.gating, GatingConfig):
+            raise GstoVizError(
+                f"gating is {_shown(self.gating)}; give a mapping of its options, or null for none"
+            )
         if self.resize_mode not in ("bilinear", "nearest"):
             raise GstoVizError(f"resize_mode is '{self.resize_mode}'; choose bilinear or nearest")
 
@@ -95,7 +142,7 @@ class HRNetConfig:
         """Return plain values for JSON or YAML; ``config_from_dict`` reads them back."""
         return asdict(self)
 
-    def with_options(self, **options: Any) -> "HRNetConfig":
+    def with_options(self, /, **options: Any) -> "HRNetConfig":
         """Return a copy with changed fields; unknown names are refused.
 
         Fields of the gating (``form``, ``diagonal``...) are given as ``gating={...}`` or as
@@ -103,12 +150,7 @@ class HRNetConfig:
         """
         own = {f.name for f in fields(self)}
         gates = {f"gate_{f.name}": f.name for f in fields(GatingConfig)}
-        unknown = sorted(set(options) - own - set(gates))
-        if unknown:
-            raise GstoVizError(
-                f"unknown model option {', '.join(unknown)}; known: {', '.join(sorted(own))}, "
-                f"{', '.join(sorted(gates))}"
-            )
+        _refuse_unknown("model option", options, "", [*sorted(own), *sorted(gates)])
         gate_options = {gates[k]: v for k, v in options.items() if k in gates}
         plain = {k: v for k, v in options.items() if k in own}
         if isinstance(plain.get("gating"), dict):
@@ -125,18 +167,59 @@ class HRNetConfig:
 
 def _known(values: dict[str, Any], cls: type) -> dict[str, Any]:
     """Return ``values`` if all keys are fields of ``cls``; refuse them otherwise."""
-    names = {f.name for f in fields(cls)}
-    unknown = sorted(set(values) - names)
-    if unknown:
-        raise GstoVizError(
-            f"unknown key {', '.join(unknown)} in {cls.__name__}; known: {', '.join(sorted(names))}"
-        )
+    _refuse_unknown("key", values, f" in {cls.__name__}", sorted(f.name for f in fields(cls)))
     return values
 
 
+def _refuse_unknown(what: str, given: Iterable[Any], where: str, names: list[str]) -> None:
+    """Refuse names that are not among ``names``, with those closest to the first of them."""
+    unknown = sorted(str(name) for name in given if name not in names)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], names, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
+        raise GstoVizError(f"unknown {what} {', '.join(unknown)}{where}; {hint}")
+
+
+def _check_bool(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise GstoVizError(f"{name} is {_shown(value)}; it is true or false")
+
+
+def _check_word(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise GstoVizError(f"{name} is {_shown(value)}; it is a word")
+
+
+def _whole_number(value: object) -> int | None:
+    """Return a whole number (also NumPy's) as int; None for everything else, bools included."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+
+
+def _whole_numbers(values: object) -> tuple[int, ...] | None:
+    """Return a list or tuple of whole numbers as a tuple; None for everything else, texts too."""
+    if not isinstance(values, (list, tuple)):
+        return None
+    numbers = [_whole_number(value) for value in values]
+    return None if None in numbers else tuple(n for n in numbers if n is not None)
+
+
+def _shown(value: object) -> str:
+    """Return a value as it was written, tuples as lists; cut where it would fill the screen."""
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def config_from_dict(values: dict[str, Any]) -> HRNetConfig:
-    """Read what ``HRNetConfig.to_dict`` gave; unknown keys are refused."""
+    """Read what ``HRNetConfig.to_dict`` gave.
+
+    Raises:
+        GstoVizError: No mapping, an unknown or a missing key, or a value that makes no network.
+    """
+    if not isinstance(values, dict):
+        raise GstoVizError(f"{_shown(values)} is no mapping of network options")
     known = dict(_known(values, HRNetConfig))
+    if "width" not in known:
+        raise GstoVizError("the network options have no width")
     if isinstance(known.get("gating"), dict):
         known["gating"] = GatingConfig(**_known(known["gating"], GatingConfig))
     return HRNetConfig(**known)

@@ -1,6 +1,6 @@
 """What a checkpoint says about its network, and its form as JSON metadata."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,7 +118,9 @@ def _channels(about: Mapping[str, Any], key: str, source: str) -> tuple[float, .
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # A JSON integer may be beyond float: compared, not converted. NaN fails every comparison.
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def _classes(value: Any, source: str) -> ClassList:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
@@ -44,7 +45,7 @@ def test_unknown_name_gets_the_closest() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("hrnetv2-tiny", {"classes": 3}, "unknown model option classes; known: align_corners"),
+        ("hrnetv2-tiny", {"classes": 3}, "unknown model option classes; did you mean num_classes"),
         ("hrnetv2-tiny", {"gate_form": "paper"}, "gate_form: this network has no gates"),
         ("gsto-hrnet-tiny", {"gate_shape": 1}, "unknown model option gate_shape"),
         ("gsto-hrnet-tiny", {"gate_form": "hard"}, "unknown gate form 'hard'"),
@@ -56,14 +57,60 @@ def test_unknown_name_gets_the_closest() -> None:
         ("hrnetv2-tiny", {"num_classes": 0}, "num_classes is 0; it goes from 1 to 254"),
         ("hrnetv2-tiny", {"num_classes": 255}, "num_classes is 255"),
         ("hrnetv2-tiny", {"modules": (1, 1)}, r"modules is \[1, 1\]; give three counts"),
-        ("hrnetv2-tiny", {"modules": (1, 0, 1)}, "give three counts of at least 1"),
-        ("hrnetv2-tiny", {"width": 0}, "width, stage1_blocks"),
+        ("hrnetv2-tiny", {"modules": (1, 0, 1)}, "give three counts from 1 to 64"),
+        ("hrnetv2-tiny", {"width": 0}, "width is 0; it goes from 1 to 256"),
         ("hrnetv2-tiny", {"resize_mode": "cubic"}, "resize_mode is 'cubic'"),
     ],
 )
 def test_what_makes_no_network_is_refused(name, options, message) -> None:
     with pytest.raises(GstoVizError, match=message):
         model_config(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": "19"}, "num_classes is '19'; it goes from 1 to 254"),
+        ({"num_classes": True}, "num_classes is True"),
+        ({"num_classes": 11.5}, "num_classes is 11.5"),
+        ({"width": 10.5}, "width is 10.5"),
+        ({"width": 10**12}, "width is 1000000000000; it goes from 1 to 256"),
+        ({"blocks": None}, "blocks is None"),
+        ({"modules": 7}, "modules is 7; give three counts"),
+        ({"modules": "111"}, "modules is '111'"),
+        ({"modules": (1, 2.0, 1)}, r"modules is \[1, 2.0, 1\]"),
+        ({"modules": (1, 10**9, 1)}, "give three counts from 1 to 64"),
+        ({"bn_momentum": float("nan")}, "bn_momentum is nan; it is a number above 0"),
+        ({"bn_momentum": float("inf")}, "bn_momentum is inf"),
+        ({"bn_momentum": 0}, "bn_momentum is 0"),
+        ({"bn_momentum": True}, "bn_momentum is True"),
+        ({"bn_momentum": "0.1"}, "bn_momentum is '0.1'"),
+        ({"align_corners": "no"}, "align_corners is 'no'; it is true or false"),
+        ({"resize_mode": [1]}, r"resize_mode is \[1\]; it is a word"),
+        ({"gating": [1]}, r"gating is \[1\]; give a mapping"),
+        ({"gating": 5}, "gating is 5; give a mapping"),
+        ({"gate_supervised": 3}, "gating.supervised is 3; give a list of stages"),
+        ({"gate_supervised": ["x"]}, r"gating.supervised is \['x'\]"),
+        ({"gate_supervised": "23"}, "gating.supervised is '23'"),
+        ({"gate_supervised": [True]}, r"gating.supervised is \[True\]"),
+        ({"gate_diagonal": "no"}, "gating.diagonal is 'no'; it is true or false"),
+        ({"gate_fusion": 1}, "gating.fusion is 1; it is true or false"),
+        ({"gate_form": ["paper"]}, r"gating.form is \['paper'\]; it is a word"),
+        ({"gate_source": 2}, "gating.source is 2; it is a word"),
+        ({"self": 1}, "unknown model option self"),
+        ({"gating": {1: 2}}, "unknown key 1 in GatingConfig"),
+    ],
+)
+def test_values_of_another_type_or_size_are_refused(options: dict, message: str) -> None:
+    before = CONFIGS["gsto-hrnet-tiny"]
+    with pytest.raises(GstoVizError, match=message):
+        before.with_options(**options)
+
+
+def test_numpy_numbers_are_numbers_and_are_stored_as_plain_ones() -> None:
+    config = HRNetConfig(np.int64(4), modules=[np.int32(1), 1, 1], bn_momentum=np.float32(1))
+    assert type(config.width) is int
+    assert json.loads(json.dumps(config.to_dict()))["modules"] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["hrnetv2-w48", "gsto-hrnet-tiny"])
@@ -76,7 +123,7 @@ def test_configuration_survives_json(name: str) -> None:
 
 def test_unknown_configuration_keys_are_refused() -> None:
     values = CONFIGS["gsto-hrnet-tiny"].to_dict()
-    with pytest.raises(GstoVizError, match="unknown key depth in HRNetConfig; known: align_"):
+    with pytest.raises(GstoVizError, match="unknown key depth in HRNetConfig; did you mean width"):
         config_from_dict({**values, "depth": 3})
     values["gating"]["colour"] = 1
     with pytest.raises(GstoVizError, match="unknown key colour in GatingConfig"):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,39 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_small_text(path: str | Path, what: str, *, max_bytes: int = 2**20) -> str:
+    """Read a text that somebody else gave: a regular file, UTF-8 (with or without a mark), small.
+
+    Pipes and devices are refused unread: they may never end, or never begin.
+
+    Args:
+        path: The file.
+        what: What the file is called in messages, e.g. ``the recipe``.
+        max_bytes: Greatest size.
+
+    Raises:
+        GstoVizError: It cannot be read, is no regular file, is too large, or is not UTF-8.
+    """
+    source = Path(path)
+    try:
+        mode = source.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise GstoVizError(f"{what} {source} is no regular file; save it as one")
+        with source.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise GstoVizError(f"cannot read {what} {source}: {reason}; check it") from error
+    if len(content) > max_bytes:
+        raise GstoVizError(
+            f"{what} {source} is larger than {max_bytes / 2**20:g} MiB; give a smaller file"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise GstoVizError(f"{what} {source} is not UTF-8 text; save it as that") from error
 
 
 def remove_leftovers(folder: Path, names: Sequence[str]) -> None:

@@ -12,12 +12,17 @@ from typing import Any
 import yaml
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import write_text
+from gsto_viz.files import read_small_text, write_text
 
 MIN_CROP, MAX_CROP = 32, 8192
 """Pixels: below, the stride-32 branch has no cell; above, a batch does not fit in memory."""
 
 MAX_SCALE = 16.0
+
+MAX_COUNT = 1_000_000
+"""Epochs, images per step and steps of the warm-up: far beyond use, and no sum overflows."""
+
+COARSEST_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,7 @@ def _check_choices(recipe: Recipe) -> None:
 def _check_ranges(recipe: Recipe) -> None:
     """Refuse numbers that cannot be trained with."""
     low, high = recipe.scale_range
+    cells = math.prod(math.ceil(side / COARSEST_STRIDE) for side in recipe.crop)
     rules: list[tuple[str, bool, str]] = [
         ("crop", min(recipe.crop) >= MIN_CROP, f"at least {MIN_CROP} each"),
         ("crop", max(recipe.crop) <= MAX_CROP, f"at most {MAX_CROP} each"),
@@ -192,10 +198,16 @@ def _check_ranges(recipe: Recipe) -> None:
         ("flip", 0 <= recipe.flip <= 1, "a probability 0..1"),
         ("brightness", 0 <= recipe.brightness < 1, "from 0 to below 1"),
         ("contrast", 0 <= recipe.contrast < 1, "from 0 to below 1"),
-        ("batch_size", recipe.batch_size >= 1, "at least 1"),
-        ("epochs", recipe.epochs >= 1, "at least 1"),
+        ("batch_size", 1 <= recipe.batch_size <= MAX_COUNT, f"from 1 to {MAX_COUNT}"),
+        (
+            "batch_size",
+            recipe.batch_size * cells > 1,
+            f"at least 2 where crop is {recipe.crop[0]}x{recipe.crop[1]}, as the coarsest branch "
+            "has one cell for each image and batch norm needs two",
+        ),
+        ("epochs", 1 <= recipe.epochs <= MAX_COUNT, f"from 1 to {MAX_COUNT}"),
         ("lr", recipe.lr > 0, "above 0"),
-        ("warmup_steps", recipe.warmup_steps >= 0, "0 or more"),
+        ("warmup_steps", 0 <= recipe.warmup_steps <= MAX_COUNT, f"from 0 to {MAX_COUNT}"),
         ("poly_power", recipe.poly_power >= 0, "0 or more"),
         ("momentum", 0 <= recipe.momentum < 1, "from 0 to below 1"),
         ("nesterov", not recipe.nesterov or recipe.momentum > 0, "false where momentum is 0"),
@@ -236,13 +248,7 @@ def load_recipe(source: str | Path) -> Recipe:
     """
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise GstoVizError(f"cannot read the recipe {path}: {reason}; check it") from error
-        except UnicodeDecodeError as error:
-            raise GstoVizError(f"the recipe {path} is not UTF-8 text; save it as that") from error
+        text = read_small_text(path, "the recipe")
     elif str(source) in recipe_names():
         text = (resources.files("gsto_viz") / "recipes" / f"{source}.yaml").read_text("utf-8")
     else:
@@ -251,7 +257,7 @@ def load_recipe(source: str | Path) -> Recipe:
         )
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 30th of February; [[[[...
         raise GstoVizError(f"the recipe {source} is not YAML ({error}); correct it") from error
     if not isinstance(values, dict):
         raise GstoVizError(f"the recipe {source} must be a mapping of settings")

@@ -1,5 +1,6 @@
 """Recipes: what they accept, what they refuse, and that the shipped ones pair up."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,11 @@ def test_numbers_as_yaml_reads_them(text: str, value: float) -> None:
         ({"epochs": "ten"}, "epochs is 'ten'; it must be a whole number"),
         ({"epochs": 2.0}, "must be a whole number"),
         ({"epochs": True}, "must be a whole number"),
-        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"epochs": 0}, "epochs is 0; it must be from 1 to 1000000"),
+        ({"epochs": 10**12}, "epochs is 1000000000000; it must be from 1 to"),
+        ({"batch_size": 10**12}, "it must be from 1 to 1000000"),
+        ({"warmup_steps": 10**12}, "it must be from 0 to 1000000"),
+        ({"batch_size": 1, "crop": [32, 32]}, "batch_size is 1; it must be at least 2 where crop"),
         ({"lr": "fast"}, "lr is 'fast'; it must be a number"),
         ({"lr": "1e999"}, "must be a number"),
         ({"lr": float("nan")}, "must be a number"),
@@ -63,6 +68,11 @@ def test_what_cannot_be_trained_with_is_refused(settings: dict, message: str) ->
         Recipe(model="hrnetv2-tiny").with_settings(settings)
 
 
+@pytest.mark.parametrize(("batch_size", "crop"), [(2, [32, 32]), (1, [32, 33]), (1, [64, 32])])
+def test_two_cells_are_enough_for_batch_norm(batch_size: int, crop: list[int]) -> None:
+    assert Recipe(model="x", batch_size=batch_size, crop=crop).batch_size == batch_size
+
+
 def test_a_recipe_is_left_as_it_is_by_a_change() -> None:
     recipe = Recipe(model="hrnetv2-tiny")
     assert recipe.with_settings({"lr": 1.0}).lr == 1.0
@@ -77,6 +87,9 @@ def test_a_recipe_is_left_as_it_is_by_a_change() -> None:
         (b"", "must be a mapping"),
         (b"lr: 1.0", "names no model"),
         (b"\xff\xfe\x00", "is not UTF-8"),
+        (b"model: 2020-02-30", "is not YAML"),
+        (b"[" * 100_000, "is not YAML"),
+        (b"#" * (2**20 + 1), "larger than 1 MiB"),
         (b"model: a\nmodle: b", "unknown key 'modle'; did you mean model"),
     ],
 )
@@ -85,6 +98,20 @@ def test_files_that_are_no_recipe(content: bytes, message: str, tmp_path: Path) 
     path.write_bytes(content)
     with pytest.raises(GstoVizError, match=message):
         load_recipe(path)
+
+
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes(b"\xef\xbb\xbfmodel: a")
+    assert load_recipe(tmp_path / "r.yaml").model == "a"
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "r.yaml")
+    with pytest.raises(GstoVizError, match=r"the recipe \S+r\.yaml is no regular file"):
+        load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "z.yaml").symlink_to("/dev/zero")
+    with pytest.raises(GstoVizError, match="is no regular file"):
+        load_recipe(tmp_path / "z.yaml")
 
 
 def test_recipes_that_are_not_there(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def load_model(source: str | Path, **options: Any) -> HRNet:
     path = Path(source)
     if options and (text in shipped or _is_ours(path)):
         raise GstoVizError(
-            f"{text} says itself which network it is: {', '.join('--' + k for k in options)} is "
+            f"{text} says itself which network it is: {', '.join('--' + k.replace('_', '-') for k in options)} is "
             "for official files only, leave it out"
         )
     if text in shipped:

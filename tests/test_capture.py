@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz import Capture, GstoVizError
+from gsto_viz.capture import ImageMaps, canonical_name, load_maps, safe_name, save_maps
 from gsto_viz.gains import Gains
 
 
@@ -395,6 +397,34 @@ def test_asking_maps_for_what_was_not_captured() -> None:
     for ask in (lambda: maps["bm"], lambda: maps.records("bm"), lambda: maps.get("bm")):
         with pytest.raises(GstoVizError, match="'bm' was not captured; did you mean bn"):
             ask()
+
+
+@pytest.mark.parametrize("taps", [3, None, [1], [None], {"mine": 1}, {2: "conv"}, b"conv"])
+def test_taps_that_are_no_names_are_refused(taps: Any) -> None:
+    net = toy()
+    with pytest.raises(GstoVizError, match=r"taps .*; give a name or pattern"):
+        Capture(net, taps)
+    assert hook_count(net) == 0
+
+
+@pytest.mark.parametrize("reduce", [3, None, ["mean"], {"*": 3}, {1: "mean"}])
+def test_reductions_that_are_neither_names_nor_functions_are_refused(reduce: Any) -> None:
+    with pytest.raises(GstoVizError, match=r"unknown reduction|reduce names the tap 1"):
+        Capture(toy(), "bn", reduce=reduce)
+
+
+def test_only_gates_have_a_second_spelling(tmp_path: Path) -> None:
+    both = {"gate[1->0]": "gate.1to0", "stage3.m0.gate[2->0]": "stage3.m0.gate.2to0"}
+    for canonical, safe in both.items():
+        assert (safe_name(canonical), canonical_name(safe)) == (safe, canonical)
+    single = ["stage3.m0.fusion.transfers.2to0", "investigate.2to0", "gate.2to0.score", "a[1->0]"]
+    for name in single:
+        assert safe_name(name) == canonical_name(name) == name
+    arrays = {name: np.full((2, 3), k) for k, name in enumerate([*both, *single])}
+    save_maps(tmp_path / "maps.npz", ImageMaps(arrays, {}), {})
+    read = load_maps(tmp_path / "maps.npz")
+    assert list(read.maps) == list(arrays)
+    assert all((read[name] == array).all() for name, array in arrays.items())
 
 
 def test_wrong_reductions() -> None:

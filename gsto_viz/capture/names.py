@@ -1,13 +1,14 @@
 """From what a user writes to the places it means: tap names, patterns, output elements.
 
-A tap has one canonical name (``stage3.m0.gate[2->0]``) and a second spelling that is safe in shells
-and file names (``stage3.m0.gate.2to0``); both are understood everywhere. In patterns only ``*``
+The gate of a fusion has a canonical name (``stage3.m0.gate[2->0]``) and a second spelling that is
+safe in shells and file names (``stage3.m0.gate.2to0``); both are understood everywhere. All other
+names, ``stage3.m0.fusion.transfers.2to0`` among them, have one spelling. In patterns only ``*``
 (any run of characters, dots too) and ``?`` (one character) are special.
 """
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -15,8 +16,9 @@ from torch import nn
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Tap
 
-_EDGE = re.compile(r"\[(\d+)->(\d+)\]")
-_SAFE_EDGE = re.compile(r"\.(\d+)to(\d+)(?=$|#)")
+# Only gates have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
+_EDGE = re.compile(r"(^|\.)gate\[(\d+)->(\d+)\](?=$|#)")
+_SAFE_EDGE = re.compile(r"(^|\.)gate\.(\d+)to(\d+)(?=$|#)")
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
@@ -43,12 +45,12 @@ class Place:
 
 def canonical_name(name: str) -> str:
     """Return the bracket spelling: ``stage3.m0.gate.2to0`` -> ``stage3.m0.gate[2->0]``."""
-    return _SAFE_EDGE.sub(r"[\1->\2]", name)
+    return _SAFE_EDGE.sub(r"\1gate[\2->\3]", name)
 
 
 def safe_name(name: str) -> str:
     """Return the spelling for shells and files: ``...gate[2->0]`` -> ``...gate.2to0``."""
-    return _EDGE.sub(r".\1to\2", name)
+    return _EDGE.sub(r"\1gate.\2to\3", name)
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -99,16 +101,31 @@ def resolve(model: nn.Module, taps: str | Sequence[str] | Mapping[str, str]) -> 
             output: ``stage4#0``, ``backbone#features#1``.
 
     Raises:
-        GstoVizError: Something named or described is not there.
+        GstoVizError: Something named or described is not there, or ``taps`` is something else.
     """
-    if isinstance(taps, Mapping):
-        found = [_module_place(model, name, target) for name, target in taps.items()]
+    asked = _checked_taps(taps)
+    if isinstance(asked, dict):
+        found = [_module_place(model, name, target) for name, target in asked.items()]
     else:
-        patterns = [taps] if isinstance(taps, str) else list(taps)
-        found = [place for pattern in patterns for place in _expand(model, pattern)]
+        found = [place for pattern in asked for place in _expand(model, pattern)]
     if not found:
         raise GstoVizError("no taps were asked for; name at least one, e.g. taps='stage4.branch*'")
     return tuple({place.name: place for place in found}.values())
+
+
+def _checked_taps(taps: object) -> list[str] | dict[str, str]:
+    """Return names and patterns, or {tap name: module name}; refuse everything else."""
+    wanted = "give a name or pattern, a list of them, or {tap name: module name}"
+    if isinstance(taps, str):
+        return [taps]
+    if not isinstance(taps, Iterable):
+        raise GstoVizError(f"taps is {taps!r}; {wanted}")
+    given = dict(taps) if isinstance(taps, Mapping) else list(taps)
+    names = [*given, *given.values()] if isinstance(given, dict) else given
+    for name in names:
+        if not isinstance(name, str):
+            raise GstoVizError(f"taps holds {name!r}, which is no name; {wanted}")
+    return given
 
 
 def _expand(model: nn.Module, pattern: str) -> list[Place]:

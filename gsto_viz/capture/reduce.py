@@ -80,11 +80,11 @@ def make_reducer(place: Place, choice: ReduceChoice, gains: Mapping[str, Gains] 
         GstoVizError: Unknown name, no reduction for this tap, or ``gain_fixed`` without its gains.
     """
     reduce = _choose(place.name, choice)
-    if not isinstance(reduce, str):
+    if callable(reduce):
         return _checked(reduce, place.name)
-    if reduce not in REDUCTIONS:
+    if not isinstance(reduce, str) or reduce not in REDUCTIONS:
         raise GstoVizError(
-            f"unknown reduction '{reduce}' for tap '{place.name}'; choose "
+            f"unknown reduction {reduce!r} for tap '{place.name}'; choose "
             f"{', '.join(REDUCTIONS)} or give a function"
         )
     whole = place.kind == "logits" and reduce in ("mean", "gain_fixed")
@@ -108,6 +108,8 @@ def _choose(name: str, choice: ReduceChoice) -> Reduce:
     if not isinstance(choice, Mapping):
         return choice
     for pattern, reduce in choice.items():
+        if not isinstance(pattern, str):
+            raise GstoVizError(f"reduce names the tap {pattern!r}; give a tap name or pattern")
         if name_matches(name, pattern):
             return reduce
     raise GstoVizError(f"reduce says nothing about tap '{name}'; add an entry for '*'")

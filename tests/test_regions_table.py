@@ -6,7 +6,13 @@ import pytest
 
 from gsto_viz.activity import grid_shape, matched_pool
 from gsto_viz.errors import GstoVizError
-from gsto_viz.regions import find_regions, grid_weights, region_columns, region_table
+from gsto_viz.regions import (
+    find_regions,
+    grid_weights,
+    region_columns,
+    region_table,
+    table_of_regions,
+)
 
 STRIDES = (4, 8, 16, 32)
 
@@ -263,6 +269,9 @@ def test_weights_count_every_pixel_once():
         ({"strides": (32, 16, 8, 4)}, "finest branch first"),
         ({"strides": (4, 8, 16, 48)}, "powers of two"),
         ({"strides": (0, 8, 16, 32)}, "powers of two"),
+        ({"strides": ("a", 8, 16, 32)}, "no whole numbers; give pixels per cell"),
+        ({"strides": (4.5, 8, 16, 32)}, "no whole numbers"),
+        ({"strides": 4}, "no whole numbers"),
     ],
 )
 def test_wrong_maps_are_named(change, match):
@@ -277,6 +286,19 @@ def test_wrong_maps_are_named(change, match):
         maps = [activity.astype(change["dtype"]) for activity in maps]
     with pytest.raises(GstoVizError, match=match):
         region_table(labels, maps, strides)
+
+
+def test_finished_regions_give_the_same_table():
+    labels, instances = scene(2)
+    maps = random_maps(labels.shape)
+    regions = find_regions(labels, instances)
+    table = table_of_regions(regions, labels, maps, image="a")
+    pd.testing.assert_frame_equal(table, region_table(labels, maps, STRIDES, instances, image="a"))
+    # Measured against other labels, the same regions only see other valid cells.
+    other = np.where(labels == 255, 255, 0).astype(np.uint8)
+    pd.testing.assert_frame_equal(table, table_of_regions(regions, other, maps, image="a"))
+    with pytest.raises(GstoVizError, match=r"labels have shape \(67, 100\) and the regions"):
+        table_of_regions(regions, labels[:, :-1], maps)
 
 
 def test_no_maps_is_an_error():

@@ -9,7 +9,7 @@ from gsto_viz.regions.columns import Column, region_columns
 from gsto_viz.regions.distance import region_distance
 from gsto_viz.regions.find import BAND_PX, MIN_AREA_PX, RegionMap, find_regions
 from gsto_viz.regions.pooling import GridWeights, grid_weights
-from gsto_viz.regions.table import region_table
+from gsto_viz.regions.table import region_table, table_of_regions
 
 __all__ = [
     "BAND_PX",
@@ -22,4 +22,5 @@ __all__ = [
     "region_columns",
     "region_distance",
     "region_table",
+    "table_of_regions",
 ]

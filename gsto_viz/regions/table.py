@@ -1,5 +1,6 @@
 """The region table of one image: one row per region, the input of every statistic."""
 
+import operator
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
@@ -55,7 +56,40 @@ def region_table(
             or a map has the wrong shape or type or holds NaN or infinity.
     """
     regions = find_regions(labels, instances, ignore)
+    return table_of_regions(regions, labels, maps, strides, ignore, image)
+
+
+def table_of_regions(
+    regions: RegionMap,
+    labels: npt.NDArray[np.integer],
+    maps: Maps,
+    strides: Sequence[int] = (4, 8, 16, 32),
+    ignore: int | None = IGNORE,
+    image: str = "id",
+) -> pd.DataFrame:
+    """Measure how strongly each branch answers for regions that are already cut.
+
+    Args:
+        regions: The regions of this image, from :func:`find_regions` or moved since.
+        labels: (H, W) class indices at network-input size; only which pixels are ignored counts.
+        maps: As for :func:`region_table`.
+        strides: As for :func:`region_table`.
+        ignore: As for :func:`region_table`.
+        image: As for :func:`region_table`.
+
+    Returns:
+        The table of :func:`region_table`, one row per region of ``regions``.
+
+    Raises:
+        GstoVizError: Regions and labels have different sizes, the number of maps and strides
+            differ, or a map has the wrong shape or type or holds NaN or infinity.
+    """
     labels = np.asarray(labels)
+    if labels.shape != regions.ids.shape:
+        raise GstoVizError(
+            f"labels have shape {labels.shape} and the regions {regions.ids.shape}; "
+            "give both of one image"
+        )
     strides = _checked_strides(strides, len(maps))
     native = [
         _checked_map(activity, r, labels.shape, stride)
@@ -80,7 +114,12 @@ def region_table(
 
 def _checked_strides(strides: Sequence[int], count: int) -> tuple[int, ...]:
     """Return the strides, or say why these and ``count`` maps do not go together."""
-    checked = tuple(int(stride) for stride in strides)
+    try:
+        checked = tuple(operator.index(stride) for stride in strides)
+    except TypeError as error:
+        raise GstoVizError(
+            f"strides {strides!r} are no whole numbers; give pixels per cell, such as (4, 8)"
+        ) from error
     if count == 0 or len(checked) != count:
         raise GstoVizError(f"{count} maps and {len(checked)} strides; give one stride per map")
     steps = [coarse / fine for fine, coarse in pairwise(checked) if fine > 0]

@@ -1,15 +1,19 @@
 """Costs of every network beside the figures that the papers print, with a verdict."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from gsto_viz.models.checkpoint import load_checkpoint, shipped_checkpoints
-from gsto_viz.models.config import HRNetConfig
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.checkpoint import METADATA_KEY, shipped_checkpoints
+from gsto_viz.models.config import HRNetConfig, config_from_dict
 from gsto_viz.models.costs import Costs, count_ghost
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.registry import CONFIGS, model_config
+from gsto_viz.models.tensor_files import read_metadata
 
 PAPER_SIZE = (1024, 2048)
 PAPER_CLASSES = 19
@@ -124,11 +128,28 @@ def cost_table(
             cost_row(name, "ablation", config, height, width, ablation.printed, ablation.about)
         )
     for name, path in shipped_checkpoints().items():
-        model = load_checkpoint(path, name=name)
-        info = model.info
-        about = "" if info is None else f"{info.network} with the classes of {info.classes.name}"
-        rows.append(cost_row(name, "checkpoint", model.config, height, width, about=about))
+        config, about = describe_checkpoint(path)
+        rows.append(cost_row(name, "checkpoint", config, height, width, about=about))
     return rows
+
+
+def describe_checkpoint(path: Path) -> tuple[HRNetConfig, str]:
+    """Return the configuration of one of our checkpoints, and its network and classes in words.
+
+    Only the metadata is read: no tensor, and no fingerprint of the file.
+
+    Raises:
+        GstoVizError: Not a checkpoint of ours, or damaged metadata.
+    """
+    try:
+        about = json.loads(read_metadata(path)[METADATA_KEY])
+        config = config_from_dict(about["config"])
+        return config, f"{about['network']} with the classes of {about['classes']['name']}"
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise GstoVizError(
+            f"{path} has no or damaged gsto_viz metadata ({type(error).__name__}: {error}); "
+            "take another copy"
+        ) from error
 
 
 def cost_row(

@@ -8,6 +8,8 @@ front of a transfer: F' = ST(conv(g * F)). Two forms exist, and they differ in t
 ``released``
     g = sigmoid(ReLU(BN(conv(.)))), in [0.5, 1): it cannot close. This is the form that reproduces
     the figures of the paper's tables.
+
+The ranges hold up to rounding: in float32 a sigmoid is exactly 1 from a score of about 17 on.
 """
 
 from torch import Tensor, nn
@@ -25,9 +27,18 @@ def check_form(form: str) -> None:
 
 
 def gate_range(form: str) -> tuple[float, float]:
-    """Return the infimum and supremum of a gate's values: (0, 1) paper, (0.5, 1) released."""
+    """Return the infimum and supremum of a gate's values: (0, 1) paper, (0.5, 1) released.
+
+    Values are in (0, 1) or [0.5, 1) up to rounding, which can give the ends themselves.
+    """
     check_form(form)
     return (0.0, 1.0) if form == "paper" else (0.5, 1.0)
+
+
+def _check_count(what: str, value: int, lowest: int) -> None:
+    """Refuse anything but a whole number from ``lowest`` on; torch would fail later and darkly."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise GstoVizError(f"{what} of a gate is {value!r}; give a whole number, at least {lowest}")
 
 
 class UnsupervisedGate(nn.Module):
@@ -37,11 +48,15 @@ class UnsupervisedGate(nn.Module):
         channels: Channels C of the gated feature.
         form: ``paper`` or ``released`` (module docstring).
         bn_momentum: Momentum of the batch norm in the released form.
+
+    Raises:
+        GstoVizError: ``channels`` is no whole number from 1 on, or the form is unknown.
     """
 
     def __init__(self, channels: int, *, form: str = "released", bn_momentum: float = 0.01) -> None:
         super().__init__()
         check_form(form)
+        _check_count("channels", channels, 1)
         self.form = form
         self.score: nn.Module = (
             nn.Conv2d(channels, 1, 1, bias=True)
@@ -71,6 +86,10 @@ class SupervisedGate(nn.Module):
 
     P enters as raw logits (no softmax) and is not detached, as released: the main loss reaches the
     auxiliary head through the gate.
+
+    Raises:
+        GstoVizError: ``num_classes`` is no whole number from 1 on, ``steps`` none from 0 on, or the
+            form is unknown.
     """
 
     def __init__(
@@ -83,6 +102,8 @@ class SupervisedGate(nn.Module):
     ) -> None:
         super().__init__()
         check_form(form)
+        _check_count("num_classes", num_classes, 1)
+        _check_count("steps", steps, 0)
         self.form = form
         if form == "paper":
             self.score: nn.Module = nn.Conv2d(num_classes, 1, 1, bias=True)

@@ -1,14 +1,19 @@
 """Costs: the figures that the papers print, and an independent counter."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import build_model, count_costs
+from gsto_viz.models import build_model, cost_table, count_costs
 from gsto_viz.models.cost_table import PRINTED, Printed, verdict
 from gsto_viz.models.costs import Costs
+from gsto_viz.models.registry import model_config
+from gsto_viz.models.tensor_files import write_tensors
 
 SMALL = "gsto-hrnet-w18-small-v2"
 EXACT = [
@@ -60,6 +65,34 @@ def test_all_parameters_and_plain_multiply_adds(name: str, params: int, macs: fl
     costs = count_costs(model)
     assert costs.params == params == sum(p.numel() for p in model.parameters())
     assert costs.macs / 1e9 == pytest.approx(macs, abs=5e-4)
+
+
+def test_checkpoints_are_listed_from_their_metadata_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {
+        "network": "gsto-hrnet-tiny",
+        "classes": {"name": "planted"},
+        "config": model_config("gsto-hrnet-tiny", num_classes=7).to_dict(),
+    }
+    path = tmp_path / "a.safetensors"
+    # No network could be made of this tensor, so a row shows that none was read.
+    write_tensors(path, {"x": torch.zeros(1)}, {"gsto_viz": json.dumps(about)})
+    monkeypatch.setattr(cost_table, "shipped_checkpoints", lambda: {"a": path})
+    monkeypatch.setattr(cost_table, "CONFIGS", {})
+    monkeypatch.setattr(cost_table, "ABLATIONS", ())
+    (row,) = cost_table.cost_table(64, 64)
+    assert (row["name"], row["kind"], row["num_classes"]) == ("a", "checkpoint", 7)
+    assert row["note"] == "gsto-hrnet-tiny with the classes of planted"
+    assert row["macs"] == count_costs(on_meta("gsto-hrnet-tiny", num_classes=7), 64, 64).macs
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"config": 3}'])
+def test_damaged_metadata_is_one_sentence(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"x": torch.zeros(1)}, {} if text is None else {"gsto_viz": text})
+    with pytest.raises(GstoVizError, match=r"a\.safetensors has no or damaged gsto_viz metadata"):
+        cost_table.describe_checkpoint(path)
 
 
 def test_other_class_count_and_size() -> None:

@@ -149,6 +149,17 @@ def test_gated_transfer_takes_evidence_and_passes_arguments_on() -> None:
     assert torch.equal(found, x * gate(logits) + 2.0)
 
 
+@pytest.mark.parametrize("form", ["paper", "released"])
+@pytest.mark.parametrize("number", [0, -1, 2.5, "4", None, True])
+def test_a_gate_of_no_channels_is_refused(form, number) -> None:
+    with pytest.raises(GstoVizError, match=r"channels of a gate is .*; give a whole number"):
+        UnsupervisedGate(number, form=form)
+    with pytest.raises(GstoVizError, match=r"num_classes of a gate is .*; give a whole number"):
+        SupervisedGate(number, 1, form=form)
+    with pytest.raises(GstoVizError, match=r"steps of a gate is .*at least 0"):
+        SupervisedGate(3, -1, form=form)
+
+
 @pytest.mark.parametrize("make", [lambda f: UnsupervisedGate(2, form=f), gate_range])
 def test_unknown_form_is_refused(make) -> None:
     with pytest.raises(GstoVizError, match="unknown gate form 'relu'; choose one of released"):

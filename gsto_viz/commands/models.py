@@ -5,8 +5,6 @@ import json
 import sys
 from typing import Any
 
-from gsto_viz.errors import GstoVizError
-
 NAME = "models"
 HELP = "list the networks and shipped checkpoints with their costs beside the papers' figures"
 EXAMPLES = (
@@ -48,10 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, then print the table or write the rows."""
+    from gsto_viz.data.spec import parse_size
     from gsto_viz.files import write_json
     from gsto_viz.models.cost_table import cost_table
 
-    height, width = parse_size(args.size)
+    # No image of this size is made, so it may be larger than one that is.
+    height, width = parse_size(args.size, max_side=65536)
     rows = cost_table(height, width, args.classes)
     if args.json == "-":
         sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
@@ -60,17 +60,6 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.json, rows)
     sys.stdout.write(format_rows(rows, count=args.count, giga=args.giga))
     return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read ``HxW`` in pixels, each at least 32."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts):
-        raise GstoVizError(f"--size is '{text}'; give height x width in pixels, e.g. 1024x2048")
-    height, width = int(parts[0]), int(parts[1])
-    if not 32 <= min(height, width) <= max(height, width) <= 65536:
-        raise GstoVizError(f"--size is '{text}'; height and width go from 32 to 65536")
-    return height, width
 
 
 def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gsto_viz.data.camvid import SPLITS, CamVidDataset
 from gsto_viz.data.folder import FolderDataset
+from gsto_viz.data.pairs import is_utf8
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import ClassList, Dataset, Sample
 
@@ -47,6 +48,8 @@ def load_data(
         GstoVizError: The SPEC is not understood (the message gives the closest valid words), or
             the data set is not where it says.
     """
+    if not is_utf8(spec):
+        raise GstoVizError(f"{spec!r} is not UTF-8, and results name their data; rename the folder")
     kind, _, rest = spec.partition(":")
     if kind == "scenes":
         data = _load_scenes(rest, purpose)
@@ -65,25 +68,29 @@ def load_data(
     return data if size is None else ResizedDataset(data, size)
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, *, max_side: int = MAX_SIDE) -> tuple[int, int]:
     """Turn ``256x512`` into (256, 512), height first.
 
+    Args:
+        text: HEIGHTxWIDTH in pixels.
+        max_side: Largest height and width.
+
     Raises:
-        GstoVizError: Not of this form, or a side outside 32..8192 pixels.
+        GstoVizError: Not of this form, or a side outside 32..``max_side`` pixels.
     """
     match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text.strip().lower())
     if match is None:
         raise GstoVizError(f"'{text}' is no size; write HEIGHTxWIDTH, such as 256x512")
     height, width = int(match[1]), int(match[2])
-    _check_size((height, width))
+    _check_size((height, width), max_side)
     return height, width
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+def _check_size(size: tuple[int, int], max_side: int = MAX_SIDE) -> None:
+    if not all(MIN_SIDE <= side <= max_side for side in size):
         raise GstoVizError(
             f"size {size[0]}x{size[1]} is out of range; height and width go from {MIN_SIDE} to "
-            f"{MAX_SIDE} pixels"
+            f"{max_side} pixels"
         )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -110,6 +111,22 @@ def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path, error):
         write_scenes(out, Failing(error), overwrite=True)
     assert listing(out) == before
     assert [p.name for p in tmp_path.iterdir()] == ["scenes"]
+
+
+class Crowded(SceneDataset):
+    """Numbers an instance beyond what a 16-bit PNG holds."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        instances = sample.instances.copy()
+        instances[0, 0] = 65536
+        return replace(sample, instances=instances)
+
+
+def test_too_many_instances_is_one_sentence_and_writes_nothing(tmp_path):
+    with pytest.raises(GstoVizError, match=r"to 65536 do not fit a 16-bit PNG"):
+        write_scenes(tmp_path / "scenes", Crowded(1, 0, SIZE))
+    assert listing(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,9 @@ def test_count_conventions(monkeypatch, capsys, words, params, macs) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--size", "1024"), "--size is '1024'; give height x width"),
-        (("--size", "axb"), "--size is 'axb'; give height x width"),
-        (("--size", "٣٢x64"), "give height x width"),
+        (("--size", "1024"), "'1024' is no size; write HEIGHTxWIDTH"),
+        (("--size", "axb"), "'axb' is no size; write HEIGHTxWIDTH"),
+        (("--size", "٣٢x64"), "write HEIGHTxWIDTH"),
         (("--size", "31x64"), "go from 32 to 65536"),
         (("--size", "64x9999999"), "go from 32 to 65536"),
         (("--classes", "0"), "num_classes is 0"),

@@ -1,16 +1,13 @@
 """Write scenes as a folder that every tool can read: PNG images and maps, and classes.json."""
 
-import os
 import shutil
 import sys
 import uuid
 from pathlib import Path
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
+from gsto_viz.data.reader import encode_instances, write_png
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
 from gsto_viz.types import Dataset
@@ -37,7 +34,8 @@ def write_scenes(
         The folder.
 
     Raises:
-        GstoVizError: ``out`` is taken, or the operating system refused the write.
+        GstoVizError: ``out`` is taken, an image has more than 65535 instances, or the operating
+            system refused the write.
     """
     target = Path(out)
     _check_target(target, overwrite)
@@ -82,22 +80,9 @@ def _write_sample(folder: Path, dataset: Dataset, index: int) -> None:
     sample = dataset[index]
     if sample.labels is None or sample.instances is None:
         raise ValueError(f"{sample.id} has no labels or no instances")
-    if int(sample.instances.max()) > 65535:
-        raise ValueError(f"{sample.id} has more instances than a 16-bit image can hold")
-    _write_png(folder / "images" / f"{sample.id}.png", sample.image[..., ::-1])
-    _write_png(folder / "labels" / f"{sample.id}.png", sample.labels)
-    _write_png(folder / "instances" / f"{sample.id}.png", sample.instances.astype(np.uint16))
-
-
-def _write_png(path: Path, array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
-    """Encode in memory and write, so that a full disk raises instead of leaving half a file."""
-    done, encoded = cv2.imencode(".png", np.ascontiguousarray(array))
-    if not done:
-        raise RuntimeError(f"PNG encoding of {path.name} failed")
-    with path.open("wb") as file:
-        file.write(encoded.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
+    write_png(folder / "images" / f"{sample.id}.png", sample.image)
+    write_png(folder / "labels" / f"{sample.id}.png", sample.labels)
+    write_png(folder / "instances" / f"{sample.id}.png", encode_instances(sample.instances))
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:

@@ -1,9 +1,10 @@
-"""Activity maps: gain-fixed channel averages, matched pooling, valid cells, percentile maps.
+"""Activity maps: matched pooling, valid cells, percentile maps.
 
 A channel of a feature map may be multiplied by any positive number when the next layer divides by
 it: the network stays the same, its channel average does not. Channels are therefore divided by
-their standard deviation over a data set before they are averaged, and an activity map is read
-through its ranks within the image. Everything here is NumPy on one image.
+their standard deviation over a data set before they are averaged (the capture does that, with the
+reduction ``gain_fixed``), and an activity map is read through its ranks within the image.
+Everything here is NumPy on one image.
 """
 
 import numpy as np
@@ -20,50 +21,6 @@ BoolMap = npt.NDArray[np.bool_]
 def grid_shape(height: int, width: int, stride: int) -> tuple[int, int]:
     """Return (ceil(height / stride), ceil(width / stride)): the grid of a branch, in cells."""
     return -(-height // stride), -(-width // stride)
-
-
-def gain_fixed_activity(
-    features: npt.NDArray[np.floating],
-    sigma: npt.NDArray[np.floating],
-    live: npt.NDArray[np.bool_],
-) -> FloatMap:
-    r"""Average the live channels after dividing each by its standard deviation.
-
-    .. math:: a = \frac{1}{|C^+|} \sum_{c \in C^+} F_c / \sigma_c
-
-    where F_c is channel c of a non-negative (post-ReLU) feature map, sigma_c its population
-    standard deviation over the calibration images, and C+ the live channels (sigma_c above 1e-6
-    of the largest magnitude of F_c over those images). Multiplying channel c by any g > 0
-    multiplies sigma_c as well and leaves a unchanged.
-
-    Args:
-        features: (C, h, w) of one image, finite.
-        sigma: (C,) standard deviations, above 0 where ``live``.
-        live: (C,) True for the channels that count.
-
-    Returns:
-        (h, w) float64.
-
-    Raises:
-        GstoVizError: Shapes disagree, no channel is live, or a value is not finite.
-    """
-    features, sigma, live = np.asarray(features), np.asarray(sigma), np.asarray(live)
-    if features.ndim != 3 or sigma.shape != features.shape[:1] or live.shape != sigma.shape:
-        raise GstoVizError(
-            f"features {features.shape}, sigma {sigma.shape} and live {live.shape} do not fit; "
-            "give (C, h, w), (C,) and (C,)"
-        )
-    if live.dtype != np.bool_:
-        raise GstoVizError(f"live has dtype {live.dtype}; give booleans, one per channel")
-    if not live.any():
-        raise GstoVizError("no channel is live, so the activity is not estimated; check the tap")
-    scale = sigma[live].astype(np.float64)
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise GstoVizError("sigma of a live channel is not a positive number; calibrate again")
-    activity = np.tensordot(1.0 / scale, features[live].astype(np.float64), axes=1) / scale.size
-    if not np.isfinite(activity).all():
-        raise GstoVizError("features hold NaN or infinity; look at the image and the weights")
-    return activity
 
 
 def _block_sums(values: npt.NDArray, size: int) -> npt.NDArray:

@@ -8,51 +8,12 @@ from hypothesis import strategies as st
 
 from gsto_viz.activity import (
     cell_areas,
-    gain_fixed_activity,
     grid_shape,
     matched_pool,
     percentile_map,
     valid_cells,
 )
 from gsto_viz.errors import GstoVizError
-
-
-def test_gain_fixed_activity_by_hand():
-    features = np.array([[[2.0, 4.0]], [[9.0, 3.0]], [[100.0, 100.0]]])
-    activity = gain_fixed_activity(
-        features, np.array([2.0, 3.0, 0.0]), np.array([True, True, False])
-    )
-    np.testing.assert_array_equal(activity, [[(1 + 3) / 2, (2 + 1) / 2]])
-
-
-def test_gains_that_the_next_layer_can_undo_change_nothing():
-    rng = np.random.default_rng(1)
-    features = rng.random((7, 6, 5))
-    sigma, live = features.std(axis=(1, 2)), np.ones(7, bool)
-    gains = 10.0 ** rng.uniform(-3, 3, 7)
-    before = gain_fixed_activity(features, sigma, live)
-    after = gain_fixed_activity(features * gains[:, None, None], sigma * gains, live)
-    np.testing.assert_allclose(after, before, rtol=1e-12, atol=0)
-    raw = features.mean(axis=0), (features * gains[:, None, None]).mean(axis=0)
-    assert not np.array_equal(np.argsort(raw[0], axis=None), np.argsort(raw[1], axis=None))
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"live": np.zeros(2, bool)}, "no channel is live"),
-        ({"live": np.ones(2, np.int64)}, "dtype int64"),
-        ({"sigma": np.ones(3)}, r"sigma \(3,\)"),
-        ({"features": np.ones((2, 3))}, r"features \(2, 3\)"),
-        ({"sigma": np.array([1.0, 0.0])}, "not a positive number"),
-        ({"sigma": np.array([1.0, np.nan])}, "not a positive number"),
-        ({"features": np.full((2, 3, 3), np.inf)}, "NaN or infinity"),
-    ],
-)
-def test_wrong_activity_input_is_named(change, match):
-    good = {"features": np.ones((2, 3, 3)), "sigma": np.ones(2), "live": np.ones(2, bool)}
-    with pytest.raises(GstoVizError, match=match):
-        gain_fixed_activity(**(good | change))
 
 
 @given(st.integers(1, 13), st.integers(1, 13))

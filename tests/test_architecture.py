@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "plots": PURE | {"activity", "heatmaps", "stats"},
     # Compositions.
     "calibrate": LEAVES | {"capture"},
+    "nulls": LEAVES | {"models"},
     "evaluate": LEAVES | {"models", "stats"},
     "inspection": LEAVES | {"activity", "capture", "evaluate", "models"},
     "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe"},
@@ -51,7 +52,7 @@ ALLOWED["commands"] = set(ALLOWED) - {"cli", "__main__", "__init__"}
 LIBRARIES: dict[str, set[str]] = {
     "torch": {
         "torch_utils", "gains", "models", "capture", "calibrate", "evaluate", "inspection",
-        "train", "commands", "demo", "explorer",
+        "train", "commands", "demo", "explorer", "nulls",
     },
     "safetensors": {"models", "explorer"},
     "matplotlib": {"plots", "explorer", "demo"},

@@ -207,9 +207,10 @@ def load_model(source: str | Path, **options: Any) -> HRNet:
     text = str(source)
     path = Path(source)
     if options and (text in shipped or _is_ours(path)):
+        words = ", ".join("--" + name.replace("_", "-") for name in options)
         raise GstoVizError(
-            f"{text} says itself which network it is: {', '.join('--' + k.replace('_', '-') for k in options)} is "
-            "for official files only, leave it out"
+            f"{text} says itself which network it is: {words} is for official files only, leave it "
+            "out"
         )
     if text in shipped:
         model = load_checkpoint(shipped[text], name=text)

@@ -8,10 +8,10 @@ from gsto_viz.data.classes import class_list_from_json
 from gsto_viz.data.pairs import IMAGE_SUFFIXES, at, check_same_size, list_stems, pair_up
 from gsto_viz.data.reader import read_image, read_instance_map, read_label_map
 from gsto_viz.errors import GstoVizError
+from gsto_viz.files import read_small_text
 from gsto_viz.types import ClassList, Sample
 
 _TREE = "images/*.png|jpg labels/*.png [instances/*.png] classes.json"
-_MAX_JSON_BYTES = 2**20
 
 
 class FolderDataset:
@@ -105,16 +105,9 @@ def _read_json(path: Path) -> Any:
     Raises:
         GstoVizError: Unreadable, too large, or no JSON.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_JSON_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise GstoVizError(f"cannot read {path}: {reason}; check its rights") from error
-    if len(content) > _MAX_JSON_BYTES:
-        raise GstoVizError(f"{path} is larger than 1 MiB; a class list is far smaller")
+    content = read_small_text(path, "the class list")
     try:
         return json.loads(content)
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
+    except (ValueError, RecursionError) as error:  # not JSON, or nested without end
         reason = " ".join(str(error).split())
         raise GstoVizError(f"{path} is not valid JSON ({reason}); correct it") from error

@@ -18,7 +18,8 @@ def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     Hidden files (such as ``._x.png``) and files with other suffixes are left out.
 
     Raises:
-        GstoVizError: The folder cannot be read, or two files share a stem.
+        GstoVizError: The folder cannot be read, a name is not UTF-8 (ids are written as text), or
+            two files share a stem.
     """
     try:
         paths = sorted(folder.iterdir())
@@ -29,6 +30,10 @@ def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     for path in paths:
         if path.name.startswith(".") or path.suffix.lower() not in suffixes:
             continue
+        if not is_utf8(path.name):
+            raise GstoVizError(
+                f"{folder} holds {path.name!r}, a name that is not UTF-8; rename the file"
+            )
         if path.stem in stems:
             raise GstoVizError(
                 f"{stems[path.stem]} and {path.name} have the same name but for the suffix; "
@@ -36,6 +41,11 @@ def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             )
         stems[path.stem] = path
     return dict(sorted(stems.items()))
+
+
+def is_utf8(name: str) -> bool:
+    """Say whether a name can be written as text; bytes that are not stand in it as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def pair_up(images: dict[str, Path], maps: Path, what: str) -> dict[str, Path]:

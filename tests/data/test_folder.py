@@ -1,12 +1,14 @@
 """Annotated folders: images/ labels/ [instances/] classes.json."""
 
 import json
+import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
 
-from gsto_viz.data import CAMVID_CLASSES, FolderDataset, write_png
+from gsto_viz.data import CAMVID_CLASSES, FolderDataset, load_data, write_png
 from gsto_viz.errors import GstoVizError
 
 
@@ -92,7 +94,7 @@ def test_sizes_differ(tmp_path, part):
     [
         (b"", "not valid JSON"),
         (b"{", "not valid JSON"),
-        (b"\xff\xfe\xff", "not valid JSON"),
+        (b"\xff\xfe\xff", "is not UTF-8"),
         (b"[" * 200_000, "not valid JSON"),
         (b" " * (2**20 + 1), "larger than 1 MiB"),
         (b"[]", "must be an object"),
@@ -104,3 +106,21 @@ def test_broken_class_list(tmp_path, content, words):
     (tmp_path / "classes.json").write_bytes(content)
     with pytest.raises(GstoVizError, match=r"classes\.json.*" + words):
         FolderDataset(tmp_path)
+
+
+def test_a_class_list_that_is_a_pipe_is_not_read(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "classes.json").unlink()
+    (tmp_path / "classes.json").symlink_to("/dev/zero")
+    with pytest.raises(GstoVizError, match=r"no file \S+classes\.json"):
+        FolderDataset(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_names_that_are_no_text_are_refused(tmp_path):
+    make_folder(tmp_path / "a")
+    os.close(os.open(os.fsencode(tmp_path) + b"/a/images/\xff.png", os.O_CREAT))
+    with pytest.raises(GstoVizError, match=r"images holds '\\udcff\.png', a name that is not UTF"):
+        FolderDataset(tmp_path / "a")
+    with pytest.raises(GstoVizError, match=r"'folder:/\\udcff' is not UTF-8"):
+        load_data(os.fsdecode(b"folder:/\xff"))

@@ -8,7 +8,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.models.checkpoint import METADATA_KEY, load_checkpoint, load_weights
 from gsto_viz.models.hrnet import HRNet, initialize
 from gsto_viz.models.official import load_official
-from gsto_viz.models.registry import build_model
+from gsto_viz.models.registry import model_config
 from gsto_viz.models.tensor_files import read_metadata
 from gsto_viz.recipe import Recipe
 
@@ -21,22 +21,30 @@ def build_for(recipe: Recipe, num_classes: int) -> HRNet:
     The generator of the caller is left as it was.
 
     Raises:
-        GstoVizError: An unknown network or option, or an initialisation that is neither a scheme
-            nor a file that fits.
+        GstoVizError: An unknown network or option, an auxiliary head without loss weight, or an
+            initialisation that is neither a scheme nor a file that fits.
     """
     fresh = recipe.initialization in SCHEMES
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        try:
-            model = build_model(recipe.model, **recipe.model_options, num_classes=num_classes)
-        except TypeError as error:
-            raise GstoVizError(
-                f"recipe: model_options {recipe.model_options} make no network: {error}"
-            ) from error
+        options = {**recipe.model_options, "num_classes": num_classes}
+        model = HRNet(model_config(recipe.model).with_options(**options))
+        _check_auxiliary_weights(recipe, model)
         initialize(model, recipe.initialization if fresh else "kaiming")
     if not fresh:
         _load_start(model, recipe.initialization)
     return model
+
+
+def _check_auxiliary_weights(recipe: Recipe, model: HRNet) -> None:
+    gating = model.config.gating
+    stages = () if gating is None else (*gating.supervised, *gating.auxiliary_heads)
+    missing = sorted({f"stage{s}" for s in stages} - set(recipe.auxiliary_weights))
+    if missing:
+        raise GstoVizError(
+            f"recipe: auxiliary_weights lacks {', '.join(missing)}, where {recipe.model} has an "
+            "auxiliary head; give each a loss weight"
+        )
 
 
 def _load_start(model: HRNet, path: str) -> None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.train.identity import portable_name
 from gsto_viz.types import IGNORE, Dataset, Sample
 
 
@@ -53,6 +54,35 @@ def validation_spec(spec: str) -> str:
         return ":".join(["scenes", ",".join(["count=64", *kept])])
     path, colon, split = rest.rpartition(":")
     return f"{name}:{path}:val" if colon and split == "train" else spec
+
+
+def check_splits(data: Dataset, val: Dataset | None) -> None:
+    """Refuse data sets that do not go together in a training run, by what they say of themselves.
+
+    Raises:
+        GstoVizError: CamVid's ``eval`` split (it is kept for evidence), or validation images with
+            other classes than the training images.
+    """
+    for part in (data, val):
+        if part is not None and portable_name(part.name) == "camvid:eval":
+            raise GstoVizError(
+                f"{part.name} is kept for evidence and never trained or tuned on; take the splits "
+                "train and val"
+            )
+    if val is None:
+        return
+    ours, theirs = data.classes.names, val.classes.names
+    if len(ours) != len(theirs):
+        raise GstoVizError(
+            f"{data.name} has {len(ours)} classes and {val.name} has {len(theirs)}; validate on "
+            "data of the same classes"
+        )
+    for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a.casefold() != b.casefold():
+            raise GstoVizError(
+                f"class {k} is '{a}' in {data.name} and '{b}' in {val.name}; validate on data of "
+                "the same classes"
+            )
 
 
 def check_data(data: Dataset, *, quiet: bool = True) -> None:

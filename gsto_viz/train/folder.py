@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import remove_leftovers, write_text
+from gsto_viz.files import read_small_text, remove_leftovers, write_text
 from gsto_viz.recipe import Recipe, recipe_from_dict
 from gsto_viz.train.identity import ids_digest, portable_name
 from gsto_viz.types import Dataset
@@ -87,8 +87,8 @@ class RunFolder:
         if not self.config.is_file():
             raise GstoVizError(f"{self.path} holds no run to resume (no config.yaml)")
         try:
-            before = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            before = yaml.safe_load(read_small_text(self.config, "the configuration"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise GstoVizError(f"{self.config} is damaged: {error}; start anew") from error
         if not isinstance(before, dict) or not isinstance(before.get("recipe"), dict):
             raise GstoVizError(f"{self.config} is damaged: no recipe in it; start anew")

@@ -16,6 +16,7 @@ from types import FrameType
 import torch
 
 from gsto_viz.recipe import Recipe
+from gsto_viz.train.checks import check_splits
 from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.gains import add_gains
 from gsto_viz.train.log import RunLog
@@ -74,6 +75,7 @@ def train(
             is written. The loss is not finite, or a file cannot be written: what was there is kept.
         TrainingStopped: SIGTERM or Ctrl-C; the state is saved.
     """
+    check_splits(data, val)
     folder = RunFolder(Path(out))
     folder.check(recipe, data, val, resume=resume, overwrite=overwrite)
     progress = read_progress(folder.state) if resume and folder.state.is_file() else Progress()

@@ -151,7 +151,18 @@ WRONG = {
     "vast seed": (["--set", f"seed={2**70}"], "below 2**63"),
     "batch": (["--set", "batch_size=9"], "fewer than one batch of 9"),
     "option": (["--set", "model_options={widht: 3}"], "unknown model option widht"),
-    "option type": (["--set", "model_options={width: wide}"], "make no network"),
+    "option type": (["--set", "model_options={width: wide}"], "width is 'wide'"),
+    "option name": (["--set", "model_options={name: x}"], "unknown model option name"),
+    "option list": (["--set", "model_options={gating: [1]}"], "gating is [1]"),
+    "stages": (
+        ["--model", "gsto-hrnet-tiny", "--set", "model_options={gate_supervised: [x]}"],
+        "gating.supervised is ['x']",
+    ),
+    "one cell": (["--set", "batch_size=1"], "batch norm needs two"),
+    "no loss weight": (
+        ["--model", "gsto-hrnet-tiny", "--set", "auxiliary_weights={stage3: 1}"],
+        "auxiliary_weights lacks stage2, where gsto-hrnet-tiny has an auxiliary head",
+    ),
     "classes": (["--set", "model_options={num_classes: 3}"], "comes from the data"),
     "start": (["--set", "initialization=nowhere.pth"], "nowhere.pth"),
     "device": (["--device", "tpu"], "unknown device 'tpu'"),
@@ -205,6 +216,36 @@ class Memory:
     def __getitem__(self, index: int) -> Sample:
         image = np.random.default_rng(index).integers(0, 256, (40, 40, 3)).astype(np.uint8)
         return Sample(self.ids[index], image, self.labels)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("c0", "c1", "c2"), "memory has 2 classes and memory has 3"),
+        (("c1", "c0"), "class 0 is 'c0' in memory and 'c1' in memory"),
+    ],
+)
+def test_validation_on_other_classes_is_refused_before_anything_is_written(
+    names: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    val = Memory(labels)
+    val.classes = ClassList(
+        "other", tuple(ClassInfo(k, n, (k, k, k), thing=True) for k, n in enumerate(names))
+    )
+    with pytest.raises(GstoVizError, match=message):
+        train(Recipe(**SMALL), Memory(labels), tmp_path / "run", val=val)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("part", ["data", "val"])
+def test_the_split_kept_for_evidence_is_refused(part: str, tmp_path: Path) -> None:
+    parts = {"data": Memory(np.zeros((40, 40), np.uint8)), "val": None}
+    parts[part] = Memory(np.zeros((40, 40), np.uint8))
+    parts[part].name = "camvid:/data/camvid:eval"
+    with pytest.raises(GstoVizError, match=r"camvid:eval is kept for evidence and never trained"):
+        train(Recipe(**SMALL), parts["data"], tmp_path / "run", val=parts["val"])
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("class_weights", ["none", "log_inverse_frequency"])

@@ -1,7 +1,7 @@
 """``gsto-viz``: the command line. It parses, calls one function per command, and maps errors.
 
-Exit status: 0 done; 2 what the user gave is wrong (one line on stderr); 3 done, but some images
-were skipped; 130 interrupted. A traceback is a bug.
+Exit status: 0 done; 2 what the user gave is wrong, or the system refuses a file (one line on
+stderr); 3 done, but some images were skipped; 130 interrupted. A traceback is a bug.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from gsto_viz.errors import GstoVizError
 
@@ -29,6 +29,10 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Leave with status 2 and one sentence that says where help is."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """Write without argparse's silence about output that fails (unbuffered, a full disk)."""
+        (file or sys.stderr).write(message)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,27 +67,62 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``gsto-viz``; None takes them from ``sys.argv``.
 
     Returns:
-        0 done, 2 wrong input, 3 done with skipped images, 130 interrupted.
+        0 done, 2 wrong input or a file that the system refuses, 3 done with skipped images, 130
+        interrupted.
 
     Raises:
         SystemExit: With status 2 when the words are not understood, 0 after ``--help``.
     """
-    args = build_parser().parse_args(argv)
+    program, status = "gsto-viz", 0
+    try:
+        args = _parse(argv)
+        program = f"gsto-viz {args.command}"
+        status = _run(args)
+        # Here and not at exit, so that a failure is noticed while we can still say so.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output left (`gsto-viz models | head`): not an error of ours.
+        _drop_output()
+    except OSError as error:
+        # Whatever the system refuses (rights, over-long names, a full disk) is no bug of ours.
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        sys.stderr.write(f"{program}: {_one_line(where + (error.strerror or str(error)))}\n")
+        _drop_output()
+        status = 2
+    return status
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; what ``--help`` wrote is flushed before it leaves."""
+    try:
+        return build_parser().parse_args(argv)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the command; say in one line what the user gave wrong."""
     logging.getLogger("gsto_viz").setLevel(logging.ERROR if args.quiet else logging.NOTSET)
     try:
-        status = int(args.run(args))
-        # Here and not at exit, so that a reader who left is noticed while we can still say so.
-        sys.stdout.flush()
-        return status
+        return int(args.run(args))
     except GstoVizError as error:
-        message = " ".join(str(error).split())
+        # The command's name stands before the sentence already.
+        message = _one_line(str(error)).removeprefix(f"{args.command}: ")
         sys.stderr.write(f"gsto-viz {args.command}: {message}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"gsto-viz {args.command}: interrupted\n")
         return 130
-    except BrokenPipeError:
-        # The reader of our output left (`gsto-viz models | head`): not an error of ours. What is
-        # still buffered goes nowhere, or Python would complain about it at exit.
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _drop_output() -> None:
+    """Send what stdout cannot take nowhere, or Python would complain about it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0

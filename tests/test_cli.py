@@ -1,10 +1,12 @@
 """The frame of the command line: exit statuses, one-line errors, cheap starts."""
 
 import argparse
+import errno
 import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,6 +60,28 @@ def test_an_interrupt(acts: Any, capsys: pytest.CaptureFixture[str]) -> None:
     acts(fail(KeyboardInterrupt()))
     assert cli.main(["act"]) == 130
     assert capsys.readouterr().err == "gsto-viz act: interrupted\n"
+
+
+def test_what_the_system_refuses_is_one_line(
+    acts: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    acts(fail(PermissionError(errno.EACCES, "Permission denied", "/locked/a.png")))
+    assert cli.main(["act"]) == 2
+    assert capsys.readouterr() == ("", "gsto-viz act: /locked/a.png: Permission denied\n")
+    acts(lambda args: (tmp_path / ("x" * 5000)).stat() and 0)
+    assert cli.main(["act"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.endswith(": File name too long\n")
+    acts(fail(OSError("no number")))
+    assert cli.main(["act"]) == 2
+    assert capsys.readouterr().err == "gsto-viz act: no number\n"
+
+
+def test_the_name_of_a_command_is_said_once(acts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    acts(fail(GstoVizError("act: count 0 is not possible")))
+    assert cli.main(["act"]) == 2
+    assert capsys.readouterr().err == "gsto-viz act: count 0 is not possible\n"
 
 
 def test_a_bug_is_a_traceback(acts: Any) -> None:
@@ -135,18 +159,43 @@ def test_every_command_has_examples_of_itself(capsys: pytest.CaptureFixture[str]
         assert module.EXAMPLES[0] in capsys.readouterr().out
 
 
-def test_a_reader_who_leaves_is_no_error() -> None:
-    code = """
+WRITER = """
 import sys
 from types import SimpleNamespace as N
 from gsto_viz import cli
 cli.COMMANDS = ("act",)
 def run(args):
-    sys.stdout.write("line\\n" * 100_000)
+    sys.stdout.write("line\\n" * {lines})
     return 0
 cli._command_module = lambda name: N(HELP="", EXAMPLES=(), add_arguments=lambda p: None, run=run)
-sys.exit(cli.main(["act"]))
+sys.exit(cli.main({words}))
 """
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    ("lines", "words", "who"),
+    [
+        (1, ["act"], "gsto-viz act"),  # fails in the last flush
+        (100_000, ["act"], "gsto-viz act"),  # fails in the command
+        (1, ["--help"], "gsto-viz"),
+    ],
+)
+def test_output_that_finds_no_space_is_one_line(lines: int, words: list[str], who: str) -> None:
+    code = WRITER.format(lines=lines, words=words)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, f"{who}: No space left on device\n")
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    code = WRITER.format(lines=100_000, words=["act"])
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:

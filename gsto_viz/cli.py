@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import IO, NoReturn
+from typing import Any, NoReturn
 
 from gsto_viz.errors import GstoVizError
 
@@ -30,7 +30,7 @@ class OneLineParser(argparse.ArgumentParser):
         """Leave with status 2 and one sentence that says where help is."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Write without argparse's silence about output that fails (unbuffered, a full disk)."""
         (file or sys.stderr).write(message)
 
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         return int(args.run(args))
     except GstoVizError as error:
-        # The command's name stands before the sentence already.
+        # The name of the command stands before the sentence already.
         message = _one_line(str(error)).removeprefix(f"{args.command}: ")
         sys.stderr.write(f"gsto-viz {args.command}: {message}\n")
         return 2

@@ -115,8 +115,9 @@ class HRNetConfig:
                 f"modules is {_shown(self.modules)}; give three counts from 1 to {MAX_MODULES}"
             )
         object.__setattr__(self, "modules", modules)
-        momentum: Any = self.bn_momentum
-        if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 < momentum <= 1:
+        momentum = self.bn_momentum
+        real = isinstance(momentum, Real) and not isinstance(momentum, bool)
+        if not real or not 0 < momentum <= 1:
             raise GstoVizError(
                 f"bn_momentum is {_shown(momentum)}; it is a number above 0 and at most 1"
             )

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gsto_viz.commands.official_options import add_official_options, official_options
+
 NAME = "capture"
 HELP = "write maps of any taps of one image to an .npz file"
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also draw the maps (.png, .pdf or .svg): percentiles 0..1 of gain_fixed maps, other "
         "reductions each on its own scale",
     )
-    parser.add_argument("--arch", metavar="NAME", help="network of an official .pth file")
+    add_official_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file of --out")
     parser.add_argument("--json", metavar="FILE", help="write the table as JSON ('-': to stdout)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
@@ -64,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     native = image.shape[:2]
     if args.size:
         image = resize_image(image, parse_size(args.size))
-    options = {"arch": args.arch} if args.arch else {}
-    model = load_model(args.checkpoint, **options).to(pick_device(args.device))
+    model = load_model(args.checkpoint, **official_options(args)).to(pick_device(args.device))
     result = capture_image(model, image, args.taps or "stage4.branch*", reduce=args.reduce)
     figure = draw(result, image, model) if args.figure else None
     save_maps(args.out, result, about(args, model.info, native))

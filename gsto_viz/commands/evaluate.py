@@ -5,6 +5,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gsto_viz.commands.official_options import add_official_options, official_options
+
 if TYPE_CHECKING:
     from gsto_viz.evaluate import Evaluation
 
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a shipped name or a file")
     parser.add_argument("--data", required=True, metavar="SPEC", help="annotated images")
     parser.add_argument("--size", metavar="HxW", help="resize images and labels to this size")
+    add_official_options(parser)
     parser.add_argument("--json", metavar="F", help="write the scores as JSON; - for stdout")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     size = parse_size(args.size) if args.size else None
     data = load_data(args.data, purpose="eval", size=size)
-    model = load_model(args.checkpoint).to(device)
+    model = load_model(args.checkpoint, **official_options(args)).to(device)
     quiet = is_quiet(args)
     bar = tqdm(range(len(data)), desc="evaluate", unit="image", disable=quiet)
     result = replace(evaluate(model, data, indices=bar), data=args.data)

@@ -209,6 +209,9 @@ def test_command_writes_and_prints(checkpoints, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "Mean percentile response" in shown
     assert str(out / "manifest.json") in shown
+    args = parser.parse_args([*words, "--data", DATA, "--out", str(tmp_path / "e"), "--json", "-"])
+    assert demo_command.run(args) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "summary.json").read_text())
     for wrong, message in (
         (["--model", "C=x"], "write A=CHECKPOINT"),
         (["--model", "A=x"], "--model B=CHECKPOINT is missing"),

@@ -21,17 +21,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="SPEC", help="annotated images (default: 48 new scenes)")
     parser.add_argument("--size", metavar="HxW", help="resize images and labels to this size")
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
+    parser.add_argument("--json", metavar="F", help="write the summary as JSON too; - for stdout")
     parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write the folder, print the table and where to look."""
+    import json
     from pathlib import Path
 
     from tqdm import tqdm
 
-    from gsto_viz.commands.options import is_quiet, load_pair
+    from gsto_viz.commands.options import check_output_file, is_quiet, load_pair
     from gsto_viz.data import load_data, parse_size
     from gsto_viz.demo import (
         DEMO_A,
@@ -40,10 +42,13 @@ def run(args: argparse.Namespace) -> int:
         check_free,
         compare_on,
         headline,
+        summary,
         write_demo,
     )
+    from gsto_viz.files import write_json
     from gsto_viz.torch_utils import pick_device
 
+    check_output_file(args.json, "--json")
     check_free(Path(args.out), overwrite=args.overwrite)
     models = load_pair(args.model, {"A": DEMO_A, "B": DEMO_B}, pick_device(args.device))
     size = parse_size(args.size) if args.size else None
@@ -52,6 +57,11 @@ def run(args: argparse.Namespace) -> int:
     bar = tqdm(range(len(data)), desc="compare", unit="image", disable=quiet)
     comparison = compare_on(models, data, indices=bar)
     files = write_demo(comparison, models, args.out, overwrite=args.overwrite)
+    if args.json == "-":
+        sys.stdout.write(json.dumps(summary(comparison), indent=2, allow_nan=False) + "\n")
+        return 0
+    if args.json:
+        write_json(args.json, summary(comparison))
     sys.stdout.write(headline(comparison) + "\n")
     sys.stdout.write("".join(f"{path}\n" for path in files))
     return 0

@@ -53,7 +53,8 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
             raise GstoVizError(f"--set {pair}: write KEY=VALUE, for example --set epochs=5")
         try:
             settings[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            # A date that no calendar has is a ValueError, endless brackets a RecursionError.
             raise GstoVizError(
                 f"--set {pair}: the value is not YAML ({error}); quote it"
             ) from error

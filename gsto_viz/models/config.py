@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
@@ -116,8 +116,8 @@ class HRNetConfig:
             )
         object.__setattr__(self, "modules", modules)
         momentum = self.bn_momentum
-        real = isinstance(momentum, (int, float)) and not isinstance(momentum, bool)
-        if not real or not 0 < momentum <= 1:
+        real = isinstance(momentum, Real) and not isinstance(momentum, bool)
+        if not real or not 0 < float(momentum) <= 1:
             raise GstoVizError(
                 f"bn_momentum is {_shown(momentum)}; it is a number above 0 and at most 1"
             )

@@ -145,6 +145,8 @@ WRONG = {
     "wrong type": (["--set", "epochs=ten"], "epochs is 'ten'; it must be a whole number"),
     "no value": (["--set", "foo"], "write KEY=VALUE"),
     "not YAML": (["--set", "crop=[1"], "not YAML"),
+    "no such date": (["--set", "model=2020-02-30"], "not YAML"),
+    "endless": (["--set", "crop=" + "[" * 50_000], "not YAML"),
     "unknown model": (["--model", "hrnetv2-w19"], "unknown model 'hrnetv2-w19'; did you mean"),
     "small crop": (["--set", "crop=[16, 64]"], "at least 32 each"),
     "negative seed": (["--seed", "-1"], "seed is -1"),

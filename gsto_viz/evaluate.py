@@ -19,6 +19,10 @@ from gsto_viz.types import ClassList, Dataset, Sample
 IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 
 
+class LogitsNotFiniteError(GstoVizError):
+    """A network gives NaN or infinity, and no class can be read from that."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Scores of one network on one data set.
@@ -110,7 +114,7 @@ def _finite_logits(model: nn.Module, sample: Sample) -> Tensor:
     except GstoVizError as error:
         raise GstoVizError(f"{sample.id}: {error}") from error
     if not bool(torch.isfinite(logits).all()):
-        raise GstoVizError(
+        raise LogitsNotFiniteError(
             f"{sample.id}: the network's logits are not finite; its weights are damaged"
         )
     return logits

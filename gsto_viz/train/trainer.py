@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gsto_viz.data.transforms import Augmentation
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import Evaluation, evaluate
+from gsto_viz.evaluate import Evaluation, LogitsNotFiniteError, evaluate
 from gsto_viz.models.checkpoint import save_checkpoint
 from gsto_viz.models.losses import log_inverse_frequency, segmentation_loss
 from gsto_viz.models.model_info import ModelInfo
@@ -222,7 +222,7 @@ class Trainer:
         clock = time.perf_counter()
         scores: Evaluation | None = None
         if self.val is not None:
-            scores = evaluate(self.model, self.val, indices=self._val_indices(len(self.val)))
+            scores = self._score(self.val)
             log.write(
                 "val",
                 progress.step,
@@ -239,6 +239,15 @@ class Trainer:
         if progress.best_miou is None or miou is None or miou > progress.best_miou:
             progress.best_miou, progress.best_epoch = miou, epochs_done
             save_checkpoint(self.folder.best, self.model, info)
+
+    def _score(self, val: Dataset) -> Evaluation:
+        try:
+            return evaluate(self.model, val, indices=self._val_indices(len(val)))
+        except LogitsNotFiniteError as error:
+            raise GstoVizError(
+                f"at step {self.progress.step} the network gives no finite logits for a validation "
+                f"image; {self._last_good_state()}; lower lr"
+            ) from error
 
     def _val_indices(self, count: int) -> Iterator[int]:
         for index in tqdm(range(count), desc="val", disable=self.quiet, leave=False):

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "recipe": PURE,
     "models": LEAVES,
     # One thing each: read, look inside, draw.
-    "data": PURE,
+    "data": PURE | {"folders"},
     "capture": LEAVES | {"activity", "heatmaps"},
     "plots": PURE | {"activity", "heatmaps", "stats"},
     # Compositions.

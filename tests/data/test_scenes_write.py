@@ -58,7 +58,7 @@ def test_training_split_names_training_seeds(tmp_path):
 def test_a_full_folder_needs_overwrite(tmp_path):
     out = tmp_path / "scenes"
     call(out, "--count", 2, "--size", "64x96")
-    with pytest.raises(GstoVizError, match="give --overwrite"):
+    with pytest.raises(GstoVizError, match="--overwrite replaces it"):
         call(out, "--count", 1, "--size", "64x96")
     assert len(listing(out / "images")) == 2
     call(out, "--count", 1, "--size", "64x96", "--overwrite")

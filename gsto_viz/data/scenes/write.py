@@ -1,8 +1,6 @@
 """Write scenes as a folder that every tool can read: PNG images and maps, and classes.json."""
 
-import shutil
 import sys
-import uuid
 from pathlib import Path
 
 from tqdm import tqdm
@@ -10,6 +8,7 @@ from tqdm import tqdm
 from gsto_viz.data.reader import encode_instances, write_png
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
+from gsto_viz.folders import new_folder
 from gsto_viz.types import Dataset
 
 SUBFOLDERS = ("images", "labels", "instances")
@@ -38,63 +37,20 @@ def write_scenes(
             system refused the write.
     """
     target = Path(out)
-    _check_target(target, overwrite)
-    temporary = target.parent / f".{target.name}-{uuid.uuid4().hex[:12]}"
-    try:
+    with new_folder(target, (*SUBFOLDERS, "classes.json"), overwrite=overwrite) as work:
         for name in SUBFOLDERS:
-            (temporary / name).mkdir(parents=True)
+            (work / name).mkdir()
         indices = range(len(dataset))
         for index in tqdm(indices, unit="image", file=sys.stderr, disable=not progress):
-            _write_sample(temporary, dataset, index)
-        write_json(temporary / "classes.json", dataset.classes.to_json())
-        _put_in_place(temporary, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise GstoVizError(f"cannot write {target}: {reason}; free or choose a place") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _write_sample(work, dataset, index)
+        write_json(work / "classes.json", dataset.classes.to_json())
     return target
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    """Refuse a target that holds something which was not meant to be replaced."""
-    if not target.name:
-        raise GstoVizError(f"cannot write scenes to '{target}': give the name of a new folder")
-    if not target.exists() and not target.is_symlink():
-        return
-    if not target.is_dir() or target.is_symlink():
-        raise GstoVizError(f"{target} exists and is no folder; choose another place for the scenes")
-    present = {entry.name for entry in target.iterdir()}
-    if not present:
-        return
-    if not overwrite:
-        raise GstoVizError(f"{target} exists and is not empty; give --overwrite or another place")
-    if not present <= {*SUBFOLDERS, "classes.json"}:
-        alien = sorted(present - {*SUBFOLDERS, "classes.json"})[0]
-        raise GstoVizError(
-            f"{target} holds '{alien}', which no scenes folder does; choose another place"
-        )
 
 
 def _write_sample(folder: Path, dataset: Dataset, index: int) -> None:
     sample = dataset[index]
     if sample.labels is None or sample.instances is None:
-        raise ValueError(f"{sample.id} has no labels or no instances")
+        raise GstoVizError(f"{sample.id} has no labels or no instances; both are written")
     write_png(folder / "images" / f"{sample.id}.png", sample.image)
     write_png(folder / "labels" / f"{sample.id}.png", sample.labels)
     write_png(folder / "instances" / f"{sample.id}.png", encode_instances(sample.instances))
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    """Rename the finished folder; an old one makes room first and comes back if that fails."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = temporary.with_name(f"{temporary.name}-old")
-    target.rename(old)
-    try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -31,11 +31,13 @@ def expose(
     sky = np.flatnonzero(canvas.pieces == SKY_PIECE)
     surface.color.reshape(-1, 3)[sky] = _sky(sky, rays, light, rng)
     color = surface.color
-    horizon = np.array(light.horizon, np.float32)
-    clear = np.exp(surface.depth * np.float32(-1 / light.visibility_m))[..., None]
-    color -= horizon
-    color *= clear
-    color += horizon
+    # Rows of all channels side by side: NumPy is several times slower on inner loops of three.
+    rows = color.reshape(color.shape[0], -1)
+    horizon = np.tile(np.array(light.horizon, np.float32), color.shape[1])
+    clear = np.exp(surface.depth * np.float32(-1 / light.visibility_m))
+    rows -= horizon
+    rows *= np.repeat(clear, 3, axis=1)
+    rows += horizon
     blurred = cv2.GaussianBlur(color, (0, 0), light.blur_px, borderType=cv2.BORDER_REFLECT)
     return _develop(np.asarray(blurred, dtype=np.float32), light, rng)
 
@@ -65,11 +67,12 @@ def _sky(
 def _develop(color: FloatImage, light: Light, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Apply exposure, tone curve, vignetting and sensor noise; round to bytes."""
     height, width = color.shape[:2]
-    x = np.linspace(-1, 1, width, dtype=np.float32) ** 2
+    x = np.repeat(np.linspace(-1, 1, width, dtype=np.float32) ** 2, 3)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
     vignette = 1 - np.float32(0.07) * (x + y)
-    color *= np.array(light.gains, np.float32)
-    color *= vignette[..., None]
+    rows = color.reshape(height, -1)
+    rows *= np.tile(np.array(light.gains, np.float32), width)
+    rows *= vignette
     if light.contrast:
         curve = color - np.float32(0.5)
         curve *= color

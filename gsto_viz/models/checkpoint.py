@@ -7,7 +7,7 @@ to know where it came from. No pickle is read or written.
 import functools
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from gsto_viz.gains import gains_from_tensors, gains_to_tensors
 from gsto_viz.models.config import HRNetConfig, config_from_dict
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.model_info import ModelInfo, info_from_json, info_to_json
-from gsto_viz.models.registry import closest
+from gsto_viz.models.registry import closest, some_keys
 from gsto_viz.models.tensor_files import read_metadata, read_tensors, write_tensors
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 METADATA_KEY = "gsto_viz"
-MAX_LISTED = 5
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +157,7 @@ def _check_fit(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) -> N
     left_over = [k for k in tensors if k not in own]
     other_shape = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
     problems = [
-        f"{len(keys)} {what} ({_some(keys)})"
+        f"{len(keys)} {what} ({some_keys(keys)})"
         for what, keys in (
             ("missing", missing),
             ("left over", left_over),
@@ -171,12 +170,6 @@ def _check_fit(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) -> N
             f"{source} does not fit this network: {'; '.join(problems)}; it belongs to another "
             "architecture or class count"
         )
-
-
-def _some(keys: Iterable[str]) -> str:
-    listed = list(keys)
-    more = f", and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
-    return ", ".join(listed[:MAX_LISTED]) + more
 
 
 def shipped_checkpoints() -> dict[str, Path]:

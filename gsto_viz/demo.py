@@ -4,7 +4,7 @@ Pure until ``write_demo``: ``compare_on`` runs both networks over the images and
 one example; ``write_demo`` draws and writes the folder.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,6 @@ def write_demo(
     *,
     overwrite: bool = False,
     formats: tuple[str, ...] = ("pdf", "png"),
-    note: Callable[[str], None] | None = None,
 ) -> tuple[Path, ...]:
     """Write figures, tables, summary and manifest; the folder appears whole or not at all.
 
@@ -207,7 +206,6 @@ def write_demo(
         out: Folder; refused if it holds something, unless ``overwrite``.
         overwrite: Replace the folder.
         formats: Of the figures.
-        note: Called with each step's name.
 
     Returns:
         The files, the manifest last.
@@ -215,9 +213,7 @@ def write_demo(
     from gsto_viz.plots import figure_scale_confusion, figure_sizes, save_figure
 
     target = Path(out)
-    say = note or (lambda _: None)
     with new_folder(target, OWN_FILES, overwrite=overwrite) as work:
-        say("figure 1")
         figure = figure_scale_confusion(
             comparison.sample,
             comparison.example["A"],
@@ -225,7 +221,6 @@ def write_demo(
             classes=comparison.classes,
         )
         save_figure(figure, work / "figure1", formats=formats)
-        say("figure sizes")
         save_figure(figure_sizes(comparison.sizes), work / "sizes", formats=formats)
         write_text(work / "sizes.csv", sizes_frame(comparison).to_csv(index=False))
         write_json(work / "summary.json", summary(comparison))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, SaidElsewhereError
 
 COMMANDS = ("models", "scenes", "train", "evaluate", "capture", "demo", "app")
 """One module of ``gsto_viz.commands`` each, in the order in which ``--help`` lists them."""
@@ -106,6 +106,8 @@ def _run(args: argparse.Namespace) -> int:
     logging.getLogger("gsto_viz").setLevel(logging.ERROR if args.quiet else logging.NOTSET)
     try:
         return int(args.run(args))
+    except SaidElsewhereError:
+        return 2
     except GstoVizError as error:
         # The name of the command stands before the sentence already.
         message = _one_line(str(error)).removeprefix(f"{args.command}: ")

@@ -7,3 +7,7 @@ class GstoVizError(ValueError):
     The message is one sentence of help: what is wrong, where, and what to do about it. The command
     line prints it on one line and leaves with exit status 2; everything else that escapes is a bug.
     """
+
+
+class SaidElsewhereError(GstoVizError):
+    """What stopped another process of the same run, which says it; this one leaves in silence."""

@@ -1,8 +1,13 @@
 """What tests of several rooms share: one thread, a small annotated folder."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +15,61 @@ import torch
 from PIL import Image
 
 FolderMaker = Callable[..., Path]
+WorldRunner = Callable[..., list[Any]]
+
+FORK = '''
+"""Fork the processes of a world, so that torch is imported once, and collect what each returns."""
+import json, os, sys, traceback
+import torch
+
+size, place, *words = sys.argv[1:]
+{body}
+children = []
+for rank in range(int(size)):
+    child = os.fork()
+    if child == 0:
+        os.environ.update(RANK=str(rank), WORLD_SIZE=size, LOCAL_RANK=str(rank))
+        os.environ.update(LOCAL_WORLD_SIZE=size)
+        torch.set_num_threads(1)
+        try:
+            result = body(*words)
+            with open(f"{{place}}/{{rank}}.json", "w") as file:
+                json.dump(result, file)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+'''
+
+
+@pytest.fixture(scope="session")
+def run_world(tmp_path_factory: pytest.TempPathFactory) -> WorldRunner:
+    """Run ``def body(*words)``, a text, in several processes; return what each returned.
+
+    A world that fails shows the tracebacks of its processes.
+    """
+
+    def run(body: str, size: int, *words: str) -> list[Any]:
+        place = tmp_path_factory.mktemp("world")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        outcome = subprocess.run(
+            [sys.executable, "-W", "error", "-c", FORK.format(body=body), str(size), str(place)]
+            + [str(word) for word in words],
+            env={**os.environ, **where},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert outcome.returncode == 0, outcome.stderr
+        return [json.loads((place / f"{rank}.json").read_text()) for rank in range(size)]
+
+    return run
 
 
 def draw_sample(rng: np.random.Generator, size: tuple[int, int], classes: int) -> tuple:

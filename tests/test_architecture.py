@@ -9,7 +9,9 @@ import gsto_viz
 
 PACKAGE = Path(gsto_viz.__file__).parent
 
-LEAVES = {"errors", "types", "files", "folders", "gains", "torch_utils", "versions"}
+LEAVES = {
+    "errors", "types", "files", "folders", "gains", "torch_utils", "distributed", "versions",
+}  # fmt: skip
 PURE = {"errors", "types", "files"}
 
 # A room is a folder or module directly in the package. It may import itself and these rooms.
@@ -22,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "folders": {"errors"},
     "gains": {"errors"},
     "torch_utils": {"errors"},
+    "distributed": {"errors", "torch_utils"},
     # Pure functions on arrays and tables.
     "activity": PURE,
     "heatmaps": PURE | {"activity"},
@@ -52,8 +55,8 @@ ALLOWED["commands"] = set(ALLOWED) - {"cli", "__main__", "__init__"}
 # Heavy or side-effect-laden libraries, and the only rooms that may import them.
 LIBRARIES: dict[str, set[str]] = {
     "torch": {
-        "torch_utils", "gains", "models", "capture", "calibrate", "evaluate", "inspection",
-        "train", "commands", "demo", "explorer", "nulls",
+        "torch_utils", "distributed", "gains", "models", "capture", "calibrate", "evaluate",
+        "inspection", "train", "commands", "demo", "explorer", "nulls",
     },
     "safetensors": {"models", "explorer"},
     "matplotlib": {"plots", "explorer", "demo"},

@@ -6,7 +6,8 @@ imports none of them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,18 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class ClassList:
-    """The classes of a data set, in index order 0..K-1; pixels labelled 255 are ignored."""
+    """The classes of a data set, in index order 0..K-1; pixels labelled 255 are ignored.
+
+    Attributes:
+        name: What the list is called.
+        classes: Its entries; entry k has id k.
+        flip_pairs: Pairs of ids that change places in a mirror image, such as left-arm and
+            right-arm; no id is in two pairs.
+    """
 
     name: str
     classes: tuple[ClassInfo, ...]
+    flip_pairs: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -50,8 +59,21 @@ class ClassList:
         """Colours, shape (K, 3), uint8 sRGB."""
         return np.array([c.color for c in self.classes], dtype=np.uint8)
 
+    @property
+    def flip_order(self) -> tuple[int, ...]:
+        """For each class the class that it is in a mirror image: its partner, or itself.
+
+        It serves labels (``table[labels]``) and the class axis of logits alike, because swapping
+        twice changes nothing.
+        """
+        return mirror_order(self.flip_pairs, len(self.classes))
+
     def to_json(self) -> dict[str, Any]:
-        """Return what ``classes.json`` holds: name, ignore value, and one entry per class."""
+        """Return what ``classes.json`` holds: name, ignore value, and one entry per class.
+
+        ``flip_pairs`` is there only when there are any.
+        """
+        pairs = {"flip_pairs": [list(pair) for pair in self.flip_pairs]} if self.flip_pairs else {}
         return {
             "name": self.name,
             "ignore": IGNORE,
@@ -64,7 +86,16 @@ class ClassList:
                 }
                 for c in self.classes
             ],
+            **pairs,
         }
+
+
+def mirror_order(pairs: tuple[tuple[int, int], ...], length: int) -> tuple[int, ...]:
+    """Return 0..length-1 with the members of each pair exchanged."""
+    order = list(range(length))
+    for a, b in pairs:
+        order[a], order[b] = b, a
+    return tuple(order)
 
 
 @dataclass(frozen=True)
@@ -105,6 +136,14 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int) -> Sample:
         """Read or render one sample. Safe to call from several threads and processes."""
+
+
+@runtime_checkable
+class FileDataset(Dataset, Protocol):
+    """A data set whose samples lie in files, so that a copy of a sample can be seen to be old."""
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Return the files that a sample is read from: its image first, then its maps."""
 
 
 @dataclass(frozen=True)

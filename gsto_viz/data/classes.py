@@ -38,14 +38,16 @@ def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
 
     Args:
         value: The parsed JSON: ``name``, ``ignore`` (the value of pixels without class, mostly 255)
-            and ``classes``, a list of entries with ``id``, ``name``, ``color`` and ``kind``.
+            and ``classes``, a list of entries with ``id``, ``name``, ``color`` and ``kind``. There
+            may be ``flip_pairs``, a list of pairs of ids that change places in a mirror image.
         source: File name for messages.
 
     Raises:
         GstoVizError: A key is missing, unknown or holds something else than it must; the message
             names the key, e.g. ``classes[3].color``.
     """
-    _check_keys(value, ("name", "ignore", "classes"), source, "the whole file")
+    optional = ("flip_pairs",)
+    _check_keys(value, ("name", "ignore", "classes"), source, "the whole file", optional)
     name, ignore, entries = value["name"], value["ignore"], value["classes"]
     if not isinstance(name, str) or not name.strip():
         raise GstoVizError(f"{source}: key 'name' is {name!r}; give the class list a name")
@@ -61,15 +63,40 @@ def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
             f"{source}: key 'ignore' is {ignore!r}; give the value of pixels without class, "
             f"{len(classes)} to 65535 (255 is usual)"
         )
-    return ClassList(name=name, classes=tuple(sorted(classes, key=lambda c: c.id)))
+    pairs = _flip_pairs(value.get("flip_pairs", []), len(classes), source)
+    return ClassList(name, tuple(sorted(classes, key=lambda c: c.id)), pairs)
 
 
-def _check_keys(value: Any, keys: tuple[str, ...], source: str, where: str) -> None:
-    """Refuse anything but an object with exactly these keys."""
+def _flip_pairs(value: Any, count: int, source: str) -> tuple[tuple[int, int], ...]:
+    """Check pairs of class ids, none of which is in two pairs."""
+    pairs = value if isinstance(value, list) else [value]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise GstoVizError(
+            f"{source}: key 'flip_pairs' must be a list of pairs of class ids, such as "
+            "[[14, 15], [16, 17]]; correct it"
+        )
+    seen: set[int] = set()
+    for id_ in (id_ for pair in pairs for id_ in pair):
+        if not _is_int(id_) or not 0 <= id_ < count:
+            raise GstoVizError(
+                f"{source}: key 'flip_pairs' names class {id_!r}; the ids go from 0 to {count - 1}"
+            )
+        if id_ in seen:
+            raise GstoVizError(
+                f"{source}: key 'flip_pairs' names class {id_} twice; each class has one partner"
+            )
+        seen.add(id_)
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def _check_keys(
+    value: Any, keys: tuple[str, ...], source: str, where: str, optional: tuple[str, ...] = ()
+) -> None:
+    """Refuse anything but an object with exactly these keys; the optional ones may be absent."""
     if not isinstance(value, Mapping):
         raise GstoVizError(f"{source}: {where} must be an object with the keys {', '.join(keys)}")
     missing = [key for key in keys if key not in value]
-    unknown = [str(key) for key in value if key not in keys]
+    unknown = [str(key) for key in value if key not in keys + optional]
     if missing:
         raise GstoVizError(f"{source}: {where} has no key '{missing[0]}'; add it")
     if unknown:

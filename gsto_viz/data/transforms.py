@@ -1,12 +1,49 @@
 """Training augmentation of an image together with its labels, drawn from a given generator."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.types import IGNORE
+from gsto_viz.errors import GstoVizError
+from gsto_viz.types import IGNORE, mirror_order
+
+Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class BaseSize:
+    """The size an image has before its random scale factor; one of the three is given.
+
+    Attributes:
+        long: Pixels of the longer side, the shape kept (HRNet's ``BASE_SIZE``).
+        short: Pixels of the shorter side, the shape kept.
+        exact: Height and width, whatever the shape was (LIP: 473x473).
+    """
+
+    long: int | None = None
+    short: int | None = None
+    exact: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        given = [v for v in (self.long, self.short, *(self.exact or ())) if v is not None]
+        kinds = sum(v is not None for v in (self.long, self.short, self.exact))
+        if kinds != 1 or min(given) < 1:
+            raise GstoVizError(
+                f"{self} is no base size; give one of long, short and exact, from 1 pixel on"
+            )
+
+    def of(self, height: int, width: int) -> tuple[float, float]:
+        """Return the height and width, not rounded, of an image of ``height`` x ``width``."""
+        if self.exact is not None:
+            return float(self.exact[0]), float(self.exact[1])
+        if self.long is not None:
+            factor = self.long / max(height, width)
+        else:
+            factor = (self.short or 1) / min(height, width)
+        return height * factor, width * factor
 
 
 @dataclass(frozen=True)
@@ -19,6 +56,12 @@ class Augmentation:
         flip: Probability of a horizontal mirror image.
         brightness: Values are multiplied by a factor from ``1 -+ brightness``.
         contrast: Distances from the image's mean by a factor from ``1 -+ contrast``.
+        flip_pairs: Classes that change places in a mirror image (``ClassList.flip_pairs``).
+        scale_step: Above 0, only the factors least, least + step, ... up to greatest are drawn.
+        base: Size before the scale factor; None takes the image as it is.
+        window_first: Cut the crop out of the image and resize only that, not the whole image.
+            Several times faster on large images. The window begins and ends on whole pixels of the
+            image, so the factor of a crop of h rows differs by up to 1 / h from the one drawn.
     """
 
     crop: tuple[int, int]
@@ -26,13 +69,17 @@ class Augmentation:
     flip: float = 0.5
     brightness: float = 0.0
     contrast: float = 0.0
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    scale_step: float = 0.0
+    base: BaseSize | None = None
+    window_first: bool = False
 
     def __call__(
         self,
         image: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.uint8],
         rng: np.random.Generator,
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    ) -> Pair:
         """Augment one image.
 
         Images are resized bilinearly and labels to the nearest pixel. What a crop lacks is filled
@@ -40,47 +87,114 @@ class Augmentation:
         HRNet's code does.
 
         Args:
-            image: (H, W, 3) uint8.
+            image: (H, W, 3) uint8; it may be a view, such as a memory map.
             labels: (H, W) uint8.
             rng: Source of all randomness; the same state gives the same result.
 
         Returns:
-            Image (crop_h, crop_w, 3) and labels (crop_h, crop_w), uint8.
+            Image (crop_h, crop_w, 3) and labels (crop_h, crop_w), uint8, new and contiguous.
         """
-        image, labels = self._scale(image, labels, rng.uniform(*self.scale_range))
-        image, labels = self._crop(image, labels, rng)
+        size = self._scaled_size(labels.shape, self._factor(rng))
+        if self.window_first:
+            image, labels = self._resized_window(image, labels, size, rng)
+        else:
+            image, labels = self._crop(*resize_pair(image, labels, size), rng)
+        image, labels = self._pad(image, labels)
         if rng.random() < self.flip:
-            image, labels = image[:, ::-1], labels[:, ::-1]
+            image, labels = mirror(image, labels, self.flip_pairs)
         gain = rng.uniform(1 - self.brightness, 1 + self.brightness)
         spread = rng.uniform(1 - self.contrast, 1 + self.contrast)
-        return adjust(image, gain, spread), np.ascontiguousarray(labels)
+        return _own(adjust(image, gain, spread)), _own(np.ascontiguousarray(labels))
 
-    @staticmethod
-    def _scale(
-        image: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], factor: float
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        height, width = labels.shape
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-        nearest = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        return resized.astype(np.uint8, copy=False), nearest.astype(np.uint8, copy=False)
+    def _factor(self, rng: np.random.Generator) -> float:
+        """Draw the scale factor."""
+        low, high = self.scale_range
+        if self.scale_step <= 0:
+            return float(rng.uniform(low, high))
+        # A little slack: (2.1 - 0.5) / 0.1 is 15.999... in floating point.
+        steps = int((high - low) / self.scale_step + 1e-6)
+        return low + self.scale_step * int(rng.integers(0, steps + 1))
+
+    def _scaled_size(self, shape: tuple[int, ...], factor: float) -> tuple[int, int]:
+        """Return height and width of the whole image after scaling."""
+        height, width = shape[:2] if self.base is None else self.base.of(*shape[:2])
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def _corner(self, size: Sequence[int], rng: np.random.Generator) -> tuple[int, int]:
+        """Draw the top left corner of the crop in a scaled image of ``size``."""
+        top = int(rng.integers(0, max(size[0] - self.crop[0], 0) + 1))
+        left = int(rng.integers(0, max(size[1] - self.crop[1], 0) + 1))
+        return top, left
 
     def _crop(
         self,
         image: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.uint8],
         rng: np.random.Generator,
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        height, width = self.crop
-        top = int(rng.integers(0, max(labels.shape[0] - height, 0) + 1))
-        left = int(rng.integers(0, max(labels.shape[1] - width, 0) + 1))
-        image = image[top : top + height, left : left + width]
-        labels = labels[top : top + height, left : left + width]
-        if labels.shape != (height, width):
-            down, right = height - labels.shape[0], width - labels.shape[1]
+    ) -> Pair:
+        top, left = self._corner(labels.shape, rng)
+        place = np.s_[top : top + self.crop[0], left : left + self.crop[1]]
+        return image[place], labels[place]
+
+    def _resized_window(
+        self,
+        image: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.uint8],
+        size: tuple[int, int],
+        rng: np.random.Generator,
+    ) -> Pair:
+        """Cut out what the crop shows and resize it; ``size`` is that of the whole scaled image."""
+        corner = self._corner(size, rng)
+        place, target = [], []
+        for start, crop, scaled, length in zip(corner, self.crop, size, labels.shape, strict=True):
+            extent = min(crop, scaled)
+            first = min(round(start * length / scaled), length - 1)
+            last = max(round((start + extent) * length / scaled), first + 1)
+            place.append(slice(first, last))
+            target.append(extent)
+        rows, columns = place
+        return resize_pair(image[rows, columns], labels[rows, columns], (target[0], target[1]))
+
+    def _pad(self, image: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> Pair:
+        down, right = self.crop[0] - labels.shape[0], self.crop[1] - labels.shape[1]
+        if down or right:
             image = np.pad(image, ((0, down), (0, right), (0, 0)))
             labels = np.pad(labels, ((0, down), (0, right)), constant_values=IGNORE)
         return image, labels
+
+
+def _own(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Copy what is still a view of the input, which may be shared or a memory map."""
+    return array if array.flags.owndata else np.array(array)
+
+
+def resize_pair(
+    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], size: tuple[int, int]
+) -> Pair:
+    """Resize an image bilinearly and its labels to the nearest pixel; ``size`` = (height, width).
+
+    At the same size both are returned as they are, not copied.
+    """
+    if labels.shape == size:
+        return image, labels
+    to = (size[1], size[0])
+    resized = cv2.resize(image, to, interpolation=cv2.INTER_LINEAR)
+    nearest = cv2.resize(labels, to, interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized.astype(np.uint8, copy=False), nearest.astype(np.uint8, copy=False)
+
+
+def mirror(
+    image: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8],
+    flip_pairs: tuple[tuple[int, int], ...] = (),
+) -> Pair:
+    """Mirror left and right: what was a left arm is then a right arm, and is labelled so."""
+    image = np.asarray(cv2.flip(image, 1), dtype=np.uint8)
+    labels = np.asarray(cv2.flip(labels, 1), dtype=np.uint8)
+    if flip_pairs:
+        table = np.array(mirror_order(flip_pairs, 256), dtype=np.uint8)
+        labels = np.asarray(cv2.LUT(labels, table), dtype=np.uint8)
+    return image, labels
 
 
 def adjust(image: npt.NDArray[np.uint8], gain: float, spread: float) -> npt.NDArray[np.uint8]:
@@ -91,4 +205,4 @@ def adjust(image: npt.NDArray[np.uint8], gain: float, spread: float) -> npt.NDAr
     # One table look-up for 256 values instead of arithmetic on every pixel.
     table = gain * (mean + spread * (np.arange(256, dtype=np.float64) - mean))
     lookup = np.clip(np.rint(table), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(lookup[image])
+    return np.asarray(cv2.LUT(np.ascontiguousarray(image), lookup), dtype=np.uint8)

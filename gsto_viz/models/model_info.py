@@ -128,7 +128,14 @@ def _classes(value: Any, source: str) -> ClassList:
     entries = value.get("classes") if isinstance(value, dict) else None
     if not isinstance(entries, list) or not isinstance(value.get("name"), str):
         raise _damaged(source, "'classes' is no class list")
-    return ClassList(value["name"], tuple(_class(e, i, source) for i, e in enumerate(entries)))
+    classes = tuple(_class(e, i, source) for i, e in enumerate(entries))
+    pairs = value.get("flip_pairs", [])
+    whole = isinstance(pairs, list) and all(isinstance(p, list) and len(p) == 2 for p in pairs)
+    members = [id_ for pair in pairs for id_ in pair] if whole else []
+    known = all(type(m) is int and m in range(len(classes)) for m in members)
+    if not whole or not known or len(set(members)) < len(members):
+        raise _damaged(source, "'flip_pairs' is not made of pairs of classes")
+    return ClassList(value["name"], classes, tuple((pair[0], pair[1]) for pair in pairs))
 
 
 def _class(entry: Any, index: int, source: str) -> ClassInfo:

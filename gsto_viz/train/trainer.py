@@ -69,7 +69,12 @@ class Trainer:
         self.samples = TrainingSamples(
             data,
             Augmentation(
-                recipe.crop, recipe.scale_range, recipe.flip, recipe.brightness, recipe.contrast
+                recipe.crop,
+                recipe.scale_range,
+                recipe.flip,
+                recipe.brightness,
+                recipe.contrast,
+                flip_pairs=data.classes.flip_pairs,
             ),
             batch_size=recipe.batch_size,
             seed=recipe.seed,

@@ -88,6 +88,33 @@ def test_json_that_is_no_object(value):
         class_list_from_json(value)
 
 
+def test_flip_pairs_round_trip_and_order():
+    value = _with(("flip_pairs",), [[2, 5], [10, 0]])
+    classes = class_list_from_json(value)
+    assert classes.flip_pairs == ((2, 5), (10, 0))
+    assert classes.flip_order == (10, 1, 5, 3, 4, 2, 6, 7, 8, 9, 0)
+    assert class_list_from_json(json.loads(json.dumps(classes.to_json()))) == classes
+    assert "flip_pairs" not in CAMVID_CLASSES.to_json()
+    assert CAMVID_CLASSES.flip_order == tuple(range(11))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (3, "must be a list of pairs"),
+        ({"a": 1}, "must be a list of pairs"),
+        ([[1, 2], [3]], "must be a list of pairs"),
+        ([[1, 11]], "names class 11; the ids go from 0 to 10"),
+        ([[1, "2"]], "names class '2'"),
+        ([[1, 2], [2, 3]], "names class 2 twice"),
+        ([[4, 4]], "names class 4 twice"),
+    ],
+)
+def test_wrong_flip_pairs(pairs, words):
+    with pytest.raises(GstoVizError, match=r"^my/c\.json: key 'flip_pairs' " + words):
+        class_list_from_json(_with(("flip_pairs",), pairs), source="my/c.json")
+
+
 def test_another_ignore_value_is_allowed():
     value = _with(("ignore",), 11)
     assert class_list_from_json(value) == CAMVID_CLASSES

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gsto_viz.data.transforms import Augmentation, adjust
+from gsto_viz.data.transforms import Augmentation, BaseSize, adjust
+from gsto_viz.errors import GstoVizError
 
 FIXED = {"scale_range": (1.0, 1.0), "flip": 0.0}
 
@@ -33,6 +34,32 @@ def test_shapes_types_values_and_the_generator_decides_all(seed: int) -> None:
     assert set(np.unique(first[1])) <= {0, 3, 7, 255}
     assert np.array_equal(image, before[0])
     assert np.array_equal(labels, before[1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_draws_in_their_order_and_each_step_by_hand(seed: int) -> None:
+    """Runs repeat only while the same numbers are drawn in the same order for the same things."""
+    image, labels = scene(31, 45, seed)
+    augment = Augmentation((24, 40), (0.5, 2.1), 0.5, brightness=0.3, contrast=0.2)
+    got, mask = augment(image, labels, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    factor = rng.uniform(0.5, 2.1)
+    size = (round(45 * factor), round(31 * factor))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    top = int(rng.integers(0, max(size[1] - 24, 0) + 1))
+    left = int(rng.integers(0, max(size[0] - 40, 0) + 1))
+    padded, ignored = np.zeros((24, 40, 3), np.uint8), np.full((24, 40), 255, np.uint8)
+    part = image[top : top + 24, left : left + 40]
+    padded[: part.shape[0], : part.shape[1]] = part
+    ignored[: part.shape[0], : part.shape[1]] = labels[top : top + 24, left : left + 40]
+    if rng.random() < 0.5:
+        padded, ignored = padded[:, ::-1], ignored[:, ::-1]
+    gain, spread = rng.uniform(0.7, 1.3), rng.uniform(0.8, 1.2)
+    mean = padded.mean()
+    expected = gain * (mean + spread * (padded.astype(np.float64) - mean))
+    assert np.array_equal(mask, ignored)
+    assert np.array_equal(got, np.clip(np.rint(expected), 0, 255).astype(np.uint8))
 
 
 def test_other_numbers_give_other_crops() -> None:
@@ -128,3 +155,121 @@ def test_brightness_is_drawn_from_its_whole_range() -> None:
     assert min(values) in (75, 76)
     assert max(values) in (124, 125)
     assert np.mean(values) == pytest.approx(100, abs=3)
+
+
+def test_a_mirror_image_swaps_left_and_right_classes() -> None:
+    """Image columns turn round; the label 3 (a left arm) becomes 7 (a right arm) and back."""
+    image, labels = scene(8, 10)
+    labels[0, 0], labels[1, 9] = 3, 7
+    augment = Augmentation((8, 10), (1.0, 1.0), flip=1.0, flip_pairs=((3, 7), (40, 41)))
+    got, mask = augment(image, labels, np.random.default_rng(0))
+    partner = {0: 0, 3: 7, 7: 3, 255: 255}
+    for y in range(8):
+        for x in range(10):
+            assert mask[y, x] == partner[int(labels[y, 9 - x])]
+            assert (got[y, x] == image[y, 9 - x]).all()
+    never = Augmentation((8, 10), **FIXED, flip_pairs=((3, 7),))
+    assert np.array_equal(never(image, labels, np.random.default_rng(0))[1], labels)
+
+
+def test_the_result_is_never_the_input_itself() -> None:
+    image, labels = scene()
+    image.flags.writeable = labels.flags.writeable = False
+    for window_first in (False, True):
+        augment = Augmentation((40, 60), **FIXED, window_first=window_first)
+        got, mask = augment(image, labels, np.random.default_rng(0))
+        assert np.array_equal(got, image)
+        assert np.array_equal(mask, labels)
+        got[:], mask[:] = 1, 1
+    assert image.max() > 1
+
+
+def test_steps_of_the_scale_factor() -> None:
+    """HRNet's factors 0.5, 0.6, ... 2.1: a white image shows its scaled size before the padding."""
+    image, labels = np.full((50, 100, 3), 255, np.uint8), np.zeros((50, 100), np.uint8)
+    augment = Augmentation((110, 220), (0.5, 2.1), flip=0.0, scale_step=0.1)
+    widths = set()
+    for seed in range(300):
+        got, mask = augment(image, labels, np.random.default_rng(seed))
+        width = int((mask[0] == 0).sum())
+        assert width == 2 * int((mask[:, 0] == 0).sum())
+        assert (got[..., 0] == 255).sum() == width * width // 2
+        widths.add(width)
+    assert widths == {round(100 * (0.5 + k / 10)) for k in range(17)}
+
+
+@pytest.mark.parametrize("window_first", [False, True])
+@pytest.mark.parametrize(
+    ("base", "size"),
+    [
+        (BaseSize(long=120), (80, 120)),
+        (BaseSize(short=20), (20, 30)),
+        (BaseSize(exact=(50, 33)), (50, 33)),
+    ],
+)
+def test_base_sizes(base: BaseSize, size: tuple[int, int], window_first: bool) -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 30:] = 1
+    image = np.repeat(labels[..., None] * 200, 3, axis=2)
+    augment = Augmentation((90, 130), **FIXED, base=base, window_first=window_first)
+    got, mask = augment(image, labels, np.random.default_rng(0))
+    inside = mask != 255
+    assert inside[: size[0], : size[1]].all()
+    assert inside.sum() == size[0] * size[1]
+    right = (mask == 1)[0].nonzero()[0]
+    assert right.min() in (size[1] // 2, (size[1] + 1) // 2)
+    assert got[0, size[1] - 1, 0] == 200
+    half = Augmentation((90, 130), (0.5, 0.5), 0.0, base=base, window_first=window_first)
+    mask = half(image, labels, np.random.default_rng(0))[1]
+    assert (mask != 255).sum() == round(size[0] / 2) * round(size[1] / 2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"long": 4, "short": 4}, {"long": 0}, {"exact": (4, 0)}, {"short": -1}]
+)
+def test_wrong_base_sizes(wrong: dict[str, int]) -> None:
+    with pytest.raises(GstoVizError, match="is no base size; give one of long, short and exact"):
+        BaseSize(**wrong)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_window_first_shows_what_the_slow_way_shows(seed: int) -> None:
+    """On a ramp every value tells its place: the two ways agree to about a pixel of the image."""
+    height, width = 90, 160
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([y * 2, x, np.zeros_like(x)], axis=2).astype(np.uint8)
+    labels = (x // 10).astype(np.uint8)
+    options = {"crop": (48, 64), "scale_range": (0.4, 2.1), "flip": 0.5}
+    slow, slow_mask = Augmentation(**options)(image, labels, np.random.default_rng(seed))
+    fast, mask = Augmentation(**options, window_first=True)(
+        image, labels, np.random.default_rng(seed)
+    )
+    assert fast.shape == slow.shape
+    inside = slow_mask != 255
+    assert np.array_equal(inside, mask != 255)
+    apart = np.abs(fast.astype(int) - slow)[inside]
+    assert apart[:, 0].max() <= 2 * 1.3
+    assert apart[:, 1].max() <= 1.3
+    # Both label what they show: the label is the tenth of the column that the image names.
+    for picture, labelled in ((fast, mask), (slow, slow_mask)):
+        column = picture[..., 1].astype(int)
+        off = (labelled != column // 10) & (labelled != 255)
+        distance = np.minimum(column % 10, 9 - column % 10)
+        assert distance[off].max(initial=0) <= 1
+
+
+def test_window_first_reaches_every_position_and_all_scales() -> None:
+    image = np.zeros((30, 40, 3), np.uint8)
+    labels = np.arange(30 * 40, dtype=np.uint32).reshape(30, 40)
+    for channel in range(2):
+        image[..., channel] = labels // 256**channel % 256
+    augment = Augmentation((28, 37), (1.0, 1.0), flip=0.0, window_first=True)
+    seen = set()
+    for seed in range(200):
+        got, _ = augment(image, np.zeros((30, 40), np.uint8), np.random.default_rng(seed))
+        seen.add(int(got[0, 0, 0]) + 256 * int(got[0, 0, 1]))
+    assert seen == {40 * top + left for top in range(3) for left in range(4)}
+    tiny = Augmentation((5, 5), (40.0, 40.0), window_first=True)
+    got, mask = tiny(image, np.full((30, 40), 4, np.uint8), np.random.default_rng(0))
+    assert got.shape == (5, 5, 3)
+    assert (mask == 4).all()

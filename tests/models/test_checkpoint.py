@@ -25,6 +25,7 @@ from gsto_viz.types import ClassInfo, ClassList
 CLASSES = ClassList(
     "toy",
     (ClassInfo(0, "Straße", (1, 2, 3), thing=False), ClassInfo(1, "car", (9, 8, 7), thing=True)),
+    flip_pairs=((0, 1),),
 )
 
 
@@ -177,7 +178,13 @@ LIES: dict[str, tuple[Any, str]] = {
     "std": (lambda a: a.update(std=[1, 0, 1]), "'std' is not above 0"),
     "std nan": (lambda a: a.update(std=[1, float("nan"), 1]), "'std' is not three numbers"),
     "classes": (lambda a: a.update(classes=[1]), "'classes' is no class list"),
-    "fewer": (lambda a: a["classes"]["classes"].pop() and None, "1 classes for 2 logits"),
+    "fewer": (
+        lambda a: a["classes"]["classes"].pop() and a["classes"].pop("flip_pairs") and None,
+        "1 classes for 2 logits",
+    ),
+    "pairs": (lambda a: a["classes"].update(flip_pairs=[[0, 2]]), "'flip_pairs' is not made of"),
+    "pair": (lambda a: a["classes"].update(flip_pairs=[0, 1]), "'flip_pairs' is not made of"),
+    "twice": (lambda a: a["classes"].update(flip_pairs=[[0, 0]]), "'flip_pairs' is not made of"),
     "id": (lambda a: a["classes"]["classes"][1].update(id=5), r"'classes\[1\]' is not .* id 1"),
     "name": (lambda a: a["classes"]["classes"][1].update(name=5), r"'classes\[1\]' has no name"),
     "kind": (lambda a: a["classes"]["classes"][1].update(kind="x"), "neither thing nor stuff"),

@@ -11,3 +11,7 @@ class GstoVizError(ValueError):
 
 class SaidElsewhereError(GstoVizError):
     """What stopped another process of the same run, which says it; this one leaves in silence."""
+
+
+class UnreadableImageError(GstoVizError):
+    """An image file is missing, damaged or too large; the others of its data set may be fine."""

@@ -10,6 +10,8 @@ profiles are not applied: values are taken as sRGB. Of an animated PNG the still
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from PIL import Image
 
 from gsto_viz.data.decode import decode_rgb, decode_values
 from gsto_viz.data.formats import GREY, PALETTE, Header, read_header
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.files import atomic_path
 from gsto_viz.types import IGNORE
 
@@ -56,11 +58,12 @@ def read_image(
         (H, W, 3) uint8 sRGB, writable, C-contiguous.
 
     Raises:
-        GstoVizError: Missing, no regular file, empty, no PNG or JPEG (whatever its suffix says),
-            truncated, damaged, or larger than allowed.
+        UnreadableImageError: Missing, no regular file, empty, no PNG or JPEG (whatever its suffix
+            says), truncated, damaged, or larger than allowed.
     """
-    header, name = _open(source, max_pixels, max_bytes, formats, name)
-    return decode_rgb(header, name)
+    with _unreadable():
+        header, name = _open(source, max_pixels, max_bytes, formats, name)
+        return decode_rgb(header, name)
 
 
 def read_values(
@@ -79,9 +82,11 @@ def read_values(
         (H, W) uint8, or uint16 for a 16-bit PNG.
 
     Raises:
-        GstoVizError: As for ``read_image``; also for a JPEG and for an image in colour.
+        UnreadableImageError: As for ``read_image``.
+        GstoVizError: A JPEG, or an image in colour.
     """
-    header, name = _open(path, max_pixels, max_bytes, FORMATS, None)
+    with _unreadable():
+        header, name = _open(path, max_pixels, max_bytes, FORMATS, None)
     if header.format == "JPEG":
         raise GstoVizError(
             f"{name} is a JPEG, and JPEG changes the values of label maps; save them as PNG"
@@ -91,7 +96,8 @@ def read_values(
             f"{name} is in colour, but a label map holds one number per pixel; "
             "convert its colours to class numbers and save a one-channel PNG"
         )
-    return decode_values(header, name)
+    with _unreadable():
+        return decode_values(header, name)
 
 
 def read_label_map(
@@ -181,6 +187,15 @@ def write_png(path: str | Path, array: npt.NDArray[Any]) -> None:
     image = Image.fromarray(np.ascontiguousarray(array))
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    """Tell a file that cannot be read or decoded from one that holds the wrong thing."""
+    try:
+        yield
+    except GstoVizError as error:
+        raise UnreadableImageError(str(error)) from error
 
 
 def _open(

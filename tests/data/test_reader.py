@@ -22,7 +22,7 @@ from gsto_viz.data.reader import (
     read_values,
     write_png,
 )
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, UnreadableImageError
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
@@ -534,6 +534,21 @@ def test_label_map_as_jpeg_is_refused(tmp_path):
     path.write_bytes(saved(Image.fromarray(photo()[..., 0]), "JPEG"))
     with pytest.raises(GstoVizError, match="is a JPEG, and JPEG changes the values"):
         read_label_map(path, num_classes=11)
+
+
+def test_damaged_files_are_told_from_wrong_content(tmp_path):
+    """A damaged image or map is unreadable; a readable map with wrong labels is not."""
+    good = tmp_path / "good.png"
+    Image.fromarray(np.full((4, 4), 9, np.uint8)).save(good)
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(good.read_bytes()[:-20])
+    for read in (read_image, read_values):
+        for path in (damaged, tmp_path / "missing.png"):
+            with pytest.raises(UnreadableImageError):
+                read(path)
+    with pytest.raises(GstoVizError, match="label 9") as wrong:
+        read_label_map(good, num_classes=3)
+    assert not isinstance(wrong.value, UnreadableImageError)
 
 
 def test_instances_round_trip(tmp_path):

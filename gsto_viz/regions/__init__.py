@@ -1,24 +1,33 @@
 """Label and instance maps -> regions -> the region table, the one table all statistics read.
 
 ``find`` cuts regions and measures them, ``distance`` knows how far a pixel is from the next
-region, ``pooling`` weighs regions on the grids of the branches, ``columns`` is the data dictionary
-and ``table`` puts one image's rows together. NumPy, SciPy, OpenCV and pandas only.
+region, ``pooling`` weighs regions on the grids of the branches, ``prepared`` keeps all that for the
+networks that share an annotation, ``ranking`` turns their maps into percentiles, ``columns`` is the
+data dictionary and ``table`` puts one image's rows together. NumPy, SciPy, OpenCV and pandas only.
 """
 
 from gsto_viz.regions.columns import Column, region_columns
 from gsto_viz.regions.distance import region_distance
 from gsto_viz.regions.find import BAND_PX, MIN_AREA_PX, RegionMap, find_regions
 from gsto_viz.regions.pooling import GridWeights, grid_weights
-from gsto_viz.regions.table import region_table, table_of_regions
+from gsto_viz.regions.prepared import PreparedRegions, part_means, prepare_regions
+from gsto_viz.regions.ranking import RankedMaps, rank_maps
+from gsto_viz.regions.table import region_arrays, region_table, table_of_regions
 
 __all__ = [
     "BAND_PX",
     "MIN_AREA_PX",
     "Column",
     "GridWeights",
+    "PreparedRegions",
+    "RankedMaps",
     "RegionMap",
     "find_regions",
     "grid_weights",
+    "part_means",
+    "prepare_regions",
+    "rank_maps",
+    "region_arrays",
     "region_columns",
     "region_distance",
     "region_table",

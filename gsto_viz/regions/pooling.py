@@ -7,12 +7,15 @@ convolution are centred at pixel k s, half a cell up and left of that; this is n
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from gsto_viz.activity import cell_areas, grid_shape
+from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap
 
 Part = Literal["whole", "core", "band"]
@@ -42,8 +45,46 @@ class GridWeights:
         sums = np.bincount(self.region, counts, minlength=self.regions)
         return np.asarray(sums, dtype=np.float64)
 
+    def means(
+        self, values: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_]
+    ) -> dict[Part, npt.NDArray[np.float64]]:
+        """Average maps over the parts of each region, weighted by pixel counts, in one product.
+
+        Equal maps give equal means, bit for bit, however many stand beside them.
+
+        Args:
+            values: (M, h, w), finite where ``valid``.
+            valid: (h, w), cells that count; the others weigh 0.
+
+        Returns:
+            (M, K) float64 for every part; NaN for parts without any weight.
+
+        Raises:
+            GstoVizError: A valid cell is NaN or infinite.
+        """
+        maps, cells = values.shape[0], self.cell_area.size
+        table = np.zeros((cells, maps + 1))
+        flat = valid.ravel()
+        table[:, :maps] = np.where(flat, values.reshape(maps, cells), 0.0).T
+        table[:, maps] = flat
+        if not np.isfinite(table).all():
+            raise GstoVizError("a map holds NaN or infinity in a valid cell; check the network")
+        sums = self._parts @ table
+        core, band = sums[: self.regions].T, sums[self.regions :].T
+        totals: dict[Part, npt.NDArray[np.float64]] = {
+            "whole": core + band,
+            "core": core,
+            "band": band,
+        }
+        means = {}
+        for part, total in totals.items():
+            weight = np.broadcast_to(total[maps], (maps, self.regions))
+            means[part] = np.full(weight.shape, np.nan)
+            np.divide(total[:maps], weight, out=means[part], where=weight > 0)
+        return means
+
     def mean(self, values: npt.NDArray[np.float64], part: Part) -> npt.NDArray[np.float64]:
-        """Average a map over each region's part, weighted by pixel counts.
+        """Average one map over each region's part, weighted by pixel counts.
 
         Args:
             values: (h, w); NaN marks cells that weigh 0.
@@ -52,13 +93,21 @@ class GridWeights:
         Returns:
             (K,) float64; NaN for regions without any weight.
         """
-        valid = ~np.isnan(values)
-        inside = np.where(valid, values, 0.0).ravel()[self.cell]
-        sums = np.bincount(self.region, self.counts[part] * inside, minlength=self.regions)
-        total = self.total(part, valid)
-        result = np.full(self.regions, np.nan)
-        np.divide(sums, total, out=result, where=total > 0)
-        return result
+        return self.means(values[None], ~np.isnan(values))[part][0]
+
+    @cached_property
+    def _parts(self) -> csr_array:
+        """(2 K, h * w): pixels of each core, then of each band, in every cell."""
+        rows = []
+        names: tuple[Part, Part] = ("core", "band")
+        for name in names:
+            there = np.flatnonzero(self.counts[name])
+            ends = np.cumsum(np.bincount(self.region[there], minlength=self.regions))
+            rows.append((self.counts[name][there].astype(np.float64), self.cell[there], ends))
+        (core, core_cells, core_ends), (band, band_cells, band_ends) = rows
+        data, cells = np.concatenate([core, band]), np.concatenate([core_cells, band_cells])
+        ends = np.concatenate([[0], core_ends, core.size + band_ends])
+        return csr_array((data, cells, ends), shape=(2 * self.regions, self.cell_area.size))
 
     def purity(self) -> npt.NDArray[np.float64]:
         """Return sum m^2 / sum m of each whole region, m = its share of a cell, (K,) in (0, 1].

@@ -1,22 +1,22 @@
 """The region table of one image: one row per region, the input of every statistic."""
 
-import operator
 from collections.abc import Sequence
-from functools import reduce
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.activity import FloatMap, grid_shape, matched_pool, percentile_map, valid_cells
-from gsto_viz.errors import GstoVizError
+from gsto_viz.activity import FloatMap
 from gsto_viz.regions.columns import region_columns
-from gsto_viz.regions.find import RegionMap, find_regions
-from gsto_viz.regions.pooling import PARTS, GridWeights, Part, grid_weights
+from gsto_viz.regions.find import RegionMap
+from gsto_viz.regions.pooling import PARTS, Part
+from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
+from gsto_viz.regions.ranking import Maps, RankedMaps, check_count, rank_maps
 from gsto_viz.types import IGNORE
 
-Maps = Sequence[npt.NDArray[np.floating]]
+TEXTS = ("image", "coco_bin", "part")
+"""Columns of words; a table without rows keeps their type."""
 
 
 def region_table(
@@ -55,8 +55,8 @@ def region_table(
         GstoVizError: The label or instance map is wrong, the number of maps and strides differ,
             or a map has the wrong shape or type or holds NaN or infinity.
     """
-    regions = find_regions(labels, instances, ignore)
-    return table_of_regions(regions, labels, maps, strides, ignore, image)
+    _check_strides(maps, strides)
+    return _frame(region_arrays(prepare_regions(labels, strides, instances, ignore), maps), image)
 
 
 def table_of_regions(
@@ -84,89 +84,58 @@ def table_of_regions(
         GstoVizError: Regions and labels have different sizes, the number of maps and strides
             differ, or a map has the wrong shape or type or holds NaN or infinity.
     """
-    labels = np.asarray(labels)
-    if labels.shape != regions.ids.shape:
-        raise GstoVizError(
-            f"labels have shape {labels.shape} and the regions {regions.ids.shape}; "
-            "give both of one image"
-        )
-    strides = _checked_strides(strides, len(maps))
-    native = [
-        _checked_map(activity, r, labels.shape, stride)
-        for r, (activity, stride) in enumerate(zip(maps, strides, strict=True))
-    ]
-    grids = [grid_weights(regions, stride) for stride in strides]
-    valid = [valid_cells(labels, stride, ignore) for stride in strides]
-    pooled = _cascades(native, strides)
-    ranked = {
-        (r, g): percentile_map(activity, valid[g])
-        for r, steps in enumerate(pooled)
-        for g, activity in steps.items()
-    }
-    columns = _geometry(regions, image)
-    columns |= {f"purity_{r}": grid.purity() for r, grid in enumerate(grids)}
-    columns |= _responses(ranked, grids, regions)
+    _check_strides(maps, strides)
+    prepared = prepare_regions(labels, strides, ignore=ignore, regions=regions)
+    return _frame(region_arrays(prepared, maps), image)
+
+
+def region_arrays(
+    prepared: PreparedRegions, maps: Maps | RankedMaps
+) -> dict[str, npt.NDArray[Any]]:
+    """Measure one network on prepared regions: the table of :func:`region_table` as plain arrays.
+
+    Args:
+        prepared: The regions of the image, shared by all networks that see it.
+        maps: As for :func:`region_table`, or the result of :func:`rank_maps` with these or with
+            other regions of the same valid cells, so that nothing is ranked twice.
+
+    Returns:
+        Every column of ``region_columns(R)`` but ``image``, in that order, (K,) each.
+
+    Raises:
+        GstoVizError: The number of maps is not that of the strides, or a map has the wrong shape
+            or type or holds NaN or infinity.
+    """
+    ranked = maps if isinstance(maps, RankedMaps) else rank_maps(prepared, maps)
+    check_count(ranked.branches, len(prepared.strides))
+    columns = _geometry(prepared.regions)
+    columns |= {f"purity_{r}": grid.purity() for r, grid in enumerate(prepared.grids)}
+    columns |= _responses(prepared, ranked)
     # NaN in any of these marks a part without weight on some grid, which does not qualify.
-    weighed = [~np.isnan(columns[f"z_{r}"]) for r in range(len(maps))]
-    columns["qualifies"] = np.logical_and.reduce([regions.qualifies, *weighed])
-    return pd.DataFrame({column.name: columns[column.name] for column in region_columns(len(maps))})
+    weighed = [~np.isnan(columns[f"z_{r}"]) for r in range(ranked.branches)]
+    columns["qualifies"] = np.logical_and.reduce([prepared.regions.qualifies, *weighed])
+    order = (column.name for column in region_columns(ranked.branches))
+    return {name: columns[name] for name in order if name != "image"}
 
 
-def _checked_strides(strides: Sequence[int], count: int) -> tuple[int, ...]:
-    """Return the strides, or say why these and ``count`` maps do not go together."""
-    try:
-        checked = tuple(operator.index(stride) for stride in strides)
-    except TypeError as error:
-        raise GstoVizError(
-            f"strides {strides!r} are no whole numbers; give pixels per cell, such as (4, 8)"
-        ) from error
-    if count == 0 or len(checked) != count:
-        raise GstoVizError(f"{count} maps and {len(checked)} strides; give one stride per map")
-    steps = [coarse / fine for fine, coarse in pairwise(checked) if fine > 0]
-    if min(checked) < 1 or any(step not in (2, 4, 8, 16, 32) for step in steps):
-        raise GstoVizError(
-            f"strides {checked} do not grow by powers of two; give the finest branch first"
-        )
-    return checked
+def _check_strides(maps: Maps, strides: Sequence[int]) -> None:
+    """Refuse numbers of maps and strides that differ; what is no sequence is refused later."""
+    if isinstance(strides, Sequence):
+        check_count(len(maps), len(strides))
 
 
-def _checked_map(
-    activity: npt.NDArray[np.floating], branch: int, shape: tuple[int, ...], stride: int
-) -> FloatMap:
-    """Return an activity map as float64, or say what is wrong with it."""
-    activity = np.asarray(activity)
-    expected = grid_shape(shape[0], shape[1], stride)
-    if activity.dtype not in (np.float32, np.float64):
-        raise GstoVizError(
-            f"the map of branch {branch} has dtype {activity.dtype}; give float32 or float64"
-        )
-    if activity.shape != expected:
-        raise GstoVizError(
-            f"the map of branch {branch} has shape {activity.shape}; "
-            f"labels {shape} at stride {stride} need {expected}"
-        )
-    if not np.isfinite(activity).all():
-        raise GstoVizError(f"the map of branch {branch} holds NaN or infinity; check the network")
-    return activity.astype(np.float64)
+def _frame(columns: dict[str, npt.NDArray[Any]], image: str) -> pd.DataFrame:
+    """Make a table of arrays, with the name of the image in front."""
+    count = columns["region"].size
+    texts = {name: columns[name].tolist() for name in TEXTS if name in columns}
+    series = {name: pd.Series(values, dtype=str) for name, values in texts.items()}
+    return pd.DataFrame({"image": pd.Series([image] * count, dtype=str), **columns, **series})
 
 
-def _cascades(native: list[FloatMap], strides: tuple[int, ...]) -> list[dict[int, FloatMap]]:
-    """Pool each branch to every coarser grid, step by step; entry r maps grid -> branch r there."""
-    cascades = []
-    for r, activity in enumerate(native):
-        steps = {r: activity}
-        for g in range(r + 1, len(native)):
-            halvings = (strides[g] // strides[g - 1]).bit_length() - 1
-            steps[g] = reduce(lambda x, _: matched_pool(x), range(halvings), steps[g - 1])
-        cascades.append(steps)
-    return cascades
-
-
-def _geometry(regions: RegionMap, image: str) -> dict[str, npt.NDArray | pd.Series]:
+def _geometry(regions: RegionMap) -> dict[str, npt.NDArray[Any]]:
     """Return the columns that do not depend on any map."""
     whole_image = np.isinf(regions.max_distance_px)
     return {
-        "image": pd.Series([image] * len(regions), dtype=str),
         "region": np.arange(1, len(regions) + 1),
         "class_id": regions.class_id,
         "instance_id": regions.instance_id,
@@ -174,26 +143,29 @@ def _geometry(regions: RegionMap, image: str) -> dict[str, npt.NDArray | pd.Seri
         "size_octave": regions.size_octave,
         "inscribed_octave": np.where(whole_image, np.nan, regions.inscribed_octave),
         "equivalent_diameter_px": regions.equivalent_diameter_px,
-        "coco_bin": pd.Series(regions.coco_bin.tolist(), dtype=str),
+        "coco_bin": regions.coco_bin,
         "border": regions.border,
-        "part": pd.Series(regions.part.tolist(), dtype=str),
+        "part": regions.part,
         "core_area_px": regions.core_area_px,
         "max_distance_px": np.where(whole_image, np.nan, regions.max_distance_px),
     }
 
 
-def _responses(
-    ranked: dict[tuple[int, int], FloatMap], grids: list[GridWeights], regions: RegionMap
-) -> dict[str, FloatMap]:
+def _responses(prepared: PreparedRegions, ranked: RankedMaps) -> dict[str, FloatMap]:
     """Return Z and q of the whole region, the core, the band and the chosen part."""
-    branches = len(grids)
+    branches = ranked.branches
     last = branches - 1
-    means: dict[Part, dict[tuple[int, int], FloatMap]] = {
-        part: {key: grids[key[1]].mean(values, part) for key, values in ranked.items()}
-        for part in PARTS
+    means: dict[Part, dict[tuple[int, int], FloatMap]] = {part: {} for part in PARTS}
+    for g, (grid, valid) in enumerate(zip(prepared.grids, prepared.valid, strict=True)):
+        keys = [key for key in ranked.percentiles if key[1] == g]
+        of_grid = grid.means(np.stack([ranked.percentiles[key] for key in keys]), valid)
+        for part in PARTS:
+            means[part] |= dict(zip(keys, of_grid[part], strict=True))
+    takes_core = prepared.regions.part == "core"
+    chosen = {
+        key: np.where(takes_core, means["core"][key], means["whole"][key])
+        for key in ranked.percentiles
     }
-    takes_core = regions.part == "core"
-    chosen = {key: np.where(takes_core, means["core"][key], means["whole"][key]) for key in ranked}
     columns = {f"z_{r}": chosen[r, r] for r in range(branches)}
     columns |= {f"z_dn_{r}": chosen[r, r + 1] for r in range(last)}
     columns |= {f"z_matched_{r}": chosen[r, last] for r in range(branches)}

@@ -24,14 +24,14 @@ PARTS: tuple[Part, ...] = ("whole", "core", "band")
 
 
 class Weights(Protocol):
-    """What is asked of ``gsto_viz.regions.GridWeights``: the mean of a map over every region."""
+    """What is asked of ``gsto_viz.regions.GridWeights``: the means of maps over every region."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """(h, w) of the grid."""
 
-    def mean(self, values: FloatMap, part: Part) -> FloatMap:
-        """Average a map (h, w), NaN where it weighs 0, over each region's part, (K,)."""
+    def means(self, values: FloatMap, valid: BoolMap) -> dict[Part, FloatMap]:
+        """Average maps (M, h, w) over the valid cells of each region's parts, (M, K) each."""
 
 
 @dataclass(frozen=True)
@@ -136,33 +136,70 @@ def gate_description(sums: Mapping[str, float]) -> dict[str, float]:
 
 def gate_responses(
     gate: npt.NDArray[np.floating], weights: Weights, valid: BoolMap, bounds: tuple[float, float]
-) -> dict[str, FloatMap]:
+) -> dict[Part, FloatMap]:
     """Average g' over the whole, the core and the band of every region, on the gate's own grid.
 
     Args:
-        gate: (h, w) values of the gate.
-        weights: ``grid_weights(regions, stride)`` on the gate's grid.
+        gate: (h, w) values of one gate, or (M, h, w) of all gates of one grid at once.
+        weights: ``grid_weights(regions, stride)`` on the gates' grid.
         valid: (h, w) cells that count.
-        bounds: The gate's range.
+        bounds: The range of every gate.
 
     Returns:
-        (K,) for ``whole``, ``core`` and ``band``; NaN for a part without a pixel in a valid cell.
+        (K,) or (M, K) for ``whole``, ``core`` and ``band``; NaN for a part without a pixel in a
+        valid cell.
 
     Raises:
-        GstoVizError: The gate is not on the grid of the weights, or not within [0, 1].
+        GstoVizError: A gate is not on the grid of the weights, or not within [0, 1].
     """
-    if gate.shape != weights.shape:
+    gate = np.asarray(gate)
+    if gate.shape[-2:] != weights.shape:
         raise GstoVizError(
-            f"the gate has shape {gate.shape} and its grid {weights.shape}; "
+            f"the gate has shape {gate.shape[-2:]} and its grid {weights.shape}; "
             "take the weights of the stride of the gate's source branch"
         )
     _gate_values(gate, valid)
-    share = np.where(valid, rescaled(gate, bounds), np.nan)
-    return {part: weights.mean(share, part) for part in PARTS}
+    share = rescaled(gate.reshape(-1, *weights.shape), bounds)
+    means = weights.means(share, valid)
+    return {part: means[part] if gate.ndim == 3 else means[part][0] for part in PARTS}
+
+
+def all_gate_columns(
+    gates: Mapping[str, npt.NDArray[np.floating]],
+    weights: Weights,
+    valid: BoolMap,
+    bounds: tuple[float, float],
+    part: npt.NDArray[np.str_],
+) -> dict[str, FloatMap]:
+    """Return the :func:`gate_columns` of all gates of one grid, from one product.
+
+    Args:
+        gates: (h, w) values by tap.
+        weights: As for :func:`gate_responses`.
+        valid: As for :func:`gate_responses`.
+        bounds: The range of every gate.
+        part: (K,) ``core`` or ``whole``, the region table's column of that name.
+
+    Raises:
+        GstoVizError: A gate is not on the grid of the weights, or not within [0, 1].
+    """
+    if not gates:
+        return {}
+    wrong = [tap for tap, gate in gates.items() if np.shape(gate) != weights.shape]
+    if wrong:
+        raise GstoVizError(
+            f"the gate {wrong[0]} has shape {np.shape(gates[wrong[0]])} and its grid "
+            f"{weights.shape}; take the weights of the stride of the gate's source branch"
+        )
+    responses = gate_responses(np.stack(list(gates.values())), weights, valid, bounds)
+    columns: dict[str, FloatMap] = {}
+    for k, tap in enumerate(gates):
+        columns |= gate_columns({name: responses[name][k] for name in PARTS}, part, tap)
+    return columns
 
 
 def gate_columns(
-    responses: Mapping[str, FloatMap], part: npt.NDArray[np.str_], tap: str
+    responses: Mapping[Part, FloatMap], part: npt.NDArray[np.str_], tap: str
 ) -> dict[str, FloatMap]:
     """Name responses as columns to put beside a region table, row by row.
 
@@ -179,11 +216,11 @@ def gate_columns(
 
 
 def _gate_values(gate: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:
-    """Return the values of valid cells as float64, or say why this is no gate."""
+    """Return the values of valid cells of gates (..., h, w) as float64, or say why it is none."""
     gate, valid = np.asarray(gate), np.asarray(valid)
-    if gate.shape != valid.shape:
+    if gate.shape[-2:] != valid.shape:
         raise GstoVizError(f"the gate has shape {gate.shape} and its valid cells {valid.shape}")
-    values = gate[valid].astype(np.float64)
+    values = gate[..., valid].astype(np.float64)
     if not ((values >= 0) & (values <= 1)).all():
         raise GstoVizError("the gate has values outside [0, 1]; capture the output of its sigmoid")
     return values

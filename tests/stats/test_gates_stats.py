@@ -13,6 +13,7 @@ from gsto_viz.regions import find_regions, grid_weights
 from gsto_viz.stats.gate_sizes import gate_by_octave, gate_cells, variance_explained
 from gsto_viz.stats.gate_values import (
     GateExtent,
+    all_gate_columns,
     gate_columns,
     gate_description,
     gate_extent,
@@ -147,6 +148,28 @@ def test_responses_are_means_over_pixels_on_the_gates_grid():
         gate_responses(gate[:2], weights, valid, (0.5, 1.0))
     with pytest.raises(GstoVizError, match="outside \\[0, 1\\]"):
         gate_responses(gate * 3, weights, valid, (0.5, 1.0))
+
+
+def test_all_gates_of_a_grid_at_once_are_the_gates_one_by_one():
+    rng = np.random.default_rng(4)
+    labels = np.zeros((45, 70), np.uint8)
+    labels[5:44, 10:60], labels[:4] = 1, 255
+    regions = find_regions(labels)
+    weights, valid = grid_weights(regions, 8), valid_cells(labels, 8)
+    taps = [f"stage3.m{m}.gate[1->{i}]" for m in range(4) for i in range(3)]
+    gates = {tap: released(rng, weights.shape) for tap in taps}
+    columns = all_gate_columns(gates, weights, valid, (0.5, 1.0), regions.part)
+    expected = {}
+    for tap, gate in gates.items():
+        responses = gate_responses(gate, weights, valid, (0.5, 1.0))
+        expected |= gate_columns(responses, regions.part, tap)
+    assert list(columns) == list(expected)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+    assert all_gate_columns({}, weights, valid, (0.5, 1.0), regions.part) == {}
+    gates[taps[3]] = gates[taps[3]][1:]
+    with pytest.raises(GstoVizError, match=r"m1.gate\[1->0\] has shape"):
+        all_gate_columns(gates, weights, valid, (0.5, 1.0), regions.part)
 
 
 def table_of(images, gates, seed=0):

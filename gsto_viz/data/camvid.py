@@ -6,11 +6,11 @@ Source of the layout and the label values: SegNet tutorial (Kendall et al.), dat
 from itertools import groupby
 from pathlib import Path
 
+from gsto_viz.data.annotated import AnnotatedFiles, Entry, check_folders, check_split
 from gsto_viz.data.classes import CAMVID_CLASSES
-from gsto_viz.data.pairs import IMAGE_SUFFIXES, at, check_same_size, list_stems, pair_up
-from gsto_viz.data.reader import read_image, read_label_map
+from gsto_viz.data.pairs import IMAGE_SUFFIXES, list_stems, pair_up
+from gsto_viz.data.reader import label_table
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import ClassList, Sample
 
 SPLITS = ("train", "val", "eval", "test", "trainval")
 """``trainval`` is train and val together; the others are folders."""
@@ -21,35 +21,35 @@ UNLABELLED = 11
 _BLOCK = {"train": 25, "val": 25, "trainval": 25, "eval": 5, "test": 5}
 """Frames per group: nearer in time (val has 15 frames a second) means longer blocks."""
 
-_TREE = "{split}/NAME.jpg (or .png) with {split}annot/NAME.png, splits train, val, eval or test"
+_TREE = (
+    "a CamVid folder looks like {split}/NAME.jpg (or .png) with {split}annot/NAME.png, "
+    "splits train, val, eval or test"
+)
 
 
-class CamVidDataset:
+class CamVidDataset(AnnotatedFiles):
     """One split of CamVid. Frames are read when asked for; nothing is kept in memory.
+
+    Neighbouring frames show nearly the same picture, so statistics resample blocks of consecutive
+    frames of a sequence: each sample's group is ``SEQUENCE/blockN``, 25 frames in train and val, 5
+    in eval and test. The last block of a sequence may be shorter.
 
     Args:
         root: Folder that holds ``{split}/`` (images, .jpg or .png) and ``{split}annot/`` (label
             maps, .png, same names): values 0..10 are the classes, 11 is "unlabelled".
         split: One of ``train``, ``val``, ``eval``, ``test`` and ``trainval`` (train and val).
 
-    Attributes:
-        groups: Per sample ``SEQUENCE/blockN``. Neighbouring frames show nearly the same picture, so
-            statistics resample blocks of consecutive frames of a sequence: 25 frames in train and
-            val, 5 in eval and test. The last block of a sequence may be shorter.
-
     Raises:
         GstoVizError: Unknown split, a folder that is missing or empty, an image without label map.
     """
 
     def __init__(self, root: str | Path, split: str = "val") -> None:
-        if split not in SPLITS:
-            raise GstoVizError(f"CamVid has no split '{split}'; choose one of {', '.join(SPLITS)}")
+        check_split("CamVid", split, SPLITS)
         self.root = Path(root)
         self.split = split
-        parts = ("train", "val") if split == "trainval" else (split,)
         images: dict[str, Path] = {}
         labels: dict[str, Path] = {}
-        for part in parts:
+        for part in ("train", "val") if split == "trainval" else (split,):
             found = self._list_part(part)
             twice = sorted(images.keys() & found.keys())
             if twice:
@@ -58,55 +58,26 @@ class CamVidDataset:
                 )
             images |= found
             labels |= pair_up(found, self.root / f"{part}annot", "label map")
-        self._ids = tuple(sorted(images))
-        self._images = tuple(images[stem] for stem in self._ids)
-        self._labels = tuple(labels[stem] for stem in self._ids)
-        self.groups = frame_blocks(self._ids, _BLOCK[split])
+        ids = tuple(sorted(images))
+        groups = frame_blocks(ids, _BLOCK[split])
+        super().__init__(
+            f"camvid:{self.root}:{split}",
+            CAMVID_CLASSES,
+            (
+                Entry(stem, images[stem], labels[stem], group=group)
+                for stem, group in zip(ids, groups, strict=True)
+            ),
+            label_table(range(len(CAMVID_CLASSES)), UNLABELLED),
+            f"the classes 0 to {len(CAMVID_CLASSES) - 1}",
+        )
 
     def _list_part(self, part: str) -> dict[str, Path]:
         """List the images of one split's folder."""
-        for folder in (self.root, self.root / part, self.root / f"{part}annot"):
-            if not folder.is_dir():
-                raise GstoVizError(f"no folder {folder}; a CamVid folder looks like {_TREE}")
+        check_folders((self.root, self.root / part, self.root / f"{part}annot"), _TREE)
         images = list_stems(self.root / part, IMAGE_SUFFIXES)
         if not images:
-            raise GstoVizError(
-                f"no images in {self.root / part}; a CamVid folder looks like {_TREE}"
-            )
+            raise GstoVizError(f"no images in {self.root / part}; {_TREE}")
         return images
-
-    @property
-    def name(self) -> str:
-        """The SPEC that makes this data set, ``camvid:PATH:SPLIT``."""
-        return f"camvid:{self.root}:{self.split}"
-
-    @property
-    def classes(self) -> ClassList:
-        """CamVid's 11 classes."""
-        return CAMVID_CLASSES
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Frame names such as ``0016E5_07959``, sorted."""
-        return self._ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one frame and its label map.
-
-        Raises:
-            GstoVizError: An unreadable file, a label that is no class, or sizes that differ.
-            IndexError: No such sample.
-        """
-        i = at(index, len(self))
-        image = read_image(self._images[i])
-        labels = read_label_map(
-            self._labels[i], num_classes=len(CAMVID_CLASSES), source_ignore=UNLABELLED
-        )
-        check_same_size(image, self._images[i], labels, self._labels[i])
-        return Sample(id=self._ids[i], image=image, labels=labels, group=self.groups[i])
 
 
 def sequence_of(stem: str) -> str:

@@ -120,8 +120,9 @@ def _damaged(name: str, what: str) -> GstoVizError:
 
 def _read_png(data: bytes, name: str) -> Header:
     """Walk the chunks; keep IHDR, PLTE, IDAT, IEND and a palette's transparency."""
+    view = memoryview(data)
     chunks: dict[bytes, bytes] = {}
-    pixels: list[bytes] = []
+    pixels: list[memoryview] = []
     position = len(PNG_SIGNATURE)
     kind = b""
     while kind != b"IEND":
@@ -133,12 +134,12 @@ def _read_png(data: bytes, name: str) -> Header:
             raise _truncated(name)
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             (crc,) = struct.unpack_from(">I", data, end - 4)
-            if zlib.crc32(data[position + 4 : end - 4]) != crc:
+            if zlib.crc32(view[position + 4 : end - 4]) != crc:
                 raise _damaged(name, f"the checksum of its {kind.decode()} part does not match")
         if not chunks and kind != b"IHDR":
             raise _damaged(name, "it does not begin with a PNG header")
         if kind == b"IDAT":
-            pixels.append(data[position:end])
+            pixels.append(view[position:end])
         elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf"):
             # Of repeated chunks the first one counts.
             chunks.setdefault(kind, data[position:end])
@@ -146,7 +147,7 @@ def _read_png(data: bytes, name: str) -> Header:
     return _png_header(chunks, pixels, name)
 
 
-def _png_header(chunks: dict[bytes, bytes], pixels: list[bytes], name: str) -> Header:
+def _png_header(chunks: dict[bytes, bytes], pixels: list[memoryview], name: str) -> Header:
     """Check IHDR and join the kept chunks (each one still with length, kind and checksum)."""
     if len(chunks[b"IHDR"]) != 25:
         raise _damaged(name, "its PNG header has a wrong length")

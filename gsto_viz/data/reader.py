@@ -10,11 +10,12 @@ profiles are not applied: values are taken as sRGB. Of an animated PNG the still
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -117,23 +118,78 @@ def read_label_map(
         GstoVizError: As for ``read_values``; also for a value that is no class: the message names
             the file, the values and how many pixels hold them.
     """
+    table = label_table(range(num_classes), source_ignore)
+    return read_mapped_labels(path, table, f"the classes 0 to {num_classes - 1}")
+
+
+def label_table(values: Sequence[int], *ignored: int | None) -> npt.NDArray[np.int16]:
+    """Make the table that turns stored numbers into labels.
+
+    Args:
+        values: The stored number of each class, in class order.
+        ignored: Stored numbers of pixels that belong to no class; 255 always is one, unless it is
+            that of a class. None is passed over.
+
+    Returns:
+        (65536,) int16: class index, 255 (ignore), or -1 for a number that must not occur.
+    """
+    table = np.full(2**16, -1, dtype=np.int16)
+    table[[IGNORE, *(v for v in ignored if v is not None)]] = IGNORE
+    table[np.asarray(values, dtype=np.int64)] = np.arange(len(values))
+    return table
+
+
+def read_mapped_labels(
+    path: str | Path, table: npt.NDArray[np.int16], expected: str
+) -> npt.NDArray[np.uint8]:
+    """Read a label map and turn its numbers into class indices.
+
+    Args:
+        path: A PNG with one channel, as for ``read_label_map``.
+        table: (65536,) as made by ``label_table``.
+        expected: What the numbers must be in, for messages: ``the classes 0 to 18``.
+
+    Returns:
+        (H, W) uint8, 0..K-1 or 255 (ignore).
+
+    Raises:
+        GstoVizError: As for ``read_label_map``.
+    """
     values = read_values(path)
-    ignored = values == IGNORE
-    if source_ignore is not None:
-        ignored |= values == source_ignore
-    outside = (values >= num_classes) & ~ignored
-    if outside.any():
-        found, counts = np.unique(values[outside], return_counts=True)
-        listed = ", ".join(
-            f"{value} ({count} pixel{'s' if count > 1 else ''})"
-            for value, count in zip(found[:3], counts[:3], strict=True)
-        )
-        more = f" and {len(found) - 3} more values" if len(found) > 3 else ""
-        raise GstoVizError(
-            f"{path} holds label {listed}{more}, outside the classes 0 to {num_classes - 1}; "
-            "correct the file or use the class list it was made with"
-        )
-    return np.where(ignored, IGNORE, values).astype(np.uint8)
+    labels = _look_up(values, table)
+    if labels is None:
+        raise _stray_labels(path, values, table, expected)
+    return labels
+
+
+def _look_up(
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], table: npt.NDArray[np.int16]
+) -> npt.NDArray[np.uint8] | None:
+    """Return the labels of stored numbers; None when one is among them that must not occur."""
+    if values.dtype == np.uint16:
+        labels = table[values]
+        return None if (labels < 0).any() else labels.astype(np.uint8)
+    # The same for 8 bits, several times faster.
+    stray = (table[:256] < 0).astype(np.uint8)
+    if stray.any() and cv2.countNonZero(cv2.LUT(values, stray)):
+        return None
+    return np.asarray(cv2.LUT(values, table[:256].astype(np.uint8)), dtype=np.uint8)
+
+
+def _stray_labels(
+    path: str | Path, values: npt.NDArray[Any], table: npt.NDArray[np.int16], expected: str
+) -> GstoVizError:
+    """Name the numbers that must not occur, and how many pixels hold them."""
+    found, counts = np.unique(values[table[values] < 0], return_counts=True)
+    listed = ", ".join(
+        f"{value} ({count} pixel{'s' if count > 1 else ''})"
+        for value, count in zip(found[:3], counts[:3], strict=True)
+    )
+    more = f" and {len(found) - 3} more values" if len(found) > 3 else ""
+    return GstoVizError(
+        f"{path} holds label {listed}{more}, outside {expected}; "
+        "correct the file or use the class list it was made with"
+    )
 
 
 def read_instance_map(path: str | Path) -> npt.NDArray[np.int32]:

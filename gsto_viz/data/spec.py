@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data.camvid import SPLITS, CamVidDataset
+from gsto_viz.data import ade20k, camvid, cityscapes, lip, pascal_context
 from gsto_viz.data.folder import FolderDataset
 from gsto_viz.data.pairs import is_utf8
 from gsto_viz.errors import GstoVizError
@@ -23,8 +24,21 @@ _Number = TypeVar("_Number", bound=np.generic)
 MIN_SIDE, MAX_SIDE = 32, 8192
 """Pixels: below, a stride-32 branch has no cell; above, an image does not fit in memory."""
 
-FORMS = "scenes[:count=64,seed=0,size=256x512], camvid:PATH[:SPLIT], folder:PATH[:SPLIT]"
-NAMES = ("scenes", "camvid", "folder")
+SPLITS: dict[str, tuple[str, ...]] = {
+    "camvid": camvid.SPLITS,
+    "cityscapes": cityscapes.SPLITS,
+    "lip": lip.SPLITS,
+    "pascal_context": pascal_context.SPLITS,
+    "pascal_context60": pascal_context.SPLITS,
+    "ade20k": ade20k.SPLITS,
+    "folder": camvid.SPLITS,
+}
+"""The data sets that lie in a folder, and the words that may follow its path."""
+
+NAMES = ("scenes", *SPLITS)
+FORMS = "scenes[:count=64,seed=0,size=256x512] or NAME:PATH[:SPLIT] with NAME one of " + ", ".join(
+    SPLITS
+)
 
 _SCENE_DEFAULTS = {"count": "64", "seed": "0", "size": "256x512"}
 _MAX_COUNT, _MAX_SEED = 1_000_000, 999_999_999
@@ -36,12 +50,14 @@ def load_data(
     """Make the data set that a SPEC names.
 
     Args:
-        spec: ``scenes[:count=64,seed=0,size=256x512]``, ``camvid:PATH[:SPLIT]`` or
-            ``folder:PATH[:SPLIT]``. A PATH may hold colons: only a known split name after the last
-            one is a split. Without SPLIT, training takes ``train`` and everything else ``val``; a
-            folder that holds ``images/`` itself has no splits and is taken whole.
+        spec: ``scenes[:count=64,seed=0,size=256x512]``, or ``NAME:PATH[:SPLIT]`` with NAME one of
+            ``camvid``, ``cityscapes``, ``lip``, ``pascal_context`` (59 classes),
+            ``pascal_context60`` (with the background), ``ade20k`` and ``folder``. A PATH may hold
+            colons: only a known split name after the last one is a split. Without SPLIT, training
+            takes ``train`` and everything else ``val``; a folder that holds ``images/`` itself has
+            no splits and is taken whole.
         purpose: ``train``, or ``eval`` for everything else. Scenes for training and for the rest
-            never meet.
+            never meet; the instance maps of Cityscapes are read for everything but training.
         size: (height, width) to which every sample is resized; None keeps the native size.
 
     Raises:
@@ -53,19 +69,33 @@ def load_data(
     kind, _, rest = spec.partition(":")
     if kind == "scenes":
         data = _load_scenes(rest, purpose)
-    elif kind == "camvid":
-        path, split = _split_path(spec, rest)
-        data = CamVidDataset(path, split or _default_split(purpose))
-    elif kind == "folder":
-        path, split = _split_path(spec, rest)
-        if split is None and not (path / "images").is_dir() and _has_splits(path):
-            split = _default_split(purpose)
-        data = FolderDataset(path, split)
+    elif kind in SPLITS:
+        path, split = _split_path(spec, rest, SPLITS[kind])
+        data = _load_files(kind, path, split, purpose)
     else:
         raise GstoVizError(
             f"unknown data set '{kind}' in '{spec}';{_closest(kind, NAMES)} write one of {FORMS}"
         )
     return data if size is None else ResizedDataset(data, size)
+
+
+def _load_files(kind: str, path: Path, split: str | None, purpose: Purpose) -> Dataset:
+    """Make a data set that lies in a folder."""
+    if kind == "folder":
+        if split is None and not (path / "images").is_dir() and _has_splits(path):
+            split = _default_split(purpose)
+        return FolderDataset(path, split)
+    split = split or _default_split(purpose)
+    if kind == "cityscapes":
+        return cityscapes.CityscapesDataset(path, split, instances=purpose != "train")
+    if kind.startswith("pascal_context"):
+        return pascal_context.PascalContextDataset(path, split, background=kind.endswith("60"))
+    makers: dict[str, Callable[[Path, str], Dataset]] = {
+        "camvid": camvid.CamVidDataset,
+        "lip": lip.LIPDataset,
+        "ade20k": ade20k.ADE20KDataset,
+    }
+    return makers[kind](path, split)
 
 
 def parse_size(text: str, *, max_side: int = MAX_SIDE) -> tuple[int, int]:
@@ -104,17 +134,17 @@ def _default_split(purpose: Purpose) -> str:
     return "train" if purpose == "train" else "val"
 
 
-def _split_path(spec: str, rest: str) -> tuple[Path, str | None]:
+def _split_path(spec: str, rest: str, splits: tuple[str, ...]) -> tuple[Path, str | None]:
     """Take ``PATH[:SPLIT]`` apart at the last colon, if a known split follows it."""
     # Shells leave the ~ of `camvid:~/data` to us. (pathlib's own way raises for unknown users.)
     rest = os.path.expanduser(rest)  # noqa: PTH111
     path, colon, split = rest.rpartition(":")
-    if not colon or split not in SPLITS:
+    if not colon or split not in splits:
         if colon and Path(path).is_dir() and not Path(rest).exists():
             # Not a path with a colon in it: the split is misspelt.
             raise GstoVizError(
-                f"unknown split '{split}' in '{spec}';{_closest(split, SPLITS)} choose one of "
-                f"{', '.join(SPLITS)}"
+                f"unknown split '{split}' in '{spec}';{_closest(split, splits)} choose one of "
+                f"{', '.join(splits)}"
             )
         path, split = rest, ""
     if not path:
@@ -123,7 +153,7 @@ def _split_path(spec: str, rest: str) -> tuple[Path, str | None]:
 
 
 def _has_splits(path: Path) -> bool:
-    return any((path / split / "images").is_dir() for split in SPLITS)
+    return any((path / split / "images").is_dir() for split in SPLITS["folder"])
 
 
 def _load_scenes(rest: str, purpose: Purpose) -> Dataset:

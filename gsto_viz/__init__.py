@@ -16,7 +16,7 @@ _HOMES = {
     "load_model": "gsto_viz.models",
     "region_table": "gsto_viz.regions",
 }
-_ROOMS = ("models", "data", "plots", "stats", "capture", "regions")
+_ROOMS = ("models", "data", "plots", "stats", "capture", "regions", "attribution")
 
 __all__ = ["__version__", *sorted(_HOMES), *_ROOMS]
 

@@ -41,6 +41,16 @@ ALLOWED: dict[str, set[str]] = {
     "nulls": LEAVES | {"models"},
     "evaluate": LEAVES | {"models", "stats"},
     "inspection": LEAVES | {"activity", "capture", "evaluate", "models"},
+    "attribution": LEAVES
+    | {
+        "activity",
+        "calibrate",
+        "capture",
+        "data",
+        "evaluate",
+        "models",
+        "regions",
+    },
     "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe"},
     "demo": LEAVES | {"evaluate", "inspection", "models", "plots", "regions", "stats"},
     "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
@@ -56,8 +66,9 @@ ALLOWED["commands"] = set(ALLOWED) - {"cli", "__main__", "__init__"}
 LIBRARIES: dict[str, set[str]] = {
     "torch": {
         "torch_utils", "distributed", "gains", "models", "capture", "calibrate", "evaluate",
-        "inspection", "train", "commands", "demo", "explorer", "nulls",
+        "inspection", "train", "commands", "demo", "explorer", "nulls", "attribution",
     },
+    "captum": {"attribution"},
     "safetensors": {"models", "explorer"},
     "matplotlib": {"plots", "explorer", "demo"},
     "streamlit": {"explorer"},

@@ -2,13 +2,14 @@
 
 Nothing here knows a network or draws. ``tables`` collects region tables; ``inference`` has
 estimates and the bootstrap, ``hypothesis`` paired tests, ``seeds`` claims about methods. ``sci``
-is the Scale Confusion Index, ``verdict`` the headline of one model, ``compare`` and
-``specification`` the difference of two. ``sizes``, ``tuning``, ``trend``, ``information`` and
-``interaction`` relate branches to sizes, ``boundary`` and ``profile`` to edges; ``layout`` removes
-what depends on the place in the image only.
+is the Scale Confusion Index, ``causal`` the same on contributions, ``verdict`` the headline of one
+model, ``compare`` and ``specification`` the difference of two. ``sizes``, ``tuning``, ``trend``,
+``information`` and ``interaction`` relate branches to sizes, ``boundary`` and ``profile`` to edges;
+``layout`` removes what depends on the place in the image only.
 """
 
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
+from gsto_viz.stats.causal import causal_coarseness, sci_c, sci_c_values
 from gsto_viz.stats.compare import Comparison, compare_tables, compare_values, comparison_table
 from gsto_viz.stats.hypothesis import (
     benjamini_hochberg,
@@ -55,6 +56,7 @@ __all__ = [
     "boundary_counts",
     "c_coarse",
     "c_fine",
+    "causal_coarseness",
     "cliffs_delta",
     "compare_tables",
     "compare_values",
@@ -74,6 +76,8 @@ __all__ = [
     "scale_interaction",
     "sci",
     "sci_by_gap",
+    "sci_c",
+    "sci_c_values",
     "sci_edge",
     "seed_image_difference",
     "seed_permutation",

@@ -1,0 +1,240 @@
+r"""The head's first convolution, split by branch: what each branch adds to the evidence.
+
+HRNetV2's head is affine in its branches up to the ReLU: with batch norm in evaluation mode,
+
+.. math:: h(p) = b + \sum_r h_r(p), \qquad h_r = W_r \, \mathrm{up}(F_r) = \mathrm{up}(W_r F_r)
+
+with F_r the branch, W_r its columns of the folded 1x1 convolution, and up the bilinear resize to
+the finest grid, which commutes with a 1x1 convolution: the products are made at low resolution. The
+same holds for GSTO-HRNet and for its deep-supervision heads.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gsto_viz.attribution.targets import head_logits
+from gsto_viz.capture import Capture
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.hrnet import HRNet, SegmentationHead
+from gsto_viz.torch_utils import eval_mode
+
+CHUNK = 256
+"""Cells of the grid worked on at a time: all coalitions of so many fit a processor's cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class BranchHead:
+    """A segmentation head as a sum over branches, then ReLU, then the classifier."""
+
+    weights: tuple[Tensor, ...]
+    """By branch, (D, C_r): its columns of the first convolution, batch norm folded in."""
+    bias: Tensor
+    """(D,)"""
+    classifier: Tensor
+    """(K, D)"""
+    classifier_bias: Tensor
+    """(K,)"""
+    align_corners: bool
+
+    def contribution(self, branch: int, features: Tensor) -> Tensor:
+        """Multiply features by the branch's columns: (N, C_r, h, w) -> (N, D, h, w)."""
+        weight = self.weights[branch]
+        if features.shape[1] != weight.shape[1]:
+            raise GstoVizError(
+                f"branch {branch} has {features.shape[1]} channels on axis 1 of "
+                f"{tuple(features.shape)} and the head reads {weight.shape[1]}; give the features "
+                "that enter this head"
+            )
+        return F.conv2d(features, weight[:, :, None, None])
+
+    def contributions(self, branches: Sequence[Tensor]) -> list[Tensor]:
+        """Return h_r on the finest grid, (N, D, h_0, w_0) for each branch."""
+        size = branches[0].shape[-2:]
+        parts = [self.contribution(r, features) for r, features in enumerate(branches)]
+        return [
+            part
+            if part.shape[-2:] == size
+            else F.interpolate(part, size, mode="bilinear", align_corners=self.align_corners)
+            for part in parts
+        ]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Apply ReLU and classifier: (..., D, n) -> (..., K, n)."""
+        return self.classifier @ hidden.relu() + self.classifier_bias[:, None]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+def split_head(head: nn.Module, channels: Sequence[int]) -> BranchHead:
+    """Split a head by branch, with its batch norm folded into the convolution.
+
+    Args:
+        head: A segmentation head of ours; ``bn`` may be an identity (folded before).
+        channels: C_r of each branch.
+
+    Raises:
+        GstoVizError: It is no such head, or its convolution reads other channels.
+    """
+    conv, classifier = _one_by_one(head, "conv"), _one_by_one(head, "classifier")
+    norm = getattr(head, "bn", None)
+    if conv is None or classifier is None or not isinstance(norm, nn.BatchNorm2d | nn.Identity):
+        raise GstoVizError(
+            f"{type(head).__name__} is no head of 1x1 convolution, batch norm, ReLU and 1x1 "
+            "classifier, so it cannot be split by branch exactly; use interventions on its branches"
+        )
+    if conv.in_channels != sum(channels):
+        raise GstoVizError(
+            f"the head reads {conv.in_channels} channels and its branches have "
+            f"{' + '.join(map(str, channels))}; give the branches that enter it"
+        )
+    weight = conv.weight.detach()[:, :, 0, 0].double()
+    bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().double()
+    if isinstance(norm, nn.BatchNorm2d):
+        scale, shift = _affine(norm)
+        weight, bias = weight * scale[:, None], bias * scale + shift
+    like = conv.weight
+    no_bias = classifier.weight.new_zeros(classifier.out_channels)
+    resizes = getattr(head, "resizes", ())
+    return BranchHead(
+        weights=tuple(part.to(like.dtype) for part in weight.split(list(channels), dim=1)),
+        bias=bias.to(like.dtype),
+        classifier=classifier.weight.detach()[:, :, 0, 0],
+        classifier_bias=no_bias if classifier.bias is None else classifier.bias.detach(),
+        align_corners=bool(getattr(next(iter(resizes), None), "align_corners", False)),
+    )
+
+
+def _one_by_one(head: nn.Module, name: str) -> nn.Conv2d | None:
+    """Return the head's plain 1x1 convolution of that name, if there is one."""
+    conv = getattr(head, name, None)
+    plain = isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1) and conv.groups == 1
+    return conv if plain and isinstance(conv, nn.Conv2d) else None
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return what a batch norm in evaluation mode multiplies by and adds, float64."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise GstoVizError("the head's batch norm keeps no statistics and cannot be folded")
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach().double()
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.detach().double()
+    return scale, shift
+
+
+@dataclass(frozen=True)
+class HeadPlace:
+    """Where a head sits in one of our networks."""
+
+    name: str
+    """``main`` or ``stage1``..``stage3``."""
+    module: str
+    """Dotted name of the head."""
+    taps: tuple[str, ...]
+    """The taps whose features enter it, the finest branch first."""
+    strides: tuple[int, ...]
+    channels: tuple[int, ...]
+
+
+def find_head(model: nn.Module, head: str = "main") -> HeadPlace:
+    """Return where a head of an HRNetV2 or GSTO-HRNet is and what enters it.
+
+    Raises:
+        GstoVizError: The network is of another kind, or has no such head (its heads are named).
+    """
+    if not isinstance(model, HRNet):
+        raise GstoVizError(
+            f"{type(model).__name__} declares no head that can be split by branch; exact shares "
+            "need an HRNetV2 or GSTO-HRNet of this package"
+        )
+    stages = {"main": (4, "head")}
+    for stage in (3, 2, 1):
+        if isinstance(getattr(model, f"transition{stage}").predictor, SegmentationHead):
+            stages[f"stage{stage}"] = (stage, f"transition{stage}.predictor")
+    if head not in stages:
+        raise GstoVizError(f"the network has no head '{head}'; it has {', '.join(stages)}")
+    stage, module = stages[head]
+    known = model.taps()
+    taps = tuple(f"stage{stage}.branch{r}" for r in range(stage))
+    return HeadPlace(
+        head,
+        module,
+        taps,
+        tuple(known[tap].stride for tap in taps),
+        tuple(known[tap].channels for tap in taps),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPass:
+    """One forward pass, as its head sees it.
+
+    Attributes:
+        place: Which head.
+        head: The head, split.
+        branches: F_r, (N, C_r, h_r, w_r).
+        logits: What the network itself gave at this head, (N, K, h_0, w_0).
+        output: Everything that the network gave.
+    """
+
+    place: HeadPlace
+    head: BranchHead
+    branches: tuple[Tensor, ...]
+    logits: Tensor
+    output: Any
+
+    @cached_property
+    def contributions(self) -> list[Tensor]:
+        """h_r on the finest grid, (N, D, h_0, w_0) for each branch."""
+        return self.head.contributions(self.branches)
+
+
+@torch.no_grad()
+def head_pass(model: nn.Module, image: Tensor, head: str = "main") -> HeadPass:
+    """Run a network once and keep what enters and leaves a head.
+
+    Args:
+        model: An HRNetV2 or GSTO-HRNet; it is put into evaluation mode meanwhile.
+        image: (N, 3, H, W), normalised, on the network's device.
+        head: ``main`` or a deep-supervision head.
+    """
+    place = find_head(model, head)
+    with eval_mode(model), Capture(model, place.taps, reduce="none") as maps:
+        output = model(image)
+    branches = tuple(maps[tap] for tap in place.taps)
+    split = split_head(model.get_submodule(place.module), place.channels)
+    return HeadPass(place, split, branches, head_logits(output, head), output)
+
+
+def coalition_logits(
+    head: BranchHead, base: Tensor, deltas: Sequence[Tensor], chunk: int = CHUNK
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield the logits of every coalition of branches, a few cells at a time.
+
+    Args:
+        head: The head.
+        base: (D, n): the hidden layer before its ReLU with every branch at its baseline.
+        deltas: By branch, (D, n): what the branch's own features add to that.
+        chunk: Cells at a time.
+
+    Yields:
+        The first cell, and (2^R, K, cells): entry S holds branch r present where bit r of S is set.
+    """
+    count = base.shape[1]
+    for start in range(0, count, chunk):
+        cells = slice(start, start + chunk)
+        width = min(chunk, count - start)
+        hidden = base.new_empty(1 << len(deltas), base.shape[0], width)
+        hidden[0] = base[:, cells]
+        for r, delta in enumerate(deltas):
+            torch.add(hidden[: 1 << r], delta[:, cells], out=hidden[1 << r : 2 << r])
+        yield start, head.logits(hidden)

@@ -1,0 +1,318 @@
+"""Where in an image a question is asked: a pixel, a box, a mask, a region, a class, a size.
+
+A place picks pixels and says which class each of them is asked about. It knows nothing of scores or
+networks; ``targets`` turns it into a number that a network gives.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.activity import BoolMap
+from gsto_viz.errors import GstoVizError
+from gsto_viz.regions import RegionMap, find_regions
+from gsto_viz.types import IGNORE
+
+IntMap = npt.NDArray[np.int64]
+RANKS = ("largest", "smallest")
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What places refer to in one image.
+
+    Attributes:
+        prediction: (H, W) class index of each pixel, as the network says.
+        names: Class names in index order.
+        labels: (H, W) annotation, 255 = ignored; None when there is none.
+        instances: (H, W) instance numbers, 0 = none; None when nothing is annotated by instance.
+    """
+
+    prediction: npt.NDArray[np.integer]
+    names: tuple[str, ...]
+    labels: npt.NDArray[np.integer] | None = None
+    instances: npt.NDArray[np.integer] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "instances"):
+            array = getattr(self, name)
+            if array is not None and array.shape != self.prediction.shape:
+                raise GstoVizError(
+                    f"the {name} are {array.shape} and the prediction {self.prediction.shape}; "
+                    "give maps of one image"
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return int(self.prediction.shape[0]), int(self.prediction.shape[1])
+
+    @property
+    def source(self) -> str:
+        """Where the regions come from: ``labels``, or ``prediction`` where there are none."""
+        return "prediction" if self.labels is None else "labels"
+
+    @cached_property
+    def regions(self) -> RegionMap:
+        """The regions of the annotation; of the prediction where there is no annotation."""
+        if self.labels is None:
+            return find_regions(self.prediction)
+        return find_regions(self.labels, self.instances)
+
+    def class_index(self, name: str) -> int:
+        """Return the index of a class given by name (in any case) or number.
+
+        Raises:
+            GstoVizError: There is no such class.
+        """
+        wanted = name.casefold()
+        for index, known in enumerate(self.names):
+            if known.casefold() == wanted:
+                return index
+        if name.isdecimal() and int(name) < len(self.names):
+            return int(name)
+        raise GstoVizError(f"there is no class '{name}'; choose one of {', '.join(self.names)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Pixels that a place picks.
+
+    Attributes:
+        group: (H, W) int64: 0 = not picked, g >= 1 = picked as part of group g. Means give every
+            group the same weight, and every pixel of a group.
+        class_id: (H, W) int64: the class that each picked pixel is asked about.
+    """
+
+    group: IntMap
+    class_id: IntMap
+
+
+class Place(Protocol):
+    """Anything that picks pixels of an image."""
+
+    def select(self, view: View) -> Selection:
+        """Pick pixels, or say in one sentence why there are none."""
+
+    def __str__(self) -> str: ...
+
+
+def _selection(mask: BoolMap, view: View, class_name: str | None) -> Selection:
+    """Pick one group of pixels; without a class, each is asked about its predicted class."""
+    if class_name is None:
+        classes = view.prediction.astype(np.int64)
+    else:
+        classes = np.full(view.size, view.class_index(class_name), dtype=np.int64)
+    return Selection(mask.astype(np.int64), classes)
+
+
+def _check_inside(x: int, y: int, view: View) -> None:
+    for axis, (name, value) in enumerate((("y", y), ("x", x))):
+        if not 0 <= value < view.size[axis]:
+            raise GstoVizError(
+                f"{name}={value} lies outside axis {axis} of the image {view.size}, which goes "
+                f"from 0 to {view.size[axis] - 1}; choose a pixel inside"
+            )
+
+
+def _suffix(class_name: str | None) -> str:
+    return "" if class_name is None else f":{class_name}"
+
+
+@dataclass(frozen=True)
+class Pixel:
+    """One pixel: column x and row y, from 0; asked about its predicted class, or another one."""
+
+    x: int
+    y: int
+    class_name: str | None = None
+
+    def select(self, view: View) -> Selection:
+        """Pick the pixel."""
+        _check_inside(self.x, self.y, view)
+        mask = np.zeros(view.size, dtype=bool)
+        mask[self.y, self.x] = True
+        return _selection(mask, view, self.class_name)
+
+    def __str__(self) -> str:
+        return f"pixel:{self.x},{self.y}{_suffix(self.class_name)}"
+
+
+@dataclass(frozen=True)
+class Box:
+    """The pixels with x0 <= x <= x1 and y0 <= y <= y1; classes as for :class:`Pixel`."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    class_name: str | None = None
+
+    def select(self, view: View) -> Selection:
+        """Pick the box."""
+        _check_inside(self.x0, self.y0, view)
+        _check_inside(self.x1, self.y1, view)
+        if self.x1 < self.x0 or self.y1 < self.y0:
+            raise GstoVizError(f"{self} is empty; give its upper left corner first")
+        mask = np.zeros(view.size, dtype=bool)
+        mask[self.y0 : self.y1 + 1, self.x0 : self.x1 + 1] = True
+        return _selection(mask, view, self.class_name)
+
+    def __str__(self) -> str:
+        return f"box:{self.x0},{self.y0},{self.x1},{self.y1}{_suffix(self.class_name)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The pixels where ``pixels`` (H, W) is not 0; classes as for :class:`Pixel`."""
+
+    pixels: npt.NDArray
+    class_name: str | None = None
+    name: str = "given"
+
+    def select(self, view: View) -> Selection:
+        """Pick the mask."""
+        mask = np.asarray(self.pixels) != 0
+        if mask.shape != view.size:
+            raise GstoVizError(
+                f"the mask is {mask.shape} and axes 0 and 1 of the image are {view.size}; give a "
+                "mask of this image"
+            )
+        if not mask.any():
+            raise GstoVizError(f"{self} has no pixel; mark at least one")
+        return _selection(mask, view, self.class_name)
+
+    def __str__(self) -> str:
+        return f"mask:{self.name}{_suffix(self.class_name)}"
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region by its number 1..K, as region tables count them; asked about its class."""
+
+    number: int
+
+    def select(self, view: View) -> Selection:
+        """Pick the region."""
+        count = len(view.regions)
+        if not 1 <= self.number <= count:
+            raise GstoVizError(
+                f"there is no region {self.number}: the {view.source} of this image {view.size} "
+                f"have regions 1 to {count}; choose one of them"
+            )
+        return _one_region(self.number, view)
+
+    def __str__(self) -> str:
+        return f"region:{self.number}"
+
+
+@dataclass(frozen=True)
+class RankedRegion:
+    """A region of a class by its size.
+
+    Attributes:
+        class_name: The class, in any case.
+        rank: ``largest``, ``smallest``, or ``1`` (the largest), ``2``...; equal areas are ordered
+            by region number.
+    """
+
+    class_name: str
+    rank: str = "largest"
+
+    def select(self, view: View) -> Selection:
+        """Pick the region."""
+        return _one_region(self.number(view), view)
+
+    def number(self, view: View) -> int:
+        """Return the number of the region."""
+        class_id = view.class_index(self.class_name)
+        numbers = np.flatnonzero(view.regions.class_id == class_id)
+        if numbers.size == 0:
+            present = [view.names[k] for k in np.unique(view.regions.class_id)]
+            raise GstoVizError(
+                f"{self}: the {view.source} of this image {view.size} have no region of this "
+                f"class; they have {', '.join(present) or 'no region at all'}"
+            )
+        by_size = numbers[np.argsort(-view.regions.area_px[numbers], kind="stable")]
+        place = {"largest": 1, "smallest": by_size.size}.get(self.rank)
+        if place is None:
+            place = int(self.rank) if self.rank.isdecimal() else 0
+        if not 1 <= place <= by_size.size:
+            raise GstoVizError(
+                f"{self}: the {view.source} have {by_size.size} regions of this class; choose "
+                f"largest, smallest or 1 to {by_size.size}"
+            )
+        return int(by_size[place - 1]) + 1
+
+    def __str__(self) -> str:
+        return f"region:{self.class_name}:{self.rank}"
+
+
+def _one_region(number: int, view: View) -> Selection:
+    classes = np.full(view.size, view.regions.class_id[number - 1], dtype=np.int64)
+    return Selection((view.regions.ids == number).astype(np.int64), classes)
+
+
+@dataclass(frozen=True)
+class ClassRegion:
+    """All pixels of a class.
+
+    Attributes:
+        class_name: The class, in any case.
+        source: ``true`` (annotated), ``predicted``, or None: annotated where there are labels.
+    """
+
+    class_name: str
+    source: str | None = None
+
+    def select(self, view: View) -> Selection:
+        """Pick the pixels of the class."""
+        class_id = view.class_index(self.class_name)
+        if self.source not in (None, "true", "predicted"):
+            raise GstoVizError(f"{self}: choose true or predicted, or leave it out")
+        if self.source == "true" and view.labels is None:
+            raise GstoVizError(f"{self}: there are no labels; give them, or ask for predicted")
+        predicted = self.source == "predicted" or view.labels is None
+        shown = view.prediction if predicted or view.labels is None else view.labels
+        mask = shown == class_id
+        if not mask.any():
+            what = "predicted" if predicted else "annotated"
+            present = np.unique(shown[shown != IGNORE])
+            names = ", ".join(view.names[k] for k in present if k < len(view.names))
+            raise GstoVizError(
+                f"{self}: no pixel of this image {view.size} is {what} as this class; there are "
+                f"{names}"
+            )
+        return _selection(mask, view, self.class_name)
+
+    def __str__(self) -> str:
+        return f"class:{self.class_name}{_suffix(self.source)}"
+
+
+@dataclass(frozen=True)
+class SizeBin:
+    """All regions with low <= log2 sqrt(area) < high octaves, each asked about its own class."""
+
+    low: float
+    high: float
+
+    def select(self, view: View) -> Selection:
+        """Pick the regions; each is a group of its own."""
+        octave = view.regions.size_octave
+        inside = np.flatnonzero((octave >= self.low) & (octave < self.high)) + 1
+        if inside.size == 0:
+            span = f"{octave.min():.2f} to {octave.max():.2f}" if octave.size else "none"
+            raise GstoVizError(
+                f"{self}: no region of the {view.source} of this image {view.size} has this size; "
+                f"sizes in octaves: {span}"
+            )
+        groups = np.zeros(len(view.regions) + 1, dtype=np.int64)
+        groups[inside] = np.arange(1, inside.size + 1)
+        classes = np.concatenate([[0], view.regions.class_id])
+        return Selection(groups[view.regions.ids], classes[view.regions.ids])
+
+    def __str__(self) -> str:
+        return f"size:{self.low:g}-{self.high:g}"

@@ -1,0 +1,255 @@
+r"""Exact Shapley values of the branches, for one target, for every cell, for all regions at once.
+
+With R branches there are 2^R coalitions, and because the head is affine in its branches up to the
+ReLU (see ``head``), all of them cost one backbone pass, one low-resolution product per branch, and
+2^R times an addition, a ReLU and the classifier. Absent branches are at their baseline.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import factorial
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from gsto_viz.attribution.baselines import Baseline, check_baseline
+from gsto_viz.attribution.head import HeadPass, coalition_logits, head_pass
+from gsto_viz.attribution.targets import Entries, Part, region_entries
+from gsto_viz.errors import GstoVizError
+from gsto_viz.regions import PreparedRegions, RegionMap
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def exact_shapley(values: npt.NDArray[np.floating]) -> FloatArray:
+    r"""Compute Shapley values from the value of every coalition.
+
+    .. math:: \psi_r = \sum_{S \not\ni r} \frac{|S|! (R - |S| - 1)!}{R!} [v(S + r) - v(S)]
+
+    Args:
+        values: (2^R, ...): v(S), with player r in S where bit r of the index is set.
+
+    Returns:
+        (R, ...); they sum to v(all) - v(none).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    players = values.shape[0].bit_length() - 1
+    if values.shape[0] != 1 << players or players == 0:
+        raise GstoVizError(f"{values.shape[0]} coalitions are no power of two; give 2^R values")
+    result = np.zeros((players, *values.shape[1:]))
+    for coalition in range(1 << players):
+        size = coalition.bit_count()
+        for player in range(players):
+            if not coalition >> player & 1:
+                weight = factorial(size) * factorial(players - size - 1) / factorial(players)
+                gain = values[coalition | 1 << player] - values[coalition]
+                result[player] += weight * gain
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class BranchShapley:
+    """Shapley values and shares of R branches for T targets of one image.
+
+    Attributes:
+        baseline: What absent branches were.
+        values: (2^R, T): the score of every coalition, in logits.
+        psi: (R, T): Shapley values, in logits.
+        phi: (R, T): shares; each column sums to 1; NaN where nothing differs from the baseline.
+        sum_error: How far bias plus contributions of all branches is from the network's own logits:
+            the greatest difference of any logit, relative to the greatest logit. Rounding, about
+            1e-6 in float32.
+    """
+
+    baseline: str
+    values: FloatArray
+    psi: FloatArray
+    phi: FloatArray
+    sum_error: float
+
+    @property
+    def present(self) -> FloatArray:
+        """(T,): the score with all branches."""
+        return np.asarray(self.values[-1])
+
+    @property
+    def absent(self) -> FloatArray:
+        """(T,): the score with every branch at its baseline."""
+        return np.asarray(self.values[0])
+
+    @property
+    def ablation(self) -> FloatArray:
+        """(R, T): the drop of the score when one branch alone is absent."""
+        full = len(self.values) - 1
+        return np.stack([self.present - self.values[full ^ 1 << r] for r in range(len(self.psi))])
+
+    @property
+    def efficiency_error(self) -> float:
+        """Greatest |sum of psi - (present - absent)|, in logits: rounding."""
+        gap = self.psi.sum(axis=0) - (self.present - self.absent)
+        return float(np.abs(gap).max(initial=0.0))
+
+
+@torch.no_grad()
+def branch_shapley(seen: HeadPass, baseline: Baseline, entries: Entries) -> BranchShapley:
+    r"""Compute shares and exact Shapley values of the branches of one image.
+
+    The share of branch r at target x is
+
+    .. math:: \phi_r = \sum_p w(p) \langle \tilde h_r(p), \tilde h(p) \rangle
+              / \sum_p w(p) \| \tilde h(p) \|^2
+
+    with h~_r = h_r - h_r(baseline), h~ their sum and w the target's weights; it is the exact
+    Shapley value of v(S) = || sum over S of h~_r ||^2, and may be negative.
+
+    Args:
+        seen: A pass of one image.
+        baseline: For absent branches.
+        entries: T targets on the grid of the logits.
+    """
+    base, deltas = split_pass(seen, baseline)
+    branches = len(deltas)
+    values = np.zeros((1 << branches, entries.count))
+    dots = np.zeros((branches, entries.count))
+    own = seen.logits[0].flatten(1)
+    error = 0.0
+    for start, logits in coalition_logits(seen.head, base, deltas):
+        stop = start + logits.shape[-1]
+        error = max(error, float((logits[-1] - own[:, start:stop]).abs().max()))
+        part = entries.within(start, stop)
+        if part.cell.size == 0:
+            continue
+        values += part.scores(logits.double()).cpu().numpy()
+        dots += _dots(deltas, part, start, stop)
+    total = dots.sum(axis=0)
+    phi = np.full_like(dots, np.nan)
+    np.divide(dots, total, out=phi, where=total > 0)
+    error /= float(own.abs().max()) or 1.0
+    return BranchShapley(baseline.name, values, exact_shapley(values), phi, error)
+
+
+def split_pass(seen: HeadPass, baseline: Baseline) -> tuple[Tensor, list[Tensor]]:
+    """Return the hidden layer at the baseline, (D, n), and what each branch adds, (D, n) each."""
+    if seen.logits.shape[0] != 1:
+        raise GstoVizError(
+            f"axis 0 of the logits {tuple(seen.logits.shape)} has {seen.logits.shape[0]} images; "
+            "explain one image at a time"
+        )
+    check_baseline(baseline, seen.branches, seen.place.name)
+    cells = seen.logits.shape[-2] * seen.logits.shape[-1]
+    absent = _on_finest(seen, baseline)
+    base = (sum(absent[1:], absent[0]) + seen.head.bias[:, None]).expand(-1, cells)
+    present = seen.contributions
+    deltas = [own[0].flatten(1) - other for own, other in zip(present, absent, strict=True)]
+    return base, deltas
+
+
+def _on_finest(seen: HeadPass, baseline: Baseline) -> list[Tensor]:
+    """Return h_r of the baseline, (D, 1) where it is one number per channel, else (D, n)."""
+    parts = []
+    finest = tuple(seen.branches[0].shape[-2:])
+    for r, features in enumerate(baseline.features):
+        part = seen.head.contribution(r, features)
+        if part.shape[-2:] not in ((1, 1), finest):
+            part = torch.nn.functional.interpolate(
+                part, finest, mode="bilinear", align_corners=seen.head.align_corners
+            )
+        parts.append(part[0].flatten(1))
+    return parts
+
+
+def _dots(deltas: Sequence[Tensor], part: Entries, start: int, stop: int) -> FloatArray:
+    """Sum w(p) <h~_r(p), h~(p)> over the cells of a chunk: (R, T)."""
+    own = torch.stack([delta[:, start:stop] for delta in deltas])
+    products = (own * own.sum(dim=0)).sum(dim=1, dtype=torch.float64).cpu().numpy()
+    weighted = part.weight * products[:, part.cell]
+    return np.stack([np.bincount(part.target, row, minlength=part.count) for row in weighted])
+
+
+@torch.no_grad()
+def shapley_maps(
+    seen: HeadPass, baseline: Baseline, class_id: int | npt.NDArray[np.integer]
+) -> FloatArray:
+    """Compute the Shapley values of the margin at every cell.
+
+    Args:
+        seen: A pass of one image.
+        baseline: For absent branches.
+        class_id: The class whose margin is explained, or one for each cell, (h, w).
+
+    Returns:
+        (R, h, w) in logits; at each cell they sum to its margin minus its margin at the baseline.
+    """
+    grid = int(seen.logits.shape[-2]), int(seen.logits.shape[-1])
+    count = grid[0] * grid[1]
+    classes = np.broadcast_to(np.asarray(class_id, dtype=np.int64), grid).ravel()
+    cells, ones = np.arange(count), np.ones(count)
+    entries = Entries(cells, cells, classes, ones, count, grid, margin=True)
+    base, deltas = split_pass(seen, baseline)
+    psi = np.zeros((len(deltas), count))
+    for start, logits in coalition_logits(seen.head, base, deltas):
+        width = logits.shape[-1]
+        part = entries.within(start, start + width)
+        local = Entries(part.cell, part.cell, part.class_id, part.weight, width, grid, margin=True)
+        values = local.scores(logits.double()).cpu().numpy()
+        psi[:, start : start + width] = exact_shapley(values)
+    return psi.reshape(-1, *grid)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionShapley:
+    """Columns for a region table, and how exact they are.
+
+    Attributes:
+        table: One row per region, in order: ``region``, ``margin`` and ``margin_base`` (logits,
+            with all branches and with none), ``phi_{r}`` (shares) and ``psi_{r}`` (logits). Null
+            where the region has no pixel of the asked part.
+        baseline: What absent branches were.
+        sum_error: Of the split against the network's own logits, relative (see ``BranchShapley``).
+        efficiency_error: Of the sum of psi, in logits.
+    """
+
+    table: pd.DataFrame
+    baseline: str
+    sum_error: float
+    efficiency_error: float
+
+
+def region_shapley(
+    model: nn.Module,
+    image: Tensor,
+    regions: RegionMap | PreparedRegions,
+    baseline: Baseline,
+    *,
+    part: Part = "part",
+    classes: npt.NDArray[np.integer] | None = None,
+) -> RegionShapley:
+    """Explain the margins of all regions of one image by the branches: one forward pass.
+
+    Args:
+        model: An HRNetV2 or GSTO-HRNet.
+        image: (1, 3, H, W), normalised, on the network's device.
+        regions: The regions of this image, at network-input size, prepared or not.
+        baseline: For absent branches; also says which head.
+        part: Which pixels of a region, as ``region_entries``; ``part`` is what ``z_{r}`` and ``q``
+            of region tables read.
+        classes: (K,) the class each region is asked about; None: its own.
+
+    Raises:
+        GstoVizError: The network has no such head, the baseline does not fit, or a class is not
+            among the logits.
+    """
+    seen = head_pass(model, image, baseline.head)
+    entries = region_entries(regions, tuple(seen.logits.shape), part=part, classes=classes)
+    found = branch_shapley(seen, baseline, entries)
+    known = np.bincount(entries.target, entries.weight, minlength=entries.count) > 0
+    columns: dict[str, npt.NDArray] = {"region": np.arange(1, len(regions) + 1)}
+    columns |= {"margin": found.present, "margin_base": found.absent}
+    columns |= {f"phi_{r}": row for r, row in enumerate(found.phi)}
+    columns |= {f"psi_{r}": row for r, row in enumerate(found.psi)}
+    table = pd.DataFrame(columns)
+    table.loc[~known, table.columns != "region"] = np.nan
+    return RegionShapley(table, baseline.name, found.sum_error, found.efficiency_error)

@@ -1,0 +1,284 @@
+"""Targets: what number of a network is explained, checked against the tensors it is read from.
+
+A target is evaluated on the grid of the logits, as region tables are: a pixel stands for its cell,
+and a region weighs the cells by how many of its pixels each holds. The same entries (cell, class,
+weight) serve one target, one target per image of a batch, and all regions of an image at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gsto_viz.activity import grid_shape
+from gsto_viz.attribution.places import Place, View
+from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import model_logits
+from gsto_viz.regions import GridWeights, PreparedRegions, RegionMap, grid_weights
+
+Score = Literal["margin", "mean", "sum"]
+SCORES: tuple[Score, ...] = ("margin", "mean", "sum")
+Part = Literal["part", "whole", "core", "band"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place, what is read there, and from which head.
+
+    Attributes:
+        place: Where, and about which class.
+        score: ``margin``: mean over the picked pixels of logit_y - max over k != y of logit_k;
+            ``mean``: mean of logit_y; ``sum``: sum of logit_y over the pixels. Where the place is
+            several regions (``SizeBin``), means give each region the same weight.
+        head: ``main``, or a deep-supervision head such as ``stage3``.
+    """
+
+    place: Place
+    score: Score = "margin"
+    head: str = "main"
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise GstoVizError(f"unknown score '{self.score}'; choose {', '.join(SCORES)}")
+
+    def __str__(self) -> str:
+        return f"{self.score} of {self.place} at head {self.head}"
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """T scores as sparse weights on (cell, class), sorted by cell.
+
+    Score t is the sum, over the entries e with ``target[e] == t``, of weight[e] times the logit of
+    class_id[e] at cell[e]; with ``margin``, times that logit minus the largest of the others.
+    """
+
+    target: npt.NDArray[np.int64]
+    """(E,) 0..T-1."""
+    cell: npt.NDArray[np.int64]
+    """(E,) flat index, row * w + column."""
+    class_id: npt.NDArray[np.int64]
+    """(E,) 0..K-1."""
+    weight: npt.NDArray[np.float64]
+    """(E,)"""
+    count: int
+    """T."""
+    grid: tuple[int, int]
+    """(h, w) of the logits."""
+    margin: bool
+
+    def within(self, start: int, stop: int) -> "Entries":
+        """Return the entries in cells start..stop-1, counted from ``start``."""
+        first, last = np.searchsorted(self.cell, [start, stop])
+        part = slice(int(first), int(last))
+        return Entries(
+            self.target[part],
+            self.cell[part] - start,
+            self.class_id[part],
+            self.weight[part],
+            self.count,
+            self.grid,
+            self.margin,
+        )
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Read the scores; differentiable.
+
+        Args:
+            logits: (..., K, cells), cells in the order of ``cell``.
+
+        Returns:
+            (..., T) in the unit of the logits.
+        """
+        device = logits.device
+        cell, class_id, target = (
+            torch.tensor(array, device=device) for array in (self.cell, self.class_id, self.target)
+        )
+        own = logits[..., class_id, cell]
+        if self.margin:
+            best, runner_up = top_two(logits)
+            first = best[..., cell]
+            own = own - torch.where(own == first, runner_up[..., cell], first)
+        weighted = own * torch.tensor(self.weight, dtype=own.dtype, device=device)
+        zeros = weighted.new_zeros((*weighted.shape[:-1], self.count))
+        return zeros.index_add(-1, target, weighted)
+
+
+def top_two(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest and the second largest logit, (..., K, n) -> (..., n) each.
+
+    Two equally large classes give equal numbers.
+    """
+    best, winner = logits.max(dim=-2, keepdim=True)
+    others = logits.scatter(-2, winner, float("-inf"))
+    return best.squeeze(-2), others.amax(dim=-2)
+
+
+def head_logits(output: Any, head: str = "main") -> Tensor:
+    """Return the logits of one head of a network's output, (N, K, h, w).
+
+    Understands our outputs, a bare tensor, and the list [main, stage3, stage2] of GSTO's own code.
+
+    Raises:
+        GstoVizError: There is no such head; those that exist are named.
+    """
+    if head == "main":
+        return model_logits(output)
+    auxiliary = getattr(output, "auxiliary", None)
+    if auxiliary is None and isinstance(output, (list, tuple)):
+        auxiliary = dict(zip(("stage3", "stage2"), output[1:], strict=False))
+    heads = dict(auxiliary or {})
+    if head not in heads:
+        raise GstoVizError(
+            f"the network's output has no head '{head}'; it has {', '.join(['main', *heads])}"
+        )
+    logits: Tensor = heads[head]
+    return logits
+
+
+def stride_of(size: tuple[int, int], grid: tuple[int, int]) -> int:
+    """Return the pixels per cell of a grid (h, w) over an image (H, W).
+
+    A power of two where one fits, else the smallest number that does.
+
+    Raises:
+        GstoVizError: No whole number of pixels gives this grid.
+    """
+    least = max(1, size[0] // grid[0])
+    for stride in (*(1 << n for n in range(8)), least, least + 1):
+        if grid_shape(*size, stride) == grid:
+            return stride
+    raise GstoVizError(
+        f"axes 2 and 3 of the logits are {grid}, which is no grid of an image {size}; resize the "
+        "logits, or give the image that they were made from"
+    )
+
+
+def resolve(target: Target, view: View, shape: Sequence[int]) -> Entries:
+    """Turn one target into entries on the grid of the logits.
+
+    Args:
+        target: What to read.
+        view: The image it refers to.
+        shape: Of the logits, (N, K, h, w).
+
+    Raises:
+        GstoVizError: The target does not fit the image or the logits: one sentence that names the
+            tensor's shape and the axis.
+    """
+    grid = int(shape[-2]), int(shape[-1])
+    selection = target.place.select(view)
+    stride = stride_of(view.size, grid)
+    rows, columns = np.nonzero(selection.group)
+    group, class_id = selection.group[rows, columns], selection.class_id[rows, columns]
+    _check_classes(class_id, shape, target.score == "margin")
+    sizes = np.bincount(group).astype(np.float64)
+    groups = np.count_nonzero(sizes)
+    each = np.ones(group.size) if target.score == "sum" else 1.0 / (groups * sizes[group])
+    cell = rows // stride * grid[1] + columns // stride
+    keys, index = np.unique(cell * int(shape[1]) + class_id, return_inverse=True)
+    weight = np.bincount(index, each).astype(np.float64)
+    cells, classes = np.divmod(keys, int(shape[1]))
+    one = np.zeros(keys.size, dtype=np.int64)
+    return Entries(one, cells, classes, weight, 1, grid, target.score == "margin")
+
+
+def _check_classes(class_id: npt.NDArray[np.integer], shape: Sequence[int], margin: bool) -> None:
+    """Refuse classes that the logits do not have."""
+    if class_id.size and not 0 <= class_id.min() <= class_id.max() < shape[1]:
+        wrong = class_id.min() if class_id.min() < 0 else class_id.max()
+        raise GstoVizError(
+            f"class {wrong} lies outside axis 1 of the logits {tuple(shape)}, which has classes 0 "
+            f"to {shape[1] - 1}; take a network of these classes"
+        )
+    if margin and shape[1] < 2:
+        raise GstoVizError(
+            f"axis 1 of the logits {tuple(shape)} has one class, so there is no margin; take "
+            "score='mean'"
+        )
+
+
+def resolve_batch(
+    targets: Target | Sequence[Target], views: View | Sequence[View], shape: Sequence[int]
+) -> tuple[Entries, ...]:
+    """Turn one target, or one per image, into the entries of every image of a batch.
+
+    Args:
+        targets: One for all images, or N of them.
+        views: One for all images, or N of them.
+        shape: Of the logits, (N, K, h, w).
+
+    Raises:
+        GstoVizError: Their number is neither 1 nor N, two heads are asked, or as ``resolve``.
+    """
+    asked = [targets] if isinstance(targets, Target) else list(targets)
+    seen = [views] if isinstance(views, View) else list(views)
+    for what, given in (("targets", asked), ("views", seen)):
+        if len(given) not in (1, shape[0]):
+            raise GstoVizError(
+                f"{len(given)} {what} do not fit axis 0 of the logits {tuple(shape)}, which has "
+                f"{shape[0]} images; give one, or one for each image"
+            )
+    heads = {target.head for target in asked}
+    if len(heads) > 1:
+        raise GstoVizError(
+            f"the targets of one batch ask the heads {', '.join(sorted(heads))}; ask one head"
+        )
+    pairs = zip(asked * (shape[0] // len(asked)), seen * (shape[0] // len(seen)), strict=True)
+    return tuple(resolve(target, view, shape) for target, view in pairs)
+
+
+def region_entries(
+    regions: RegionMap | PreparedRegions,
+    shape: Sequence[int],
+    *,
+    part: Part = "part",
+    classes: npt.NDArray[np.integer] | None = None,
+) -> Entries:
+    """Return the margins of all regions of an image as entries; score k belongs to region k + 1.
+
+    Args:
+        regions: K regions of the image; prepared ones save the counting of pixels.
+        shape: Of the logits, (1, K', h, w).
+        part: Which pixels: ``part`` as region tables read it (the core if it has 64 px, else the
+            whole region), ``whole``, ``core`` or ``band``. A region without such pixels scores 0;
+            see ``region_pixels``.
+        classes: (K,) the class each region is asked about; None: its own.
+
+    Raises:
+        GstoVizError: A class is not among the logits, or the grid is not that of the image.
+    """
+    regions, grid = _on_grid(regions, (int(shape[-2]), int(shape[-1])))
+    asked = regions.class_id if classes is None else np.asarray(classes, dtype=np.int64)
+    _check_classes(asked, shape, margin=True)
+    counts = _part_counts(regions, grid, part)
+    total = np.bincount(grid.region, counts, minlength=len(regions))
+    keep = np.flatnonzero(counts)
+    keep = keep[np.argsort(grid.cell[keep], kind="stable")]
+    region = grid.region[keep]
+    weight = counts[keep] / total[region]
+    cell, class_id = grid.cell[keep], asked[region].astype(np.int64)
+    return Entries(region, cell, class_id, weight, len(regions), grid.shape, margin=True)
+
+
+def _on_grid(
+    regions: RegionMap | PreparedRegions, shape: tuple[int, int]
+) -> tuple[RegionMap, GridWeights]:
+    """Return the regions and their pixel counts in the cells of the grid (h, w) of the logits."""
+    cut = regions.regions if isinstance(regions, PreparedRegions) else regions
+    stride = stride_of((int(cut.ids.shape[0]), int(cut.ids.shape[1])), shape)
+    if isinstance(regions, PreparedRegions) and stride in regions.strides:
+        return cut, regions.grids[regions.strides.index(stride)]
+    return cut, grid_weights(cut, stride)
+
+
+def _part_counts(regions: RegionMap, grid: GridWeights, part: Part) -> npt.NDArray[np.int64]:
+    """Return the pixels of the asked part of each region in each of its cells."""
+    if part != "part":
+        return grid.counts[part]
+    takes_core = regions.part[grid.region] == "core"
+    return np.where(takes_core, grid.counts["core"], grid.counts["whole"]).astype(np.int64)

@@ -1,0 +1,67 @@
+"""Small live networks in float64, and an image with annotated rectangles."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gsto_viz.attribution.places import View
+from gsto_viz.models import build_model
+
+NAMES = ("road", "car", "pole", "sky")
+SIZE = (70, 101)
+
+
+def live_network(name="gsto-hrnet-tiny", seed=0, **options):
+    """A network whose weights and batch-norm statistics are all in use."""
+    generator = torch.Generator().manual_seed(seed)
+    model = build_model(name, num_classes=len(NAMES), **options).double().eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan = module.weight[0].numel()
+            draw = torch.randn(module.weight.shape, generator=generator, dtype=torch.float64)
+            module.weight.data = draw * (2 / fan) ** 0.5
+            if module.bias is not None:
+                module.bias.data = torch.randn(
+                    module.bias.shape, generator=generator, dtype=torch.float64
+                )
+        elif isinstance(module, nn.BatchNorm2d):
+            for tensor, low in (
+                (module.weight.data, 0.5),
+                (module.bias.data, -0.5),
+                (module.running_mean, -0.2),
+                (module.running_var, 0.5),
+            ):
+                tensor.copy_(low + torch.rand(tensor.shape, generator=generator))
+    return model
+
+
+def picture(seed=0, size=SIZE, count=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 3, *size, generator=generator, dtype=torch.float64)
+
+
+def annotation():
+    """(H, W): road, two cars, a pole, some ignored pixels."""
+    labels = np.zeros(SIZE, dtype=np.uint8)
+    labels[:20] = 3
+    labels[30:50, 10:40] = 1
+    labels[40:52, 60:80] = 1
+    labels[10:60, 90:93] = 2
+    labels[65:, :9] = 255
+    return labels
+
+
+@pytest.fixture(name="toy", scope="session")
+def _toy():
+    """The functions above: ``toy.network()``, ``toy.picture()``, ``toy.annotation()``."""
+    return SimpleNamespace(network=live_network, picture=picture, annotation=annotation)
+
+
+@pytest.fixture(name="view")
+def _view():
+    prediction = np.zeros(SIZE, dtype=np.uint8)
+    prediction[:, 50:] = 1
+    return View(prediction, NAMES, annotation())

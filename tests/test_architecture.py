@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
         "evaluate",
         "models",
         "regions",
+        "stats",
     },
     "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe"},
     "demo": LEAVES | {"evaluate", "inspection", "models", "plots", "regions", "stats"},

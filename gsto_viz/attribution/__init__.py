@@ -2,11 +2,30 @@
 
 ``places`` and ``targets`` say what is explained, ``words`` reads them from text. ``head`` splits
 the head by branch exactly, ``baselines`` stand in for absent branches, and ``shapley`` gives shares
-and exact Shapley values of the branches.
+and exact Shapley values of the branches. ``paths`` names what ``interventions`` change, and
+``effects`` counts what that costs.
 """
 
 from gsto_viz.attribution.baselines import Baseline, image_baseline, mean_baseline, zero_baseline
+from gsto_viz.attribution.effects import (
+    branch_paths,
+    intervention_counts,
+    mean_features,
+    parse_intervention,
+    removals,
+)
 from gsto_viz.attribution.head import HeadPass, head_pass
+from gsto_viz.attribution.interventions import (
+    Intervention,
+    blurred,
+    captured,
+    constant,
+    intervene,
+    replaced,
+    scaled,
+    swapped,
+)
+from gsto_viz.attribution.paths import list_paths
 from gsto_viz.attribution.places import View
 from gsto_viz.attribution.shapley import (
     BranchShapley,
@@ -23,19 +42,33 @@ __all__ = [
     "Baseline",
     "BranchShapley",
     "HeadPass",
+    "Intervention",
     "RegionShapley",
     "Target",
     "View",
+    "blurred",
+    "branch_paths",
     "branch_shapley",
+    "captured",
+    "constant",
     "exact_shapley",
     "head_pass",
     "image_baseline",
+    "intervene",
+    "intervention_counts",
+    "list_paths",
     "mean_baseline",
+    "mean_features",
+    "parse_intervention",
     "parse_place",
     "region_entries",
     "region_shapley",
+    "removals",
+    "replaced",
     "resolve",
     "resolve_batch",
+    "scaled",
     "shapley_maps",
+    "swapped",
     "zero_baseline",
 ]

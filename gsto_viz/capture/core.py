@@ -23,8 +23,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
 
 _LOG = logging.getLogger(__name__)
-_REGISTRATION = threading.Lock()
-"""Torch numbers hook handles with an unguarded counter; two threads could share a number."""
+REGISTRATION = threading.Lock()
+"""Held while hooks are put on or taken off: torch numbers them with an unguarded counter, and two
+threads could share a number."""
 
 
 class Capture:
@@ -109,7 +110,7 @@ class Capture:
     def _register(self, maps: Maps) -> None:
         """Put one hook on each tapped module and one before the network's forward pass."""
         thread = threading.get_ident()
-        with _REGISTRATION:
+        with REGISTRATION:
             self._handles.append(
                 self.model.register_forward_pre_hook(partial(self._begin, thread, maps))
             )
@@ -121,7 +122,7 @@ class Capture:
     def _close(self) -> None:
         """Take all hooks off; they record nothing from now on, wherever they still are."""
         self._maps = None
-        with _REGISTRATION:
+        with REGISTRATION:
             while self._handles:
                 self._handles.pop().remove()
 

@@ -5,12 +5,13 @@ estimates and the bootstrap, ``hypothesis`` paired tests, ``seeds`` claims about
 is the Scale Confusion Index, ``causal`` the same on contributions, ``verdict`` the headline of one
 model, ``compare`` and ``specification`` the difference of two. ``sizes``, ``tuning``, ``trend``,
 ``information`` and ``interaction`` relate branches to sizes, ``boundary`` and ``profile`` to edges;
-``layout`` removes what depends on the place in the image only.
+``drops`` says what interventions cost, ``layout`` removes what depends on the place in the image.
 """
 
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
 from gsto_viz.stats.causal import causal_coarseness, sci_c, sci_c_values
 from gsto_viz.stats.compare import Comparison, compare_tables, compare_values, comparison_table
+from gsto_viz.stats.drops import drop_columns, drops, mean_drops
 from gsto_viz.stats.hypothesis import (
     benjamini_hochberg,
     cliffs_delta,
@@ -64,6 +65,8 @@ __all__ = [
     "concordance",
     "d_z",
     "distance_profile",
+    "drop_columns",
+    "drops",
     "energy_ratio",
     "equivalence",
     "headline",
@@ -71,6 +74,7 @@ __all__ = [
     "holm",
     "interaction",
     "lf_auc",
+    "mean_drops",
     "pair_counts",
     "response_by_octave",
     "scale_interaction",

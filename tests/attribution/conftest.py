@@ -30,8 +30,8 @@ def live_network(name="gsto-hrnet-tiny", seed=0, **options):
         elif isinstance(module, nn.BatchNorm2d):
             for tensor, low in (
                 (module.weight.data, 0.5),
-                (module.bias.data, -0.5),
-                (module.running_mean, -0.2),
+                (module.bias.data, -0.2),
+                (module.running_mean, -0.5),
                 (module.running_var, 0.5),
             ):
                 tensor.copy_(low + torch.rand(tensor.shape, generator=generator))

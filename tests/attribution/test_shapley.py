@@ -171,7 +171,7 @@ def test_captum_agrees(toy, view):
     for method, ours in ((ShapleyValues, found.psi), (FeatureAblation, found.ablation)):
         theirs = method(score).attribute(seen.branches, baselines=absent, feature_mask=masks)
         values = [float(part.flatten()[0]) for part in theirs]
-        np.testing.assert_allclose(ours[:, 0], values, atol=1e-10)
+        np.testing.assert_allclose(ours[:, 0], values, rtol=1e-5)  # Captum adds up in float32
 
 
 def test_shares_sum_to_one_and_are_shapley_values_of_the_energy(toy):

@@ -138,12 +138,33 @@ class Dataset(Protocol):
         """Read or render one sample. Safe to call from several threads and processes."""
 
 
+@dataclass(frozen=True)
+class SampleFiles:
+    """The files that one sample is read from.
+
+    Attributes:
+        image: Its picture.
+        labels: Its label map; None when not annotated.
+        instances: Its instance map; None when not annotated, or not read.
+        others: What the meaning of the maps depends on, such as a class list.
+    """
+
+    image: Path
+    labels: Path | None = None
+    instances: Path | None = None
+    others: tuple[Path, ...] = ()
+
+
 @runtime_checkable
 class FileDataset(Dataset, Protocol):
     """A data set whose samples lie in files, so that a copy of a sample can be seen to be old."""
 
-    def files(self, index: int) -> tuple[Path, ...]:
-        """Return the files that a sample is read from: its image first, then its maps."""
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """Each sample's group, known without reading any image."""
+
+    def files(self, index: int) -> SampleFiles:
+        """Return the files of one sample. Safe to call from several threads and processes."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ And the one safe image reader, training augmentation, a check of whole data sets
 
 from gsto_viz.data.ade20k import ADE20KDataset
 from gsto_viz.data.ade20k_classes import ADE20K_CLASSES
+from gsto_viz.data.cache import PredecodedCache
 from gsto_viz.data.camvid import CamVidDataset
+from gsto_viz.data.check import Problem, check_dataset, raise_problems
 from gsto_viz.data.cityscapes import CITYSCAPES_CLASSES, CityscapesDataset
 from gsto_viz.data.classes import CAMVID_CLASSES, class_list_from_json, colorize
 from gsto_viz.data.folder import FolderDataset
@@ -40,12 +42,16 @@ __all__ = [
     "FolderDataset",
     "LIPDataset",
     "PascalContextDataset",
+    "PredecodedCache",
+    "Problem",
     "ResizedDataset",
+    "check_dataset",
     "class_list_from_json",
     "colorize",
     "encode_instances",
     "load_data",
     "parse_size",
+    "raise_problems",
     "read_image",
     "read_instance_map",
     "read_label_map",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gsto_viz.data.pairs import at, check_same_size
 from gsto_viz.data.reader import read_image, read_instance_map, read_mapped_labels
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import ClassList, Sample
+from gsto_viz.types import ClassList, Sample, SampleFiles
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class AnnotatedFiles:
         entries: Its samples, in index order.
         table: What stored numbers mean, (65536,) as made by ``label_table``.
         expected: What stored numbers must be in, for messages: ``the classes 0 to 10``.
+        others: Files that ``table`` comes from.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class AnnotatedFiles:
         entries: Iterable[Entry],
         table: npt.NDArray[np.int16],
         expected: str,
+        others: tuple[Path, ...] = (),
     ) -> None:
         self._name = name
         self._classes = classes
@@ -60,6 +62,7 @@ class AnnotatedFiles:
         self._ids = tuple(entry.id for entry in self._entries)
         self._table = table
         self._expected = expected
+        self._others = others
 
     @property
     def name(self) -> str:
@@ -84,15 +87,14 @@ class AnnotatedFiles:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def files(self, index: int) -> tuple[Path, ...]:
-        """Return the files of one sample: its image, then its maps.
+    def files(self, index: int) -> SampleFiles:
+        """Return the files of one sample.
 
         Raises:
             IndexError: No such sample.
         """
         entry = self._entries[at(index, len(self))]
-        maps = (entry.labels, entry.instances)
-        return (entry.image, *(path for path in maps if path is not None))
+        return SampleFiles(entry.image, entry.labels, entry.instances, self._others)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image with its maps.

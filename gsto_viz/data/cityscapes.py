@@ -13,7 +13,7 @@ from gsto_viz.data.annotated import AnnotatedFiles, Entry, check_folders, check_
 from gsto_viz.data.pairs import IMAGE_SUFFIXES, MAP_SUFFIXES, list_stems
 from gsto_viz.data.reader import label_table, read_instance_map, read_mapped_labels
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import IGNORE, ClassInfo, ClassList
+from gsto_viz.types import ClassInfo, ClassList
 
 SPLITS = ("train", "val", "test", "trainval")
 """``trainval`` is train and val together; the annotation of ``test`` is withheld."""
@@ -45,7 +45,7 @@ CITYSCAPES_CLASSES = ClassList(
 """The 19 classes that are evaluated, in the order of their train ids. Things have instances."""
 
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""For each class its number in ``gtFine_labelIds.png``, which is also what the server expects."""
+"""For each class its number in ``gtFine_labelIds.png``."""
 
 FIRST_INSTANCE = 1000
 """In ``gtFine_instanceIds.png`` instance k of label id L is 1000 L + k; smaller is no instance."""
@@ -108,20 +108,6 @@ class CityscapesDataset(AnnotatedFiles):
         things = [LABEL_IDS[c.id] for c in CITYSCAPES_CLASSES if c.thing]
         evaluated[[id_ for id_ in things if id_ < evaluated.size]] = True
         return np.where(evaluated[numbers // FIRST_INSTANCE], numbers, 0)
-
-
-def to_label_ids(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """Turn class indices 0..18 (or 255) into the label ids that the test server expects.
-
-    Args:
-        labels: (H, W), 0..18 or 255; 255 becomes 0, "unlabeled".
-
-    Returns:
-        (H, W) uint8.
-    """
-    table = np.zeros(IGNORE + 1, dtype=np.uint8)
-    table[: len(LABEL_IDS)] = LABEL_IDS
-    return table[labels]
 
 
 def _list_part(root: Path, part: str) -> list[Entry]:

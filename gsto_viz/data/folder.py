@@ -33,7 +33,7 @@ class FolderDataset(AnnotatedFiles):
         self.root = Path(root)
         self.split = split
         base = self.root if split is None else self.root / split
-        classes, ignore = _read_classes(base, self.root)
+        classes, ignore, source = _read_classes(base, self.root)
         check_folders((base / "images", base / "labels"), _TREE)
         images = list_stems(base / "images", IMAGE_SUFFIXES)
         if not images:
@@ -48,18 +48,19 @@ class FolderDataset(AnnotatedFiles):
             (Entry(stem, images[stem], labels[stem], instances.get(stem)) for stem in images),
             label_table(range(len(classes)), ignore),
             f"the classes 0 to {len(classes) - 1}",
+            others=(source,),
         )
 
 
-def _read_classes(base: Path, root: Path) -> tuple[ClassList, int]:
-    """Read ``classes.json`` of the split or else of the whole; return also its ignore value."""
+def _read_classes(base: Path, root: Path) -> tuple[ClassList, int, Path]:
+    """Read ``classes.json`` of the split or else of the whole; return its ignore value and path."""
     check_folders((root, base), _TREE)
     path = next((p for p in (base / "classes.json", root / "classes.json") if p.is_file()), None)
     if path is None:
         raise GstoVizError(f"no file {base / 'classes.json'}; {_TREE}")
     value = _read_json(path)
     classes = class_list_from_json(value, source=str(path))
-    return classes, value["ignore"]
+    return classes, value["ignore"], path
 
 
 def _read_json(path: Path) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data import ade20k, camvid, cityscapes, lip, pascal_context
+from gsto_viz.data.cache import PredecodedCache
 from gsto_viz.data.folder import FolderDataset
 from gsto_viz.data.pairs import is_utf8
 from gsto_viz.errors import GstoVizError
@@ -45,7 +46,11 @@ _MAX_COUNT, _MAX_SEED = 1_000_000, 999_999_999
 
 
 def load_data(
-    spec: str, *, purpose: Purpose = "eval", size: tuple[int, int] | None = None
+    spec: str,
+    *,
+    purpose: Purpose = "eval",
+    size: tuple[int, int] | None = None,
+    cache: str | Path | None = None,
 ) -> Dataset:
     """Make the data set that a SPEC names.
 
@@ -59,6 +64,7 @@ def load_data(
         purpose: ``train``, or ``eval`` for everything else. Scenes for training and for the rest
             never meet; the instance maps of Cityscapes are read for everything but training.
         size: (height, width) to which every sample is resized; None keeps the native size.
+        cache: Folder for decoded copies, see ``PredecodedCache``; None reads the files each time.
 
     Raises:
         GstoVizError: The SPEC is not understood (the message gives the closest valid words), or
@@ -76,6 +82,8 @@ def load_data(
         raise GstoVizError(
             f"unknown data set '{kind}' in '{spec}';{_closest(kind, NAMES)} write one of {FORMS}"
         )
+    if cache is not None:
+        data = PredecodedCache(data, cache)
     return data if size is None else ResizedDataset(data, size)
 
 

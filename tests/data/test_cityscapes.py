@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from gsto_viz.data import CITYSCAPES_CLASSES, CityscapesDataset, load_data, write_png
-from gsto_viz.data.cityscapes import to_label_ids
 from gsto_viz.errors import GstoVizError
 
 # id, name, train id, has instances, ignored in evaluation: the table of the Cityscapes scripts.
@@ -99,7 +98,7 @@ def test_the_test_split_has_images_only(tmp_path):
     test = CityscapesDataset(make_tree(tmp_path), "test")
     assert test.ids == ("bonn_000000_000019",)
     assert (test[0].labels, test[0].instances) == (None, None)
-    assert len(test.files(0)) == 1
+    assert (test.files(0).labels, test.files(0).instances) == (None, None)
     shutil.rmtree(tmp_path / "gtFine" / "test")
     assert CityscapesDataset(tmp_path, "test")[0].labels is None
 
@@ -113,7 +112,8 @@ def test_spec_and_purpose(tmp_path):
     assert (training.name, rest.name) == (f"cityscapes:{tmp_path}:train", rest.name)
     assert training[0].instances is None
     assert rest[0].instances is not None
-    assert [len(d.files(0)) for d in (training, rest)] == [2, 3]
+    assert training.files(0).instances is None
+    assert rest.files(0).instances.name == "frankfurt_000000_000576_gtFine_instanceIds.png"
     with pytest.raises(GstoVizError, match=r"unknown split 'tset' .* did you mean 'test'"):
         load_data(f"cityscapes:{tmp_path}:tset")
 
@@ -192,12 +192,3 @@ def test_label_ids_outside_the_list_and_other_sizes(tmp_path):
     )
     with pytest.raises(GstoVizError, match=r"instanceIds\.png is 5 x 3; both must have the same"):
         CityscapesDataset(tmp_path, "val")[0]
-
-
-def test_the_way_back_to_label_ids():
-    back = to_label_ids(np.array([[0, 18, 255], [13, 5, 16]]))
-    assert back.tolist() == [[7, 33, 0], [26, 17, 31]]
-    assert back.dtype == np.uint8
-    for id_, _, train_id, _ in label_rows():
-        if train_id != 255:
-            assert to_label_ids(np.array([[train_id]]))[0, 0] == id_

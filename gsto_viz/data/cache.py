@@ -1,0 +1,187 @@
+"""Samples decoded once and kept on disk as memory-mapped arrays.
+
+Decoding a PNG takes most of the time of reading a training sample; a crop of an array that lies
+decoded on a local disk takes a small part of it. An entry is found by the id of its sample and by
+name, size and time of change of the files it was made from, so one that no longer fits its files is
+never used; it is removed when the new one is written.
+"""
+
+import hashlib
+import json
+import urllib.parse
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from gsto_viz.errors import GstoVizError, UnreadableImageError
+from gsto_viz.files import atomic_path
+from gsto_viz.types import ClassList, Dataset, FileDataset, Sample, SampleFiles
+
+FORM = 1
+"""Number of the form of the entries; another one makes all of them unknown."""
+
+KINDS = {"image": (np.uint8, 3), "labels": (np.uint8, 2), "instances": (np.int32, 2)}
+"""Type and number of dimensions of the arrays of a sample."""
+
+
+class PredecodedCache:
+    """A data set that reads each sample from its files once and from then on from a folder.
+
+    Samples are those of the data set underneath, bit by bit, but their arrays are read-only views
+    of files. Entries appear whole or not at all, so any number of threads, processes and runs may
+    share a folder. Nothing is ever evicted: an image takes 3 bytes per pixel, its labels 1, its
+    instances 4 (a Cityscapes image without instances: 8 MiB).
+
+    Args:
+        base: A data set of files.
+        folder: Where the arrays lie, best on a fast local disk. Several data sets may share it.
+
+    Raises:
+        GstoVizError: The data set is not made of files, so that nothing tells when a copy is old.
+    """
+
+    def __init__(self, base: Dataset, folder: str | Path) -> None:
+        if not isinstance(base, FileDataset):
+            raise GstoVizError(
+                f"{base.name} is not read from files, so it cannot be kept decoded; write it to a "
+                "folder first, or go without a cache"
+            )
+        self.base = base
+        kind = Path(base.name.partition(":")[0]).name
+        classes = json.dumps(base.classes.to_json(), sort_keys=True)
+        digest = hashlib.sha256(f"{FORM} {classes}".encode()).hexdigest()
+        self.folder = Path(folder) / f"{kind}-{digest[:12]}"
+
+    @property
+    def name(self) -> str:
+        """The SPEC of the data set underneath; the cache changes nothing that is computed."""
+        return self.base.name
+
+    @property
+    def classes(self) -> ClassList:
+        """The classes of the data set underneath."""
+        return self.base.classes
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the data set underneath."""
+        return self.base.ids
+
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """The groups of the data set underneath."""
+        return self.base.groups
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def files(self, index: int) -> SampleFiles:
+        """Return the files of the data set underneath."""
+        return self.base.files(index)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Open one sample's arrays; make them first where they are missing.
+
+        Raises:
+            GstoVizError: A file of the sample is missing or wrong, or an array is damaged or cannot
+                be written.
+            IndexError: No such sample.
+        """
+        paths = self._paths(index)
+        arrays: dict[str, Any] = {part: _open(path) for part, path in paths.items()}
+        if any(array is None for array in arrays.values()):
+            sample = self.base[index]
+            for part, path in paths.items():
+                _write(path, getattr(sample, part))
+            arrays = {part: _open(path) for part, path in paths.items()}
+        return Sample(self.ids[index], group=self.groups[index], **arrays)
+
+    def _paths(self, index: int) -> dict[str, Path]:
+        """Return where the arrays of one sample lie, by their names in ``Sample``."""
+        files = self.base.files(index)
+        sources: dict[str, tuple[Path, ...]] = {"image": (files.image,)}
+        if files.labels is not None:
+            sources["labels"] = (files.labels, *files.others)
+        if files.instances is not None:
+            sources["instances"] = (files.instances, *files.others)
+        # An id may hold any character, and it must name a folder inside this one.
+        name = urllib.parse.quote(self.ids[index], safe="").replace(".", "%2E")
+        folder = self.folder / name
+        return {part: folder / f"{part}-{_digest(paths)}.npy" for part, paths in sources.items()}
+
+    def fill(self, *, threads: int = 1, quiet: bool = False) -> None:
+        """Make the arrays of all samples that have none yet.
+
+        Raises:
+            GstoVizError: See ``__getitem__``; what is finished stays.
+        """
+        bar = tqdm(total=len(self), desc="decoding", disable=quiet, leave=False)
+        with ThreadPoolExecutor(threads) as pool, bar:
+            futures = [pool.submit(self.__getitem__, index) for index in range(len(self))]
+            try:
+                for future in futures:
+                    future.result()
+                    bar.update()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """Return what tells the present content of files from another: names, sizes, times of change.
+
+    Raises:
+        GstoVizError: A file is not there.
+    """
+    found = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise UnreadableImageError(
+                f"cannot read {path}: {error.strerror}; check the path and its rights"
+            ) from error
+        found.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+
+
+def _open(path: Path) -> npt.NDArray[Any] | None:
+    """Map an array into memory, read-only; None when there is none.
+
+    Raises:
+        GstoVizError: It cannot be opened, is cut, or is no array of its kind.
+    """
+    dtype, dimensions = KINDS[path.name.partition("-")[0]]
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnreadableImageError(f"cannot open {path}: {error.strerror}; check it") from error
+    except (ValueError, EOFError) as error:
+        raise _damaged(path) from error
+    if array.dtype != dtype or array.ndim != dimensions:
+        raise _damaged(path)
+    # A plain view: the subclass that NumPy gives makes every operation on it slower.
+    return np.asarray(array)
+
+
+def _damaged(path: Path) -> UnreadableImageError:
+    return UnreadableImageError(f"{path}, a decoded copy, is damaged; delete it, it is made again")
+
+
+def _write(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array, whole or not at all, and remove those it replaces."""
+    if path.exists():
+        return
+    with atomic_path(path) as temporary:
+        np.save(temporary, array, allow_pickle=False)
+    part = path.name.partition("-")[0]
+    for old in path.parent.glob(f"{part}-*.npy"):
+        if old != path:
+            old.unlink(missing_ok=True)

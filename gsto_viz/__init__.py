@@ -10,13 +10,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Capture": "gsto_viz.capture",
+    "analyze": "gsto_viz.report",
     "GstoVizError": "gsto_viz.errors",
     "build_model": "gsto_viz.models",
     "load_data": "gsto_viz.data",
     "load_model": "gsto_viz.models",
+    "load_report": "gsto_viz.report",
     "region_table": "gsto_viz.regions",
 }
-_ROOMS = ("models", "data", "plots", "stats", "capture", "regions", "attribution")
+_ROOMS = ("models", "data", "plots", "stats", "capture", "regions", "attribution", "report")
 
 __all__ = ["__version__", *sorted(_HOMES), *_ROOMS]
 

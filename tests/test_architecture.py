@@ -53,7 +53,11 @@ ALLOWED: dict[str, set[str]] = {
         "stats",
     },
     "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe"},
-    "demo": LEAVES | {"evaluate", "inspection", "models", "plots", "regions", "stats"},
+    "report": LEAVES
+    | {"activity", "calibrate", "capture", "data", "evaluate", "models", "nulls", "regions"}
+    | {"stats"},
+    "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
+    "demo": LEAVES | {"figures", "report"},
     "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
     # Shells.
     "cli": {"errors", "commands"},
@@ -67,11 +71,11 @@ ALLOWED["commands"] = set(ALLOWED) - {"cli", "__main__", "__init__"}
 LIBRARIES: dict[str, set[str]] = {
     "torch": {
         "torch_utils", "distributed", "gains", "models", "capture", "calibrate", "evaluate",
-        "inspection", "train", "commands", "demo", "explorer", "nulls", "attribution",
+        "inspection", "train", "commands", "demo", "explorer", "nulls", "attribution", "report",
     },
     "captum": {"attribution"},
     "safetensors": {"models", "explorer"},
-    "matplotlib": {"plots", "explorer", "demo"},
+    "matplotlib": {"plots", "explorer", "figures"},
     "streamlit": {"explorer"},
     "matplotlib.pyplot": set(),
 }  # fmt: skip

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 NAME = "demo"
-HELP = "compare two networks on a few images: heat maps, gate maps, response by object size"
+HELP = "analyze two networks on a few images: indices with null models, figures, one page"
 EXAMPLES = (
     "gsto-viz demo",
     "gsto-viz demo --data scenes:count=8,seed=3 --out runs/mine",
@@ -23,29 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
     parser.add_argument("--json", metavar="F", help="write the summary as JSON too; - for stdout")
     parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
+    parser.add_argument("--seed", type=int, default=0, help="of nulls and bootstrap (default: 0)")
+    parser.add_argument("--no-nulls", action="store_true", help="leave null models out (faster)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, write the folder, print the table and where to look."""
+    """Analyze, compare, draw; print the tables and where to look."""
     import json
     from pathlib import Path
 
-    from tqdm import tqdm
-
     from gsto_viz.commands.options import check_output_file, is_quiet, load_pair
     from gsto_viz.data import load_data, parse_size
-    from gsto_viz.demo import (
-        DEMO_A,
-        DEMO_B,
-        DEMO_DATA,
-        check_free,
-        compare_on,
-        headline,
-        summary,
-        write_demo,
-    )
+    from gsto_viz.demo import DEMO_A, DEMO_B, DEMO_DATA, check_free, run_demo, sizes_text
     from gsto_viz.files import write_json
+    from gsto_viz.report.text import comparison_text, headline_text
     from gsto_viz.torch_utils import pick_device
 
     check_output_file(args.json, "--json")
@@ -53,15 +45,22 @@ def run(args: argparse.Namespace) -> int:
     models = load_pair(args.model, {"A": DEMO_A, "B": DEMO_B}, pick_device(args.device))
     size = parse_size(args.size) if args.size else None
     data = load_data(args.data or DEMO_DATA, purpose="eval", size=size)
-    quiet = is_quiet(args)
-    bar = tqdm(range(len(data)), desc="compare", unit="image", disable=quiet)
-    comparison = compare_on(models, data, indices=bar)
-    files = write_demo(comparison, models, args.out, overwrite=args.overwrite)
+    report = run_demo(
+        models,
+        data,
+        args.out,
+        nulls=not args.no_nulls,
+        size=args.size,
+        seed=args.seed,
+        overwrite=args.overwrite,
+        quiet=is_quiet(args),
+    )
     if args.json == "-":
-        sys.stdout.write(json.dumps(summary(comparison), indent=2, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(report.summary, indent=2, allow_nan=False) + "\n")
         return 0
     if args.json:
-        write_json(args.json, summary(comparison))
-    sys.stdout.write(headline(comparison) + "\n")
-    sys.stdout.write("".join(f"{path}\n" for path in files))
-    return 0
+        write_json(args.json, report.summary)
+    sys.stdout.write(sizes_text(report) + "\n" + headline_text(report) + "\n")
+    sys.stdout.write(comparison_text(report.compare("A", "B"), report) + "\n")
+    sys.stdout.write(f"{report.folder / 'report.html'} is the page, {report.folder} has the rest\n")
+    return 3 if report.skipped else 0

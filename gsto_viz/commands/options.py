@@ -36,14 +36,16 @@ def check_output_file(path: str | None, option: str) -> None:
         raise GstoVizError(f"{option} {path}: {folder} cannot be written to; choose another place")
 
 
-def add_model_pair(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model A=CHECKPOINT --model B=CHECKPOINT``."""
+def add_model_pair(parser: argparse.ArgumentParser, *, once: bool = False) -> None:
+    """Add ``--model A=CHECKPOINT --model B=CHECKPOINT``; ``once``: B may be left out."""
     parser.add_argument(
         "--model",
         action="append",
         default=[],
         metavar="A=CHECKPOINT",
-        help="A (baseline) or B (gated): a shipped name or a file; give it twice",
+        required=once,
+        help="A (baseline) or B (gated): a shipped name or a file; give it "
+        + ("once or twice" if once else "twice"),
     )
 
 
@@ -55,18 +57,38 @@ def load_pair(
     Raises:
         GstoVizError: A word is not A=... or B=..., or one is given twice.
     """
-    from gsto_viz.models import load_model
+    chosen = _model_words(given)
+    if chosen and set(chosen) != set(default):
+        missing = sorted(set(default) - set(chosen))
+        raise GstoVizError(f"--model {missing[0]}=CHECKPOINT is missing; give both, or neither")
+    return _load(chosen or dict(default), device)
 
-    chosen = {}
+
+def load_one_or_two(given: list[str], device: "torch.device") -> "dict[str, HRNet]":
+    """Load network A, and B where it is given, from ``--model`` words.
+
+    Raises:
+        GstoVizError: A word is not A=... or B=..., one is given twice, or A is missing.
+    """
+    chosen = _model_words(given)
+    if "A" not in chosen:
+        raise GstoVizError("--model A=CHECKPOINT is missing; B alone has nothing to differ from")
+    return _load(dict(sorted(chosen.items())), device)
+
+
+def _model_words(given: list[str]) -> dict[str, str]:
+    chosen: dict[str, str] = {}
     for word in given:
         key, equals, source = word.partition("=")
-        if key not in default or not equals or not source:
+        if key not in ("A", "B") or not equals or not source:
             raise GstoVizError(f"--model {word}: write A=CHECKPOINT or B=CHECKPOINT")
         if key in chosen:
             raise GstoVizError(f"--model {key} is given twice; give A once and B once")
         chosen[key] = source
-    if chosen and set(chosen) != set(default):
-        missing = sorted(set(default) - set(chosen))
-        raise GstoVizError(f"--model {missing[0]}=CHECKPOINT is missing; give both, or neither")
-    sources = chosen or default
-    return {key: load_model(sources[key]).to(device) for key in default}
+    return chosen
+
+
+def _load(sources: Mapping[str, str], device: "torch.device") -> "dict[str, HRNet]":
+    from gsto_viz.models import load_model
+
+    return {key: load_model(source).to(device) for key, source in sources.items()}

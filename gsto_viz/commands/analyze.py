@@ -1,0 +1,122 @@
+"""``gsto-viz analyze``: measure which object sizes the branches of networks answer for."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from gsto_viz.distributed import World
+    from gsto_viz.report import Report
+
+NAME = "analyze"
+HELP = "measure scale confusion: region tables, indices with intervals, null models"
+EXAMPLES = (
+    "gsto-viz analyze --model A=camvid-hrnetv2-w18-small-v1 "
+    "--model B=camvid-gsto-hrnet-w18-small-v1 --data camvid:PATH:eval --nulls --out runs/camvid",
+    "gsto-viz analyze --model A=scenes-hrnetv2-w18-small-v1 --data scenes:count=500 --out runs/a",
+    "gsto-viz analyze --model A=my.safetensors --data folder:PATH --limit 20 --out runs/b --resume",
+    "torchrun --nproc-per-node 4 -m gsto_viz analyze --model A=... --data ... --out runs/c",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``analyze`` takes."""
+    from gsto_viz.commands.options import add_model_pair
+
+    add_model_pair(parser, once=True)
+    parser.add_argument("--data", required=True, metavar="SPEC", help="annotated images")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the analysis")
+    parser.add_argument("--size", metavar="HxW", help="resize images and labels to this size")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument(
+        "--nulls",
+        action="store_true",
+        help="compute null models too (shifted and swapped labels, random weights, permuted "
+        "sizes, one common map); takes several times as long",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="SPEC",
+        help="images whose first 64 give the per-channel gains (default: those of --data)",
+    )
+    parser.add_argument(
+        "--taps",
+        metavar="FILE",
+        help="YAML with 'branches': tap names or a pattern, finest first (default: stage4.branch*)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of nulls and bootstrap (default: 0)")
+    taken = parser.add_mutually_exclusive_group()
+    taken.add_argument("--resume", action="store_true", help="continue the analysis in --out")
+    taken.add_argument("--overwrite", action="store_true", help="replace the analysis in --out")
+    parser.add_argument("--json", metavar="F", help="write the summary as JSON too; - for stdout")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Analyze; print the headline and where the folder lies."""
+    from gsto_viz.commands.options import check_output_file
+    from gsto_viz.distributed import join_world
+    from gsto_viz.errors import GstoVizError
+
+    check_output_file(args.json, "--json")
+    if args.limit is not None and args.limit < 1:
+        raise GstoVizError(f"--limit {args.limit}: give at least 1")
+    with join_world(args.device) as (world, device):
+        report = _analyze(args, world, device)
+    if world.is_main:
+        _print(args, report)
+    return 3 if report.skipped else 0
+
+
+def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -> "Report":
+    from pathlib import Path
+
+    from gsto_viz.commands.options import is_quiet, load_one_or_two
+    from gsto_viz.data import load_data, parse_size
+    from gsto_viz.report.folder import check_free
+    from gsto_viz.report.run import analyze
+    from gsto_viz.report.taps_file import read_sites
+
+    with world.together():
+        if world.is_main:
+            check_free(Path(args.out), resume=args.resume, overwrite=args.overwrite)
+    size = parse_size(args.size) if args.size else None
+    data = load_data(args.data, purpose="eval", size=size)
+    calibration = None
+    if args.calibration:
+        calibration = load_data(args.calibration, purpose="eval", size=size)
+    models = load_one_or_two(args.model, device)
+    return analyze(
+        models,
+        data,
+        args.out,
+        nulls=args.nulls,
+        calibration=calibration,
+        sites=read_sites(args.taps, models) if args.taps else None,
+        limit=args.limit,
+        size=args.size,
+        seed=args.seed,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        quiet=is_quiet(args),
+        world=world,
+    )
+
+
+def _print(args: argparse.Namespace, report: "Report") -> None:
+    """Write the headline, or the summary as JSON."""
+    import json
+
+    from gsto_viz.files import write_json
+    from gsto_viz.report.text import headline_text
+
+    if args.json == "-":
+        sys.stdout.write(json.dumps(report.summary, indent=2, allow_nan=False) + "\n")
+        return
+    if args.json:
+        write_json(args.json, report.summary)
+    sys.stdout.write(headline_text(report) + "\n")
+    out = report.folder
+    sys.stdout.write(f"{out}: next, gsto-viz compare {out} and gsto-viz figures {out}\n")

@@ -1,0 +1,45 @@
+"""``gsto-viz figures``: all figures of an analyze folder."""
+
+import argparse
+import sys
+
+NAME = "figures"
+HELP = "draw all figures of an analyze folder, each with its data as CSV"
+EXAMPLES = (
+    "gsto-viz figures runs/camvid",
+    "gsto-viz figures runs/camvid --format pdf,png --only sci_dots --only tuning_fan",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``figures`` takes."""
+    parser.add_argument("folder", metavar="DIR", help="the --out of gsto-viz analyze")
+    parser.add_argument(
+        "--format",
+        default="pdf,png,svg",
+        metavar="F,F",
+        help="out of pdf, png and svg (default: all three)",
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="one figure; may be repeated"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw; print where each figure lies, and the page that shows them all."""
+    from tqdm import tqdm
+
+    from gsto_viz.commands.options import is_quiet
+    from gsto_viz.figures.write import chosen_kinds, write_figures
+    from gsto_viz.report import load_report
+
+    formats = tuple(word.strip() for word in args.format.split(",") if word.strip())
+    report = load_report(args.folder)
+    bar = tqdm(chosen_kinds(args.only), desc="figures", unit="figure", disable=is_quiet(args))
+    written = write_figures(report, formats=formats, steps=bar)
+    for one in written:
+        if one.reason is not None:
+            sys.stdout.write(f"{one.kind.name}: left out, {one.reason}\n")
+        for file in one.files:
+            sys.stdout.write(f"{file}\n")
+    return 0

@@ -1,0 +1,205 @@
+"""Every figure of an analysis: which there are, and how each is made from a report.
+
+A figure is made from numbers that the report holds already; here they are only handed over.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gsto_viz import plots
+from gsto_viz.errors import GstoVizError
+from gsto_viz.report import Report
+from gsto_viz.report.examples import Example
+from gsto_viz.stats.sizes import response_by_octave
+
+MACS_PER_GI = 2**30
+
+
+class NotInReportError(GstoVizError):
+    """The analysis holds nothing that this figure could show."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and the numbers in it."""
+
+    figure: Figure
+    data: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of figure.
+
+    Attributes:
+        name: Of its files.
+        title: What it shows, in one sentence.
+        draw: Makes it; raises ``NotInReportError`` when the report has nothing for it.
+    """
+
+    name: str
+    title: str
+    draw: Callable[[Report], Drawn]
+
+
+def _example(report: Report) -> Example:
+    for example in report.examples:
+        if example.role == "example":
+            return example
+    raise NotInReportError("no image has two regions of different size")
+
+
+def _scale_confusion(report: Report, mode: str, *, outlined: bool) -> Drawn:
+    example = _example(report)
+    seen = list(example.inspections.values())
+    a, b = seen[0], seen[1] if len(seen) > 1 else None
+    figure = plots.figure_scale_confusion(
+        example.sample,
+        a,
+        b,
+        classes=report.classes,
+        mode=mode,
+        regions=example.regions if outlined else None,
+    )
+    return Drawn(figure, plots.scale_confusion_data(example.sample, a, b, mode=mode))
+
+
+def paper_figure(report: Report) -> Drawn:
+    """Draw channel means as the paper draws them, each map on its own scale."""
+    return _scale_confusion(report, "per_map", outlined=False)
+
+
+def percentile_figure(report: Report) -> Drawn:
+    """Draw percentile maps on one fixed scale, with the outlines of the regions."""
+    return _scale_confusion(report, "percentile", outlined=True)
+
+
+def tuning_fan(report: Report) -> Drawn:
+    """Draw the response of every branch against object size, random weights dashed."""
+    frames = {key: report.frame(key, "response_by_octave") for key in report.keys}
+    frames = {key: frame for key, frame in frames.items() if len(frame)}
+    if not frames:
+        raise NotInReportError("no region qualifies")
+    random = {
+        key: [
+            response_by_octave(table, report.strides[key], clusters=report.clusters)
+            for table in report.random_tables(key)
+        ]
+        for key in frames
+    }
+    return Drawn(
+        plots.figure_tuning_fan(frames, random=random, names=report.names),
+        plots.tuning_fan_data(frames, random),
+    )
+
+
+def sci_dots(report: Report) -> Drawn:
+    """Draw SCI and SCI_edge of every model beside their null models."""
+    headlines = {key: report.headline(key) for key in report.keys}
+    nulls = {key: report.nulls(key) for key in report.keys}
+    return Drawn(
+        plots.figure_sci_dots(headlines, nulls, names=report.names),
+        plots.sci_dots_data(headlines, nulls),
+    )
+
+
+def sci_by_gap(report: Report) -> Drawn:
+    """Draw SCI against the size gap of the pairs."""
+    frames = {key: report.frame(key, "sci_by_gap") for key in report.keys}
+    return Drawn(plots.figure_sci_by_gap(frames, names=report.names), plots.join_frames(frames))
+
+
+def distance_profile(report: Report) -> Drawn:
+    """Draw the finest and the coarsest branch from the edge of large regions inwards."""
+    frames = {key: report.frame(key, "distance_profile") for key in report.keys}
+    figure = plots.figure_distance_profile(frames, strides=report.strides, names=report.names)
+    return Drawn(figure, plots.join_frames(frames))
+
+
+def gate_by_size(report: Report) -> Drawn:
+    """Draw how far the gates open for objects of each size."""
+    frames: dict[str, dict[str, pd.DataFrame]] = {}
+    for key in report.keys:
+        gates = report.model(key)["gates"]
+        if gates is not None:
+            rows = pd.DataFrame(gates["by_octave"])
+            frames[key] = {str(tap): one for tap, one in rows.groupby("tap", sort=False)}
+    if not frames:
+        raise NotInReportError("no model has gates")
+    return Drawn(
+        plots.figure_gate_by_size(frames, strides=report.strides, names=report.names),
+        plots.gate_by_size_data(frames),
+    )
+
+
+def worst_pairs(report: Report) -> Drawn:
+    """Draw the pairs that lie farthest apart in size and are still in the wrong order."""
+    rows = [
+        plots.PairRow(pair, example.sample, example.inspections[pair.model], example.regions)
+        for example in report.examples
+        for pair in example.pairs
+    ]
+    rows.sort(key=lambda row: (row.pair.model, -row.pair.gap_octaves))
+    if not rows:
+        raise NotInReportError("every pair is in the right order")
+    return Drawn(plots.figure_worst_pairs(rows, names=report.names), plots.worst_pairs_data(rows))
+
+
+def costs(report: Report) -> Drawn:
+    """Draw cost, accuracy and SCI of the models."""
+    points = []
+    for key in report.keys:
+        model = report.model(key)
+        cost, scores = model["costs"], model["scores"]
+        points.append(
+            plots.CostPoint(
+                key=key,
+                name=report.names[key],
+                macs_gi=None if cost is None else cost["macs"] / MACS_PER_GI,
+                miou=None if scores is None else scores["miou"],
+                sci=report.index(key, "sci"),
+            )
+        )
+    return Drawn(plots.figure_costs(points), plots.costs_data(points))
+
+
+def segmentations(report: Report) -> Drawn:
+    """Draw segmentations side by side."""
+    rows = [(one.sample, one.inspections) for one in report.examples if one.role != "worst"]
+    if not rows or any(report.model(key)["scores"] is None for key in report.keys):
+        raise NotInReportError("no model gives class predictions")
+    return Drawn(
+        plots.figure_segmentations(rows, classes=report.classes, names=report.names),
+        plots.segmentations_data(rows),
+    )
+
+
+def specification(report: Report) -> Drawn:
+    """Draw B - A under every reasonable choice."""
+    if len(report.keys) < 2:
+        raise NotInReportError("there is one model only")
+    curve = report.compare(*report.keys).curve
+    return Drawn(plots.figure_specification(curve), curve.table)
+
+
+FIGURES = (
+    Kind("figure1_percentile", "Percentile maps of one image, one scale, with outlines",
+         percentile_figure),
+    Kind("figure1_paper", "The same maps as the paper draws them: raw channel means", paper_figure),
+    Kind("sci_dots", "SCI and SCI_edge with intervals, beside the null models", sci_dots),
+    Kind("tuning_fan", "Response of every branch by object size, random weights dashed",
+         tuning_fan),
+    Kind("sci_by_gap", "SCI by the size gap of the pairs", sci_by_gap),
+    Kind("distance_profile", "From the edge of large regions inwards", distance_profile),
+    Kind("gate_by_size", "Mean gate by object size", gate_by_size),
+    Kind("worst_pairs", "Pairs farthest apart in size and in the wrong order", worst_pairs),
+    Kind("specification", "B - A under every reasonable choice", specification),
+    Kind("segmentations", "Segmentations side by side", segmentations),
+    Kind("costs", "Cost, accuracy and SCI", costs),
+)  # fmt: skip
+"""In the order in which a reader meets them."""
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in FIGURES}

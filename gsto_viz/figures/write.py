@@ -1,0 +1,93 @@
+"""``DIR/figures/``: every figure of an analysis in every format, each with its data as CSV."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.figures.catalogue import FIGURES, KINDS, Kind, NotInReportError
+from gsto_viz.files import write_text
+from gsto_viz.folders import new_folder
+from gsto_viz.plots import save_figure
+from gsto_viz.plots.save import FORMATS, alt_text
+from gsto_viz.report import Report
+
+FOLDER = "figures"
+
+
+@dataclass(frozen=True)
+class Written:
+    """One figure on disk.
+
+    Attributes:
+        kind: Which.
+        files: Its files, the CSV last; empty when the report has nothing for it.
+        reason: Why it was left out, None when it was not.
+        alt: What it shows, in words.
+    """
+
+    kind: Kind
+    files: tuple[Path, ...]
+    reason: str | None = None
+    alt: str = ""
+
+
+def own_files() -> set[str]:
+    """Return every file name that a folder of figures can hold."""
+    return {f"{kind.name}.{suffix}" for kind in FIGURES for suffix in (*FORMATS, "csv")}
+
+
+def write_figures(
+    report: Report,
+    *,
+    formats: Sequence[str] = FORMATS,
+    only: Sequence[str] = (),
+    steps: Iterable[Kind] | None = None,
+) -> tuple[Written, ...]:
+    """Draw all figures of an analysis into ``DIR/figures/``, which appears whole or not at all.
+
+    Args:
+        report: The analysis.
+        formats: Out of ``pdf``, ``png``, ``svg``.
+        only: Names of figures; none means all.
+        steps: The kinds to draw, e.g. wrapped in a progress bar; None takes those of ``only``.
+
+    Returns:
+        What was written, in the order of the catalogue; figures that the report has nothing for
+        are in it with the reason.
+
+    Raises:
+        GstoVizError: Unknown figure or format, or the folder holds somebody else's files.
+    """
+    target = report.folder / FOLDER
+    done = []
+    with new_folder(target, own_files(), overwrite=True) as work:
+        for kind in chosen_kinds(only) if steps is None else steps:
+            done.append(_write(report, kind, work, formats))
+    return tuple(
+        Written(one.kind, tuple(target / file.name for file in one.files), one.reason, one.alt)
+        for one in done
+    )
+
+
+def chosen_kinds(only: Sequence[str]) -> tuple[Kind, ...]:
+    """Return the kinds of figures with these names, all of them without any.
+
+    Raises:
+        GstoVizError: A name is unknown.
+    """
+    unknown = [name for name in only if name not in KINDS]
+    if unknown:
+        raise GstoVizError(f"no figure '{unknown[0]}'; there are {', '.join(KINDS)}")
+    return tuple(KINDS[name] for name in only) or FIGURES
+
+
+def _write(report: Report, kind: Kind, folder: Path, formats: Sequence[str]) -> Written:
+    try:
+        drawn = kind.draw(report)
+    except NotInReportError as error:
+        return Written(kind, (), str(error))
+    files = save_figure(drawn.figure, folder / kind.name, formats=formats)
+    table = folder / f"{kind.name}.csv"
+    write_text(table, drawn.data.to_csv(index=False))
+    return Written(kind, (*files, table), None, alt_text(drawn.figure))

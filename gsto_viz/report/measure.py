@@ -1,0 +1,204 @@
+"""What one image says: rows of the region table, pixel scores, gates, per-image indices."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
+from gsto_viz.regions.ranking import RankedMaps, rank_maps
+from gsto_viz.regions.table import region_arrays
+from gsto_viz.report.subjects import Look, Subject
+from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
+from gsto_viz.stats.gate_values import all_gate_columns, gate_sums
+from gsto_viz.stats.indices import image_indices
+from gsto_viz.stats.outcome import Outcome, outcome_counts
+from gsto_viz.stats.profile import energy_ratio, hf_auc, lf_auc
+from gsto_viz.types import Sample
+
+Arrays = dict[str, npt.NDArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One image through one network.
+
+    Attributes:
+        regions: Columns of the region table and, beside them, of gates and outcome, (K,) each.
+        kept: (K,) rows that stay in the table.
+        indices: By index, its value and pairs.
+        boundary: Counts by distance to the edge.
+        outcome: Right and wrong pixels; None without a prediction.
+        gates: Sums that describe each gate map.
+    """
+
+    regions: Arrays
+    kept: npt.NDArray[np.bool_]
+    indices: dict[str, tuple[float, int]]
+    boundary: BoundaryCounts
+    outcome: Outcome | None
+    gates: pd.DataFrame
+
+
+def prepared(sample: Sample, strides: tuple[int, ...]) -> PreparedRegions:
+    """Cut an image's annotation and weigh its regions on every grid.
+
+    Raises:
+        GstoVizError: The image has no labels.
+    """
+    if sample.labels is None:
+        raise GstoVizError(f"{sample.id} has no labels; sizes of objects need annotated images")
+    return prepare_regions(sample.labels, strides, sample.instances)
+
+
+def reservoir(
+    qualifies: npt.NDArray[np.bool_], image: str, *, seed: int, limit: int
+) -> npt.NDArray[np.bool_]:
+    """Choose the rows of one image that stay: those that qualify first, at random beyond ``limit``.
+
+    A region's place in the draw is fixed by seed, image and region number, so the choice is the
+    same for every model and on every machine.
+
+    Args:
+        qualifies: (K,).
+        image: Name of the image.
+        seed: Of the draw.
+        limit: Rows that stay at most.
+
+    Returns:
+        (K,) True for rows that stay.
+    """
+    if qualifies.size <= limit:
+        return np.ones(qualifies.size, dtype=bool)
+    draw = [
+        hashlib.blake2b(f"{seed}\0{image}\0{k + 1}".encode(), digest_size=8).digest()
+        for k in range(qualifies.size)
+    ]
+    order = sorted(range(qualifies.size), key=lambda k: (not qualifies[k], draw[k]))
+    kept = np.zeros(qualifies.size, dtype=bool)
+    kept[order[:limit]] = True
+    return kept
+
+
+def measure(
+    subject: Subject,
+    sample: Sample,
+    grids: PreparedRegions,
+    look: Look,
+    *,
+    seed: int,
+    limit: int,
+) -> Measured:
+    """Measure one image through one network.
+
+    Args:
+        subject: The network.
+        sample: The image.
+        grids: Its regions on the grids of the network.
+        look: What the network shows for it.
+        seed: Of the reservoir.
+        limit: Rows that stay at most.
+    """
+    ranked = rank_maps(grids, look.activity)
+    table = region_arrays(grids, ranked)
+    kept = reservoir(table["qualifies"], sample.id, seed=seed, limit=limit)
+    indices = indices_of(subject, cut(table, kept))
+    edges = boundary_counts(sample.id, grids.regions, ranked.native, grids.strides, look.activity)
+    outcome = None
+    if look.prediction is not None:
+        outcome = outcome_counts(
+            grids.regions.ids, grids.regions.class_id, look.prediction, image=sample.id
+        )
+        counts = outcome.regions.drop(columns=["image", "region", "area_px"])
+        table |= {str(name): values.to_numpy() for name, values in counts.items()}
+    table |= _gate_columns(subject, grids, look)
+    return Measured(
+        regions=table,
+        kept=kept,
+        indices=indices | dict(_edge_values(edges)),
+        boundary=edges,
+        outcome=outcome,
+        gates=_gate_sums(subject, grids, look),
+    )
+
+
+def cut(columns: Arrays, kept: npt.NDArray[np.bool_]) -> Arrays:
+    """Return the rows that stay."""
+    return {name: values[kept] for name, values in columns.items()}
+
+
+def index_values(
+    subject: Subject,
+    grids: PreparedRegions,
+    maps: Sequence[npt.NDArray] | RankedMaps,
+    keep: npt.NDArray[np.bool_],
+) -> dict[str, tuple[float, int]]:
+    """Compute the indices of one image for other maps, or for other regions, than its own.
+
+    Args:
+        subject: The network.
+        grids: Regions on its grids.
+        maps: One activity map per branch, or these ranked.
+        keep: (K,) rows that stay.
+    """
+    return indices_of(subject, cut(region_arrays(grids, maps), keep))
+
+
+def indices_of(subject: Subject, table: Arrays) -> dict[str, tuple[float, int]]:
+    """Compute the indices of one image from columns of its region table."""
+    strides = subject.site.strides
+    return image_indices(table, len(strides), min_depth_px=float(strides[-1]))
+
+
+def _edge_values(counts: BoundaryCounts) -> Iterator[tuple[str, tuple[float, int]]]:
+    """Give HF, LF and the energy ratio of each branch of one image, where they are defined."""
+    found = {"hf": hf_auc([counts]), "lf": lf_auc([counts])}
+    found |= {f"energy_{r}": one for r, one in enumerate(energy_ratio([counts]))}
+    for name, one in found.items():
+        if one.value is not None:
+            yield name, (one.value, one.n_pairs)
+
+
+def _by_stride(subject: Subject, look: Look) -> dict[int, dict[str, npt.NDArray]]:
+    """Group the gate maps by the stride of their grid."""
+    grouped: dict[int, dict[str, npt.NDArray]] = {}
+    for tap, stride in subject.site.gates.items():
+        grouped.setdefault(stride, {})[tap] = look.gates[tap]
+    return grouped
+
+
+def _gate_columns(subject: Subject, grids: PreparedRegions, look: Look) -> Arrays:
+    """Return ``g/TAP``, ``g_core/TAP`` and ``g_band/TAP``: mean g' over parts of regions."""
+    columns: Arrays = {}
+    if subject.site.bounds is None:
+        return columns
+    for stride, gates in _by_stride(subject, look).items():
+        at = grids.strides.index(stride)
+        columns |= all_gate_columns(
+            gates, grids.grids[at], grids.valid[at], subject.site.bounds, grids.regions.part
+        )
+    return {
+        name: values.astype(np.float32)
+        for name, values in columns.items()
+        if not name.startswith("g_whole/")
+    }
+
+
+def _gate_sums(subject: Subject, grids: PreparedRegions, look: Look) -> pd.DataFrame:
+    """Describe every gate map by sums over its valid cells: one row per gate."""
+    rows = []
+    if subject.site.bounds is not None:
+        for tap, stride in subject.site.gates.items():
+            valid = grids.valid[grids.strides.index(stride)]
+            gate = look.gates[tap]
+            sums = gate_sums(gate, valid, subject.site.bounds)
+            inside = gate[valid]
+            smallest = float(inside.min()) if inside.size else np.nan
+            largest = float(inside.max()) if inside.size else np.nan
+            rows.append({"tap": tap, **sums, "smallest": smallest, "largest": largest})
+    names = ["tap", "cells", "tied", "open", "g", "g_squared", "entropy", "smallest", "largest"]
+    return pd.DataFrame(rows, columns=names)

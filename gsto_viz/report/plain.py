@@ -1,0 +1,53 @@
+"""Results as plain JSON values, and back: estimates, tables, arrays."""
+
+import math
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gsto_viz.stats.inference import Estimate
+
+
+def plain(value: Any) -> Any:
+    """Turn results into what strict JSON can hold.
+
+    Dataclasses become objects, tables lists of rows, arrays lists; NaN and infinity become null.
+    """
+    if isinstance(value, pd.DataFrame):
+        return [plain(row) for row in value.astype(object).to_dict("records")]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is pd.NA or value is pd.NaT:
+        return None
+    return value
+
+
+def as_estimate(values: dict[str, Any]) -> Estimate:
+    """Read an estimate that :func:`plain` wrote; further keys are passed over."""
+    return Estimate(**{field.name: values[field.name] for field in fields(Estimate)})
+
+
+def shown(estimate: Estimate, digits: int = 3) -> str:
+    """Write an estimate for people: ``0.412 [0.380, 0.447]``, or why there is none."""
+    if estimate.value is None:
+        return estimate.reason or "not estimated"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.{digits}f} (no interval: {estimate.reason})"
+    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def estimate_json(estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate as an object of its six fields."""
+    return {name: plain(value) for name, value in asdict(estimate).items()}

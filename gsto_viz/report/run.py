@@ -1,0 +1,351 @@
+"""``analyze``: networks over annotated images, to an analyze folder.
+
+The work is cut into chunks of a few images that are written whole; a run that was killed goes on
+with the chunks that are missing, and processes of ``torchrun`` share them. One chunk is in memory
+at a time.
+"""
+
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from torch import nn
+from tqdm import tqdm
+
+from gsto_viz.distributed import ALONE, World
+from gsto_viz.errors import GstoVizError
+from gsto_viz.files import write_json
+from gsto_viz.gains import gains_from_tensors, gains_to_tensors
+from gsto_viz.models.costs import count_costs
+from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models.tensor_files import read_tensors, write_tensors
+from gsto_viz.nulls import random_draws
+from gsto_viz.report.chunks import (
+    TABLES,
+    is_done,
+    merge,
+    read_table,
+    remove_parts,
+    write_chunk,
+    write_parquet,
+)
+from gsto_viz.report.examples import FOLDER as EXAMPLES
+from gsto_viz.report.examples import write_examples
+from gsto_viz.report.folder import (
+    GAINS,
+    MANIFEST,
+    SUMMARY,
+    begin,
+    is_finished,
+)
+from gsto_viz.report.layout import layout_rows, save_maps
+from gsto_viz.report.passes import VALUE_COLUMNS, run_chunk
+from gsto_viz.report.report import Report, load_report
+from gsto_viz.report.settings import (
+    CALIBRATION_IMAGES,
+    CHUNK_IMAGES,
+    MAX_REGIONS,
+    RANDOM_DRAWS,
+    SCHEMA_VERSION,
+    Settings,
+    fingerprint,
+)
+from gsto_viz.report.subjects import Site, Subject, make_subject
+from gsto_viz.report.summary import model_summary
+from gsto_viz.stats.nulls import swapped_labels
+from gsto_viz.types import Dataset
+from gsto_viz.versions import versions
+
+COST_SIZE = (1024, 2048)
+"""Height and width at which costs are counted, as the papers do."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the steps of one analysis share."""
+
+    out: Path
+    data: Dataset
+    calibration: Dataset
+    settings: Settings
+    world: World
+    quiet: bool
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.settings.images // CHUNK_IMAGES)
+
+    def bar(self, steps: Sequence[Any], what: str, unit: str) -> Any:
+        """Wrap steps in a progress bar; only the first process shows one."""
+        quiet = self.quiet or not self.world.is_main
+        return tqdm(steps, desc=what, unit=unit, disable=quiet, leave=False)
+
+
+def analyze(
+    models: Mapping[str, nn.Module],
+    data: Dataset,
+    out: str | Path | None = None,
+    *,
+    nulls: bool = False,
+    calibration: Dataset | None = None,
+    sites: Mapping[str, Site] | None = None,
+    limit: int | None = None,
+    size: str | None = None,
+    seed: int = 0,
+    max_regions: int = MAX_REGIONS,
+    random_draws: int = RANDOM_DRAWS,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = True,
+    world: World = ALONE,
+) -> Report:
+    """Measure which object sizes the branches of networks answer for.
+
+    Args:
+        models: One or two networks by key: ``A`` (by custom the baseline) and ``B``.
+        data: Annotated images at network-input size.
+        out: The folder to write; None for one that lives as long as the report.
+        nulls: Compute null models N1 to N5 as well; N3 runs every network ``random_draws`` times
+            more with random weights.
+        calibration: Images whose first 64 by id give the per-channel gains; None for those of the
+            data.
+        sites: By key, where a network is read that does not know its branches.
+        limit: Only the first so many images.
+        size: What the images were resized to, for the record.
+        seed: Of null models, bootstrap and the choice of regions.
+        max_regions: Rows kept of one image and network.
+        random_draws: Draws of N3.
+        resume: Go on with an analysis in ``out`` (begin it when there is none).
+        overwrite: Replace what ``out`` holds.
+        quiet: No progress bars on stderr.
+        world: The processes that share the work (``gsto_viz.distributed.join_world``); all of
+            them call this function, with one ``out``.
+
+    Returns:
+        The report, the same in every process.
+
+    Raises:
+        GstoVizError: A network or the data does not fit, ``out`` is taken, images have no labels,
+            or none of them can be read.
+    """
+    if not models or set(models) - {"A", "B"}:
+        raise GstoVizError(f"models are {', '.join(models) or 'missing'}; give A, or A and B")
+    own: tempfile.TemporaryDirectory[str] | None = None
+    if out is None and world.size > 1:
+        raise GstoVizError("several processes need one folder to share; give out")
+    if out is None:
+        own = tempfile.TemporaryDirectory(prefix="gsto-viz-")
+        out = Path(own.name) / "analysis"
+    subjects = [
+        make_subject(key, models[key], data, (sites or {}).get(key)) for key in sorted(models)
+    ]
+    count = len(data) if limit is None else min(limit, len(data))
+    if count < 1:
+        raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
+    settings = Settings(
+        data=data.name,
+        size=size,
+        images=count,
+        ids_sha256=fingerprint(tuple(data.ids[:count])),
+        calibration=data.name if calibration is None else calibration.name,
+        models={subject.key: subject.record() for subject in subjects},
+        nulls=nulls,
+        seed=seed,
+        random_draws=random_draws,
+        max_regions=max_regions,
+    )
+    job = _Job(Path(out), data, calibration or data, settings, world, quiet)
+    _run(job, subjects, resume=resume, overwrite=overwrite)
+    report = load_report(out)
+    if own is not None:
+        weakref.finalize(report, own.cleanup)
+    return report
+
+
+def _run(job: _Job, subjects: list[Subject], *, resume: bool, overwrite: bool) -> None:
+    """Do the steps of an analysis; each ends when every process is through with it."""
+    with job.world.together():
+        if job.world.is_main:
+            begin(job.out, job.settings, resume=resume, overwrite=overwrite)
+    if is_finished(job.out):
+        return
+    started = time.monotonic()
+    with job.world.together():
+        if job.world.is_main:
+            _measure_gains(job, subjects)
+    subjects = _with_gains(job, subjects)
+    calibration_s = time.monotonic() - started
+    with job.world.together():
+        _chunks(job, subjects)
+    with job.world.together():
+        if job.world.is_main:
+            _finish(job, subjects, calibration_s, time.monotonic() - started)
+
+
+def calibration_indices(data: Dataset, count: int) -> list[int]:
+    """Return the indices of the first 64 images by id among the first ``count``."""
+    return sorted(range(count), key=lambda k: data.ids[k])[:CALIBRATION_IMAGES]
+
+
+def _calibration_images(job: _Job) -> Iterator[npt.NDArray[np.uint8]]:
+    """Read the calibration images that can be read."""
+    same = job.calibration is job.data
+    count = job.settings.images if same else len(job.calibration)
+    for index in calibration_indices(job.calibration, count):
+        try:
+            yield job.calibration[index].image
+        except GstoVizError:
+            # The pass over the images names it; here the others serve.
+            continue
+
+
+def _measure_gains(job: _Job, subjects: list[Subject]) -> None:
+    """Measure the gains of every network on the same images, once for all processes."""
+    if (job.out / GAINS).is_file():
+        return
+    stored = {}
+    for subject in job.bar(subjects, "calibrate", "network"):
+        for tap, gains in subject.calibrated(_calibration_images(job)).gains.items():
+            stored[f"{subject.key}/{tap}"] = gains
+    write_tensors(job.out / GAINS, gains_to_tensors(stored), {})
+
+
+def _with_gains(job: _Job, subjects: list[Subject]) -> list[Subject]:
+    """Give every network the gains that the folder holds."""
+    known = gains_from_tensors(read_tensors(job.out / GAINS)[0])
+    return [
+        replace(
+            subject, gains={tap: known[f"{subject.key}/{tap}"] for tap in subject.site.branches}
+        )
+        for subject in subjects
+    ]
+
+
+def _chunks(job: _Job, subjects: list[Subject]) -> None:
+    """Measure the chunks that are missing, this process's share."""
+    todo = [k for k in job.world.share(job.chunks) if not is_done(job.out, k)]
+    if not todo:
+        return
+    random = _random_subjects(job, subjects) if job.settings.nulls else {}
+    partners = _partners(job) if job.settings.nulls else {}
+    for number in job.bar(todo, "analyze", "chunk"):
+        first = number * CHUNK_IMAGES
+        indices = range(first, min(first + CHUNK_IMAGES, job.settings.images))
+        chunk = run_chunk(subjects, random, job.data, indices, job.settings, partners)
+        maps = [partial(save_maps, maps=chunk.maps)] if chunk.maps else []
+        write_chunk(job.out, number, chunk.tables(), *maps)
+
+
+def _random_subjects(job: _Job, subjects: list[Subject]) -> dict[str, list[Subject]]:
+    """Draw random weights for every network (N3), alive and calibrated on the same images."""
+    images = list(_calibration_images(job))
+    found: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        tensors = [subject.tensor(image) for image in images]
+        draws = random_draws(
+            subject.model, tensors, draws=job.settings.random_draws, seed=job.settings.seed
+        )
+        found[subject.key] = [
+            replace(subject, model=twin).calibrated(images)
+            for twin in job.bar(draws, f"random weights {subject.key}", "draw")  # type: ignore[arg-type]
+        ]
+    return found
+
+
+def _partners(job: _Job) -> dict[int, int | None]:
+    """Say whose annotation each image takes under N2; images that cannot be read take no part."""
+    sizes: dict[int, tuple[int, int]] = {}
+    for index in job.bar(range(job.settings.images), "sizes of images", "image"):
+        try:
+            shape = job.data[index].image.shape
+        except GstoVizError:
+            continue
+        sizes[index] = (shape[0], shape[1])
+    readable = sorted(sizes)
+    swapped = swapped_labels([sizes[k] for k in readable])
+    return {
+        index: None if other is None else readable[other]
+        for index, other in zip(readable, swapped, strict=True)
+    }
+
+
+def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: float) -> None:
+    """Join the chunks, compute the summary, keep examples; the manifest comes last."""
+    for name in TABLES:
+        merge(job.out, name, job.chunks)
+    if job.settings.nulls:
+        rows = layout_rows(job.out, job.chunks, subjects, job.data, job.settings)
+        write_parquet(job.out / "layout.parquet", pd.DataFrame(rows, columns=VALUE_COLUMNS))
+    images = read_table(job.out / "images.parquet")
+    skipped = images[images["model"].isna()][["image", "reason"]].to_dict("records")
+    read = images[images["model"].notna()]
+    if read.empty:
+        first = skipped[0]
+        raise GstoVizError(f"none of {len(skipped)} images can be analyzed; {first['reason']}")
+    clusters = dict(zip(read["image"], read["group"], strict=True))
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "data": job.settings.data,
+        "images": int(read["image"].nunique()),
+        "clusters": len(set(clusters.values())),
+        "skipped": skipped,
+        "models": {
+            s.key: _model(job, s, clusters) for s in job.bar(subjects, "statistics", "network")
+        },
+    }
+    tables = {
+        s.key: read_table(
+            job.out / "regions.parquet",
+            ["image", "region", "size_octave", "q", "qualifies"],
+            model=s.key,
+        )
+        for s in subjects
+    }
+    examples = write_examples(job.out / EXAMPLES, subjects, job.data, tables)
+    write_json(job.out / SUMMARY, summary)
+    write_json(
+        job.out / MANIFEST,
+        {
+            **job.settings.to_json(),
+            "classes": job.data.classes.to_json(),
+            "skipped": skipped,
+            "examples": examples,
+            "calibration_images": CALIBRATION_IMAGES,
+            "calibration_seconds": round(calibration_s, 3),
+            "seconds": round(seconds, 3),
+            "processes": job.world.size,
+            "size_unit": "pixels of the network input; octaves are log2 of the square root of "
+            "the area",
+            "versions": versions(),
+        },
+    )
+    remove_parts(job.out)
+
+
+def _model(job: _Job, subject: Subject, clusters: Mapping[str, str]) -> dict[str, Any]:
+    """Compute what the summary says of one network."""
+    classes = len(job.data.classes)
+    found = model_summary(job.out, subject.key, job.settings, clusters, classes)
+    return {**found, "costs": _costs(subject.model)}
+
+
+def _costs(model: nn.Module) -> dict[str, Any] | None:
+    """Count parameters and multiply-adds of one of our networks; None for a foreign one."""
+    if not isinstance(model, HRNet):
+        return None
+    costs = count_costs(model, *COST_SIZE)
+    return {
+        "params": costs.params,
+        "conv_params": costs.conv_params,
+        "macs": costs.macs,
+        "height": COST_SIZE[0],
+        "width": COST_SIZE[1],
+    }

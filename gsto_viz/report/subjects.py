@@ -1,0 +1,217 @@
+"""A network that is analysed: where it is read, and one look at one image through it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from gsto_viz.calibrate import calibrate
+from gsto_viz.capture import Capture
+from gsto_viz.capture.names import declared_taps, resolve
+from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import full_logits
+from gsto_viz.gains import Gains
+from gsto_viz.models.gates import gate_range
+from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models.model_info import ModelInfo
+from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
+from gsto_viz.types import Dataset
+
+DEFAULT_SITE = "stage4.branch*"
+"""The branches after the last fusion: what the paper draws."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The branches of a network that are compared, finest first.
+
+    Attributes:
+        branches: Names of their taps (dotted module names in a foreign network).
+        strides: Pixels per cell of each.
+        gates: Gate taps and the stride of their grid; empty without gates.
+        bounds: Infimum and supremum of the gates' form; None without gates.
+    """
+
+    branches: tuple[str, ...]
+    strides: tuple[int, ...]
+    gates: Mapping[str, int] = field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.branches) != len(self.strides):
+            raise GstoVizError(
+                f"{len(self.branches)} branches and {len(self.strides)} strides; give one stride "
+                "per branch"
+            )
+        if len(set(self.strides)) < 2:
+            raise GstoVizError(
+                f"all branches have one stride ({', '.join(map(str, self.strides))}); scale "
+                "confusion is between branches of different strides, so name taps of two or more"
+            )
+
+
+def site_of(model: nn.Module, taps: str | Sequence[str] = DEFAULT_SITE) -> Site:
+    """Find the site of a network that knows its taps.
+
+    Args:
+        model: An HRNetV2 or GSTO-HRNet, or any network with a method ``taps()``.
+        taps: Names or pattern of the branch taps.
+
+    Raises:
+        GstoVizError: No such taps, taps of unknown or of one stride, or a network that does not
+            know its taps: give it a ``Site``.
+    """
+    known = declared_taps(model)
+    if not known:
+        raise GstoVizError(
+            f"{type(model).__name__} does not know its branches; give their module names and "
+            "strides, e.g. gsto_viz.report.Site(('layer1', 'layer2'), (4, 8))"
+        )
+    places = sorted(resolve(model, taps), key=lambda place: place.stride or 0)
+    wrong = [place.name for place in places if place.kind != "feature" or place.stride is None]
+    if wrong:
+        raise GstoVizError(f"tap '{wrong[0]}' is no feature map of a branch; name branch taps")
+    strides = {place.stride for place in places}
+    gates = {n: t.stride for n, t in known.items() if t.kind == "gate" and t.stride in strides}
+    gating = model.config.gating if isinstance(model, HRNet) else None
+    return Site(
+        branches=tuple(place.name for place in places),
+        strides=tuple(place.stride or 0 for place in places),
+        gates=gates,
+        bounds=gate_range(gating.form) if gating is not None and gates else None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one network shows for one image.
+
+    Attributes:
+        activity: Per branch, (h, w) float32 gain-fixed mean.
+        raw: Per branch, (h, w) float32 channel mean; empty unless asked for.
+        gates: Gate maps by tap, (h, w) float32.
+        prediction: (H, W) uint8 classes; None when the network gives no logits of these classes.
+    """
+
+    activity: tuple[npt.NDArray[np.float32], ...]
+    raw: tuple[npt.NDArray[np.float32], ...]
+    gates: dict[str, npt.NDArray[np.float32]]
+    prediction: npt.NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network under analysis.
+
+    Attributes:
+        key: ``A`` or ``B``.
+        name: Of the checkpoint.
+        network: Of the architecture.
+        model: The network.
+        site: Where it is read.
+        gains: Per-channel gains by tap; empty before calibration.
+        sha256: Fingerprint of its checkpoint, None without one.
+        classes: How many classes the data has.
+    """
+
+    key: str
+    name: str
+    network: str
+    model: nn.Module
+    site: Site
+    gains: Mapping[str, Gains] = field(default_factory=dict)
+    sha256: str | None = None
+    classes: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest says of it."""
+        return {
+            "name": self.name,
+            "network": self.network,
+            "sha256": self.sha256,
+            "taps": list(self.site.branches),
+            "strides": list(self.site.strides),
+        }
+
+    def tensor(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """Normalise an image (H, W, 3) for this network: (3, H, W)."""
+        info = getattr(self.model, "info", None)
+        if isinstance(info, ModelInfo):
+            return image_to_tensor(image, info.mean, info.std)
+        return image_to_tensor(image, IMAGENET_MEAN, IMAGENET_STD)
+
+    def calibrated(self, images: Iterable[npt.NDArray[np.uint8]]) -> "Subject":
+        """Return a copy with gains measured on images (H, W, 3)."""
+        tensors = (self.tensor(image) for image in images)
+        return replace(self, gains=calibrate(self.model, tensors, list(self.site.branches)))
+
+    def look(self, image: npt.NDArray[np.uint8], *, raw: bool = False, gates: bool = True) -> Look:
+        """Run the network once over an image and keep what its branches and gates show.
+
+        Args:
+            image: (H, W, 3) uint8 sRGB.
+            raw: Keep raw channel means as well.
+            gates: Keep gate maps.
+
+        Raises:
+            GstoVizError: The network has no gains yet, or a map is not on the grid of its stride.
+        """
+        branches = list(self.site.branches)
+        with ExitStack() as stack:
+            stack.enter_context(eval_mode(self.model))
+            means = stack.enter_context(Capture(self.model, branches)) if raw else {}
+            fixed = stack.enter_context(
+                Capture(self.model, branches, reduce="gain_fixed", gains=self.gains)
+            )
+            kept = (
+                stack.enter_context(Capture(self.model, list(self.site.gates)))
+                if self.site.gates and gates
+                else {}
+            )
+            logits = full_logits(self.model, image)
+        known = logits.shape[0] == self.classes
+        return Look(
+            activity=_first(fixed),
+            raw=_first(means),
+            gates=dict(zip(kept, _first(kept), strict=True)),
+            prediction=logits.argmax(dim=0).to("cpu").numpy().astype(np.uint8) if known else None,
+        )
+
+
+def _first(maps: Mapping[str, Tensor]) -> tuple[npt.NDArray[np.float32], ...]:
+    """Return the maps of a batch of one."""
+    return tuple(one[0].to("cpu").float().numpy() for one in maps.values())
+
+
+def make_subject(key: str, model: nn.Module, data: Dataset, site: Site | None = None) -> Subject:
+    """Wrap a network for analysis on a data set.
+
+    Args:
+        key: ``A`` or ``B``.
+        model: The network; the classes of a checkpoint must be those of the data.
+        data: The images.
+        site: Where a foreign network is read; None: after the last fusion.
+
+    Raises:
+        GstoVizError: Other classes than the data, or a network whose branches are unknown.
+    """
+    info = getattr(model, "info", None)
+    if isinstance(info, ModelInfo) and info.classes.names != data.classes.names:
+        raise GstoVizError(
+            f"{key} ({info.name}) knows {', '.join(info.classes.names)} and {data.name} has "
+            f"{', '.join(data.classes.names)}; analyze data of the classes of the network"
+        )
+    kind = type(model).__name__
+    return Subject(
+        key=key,
+        name=info.name if isinstance(info, ModelInfo) else kind,
+        network=info.network if isinstance(info, ModelInfo) else kind,
+        model=model,
+        site=site_of(model) if site is None else site,
+        sha256=info.sha256 if isinstance(info, ModelInfo) else None,
+        classes=len(data.classes),
+    )

@@ -1,0 +1,155 @@
+"""The headline of an analysis and of a comparison, as text for the screen."""
+
+from collections.abc import Iterable
+
+from gsto_viz.report.null_summary import NULLS, Null
+from gsto_viz.report.plain import shown
+from gsto_viz.report.report import PairComparison, Report
+from gsto_viz.stats.compare import Comparison
+
+LABELS = {
+    "sci": "SCI",
+    "sci_edge": "SCI_edge",
+    "c_fine": "c_fine",
+    "c_coarse": "c_coarse",
+    "a_first_matched": "A finest, matched",
+    "a_last": "A coarsest",
+    "sci_same_class": "SCI, same class",
+    "sci_whole": "SCI, whole masks",
+}
+"""Indices of the headline, in the order in which they are shown."""
+MEANINGS = {
+    "sci": "two objects of one image are ordered the wrong way round (0 aware, .5 chance)",
+    "sci_edge": "the core of an object is finer than its edge (0 aware)",
+    "c_fine": "the finest branch prefers the larger object (0 aware)",
+    "c_coarse": "the coarsest branch prefers the smaller object (0 aware)",
+    "a_first_matched": "finest branch on the coarsest grid prefers the larger (aware: below .5)",
+    "a_last": "coarsest branch prefers the larger (aware: above .5)",
+    "sci_same_class": "SCI of pairs of one class",
+    "sci_whole": "SCI of whole masks instead of cores",
+}
+RANDOM_NOTE = (
+    "Random weights (N3): every convolution drawn anew, batch-norm statistics measured again on\n"
+    "the calibration images; regions of at least 64 px. Both choices move these values."
+)
+
+
+def null_cells(nulls: dict[str, Null]) -> list[str]:
+    """Write the null models of one index: the mean, for N3 the range of its draws."""
+    cells = []
+    for name in NULLS:
+        one = nulls.get(name)
+        if one is None or one.estimate.value is None:
+            continue
+        if name == "N3" and one.low is not None and one.high is not None:
+            cells.append(f"{name} {one.low:.3f}..{one.high:.3f} ({len(one.values)} draws)")
+        else:
+            cells.append(f"{name} {one.estimate.value:.3f}")
+    return cells
+
+
+def headline_text(report: Report) -> str:
+    """Return the indices of every model with intervals and nulls, and the verdicts in words."""
+    lines = []
+    for key in report.keys:
+        sci = report.index(key, "sci")
+        scores = report.model(key)["scores"]
+        accuracy = "" if scores is None else f", mIoU {scores['miou']:.1f} % here"
+        lines.append(f"{key} = {report.names[key]}{accuracy}")
+        lines.append(
+            f"  {sci.n_images} images ({len(set(report.clusters.values()))} independent), "
+            f"{sci.n_pairs} pairs of objects an octave or more apart"
+        )
+        nulls = report.nulls(key)
+        for name, label in LABELS.items():
+            lines.append(f"  {label:<18} {shown(report.index(key, name)):<24} {MEANINGS[name]}")
+            cells = null_cells(nulls.get(name, {}))
+            if cells:
+                lines.append(f"  {'':<18} nulls: {', '.join(cells)}")
+        adjusted = report.layout_adjusted(key, "sci")
+        if adjusted is not None:
+            lines.append(
+                f"  {'SCI, layout out':<18} {shown(adjusted):<24} "
+                "SCI after the mean map of the data set is subtracted"
+            )
+        verdict = report.verdict(key)
+        lines.append(f"  {verdict.words}")
+        lines += [f"    {c.name}: {c.state} ({c.why})" for c in verdict.conditions]
+        missing = report.model(key)["no_pairs"]
+        if missing:
+            lines.append(f"  no pairs: {_listed(missing)}")
+        lines.append("")
+    if report.has_nulls:
+        lines += [f"{name}: {what}" for name, what in NULLS.items()]
+        lines += [RANDOM_NOTE, ""]
+    for one in report.skipped:
+        lines.append(f"skipped {one['image']}: {one['reason']}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} images ({', '.join(names[:most])}{more})"
+
+
+def comparison_text(comparison: PairComparison, report: Report) -> str:
+    """Return the paired differences B - A as a table, and what they say."""
+    a, b = comparison.a, comparison.b
+    lines = [
+        f"{b} - {a}, paired over images: {b} = {report.names[b]}, {a} = {report.names[a]}",
+        "",
+        f"{'index':<20}{a:>8}{b:>8}  {'difference [95 %]':<28}{'p':>8}{'adjusted':>10}  equivalent",
+    ]
+    family = None
+    for one in comparison.comparisons:
+        if one.family != family:
+            family = one.family
+            rule = "Holm" if family == "confirmatory" else "Benjamini-Hochberg"
+            lines.append(f"{family} (p adjusted by {rule})")
+        lines.append(_comparison_row(one))
+    curve = comparison.curve
+    if curve.same_sign is None:
+        lines.append(f"specification curve: not estimated ({curve.reason})")
+    else:
+        lines.append(
+            f"specification curve: {100 * curve.same_sign:.0f} % of {curve.estimated} reasonable "
+            "choices give the difference of SCI the sign of the headline"
+        )
+    lines += ["", difference_words(comparison, report)]
+    return "\n".join(lines) + "\n"
+
+
+def _comparison_row(one: Comparison) -> str:
+    numbers = ["-" if v is None else f"{v:.3f}" for v in (one.a, one.b)]
+    p = ["-" if v is None else f"{v:.4f}" for v in (one.test.p, one.p_adjusted)]
+    same = {True: "yes", False: "no", None: "-"}[one.equivalence.equivalent]
+    return (
+        f"  {one.index:<18}{numbers[0]:>8}{numbers[1]:>8}  {shown(one.difference):<28}"
+        f"{p[0]:>8}{p[1]:>10}  {same}"
+    )
+
+
+def difference_words(comparison: PairComparison, report: Report) -> str:
+    """Say in words which of the two is less confused on these images, or that none is."""
+    one = next(c for c in comparison.comparisons if c.index == "sci")
+    a, b = comparison.a, comparison.b
+    if one.difference.value is None:
+        return f"SCI cannot be compared: {one.difference.reason}."
+    if one.difference.low is None or one.difference.high is None or one.p_adjusted is None:
+        return (
+            f"SCI of {b} minus {a} is {one.difference.value:+.3f}, without an interval "
+            f"({one.difference.reason}): no claim."
+        )
+    if one.difference.high < 0 and one.p_adjusted < 0.05:
+        found = f"{b} orders objects by size better than {a} on these images"
+    elif one.difference.low > 0 and one.p_adjusted < 0.05:
+        found = f"{b} orders objects by size worse than {a} on these images"
+    elif one.equivalence.equivalent:
+        found = f"{a} and {b} are equivalent within {one.equivalence.margin} on these images"
+    else:
+        found = f"no difference between {a} and {b} is shown on these images"
+    return (
+        f"{found} (SCI {shown(one.difference)}, p {one.p_adjusted:.4f} after Holm). "
+        "Each network is one training run: this is about these two networks, not about a method."
+    )

@@ -149,13 +149,14 @@ class Transition(nn.Module):
     def forward(self, branches: Sequence[Tensor]) -> TransitionResult:
         """Return the old branches plus the new one, which has half the lowest resolution."""
         logits = None if self.predictor is None else self.predictor(branches)
-        source = self._source(branches)
+        source = self.source(branches)
         if self.gate is not None:
             source = source * self.gate(logits if self.supervised else source)
         kept = list(branches) if self.keep is None else [self.keep(branches[0])]
         return TransitionResult([*kept, self.new_branch(source)], logits)
 
-    def _source(self, branches: Sequence[Tensor]) -> Tensor:
+    def source(self, branches: Sequence[Tensor]) -> Tensor:
+        """Return what the new branch is made from, before its gate."""
         if not self.concat:
             return branches[-1]
         size = spatial_size(branches[-1])

@@ -5,6 +5,7 @@ with the chunks that are missing, and processes of ``torchrun`` share them. One 
 at a time.
 """
 
+import json
 import tempfile
 import time
 import weakref
@@ -211,19 +212,24 @@ def _measure_gains(job: _Job, subjects: list[Subject]) -> None:
     """Measure the gains of every network on the same images, once for all processes."""
     if (job.out / GAINS).is_file():
         return
-    stored = {}
+    gains, transmissions = {}, {}
     for subject in job.bar(subjects, "calibrate", "network"):
-        for tap, gains in subject.calibrated(_calibration_images(job)).gains.items():
-            stored[f"{subject.key}/{tap}"] = gains
-    write_tensors(job.out / GAINS, gains_to_tensors(stored), {})
+        measured = subject.calibrated(_calibration_images(job))
+        gains |= {f"{subject.key}/{tap}": one for tap, one in measured.gains.items()}
+        transmissions[subject.key] = dict(measured.transmission)
+    about = {"transmission": json.dumps(transmissions)}
+    write_tensors(job.out / GAINS, gains_to_tensors(gains), about)
 
 
 def _with_gains(job: _Job, subjects: list[Subject]) -> list[Subject]:
     """Give every network the gains that the folder holds."""
-    known = gains_from_tensors(read_tensors(job.out / GAINS)[0])
+    tensors, about = read_tensors(job.out / GAINS)
+    known, transmissions = gains_from_tensors(tensors), json.loads(about["transmission"])
     return [
         replace(
-            subject, gains={tap: known[f"{subject.key}/{tap}"] for tap in subject.site.branches}
+            subject,
+            gains={tap: known[f"{subject.key}/{tap}"] for tap in subject.site.branches},
+            transmission=transmissions[subject.key],
         )
         for subject in subjects
     ]
@@ -333,7 +339,9 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
 def _model(job: _Job, subject: Subject, clusters: Mapping[str, str]) -> dict[str, Any]:
     """Compute what the summary says of one network."""
     classes = len(job.data.classes)
-    found = model_summary(job.out, subject.key, job.settings, clusters, classes)
+    found = model_summary(
+        job.out, subject.key, job.settings, clusters, classes, subject.transmission
+    )
     return {**found, "costs": _costs(subject.model)}
 
 

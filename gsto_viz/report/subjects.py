@@ -18,6 +18,7 @@ from gsto_viz.gains import Gains
 from gsto_viz.models.gates import gate_range
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.model_info import ModelInfo
+from gsto_viz.report.transmission import watch_transmission
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
 from gsto_viz.types import Dataset
 
@@ -114,6 +115,7 @@ class Subject:
         model: The network.
         site: Where it is read.
         gains: Per-channel gains by tap; empty before calibration.
+        transmission: By gate tap, how much of the transfer gets through; empty before calibration.
         sha256: Fingerprint of its checkpoint, None without one.
         classes: How many classes the data has.
     """
@@ -124,6 +126,7 @@ class Subject:
     model: nn.Module
     site: Site
     gains: Mapping[str, Gains] = field(default_factory=dict)
+    transmission: Mapping[str, float | None] = field(default_factory=dict)
     sha256: str | None = None
     classes: int = 0
 
@@ -145,9 +148,11 @@ class Subject:
         return image_to_tensor(image, IMAGENET_MEAN, IMAGENET_STD)
 
     def calibrated(self, images: Iterable[npt.NDArray[np.uint8]]) -> "Subject":
-        """Return a copy with gains measured on images (H, W, 3)."""
+        """Return a copy with gains and transmissions measured on images (H, W, 3)."""
         tensors = (self.tensor(image) for image in images)
-        return replace(self, gains=calibrate(self.model, tensors, list(self.site.branches)))
+        with watch_transmission(self.model) as seen:
+            gains = calibrate(self.model, tensors, list(self.site.branches))
+        return replace(self, gains=gains, transmission=seen.shares())
 
     def look(self, image: npt.NDArray[np.uint8], *, raw: bool = False, gates: bool = True) -> Look:
         """Run the network once over an image and keep what its branches and gates show.

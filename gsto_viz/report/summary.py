@@ -39,7 +39,12 @@ COUNT_COLUMNS = (
 
 
 def model_summary(
-    out: Path, key: str, settings: Settings, clusters: Mapping[str, str], classes: int
+    out: Path,
+    key: str,
+    settings: Settings,
+    clusters: Mapping[str, str],
+    classes: int,
+    transmission: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """Compute everything that is reported of one model.
 
@@ -49,6 +54,7 @@ def model_summary(
         settings: Of the analysis.
         clusters: Cluster of each image.
         classes: Number of classes.
+        transmission: By gate tap, how much of the transfer gets through.
 
     Returns:
         Plain values for ``summary.json``.
@@ -94,7 +100,7 @@ def model_summary(
         "distance_profile": plain(profile_frame(out, key, len(strides), clusters, settings.seed)),
         "outcome": outcome_summary(table, clusters, settings.seed),
         "scores": score_summary(out, key, classes),
-        "gates": gate_summary(out, key, table, clusters, settings.seed),
+        "gates": gate_summary(out, key, table, clusters, settings.seed, transmission),
     }
 
 
@@ -207,14 +213,20 @@ def score_summary(out: Path, key: str, classes: int) -> dict[str, Any] | None:
 
 
 def gate_summary(
-    out: Path, key: str, table: pd.DataFrame, clusters: Mapping[str, str], seed: int
+    out: Path,
+    key: str,
+    table: pd.DataFrame,
+    clusters: Mapping[str, str],
+    seed: int,
+    transmission: Mapping[str, float | None],
 ) -> dict[str, Any] | None:
     """Describe every gate and its preference for sizes; None without gates.
 
     Returns:
         ``selectivity`` (G over gates with a direction), ``selectivity_untied`` (the same without
         ties), ``self_edges`` (edges to themselves), and by tap ``gates``: edge, description of the
-        gate's values, A_g, and the variance that size explains; ``by_octave`` rows.
+        gate's values, A_g, the variance that size explains, and the effective transmission;
+        ``by_octave`` rows.
     """
     names = [str(name) for name in table.columns]
     taps = [name.removeprefix("g/") for name in names if name.startswith("g/")]
@@ -245,6 +257,7 @@ def gate_summary(
                 "preference_untied": gate_preference(of_tap, untied=True, **shared),
                 "eta_squared": eta,
                 "partial_eta_squared": partial,
+                "transmission": transmission.get(tap),
             }
         )
         by_octave.append(gate_by_octave(cells, **shared).assign(tap=tap))

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
-from gsto_viz.gains import gains_from_tensors, gains_to_tensors
+from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.costs import count_costs
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.tensor_files import read_tensors, write_tensors
@@ -212,7 +212,8 @@ def _measure_gains(job: _Job, subjects: list[Subject]) -> None:
     """Measure the gains of every network on the same images, once for all processes."""
     if (job.out / GAINS).is_file():
         return
-    gains, transmissions = {}, {}
+    gains: dict[str, Gains] = {}
+    transmissions = {}
     for subject in job.bar(subjects, "calibrate", "network"):
         measured = subject.calibrated(_calibration_images(job))
         gains |= {f"{subject.key}/{tap}": one for tap, one in measured.gains.items()}

@@ -28,7 +28,8 @@ PAGE = "report.html"
 METHOD = (
     "Every object (an annotated instance, or a connected area of one class) gets, from each "
     "branch, the mean percentile of the branch's activity inside it; activity is the channel "
-    "average after each channel is divided by its standard deviation, because raw channel means are arbitrary.",
+    "average after each channel is divided by its standard deviation, because raw channel means "
+    "are arbitrary.",
     "Coarseness q adds up, from branch to branch, how much stronger the coarser branch answers for "
     "the object than the finer one pooled to the same grid, so pooling alone gives exactly 0.",
     "SCI is the probability that of two objects of one image, at least an octave apart in size, "

@@ -1,0 +1,40 @@
+"""Documentation that shows numbers: its code is run and its output compared."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from gsto_viz.regions.columns import REGION_COLUMNS
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_worked_example_of_sci_prints_what_the_page_shows() -> None:
+    text = (DOCS / "how_to_read_sci.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.S)
+    shown = re.search(r"```text\n(.*?)```", text, re.S)
+    assert code is not None
+    assert shown is not None
+    printed = io.StringIO()
+    scope: dict = {}
+    with contextlib.redirect_stdout(printed):
+        exec(code[1], scope)
+    assert printed.getvalue() == shown[1]
+    table = scope["gv"].region_table(
+        scope["labels"], [-scope["fine"], -scope["coarse"]], strides=(4, 8)
+    )
+    assert scope["gv"].stats.sci(table).value == pytest.approx(2 / 3)
+
+
+def test_the_data_dictionary_holds_every_column_as_the_code_describes_it() -> None:
+    lines = (DOCS / "data_dictionary.md").read_text(encoding="utf-8").splitlines()
+    at = lines.index("| column | unit | range | null | meaning |") + 2
+    rows = [line.strip("| ").split(" | ") for line in lines[at : at + len(REGION_COLUMNS)]]
+    expected = [
+        [f"`{one.name}`", one.unit, one.range, one.null, one.meaning] for one in REGION_COLUMNS
+    ]
+    assert rows == expected
+    assert not lines[at + len(REGION_COLUMNS)]

@@ -66,7 +66,7 @@ def run_demo(
             models, data, work, nulls=nulls, size=size, seed=seed, resume=True, quiet=quiet
         )
         write_comparison(report, report.compare("A", "B"))
-        write_page(report)
+        write_page(report, quiet=quiet)
         for name, figure in FRONT.items():
             for suffix in ("pdf", "png"):
                 shutil.copy(work / "figures" / f"{figure}.{suffix}", work / f"{name}.{suffix}")

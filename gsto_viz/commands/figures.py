@@ -4,7 +4,7 @@ import argparse
 import sys
 
 NAME = "figures"
-HELP = "draw all figures of an analyze folder, each with its data as CSV"
+HELP = "draw all figures of an analyze folder, each with its data as CSV, and one page"
 EXAMPLES = (
     "gsto-viz figures runs/camvid",
     "gsto-viz figures runs/camvid --format pdf,png --only sci_dots --only tuning_fan",
@@ -27,19 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw; print where each figure lies, and the page that shows them all."""
-    from tqdm import tqdm
-
     from gsto_viz.commands.options import is_quiet
-    from gsto_viz.figures.write import chosen_kinds, write_figures
+    from gsto_viz.figures import write_figures
+    from gsto_viz.figures.page import PAGE, page
+    from gsto_viz.files import write_text
     from gsto_viz.report import load_report
 
     formats = tuple(word.strip() for word in args.format.split(",") if word.strip())
     report = load_report(args.folder)
-    bar = tqdm(chosen_kinds(args.only), desc="figures", unit="figure", disable=is_quiet(args))
-    written = write_figures(report, formats=formats, steps=bar)
+    written = write_figures(report, formats=formats, only=args.only, quiet=is_quiet(args))
     for one in written:
         if one.reason is not None:
             sys.stdout.write(f"{one.kind.name}: left out, {one.reason}\n")
         for file in one.files:
             sys.stdout.write(f"{file}\n")
+    if not args.only and "png" in formats:
+        write_text(report.folder / PAGE, page(report, written))
+        sys.stdout.write(f"{report.folder / PAGE}\n")
     return 0

@@ -4,12 +4,11 @@ Figures are inside the page; nothing is fetched, no script runs, and every name 
 """
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from gsto_viz.figures.catalogue import Kind
 from gsto_viz.figures.write import Written, write_figures
 from gsto_viz.files import write_text
 from gsto_viz.report import NULLS, Report
@@ -59,12 +58,12 @@ pre { overflow-x: auto; font-size: 12px; background: #f6f6f6; padding: .6rem; }
 """
 
 
-def write_page(report: Report, *, steps: Iterable[Kind] | None = None) -> Path:
+def write_page(report: Report, *, quiet: bool = True) -> Path:
     """Draw the figures of an analysis and write its page beside them.
 
     Args:
         report: The analysis.
-        steps: As for ``write_figures``.
+        quiet: No progress bar on stderr.
 
     Returns:
         ``DIR/report.html``.
@@ -72,7 +71,7 @@ def write_page(report: Report, *, steps: Iterable[Kind] | None = None) -> Path:
     Raises:
         GstoVizError: As for ``write_figures``.
     """
-    written = write_figures(report, steps=steps)
+    written = write_figures(report, quiet=quiet)
     target = report.folder / PAGE
     write_text(target, page(report, written))
     return target

@@ -1,13 +1,15 @@
 """``DIR/figures/``: every figure of an analysis in every format, each with its data as CSV."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from tqdm import tqdm
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.figures.catalogue import FIGURES, KINDS, Kind, NotInReportError
 from gsto_viz.files import write_text
-from gsto_viz.folders import new_folder
+from gsto_viz.folders import check_target, new_folder
 from gsto_viz.plots import save_figure
 from gsto_viz.plots.save import FORMATS, alt_text
 from gsto_viz.report import Report
@@ -42,15 +44,18 @@ def write_figures(
     *,
     formats: Sequence[str] = FORMATS,
     only: Sequence[str] = (),
-    steps: Iterable[Kind] | None = None,
+    quiet: bool = True,
 ) -> tuple[Written, ...]:
-    """Draw all figures of an analysis into ``DIR/figures/``, which appears whole or not at all.
+    """Draw the figures of an analysis into ``DIR/figures/``.
+
+    All of them replace the folder, which appears whole or not at all; some of them (``only``)
+    replace themselves and leave the others.
 
     Args:
         report: The analysis.
         formats: Out of ``pdf``, ``png``, ``svg``.
         only: Names of figures; none means all.
-        steps: The kinds to draw, e.g. wrapped in a progress bar; None takes those of ``only``.
+        quiet: No progress bar on stderr.
 
     Returns:
         What was written, in the order of the catalogue; figures that the report has nothing for
@@ -60,13 +65,15 @@ def write_figures(
         GstoVizError: Unknown figure or format, or the folder holds somebody else's files.
     """
     target = report.folder / FOLDER
-    done = []
+    kinds = tqdm(chosen_kinds(only), desc="figures", unit="figure", disable=quiet, leave=False)
+    if only:
+        check_target(target, own_files(), overwrite=True)
+        target.mkdir(exist_ok=True)
+        return tuple(_write(report, kind, target, formats) for kind in kinds)
     with new_folder(target, own_files(), overwrite=True) as work:
-        for kind in chosen_kinds(only) if steps is None else steps:
-            done.append(_write(report, kind, work, formats))
+        done = [_write(report, kind, work, formats) for kind in kinds]
     return tuple(
-        Written(one.kind, tuple(target / file.name for file in one.files), one.reason, one.alt)
-        for one in done
+        replace(one, files=tuple(target / file.name for file in one.files)) for one in done
     )
 
 

@@ -1,0 +1,13 @@
+"""B - A under every reasonable choice.
+
+    python analysis/fig_specification.py runs/camvid
+
+How many choices keep the sign of the headline?
+"""
+
+import sys
+
+from gsto_viz.figures.script import main
+
+if __name__ == "__main__":
+    sys.exit(main("specification"))

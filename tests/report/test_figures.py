@@ -1,0 +1,157 @@
+"""Every figure of an analysis, the page, the commands and the scripts, on a real small analysis."""
+
+import runpy
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gsto_viz.cli import main
+from gsto_viz.errors import GstoVizError
+from gsto_viz.figures import FIGURES, write_figures
+from gsto_viz.figures.page import METHOD, page
+from gsto_viz.report import analyze, load_report
+
+ANALYSIS = Path(__file__).parent.parent.parent / "analysis"
+
+
+@pytest.fixture(scope="module")
+def written(analysis):
+    return {one.kind.name: one for one in write_figures(analysis, formats=("png", "svg"))}
+
+
+def test_every_figure_is_written_with_its_data(analysis, written):
+    assert list(written) == [kind.name for kind in FIGURES]
+    for name, one in written.items():
+        assert one.reason is None, name
+        assert one.alt
+        assert [f.suffix for f in one.files] == [".png", ".svg", ".csv"]
+        assert all(f.parent == analysis.folder / "figures" for f in one.files)
+        assert len(pd.read_csv(one.files[-1])) > 0
+
+
+def test_the_data_of_figures_are_the_numbers_of_the_summary(analysis, written):
+    table = pd.read_csv(analysis.folder / "figures/sci_by_gap.csv")
+    for key in "AB":
+        values = table.loc[table["model"] == key, "value"].to_numpy()
+        assert values == pytest.approx(
+            analysis.frame(key, "sci_by_gap")["value"].astype(float).to_numpy(), nan_ok=True
+        )
+    pairs = pd.read_csv(analysis.folder / "figures/worst_pairs.csv")
+    assert (pairs["gap_octaves"] >= 1).all()
+    assert (pairs["q_large"] < pairs["q_small"]).all()
+
+
+def test_one_figure_leaves_the_others_and_unknown_ones_are_refused(analysis, written):
+    before = sorted(p.name for p in (analysis.folder / "figures").iterdir())
+    write_figures(analysis, formats=("png",), only=["costs"])
+    assert sorted(p.name for p in (analysis.folder / "figures").iterdir()) == before
+    with pytest.raises(GstoVizError, match="no figure 'cost'; there are figure1_percentile"):
+        write_figures(analysis, only=["cost"])
+    with pytest.raises(GstoVizError, match="cannot write figures as 'gif'"):
+        write_figures(analysis, formats=("gif",), only=["costs"])
+
+
+class Reader(HTMLParser):
+    """Collects what a page would fetch, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.alts: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href") and not (value or "").startswith("data:"):
+                self.fetched.append(value)
+            if name == "alt":
+                self.alts.append(value)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_is_whole_fetches_nothing_and_shows_names_as_text(analysis, written):
+    reader = Reader()
+    reader.feed(page(analysis, tuple(written.values())))
+    assert reader.fetched == []
+    assert "script" not in reader.tags
+    assert reader.tags.count("img") == len(FIGURES)
+    assert all(reader.alts)
+    text = " ".join(" ".join(reader.text).split())
+    for sentence in METHOD:
+        assert sentence in text
+    assert len(METHOD) == 5
+    for key in "AB":
+        sci = analysis.headline(key).sci
+        assert f"{sci.value:.3f} [{sci.low:.3f}, {sci.high:.3f}]" in text
+        assert analysis.verdict(key).words in text
+    assert "N3: random weights" in text
+
+
+def test_markup_in_names_stays_text(networks, scenes, tmp_path):
+    models = {"A": networks["A"]}
+    info = models["A"].info
+    try:
+        models["A"].info = type(info)("<script>alert(1)</script>", info.network, info.classes)
+        report = analyze(models, scenes, tmp_path / "run", limit=2)
+    finally:
+        models["A"].info = info
+    text = page(report, write_figures(report, formats=("png",)))
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_one_model_without_nulls_is_enough(networks, scenes, tmp_path):
+    report = analyze({"A": networks["A"]}, scenes, tmp_path / "run", limit=3)
+    reasons = {one.kind.name: one.reason for one in write_figures(report, formats=("png",))}
+    assert reasons["gate_by_size"] == "no model has gates"
+    assert reasons["specification"] == "there is one model only"
+    assert [name for name, reason in reasons.items() if reason is None] == [
+        kind.name for kind in FIGURES if kind.name not in ("gate_by_size", "specification")
+    ]
+
+
+def test_commands_work_on_the_folder(analysis, capsys):
+    folder = str(analysis.folder)
+    assert main(["compare", folder]) == 0
+    shown = capsys.readouterr().out
+    assert "confirmatory (p adjusted by Holm)" in shown
+    assert "not about a method" in shown
+    assert (analysis.folder / "comparison.json").is_file()
+    assert main(["figures", folder, "--format", "png", "--only", "costs"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("costs.csv")
+    assert main(["compare", folder, "A", "A"]) == 2
+    assert main(["compare", folder, "A", "C"]) == 2
+    assert main(["figures", str(analysis.folder / "nothing")]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0] == "gsto-viz compare: cannot compare A with itself; analyze two models"
+    assert errors[1].startswith("gsto-viz compare: no model 'C' in")
+    assert errors[2].startswith("gsto-viz figures: no folder")
+
+
+@pytest.mark.parametrize("kind", FIGURES, ids=lambda kind: kind.name)
+def test_every_figure_has_a_script(kind, analysis, monkeypatch, capsys):
+    script = ANALYSIS / f"fig_{kind.name}.py"
+    assert f"| [`{kind.name}`]({script.name})" in (ANALYSIS / "README.md").read_text("utf-8")
+    if kind.name == "costs":
+        monkeypatch.setattr(sys, "argv", [str(script), str(analysis.folder), "--format", "png"])
+        with pytest.raises(SystemExit, match="0"):
+            runpy.run_path(str(script), run_name="__main__")
+        assert capsys.readouterr().out.count("\n") == 2
+    else:
+        assert f'main("{kind.name}")' in script.read_text("utf-8")
+
+
+def test_reading_back_gives_the_same_examples(analysis):
+    report = load_report(analysis.folder)
+    assert [one.role for one in report.examples][0] == "example"
+    for one in report.examples:
+        for pair in one.pairs:
+            assert pair.image == one.sample.id
+            assert {pair.small_region, pair.large_region} <= set(one.regions.ravel().tolist())

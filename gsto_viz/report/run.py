@@ -151,6 +151,7 @@ def analyze(
     count = len(data) if limit is None else min(limit, len(data))
     if count < 1:
         raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
+    _check_labels(data)
     settings = Settings(
         data=data.name,
         size=size,
@@ -169,6 +170,23 @@ def analyze(
     if own is not None:
         weakref.finalize(report, own.cleanup)
     return report
+
+
+def _check_labels(data: Dataset) -> None:
+    """Refuse a data set without labels before anything is written.
+
+    Raises:
+        GstoVizError: The first image has none. (One that cannot be read is named later.)
+    """
+    try:
+        first = data[0]
+    except GstoVizError:
+        return
+    if first.labels is None:
+        raise GstoVizError(
+            f"{first.id} has no labels; sizes of objects need annotated images, give a data set "
+            "with label maps"
+        )
 
 
 def _run(job: _Job, subjects: list[Subject], *, resume: bool, overwrite: bool) -> None:

@@ -240,6 +240,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(networks, scene
     bare = Plain([replace(scenes[0], labels=None, instances=None)], scenes.classes)
     with pytest.raises(GstoVizError, match="has no labels"):
         analyze(networks, bare, out)
+    assert not out.exists()
     fewer = ClassList("two", scenes.classes.classes[:2])
     with pytest.raises(GstoVizError, match=r"A \(hrnetv2-tiny-test\) knows Sky.* and plain has"):
         analyze(networks, Plain([scenes[0]], fewer), tmp_path / "other")

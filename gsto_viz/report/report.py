@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gsto_viz.data.classes import class_list_from_json
@@ -160,7 +161,11 @@ class Report:
 
     def frame(self, key: str, name: str) -> pd.DataFrame:
         """Return one of the tables of a model's summary, e.g. ``response_by_octave``."""
-        return pd.DataFrame(self.model(key)[name])
+        frame = pd.DataFrame(self.model(key)[name])
+        if "gap_high" in frame:
+            # JSON has no infinity: an open end is null there.
+            frame["gap_high"] = frame["gap_high"].astype("float64").fillna(np.inf)
+        return frame
 
     def compare(self, a: str = "A", b: str = "B") -> PairComparison:
         """Compare two models on the same images, B - A.

@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "regions",
         "stats",
     },
-    "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe"},
+    "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe", "stats"},
     "demo": LEAVES | {"evaluate", "inspection", "models", "plots", "regions", "stats"},
     "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
     # Shells.

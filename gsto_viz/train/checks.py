@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.identity import portable_name
@@ -83,22 +82,3 @@ def check_splits(data: Dataset, val: Dataset | None) -> None:
                 f"class {k} is '{a}' in {data.name} and '{b}' in {val.name}; validate on data of "
                 "the same classes"
             )
-
-
-def check_data(data: Dataset, *, quiet: bool = True) -> None:
-    """Read every sample once.
-
-    Raises:
-        GstoVizError: Samples cannot be used: how many, and what is wrong with the first.
-    """
-    problems = []
-    for index in tqdm(range(len(data)), desc=f"checking {data.name}", disable=quiet, leave=False):
-        try:
-            annotated(data[index], len(data.classes))
-        except GstoVizError as error:
-            problems.append(str(error))
-    if problems:
-        raise GstoVizError(
-            f"{len(problems)} of {len(data)} samples of {data.name} cannot be used; "
-            f"the first: {problems[0]}"
-        )

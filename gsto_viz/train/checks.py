@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gsto_viz.data.check import sample_problem
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.identity import portable_name
-from gsto_viz.types import IGNORE, Dataset, Sample
+from gsto_viz.types import Dataset, Sample
 
 
 class Annotated(NamedTuple):
@@ -24,21 +25,10 @@ def annotated(sample: Sample, num_classes: int) -> Annotated:
     Raises:
         GstoVizError: It has no labels, labels of another size, or a label outside the class list.
     """
-    labels = sample.labels
-    if labels is None:
-        raise GstoVizError(f"{sample.id} has no labels; training needs annotated images")
-    if labels.shape != sample.image.shape[:2]:
-        raise GstoVizError(
-            f"{sample.id}: the image is {sample.image.shape[0]}x{sample.image.shape[1]} and its "
-            f"labels are {labels.shape[0]}x{labels.shape[1]}; make them equal"
-        )
-    stray = (labels >= num_classes) & (labels != IGNORE)
-    if stray.any():
-        raise GstoVizError(
-            f"{sample.id} has label {int(labels[stray][0])} and the class list ends at "
-            f"{num_classes - 1}; correct the labels or use {IGNORE} for no class"
-        )
-    return Annotated(sample.id, sample.image, labels)
+    problem = sample_problem(sample, num_classes)
+    if problem is not None or sample.labels is None:
+        raise GstoVizError(problem or f"{sample.id} has no labels")
+    return Annotated(sample.id, sample.image, sample.labels)
 
 
 def validation_spec(spec: str) -> str:

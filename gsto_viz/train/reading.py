@@ -77,6 +77,9 @@ class SampleReader:
         if cached is not None:
             return cached
         sample = annotated(self.data[index], len(self.data.classes))
+        if isinstance(sample.image.base, np.memmap):
+            # It lies decoded on disk already, and to keep it would keep its file open.
+            return sample
         size = sample.image.nbytes + sample.labels.nbytes
         with self._lock:
             if index not in self._cache and size <= self._free_bytes:

@@ -84,6 +84,27 @@ def test_train_prints_the_score_that_evaluate_gives_and_ships_no_path(
     assert yaml.safe_load((out / "config.yaml").read_text())["data"] == f"folder:{data}:train"
 
 
+def test_decoded_copies_change_nothing_but_the_time(
+    data: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ("--cache", str(tmp_path / "cache"))
+    for name, more in (("plain", ()), ("first", cache), ("second", cache)):
+        assert main(words(recipe_file, data, tmp_path / name, *more)) == 0
+    weights = {
+        name: read_tensors(tmp_path / name / "last.safetensors")[0]
+        for name in ("plain", "first", "second")
+    }
+    for name in ("first", "second"):
+        assert weights[name].keys() == weights["plain"].keys()
+        for key, tensor in weights["plain"].items():
+            assert torch.equal(weights[name][key], tensor)
+    count = len(load_data(f"folder:{data}:train"))
+    assert len(list((tmp_path / "cache").rglob("image-*.npy"))) == count
+    line = ["train", str(recipe_file), "--data", "scenes:count=4", "--out", str(tmp_path / "s")]
+    assert main([*line, *cache]) == 2
+    assert "is not read from files, so it cannot be kept decoded" in capsys.readouterr().err
+
+
 def test_a_finished_run_is_left_as_it_is(
     data: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

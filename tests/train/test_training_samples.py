@@ -2,13 +2,16 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from gsto_viz.data import load_data
 from gsto_viz.data.transforms import Augmentation
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.data_check import check_data
@@ -121,6 +124,19 @@ def test_the_cache_reads_once_and_stays_within_its_bytes() -> None:
     assert len(made.readers.reader._cache) == 2
     assert made.readers.reader._free_bytes == 5
     assert len(data.reads) == 9 + 7 + 7
+
+
+def test_decoded_copies_on_disk_are_not_kept_in_memory_too(
+    tmp_path: Path, make_folder: Callable[..., Path]
+) -> None:
+    """Each would keep a file open, and a process may open about a thousand."""
+    folder = make_folder(tmp_path / "data", count=6)
+    plain = samples(load_data(f"folder:{folder}"))
+    cached = samples(load_data(f"folder:{folder}", cache=tmp_path / "cache"))
+    for ours, theirs in zip(cached.batches(0), plain.batches(0), strict=True):
+        assert torch.equal(ours.images, theirs.images)
+    assert cached.readers.reader._cache == {}
+    assert len(plain.readers.reader._cache) == 6
 
 
 def test_samples_are_read_in_threads_of_the_loader() -> None:

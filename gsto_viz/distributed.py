@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gsto_viz.errors import GstoVizError, SaidElsewhereError
+from gsto_viz.errors import AgreedError, GstoVizError, SaidElsewhereError
 from gsto_viz.torch_utils import pick_device
 
 TIMEOUT = timedelta(hours=1)
@@ -69,7 +69,7 @@ class World:
         """Raise in all processes what went wrong in one of them; the first by rank is raised.
 
         Raises:
-            GstoVizError: In process 0 with the message, wherever it arose.
+            AgreedError: In process 0 with the message, wherever it arose.
             SaidElsewhereError: In the others.
         """
         if self.size == 1:
@@ -86,15 +86,21 @@ class World:
             message = torch.tensor(list(text or b" "), dtype=torch.uint8)
         with _peers_that_leave():
             dist.broadcast(message, failed[0])
-        kind = GstoVizError if self.is_main else SaidElsewhereError
+        kind = AgreedError if self.is_main else SaidElsewhereError
         raise kind(bytes(message.tolist()).decode()) from error
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Let a ``GstoVizError`` that leaves the block in one process leave it in all of them."""
+        """Let a ``GstoVizError`` that leaves the block in one process leave it in all of them.
+
+        Blocks may lie in each other. Between two of them nothing that some processes may fail at
+        can stand before a sum or a gather.
+        """
         error: GstoVizError | None = None
         try:
             yield
+        except (AgreedError, SaidElsewhereError):
+            raise  # from a block inside: all know it
         except GstoVizError as raised:
             error = raised
         if self.size > 1 or error is not None:

@@ -9,6 +9,10 @@ class GstoVizError(ValueError):
     """
 
 
+class AgreedError(GstoVizError):
+    """What stopped one process of a run, raised in its process 0 as all of them know."""
+
+
 class SaidElsewhereError(GstoVizError):
     """What stopped another process of the same run, which says it; this one leaves in silence."""
 

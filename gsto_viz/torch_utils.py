@@ -106,8 +106,30 @@ def image_to_tensor(
             f"the image is {image.dtype} of shape {image.shape}; give uint8 of shape (H, W, 3), "
             "values 0..255"
         )
-    # The conversion copies, so a read-only image (a memory map, a view) is as good as any.
-    tensor = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
-    scale = torch.tensor(std, dtype=torch.float32).view(3, 1, 1) * 255.0
-    offset = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255.0
-    return ((tensor - offset) / scale).contiguous()
+    # A read-only image (a memory map, a view) is as good as any: torch only wants it writable.
+    values = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
+    return normalize(values, mean, std).contiguous()
+
+
+def normalize(values: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return ``(values / 255 - mean) / std``; values (..., 3, H, W) float32, 0..255."""
+    scale = torch.tensor(std, dtype=torch.float32, device=values.device).view(3, 1, 1) * 255.0
+    offset = torch.tensor(mean, dtype=torch.float32, device=values.device).view(3, 1, 1) * 255.0
+    return (values - offset) / scale
+
+
+def images_to_batch(
+    images: Tensor, device: torch.device, memory_format: torch.memory_format
+) -> Tensor:
+    """Normalise sRGB images with ImageNet's values, on the device where they are needed.
+
+    Args:
+        images: (N, H, W, 3) uint8; in this form a quarter of the bytes travel.
+        device: Where to.
+        memory_format: Layout of the result.
+
+    Returns:
+        (N, 3, H, W) float32; the values are those of ``image_to_tensor`` for each image.
+    """
+    values = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    return normalize(values, IMAGENET_MEAN, IMAGENET_STD).contiguous(memory_format=memory_format)

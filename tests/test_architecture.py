@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "regions",
         "stats",
     },
-    "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe"},
+    "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe", "stats"},
     "report": LEAVES
     | {"activity", "calibrate", "capture", "data", "evaluate", "models", "nulls", "regions"}
     | {"stats"},

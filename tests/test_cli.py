@@ -4,6 +4,7 @@ import argparse
 import errno
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -153,7 +154,8 @@ def test_every_command_has_examples_of_itself(capsys: pytest.CaptureFixture[str]
         module = cli._command_module(name)
         assert name == module.NAME
         assert module.EXAMPLES
-        assert all(line.startswith(f"gsto-viz {name}") for line in module.EXAMPLES)
+        launched = re.compile(rf"(gsto-viz|torchrun .*-m gsto_viz) {name}\b")
+        assert all(launched.match(line) for line in module.EXAMPLES)
         with pytest.raises(SystemExit, match="0"):
             parser.parse_args([name, "--help"])
         assert module.EXAMPLES[0] in capsys.readouterr().out

@@ -20,6 +20,17 @@ def failing(world, ranks):
         return [type(error).__name__, str(error)]
     return None
 
+def nested(world):
+    """One process fails before a block that lies in the failing one, the others in it."""
+    try:
+        with world.together():
+            if world.rank == 1:
+                raise GstoVizError("early")
+            with world.together():
+                pass
+    except GstoVizError as error:
+        return str(error)
+
 def body():
     with join_world("cpu") as (world, device):
         mine = torch.arange(3.0) * (world.rank + 1)
@@ -31,6 +42,7 @@ def body():
             "gather": [t.tolist() for t in world.gather(mine)],
             "any": [world.any(world.rank == 2), world.any(False)],
             "errors": [failing(world, ranks) for ranks in ([], [1], [2, 1], [0])],
+            "nested": nested(world),
             "after": world.sum(torch.tensor(1)).item(),
         }
 '''
@@ -44,11 +56,12 @@ def test_three_processes_agree(run_world) -> None:
         assert said["kept"] == [0.0, rank + 1.0, 2.0 * (rank + 1)]
         assert said["gather"] == [[0, 1, 2], [0, 2, 4], [0, 3, 6]]
         assert said["any"] == [True, False]
-        kind = "GstoVizError" if rank == 0 else "SaidElsewhereError"
+        kind = "AgreedError" if rank == 0 else "SaidElsewhereError"
         first = [None, 1, 1, 0]
         assert said["errors"] == [
             None if who is None else [kind, f"process {who} cannot, ä"] for who in first
         ]
+        assert said["nested"] == "early"
         assert said["after"] == 3
 
 

@@ -1,6 +1,7 @@
 """Recipes: what they accept, what they refuse, and that the shipped ones pair up."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,25 @@ def test_numbers_as_yaml_reads_them(text: str, value: float) -> None:
         ({"auxiliary_weights": {"stage2": "much"}}, "auxiliary_weights.stage2 is 'much'"),
         ({"auxiliary_weights": {"stage2": -1}}, "0 or more"),
         ({"class_weights": "some"}, "log_inverse_frequency or sqrt_log_inverse_frequency or none"),
-        ({"precision": "fp16"}, "fp32 or bf16"),
+        ({"class_weights": [1, "x"]}, "class_weights is [1, 'x']; it must be a word or a list of"),
+        ({"class_weights": []}, "a word or a list of numbers"),
+        ({"class_weights": 3}, "a word or a list of numbers"),
+        ({"class_weights": [1, -1]}, "a list of numbers from 0 on"),
+        ({"class_weights": [0, 0]}, "one at least above 0"),
+        ({"precision": "fp64"}, "fp32 or bf16 or fp16"),
+        ({"base_size": "long"}, "base_size is 'long'; write native, long N, short N or HEIGHTx"),
+        ({"base_size": "9x480"}, "base_size is 9x480; it must be of 32 to 8192 pixels"),
+        ({"base_size": 520}, "a word"),
+        ({"scale_step": -0.1}, "0 (any factor) or more"),
+        ({"accumulate": 0}, "from 1 to batch_size, 8"),
+        ({"accumulate": 16}, "from 1 to batch_size, 8"),
+        ({"accumulate": 3}, "a divisor of batch_size, 8"),
+        ({"accumulate": 8, "crop": [32, 32]}, "at least 16 where crop is 32x32"),
+        ({"clip_norm": -1}, "0 (no clipping) or more"),
+        ({"ema_decay": 1}, "from 0 (no average) to below 1"),
+        ({"ohem_kept": -1}, "from 0 (all pixels)"),
+        ({"ohem_threshold": 0}, "a probability above 0"),
+        ({"loader_processes": -1}, "from 0 (threads) to 256"),
         ({"seed": -1}, "0 or more"),
         ({"loader_threads": 0}, "from 1 to 256"),
         ({"epoch": 3}, "unknown key 'epoch'; did you mean epochs"),
@@ -64,7 +83,7 @@ def test_numbers_as_yaml_reads_them(text: str, value: float) -> None:
     ],
 )
 def test_what_cannot_be_trained_with_is_refused(settings: dict, message: str) -> None:
-    with pytest.raises(GstoVizError, match=message.replace("(", r"\(")):
+    with pytest.raises(GstoVizError, match=re.escape(message)):
         Recipe(model="hrnetv2-tiny").with_settings(settings)
 
 

@@ -2,13 +2,22 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from gsto_viz.distributed import World
+    from gsto_viz.recipe import Recipe
+    from gsto_viz.train import TrainingResult
+    from gsto_viz.types import Dataset
 
 NAME = "train"
 HELP = "train a network from a recipe; also continues a run that was stopped"
 EXAMPLES = (
     "gsto-viz train camvid-hrnetv2-w18-small-v1 --data camvid:PATH --out runs/camvid-a",
     "gsto-viz train scenes-gsto-hrnet-w18-small-v1 --data scenes:count=800 --out runs/b --resume",
+    "torchrun --nproc-per-node 4 -m gsto_viz train cityscapes --data cityscapes:PATH --out runs/d",
     "gsto-viz train my.yaml --data folder:PATH:train --set epochs=5 --set lr=0.01 --out runs/c",
 )
 
@@ -19,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="SPEC", help="training images")
     parser.add_argument(
         "--val", metavar="SPEC", help="validation images; default: the val split of --data"
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="keep decoded training images in DIR and read those (a Cityscapes image: 8 MiB)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--model", metavar="NAME", help="another network than the recipe's")
@@ -35,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     taken.add_argument("--resume", action="store_true", help="continue the run in --out")
     taken.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     parser.add_argument(
-        "--check-data", action="store_true", help="read every image once before training"
+        "--check-data",
+        action=argparse.BooleanOptionalAction,
+        help="read every image once before the first step (default: yes, unless a run goes on)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
@@ -63,33 +79,26 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Train; print a table and where the checkpoint lies."""
-    from gsto_viz.commands.options import is_quiet
-    from gsto_viz.data import load_data
-    from gsto_viz.recipe import load_recipe
-    from gsto_viz.torch_utils import pick_device
-    from gsto_viz.train import TrainingStopped, check_data, train, validation_spec
-    from gsto_viz.types import Dataset
+    from gsto_viz.distributed import join_world
 
-    settings = parse_settings(args.settings)
-    if args.model:
-        settings["model"] = args.model
-    if args.seed is not None:
-        settings["seed"] = args.seed
-    recipe = load_recipe(args.recipe).with_settings(settings)
-    data = load_data(args.data, purpose="train")
-    val: Dataset | None
-    val = load_data(args.val or validation_spec(args.data), purpose="eval")
-    if not args.val and (val.name, val.ids) == (data.name, data.ids):
-        val = None
-        if not args.quiet:
-            sys.stderr.write(
-                f"gsto-viz train: {data.name} has no split for validation and --val is not given: "
-                "the last weights count as the best\n"
-            )
-    quiet = is_quiet(args)
-    if args.check_data:
-        for part in (data, *([] if val is None else [val])):
-            check_data(part, quiet=quiet)
+    with join_world(args.device) as (world, device):
+        return _run(args, world, device)
+
+
+def _run(args: argparse.Namespace, world: "World", device: "torch.device") -> int:
+    """Train in one of the processes of a run; process 0 speaks."""
+    from gsto_viz.commands.options import is_quiet
+    from gsto_viz.train import TrainingStopped, train
+
+    quiet = is_quiet(args) or not world.is_main
+    with world.together():
+        recipe = _recipe(args)
+        data, val = _data(args)
+    if val is None and world.is_main and not args.quiet:
+        sys.stderr.write(
+            f"gsto-viz train: {data.name} has no split for validation and --val is not given: "
+            "the last weights count as the best\n"
+        )
     try:
         result = train(
             recipe,
@@ -98,17 +107,52 @@ def run(args: argparse.Namespace) -> int:
             val=val,
             resume=args.resume,
             overwrite=args.overwrite,
-            device=pick_device(args.device),
+            check_data=args.check_data,
+            device=device,
             quiet=quiet,
+            world=world,
         )
     except TrainingStopped as stop:
-        sys.stderr.write(f"gsto-viz train: {stop}; continue with --resume\n")
+        if world.is_main:
+            sys.stderr.write(f"gsto-viz train: {stop}; continue with --resume\n")
         return 130
-    rows = (
+    if world.is_main:
+        sys.stdout.write("".join(f"{name:<12} {value}\n" for name, value in _table(result)))
+    return 0
+
+
+def _recipe(args: argparse.Namespace) -> "Recipe":
+    """Read the recipe and change what the command line changes."""
+    from gsto_viz.recipe import load_recipe
+
+    settings = parse_settings(args.settings)
+    model = settings.pop("model", None) if args.model is None else args.model
+    if args.seed is not None:
+        settings["seed"] = args.seed
+    return load_recipe(args.recipe, model=model).with_settings(settings)
+
+
+def _data(args: argparse.Namespace) -> "tuple[Dataset, Dataset | None]":
+    """Load training and validation images; None where they would be the same."""
+    from gsto_viz.data import load_data
+    from gsto_viz.train import validation_spec
+
+    data = load_data(args.data, purpose="train", cache=args.cache)
+    val = load_data(args.val or validation_spec(args.data), purpose="eval")
+    same = not args.val and (val.name, val.ids) == (data.name, data.ids)
+    return data, None if same else val
+
+
+def _table(result: "TrainingResult") -> list[tuple[str, str]]:
+    """Return what a finished run is summed up in."""
+    from gsto_viz.train.plan import duration
+
+    rows = [
         ("best mIoU", "-" if result.best_miou is None else f"{result.best_miou:.2f} %"),
         ("at epoch", f"{result.best_epoch}"),
-        ("time", f"{result.seconds / 60:.1f} min"),
+        ("steps", f"{result.steps}"),
+        ("time", duration(result.seconds)),
+        ("memory", result.memory),
         ("checkpoint", str(result.best)),
-    )
-    sys.stdout.write("".join(f"{name:<12} {value}\n" for name, value in rows))
-    return 0
+    ]
+    return [row for row in rows if row[1]]

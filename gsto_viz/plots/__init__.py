@@ -1,26 +1,55 @@
 """Figures: they draw results, never compute them, and know nothing of networks.
 
 ``plot_*`` and ``draw_*`` draw into axes that are given, ``figure_*`` arrange whole pages and return
-a ``matplotlib.figure.Figure``; ``save_figure`` writes one.
+a ``matplotlib.figure.Figure``; ``save_figure`` writes one. ``*_data`` gives what a figure draws as
+one tidy table; where the figure takes frames by network, ``join_frames`` does.
 """
 
+from gsto_viz.plots.chart import join_frames
 from gsto_viz.plots.contact import maps_figure
-from gsto_viz.plots.figure1 import figure_scale_confusion
+from gsto_viz.plots.costs import CostPoint, costs_data, figure_costs
+from gsto_viz.plots.distances import figure_distance_profile
+from gsto_viz.plots.dots import figure_sci_dots, sci_dots_data
+from gsto_viz.plots.figure1 import figure_scale_confusion, scale_confusion_data
+from gsto_viz.plots.gaps import figure_sci_by_gap
+from gsto_viz.plots.gate_sizes import figure_gate_by_size, gate_by_size_data
 from gsto_viz.plots.heatmaps import draw_heatmap
+from gsto_viz.plots.outcomes import figure_segmentations, segmentations_data
+from gsto_viz.plots.pairs import PairRow, figure_worst_pairs, worst_pairs_data
 from gsto_viz.plots.panels import draw_class_legend, draw_image, draw_labels, draw_outlines
 from gsto_viz.plots.save import alt_text, save_figure
-from gsto_viz.plots.sizes import figure_sizes, plot_sizes
+from gsto_viz.plots.sizes import figure_sizes, figure_tuning_fan, plot_sizes, tuning_fan_data
+from gsto_viz.plots.specifications import figure_specification
 
 __all__ = [
+    "CostPoint",
+    "PairRow",
     "alt_text",
+    "costs_data",
     "draw_class_legend",
     "draw_heatmap",
     "draw_image",
     "draw_labels",
     "draw_outlines",
+    "figure_costs",
+    "figure_distance_profile",
+    "figure_gate_by_size",
     "figure_scale_confusion",
+    "figure_sci_by_gap",
+    "figure_sci_dots",
+    "figure_segmentations",
     "figure_sizes",
+    "figure_specification",
+    "figure_tuning_fan",
+    "figure_worst_pairs",
+    "gate_by_size_data",
+    "join_frames",
     "maps_figure",
     "plot_sizes",
     "save_figure",
+    "scale_confusion_data",
+    "sci_dots_data",
+    "segmentations_data",
+    "tuning_fan_data",
+    "worst_pairs_data",
 ]

@@ -1,7 +1,8 @@
-"""Fixed colours: one colour and marker per branch, one colormap per normalisation.
+"""Fixed colours: one colour and marker per branch and per network, one colormap per normalisation.
 
 Branch colours are those of Okabe and Ito (2008), which stay apart for colour-blind readers; the
-markers say the same without colour. Sequential maps are perceptually uniform.
+markers say the same without colour. Networks have colours of Paul Tol's muted scheme, which no
+branch has. Sequential maps are perceptually uniform.
 """
 
 import matplotlib as mpl
@@ -13,6 +14,14 @@ BRANCH_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 """By branch, the finest first."""
 BRANCH_MARKERS = ("o", "s", "^", "D", "v", "P")
 """By branch, the finest first."""
+MODEL_COLORS = ("#332288", "#CC6677", "#117733", "#999933", "#88CCEE", "#661100")
+"""By network, A first; two that follow each other differ in lightness."""
+MODEL_MARKERS = ("o", "D", "^", "s", "v", "P")
+"""By network, A first."""
+MODEL_LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+"""Line style by network, A first, where the colour says the branch."""
+CHANCE_BAND = "#E4E4E4"
+"""Where networks without any tuning can lie by accident."""
 INVALID = "#B0B0B0"
 """Cells that do not count (more than half ignored)."""
 FEW = "#9A9A9A"
@@ -38,6 +47,17 @@ def branch_style(branch: int) -> tuple[str, str]:
     if not 0 <= branch < len(BRANCH_COLORS):
         raise GstoVizError(f"branch {branch} has no colour; figures show branches 0 to 5")
     return BRANCH_COLORS[branch], BRANCH_MARKERS[branch]
+
+
+def model_style(position: int) -> tuple[str, str]:
+    """Return the colour and the marker of a network by its position, 0 = A.
+
+    Raises:
+        GstoVizError: There are six; a seventh would repeat one.
+    """
+    if not 0 <= position < len(MODEL_COLORS):
+        raise GstoVizError(f"figures show up to {len(MODEL_COLORS)} networks; draw fewer at once")
+    return MODEL_COLORS[position], MODEL_MARKERS[position]
 
 
 def colormap(mode: str) -> Colormap:

@@ -4,10 +4,12 @@ After Figure 1 of GSTO (arXiv:2005.13363), which draws raw channel averages; her
 with a fixed bar is the default, because raw averages of two networks cannot be compared.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.figure import Figure
 
 from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES, HeatMap, normalise, valid_by_stride
@@ -26,12 +28,14 @@ from gsto_viz.plots.layout import (
     wrap,
 )
 from gsto_viz.plots.panels import (
+    SPECK_PX,
     check_same_size,
     draw_class_legend,
     draw_image,
     draw_labels,
     draw_outlines,
     present_classes,
+    without_specks,
 )
 from gsto_viz.plots.save import set_alt_text
 from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
@@ -75,7 +79,7 @@ class _Geometry:
 def figure_scale_confusion(
     sample: Sample,
     a: Inspection,
-    b: Inspection,
+    b: Inspection | None = None,
     *,
     classes: ClassList,
     mode: str = "percentile",
@@ -84,43 +88,73 @@ def figure_scale_confusion(
 ) -> Figure:
     """Draw A over B: predictions, the heat map of every branch, and the gates below.
 
+    Mode ``per_map`` is what the paper draws (raw channel means, each map on its own scale); mode
+    ``percentile`` with the outlines of ``regions`` is its comparable form.
+
     Args:
         sample: The image with its labels, if there are any: cells that are mostly ignored take no
             part in ranks and limits and are grey.
         a: What the first network (by custom the baseline) shows for it.
-        b: What the second (by custom the gated one) shows for it.
+        b: What the second (by custom the gated one) shows for it; None: only A is drawn.
         classes: Names and colours of the classes.
         mode: One of ``gsto_viz.heatmaps.MODES``; raw modes carry their badge.
-        regions: (H, W) region numbers, 0 = none, to be outlined on the heat maps.
+        regions: (H, W) region numbers, 0 = none, to be outlined on the heat maps, but for specks.
         width: Of the page, inches.
 
     Raises:
         GstoVizError: Maps, predictions or regions that are not of this image.
     """
     size = (sample.image.shape[0], sample.image.shape[1])
-    for pixels in (a.prediction, b.prediction, sample.labels, regions):
+    networks = {"A": a} if b is None else {"A": a, "B": b}
+    shown = tuple(networks.values())
+    for pixels in (*(i.prediction for i in shown), sample.labels, regions):
         if pixels is not None:
             check_same_size(pixels, sample.image)
-    strides = sorted({*a.strides, *b.strides})
+    if regions is not None:
+        regions = without_specks(regions)
+    strides = sorted({stride for i in shown for stride in i.strides})
     valid = None if sample.labels is None else valid_by_stride(sample.labels, strides)
-    rows = normalise((a, b), mode, valid)
-    geometry = _geometry(size, max(len(a.strides), len(b.strides)), width)
-    text = wrap(_caption(mode, sample, regions is not None, (a, b)), width - 2 * MARGIN, 7.0)
+    rows = normalise(shown, mode, valid)
+    geometry = _geometry(size, max(len(i.strides) for i in shown), width)
+    text = wrap(_caption(mode, sample, regions is not None, shown), width - 2 * MARGIN, 7.0)
     with style.context():
-        panels = [GatePanel(i, size, width) if i.gates else None for i in (a, b)]
+        panels = [GatePanel(i, size, width) if i.gates else None for i in shown]
         gates = sum(HEAD + (panel.height if panel else 0) for panel in panels)
-        heights = (TITLE + geometry.panel[1] + GAP, geometry.row, geometry.row, gates)
-        page = Page(width, sum(heights) + text_height(text, 7.0) + 2 * MARGIN)
-        _draw_top(page, geometry, sample, classes, (a, b))
-        top = MARGIN + heights[0]
-        for letter, inspection, maps in zip("AB", (a, b), rows, strict=True):
+        first = TITLE + geometry.panel[1] + GAP
+        height = first + len(shown) * geometry.row + gates + text_height(text, 7.0) + 2 * MARGIN
+        page = Page(width, height)
+        _draw_top(page, geometry, sample, classes, shown)
+        top = MARGIN + first
+        for (letter, inspection), maps in zip(networks.items(), rows, strict=True):
             _draw_network(page, geometry, top, letter, inspection, maps, sample, classes, regions)
             top += geometry.row
-        for letter, inspection, panel in zip("AB", (a, b), panels, strict=True):
+        for (letter, inspection), panel in zip(networks.items(), panels, strict=True):
             top = _draw_gates(page, top, letter, inspection, panel)
         page.text(MARGIN, page.height - MARGIN, text, va="bottom")
-    set_alt_text(page.figure, _alt_text(sample, a, b, mode))
+    set_alt_text(page.figure, _alt_text(sample, networks, mode))
     return page.figure
+
+
+def scale_confusion_data(
+    sample: Sample, a: Inspection, b: Inspection | None = None, *, mode: str = "percentile"
+) -> pd.DataFrame:
+    """Return the heat maps of ``figure_scale_confusion`` as one table; gates are not in it.
+
+    Returns:
+        ``model`` (A, B), ``branch``, ``stride`` (px), ``row``, ``column`` (of the cell), ``value``
+        (null where the cell does not count), ``low``, ``high`` (ends of the map's colour bar).
+    """
+    shown = (a,) if b is None else (a, b)
+    strides = sorted({stride for i in shown for stride in i.strides})
+    valid = None if sample.labels is None else valid_by_stride(sample.labels, strides)
+    parts = []
+    for letter, maps in zip("AB", normalise(shown, mode, valid), strict=False):
+        for branch, one in enumerate(maps):
+            row, column = np.indices(one.values.shape)
+            cells = {"row": row.ravel(), "column": column.ravel(), "value": one.values.ravel()}
+            place = {"model": letter, "branch": branch, "stride": one.stride}
+            parts.append(pd.DataFrame(place | cells | {"low": one.low, "high": one.high}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _geometry(size: tuple[int, int], branches: int, width: float) -> _Geometry:
@@ -133,7 +167,7 @@ def _draw_top(
     geometry: _Geometry,
     sample: Sample,
     classes: ClassList,
-    pair: tuple[Inspection, Inspection],
+    shown: tuple[Inspection, ...],
 ) -> None:
     """Draw the image, its labels and the class legend."""
     top = MARGIN + TITLE
@@ -147,7 +181,7 @@ def _draw_top(
             draw_labels(sample.labels, classes, ax=ax)
     left = MARGIN + len(panels) * (geometry.slot + GAP)
     place = (left, top, page.width - MARGIN - left, geometry.panel[1])
-    ids = present_classes(classes, sample.labels, *(i.prediction for i in pair))
+    ids = present_classes(classes, sample.labels, *(i.prediction for i in shown))
     draw_class_legend(classes, ids, ax=page.axes(*place, label="classes"), columns=4)
 
 
@@ -215,12 +249,12 @@ def _draw_gates(
     return top + HEAD + panel.height
 
 
-def _caption(mode: str, sample: Sample, outlined: bool, pair: tuple[Inspection, Inspection]) -> str:
+def _caption(mode: str, sample: Sample, outlined: bool, shown: tuple[Inspection, ...]) -> str:
     """Say what is drawn and how it was normalised."""
-    sites = sorted({inspection.site for inspection in pair})
+    sites = sorted({inspection.site for inspection in shown})
     parts = [f"Image {sample.id}. Branch maps at {' and '.join(sites)}.", CAPTIONS[mode]]
     if outlined:
-        parts.append("White lines: annotated regions.")
+        parts.append(f"White lines: annotated regions of at least {SPECK_PX} px.")
     if sample.labels is not None and (sample.labels == IGNORE).any():
         parts.append(
             "Black pixels and grey cells: not annotated, left out of the ranks and limits."
@@ -228,13 +262,16 @@ def _caption(mode: str, sample: Sample, outlined: bool, pair: tuple[Inspection, 
     return " ".join(parts)
 
 
-def _alt_text(sample: Sample, a: Inspection, b: Inspection, mode: str) -> str:
+def _alt_text(sample: Sample, networks: Mapping[str, Inspection], mode: str) -> str:
     """Describe the figure in words."""
-    strides = ", ".join(str(stride) for stride in b.strides)
-    gated = [letter for letter, i in zip("AB", (a, b), strict=True) if i.gates]
+    rows = " and ".join(
+        f"a row for {letter} ({i.name}) with its prediction and one heat map for each branch of "
+        f"stride {', '.join(str(stride) for stride in i.strides)}"
+        for letter, i in networks.items()
+    )
+    gated = [letter for letter, i in networks.items() if i.gates]
     gates = f"Gate maps of {' and '.join(gated)} follow below." if gated else "No gates."
     return (
         f"Scale confusion on image {sample.id}: the input, its labels and class colours on top; "
-        f"then a row for A ({a.name}) and a row for B ({b.name}), each with its prediction and "
-        f"one heat map for each branch of stride {strides}. {gates} {CAPTIONS[mode]}"
+        f"then {rows}. {gates} {CAPTIONS[mode]}"
     )

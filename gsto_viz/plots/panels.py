@@ -9,11 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
+from scipy.ndimage import distance_transform_edt, label
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.layout import shorten
 from gsto_viz.types import IGNORE, ClassList
 
+SPECK_PX = 64
+"""Regions with fewer pixels take no part in statistics."""
 LUMA = (0.2126, 0.7152, 0.0722)
 """Weights of R, G, B in the grey image under an overlay (ITU-R BT.709)."""
 
@@ -177,12 +180,46 @@ def _runs(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.stack([rows, starts, ends], axis=1)
 
 
-def draw_outlines(regions: npt.NDArray[np.integer], *, ax: Axes) -> Axes:
-    """Draw the borders between regions: thin white on a dark edge, readable on any colour."""
+def without_specks(
+    regions: npt.NDArray[np.integer], least: int = SPECK_PX
+) -> npt.NDArray[np.integer]:
+    """Give the pixels of regions below ``least`` pixels to the nearest larger region.
+
+    Annotations hold many specks (a quarter of CamVid's regions have fewer than 4 px), whose
+    outlines hide what they outline. With no larger region the map stays as it is.
+
+    Args:
+        regions: (H, W) region numbers; every connected piece of 0 (none) counts for itself.
+        least: Smallest region that keeps its outline, px.
+    """
+    regions = np.asarray(regions)
+    pieces, _ = label(regions == 0)
+    speck = np.where(
+        regions == 0,
+        (np.bincount(pieces.ravel()) < least)[pieces],
+        (np.bincount(regions.ravel()) < least)[regions],
+    )
+    if not speck.any() or speck.all():
+        return regions
+    rows, columns = distance_transform_edt(speck, return_distances=False, return_indices=True)
+    return regions[rows, columns]
+
+
+def draw_outlines(
+    regions: npt.NDArray[np.integer], *, ax: Axes, color: str = "white", width: float = 0.4
+) -> Axes:
+    """Draw the borders between regions: a thin line on a dark edge, readable on any colour.
+
+    Args:
+        regions: (H, W) region numbers, 0 = none.
+        ax: Axes in the coordinates of the image.
+        color: Of the line.
+        width: Of the line, points.
+    """
     segments = outline_segments(regions)
     # One path for all pieces: ragged outlines have thousands, and one artist each fills a file.
     codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=Path.code_type), len(segments))
     path = Path(segments.reshape(-1, 2), codes)
-    for color, width in (("black", 0.9), ("white", 0.4)):
-        ax.add_patch(PathPatch(path, fill=False, edgecolor=color, linewidth=width, zorder=3))
+    for edge, points in (("black", width + 0.5), (color, width)):
+        ax.add_patch(PathPatch(path, fill=False, edgecolor=edge, linewidth=points, zorder=3))
     return ax

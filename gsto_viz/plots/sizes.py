@@ -1,25 +1,34 @@
 """Which object sizes each branch answers for: mean response against size octave."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import style
+from gsto_viz.plots.chart import (
+    WIDTH,
+    ChartPage,
+    check_columns,
+    draw_above,
+    head_line,
+    octave_axis,
+    share_axis,
+    title_of,
+)
 from gsto_viz.plots.colors import FEW, GUIDE, branch_style
-from gsto_viz.plots.layout import shorten, text_height, wrap
 from gsto_viz.plots.save import set_alt_text
 
 FEW_REGIONS = 20
 """Octaves with fewer regions are drawn with grey markers."""
 COLUMNS = ("branch", "stride", "octave", "mean", "low", "high", "n_regions", "n_images")
 """What the frame must have (``gsto_viz.stats.sizes.response_by_octave``)."""
+SIZE_LABEL = "size of the region: octaves (log2 px) and, below them, px"
 CAPTION = (
     "Mean percentile response of each branch over the regions of one size octave (octave o: sizes "
     "from 2^o to 2^(o+1) px of sqrt(area), network-input pixels), images weighted equally. Bands: "
@@ -43,24 +52,20 @@ def plot_sizes(frame: pd.DataFrame, *, ax: Axes, octaves: tuple[int, int] | None
     """
     check_frame(frame)
     first, last = octaves or (int(frame["octave"].min()), int(frame["octave"].max()))
-    ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle="--", zorder=1)
+    ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle=":", zorder=1)
     for branch, rows in frame.groupby("branch"):
         _draw_branch(rows.sort_values("octave"), int(str(branch)), ax)
     counts = frame.groupby("octave")["n_regions"].max()
-    _draw_above("n =", 0.0, "axes fraction", ax, ha="right", color=GUIDE)
+    draw_above("n =", 0.0, "axes fraction", ax, ha="right", color=GUIDE)
     for octave, count in zip(counts.index.tolist(), counts.tolist(), strict=True):
         color = FEW if count < FEW_REGIONS else GUIDE
-        _draw_above(str(count), octave + 0.5, "data", ax, ha="center", color=color)
-    edges = range(first, last + 2)
-    ax.set_xticks(list(edges), [f"{edge}\n{2.0**edge:g}" for edge in edges])
-    ax.set_xlim(first, last + 1)
-    ax.set_ylim(0, 1)
-    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    ax.set_xlabel("size of the region: octaves (log2 px) and, below them, px")
+        draw_above(str(count), octave + 0.5, "data", ax, ha="center", color=color)
+    octave_axis(ax, first, last, SIZE_LABEL)
+    share_axis(ax)
     return ax
 
 
-def figure_sizes(frames: Mapping[str, pd.DataFrame], *, width: float = 8.0) -> Figure:
+def figure_sizes(frames: Mapping[str, pd.DataFrame], *, width: float = WIDTH) -> Figure:
     """Draw the size responses of one or more networks side by side on one scale.
 
     Args:
@@ -70,60 +75,153 @@ def figure_sizes(frames: Mapping[str, pd.DataFrame], *, width: float = 8.0) -> F
     Raises:
         GstoVizError: No frame, or one that is not what ``response_by_octave`` returns.
     """
+    return _figure(frames, {}, CAPTION, width)
+
+
+def figure_tuning_fan(
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    random: Mapping[str, Sequence[pd.DataFrame]] | None = None,
+    names: Mapping[str, str] | None = None,
+    width: float = WIDTH,
+) -> Figure:
+    """Draw the size responses of networks over those of the same networks with random weights.
+
+    Args:
+        frames: By network (A, B), what ``response_by_octave`` returns.
+        random: By network, one such frame per draw of random weights; None or a network without
+            draws: the caption says so.
+        names: By network, the checkpoint's name for the heading.
+        width: Inches.
+
+    Raises:
+        GstoVizError: No frame, one that is not what ``response_by_octave`` returns, or draws of a
+            network that is not among ``frames``.
+    """
+    random = random or {}
+    if unknown := set(random) - set(frames):
+        raise GstoVizError(
+            f"random draws of '{min(unknown)}', which has no responses; leave it out"
+        )
+    titles = {key: title_of(key, names) for key in frames}
+    return _figure(
+        {titles[key]: frame for key, frame in frames.items()},
+        {titles[key]: tuple(draws) for key, draws in random.items() if len(draws)},
+        f"{CAPTION} {_about_draws(frames, random)}",
+        width,
+    )
+
+
+def tuning_fan_data(
+    frames: Mapping[str, pd.DataFrame],
+    random: Mapping[str, Sequence[pd.DataFrame]] | None = None,
+) -> pd.DataFrame:
+    """Return what ``figure_tuning_fan`` draws as one table.
+
+    Returns:
+        ``model``, ``weights`` (``trained`` or ``random``), ``draw`` (from 0; null for trained
+        weights), then the columns of ``response_by_octave``.
+
+    Raises:
+        GstoVizError: No frame.
+    """
     if not frames:
         raise GstoVizError("there is nothing to draw; give at least one frame of responses")
-    for frame in frames.values():
+    parts = [frame.assign(model=key, weights="trained", draw=None) for key, frame in frames.items()]
+    parts += [
+        frame.assign(model=key, weights="random", draw=draw)
+        for key, draws in (random or {}).items()
+        for draw, frame in enumerate(draws)
+    ]
+    table = pd.concat([part.astype({"draw": "Int64"}) for part in parts], ignore_index=True)
+    first = ["model", "weights", "draw"]
+    return table[[*first, *(name for name in table if name not in first)]]
+
+
+def _figure(
+    frames: Mapping[str, pd.DataFrame],
+    random: Mapping[str, Sequence[pd.DataFrame]],
+    caption: str,
+    width: float,
+) -> Figure:
+    """Draw one panel per network; ``random`` has the draws of some of them, by the same title."""
+    if not frames:
+        raise GstoVizError("there is nothing to draw; give at least one frame of responses")
+    draws = [frame for some in random.values() for frame in some]
+    for frame in (*frames.values(), *draws):
         check_frame(frame)
     octaves = (
         min(int(frame["octave"].min()) for frame in frames.values()),
         max(int(frame["octave"].max()) for frame in frames.values()),
     )
     with style.context():
-        caption = wrap(CAPTION, width - 0.3, style.SMALL)
-        below = 0.95 + text_height(caption, style.SMALL)
-        height = 0.5 + 1.9 + below
-        figure = Figure(figsize=(width, height))
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(1, len(frames), sharey=True, squeeze=False)[0]
-        figure.subplots_adjust(
-            left=0.5 / width,
-            right=1 - 0.3 / width,
-            top=1 - 0.5 / height,
-            bottom=below / height,
-            wspace=0.12,
+        page = ChartPage(
+            (2 if draws else 1, len(frames)),
+            width=width,
+            height=1.6 if draws else 1.9,
+            caption=caption,
+            handles=_legend(pd.concat(list(frames.values())), with_draws=bool(draws)),
         )
-        for ax, (title, frame) in zip(axes, frames.items(), strict=True):
+        for column, (title, frame) in enumerate(frames.items()):
+            ax = page.charts[0][column]
             plot_sizes(frame, ax=ax, octaves=octaves)
-            room = (width - 0.8) / len(frames) - 0.2
-            name = shorten(title, room, style.HEADING, bold=True)
-            ax.set_title(name, loc="left", pad=16, fontsize=style.HEADING, fontweight="bold")
-        axes[0].set_ylabel("mean percentile response")
-        _draw_legend(figure, pd.concat(list(frames.values())), (below - 0.6) / height)
-        figure.text(0.15 / width, 0.1 / height, caption, fontsize=style.SMALL, va="bottom")
-    set_alt_text(figure, _alt_text(frames))
-    return figure
+            head_line(ax, title, page.column_width, pad=16)
+            if title in random:
+                plot_random(random[title], ax=ax, octaves=octaves, every=False)
+            if draws:
+                below = page.charts[1][column]
+                plot_random(random.get(title, ()), ax=below, octaves=octaves)
+                count = len(random.get(title, ()))
+                note = f"random weights, {_draws(count)}" if count else "no draws of random weights"
+                below.set_title(note, loc="left", pad=3)
+        for row in page.charts:
+            row[0].set_ylabel("mean percentile response")
+            for ax in row[1:]:
+                ax.tick_params(labelleft=False)
+    set_alt_text(page.figure, _alt_text(frames, random))
+    return page.figure
+
+
+def plot_random(
+    draws: Sequence[pd.DataFrame], *, ax: Axes, octaves: tuple[int, int], every: bool = True
+) -> Axes:
+    """Draw the responses of random weights: the mean of the draws dashed, each draw thin.
+
+    Args:
+        draws: What ``response_by_octave`` returns, one frame per draw; none: the axes stay empty.
+        ax: Where; a network's own lines may be there already.
+        octaves: First and last octave of the axis.
+        every: Also each draw.
+    """
+    ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle=":", zorder=1)
+    octave_axis(ax, *octaves, SIZE_LABEL)
+    share_axis(ax)
+    if not draws:
+        return ax
+    table = pd.concat([frame.assign(draw=draw) for draw, frame in enumerate(draws)])
+    for branch, rows in table.sort_values("octave").groupby("branch"):
+        color, _ = branch_style(int(str(branch)))
+        mean = rows.groupby("octave")["mean"].mean()
+        ax.plot(
+            mean.index.to_numpy(dtype=np.float64) + 0.5,
+            mean.to_numpy(),
+            color=color,
+            linestyle="--",
+            linewidth=1.0,
+            label="random mean",
+            zorder=2.5,
+        )
+        for _, one in rows.groupby("draw") if every else ():
+            x = one["octave"].to_numpy(dtype=np.float64) + 0.5
+            ax.plot(x, one["mean"], color=color, linewidth=0.4, label="random draw", zorder=2)
+    return ax
 
 
 def check_frame(frame: pd.DataFrame) -> None:
     """Refuse a frame without the columns of ``response_by_octave`` or without rows."""
-    missing = [name for name in COLUMNS if name not in frame]
-    if missing:
-        raise GstoVizError(f"the frame has no column '{missing[0]}'; give response_by_octave(...)")
+    check_columns(frame, COLUMNS, "response_by_octave(...)")
     if frame.empty:
         raise GstoVizError("no region qualifies, so there is no response to draw; add images")
-
-
-def _draw_above(text: str, x: float, units: str, ax: Axes, **options: Any) -> None:
-    """Write a note just above the axes at ``x``."""
-    ax.annotate(
-        text,
-        (x, 1.0),
-        xycoords=(units, "axes fraction"),
-        xytext=(0, 5),
-        textcoords="offset points",
-        fontsize=style.SMALL - 0.5,
-        **options,
-    )
 
 
 def _draw_branch(rows: pd.DataFrame, branch: int, ax: Axes) -> None:
@@ -149,35 +247,54 @@ def _draw_branch(rows: pd.DataFrame, branch: int, ax: Axes) -> None:
         )
 
 
-def _draw_legend(figure: Figure, rows: pd.DataFrame, y: float) -> None:
-    """Explain colours, markers, the line at 0.5 and grey points, in one line below the axes."""
+def _legend(rows: pd.DataFrame, *, with_draws: bool) -> list[Line2D]:
+    """Explain colours, markers, dashes, the line at 0.5 and grey points."""
     handles = []
     for branch, stride in sorted(set(zip(rows["branch"], rows["stride"], strict=True))):
         color, marker = branch_style(int(branch))
         handles.append(Line2D([], [], color=color, marker=marker, label=f"stride {stride}"))
-    guide = Line2D(
-        [], [], color=GUIDE, linestyle="--", linewidth=0.7, label="0.5: average of the image"
-    )
+    if with_draws:
+        handles.append(Line2D([], [], color=GUIDE, linestyle="--", label="random weights, mean"))
+        handles.append(Line2D([], [], color=GUIDE, linewidth=0.4, label="one draw each"))
+    guide: dict[str, Any] = {"color": GUIDE, "linestyle": ":", "linewidth": 0.7}
+    handles.append(Line2D([], [], **guide, label="0.5: average of the image"))
     few = f"grey: fewer than {FEW_REGIONS} regions"
-    grey = Line2D([], [], color=FEW, marker="o", linestyle="None", label=few)
-    figure.legend(
-        handles=[*handles, guide, grey],
-        loc="upper center",
-        bbox_to_anchor=(0.5, y),
-        ncols=len(handles) + 2,
-        columnspacing=1.2,
-        handlelength=1.8,
-    )
+    handles.append(Line2D([], [], color=FEW, marker="o", linestyle="None", label=few))
+    return handles
 
 
-def _alt_text(frames: Mapping[str, pd.DataFrame]) -> str:
+def _draws(count: int) -> str:
+    return f"{count} draw{'' if count == 1 else 's'}"
+
+
+def _about_draws(
+    frames: Mapping[str, pd.DataFrame], random: Mapping[str, Sequence[pd.DataFrame]]
+) -> str:
+    """Say in the caption what the dashes are, and which networks have none."""
+    parts = []
+    if counts := {key: len(random.get(key, ())) for key in frames if len(random.get(key, ()))}:
+        listed = ", ".join(f"{_draws(count)} of {key}" for key, count in counts.items())
+        parts.append(
+            f"Dashed: the same networks with random weights ({listed}), batch-norm statistics and "
+            "gains measured again for each; edges excite untrained filters, so they are not flat."
+        )
+    if missing := [key for key in frames if key not in counts]:
+        parts.append(f"No draws of random weights for {' and '.join(missing)}.")
+    return " ".join(parts)
+
+
+def _alt_text(
+    frames: Mapping[str, pd.DataFrame], random: Mapping[str, Sequence[pd.DataFrame]]
+) -> str:
     """Describe the figure in words, with each branch's best octave."""
     parts = []
     for title, frame in frames.items():
-        best = frame.loc[frame.groupby("branch")["mean"].idxmax()]
+        known = frame.dropna(subset=["mean"])
+        best = known.loc[known.groupby("branch")["mean"].idxmax()]
         peaks = ", ".join(
             f"stride {row.stride} is highest at octave {row.octave} ({row.mean_:.2f})"
             for row in best.rename(columns={"mean": "mean_"}).itertuples()
         )
-        parts.append(f"{title}: {peaks}.")
+        dashes = f"; dashed, {len(random[title])} random networks" if title in random else ""
+        parts.append(f"{title}: {peaks}{dashes}.")
     return f"Mean percentile response against region size, one line per branch. {' '.join(parts)}"

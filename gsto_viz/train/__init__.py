@@ -1,9 +1,19 @@
-"""Training: samples, the loop, its log, and a state that a killed run continues from."""
+"""Training: samples, the loop, its log, and a state that a killed run continues from.
 
-from gsto_viz.train.checks import check_data, validation_spec
-from gsto_viz.train.gains import add_gains
-from gsto_viz.train.loop import TrainingResult, train
-from gsto_viz.train.trainer import TrainingStopped
+Names load their modules when they are first used: a loading process needs no torch.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "TrainingResult": "loop",
+    "TrainingStopped": "trainer",
+    "add_gains": "gains",
+    "check_data": "data_check",
+    "train": "loop",
+    "validation_spec": "checks",
+}
 
 __all__ = [
     "TrainingResult",
@@ -13,3 +23,9 @@ __all__ = [
     "train",
     "validation_spec",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"gsto_viz.train.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'gsto_viz.train' has no attribute {name!r}")

@@ -14,6 +14,16 @@ from gsto_viz.recipe import Recipe
 
 SCHEMES = ("kaiming", "normal")
 
+IMAGENET_FILES = {
+    "w18-small-v1": "hrnet_w18_small_model_v1.pth",
+    "w18-small-v2": "hrnet_w18_small_model_v2.pth",
+    **{
+        f"w{width}": f"hrnetv2_w{width}_imagenet_pretrained.pth"
+        for width in (18, 30, 32, 40, 44, 48, 64)
+    },
+}
+"""Official files of ImageNet weights by size (github.com/HRNet/HRNet-Image-Classification)."""
+
 
 def build_for(recipe: Recipe, num_classes: int) -> HRNet:
     """Make the recipe's network with weights that follow from its seed.
@@ -24,6 +34,8 @@ def build_for(recipe: Recipe, num_classes: int) -> HRNet:
         GstoVizError: An unknown network or option, an auxiliary head without loss weight, or an
             initialisation that is neither a scheme nor a file that fits.
     """
+    if recipe.initialization == "imagenet":
+        raise GstoVizError(_missing_start(recipe.model))
     fresh = recipe.initialization in SCHEMES
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -34,6 +46,16 @@ def build_for(recipe: Recipe, num_classes: int) -> HRNet:
     if not fresh:
         _load_start(model, recipe.initialization)
     return model
+
+
+def _missing_start(model: str) -> str:
+    size = model.removeprefix("gsto-").removeprefix("hrnetv2-").removeprefix("hrnet-")
+    official = IMAGENET_FILES.get(size)
+    named = f" of {official} or of timm's file" if official else ""
+    return (
+        f"this recipe starts from ImageNet weights: give the path{named} with --set "
+        "initialization=PATH, or --set initialization=kaiming to start from random weights"
+    )
 
 
 def _check_auxiliary_weights(recipe: Recipe, model: HRNet) -> None:

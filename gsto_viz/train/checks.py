@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from gsto_viz.data.check import sample_problem
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.identity import portable_name
-from gsto_viz.types import IGNORE, Dataset, Sample
+from gsto_viz.types import Dataset, Sample
 
 
 class Annotated(NamedTuple):
@@ -25,21 +25,10 @@ def annotated(sample: Sample, num_classes: int) -> Annotated:
     Raises:
         GstoVizError: It has no labels, labels of another size, or a label outside the class list.
     """
-    labels = sample.labels
-    if labels is None:
-        raise GstoVizError(f"{sample.id} has no labels; training needs annotated images")
-    if labels.shape != sample.image.shape[:2]:
-        raise GstoVizError(
-            f"{sample.id}: the image is {sample.image.shape[0]}x{sample.image.shape[1]} and its "
-            f"labels are {labels.shape[0]}x{labels.shape[1]}; make them equal"
-        )
-    stray = (labels >= num_classes) & (labels != IGNORE)
-    if stray.any():
-        raise GstoVizError(
-            f"{sample.id} has label {int(labels[stray][0])} and the class list ends at "
-            f"{num_classes - 1}; correct the labels or use {IGNORE} for no class"
-        )
-    return Annotated(sample.id, sample.image, labels)
+    problem = sample_problem(sample, num_classes)
+    if problem is not None or sample.labels is None:
+        raise GstoVizError(problem or f"{sample.id} has no labels")
+    return Annotated(sample.id, sample.image, sample.labels)
 
 
 def validation_spec(spec: str) -> str:
@@ -83,22 +72,3 @@ def check_splits(data: Dataset, val: Dataset | None) -> None:
                 f"class {k} is '{a}' in {data.name} and '{b}' in {val.name}; validate on data of "
                 "the same classes"
             )
-
-
-def check_data(data: Dataset, *, quiet: bool = True) -> None:
-    """Read every sample once.
-
-    Raises:
-        GstoVizError: Samples cannot be used: how many, and what is wrong with the first.
-    """
-    problems = []
-    for index in tqdm(range(len(data)), desc=f"checking {data.name}", disable=quiet, leave=False):
-        try:
-            annotated(data[index], len(data.classes))
-        except GstoVizError as error:
-            problems.append(str(error))
-    if problems:
-        raise GstoVizError(
-            f"{len(problems)} of {len(data)} samples of {data.name} cannot be used; "
-            f"the first: {problems[0]}"
-        )

@@ -9,7 +9,13 @@ from gsto_viz.recipe import Recipe
 from gsto_viz.types import Dataset
 
 NOTICES = {
-    "camvid": "trained on CamVid images: the weights are for non-commercial use only",
+    kind: f"trained on {name} images: the weights are for non-commercial use only"
+    for kind, name in {
+        "camvid": "CamVid",
+        "cityscapes": "Cityscapes",
+        "lip": "LIP",
+        "ade20k": "ADE20K",
+    }.items()
 }
 """What users of weights must know, by the kind of the training data."""
 

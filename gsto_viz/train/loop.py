@@ -8,18 +8,20 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import torch
 
+from gsto_viz.distributed import ALONE, World
 from gsto_viz.recipe import Recipe
 from gsto_viz.train.checks import check_splits
 from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.gains import add_gains
 from gsto_viz.train.log import RunLog
+from gsto_viz.train.plan import peak_memory
 from gsto_viz.train.state import Progress, read_progress
 from gsto_viz.train.trainer import Trainer
 from gsto_viz.types import Dataset
@@ -35,6 +37,8 @@ class TrainingResult:
         best_miou: Its score in percent, None without validation data.
         best_epoch: Epochs done when it was reached.
         seconds: Training time, restarts included.
+        steps: Optimiser steps taken.
+        memory: Most memory taken, in words; empty when nothing was left to do.
     """
 
     folder: Path
@@ -42,6 +46,8 @@ class TrainingResult:
     best_miou: float | None
     best_epoch: int | None
     seconds: float
+    steps: int
+    memory: str = field(default="", compare=False)
 
 
 def train(
@@ -52,8 +58,10 @@ def train(
     val: Dataset | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    check_data: bool | None = False,
     device: torch.device | None = None,
     quiet: bool = True,
+    world: World = ALONE,
 ) -> TrainingResult:
     """Train a network, or continue a run that was stopped.
 
@@ -67,44 +75,75 @@ def train(
         val: Validation images, scored every few epochs; None keeps the last weights as the best.
         resume: Continue a run in ``out`` (start it when there is none).
         overwrite: Replace what ``out`` holds; not with ``resume``.
+        check_data: Read every image once before the first step; None: if no step was taken yet.
         device: None for the CPU.
-        quiet: No progress bars on stderr.
+        quiet: No plan and no progress bars on stderr.
+        world: The processes that share the run (``gsto_viz.distributed.join_world``); all call this
+            with the same words, and all get the result.
 
     Raises:
         GstoVizError: ``out`` is taken or holds another run, or data or recipe do not fit: nothing
             is written. The loss is not finite, or a file cannot be written: what was there is kept.
         TrainingStopped: SIGTERM or Ctrl-C; the state is saved.
     """
-    check_splits(data, val)
+    device = device or torch.device("cpu")
     folder = RunFolder(Path(out))
-    folder.check(recipe, data, val, resume=resume, overwrite=overwrite)
-    progress = read_progress(folder.state) if resume and folder.state.is_file() else Progress()
-    if not progress.finished:
+    with world.together():
+        check_splits(data, val)
+        folder.check(recipe, data, val, resume=resume, overwrite=overwrite)
+        progress = read_progress(folder.state) if resume and folder.state.is_file() else Progress()
+    finished = progress.finished
+    if not finished:
         # Nothing of ours draws from torch's generator between steps; whatever does is reproducible
         # too, and the caller's own numbers go on as if nothing had happened.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            trainer = Trainer(recipe, data, val, folder, device or torch.device("cpu"), quiet=quiet)
+            with world.together():
+                trainer = Trainer(
+                    recipe,
+                    data,
+                    val,
+                    folder,
+                    device,
+                    quiet=quiet,
+                    check=progress.step == 0 if check_data is None else check_data,
+                    world=world,
+                )
             progress = _run(trainer, resume=resume)
-    for checkpoint in (folder.best, folder.last):
-        add_gains(checkpoint, data, quiet=quiet)
+    with world.together():
+        if world.is_main:
+            for checkpoint in (folder.best, folder.last):
+                add_gains(checkpoint, data, quiet=quiet)
     return TrainingResult(
-        folder.path, folder.best, progress.best_miou, progress.best_epoch, progress.seconds
+        folder.path,
+        folder.best,
+        progress.best_miou,
+        progress.best_epoch,
+        progress.seconds,
+        progress.step,
+        "" if finished else peak_memory(device),
     )
 
 
 def _run(trainer: Trainer, *, resume: bool) -> Progress:
     """Train to the end; nothing was written before."""
-    if resume:
-        trainer.resume()
-    progress, folder = trainer.progress, trainer.folder
-    folder.prepare(trainer.recipe, trainer.data, trainer.val, resume=resume)
-    if not trainer.quiet:
-        sys.stderr.write(_plan(trainer) + "\n")
-    with (
-        RunLog(folder.path, start=progress.log_bytes, step=progress.step) as log,
-        _stop_signals(trainer),
-    ):
+    folder, world = trainer.folder, trainer.world
+    with world.together():
+        if resume:
+            trainer.resume()
+    progress = trainer.progress
+    with ExitStack() as stack:
+        log: RunLog | None = None
+        with world.together():
+            # Not before every process has seen that the folder may be used.
+            if world.is_main:
+                folder.prepare(trainer.recipe, trainer.data, trainer.val, resume=resume)
+                log = stack.enter_context(
+                    RunLog(folder.path, start=progress.log_bytes, step=progress.step)
+                )
+        if not trainer.quiet:
+            sys.stderr.write("\n".join(trainer.plan().lines()) + "\n")
+        stack.enter_context(_stop_signals(trainer))
         trainer.run(log)
     return progress
 
@@ -127,16 +166,3 @@ def _stop_signals(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _plan(trainer: Trainer) -> str:
-    """Say in one line what is about to be computed."""
-    recipe = trainer.recipe
-    millions = sum(p.numel() for p in trainer.model.parameters()) / 1e6
-    done = f", continuing at step {trainer.progress.step}" if trainer.progress.step else ""
-    return (
-        f"{recipe.model}: {millions:.2f} M parameters, {len(trainer.data.classes)} classes; "
-        f"{len(trainer.data)} images, {recipe.epochs} epochs of "
-        f"{trainer.samples.batches_per_epoch} steps x {recipe.batch_size} images, crop "
-        f"{recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision} on {trainer.device}{done}"
-    )

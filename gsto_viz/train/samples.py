@@ -1,14 +1,15 @@
-"""Training samples: which image comes when, how it is augmented, and loading ahead in threads.
+"""Training batches: which image comes when, and loading ahead of use.
 
-Everything random about a sample follows from (seed, epoch, index), so that neither the number of
-threads nor a restart in the middle of an epoch changes what the network sees.
+The order follows from (seed, epoch) and each sample from (seed, epoch, index), so that neither the
+number of readers, nor that of processes, nor a restart in the middle of an epoch changes what the
+network sees.
 """
 
-import threading
 from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,72 +17,75 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gsto_viz.data.transforms import Augmentation
+from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.torch_utils import image_to_tensor
-from gsto_viz.train.checks import Annotated, annotated
-from gsto_viz.types import Dataset
-
-CACHE_BYTES = 2 * 2**30
-"""Decoded training images are kept in memory up to this size; beyond it they are read anew."""
+from gsto_viz.train.reading import Crop, Readers, result
 
 AHEAD = 2
-"""Batches that are loaded ahead of use."""
+"""Batches that are loaded ahead of use, at least."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training step's input.
+    """One training step's input, as far as this process computes it.
 
     Attributes:
-        images: (N, 3, h, w) float32, normalised.
-        labels: (N, h, w) int64, 0..K-1 or 255.
-        ids: Sample ids, to name the culprits when a loss is not finite.
+        images: (N, h, w, 3) uint8 sRGB.
+        labels: (N, h, w) uint8, 0..K-1 or 255.
+        ids: Ids of all samples of the step, in all processes, to name them when a loss is not
+            finite.
     """
 
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
 
+    def parts(self, count: int) -> list[tuple[Tensor, Tensor]]:
+        """Cut images and labels into ``count`` parts of equal size."""
+        return list(zip(self.images.chunk(count), self.labels.chunk(count), strict=True))
+
 
 class TrainingSamples:
     """Batches of augmented samples in a reproducible order.
 
+    A batch is cut into parts, one after the other, and each part into the shares of the processes;
+    so a process that computes its parts one by one sees, with the others, the batch in order.
+
     Args:
-        data: Annotated images; read from several threads.
-        augmentation: What is done to each.
+        readers: What reads and augments the samples.
         batch_size: Images per batch; the last partial batch of an epoch is dropped.
-        seed: Of order and augmentation.
-        threads: Threads that read (or render) and augment samples ahead.
-        cache_bytes: Decoded samples are kept in memory up to this size.
+        seed: Of the order.
+        world: The processes that share each batch.
+        parts: Parts in which each process computes its share.
 
     Raises:
-        GstoVizError: There are fewer images than a batch needs.
+        GstoVizError: There are fewer images than a batch needs, or a batch cannot be shared.
     """
 
     def __init__(
         self,
-        data: Dataset,
-        augmentation: Augmentation,
+        readers: Readers,
         *,
         batch_size: int,
         seed: int,
-        threads: int = 1,
-        cache_bytes: int = CACHE_BYTES,
+        world: World = ALONE,
+        parts: int = 1,
     ) -> None:
-        if len(data) < batch_size:
+        self.readers = readers
+        self.data = readers.reader.data
+        if len(self.data) < batch_size:
             raise GstoVizError(
-                f"{data.name} has {len(data)} images, fewer than one batch of {batch_size}; "
-                "lower batch_size or add images"
+                f"{self.data.name} has {len(self.data)} images, fewer than one batch of "
+                f"{batch_size}; lower batch_size or add images"
             )
-        self.data = data
-        self.augmentation = augmentation
+        if batch_size % (parts * world.size):
+            raise GstoVizError(
+                f"a batch of {batch_size} images cannot be shared by {world.size} processes in "
+                f"{parts} parts each; make batch_size a multiple of {parts * world.size}"
+            )
         self.batch_size = batch_size
         self.seed = seed
-        self.threads = threads
-        self._cache: dict[int, Annotated] = {}
-        self._free_bytes = cache_bytes
-        self._lock = threading.Lock()
+        self.world, self.parts = world, parts
 
     @property
     def batches_per_epoch(self) -> int:
@@ -95,60 +99,45 @@ class TrainingSamples:
         size = self.batch_size
         return [indices[i * size : (i + 1) * size] for i in range(self.batches_per_epoch)]
 
+    def share(self, indices: Sequence[int]) -> list[int]:
+        """Return what this process computes of a batch: its share of each part, part by part."""
+        own = self.batch_size // (self.parts * self.world.size)
+        starts = [(part * self.world.size + self.world.rank) * own for part in range(self.parts)]
+        return [index for start in starts for index in indices[start : start + own]]
+
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
-        """Yield the batches of an epoch from number ``start`` on, loading two ahead of use.
+        """Yield the batches of an epoch from number ``start`` on, loading some ahead of use.
 
         What goes wrong with a sample is raised when its batch is due, so that it does not depend on
-        the number of threads; nothing is loaded after that.
+        the number of readers; nothing is loaded after that.
         """
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="samples") as pool:
-            pending: deque[list[Future[tuple[Tensor, Tensor, str]]]] = deque()
-            try:
-                for indices in self.order(epoch)[start:]:
-                    pending.append([pool.submit(self._load, epoch, i) for i in indices])
-                    if len(pending) > AHEAD:
-                        yield _collate([future.result() for future in pending[0]])
-                        pending.popleft()
-                while pending:
-                    yield _collate([future.result() for future in pending[0]])
+        own = self.batch_size // self.world.size
+        ahead = max(AHEAD, -(-2 * self.readers.workers // own))
+        with self.readers.open() as submit:
+            pending: deque[tuple[list[int], list[Future[Any]]]] = deque()
+            for indices in self.order(epoch)[start:]:
+                pending.append((indices, [submit("crop", epoch, i) for i in self.share(indices)]))
+                if len(pending) > ahead:
+                    yield self._collate(*pending[0])
                     pending.popleft()
-            finally:
-                for future in (f for futures in pending for f in futures):
-                    future.cancel()
+            while pending:
+                yield self._collate(*pending[0])
+                pending.popleft()
 
     def count_pixels(self, *, quiet: bool = True) -> npt.NDArray[np.int64]:
         """Count the labelled pixels of each class over all samples: (K,)."""
         counts = np.zeros(256, dtype=np.int64)
-        bar = tqdm(range(len(self.data)), desc="class frequencies", disable=quiet, leave=False)
-        for index in bar:
-            counts += np.bincount(self.sample(index).labels.ravel(), minlength=256)
-        return counts[: len(self.data.classes)]
+        with self.world.together(), self.readers.open() as submit:
+            pending = deque(submit("pixels", i) for i in self.world.share(len(self.data)))
+            bar = tqdm(total=len(pending), desc="class frequencies", disable=quiet, leave=False)
+            with bar:
+                while pending:
+                    counts += result(pending.popleft())
+                    bar.update()
+        total = self.world.sum(torch.from_numpy(counts)).numpy()
+        return np.asarray(total[: len(self.data.classes)])
 
-    def sample(self, index: int) -> Annotated:
-        """Read one sample, or take it from the cache.
-
-        Raises:
-            GstoVizError: It has no labels, or one that is outside the class list.
-        """
-        with self._lock:
-            cached = self._cache.get(index)
-        if cached is not None:
-            return cached
-        sample = annotated(self.data[index], len(self.data.classes))
-        size = sample.image.nbytes + sample.labels.nbytes
-        with self._lock:
-            if index not in self._cache and size <= self._free_bytes:
-                self._cache[index] = sample
-                self._free_bytes -= size
-        return sample
-
-    def _load(self, epoch: int, index: int) -> tuple[Tensor, Tensor, str]:
-        sample = self.sample(index)
-        rng = np.random.default_rng((self.seed, epoch, index))
-        image, labels = self.augmentation(sample.image, sample.labels, rng)
-        return image_to_tensor(image), torch.from_numpy(labels.astype(np.int64)), sample.id
-
-
-def _collate(samples: Sequence[tuple[Tensor, Tensor, str]]) -> Batch:
-    images, labels, ids = zip(*samples, strict=True)
-    return Batch(torch.stack(images), torch.stack(labels), tuple(ids))
+    def _collate(self, indices: list[int], futures: "list[Future[Any]]") -> Batch:
+        crops: list[Crop] = [result(future) for future in futures]
+        images, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
+        return Batch(images, labels, tuple(self.data.ids[i] for i in indices))

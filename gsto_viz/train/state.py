@@ -1,17 +1,17 @@
-"""The resume state: weights, momentum, random state and position, without pickle."""
+"""The resume state: weights, average, momentum, loss scale, position; without pickle."""
 
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.checkpoint import load_weights
-from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.tensor_files import read_metadata, read_tensors, write_tensors
+from gsto_viz.train.step import Stepper
 
 
 @dataclass
@@ -43,37 +43,63 @@ class Progress:
     finished: bool = False
 
 
-def save_state(path: Path, model: HRNet, optimizer: SGD, progress: Progress) -> None:
+def save_state(path: Path, stepper: Stepper, progress: Progress) -> None:
     """Write the state, whole or not at all, every tensor as it is."""
-    tensors = {f"model/{k}": t for k, t in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
+    network, optimizer = stepper.network, stepper.optimizer
+    tensors = {f"model/{k}": t for k, t in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
+    if stepper.average is not None:
+        averaged = stepper.average.network.state_dict()
+        tensors.update({f"average/{k}": t for k, t in averaged.items()})
     tensors["rng/torch"] = torch.get_rng_state()
-    write_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+    scaler = json.dumps(stepper.scaler.state_dict())
+    write_tensors(path, tensors, {"progress": json.dumps(asdict(progress)), "scaler": scaler})
 
 
-def load_state(path: Path, model: HRNet, optimizer: SGD) -> Progress:
-    """Put network, optimiser and torch's generator back to where ``save_state`` left them.
+def load_state(path: Path, stepper: Stepper) -> Progress:
+    """Put network, average, optimiser, scaler and torch's generator where ``save_state`` was.
 
     Raises:
         GstoVizError: The file is damaged or belongs to another network.
     """
     progress = read_progress(path)
-    tensors, _ = read_tensors(path)
-    prefix = "model/"
-    weights = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-    load_weights(model, weights, source=str(path))
-    for name, parameter in model.named_parameters():
-        momentum: Tensor | None = tensors.get(f"momentum/{name}")
-        if momentum is not None:
+    tensors, metadata = read_tensors(path)
+    load_weights(stepper.network, _part(tensors, "model/"), source=str(path))
+    if stepper.average is not None:
+        load_weights(stepper.average.network, _part(tensors, "average/"), source=str(path))
+    momenta = _part(tensors, "momentum/")
+    for name, parameter in stepper.network.named_parameters():
+        if name in momenta:
             # The layout decides the order of summation in kernels: keep the parameter's own.
             buffer = torch.empty_like(parameter)
-            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum).detach()
+            stepper.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(
+                momenta[name]
+            ).detach()
+    if stepper.scaler.is_enabled():
+        stepper.scaler.load_state_dict(_scaler_state(metadata, path))
     if "rng/torch" in tensors:
         torch.set_rng_state(tensors["rng/torch"])
     return progress
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+
+def _scaler_state(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    """Read the loss scale of fp16 and what decides when it changes."""
+    try:
+        return {
+            name: float(value) if name == "scale" else value
+            for name, value in json.loads(metadata["scaler"]).items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise GstoVizError(
+            f"{path} holds no loss scale; remove it to start the run anew"
+        ) from error
 
 
 def read_progress(path: Path) -> Progress:

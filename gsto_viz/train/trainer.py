@@ -1,51 +1,72 @@
-"""One training run: SGD with a poly schedule, deep supervision, evaluation, states to resume."""
+"""One training run: steps, evaluations, the log, and states to resume from."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD
 from tqdm import tqdm
 
-from gsto_viz.data.transforms import Augmentation
+from gsto_viz.data.transforms import Augmentation, BaseSize
+from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import Evaluation, LogitsNotFiniteError, evaluate
+from gsto_viz.evaluate import LogitsNotFiniteError
 from gsto_viz.models.checkpoint import save_checkpoint
-from gsto_viz.models.losses import log_inverse_frequency, segmentation_loss
+from gsto_viz.models.losses import log_inverse_frequency
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.recipe import Recipe
+from gsto_viz.recipe.values import parse_base_size
+from gsto_viz.stats.segmentation import SegmentationScores
 from gsto_viz.train.build import build_for
+from gsto_viz.train.data_check import check_data
 from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.identity import NOTICES, data_kind, portable_name, portable_recipe
 from gsto_viz.train.log import RunLog
+from gsto_viz.train.plan import Plan, Stopwatch
+from gsto_viz.train.reading import CACHE_BYTES, Readers, SampleReader
 from gsto_viz.train.samples import Batch, TrainingSamples
+from gsto_viz.train.scoring import score
 from gsto_viz.train.state import Progress, load_state, save_state
-from gsto_viz.types import Dataset
+from gsto_viz.train.step import Stepper
+from gsto_viz.types import ClassList, Dataset
 
 
 class TrainingStopped(KeyboardInterrupt):
     """The run was asked to stop (SIGTERM, Ctrl-C) and has saved its state."""
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the rate of step 0..steps-1: a linear warm-up times the poly decay."""
-    warmup = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
-    return float(recipe.lr * warmup * (1.0 - step / steps) ** recipe.poly_power)
+def augmentation_of(recipe: Recipe, classes: ClassList) -> Augmentation:
+    """Return what a recipe does to each sample."""
+    kind, pixels = parse_base_size(recipe.base_size)
+    sizes = {"exact": {"exact": pixels}, "native": None}
+    chosen = sizes.get(kind, {kind: pixels[0]} if pixels else None)
+    return Augmentation(
+        recipe.crop,
+        recipe.scale_range,
+        recipe.flip,
+        recipe.brightness,
+        recipe.contrast,
+        flip_pairs=classes.flip_pairs,
+        scale_step=recipe.scale_step,
+        base=None if chosen is None else BaseSize(**chosen),
+        window_first=recipe.window_first,
+    )
 
 
 class Trainer:
     """Everything that is built from a recipe, and the loop over it.
 
-    Nothing is written before ``run``.
+    Nothing is written before ``run``; with ``check`` all images are read once before. With several
+    processes each has a trainer of its own, and all call the same methods; process 0 writes.
 
     Attributes:
         progress: Where the run stands.
         stop_requested: Set it (from a signal handler, another thread) to stop after the step or
-            validation image under way.
+            validation image under way, in any one process.
 
     Raises:
         GstoVizError: Recipe and data do not fit: see ``build_for``, ``TrainingSamples``.
@@ -60,96 +81,148 @@ class Trainer:
         device: torch.device,
         *,
         quiet: bool,
+        check: bool = False,
+        world: World = ALONE,
     ) -> None:
-        self.recipe, self.data, self.val = recipe, data, val
-        self.folder, self.device, self.quiet = folder, device, quiet
-        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model = build_for(recipe, len(data.classes)).to(device)
-        self.model.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.recipe, self.data, self.val, self.world = recipe, data, val, world
+        self.folder, self.device, self.quiet = folder, device, quiet or not world.is_main
+        network = build_for(recipe, len(data.classes)).to(device)
+        self.readers = self._readers(data, CACHE_BYTES // world.local_size)
         self.samples = TrainingSamples(
-            data,
-            Augmentation(
-                recipe.crop,
-                recipe.scale_range,
-                recipe.flip,
-                recipe.brightness,
-                recipe.contrast,
-                flip_pairs=data.classes.flip_pairs,
-            ),
+            self.readers,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
-            threads=recipe.loader_threads,
+            world=world,
+            parts=recipe.accumulate,
         )
+        if check:
+            self._check()
         self.steps = recipe.epochs * self.samples.batches_per_epoch
-        self.optimizer = SGD(
-            self.model.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
+        self.stepper = Stepper(
+            recipe, network, steps=self.steps, class_weights=self._class_weights(), world=world
         )
-        self.class_weights: Tensor | None = None
-        if recipe.class_weights != "none":
-            pixels = self.samples.count_pixels(quiet=quiet)
-            power = 0.5 if recipe.class_weights.startswith("sqrt") else 1.0
-            self.class_weights = log_inverse_frequency(pixels, power).to(device)
         self.progress = Progress()
+        self.stopwatch = Stopwatch()
         self.stop_requested = False
+
+    def _readers(self, data: Dataset, cache_bytes: int) -> Readers:
+        recipe = self.recipe
+        return Readers(
+            SampleReader(
+                data,
+                augmentation_of(recipe, data.classes),
+                seed=recipe.seed,
+                cache_bytes=cache_bytes,
+            ),
+            threads=recipe.loader_threads,
+            processes=recipe.loader_processes,
+        )
+
+    def _check(self) -> None:
+        """Look at every image once, so that none stops the run in the middle."""
+        check_data(self.readers, self.world, quiet=self.quiet)
+        if self.val is not None:
+            with closing(self._readers(self.val, 0)) as readers:
+                check_data(readers, self.world, quiet=self.quiet)
+
+    def _class_weights(self) -> Tensor | None:
+        chosen, classes = self.recipe.class_weights, len(self.data.classes)
+        if chosen == "none":
+            return None
+        if isinstance(chosen, tuple):
+            if len(chosen) != classes:
+                raise GstoVizError(
+                    f"recipe: class_weights has {len(chosen)} numbers and {self.data.name} has "
+                    f"{classes} classes; give one for each"
+                )
+            return torch.tensor(chosen, device=self.device)
+        pixels = self.samples.count_pixels(quiet=self.quiet)
+        power = 0.5 if chosen.startswith("sqrt") else 1.0
+        return log_inverse_frequency(pixels, power).to(self.device)
 
     def resume(self) -> None:
         """Continue from the folder's state if it has one."""
         if self.folder.state.is_file():
-            self.progress = load_state(self.folder.state, self.model, self.optimizer)
+            self.progress = load_state(self.folder.state, self.stepper)
 
-    def run(self, log: RunLog) -> None:
+    def plan(self) -> Plan:
+        """Return what is about to be computed."""
+        return Plan(
+            self.recipe,
+            self.stepper.network,
+            self.data,
+            self.val,
+            self.steps,
+            self.progress.step,
+            self.device,
+            self.world,
+        )
+
+    def run(self, log: RunLog | None) -> None:
         """Train until the last epoch is done.
+
+        Args:
+            log: In process 0, else None.
 
         Raises:
             TrainingStopped: As asked; the state is saved.
-            GstoVizError: The loss or a weight is not finite, a sample cannot be read, or a file
-                cannot be written.
+            GstoVizError: The loss or a weight is not finite, a sample cannot be read, a file
+                cannot be written, or memory is short.
         """
-        with tqdm(
-            total=self.steps,
-            initial=self.progress.step,
-            desc=self.recipe.model,
-            unit="step",
-            disable=self.quiet,
-            dynamic_ncols=True,
-        ) as bar:
+        with (
+            closing(self.readers),
+            _explained(self.recipe, self.world),
+            tqdm(
+                total=self.steps,
+                initial=self.progress.step,
+                desc=self.recipe.model,
+                unit="step",
+                disable=self.quiet,
+                dynamic_ncols=True,
+            ) as bar,
+        ):
             while self.progress.epoch < self.recipe.epochs:
                 self._epoch(log, bar)
                 self._finish_epoch(log)
 
-    def save_state(self, log: RunLog) -> None:
+    def save_state(self, log: RunLog | None) -> None:
         """Write the state from which a killed run continues."""
-        self._refuse_weights_that_are_not_finite()
-        self.progress.log_bytes = log.bytes_written
-        save_state(self.folder.state, self.model, self.optimizer, self.progress)
+        with self.world.together():
+            self._refuse_weights_that_are_not_finite()
+            if log is not None:
+                self.progress.log_bytes = log.bytes_written
+                save_state(self.folder.state, self.stepper, self.progress)
 
-    def _epoch(self, log: RunLog, bar: "tqdm[Any]") -> None:
+    def _epoch(self, log: RunLog | None, bar: "tqdm[Any]") -> None:
         """Take the steps of the epoch under way that are still to do."""
         progress = self.progress
-        self.model.train()
+        self.stepper.network.train()
         clock = time.perf_counter()
         with closing(self.samples.batches(progress.epoch, progress.batch)) as batches:
-            for batch in batches:
+            while (batch := self._next(batches)) is not None:
                 loss = self._step(batch)
                 progress.batch += 1
                 progress.loss_sum += loss
                 progress.loss_count += 1
                 now = time.perf_counter()
+                self.stopwatch.add(now - clock)
                 progress.seconds, clock = progress.seconds + now - clock, now
                 bar.update()
+                self._say_estimate(bar)
                 if progress.step % self.recipe.log_every == 0:
                     self._log_training(log, bar)
-                if self.stop_requested:
+                if self.world.any(self.stop_requested):
                     self.save_state(log)
-                    self._stop()
+                    raise self._stopped()
                 if progress.step % self.recipe.state_every == 0:
                     self.save_state(log)
 
-    def _finish_epoch(self, log: RunLog) -> None:
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """Return the next batch or None, unless a process cannot read its share of it."""
+        with self.world.together():
+            return next(batches, None)
+
+    def _finish_epoch(self, log: RunLog | None) -> None:
         """Count the epoch as done, evaluating where the recipe says so."""
         done = self.progress.epoch + 1
         if done == self.recipe.epochs or done % self.recipe.eval_every == 0:
@@ -159,41 +232,25 @@ class Trainer:
         self.progress.finished = done == self.recipe.epochs
         self.save_state(log)
 
-    def _stop(self) -> None:
-        raise TrainingStopped(f"stopped at step {self.progress.step}; the state is saved")
+    def _stopped(self) -> TrainingStopped:
+        return TrainingStopped(f"stopped at step {self.progress.step}; the state is saved")
 
     def _step(self, batch: Batch) -> float:
         """Take one optimiser step; return the loss."""
-        recipe = self.recipe
-        rate = learning_rate(recipe, self.progress.step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        images = batch.images.to(self.device, memory_format=self.layout)
-        labels = batch.labels.to(self.device)
-        bf16 = recipe.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            output = self.model(images)
-        loss = segmentation_loss(
-            output,
-            labels,
-            class_weights=self.class_weights,
-            auxiliary_weights=recipe.auxiliary_weights,
-            align_corners=self.model.config.align_corners,
-        )
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise GstoVizError(
-                f"the loss is {value} at step {self.progress.step} (images {', '.join(batch.ids)});"
-                f" {self._last_good_state()}; lower lr or check these images"
+        loss = self.stepper.take(batch, self.progress.step)
+        if not math.isfinite(loss):
+            self.world.agree(
+                GstoVizError(
+                    f"the loss is {loss} at step {self.progress.step} (images "
+                    f"{', '.join(batch.ids)}); {self._last_good_state()}; lower lr or check these "
+                    "images"
+                )
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
         self.progress.step += 1
-        return value
+        return loss
 
     def _refuse_weights_that_are_not_finite(self) -> None:
-        for name, tensor in self.model.state_dict().items():
+        for name, tensor in self.stepper.network.state_dict().items():
             if not torch.isfinite(tensor).all():
                 raise GstoVizError(
                     f"{name} is not finite at step {self.progress.step}; "
@@ -204,14 +261,20 @@ class Trainer:
         saved = self.folder.state.is_file()
         return f"the last good state is {self.folder.state}" if saved else "no state was saved yet"
 
-    def _log_training(self, log: RunLog, bar: "tqdm[Any]") -> None:
+    def _say_estimate(self, bar: "tqdm[Any]") -> None:
+        left = self.steps - self.progress.step
+        text = self.stopwatch.estimate(left, self.recipe.batch_size, self.device)
+        if text is not None and not self.quiet:
+            bar.write(text, file=sys.stderr)
+
+    def _log_training(self, log: RunLog | None, bar: "tqdm[Any]") -> None:
         progress = self.progress
         loss = progress.loss_sum / progress.loss_count
-        rate = float(self.optimizer.param_groups[0]["lr"])
+        rate = self.stepper.rate
         speed = progress.step * self.recipe.batch_size / max(progress.seconds, 1e-9)
-        log.write(
+        self._write(
+            log,
             "train",
-            progress.step,
             epoch=progress.epoch,
             loss=loss,
             lr=rate,
@@ -221,46 +284,61 @@ class Trainer:
         bar.set_postfix(loss=f"{loss:.3f}", lr=f"{rate:.4f}", img_s=f"{speed:.1f}", refresh=False)
         progress.loss_sum, progress.loss_count = 0.0, 0
 
-    def _evaluate(self, log: RunLog, *, epochs_done: int) -> None:
+    def _write(self, log: RunLog | None, kind: str, **values: Any) -> None:
+        with self.world.together():
+            if log is not None:
+                log.write(kind, self.progress.step, **values)
+
+    def _evaluate(self, log: RunLog | None, *, epochs_done: int) -> None:
         """Score the network, keep it as the last checkpoint and, if it is, as the best."""
         progress = self.progress
         clock = time.perf_counter()
-        scores: Evaluation | None = None
+        miou: float | None = None
         if self.val is not None:
             scores = self._score(self.val)
-            log.write(
+            miou = scores.miou
+            self._write(
+                log,
                 "val",
-                progress.step,
                 epoch=epochs_done,
-                miou=scores.scores.miou,
-                pixel_accuracy=scores.scores.pixel_accuracy,
-                mean_accuracy=scores.scores.mean_accuracy,
-                iou=list(scores.scores.iou),
+                miou=miou,
+                pixel_accuracy=scores.pixel_accuracy,
+                mean_accuracy=scores.mean_accuracy,
+                iou=list(scores.iou),
             )
         progress.seconds += time.perf_counter() - clock
-        info = self.checkpoint_info(scores, epochs_done=epochs_done)
-        save_checkpoint(self.folder.last, self.model, info)
-        miou = None if scores is None else scores.scores.miou
-        if progress.best_miou is None or miou is None or miou > progress.best_miou:
+        better = progress.best_miou is None or miou is None or miou > progress.best_miou
+        if better:
             progress.best_miou, progress.best_epoch = miou, epochs_done
-            save_checkpoint(self.folder.best, self.model, info)
+        with self.world.together():
+            if self.world.is_main:
+                info = self.checkpoint_info(miou, epochs_done=epochs_done)
+                save_checkpoint(self.folder.last, self.stepper.evaluated, info)
+                if better:
+                    save_checkpoint(self.folder.best, self.stepper.evaluated, info)
 
-    def _score(self, val: Dataset) -> Evaluation:
+    def _score(self, val: Dataset) -> SegmentationScores:
+        error: GstoVizError | None = None
+        scores: SegmentationScores | None = None
         try:
-            return evaluate(self.model, val, indices=self._val_indices(len(val)))
-        except LogitsNotFiniteError as error:
-            raise GstoVizError(
+            scores = score(
+                self.stepper.evaluated,
+                val,
+                self.world,
+                stopped=lambda: self.stop_requested,
+                quiet=self.quiet,
+            )
+        except LogitsNotFiniteError:
+            error = GstoVizError(
                 f"at step {self.progress.step} the network gives no finite logits for a validation "
                 f"image; {self._last_good_state()}; lower lr"
-            ) from error
+            )
+        self.world.agree(error)
+        if scores is None:
+            raise self._stopped()
+        return scores
 
-    def _val_indices(self, count: int) -> Iterator[int]:
-        for index in tqdm(range(count), desc="val", disable=self.quiet, leave=False):
-            if self.stop_requested:
-                self._stop()
-            yield index
-
-    def checkpoint_info(self, scores: Evaluation | None, *, epochs_done: int) -> ModelInfo:
+    def checkpoint_info(self, miou: float | None, *, epochs_done: int) -> ModelInfo:
         """Describe the network as it is now, without any path of this machine."""
         training = {
             "recipe": portable_recipe(self.recipe),
@@ -270,7 +348,8 @@ class Trainer:
             "epoch": epochs_done,
             "step": self.progress.step,
             "seconds": self.progress.seconds,
-            "miou": None if scores is None else scores.scores.miou,
+            "miou": miou,
+            "processes": self.world.size,
             "torch": torch.__version__,
         }
         return ModelInfo(
@@ -280,3 +359,26 @@ class Trainer:
             notice=NOTICES.get(data_kind(self.data.name)),
             training=training,
         )
+
+
+@contextmanager
+def _explained(recipe: Recipe, world: World) -> Iterator[None]:
+    """Say in one sentence what torch says in many, where the user can do something about it."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
+            raise GstoVizError(
+                f"memory is short ({text[:120]}); lower batch_size or crop, raise accumulate, or "
+                "take more processes"
+            ) from error
+        if recipe.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise GstoVizError(
+                f"torch.compile fails here ({text[:200]}); use --set compile=false"
+            ) from error
+        if world.size > 1 and ("peer" in text or "NCCL" in text):
+            raise GstoVizError(
+                f"another process of this run has ended; see what it says ({text[:120]})"
+            ) from error
+        raise

@@ -7,7 +7,14 @@ import torch
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import build_model
 from gsto_viz.models.hrnet import SegmentationOutput
-from gsto_viz.models.losses import log_inverse_frequency, resize_logits, segmentation_loss
+from gsto_viz.models.losses import (
+    HardPixels,
+    hard_pixel_loss,
+    label_mass,
+    log_inverse_frequency,
+    resize_logits,
+    segmentation_loss,
+)
 
 WEIGHTS = {"stage1": 0.2, "stage2": 0.3, "stage3": 0.5}
 
@@ -106,3 +113,87 @@ def test_milder_class_weights_are_square_roots() -> None:
     for j in range(3):
         assert float(mild[j] / mild[0]) == pytest.approx(float(full[j] / full[0]) ** 0.5, rel=1e-5)
     assert log_inverse_frequency(pixels, 0.0).tolist() == pytest.approx([1, 1, 1])
+
+
+def literal_hard_mean(
+    logits: np.ndarray, labels: np.ndarray, hard: HardPixels, weights: np.ndarray | None
+) -> float:
+    """HRNet's OHEM, pixel by pixel: sort, take a threshold, average what is below it."""
+    pixels = []
+    for n, y, x in np.ndindex(labels.shape):
+        k = int(labels[n, y, x])
+        if k != 255:
+            share = np.exp(logits[n, :, y, x].astype(np.float64))
+            pixels.append((share[k] / share.sum(), 1.0 if weights is None else weights[k]))
+    pixels.sort()
+    level = max(pixels[min(hard.kept, len(pixels) - 1)][0], hard.threshold)
+    counted = [-w * np.log(p) for p, w in pixels if p < level]
+    return float(np.mean(counted)) if counted else 0.0
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 10**6])
+@pytest.mark.parametrize("threshold", [0.05, 0.4, 0.9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_hard_pixels_are_those_of_the_sorted_list(
+    kept: int, threshold: float, weighted: bool
+) -> None:
+    generator = torch.Generator().manual_seed(kept % 97)
+    logits = torch.randn(2, 3, 8, 10, generator=generator)
+    labels = torch.randint(0, 3, (2, 8, 10), generator=generator)
+    labels[1, :2] = 255
+    weights = torch.tensor([0.5, 1.0, 3.0]) if weighted else None
+    hard = HardPixels(threshold, kept)
+    loss = hard_pixel_loss(logits, labels, hard, weights)
+    expected = literal_hard_mean(
+        logits.numpy(), labels.numpy(), hard, None if weights is None else weights.numpy()
+    )
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_hard_pixels_are_chosen_in_the_main_loss_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    main, side = (torch.randn(2, 3, 4, 5, generator=generator) for _ in range(2))
+    labels = torch.randint(0, 3, (2, 4, 5), generator=generator)
+    hard = HardPixels(0.4, 4)
+    loss = segmentation_loss(
+        SegmentationOutput(main, {"stage3": side}),
+        labels,
+        auxiliary_weights=WEIGHTS,
+        hard_pixels=hard,
+    )
+    expected = literal_hard_mean(main.numpy(), labels.numpy(), hard, None)
+    expected += 0.5 * literal_cross_entropy(side.numpy(), labels.numpy(), None)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_labelled_pixel_is_no_hard_pixel() -> None:
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = hard_pixel_loss(logits, torch.full((1, 4, 4), 255), HardPixels(0.9, 5))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not logits.grad.any()
+
+
+def test_parts_of_a_batch_add_up_to_its_loss() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(4, 3, 8, 8, generator=generator)
+    labels = torch.randint(0, 3, (4, 8, 8), generator=generator)
+    labels[0] = 255
+    labels[1, :6] = 255
+    weights = torch.tensor([0.5, 1.0, 3.0])
+    mass = label_mass(labels, weights)
+    assert float(mass) == pytest.approx(
+        sum(float(weights[k]) for k in labels.ravel().tolist() if k != 255)
+    )
+    assert float(label_mass(labels)) == int((labels != 255).sum())
+    shares = [
+        segmentation_loss(
+            SegmentationOutput(logits[n : n + 1], {}),
+            labels[n : n + 1],
+            class_weights=weights,
+            mass=mass,
+        )
+        for n in range(4)
+    ]
+    expected = literal_cross_entropy(logits.numpy(), labels.numpy(), weights.numpy())
+    assert float(sum(shares)) == pytest.approx(expected, rel=1e-5)

@@ -29,7 +29,7 @@ def make_inspection(size, name="net", gated=False, strides=STRIDES, limits=(0.5,
     gates = {}
     if gated:
         low, high = limits
-        for stage in (2, 3):
+        for stage in (2, 3)[: len(strides) - 1]:
             shape = shapes[strides[stage - 1]]
             gates[f"transition{stage}.gate"] = rng.uniform(low, high, shape).astype(np.float32)
         for source, target in itertools.product(range(len(strides)), repeat=2):

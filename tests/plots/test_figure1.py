@@ -3,8 +3,9 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.heatmaps import MODES, RAW_BADGE, RAW_MODES
-from gsto_viz.plots import alt_text, figure_scale_confusion
+from gsto_viz.plots import alt_text, figure_scale_confusion, scale_confusion_data
 from gsto_viz.plots.gates import NO_GATES, arrange_gates, percent
+from gsto_viz.plots.panels import without_specks
 
 LONG = "a-checkpoint-with-a-very-long-name-" * 4
 
@@ -158,3 +159,54 @@ def test_gates_are_arranged_by_name_in_either_spelling():
 )
 def test_shares_are_0_or_100_only_when_exact(share, text):
     assert percent(share) == text
+
+
+@pytest.mark.parametrize("mode", ["percentile", "per_map"])
+def test_one_network_is_enough(make_sample, make_inspection, make_classes, check_text, mode):
+    sample, only = make_sample((64, 128)), make_inspection((64, 128), gated=True)
+    regions = np.zeros((64, 128), int)
+    regions[10:20, 30:50] = 1
+    figure = figure_scale_confusion(
+        sample, only, classes=make_classes(5), mode=mode, regions=regions
+    )
+    check_text(figure)
+    labels = axes_by_label(figure)
+    assert "A branch 3" in labels
+    assert not [label for label in labels if label.startswith("B ")]
+    assert "(net)" in alt_text(figure)
+
+
+@pytest.mark.parametrize("strides", [(4, 8), (2, 4, 8, 16, 32, 64)])
+def test_two_to_six_branches_fit(make_sample, make_inspection, make_classes, check_text, strides):
+    sample = make_sample((64, 128))
+    pair = [make_inspection((64, 128), gated=gated, strides=strides) for gated in (False, True)]
+    check_text(figure_scale_confusion(sample, *pair, classes=make_classes(5)))
+
+
+def test_specks_are_not_outlined():
+    regions = np.ones((20, 30), int)
+    regions[5:15, 5:15] = 2
+    regions[7, 8] = 3  # a speck inside 2
+    regions[0, 0] = 0  # a speck of no region
+    regions[16:20, 20:30] = 0
+    expected = np.ones((20, 30), int)
+    expected[5:15, 5:15] = 2
+    expected[16:20, 20:30] = 0
+    np.testing.assert_array_equal(without_specks(regions, 40), expected)
+    small = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(without_specks(small), small)
+    np.testing.assert_array_equal(without_specks(expected, 1), expected)
+
+
+def test_data_are_the_cells_of_the_maps(make_sample, make_inspection):
+    sample = make_sample((64, 96))
+    a, b = make_inspection((64, 96)), make_inspection((64, 96), seed=1)
+    data = scale_confusion_data(sample, a, b)
+    assert len(data) == 2 * (16 * 24 + 8 * 12 + 4 * 6 + 2 * 3)
+    assert data.loc[data["value"].notna(), "value"].between(0, 1).all()
+    raw = scale_confusion_data(sample, a, mode="per_map")
+    assert set(raw["model"]) == {"A"}
+    cell = raw[(raw["stride"] == 8) & (raw["row"] == 5) & (raw["column"] == 7)].iloc[0]
+    assert cell["value"] == a.raw[1][5, 7]
+    coarse = raw[raw["branch"] == 3]
+    assert (coarse["high"] == coarse["value"].max()).all()

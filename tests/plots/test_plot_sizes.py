@@ -5,7 +5,14 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import alt_text, figure_sizes, plot_sizes
+from gsto_viz.plots import (
+    alt_text,
+    figure_sizes,
+    figure_tuning_fan,
+    join_frames,
+    plot_sizes,
+    tuning_fan_data,
+)
 from gsto_viz.plots.colors import BRANCH_COLORS, BRANCH_MARKERS, FEW
 
 
@@ -95,3 +102,88 @@ def test_alt_text_names_each_branchs_best_octave():
 def test_unusable_frames_are_refused(make, words):
     with pytest.raises(GstoVizError, match=words):
         make()
+
+
+def random_draws(count=5):
+    return [responses().assign(mean=lambda f, k=k: f["mean"] / 2 + 0.02 * k) for k in range(count)]
+
+
+def lines_of(ax, label):
+    return [line for line in ax.lines if line.get_label() == label]
+
+
+def test_fan_draws_the_mean_of_random_draws_dashed_and_every_draw_below():
+    draws = random_draws(3)
+    figure = figure_tuning_fan({"A": responses(), "B": responses()}, random={"A": draws})
+    top, _, below, empty = figure.axes
+    for ax in (top, below):
+        dashed = lines_of(ax, "random mean")
+        assert [line.get_linestyle() for line in dashed] == ["--"] * 4
+        for branch, line in enumerate(dashed):
+            by_hand = [
+                sum(
+                    d.loc[(d["branch"] == branch) & (d["octave"] == o), "mean"].item()
+                    for d in draws
+                )
+                / 3
+                for o in range(2, 9)
+            ]
+            np.testing.assert_allclose(line.get_ydata(), by_hand)
+            assert to_hex(line.get_color()) == BRANCH_COLORS[branch].lower()
+    assert not lines_of(top, "random draw")
+    assert len(lines_of(below, "random draw")) == 12
+    assert not lines_of(empty, "random mean")
+    assert empty.get_title(loc="left") == "no draws of random weights"
+    assert top.get_xlim() == below.get_xlim() == empty.get_xlim()
+
+
+def test_fan_says_who_has_no_draws(all_text, check_text):
+    figure = figure_tuning_fan({"A": responses()}, names={"A": "a net"})
+    texts = " ".join(" ".join(all_text(figure)).split())
+    assert "No draws of random weights for A." in texts
+    assert "A  a net" in [ax.get_title(loc="left") for ax in figure.axes]
+    assert len(figure.axes) == 1
+    check_text(figure)
+    with_draws = figure_tuning_fan({"A": responses(range(10))}, random={"A": random_draws(1)})
+    check_text(with_draws)
+    assert "(1 draw of A)" in " ".join(" ".join(all_text(with_draws)).split())
+
+
+@pytest.mark.parametrize("branches", [2, 6])
+def test_fan_draws_two_to_six_branches(branches, check_text):
+    parts = [
+        responses(range(3, 6)).query("branch == 0").assign(branch=r, stride=4 * 2**r)
+        for r in range(branches)
+    ]
+    frame = pd.concat(parts)
+    figure = figure_tuning_fan({"A": frame, "B": frame}, random={"B": [frame]})
+    check_text(figure)
+    strides = {f"stride {4 * 2**r}" for r in range(branches)}
+    assert strides <= {line.get_label() for line in figure.axes[0].lines}
+
+
+def test_fan_data_holds_every_frame_once():
+    draws = random_draws(2)
+    data = tuning_fan_data({"A": responses(), "B": responses()}, {"B": draws})
+    assert list(data.columns[:3]) == ["model", "weights", "draw"]
+    assert len(data) == 4 * len(draws[0])
+    trained = data[data["weights"] == "trained"]
+    assert trained["draw"].isna().all()
+    assert set(trained["model"]) == {"A", "B"}
+    back = data[(data["model"] == "B") & (data["draw"] == 1)]
+    np.testing.assert_array_equal(back["mean"], draws[1]["mean"])
+    with pytest.raises(GstoVizError, match="nothing to draw"):
+        tuning_fan_data({})
+
+
+def test_fan_refuses_draws_of_a_network_that_is_not_there():
+    with pytest.raises(GstoVizError, match="draws of 'B'"):
+        figure_tuning_fan({"A": responses()}, random={"B": random_draws(1)})
+
+
+def test_join_frames_puts_the_network_first():
+    joined = join_frames({"A": responses(), "B": responses().iloc[:2]})
+    assert joined.columns[0] == "model"
+    assert joined["model"].tolist() == ["A"] * 28 + ["B"] * 2
+    with pytest.raises(GstoVizError, match="nothing to join"):
+        join_frames({})

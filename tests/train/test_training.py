@@ -21,12 +21,14 @@ from gsto_viz.evaluate import evaluate
 from gsto_viz.models import ModelInfo, load_model, save_checkpoint
 from gsto_viz.models.tensor_files import read_tensors, write_tensors
 from gsto_viz.recipe import Recipe
+from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train import TrainingStopped, train, validation_spec
-from gsto_viz.train import trainer as trainer_module
+from gsto_viz.train import step as step_module
 from gsto_viz.train.build import build_for
 from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.identity import portable_name, portable_recipe
-from gsto_viz.train.trainer import Trainer, learning_rate
+from gsto_viz.train.step import learning_rate
+from gsto_viz.train.trainer import Trainer
 from gsto_viz.types import ClassInfo, ClassList, Sample
 
 SMALL = {
@@ -80,6 +82,27 @@ def test_train_prints_the_score_that_evaluate_gives_and_ships_no_path(
     assert model.info.training["data"] == "folder:train"
     assert list((out / "tensorboard").glob("events*"))
     assert yaml.safe_load((out / "config.yaml").read_text())["data"] == f"folder:{data}:train"
+
+
+def test_decoded_copies_change_nothing_but_the_time(
+    data: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ("--cache", str(tmp_path / "cache"))
+    for name, more in (("plain", ()), ("first", cache), ("second", cache)):
+        assert main(words(recipe_file, data, tmp_path / name, *more)) == 0
+    weights = {
+        name: read_tensors(tmp_path / name / "last.safetensors")[0]
+        for name in ("plain", "first", "second")
+    }
+    for name in ("first", "second"):
+        assert weights[name].keys() == weights["plain"].keys()
+        for key, tensor in weights["plain"].items():
+            assert torch.equal(weights[name][key], tensor)
+    count = len(load_data(f"folder:{data}:train"))
+    assert len(list((tmp_path / "cache").rglob("image-*.npy"))) == count
+    line = ["train", str(recipe_file), "--data", "scenes:count=4", "--out", str(tmp_path / "s")]
+    assert main([*line, *cache]) == 2
+    assert "is not read from files, so it cannot be kept decoded" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_left_as_it_is(
@@ -336,10 +359,14 @@ def test_a_loss_that_explodes_names_step_images_and_state_and_spoils_nothing(
             assert torch.isfinite(tensor).all(), (path, name)
 
 
+def nan_loss(output: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return output.logits.sum() * np.nan
+
+
 def test_a_loss_that_is_not_finite_names_the_images(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_module, "segmentation_loss", lambda *a, **k: torch.tensor(np.nan))
+    monkeypatch.setattr(step_module, "segmentation_loss", nan_loss)
     with pytest.raises(
         GstoVizError, match=r"loss is nan at step 0 \(images 00.*no state was saved yet"
     ):
@@ -434,16 +461,17 @@ def test_one_step_is_sgd_with_nesterov_momentum_written_out(data: Path, tmp_path
         recipe,
         train_data,
         None,
-        trainer_module.RunFolder(tmp_path),
+        RunFolder(tmp_path),
         torch.device("cpu"),
         quiet=True,
     )
     velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for step, batch in enumerate(trainer.samples.batches(0)):
+        inputs = torch.stack([image_to_tensor(image.numpy()) for image in batch.images])
         full = torch.nn.functional.interpolate(
-            model(batch.images).logits, size=(32, 32), mode="bilinear", align_corners=False
+            model(inputs).logits, size=(32, 32), mode="bilinear", align_corners=False
         )
-        loss = torch.nn.functional.cross_entropy(full, batch.labels, ignore_index=255)
+        loss = torch.nn.functional.cross_entropy(full, batch.labels.long(), ignore_index=255)
         model.zero_grad()
         loss.backward()
         rate = 0.01 * (1 - step / 2) ** 0.9

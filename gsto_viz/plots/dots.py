@@ -1,0 +1,338 @@
+"""SCI of networks beside its nulls: one dot with its interval per network, one line per null."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.plots import style
+from gsto_viz.plots.chart import WIDTH, draw_legend, legend_height, title_of
+from gsto_viz.plots.colors import CHANCE_BAND, GUIDE, model_style
+from gsto_viz.plots.layout import MARGIN, Page, shorten, text_height, wrap
+from gsto_viz.plots.save import set_alt_text
+from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.verdict import FALSE_SIGNAL, Headline
+
+INDEX_TITLES = {
+    "sci": "SCI: order of two regions of one image",
+    "sci_edge": "SCI_edge: core against band of one region",
+    "sci_same_class": "SCI, pairs of one class",
+    "sci_whole": "SCI, whole masks",
+    "c_fine": "c_fine: finest branch prefers the larger",
+    "c_coarse": "c_coarse: coarsest branch prefers the smaller",
+    "a_first_matched": "A of the finest branch, coarsest grid",
+    "a_last": "A of the coarsest branch",
+}
+"""What the panel of an index is called; all run from 0 to 1 with chance at 0.5."""
+AXIS = "0 aware, 0.5 chance, 1 reversed"
+PREFERENCE_AXIS = "0 prefers smaller, 1 larger regions"
+"""Labels of the x axis; the second for ``a_first_matched`` and ``a_last``."""
+BANDED = ("sci", "sci_same_class", "sci_whole")
+"""Indices that carry the band of the false-signal margin, which was measured for SCI."""
+NULL_TITLES = {
+    "N1": "N1 shifted labels",
+    "N2": "N2 swapped labels",
+    "N3": "N3 random weights",
+    "N4": "N4 permuted sizes",
+    "N5": "N5 one common map",
+}
+COLUMNS = ("model", "index", "source", "draw", "value", "low", "high", "n_images", "reason")
+_LINE = 0.17
+"""Inches per line."""
+_SIDE, _TEXT = 1.4, 1.35
+"""Inches for the names of the lines and for the numbers beside each panel."""
+NOT_ESTIMATED = "not estimated"
+"""Written where an index or a null has no value; the caption says why."""
+
+
+class NullValues(Protocol):
+    """What is read of one null of one index."""
+
+    @property
+    def values(self) -> Sequence[float]:
+        """One number per draw."""
+
+    @property
+    def mean(self) -> float | None:
+        """Over the draws; None when not estimated."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the range of the draws."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the range of the draws."""
+
+    @property
+    def n_images(self) -> int:
+        """Images that count."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why something is missing, else None."""
+
+
+Nulls = Mapping[str, Mapping[str, NullValues]]
+"""By index name (a field of ``Headline``), then by the null's name, N1 to N5."""
+
+
+def sci_dots_data(
+    headlines: Mapping[str, Headline],
+    nulls: Mapping[str, Nulls] | None = None,
+    *,
+    indices: Sequence[str] = ("sci", "sci_edge"),
+) -> pd.DataFrame:
+    """Return what ``figure_sci_dots`` draws as one table.
+
+    Args:
+        headlines: By network, its indices.
+        nulls: By network, its nulls; None: none were made.
+        indices: Fields of ``Headline``, one panel each.
+
+    Returns:
+        ``model``, ``index``, ``source`` (``model`` or N1 to N5), ``draw`` (from 0; null for the
+        estimate and for a null's mean over its draws), ``value``, ``low``, ``high`` (95 % interval
+        of an estimate, range of a null), ``n_images``, ``reason``.
+
+    Raises:
+        GstoVizError: No network, or an index that a headline does not have.
+    """
+    if not headlines or not indices:
+        raise GstoVizError("there is nothing to draw; give at least one network and one index")
+    if unknown := [name for name in indices if name not in INDEX_TITLES]:
+        known = ", ".join(INDEX_TITLES)
+        raise GstoVizError(f"a headline has no index '{unknown[0]}'; choose from {known}")
+    rows: list[tuple[object, ...]] = []
+    for model, headline in headlines.items():
+        for index in indices:
+            one: Estimate = getattr(headline, index)
+            row = (one.value, one.low, one.high, one.n_images, one.reason)
+            rows.append((model, index, "model", pd.NA, *row))
+            for name, null in (nulls or {}).get(model, {}).get(index, {}).items():
+                row = (null.mean, null.low, null.high, null.n_images, null.reason)
+                rows.append((model, index, name, pd.NA, *row))
+                for draw, value in enumerate(null.values):
+                    rows.append((model, index, name, draw, value, None, None, null.n_images, None))
+    numbers = dict.fromkeys(("value", "low", "high"), "float64") | {"draw": "Int64"}
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(numbers)
+
+
+def figure_sci_dots(
+    headlines: Mapping[str, Headline],
+    nulls: Mapping[str, Nulls] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    indices: Sequence[str] = ("sci", "sci_edge"),
+    width: float = WIDTH,
+) -> Figure:
+    """Draw indices of networks as dots with intervals, and below each network its nulls.
+
+    What is not estimated says so in words; an estimate without interval is a hollow dot. Every
+    draw of a null is a tick on the line of its range.
+
+    Args:
+        headlines: By network (A, B), its indices.
+        nulls: By network, its nulls; None or a network without: only the network's own line.
+        names: By network, the checkpoint's name for the heading.
+        indices: Fields of ``Headline``, one panel each, at most three on a page.
+        width: Inches.
+
+    Raises:
+        GstoVizError: No network, an unknown index or more than three.
+    """
+    if len(indices) > 3:
+        raise GstoVizError(f"{len(indices)} indices do not fit one page; draw at most three")
+    data = sci_dots_data(headlines, nulls, indices=indices)
+    lines = [
+        (model, source)
+        for model, rows in data.groupby("model", sort=False)
+        for source in ("heading", "model", *sorted(set(rows["source"]) - {"model"}))
+    ]
+    caption = wrap(_caption(data), width - 2 * MARGIN, style.SMALL)
+    height = len(lines) * _LINE
+    with style.context():
+        handles = _legend()
+        top, foot = MARGIN + 0.2, 0.42
+        legend = legend_height(handles, width)
+        text = text_height(caption, style.SMALL)
+        page = Page(width, top + height + foot + legend + text + MARGIN)
+        for k, (model, source) in enumerate(lines):
+            _write_line(page, top + (k + 0.5) * _LINE, str(model), source, names)
+        panel = (width - MARGIN - _SIDE) / len(indices)
+        for column, index in enumerate(indices):
+            left = MARGIN + _SIDE + column * panel
+            ax = page.axes(left, top, panel - _TEXT, height, label=index)
+            _draw_panel(ax, data[data["index"] == index], lines, index)
+        draw_legend(page, handles, top + height + foot)
+        page.text(MARGIN, page.height - MARGIN, caption, va="bottom", fontsize=style.SMALL)
+    set_alt_text(page.figure, _alt_text(data))
+    return page.figure
+
+
+def _write_line(
+    page: Page, y: float, model: str, source: str, names: Mapping[str, str] | None
+) -> None:
+    """Write the name of one line at the left of the page."""
+    if source == "heading":
+        room = page.width - 2 * MARGIN
+        title = shorten(title_of(model, names), room, style.HEADING, bold=True)
+        page.text(MARGIN, y, title, va="center", fontsize=style.HEADING, fontweight="bold")
+        return
+    name = "the network" if source == "model" else NULL_TITLES.get(source, source)
+    page.text(MARGIN + 0.1, y, shorten(name, _SIDE - 0.15, 7.0), va="center")
+
+
+def _draw_panel(
+    ax: Axes, data: pd.DataFrame, lines: Sequence[tuple[object, str]], index: str
+) -> None:
+    """Draw one index: line k of the page is at y = k."""
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(lines) - 0.5, -0.5)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    ax.set_xlabel(PREFERENCE_AXIS if index.startswith("a_") else AXIS)
+    ax.set_title(
+        shorten(INDEX_TITLES[index], ax.bbox.width / ax.figure.dpi + _TEXT, 7.0), loc="left", pad=5
+    )
+    for first, last in _blocks(lines):
+        if index in BANDED:
+            band = (FALSE_SIGNAL, 1 - FALSE_SIGNAL)
+            ax.fill_betweenx([first, last], *band, color=CHANCE_BAND, linewidth=0, zorder=0)
+        ax.plot([0.5, 0.5], [first, last], color=GUIDE, linestyle="--", linewidth=0.7, zorder=1)
+    models = list(dict.fromkeys(model for model, _ in lines))
+    for y, (model, source) in enumerate(lines):
+        rows = data[(data["model"] == model) & (data["source"] == source)]
+        if rows.empty:
+            continue
+        whole = rows[rows["draw"].isna()].iloc[0]
+        if source == "model":
+            _draw_estimate(ax, y, whole, models.index(model))
+        else:
+            _draw_null(ax, y, whole, rows["value"][rows["draw"].notna()].to_list())
+
+
+def _blocks(lines: Sequence[tuple[object, str]]) -> list[tuple[float, float]]:
+    """Return the vertical extent of each network's lines, without its heading."""
+    starts = [y for y, (_, source) in enumerate(lines) if source == "heading"]
+    return [
+        (start + 0.5, end - 0.5)
+        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)
+    ]
+
+
+def _draw_estimate(ax: Axes, y: int, row: pd.Series, position: int) -> None:
+    """Draw a network's own index and write it beside the panel."""
+    color, marker = model_style(position)
+    if pd.isna(row["value"]):
+        _write(ax, y, NOT_ESTIMATED, bold=True)
+        return
+    hollow = pd.isna(row["low"])
+    if not hollow:
+        ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=1.8, zorder=3)
+    ax.plot(
+        [row["value"]],
+        [y],
+        color=color,
+        marker=marker,
+        markersize=6,
+        markerfacecolor="white" if hollow else color,
+        linestyle="None",
+        label="estimate",
+        clip_on=False,
+        zorder=4,
+    )
+    _write(ax, y, f"{row['value']:.3f} {_interval(row, '[]')}", bold=True)
+
+
+def _draw_null(ax: Axes, y: int, row: pd.Series, draws: Sequence[float]) -> None:
+    """Draw a null's draws as ticks on the line of their range, and write mean and range."""
+    known = [value for value in draws if not pd.isna(value)]
+    if pd.isna(row["value"]):
+        _write(ax, y, NOT_ESTIMATED)
+        return
+    if not pd.isna(row["low"]):
+        ax.plot([row["low"], row["high"]], [y, y], color=GUIDE, linewidth=0.8, zorder=2)
+    mark: dict[str, Any] = {"color": GUIDE, "linestyle": "None", "clip_on": False, "zorder": 3}
+    ax.plot(known, [y] * len(known), marker="|", label="draws", **mark)
+    ax.plot([row["value"]], [y], marker="o", markersize=3, label="null", **mark)
+    _write(ax, y, f"{row['value']:.3f} {_interval(row, '()')}")
+
+
+def _interval(row: pd.Series, brackets: str) -> str:
+    """Return the two ends in brackets; nothing when they are not there or equal the value."""
+    if pd.isna(row["low"]) or row["low"] == row["high"] == row["value"]:
+        return ""
+    return f"{brackets[0]}{row['low']:.3f}, {row['high']:.3f}{brackets[1]}"
+
+
+def _write(ax: Axes, y: int, text: str, *, bold: bool = False) -> None:
+    """Write numbers right of the panel, at line ``y``."""
+    ax.annotate(
+        text.strip(),
+        (1.0, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=6.5,
+        fontweight="bold" if bold else "normal",
+    )
+
+
+def _legend() -> list[Line2D | Patch]:
+    """Explain marks that occur in every panel."""
+    low, high = FALSE_SIGNAL, 1 - FALSE_SIGNAL
+    return [
+        Line2D([], [], color="black", marker="o", markersize=6, label="estimate, 95% interval"),
+        Line2D([], [], color=GUIDE, marker="|", linewidth=0.8, label="draws of a null, range"),
+        Line2D([], [], color=GUIDE, marker="o", markersize=3, linestyle="None", label="their mean"),
+        Line2D([], [], color=GUIDE, linestyle="--", linewidth=0.7, label="chance"),
+        Patch(color=CHANCE_BAND, label=f"{low:.2f} to {high:.2f}: reached by noise alone"),
+    ]
+
+
+def _caption(data: pd.DataFrame) -> str:
+    """Say what nulls are, what is missing, and why."""
+    sources = set(data["source"]) - {"model"}
+    parts = [
+        "Dots: the index of a network over images, with its 95% bootstrap interval (clusters of "
+        "images); hollow: no interval."
+    ]
+    if "N3" in sources:
+        parts.append(
+            "Random weights (N3) are not at 0.5: edges excite untrained filters; their values "
+            "depend on measuring batch-norm statistics again and on the smallest region counted."
+        )
+    bare = [m for m, rows in data.groupby("model", sort=False) if set(rows["source"]) == {"model"}]
+    if bare:
+        parts.append(f"No nulls were made for {' and '.join(map(str, bare))}.")
+    missing = data[data["reason"].notna()]
+    for reason, rows in missing.groupby("reason", sort=False):
+        what = ", ".join(dict.fromkeys(_place(row) for row in rows.to_dict("records")))
+        parts.append(f"{what}: {str(reason).removeprefix(f'{NOT_ESTIMATED}: ')}.")
+    return " ".join(parts)
+
+
+def _place(row: Mapping[Any, Any]) -> str:
+    """Name the line and the index of a row."""
+    source = "" if row["source"] == "model" else f" {row['source']}"
+    return f"{row['model']}{source} {row['index']}"
+
+
+def _alt_text(data: pd.DataFrame) -> str:
+    """Give every number of the figure in words."""
+    parts = []
+    for row in data[data["draw"].isna()].to_dict("records"):
+        if pd.isna(row["value"]):
+            said = f"{NOT_ESTIMATED} ({row['reason']})"
+        else:
+            said = f"{row['value']:.3f} {_interval(pd.Series(row), '[]')}".strip()
+        parts.append(f"{_place(row)} {said}")
+    return f"Indices of scale confusion beside their nulls, chance 0.5. {'; '.join(parts)}."

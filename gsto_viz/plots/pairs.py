@@ -1,0 +1,270 @@
+"""A gallery of pairs of regions that a network's branches order the wrong way round."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.heatmaps import HeatMap, normalise, valid_by_stride
+from gsto_viz.plots import style
+from gsto_viz.plots.chart import WIDTH, title_of
+from gsto_viz.plots.colors import branch_style
+from gsto_viz.plots.heatmaps import BAR_HEIGHT, fill_bar, paint
+from gsto_viz.plots.layout import GAP, MARGIN, Page, fit_panel, shorten, text_height, wrap
+from gsto_viz.plots.panels import check_same_size, draw_image, draw_outlines
+from gsto_viz.plots.save import set_alt_text
+from gsto_viz.types import Inspection, Sample
+
+SMALL_COLOR, LARGE_COLOR = "white", "#FF5A00"
+"""Outlines of the smaller and of the larger region; neither is a colour of the maps."""
+OUTLINE = 0.9
+"""Width of an outline, points."""
+ZOOM_PX = 48
+"""Least side of the part of the image that is enlarged, pixels."""
+MAX_ROWS = 8
+"""More pairs do not fit one page."""
+HEIGHT = 1.3
+"""Largest height of a panel, inches."""
+HEAD, TITLE, FOOT = 0.17, 0.16, 0.5
+"""Inches for a row's heading, for column titles, for the colour bar and the legend."""
+CAPTION = (
+    "Each row: two regions of one image in the wrong order, the smaller read as the coarser one. "
+    "q: coarseness at matched resolution, higher where coarse branches answer; aware branches give "
+    "the larger region the larger q. Second column: the smaller region, enlarged. Maps: percentile "
+    "of the gain-fixed channel average among the cells of this image, one scale 0 to 1. Worst "
+    "pairs are chosen for being wrong; they show how an error looks, not how often it happens."
+)
+
+
+class WrongPair(Protocol):
+    """What is read of a pair in the wrong order."""
+
+    @property
+    def model(self) -> str:
+        """The network (A, B)."""
+
+    @property
+    def image(self) -> str:
+        """Id of the image."""
+
+    @property
+    def small_region(self) -> int:
+        """Number of the smaller region."""
+
+    @property
+    def large_region(self) -> int:
+        """Number of the larger region."""
+
+    @property
+    def gap_octaves(self) -> float:
+        """Difference of the two sizes."""
+
+    @property
+    def q_small(self) -> float:
+        """Coarseness of the smaller region."""
+
+    @property
+    def q_large(self) -> float:
+        """Coarseness of the larger region."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairRow:
+    """One row of the gallery.
+
+    Attributes:
+        pair: The regions and their numbers.
+        sample: The image that they lie in.
+        inspection: What the pair's network shows for it.
+        regions: (H, W) region numbers, 0 = none.
+    """
+
+    pair: WrongPair
+    sample: Sample
+    inspection: Inspection
+    regions: npt.NDArray[np.integer]
+
+
+def worst_pairs_data(rows: Sequence[PairRow]) -> pd.DataFrame:
+    """Return the pairs as a table.
+
+    Returns:
+        ``model``, ``image``, ``small_region``, ``large_region``, ``small_px`` and ``large_px``
+        (areas), ``gap_octaves``, ``q_small``, ``q_large``; one row per pair.
+    """
+    records = [
+        {
+            "model": row.pair.model,
+            "image": row.pair.image,
+            "small_region": row.pair.small_region,
+            "large_region": row.pair.large_region,
+            "small_px": int((row.regions == row.pair.small_region).sum()),
+            "large_px": int((row.regions == row.pair.large_region).sum()),
+            "gap_octaves": row.pair.gap_octaves,
+            "q_small": row.pair.q_small,
+            "q_large": row.pair.q_large,
+        }
+        for row in rows
+    ]
+    columns = ("model", "image", "small_region", "large_region", "small_px", "large_px")
+    return pd.DataFrame(records, columns=[*columns, "gap_octaves", "q_small", "q_large"])
+
+
+def figure_worst_pairs(
+    rows: Sequence[PairRow], *, names: Mapping[str, str] | None = None, width: float = WIDTH
+) -> Figure:
+    """Draw pairs of regions in the wrong order: the image, the smaller region, every branch's map.
+
+    Args:
+        rows: At most eight, in the order of the page; images may have different sizes.
+        names: By network, the checkpoint's name for the headings.
+        width: Inches.
+
+    Raises:
+        GstoVizError: No row or too many, region numbers that the image does not have, or maps
+            that are not of the image.
+    """
+    if not 1 <= len(rows) <= MAX_ROWS:
+        raise GstoVizError(f"{len(rows)} pairs cannot be drawn on one page; give 1 to {MAX_ROWS}")
+    for row in rows:
+        _check_row(row)
+    columns = 2 + max(len(row.inspection.strides) for row in rows)
+    slot = (width - 2 * MARGIN - (columns - 1) * GAP) / columns
+    panels = [fit_panel(_size(row), slot, HEIGHT) for row in rows]
+    text = wrap(CAPTION, width - 2 * MARGIN, style.SMALL)
+    with style.context():
+        heights = [HEAD + TITLE + panel[1] + GAP for panel in panels]
+        page = Page(width, 2 * MARGIN + sum(heights) + FOOT + text_height(text, style.SMALL))
+        top = MARGIN
+        for row, panel, height in zip(rows, panels, heights, strict=True):
+            _draw_row(page, top, row, panel, slot, names)
+            top += height
+        _draw_foot(page, top, slot)
+        page.text(MARGIN, page.height - MARGIN, text, va="bottom", fontsize=style.SMALL)
+    set_alt_text(page.figure, _alt_text(rows))
+    return page.figure
+
+
+def _size(row: PairRow) -> tuple[int, int]:
+    height, width = row.sample.image.shape[:2]
+    return height, width
+
+
+def _check_row(row: PairRow) -> None:
+    check_same_size(row.regions, row.sample.image)
+    for region in (row.pair.small_region, row.pair.large_region):
+        if region < 1 or not (row.regions == region).any():
+            raise GstoVizError(
+                f"image '{row.sample.id}' has no region {region}; give the regions of this image"
+            )
+
+
+def _draw_row(
+    page: Page,
+    top: float,
+    row: PairRow,
+    panel: tuple[float, float],
+    slot: float,
+    names: Mapping[str, str] | None,
+) -> None:
+    """Draw heading, image, enlarged region and maps of one pair."""
+    pair, strides = row.pair, row.inspection.strides
+    _write_heading(page, top, pair, names)
+    labels = row.sample.labels
+    valid = None if labels is None else valid_by_stride(labels, strides)
+    (maps,) = normalise((row.inspection,), "percentile", valid)
+    titles = ["image", "the smaller region", *(f"stride {stride}" for stride in strides)]
+    small, large = row.regions == pair.small_region, row.regions == pair.large_region
+    box = _zoom_box(small, panel)
+    for column, title in enumerate(titles):
+        left = MARGIN + column * (slot + GAP) + (slot - panel[0]) / 2
+        label = f"{pair.model} {pair.image} {title}"
+        ax = page.axes(left, top + HEAD + TITLE, *panel, label=label)
+        ax.set_title(shorten(title, slot, 7.0), pad=3)
+        if column < 2:
+            draw_image(row.sample.image, ax=ax)
+        else:
+            _draw_map(ax, maps[column - 2], column - 2, _size(row))
+        draw_outlines(large.astype(np.int8), ax=ax, color=LARGE_COLOR, width=OUTLINE)
+        draw_outlines(small.astype(np.int8), ax=ax, color=SMALL_COLOR, width=OUTLINE)
+        if column == 0:
+            ax.add_patch(Rectangle(*box, fill=False, edgecolor="black", linewidth=0.6, zorder=4))
+        elif column == 1:
+            (x, y), width, height = box
+            ax.set_xlim(x, x + width)
+            ax.set_ylim(y + height, y)
+
+
+def _draw_map(ax: Axes, heatmap: HeatMap, branch: int, size: tuple[int, int]) -> None:
+    paint(heatmap, ax=ax, size=size)
+    ax.spines[:].set(color=branch_style(branch)[0], linewidth=1.2)
+
+
+def _write_heading(
+    page: Page, top: float, pair: WrongPair, names: Mapping[str, str] | None
+) -> None:
+    title = f"{title_of(pair.model, names)}, image {pair.image}: {_numbers(pair)}"
+    page.text(
+        MARGIN, top, shorten(title, page.width - 2 * MARGIN, 7.0, bold=True), fontweight="bold"
+    )
+
+
+def _numbers(pair: WrongPair) -> str:
+    """Say how far apart the sizes are, and both q."""
+    return (
+        f"sizes {pair.gap_octaves:.1f} octaves apart, q {pair.q_small:+.2f} of the smaller, "
+        f"{pair.q_large:+.2f} of the larger"
+    )
+
+
+def _zoom_box(
+    mask: npt.NDArray[np.bool_], panel: tuple[float, float]
+) -> tuple[tuple[float, float], float, float]:
+    """Return corner, width and height of the part around a region, in the panel's proportions."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    middle_y, middle_x = (rows[0] + rows[-1] + 1) / 2, (columns[0] + columns[-1] + 1) / 2
+    ratio = panel[0] / panel[1]
+    needed = (2.0 * _extent(rows), 2.0 * _extent(columns) / ratio, float(ZOOM_PX))
+    height = min(max(needed), float(mask.shape[0]))
+    width = height * ratio
+    x = float(np.clip(middle_x - width / 2, 0, mask.shape[1] - width))
+    y = float(np.clip(middle_y - height / 2, 0, mask.shape[0] - height))
+    return (x, y), width, height
+
+
+def _extent(places: npt.NDArray[np.intp]) -> int:
+    """Return the extent of sorted places, both ends included."""
+    return int(places[-1] - places[0] + 1)
+
+
+def _draw_foot(page: Page, top: float, slot: float) -> None:
+    """Draw the one colour bar of all maps, and say whose the outlines are."""
+    bar = HeatMap(np.array([[0.0, 1.0]]), 0.0, 1.0, "percentile", "", raw=False, stride=1)
+    left = page.width - MARGIN - 2 * slot - GAP
+    page.text(left, top + 0.02, "percentile of activity in this image", fontsize=style.SMALL)
+    fill_bar(bar, page.axes(left, top + 0.15, 2 * slot, BAR_HEIGHT, label="bar"))
+    handles = [
+        Line2D([], [], color=color, linewidth=2, label=label)
+        for color, label in ((SMALL_COLOR, "smaller region"), (LARGE_COLOR, "larger region"))
+    ]
+    legend = page.figure.legend(
+        handles=handles, loc="upper left", ncols=2, borderaxespad=0, frameon=True,
+        bbox_to_anchor=(MARGIN / page.width, 1 - (top + 0.05) / page.height),
+    )  # fmt: skip
+    legend.get_frame().set(facecolor="0.6", edgecolor="none")
+
+
+def _alt_text(rows: Sequence[PairRow]) -> str:
+    parts = [f"{row.pair.model}, image {row.pair.image}: {_numbers(row.pair)}" for row in rows]
+    return (
+        "Pairs of regions in the wrong order, each with the image, the smaller region enlarged and "
+        f"one percentile map per branch. {'; '.join(parts)}."
+    )

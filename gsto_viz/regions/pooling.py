@@ -6,13 +6,15 @@ Cell k of stride s covers the pixels [k s, (k+1) s) clipped to the image. (The c
 convolution are centred at pixel k s, half a cell up and left of that; this is not corrected.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from gsto_viz.activity import cell_areas, grid_shape
 from gsto_viz.errors import GstoVizError
@@ -32,7 +34,7 @@ class GridWeights:
     """K, the number of regions."""
     region: npt.NDArray[np.int64]
     """(E,): region index 0..K-1 (region number minus 1)."""
-    cell: npt.NDArray[np.int64]
+    cell: npt.NDArray[np.integer]
     """(E,): flat cell index, row * w + column."""
     counts: dict[Part, npt.NDArray[np.int64]]
     """Pixels of the whole region, its core and its band in the cell, (E,) each."""
@@ -121,22 +123,82 @@ class GridWeights:
 
 def grid_weights(regions: RegionMap, stride: int) -> GridWeights:
     """Count the pixels of every region, core and band in every cell of the grid of ``stride``."""
+    return nested_grid_weights(regions, (stride,))[0]
+
+
+def nested_grid_weights(regions: RegionMap, strides: Sequence[int]) -> tuple[GridWeights, ...]:
+    """Count pixels on several grids; each counts the cells of the one before.
+
+    Args:
+        regions: The regions.
+        strides: Pixels per cell, each a multiple of the one before.
+    """
+    height, width = regions.ids.shape
+    packed = _packed_pixels(regions, strides[0])
+    grids = [_grid(packed, regions, strides[0])]
+    for fine, coarse in pairwise(strides):
+        rows, columns = (np.arange(n) // (coarse // fine) for n in grid_shape(height, width, fine))
+        shape = grid_shape(height, width, coarse)
+        cells = (rows[:, None] * shape[1] + columns).ravel()
+        ones = np.ones(cells.size, dtype=np.int64)
+        within = csr_array(
+            (ones, cells, np.arange(cells.size + 1)), shape=(cells.size, shape[0] * shape[1])
+        )
+        packed = packed @ within
+        packed.sort_indices()
+        grids.append(_grid(packed, regions, coarse))
+    return tuple(grids)
+
+
+def _packed_pixels(regions: RegionMap, stride: int) -> csr_array:
+    """Count pixels on one grid: (K, h * w) int64, whole * 2^32 + core, cells in order.
+
+    Two counts in one number pass through one product together.
+    """
     height, width = regions.ids.shape
     shape = grid_shape(height, width, stride)
-    cells = shape[0] * shape[1]
-    cell = np.arange(height)[:, None] // stride * shape[1] + np.arange(width) // stride
-    inside = regions.ids > 0
-    keys = (regions.ids[inside].astype(np.int64) - 1) * cells + cell[inside]
-    entries, whole = np.unique(keys, return_counts=True)
-    core_entries, core_counts = np.unique(keys[regions.core[inside]], return_counts=True)
-    core = np.zeros_like(whole)
-    core[np.searchsorted(entries, core_entries)] = core_counts
-    region, cell_index = np.divmod(entries, max(cells, 1))
+    code = np.zeros((shape[0] * stride, shape[1] * stride), dtype=np.int64)
+    # Pixels beyond the image stay 0, as those of no region.
+    code[:height, :width] = 2 * regions.ids + regions.core
+    low, high = (_over_cells(code, stride, take) for take in (np.minimum, np.maximum))
+    pure = low == high
+    blocks = code.reshape(shape[0], stride, shape[1], stride)
+    mixed = np.flatnonzero(~pure)
+    pixels = blocks[mixed // max(shape[1], 1), :, mixed % max(shape[1], 1)]
+    pixels = np.sort(pixels.reshape(mixed.size, stride * stride), axis=1)
+    # Runs of one region within one cell.
+    starts = np.flatnonzero(np.diff(pixels >> 1, axis=1, prepend=-1))
+    ends = np.append(starts[1:], pixels.size)
+    core = np.add.reduceat(pixels.ravel() & 1, starts) if starts.size else starts
+    code_pure, pure = low[pure], np.flatnonzero(pure)
+    region = np.concatenate([code_pure >> 1, pixels.ravel()[starts] >> 1])
+    cell = np.concatenate([pure, mixed[starts // (stride * stride)]])
+    whole = np.concatenate([np.full(pure.size, stride * stride), ends - starts])
+    core = np.concatenate([(code_pure & 1) * stride * stride, core])
+    there = region > 0
+    entries = (whole[there] << 32) + core[there]
+    packed = coo_array(
+        (entries, (region[there] - 1, cell[there])), shape=(len(regions), shape[0] * shape[1])
+    ).tocsr()
+    packed.sort_indices()
+    return packed
+
+
+def _over_cells(code: npt.NDArray[np.int64], stride: int, take: np.ufunc) -> npt.NDArray[np.int64]:
+    """Reduce (h * stride, w * stride) over its cells, (h, w)."""
+    rows = reduce(take, (code[k::stride] for k in range(stride)))
+    return reduce(take, (rows[:, k::stride] for k in range(stride)))
+
+
+def _grid(packed: csr_array, regions: RegionMap, stride: int) -> GridWeights:
+    """Unpack counts into a list of entries."""
+    height, width = regions.ids.shape
+    whole, core = packed.data >> 32, packed.data & (2**32 - 1)
     return GridWeights(
-        shape=shape,
+        shape=grid_shape(height, width, stride),
         regions=len(regions),
-        region=region,
-        cell=cell_index,
+        region=np.repeat(np.arange(len(regions)), np.diff(packed.indptr)),
+        cell=packed.indices,
         counts={"whole": whole, "core": core, "band": whole - core},
         cell_area=cell_areas(height, width, stride).ravel(),
     )

@@ -1,22 +1,22 @@
 """Regions on the grid of a branch: how many pixels of each region fall into each cell.
 
 A mask is pooled down to the grid; a feature map is never pooled up to the pixels. Counts of all
-regions are kept together as a sparse list of (region, cell) entries, so nothing loops over regions.
+regions are kept together as one sparse matrix, so nothing loops over regions.
 Cell k of stride s covers the pixels [k s, (k+1) s) clipped to the image. (The cells of a
 convolution are centred at pixel k s, half a cell up and left of that; this is not corrected.)
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from itertools import pairwise
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 
 from gsto_viz.activity import cell_areas, grid_shape
+from gsto_viz.cells import cell_counts
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap
 
@@ -26,26 +26,39 @@ PARTS: tuple[Part, ...] = ("whole", "core", "band")
 
 @dataclass(frozen=True, eq=False)
 class GridWeights:
-    """Pixel counts of regions in the cells of one grid, as a list of E non-empty entries."""
+    """Pixel counts of regions in the cells of one grid."""
 
     shape: tuple[int, int]
     """(h, w) of the grid."""
     regions: int
     """K, the number of regions."""
-    region: npt.NDArray[np.int64]
-    """(E,): region index 0..K-1 (region number minus 1)."""
-    cell: npt.NDArray[np.integer]
-    """(E,): flat cell index, row * w + column."""
-    counts: dict[Part, npt.NDArray[np.int64]]
-    """Pixels of the whole region, its core and its band in the cell, (E,) each."""
+    pixels: csr_array
+    """(2 K, h * w) float64: pixels of band (row 2 k) and core (row 2 k + 1) of region k + 1."""
     cell_area: npt.NDArray[np.int64]
     """(h * w,): pixels of each cell inside the image."""
 
+    @cached_property
+    def whole(self) -> csr_array:
+        """(K, h * w) float64: pixels of each region, band and core together."""
+        shape = (self.regions, self.cell_area.size)
+        parts = self.pixels
+        both = csr_array((parts.data, parts.indices, parts.indptr[::2]), shape=shape, copy=True)
+        both.sum_duplicates()
+        return both
+
+    @property
+    def counts(self) -> dict[Part, npt.NDArray[np.float64]]:
+        """The pixels in every cell that a part lies in, region by region, (E,) each."""
+        rows = np.repeat(np.arange(2 * self.regions), np.diff(self.pixels.indptr))
+        return {
+            "whole": self.whole.data,
+            "core": self.pixels.data[rows % 2 == 1],
+            "band": self.pixels.data[rows % 2 == 0],
+        }
+
     def total(self, part: Part, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """Sum the pixels of each region's part over the valid cells, (K,) float64."""
-        counts = self.counts[part] * valid.ravel()[self.cell].astype(np.float64)
-        sums = np.bincount(self.region, counts, minlength=self.regions)
-        return np.asarray(sums, dtype=np.float64)
+        return self._by_part(self.pixels @ valid.ravel().astype(np.float64))[part]
 
     def means(
         self, values: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_]
@@ -71,19 +84,19 @@ class GridWeights:
         table[:, maps] = flat
         if not np.isfinite(table).all():
             raise GstoVizError("a map holds NaN or infinity in a valid cell; check the network")
-        sums = self._parts @ table
-        core, band = sums[: self.regions].T, sums[self.regions :].T
-        totals: dict[Part, npt.NDArray[np.float64]] = {
-            "whole": core + band,
-            "core": core,
-            "band": band,
-        }
         means = {}
-        for part, total in totals.items():
-            weight = np.broadcast_to(total[maps], (maps, self.regions))
-            means[part] = np.full(weight.shape, np.nan)
-            np.divide(total[:maps], weight, out=means[part], where=weight > 0)
+        for part, sums in self._by_part(self.pixels @ table).items():
+            weight = np.broadcast_to(sums[:, maps:], (self.regions, maps))
+            mean = np.full(weight.shape, np.nan)
+            np.divide(sums[:, :maps], weight, out=mean, where=weight > 0)
+            means[part] = mean.T
         return means
+
+    @staticmethod
+    def _by_part(sums: npt.NDArray[np.float64]) -> dict[Part, npt.NDArray[np.float64]]:
+        """Split sums over bands and cores, (2 K, ...), into parts, (K, ...) each."""
+        band, core = sums[::2], sums[1::2]
+        return {"whole": band + core, "core": core, "band": band}
 
     def mean(self, values: npt.NDArray[np.float64], part: Part) -> npt.NDArray[np.float64]:
         """Average one map over each region's part, weighted by pixel counts.
@@ -97,28 +110,19 @@ class GridWeights:
         """
         return self.means(values[None], ~np.isnan(values))[part][0]
 
-    @cached_property
-    def _parts(self) -> csr_array:
-        """(2 K, h * w): pixels of each core, then of each band, in every cell."""
-        rows = []
-        names: tuple[Part, Part] = ("core", "band")
-        for name in names:
-            there = np.flatnonzero(self.counts[name])
-            ends = np.cumsum(np.bincount(self.region[there], minlength=self.regions))
-            rows.append((self.counts[name][there].astype(np.float64), self.cell[there], ends))
-        (core, core_cells, core_ends), (band, band_cells, band_ends) = rows
-        data, cells = np.concatenate([core, band]), np.concatenate([core_cells, band_cells])
-        ends = np.concatenate([[0], core_ends, core.size + band_ends])
-        return csr_array((data, cells, ends), shape=(2 * self.regions, self.cell_area.size))
-
     def purity(self) -> npt.NDArray[np.float64]:
         """Return sum m^2 / sum m of each whole region, m = its share of a cell, (K,) in (0, 1].
 
         1 means that the region fills the cells it lies in, small values that it shares them.
         """
-        share = self.counts["whole"] / self.cell_area[self.cell]
-        squares = np.bincount(self.region, share**2, minlength=self.regions)
-        return squares / np.bincount(self.region, share, minlength=self.regions)
+        return self._purity.copy()
+
+    @cached_property
+    def _purity(self) -> npt.NDArray[np.float64]:
+        region = np.repeat(np.arange(self.regions), np.diff(self.whole.indptr))
+        share = self.whole.data / self.cell_area[self.whole.indices]
+        squares = np.bincount(region, share**2, minlength=self.regions)
+        return squares / np.bincount(region, share, minlength=self.regions)
 
 
 def grid_weights(regions: RegionMap, stride: int) -> GridWeights:
@@ -127,78 +131,16 @@ def grid_weights(regions: RegionMap, stride: int) -> GridWeights:
 
 
 def nested_grid_weights(regions: RegionMap, strides: Sequence[int]) -> tuple[GridWeights, ...]:
-    """Count pixels on several grids; each counts the cells of the one before.
-
-    Args:
-        regions: The regions.
-        strides: Pixels per cell, each a multiple of the one before.
-    """
+    """Return :func:`grid_weights` of several strides, each a multiple of the one before."""
     height, width = regions.ids.shape
-    packed = _packed_pixels(regions, strides[0])
-    grids = [_grid(packed, regions, strides[0])]
-    for fine, coarse in pairwise(strides):
-        rows, columns = (np.arange(n) // (coarse // fine) for n in grid_shape(height, width, fine))
-        shape = grid_shape(height, width, coarse)
-        cells = (rows[:, None] * shape[1] + columns).ravel()
-        ones = np.ones(cells.size, dtype=np.int64)
-        within = csr_array(
-            (ones, cells, np.arange(cells.size + 1)), shape=(cells.size, shape[0] * shape[1])
+    categories = 2 * regions.ids + regions.core - 2
+    counts = cell_counts(categories, 2 * len(regions), strides)
+    return tuple(
+        GridWeights(
+            shape=grid_shape(height, width, stride),
+            regions=len(regions),
+            pixels=pixels,
+            cell_area=cell_areas(height, width, stride).ravel(),
         )
-        packed = packed @ within
-        packed.sort_indices()
-        grids.append(_grid(packed, regions, coarse))
-    return tuple(grids)
-
-
-def _packed_pixels(regions: RegionMap, stride: int) -> csr_array:
-    """Count pixels on one grid: (K, h * w) int64, whole * 2^32 + core, cells in order.
-
-    Two counts in one number pass through one product together.
-    """
-    height, width = regions.ids.shape
-    shape = grid_shape(height, width, stride)
-    code = np.zeros((shape[0] * stride, shape[1] * stride), dtype=np.int64)
-    # Pixels beyond the image stay 0, as those of no region.
-    code[:height, :width] = 2 * regions.ids + regions.core
-    low, high = (_over_cells(code, stride, take) for take in (np.minimum, np.maximum))
-    pure = low == high
-    blocks = code.reshape(shape[0], stride, shape[1], stride)
-    mixed = np.flatnonzero(~pure)
-    pixels = blocks[mixed // max(shape[1], 1), :, mixed % max(shape[1], 1)]
-    pixels = np.sort(pixels.reshape(mixed.size, stride * stride), axis=1)
-    # Runs of one region within one cell.
-    starts = np.flatnonzero(np.diff(pixels >> 1, axis=1, prepend=-1))
-    ends = np.append(starts[1:], pixels.size)
-    core = np.add.reduceat(pixels.ravel() & 1, starts) if starts.size else starts
-    code_pure, pure = low[pure], np.flatnonzero(pure)
-    region = np.concatenate([code_pure >> 1, pixels.ravel()[starts] >> 1])
-    cell = np.concatenate([pure, mixed[starts // (stride * stride)]])
-    whole = np.concatenate([np.full(pure.size, stride * stride), ends - starts])
-    core = np.concatenate([(code_pure & 1) * stride * stride, core])
-    there = region > 0
-    entries = (whole[there] << 32) + core[there]
-    packed = coo_array(
-        (entries, (region[there] - 1, cell[there])), shape=(len(regions), shape[0] * shape[1])
-    ).tocsr()
-    packed.sort_indices()
-    return packed
-
-
-def _over_cells(code: npt.NDArray[np.int64], stride: int, take: np.ufunc) -> npt.NDArray[np.int64]:
-    """Reduce (h * stride, w * stride) over its cells, (h, w)."""
-    rows = reduce(take, (code[k::stride] for k in range(stride)))
-    return reduce(take, (rows[:, k::stride] for k in range(stride)))
-
-
-def _grid(packed: csr_array, regions: RegionMap, stride: int) -> GridWeights:
-    """Unpack counts into a list of entries."""
-    height, width = regions.ids.shape
-    whole, core = packed.data >> 32, packed.data & (2**32 - 1)
-    return GridWeights(
-        shape=grid_shape(height, width, stride),
-        regions=len(regions),
-        region=np.repeat(np.arange(len(regions)), np.diff(packed.indptr)),
-        cell=packed.indices,
-        counts={"whole": whole, "core": core, "band": whole - core},
-        cell_area=cell_areas(height, width, stride).ravel(),
+        for stride, pixels in zip(strides, counts, strict=True)
     )

@@ -38,23 +38,35 @@ class GridWeights:
     """(h * w,): pixels of each cell inside the image."""
 
     @cached_property
-    def whole(self) -> csr_array:
-        """(K, h * w) float64: pixels of each region, band and core together."""
-        shape = (self.regions, self.cell_area.size)
-        parts = self.pixels
-        both = csr_array((parts.data, parts.indices, parts.indptr[::2]), shape=shape, copy=True)
-        both.sum_duplicates()
-        return both
+    def _merged(self) -> csr_array:
+        """(K, h * w): band pixels as real and core pixels as imaginary part of one entry."""
+        rows = np.diff(self.pixels.indptr)
+        data = self.pixels.data * np.repeat(np.resize([1, 1j], rows.size), rows)
+        merged = csr_array(
+            (data, self.pixels.indices, self.pixels.indptr[::2]),
+            shape=(self.regions, self.cell_area.size),
+            copy=True,
+        )
+        merged.sum_duplicates()
+        return merged
 
-    @property
-    def counts(self) -> dict[Part, npt.NDArray[np.float64]]:
-        """The pixels in every cell that a part lies in, region by region, (E,) each."""
-        rows = np.repeat(np.arange(2 * self.regions), np.diff(self.pixels.indptr))
-        return {
-            "whole": self.whole.data,
-            "core": self.pixels.data[rows % 2 == 1],
-            "band": self.pixels.data[rows % 2 == 0],
-        }
+    @cached_property
+    def region(self) -> npt.NDArray[np.int64]:
+        """(E,): region index 0..K-1 (number minus 1) of every cell that a region lies in."""
+        return np.repeat(np.arange(self.regions), np.diff(self._merged.indptr))
+
+    @cached_property
+    def cell(self) -> npt.NDArray[np.int64]:
+        """(E,): flat cell index, row * w + column, of the same entries."""
+        return self._merged.indices.astype(np.int64)
+
+    @cached_property
+    def counts(self) -> dict[Part, npt.NDArray[np.int64]]:
+        """Pixels of the whole region, its core and its band in the same entries, (E,) each."""
+        band, core = (
+            one.astype(np.int64) for one in (self._merged.data.real, self._merged.data.imag)
+        )
+        return {"whole": band + core, "core": core, "band": band}
 
     def total(self, part: Part, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """Sum the pixels of each region's part over the valid cells, (K,) float64."""
@@ -119,10 +131,9 @@ class GridWeights:
 
     @cached_property
     def _purity(self) -> npt.NDArray[np.float64]:
-        region = np.repeat(np.arange(self.regions), np.diff(self.whole.indptr))
-        share = self.whole.data / self.cell_area[self.whole.indices]
-        squares = np.bincount(region, share**2, minlength=self.regions)
-        return squares / np.bincount(region, share, minlength=self.regions)
+        share = self.counts["whole"] / self.cell_area[self.cell]
+        squares = np.bincount(self.region, share**2, minlength=self.regions)
+        return squares / np.bincount(self.region, share, minlength=self.regions)
 
 
 def grid_weights(regions: RegionMap, stride: int) -> GridWeights:

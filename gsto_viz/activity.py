@@ -4,12 +4,14 @@ A channel of a feature map may be multiplied by any positive number when the nex
 it: the network stays the same, its channel average does not. Channels are therefore divided by
 their standard deviation over a data set before they are averaged (the capture does that, with the
 reduction ``gain_fixed``), and an activity map is read through its ranks within the image.
-Everything here is NumPy on one image.
+Everything here works on one image.
 """
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import IGNORE
@@ -21,15 +23,6 @@ BoolMap = npt.NDArray[np.bool_]
 def grid_shape(height: int, width: int, stride: int) -> tuple[int, int]:
     """Return (ceil(height / stride), ceil(width / stride)): the grid of a branch, in cells."""
     return -(-height // stride), -(-width // stride)
-
-
-def _block_sums(values: npt.NDArray, size: int) -> npt.NDArray:
-    """Sum ``values`` (H, W) over size x size blocks; the last ones are clipped to the array."""
-    height, width = values.shape
-    if values.size == 0:
-        return np.zeros(grid_shape(height, width, size), dtype=values.dtype)
-    rows = np.add.reduceat(values, np.arange(0, height, size), axis=0)
-    return np.add.reduceat(rows, np.arange(0, width, size), axis=1)
 
 
 def cell_areas(height: int, width: int, stride: int) -> npt.NDArray[np.int64]:
@@ -55,7 +48,11 @@ def matched_pool(activity: npt.NDArray[np.floating]) -> FloatMap:
     if activity.ndim != 2:
         raise GstoVizError(f"matched pooling needs an (h, w) map, got shape {activity.shape}")
     height, width = activity.shape
-    return _block_sums(activity, 2) / cell_areas(height, width, 2)
+    rows = activity[::2].copy()
+    rows[: height // 2] += activity[1::2]
+    sums = rows[:, ::2].copy()
+    sums[:, : width // 2] += rows[:, 1::2]
+    return sums / cell_areas(height, width, 2)
 
 
 def valid_cells(
@@ -71,10 +68,26 @@ def valid_cells(
     Returns:
         (ceil(H/stride), ceil(W/stride)) booleans.
     """
+    return valid_grids(labels, (stride,), ignore)[0]
+
+
+def valid_grids(
+    labels: npt.NDArray[np.integer], strides: Sequence[int], ignore: int | None = IGNORE
+) -> tuple[BoolMap, ...]:
+    """Return :func:`valid_cells` for several grids of one image."""
     labels = np.asarray(labels)
     height, width = labels.shape
     known = np.ones(labels.shape, bool) if ignore is None else labels != ignore
-    return 2 * _block_sums(known.astype(np.int64), stride) >= cell_areas(height, width, stride)
+    if known.all():
+        return tuple(np.ones(grid_shape(height, width, stride), bool) for stride in strides)
+    # Entry (y, x) counts the known pixels above and left of pixel (y, x).
+    sums = cv2.integral(known.view(np.uint8))
+    grids = []
+    for stride in strides:
+        rows, columns = (np.minimum(np.arange(0, n + stride, stride), n) for n in (height, width))
+        inside = np.diff(np.diff(sums[np.ix_(rows, columns)], axis=0), axis=1)
+        grids.append(2 * inside >= cell_areas(height, width, stride))
+    return tuple(grids)
 
 
 def percentile_map(activity: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:
@@ -98,10 +111,22 @@ def percentile_map(activity: npt.NDArray[np.floating], valid: BoolMap) -> FloatM
         raise GstoVizError(
             f"map {activity.shape} and valid cells {valid.shape} differ; give two (h, w) arrays"
         )
-    values = activity[valid]
+    values = activity[valid].astype(np.float64)
     if not np.isfinite(values).all():
         raise GstoVizError("the activity map holds NaN or infinity; ranks are not defined there")
     percentiles = np.full(activity.shape, np.nan)
     if values.size:
-        percentiles[valid] = (rankdata(values, method="average") - 0.5) / values.size
+        percentiles[valid] = _percentiles(values)
+    return percentiles
+
+
+def _percentiles(values: FloatMap) -> FloatMap:
+    """Return (mid-rank - 1/2) / N of N >= 1 finite values, (N,)."""
+    order = np.argsort(values)
+    ordered = values[order]
+    starts = np.concatenate([[0], 1 + np.flatnonzero(ordered[1:] != ordered[:-1])])
+    ends = np.append(starts[1:], values.size)
+    # Equal values have the ranks start + 1 .. end.
+    percentiles = np.empty(values.size)
+    percentiles[order] = np.repeat(0.5 * (starts + ends) / values.size, ends - starts)
     return percentiles

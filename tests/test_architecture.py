@@ -27,9 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "distributed": {"errors", "torch_utils"},
     # Pure functions on arrays and tables.
     "activity": PURE,
+    "cells": PURE | {"activity"},
     "heatmaps": PURE | {"activity"},
-    "regions": PURE | {"activity"},
-    "stats": PURE | {"activity"},
+    "regions": PURE | {"activity", "cells"},
+    "stats": PURE | {"activity", "cells"},
     "recipe": PURE,
     "models": LEAVES,
     # One thing each: read, look inside, draw.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.regions import find_regions, region_distance
+from gsto_viz.regions import distance, find_regions, region_distance
 from gsto_viz.regions.distance import color_regions
 
 
@@ -96,6 +96,16 @@ def test_distance_is_exact_for_any_map(seed, height, width, numbers):
     # Numbers are scattered, so regions have parts and touch in every way.
     ids = np.random.default_rng(seed).integers(0, numbers + 1, (height, width))
     ids = np.unique(ids, return_inverse=True)[1].reshape(ids.shape) + int(ids.min() > 0)
+    np.testing.assert_array_equal(region_distance(ids), distance_by_pairs(ids))
+
+
+@pytest.mark.parametrize("images", [0, 0.5, 2, 1e9])
+@pytest.mark.parametrize("seed", range(4))
+def test_distance_is_exact_with_boxes_and_with_colors(seed, images, monkeypatch):
+    monkeypatch.setattr(distance, "BOXED_IMAGES", images)
+    monkeypatch.setattr(distance, "BOX_OVERHEAD_PX", 0)
+    labels, instances = random_scene(seed, 30, 41)
+    ids = find_regions(labels, instances).ids
     np.testing.assert_array_equal(region_distance(ids), distance_by_pairs(ids))
 
 

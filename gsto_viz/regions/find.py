@@ -7,9 +7,9 @@ within 8 px of the nearest pixel outside, the core is the rest.
 
 from dataclasses import dataclass, fields
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from skimage.measure import label
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.distance import region_distance
@@ -19,6 +19,8 @@ BAND_PX = 8.0
 """Pixels with distance d <= 8 to the outside are band, the others core (two stride-4 cells)."""
 MIN_AREA_PX = 64
 """Regions, and cores, smaller than this (four stride-4 cells) do not enter statistics."""
+MAX_LOOKUP = 2**22
+"""Instance numbers below this are made dense by a table, larger ones by sorting."""
 COCO_SMALL_PX, COCO_MEDIUM_PX = 32**2, 96**2
 """Areas below the first are ``small``, below the second ``medium``, else ``large``."""
 
@@ -135,39 +137,70 @@ def _number_regions(
     known: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.int32]:
     """Number instances and components 1..K in raster order of their first pixels, (H, W)."""
-    raw = np.zeros(labels.shape, dtype=np.int64)
     if not known.any():
-        return raw.astype(np.int32)
+        return np.zeros(labels.shape, dtype=np.int32)
+    values = np.where(known, labels + 1, 0)
     thing = known & (instances > 0)
-    raw[thing] = np.unique(instances[thing], return_inverse=True)[1] + 1
-    stuff = known & ~thing
-    for class_id in np.unique(labels[stuff]):
-        mask = stuff & (labels == class_id)
-        components = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
-        raw[mask] = components[mask] + raw.max()
-    # Of repeated indices the last assignment stays: in reverse order, each number's first pixel.
-    first = np.zeros(raw.max() + 1, dtype=np.int64)
-    first[raw.ravel()[::-1]] = np.arange(raw.size)[::-1]
-    numbers = np.arange(1, first.size)
-    renumber = np.zeros(first.size, dtype=np.int32)
-    renumber[1 + np.argsort(first[1:])] = numbers
+    values[thing] = 0
+    raw = label(values, background=0, connectivity=2).astype(np.int32)
+    if thing.any():
+        raw[thing] = raw.max() + 1 + _dense(instances[thing])
+    first = _first_pixels(raw)
+    if (np.diff(first) > 0).all():
+        return raw
+    renumber = np.zeros(first.size + 1, dtype=np.int32)
+    renumber[1 + np.argsort(first)] = np.arange(1, first.size + 1)
     return renumber[raw]
 
 
+def _dense(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Replace numbers by 0, 1, 2, ... in their order, (N,)."""
+    if values.max(initial=0) >= MAX_LOOKUP:
+        return np.unique(values, return_inverse=True)[1]
+    there = np.zeros(int(values.max(initial=0)) + 1, dtype=np.int64)
+    there[values] = 1
+    return (np.cumsum(there) - 1)[values]
+
+
+def _runs(
+    flat: npt.NDArray[np.integer],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the starts and the lengths of the runs of equal values of an array, (N,)."""
+    if flat.size == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    starts = np.concatenate([[0], 1 + np.flatnonzero(flat[1:] != flat[:-1])])
+    return starts, np.diff(starts, append=flat.size)
+
+
+def _first_pixels(ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Return the flat index of the first pixel of each number 1..K, (K,)."""
+    flat = ids.ravel()
+    starts = _runs(flat)[0]
+    first = np.zeros(int(ids.max(initial=0)) + 1, dtype=np.int64)
+    # Of repeated indices the last assignment stays: in reverse order, each number's first run.
+    first[flat[starts[::-1]]] = starts[::-1]
+    return first[1:]
+
+
 def _majority_class(
-    ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Return the most frequent class of each region (the smallest among equals), (K,)."""
-    inside = ids > 0
-    base = int(labels[inside].max(initial=0)) + 1
-    pairs, count = np.unique(
-        ids[inside].astype(np.int64) * base + labels[inside], return_counts=True
-    )
-    region, class_id = np.divmod(pairs, base)
+    """Return the most frequent class of each region (the smallest among equals), (K,).
+
+    Args:
+        ids: (H, W) region numbers.
+        labels: (H, W) classes.
+        known: (H, W), pixels of the regions that may have several classes.
+    """
+    class_id = labels.ravel()[_first_pixels(ids)]
+    inside, base = ids[known].astype(np.int64), int(labels[known].max(initial=0)) + 1
+    pairs, count = np.unique(inside * base + labels[known], return_counts=True)
+    region, winner = np.divmod(pairs, base)
     # Sorted by region, then most pixels, then smallest class: the first row of each region wins.
-    order = np.lexsort((class_id, -count, region))
-    winners = np.unique(region[order], return_index=True)[1]
-    return class_id[order][winners]
+    order = np.lexsort((winner, -count, region))
+    numbers, first = np.unique(region[order], return_index=True)
+    class_id[numbers - 1] = winner[order][first]
+    return class_id
 
 
 def _measure(
@@ -178,21 +211,21 @@ def _measure(
     """Compute every size of every region of a numbered map."""
     count = int(ids.max(initial=0))
     distance = region_distance(ids)
-    flat = ids.ravel()
-    area = np.bincount(flat, minlength=count + 1)[1:]
-    core_area = np.bincount(flat[distance.ravel() > BAND_PX], minlength=count + 1)[1:]
+    code = (2 * ids + (distance > BAND_PX)).ravel()
+    starts, lengths = _runs(code)
+    pixels = np.bincount(code[starts], lengths, minlength=2 * count + 2).astype(np.int64)
+    core_area = pixels[3::2]
+    area = pixels[2::2] + core_area
     deepest = np.zeros(count + 1)
-    np.maximum.at(deepest, flat, distance.ravel())
-    instance = np.zeros(count + 1, dtype=np.int64)
-    instance[flat] = instances.ravel()
+    np.maximum.at(deepest, ids.ravel(), distance.ravel())
     edge = np.zeros(count + 1, dtype=bool)
     for side in (ids[:1], ids[-1:], ids[:, :1], ids[:, -1:]):
         edge[side.ravel()] = True
     return RegionMap(
         ids=ids,
         distance_px=distance,
-        class_id=_majority_class(ids, labels),
-        instance_id=instance[1:],
+        class_id=_majority_class(ids, labels, (ids > 0) & (instances > 0)),
+        instance_id=instances.ravel()[_first_pixels(ids)],
         area_px=area,
         size_octave=0.5 * np.log2(area),
         max_distance_px=deepest[1:],

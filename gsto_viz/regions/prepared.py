@@ -13,10 +13,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.activity import BoolMap, FloatMap, valid_cells
+from gsto_viz.activity import BoolMap, FloatMap, valid_grids
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap, find_regions
-from gsto_viz.regions.pooling import GridWeights, Part, grid_weights
+from gsto_viz.regions.pooling import GridWeights, Part, nested_grid_weights
 from gsto_viz.types import IGNORE
 
 
@@ -73,8 +73,8 @@ def prepare_regions(
         regions=regions,
         shape=(labels.shape[0], labels.shape[1]),
         strides=strides,
-        grids=tuple(grid_weights(regions, stride) for stride in strides),
-        valid=tuple(valid_cells(labels, stride, ignore) for stride in strides),
+        grids=nested_grid_weights(regions, strides),
+        valid=valid_grids(labels, strides, ignore),
     )
 
 

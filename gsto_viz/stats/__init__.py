@@ -9,6 +9,7 @@ model, ``compare`` and ``specification`` the difference of two. ``sizes``, ``tun
 """
 
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
+from gsto_viz.stats.boundary_pixels import boundary_pixels
 from gsto_viz.stats.causal import causal_coarseness, sci_c, sci_c_values
 from gsto_viz.stats.compare import Comparison, compare_tables, compare_values, comparison_table
 from gsto_viz.stats.drops import drop_columns, drops, mean_drops
@@ -55,6 +56,7 @@ __all__ = [
     "assignment",
     "benjamini_hochberg",
     "boundary_counts",
+    "boundary_pixels",
     "c_coarse",
     "c_fine",
     "causal_coarseness",

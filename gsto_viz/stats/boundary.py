@@ -7,46 +7,23 @@ over the distance to the edge shows it, and an energy ratio says how much strong
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.activity import cell_areas, grid_shape
+from gsto_viz.activity import grid_shape
 from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.boundary_pixels import (
+    DISTANCES,
+    GROUPS,
+    SIZES,
+    BoundaryPixels,
+    Entries,
+    Regions,
+    boundary_pixels,
+)
 
 BINS = 256
-GROUPS = ("small", "band", "core", "other")
-"""Pixels of small regions; bands of the others; cores of large ones; all other labelled pixels."""
-BAND_PX = 8.0
-DISTANCES = 12
-"""Octaves of distance to the edge: 0 is 1..2 px, 11 is 2048 px and more."""
-SIZES = 12
-"""Octaves of region size, log2 sqrt(area), the last one open."""
-
-
-class Regions(Protocol):
-    """What is read of the regions of one image (``gsto_viz.regions.find_regions`` gives it)."""
-
-    @property
-    def ids(self) -> npt.NDArray[np.int32]:
-        """(H, W): number of each pixel's region, 1..K; 0 = ignored."""
-
-    @property
-    def distance_px(self) -> npt.NDArray[np.float64]:
-        """(H, W): distance to the nearest pixel outside the region; 1 at its edge."""
-
-    @property
-    def size_octave(self) -> npt.NDArray[np.float64]:
-        """(K,): log2 sqrt(area)."""
-
-    @property
-    def coco_bin(self) -> npt.NDArray[np.str_]:
-        """(K,): small, medium or large."""
-
-    @property
-    def qualifies(self) -> npt.NDArray[np.bool_]:
-        """(K,): large enough to enter statistics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +49,7 @@ class BoundaryCounts:
 
 def boundary_counts(
     image: str,
-    regions: Regions,
+    regions: Regions | BoundaryPixels,
     percentiles: Sequence[npt.NDArray[np.floating]],
     strides: Sequence[int] = (4, 8, 16, 32),
     activity: Sequence[npt.NDArray[np.floating]] | None = None,
@@ -83,49 +60,40 @@ def boundary_counts(
 
     Args:
         image: Name of the image.
-        regions: Its regions.
+        regions: Its regions, or their :func:`boundary_pixels` of these strides.
         percentiles: One percentile map per branch, (ceil(H/s), ceil(W/s)), NaN where not valid.
         strides: Pixels per cell of each branch.
         activity: The activity maps behind them, for the energy ratio; None without it.
 
     Raises:
-        GstoVizError: The number or the shapes of the maps do not fit.
+        GstoVizError: The number or the shapes of the maps or the strides do not fit.
     """
-    shape = regions.ids.shape
+    shape = regions.shape if isinstance(regions, BoundaryPixels) else regions.ids.shape
     _check_maps(percentiles, strides, shape, "percentile map")
     if activity is not None:
         _check_maps(activity, strides, shape, "activity map")
-    group, place = _pixel_groups(regions), _pixel_places(regions)
-    core = group == GROUPS.index("core")
-    inner = _inner(regions)
-    pixels, cells, sums, counts, energy = [], [], [], [], []
-    for r, (values, stride) in enumerate(zip(percentiles, strides, strict=True)):
-        of_pixel = _cell_index(shape, stride)
-        value = np.asarray(values, dtype=np.float64).ravel()[of_pixel]
-        known = ~np.isnan(value)
-        at = known & (group >= 0)
-        pixels.append(_histogram(value[at], group[at], len(GROUPS)))
-        cells.append(_cell_histogram(np.asarray(values, dtype=np.float64), core, stride, of_pixel))
-        at = known & (place >= 0)
-        sums.append(np.bincount(place[at], value[at], minlength=SIZES * DISTANCES))
-        counts.append(np.bincount(place[at], minlength=SIZES * DISTANCES))
-        if activity is not None:
-            squares = np.asarray(activity[r], dtype=np.float64).ravel()[of_pixel] ** 2
-            at = known & (inner >= 0)
-            energy.append(
-                (
-                    np.bincount(inner[at], squares[at], minlength=2),
-                    np.bincount(inner[at], minlength=2),
-                )
-            )
+    if not isinstance(regions, BoundaryPixels):
+        regions = boundary_pixels(regions, strides)
+    if regions.strides != tuple(strides):
+        raise GstoVizError(
+            f"pixels were sorted on strides {regions.strides} and the maps have {tuple(strides)}; "
+            "give boundary_pixels the strides of the branches"
+        )
+    branches = range(len(percentiles))
+    maps = [np.asarray(values, dtype=np.float64).ravel() for values in percentiles]
+    profiles = [_profile(regions.entries[r], maps[r]) for r in branches]
+    energies = [
+        _energy(regions.entries[r], maps[r], np.asarray(one, dtype=np.float64).ravel())
+        for r, one in enumerate(activity or ())
+    ]
     return BoundaryCounts(
         image=image,
-        pixels=np.stack(pixels),
-        cells=np.stack(cells),
-        profile_sum=np.stack(sums).astype(np.float64).reshape(-1, SIZES, DISTANCES),
-        profile_pixels=np.stack(counts).reshape(-1, SIZES, DISTANCES),
-        energy_sum=np.array([one for one, _ in energy], dtype=np.float64).reshape(-1, 2),
-        energy_pixels=np.array([one for _, one in energy], dtype=np.int64).reshape(-1, 2),
+        pixels=np.stack([_pixel_histogram(regions.entries[r], maps[r]) for r in branches]),
+        cells=np.stack([_cell_histogram(regions.entries[r], maps[r]) for r in branches]),
+        profile_sum=np.stack([total for total, _ in profiles]),
+        profile_pixels=np.stack([pixels for _, pixels in profiles]),
+        energy_sum=np.array([total for total, _ in energies], dtype=np.float64).reshape(-1, 2),
+        energy_pixels=np.array([n for _, n in energies], dtype=np.int64).reshape(-1, 2),
     )
 
 
@@ -146,66 +114,56 @@ def _check_maps(
             )
 
 
-def _by_pixel(regions: Regions, values: npt.NDArray, outside: float) -> npt.NDArray:
-    """Spread one value per region to its pixels, (H, W)."""
-    return np.concatenate([[outside], values])[regions.ids]
+def _bins(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the percentile bin of values in (0, 1)."""
+    return np.minimum((values * BINS).astype(np.int64), BINS - 1)
 
 
-def _pixel_groups(regions: Regions) -> npt.NDArray[np.int64]:
-    """Return each pixel's index into ``GROUPS``, -1 = no region, (H, W)."""
-    bins = np.asarray(regions.coco_bin)
-    kind = np.where(bins == "small", 0, np.where(bins == "large", 2, 1))
-    kind = _by_pixel(regions, np.where(regions.qualifies, kind, 3), -1).astype(np.int64)
-    deep = regions.distance_px > BAND_PX
-    sorted_out = np.where(deep, np.where(kind == 2, 2, 3), 1)
-    return np.where((kind == 1) | (kind == 2), sorted_out, kind)
+def _pixel_histogram(entries: Entries, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Count pixels by group and percentile bin, (4, 256)."""
+    value = values[entries.cell]
+    at = ~np.isnan(value)
+    index = entries.group[at] * BINS + _bins(value[at])
+    counts = _sums(index, entries.pixels[at], len(GROUPS) * BINS)
+    return counts.astype(np.int64).reshape(len(GROUPS), BINS)
 
 
-def _pixel_places(regions: Regions) -> npt.NDArray[np.int64]:
-    """Return size octave x DISTANCES + distance octave of each pixel, -1 = left out, (H, W)."""
-    size = np.clip(np.floor(regions.size_octave), 0, SIZES - 1)
-    size = _by_pixel(regions, np.where(regions.qualifies, size, -1), -1).astype(np.int64)
-    depth = np.clip(regions.distance_px, 1.0, 2.0**DISTANCES)
-    distance = np.minimum(np.floor(np.log2(depth)), DISTANCES - 1).astype(np.int64)
-    return np.where(size >= 0, size * DISTANCES + distance, -1)
-
-
-def _inner(regions: Regions) -> npt.NDArray[np.int64]:
-    """Return 0 for bands and 1 for cores of qualifying regions that have a core, else -1."""
-    deep = regions.distance_px > BAND_PX
-    has_core = np.zeros(len(regions.qualifies) + 1, dtype=bool)
-    has_core[np.unique(regions.ids[deep])] = True
-    has_core[1:] &= regions.qualifies
-    has_core[0] = False
-    return np.where(has_core[regions.ids], deep.astype(np.int64), -1)
-
-
-def _cell_index(shape: tuple[int, ...], stride: int) -> npt.NDArray[np.int64]:
-    """Return the flat index of each pixel's cell, (H, W)."""
-    width = grid_shape(shape[0], shape[1], stride)[1]
-    return np.arange(shape[0])[:, None] // stride * width + np.arange(shape[1]) // stride
-
-
-def _histogram(
-    values: npt.NDArray[np.float64], group: npt.NDArray[np.int64], groups: int
-) -> npt.NDArray[np.int64]:
-    """Count percentiles in (0, 1) by group and bin, (groups, 256)."""
-    bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
-    return np.bincount(group * BINS + bins, minlength=groups * BINS).reshape(groups, BINS)
-
-
-def _cell_histogram(
-    values: npt.NDArray[np.float64],
-    core: npt.NDArray[np.bool_],
-    stride: int,
-    of_pixel: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int64]:
+def _cell_histogram(entries: Entries, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Count valid cells by "more than half large core" and percentile bin, (2, 256)."""
-    areas = cell_areas(core.shape[0], core.shape[1], stride).ravel()
-    inside = np.bincount(of_pixel[core], minlength=areas.size)
-    valid = ~np.isnan(values.ravel())
-    mostly = (2 * inside > areas).astype(np.int64)
-    return _histogram(values.ravel()[valid], mostly[valid], 2)
+    valid = ~np.isnan(values)
+    index = entries.mostly_core[valid] * BINS + _bins(values[valid])
+    return np.bincount(index, minlength=2 * BINS).reshape(2, BINS)
+
+
+def _profile(
+    entries: Entries, values: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Sum percentiles and pixels by size and distance, (SIZES, DISTANCES) each."""
+    value = values[entries.cell]
+    at = ~np.isnan(value) & (entries.place >= 0)
+    place, pixels = entries.place[at], entries.pixels[at]
+    shape = (SIZES, DISTANCES)
+    return (
+        _sums(place, pixels * value[at], SIZES * DISTANCES).reshape(shape),
+        _sums(place, pixels, SIZES * DISTANCES).astype(np.int64).reshape(shape),
+    )
+
+
+def _energy(
+    entries: Entries, values: npt.NDArray[np.float64], activity: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sum squared activity, and pixels, of bands and of cores, (2,) each."""
+    at = ~np.isnan(values[entries.cell]) & (entries.inner >= 0)
+    inner, pixels = entries.inner[at], entries.pixels[at]
+    squares = pixels * activity[entries.cell[at]] ** 2
+    return _sums(inner, squares, 2), _sums(inner, pixels, 2)
+
+
+def _sums(
+    index: npt.NDArray[np.int64], values: npt.NDArray[np.float64], number: int
+) -> npt.NDArray[np.float64]:
+    """Add values up by index 0..number-1, (number,); no value at all gives zeros."""
+    return np.bincount(index, values, minlength=number).astype(np.float64)
 
 
 def merge_counts(counts: Sequence[BoundaryCounts]) -> tuple[BoundaryCounts, ...]:

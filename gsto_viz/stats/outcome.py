@@ -11,22 +11,28 @@ within d of their mask's own contour, where the image border is a contour too an
 the image diagonal. Pixels that belong to no region (ignored) are in no mask.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.ndimage import minimum_filter
-from scipy.spatial import cKDTree
 
 from gsto_viz.activity import BoolMap
 from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.annotation import (
+    DILATION_RATIO,
+    Annotation,
+    annotate,
+    as_code,
+    near_other,
+)
 from gsto_viz.stats.inference import image_mean_interval
 from gsto_viz.stats.tables import Tables, merge_tables
 
-DILATION_RATIO = 0.02
-"""Width of the boundary as a share of the image diagonal (0.005 is usual for Cityscapes)."""
+MAX_LOOKUP = 2**16
+"""Predicted classes below this are looked up in a table."""
 MEASURES = ("recall", "iou", "boundary_iou")
 _COUNTS = [
     "area_px",
@@ -54,20 +60,6 @@ class Outcome:
     """``image``, ``class_id`` and the counts of each class that is annotated or predicted."""
 
 
-def boundary(mask: BoolMap, width: int) -> BoolMap:
-    """Return the pixels of a mask (H, W) that ``width`` erosions by 3x3 take away.
-
-    What lies outside the image is outside the mask.
-    """
-    inner = minimum_filter(mask.astype(np.uint8), size=2 * width + 1, mode="constant", cval=0)
-    return mask & (inner == 0)
-
-
-def boundary_width(shape: tuple[int, int], ratio: float = DILATION_RATIO) -> int:
-    """Return d in pixels: ``ratio`` of the diagonal of the image, rounded, at least 1."""
-    return max(1, round(ratio * float(np.hypot(*shape))))
-
-
 def outcome_counts(
     ids: npt.NDArray[np.integer],
     class_id: npt.NDArray[np.integer],
@@ -88,71 +80,110 @@ def outcome_counts(
     Raises:
         GstoVizError: Shapes do not fit.
     """
-    ids, class_id, predicted = (np.asarray(a) for a in (ids, class_id, predicted))
-    if ids.shape != predicted.shape or ids.ndim != 2 or int(ids.max(initial=0)) > class_id.size:
+    return count_outcome(annotate(ids, class_id, ratio), predicted, image=image)
+
+
+def count_outcome(
+    annotation: Annotation, predicted: npt.NDArray[np.integer], *, image: str
+) -> Outcome:
+    """Count :func:`outcome_counts` against an annotation that was prepared once.
+
+    Args:
+        annotation: Of :func:`annotate`.
+        predicted: (H, W) predicted class of each pixel, 0 and up.
+        image: Name of the image.
+
+    Raises:
+        GstoVizError: Shapes do not fit, or a predicted class is negative.
+    """
+    ids, class_id, predicted = annotation.ids, annotation.class_id, np.asarray(predicted)
+    if ids.shape != predicted.shape or int(predicted.min(initial=0)) < 0:
         raise GstoVizError(
-            f"regions {ids.shape} of {class_id.size} classes and prediction {predicted.shape} do "
-            "not fit; give two maps of one image and the class of every region"
+            f"regions {ids.shape} and prediction {predicted.shape} from {predicted.min(initial=0)} "
+            "do not fit; give two maps of one image, classes from 0"
         )
     known = ids > 0
-    truth = np.full(ids.shape, -1, dtype=np.int64)
-    truth[known] = class_id[ids[known] - 1]
-    guess = np.where(known, predicted.astype(np.int64), -1)
-    width = boundary_width((ids.shape[0], ids.shape[1]), ratio)
-    by_region = np.zeros((class_id.size + 1, len(_COUNTS)), dtype=np.int64)
-    rows = []
-    for c in np.union1d(truth[known], guess[known]).tolist():
-        counts, totals = _count_class(ids, truth == c, guess == c, width, class_id.size)
-        by_region += counts
-        rows.append([c, *totals])
-    numbers = np.arange(1, class_id.size + 1)
-    regions = pd.DataFrame(by_region[1:], columns=_COUNTS)
-    regions.insert(0, "region", numbers)
-    regions.insert(0, "image", pd.Series([image] * len(numbers), dtype=str))
-    classes = pd.DataFrame(rows, columns=["class_id", *_COUNTS], dtype=np.int64)
-    classes.insert(0, "image", pd.Series([image] * len(rows), dtype=str))
-    return Outcome(regions, classes)
+    classes, guess = _dense(np.where(known, predicted.astype(np.int64), -1), class_id)
+    of_region = np.append(-1, np.searchsorted(classes, class_id))
+    right = known & (of_region.take(ids) == guess)
+    edge = near_other(as_code(guess + 1, classes.size), annotation.width)
+    # One bin per region and combination of these three.
+    bits = right + 2 * annotation.edge + 4 * edge
+    bins = np.bincount((8 * ids + bits).ravel(), minlength=8 * (class_id.size + 1))
+    by_region = bins.reshape(-1, 8) @ _OF_BITS
+    by_class = np.zeros((classes.size, len(_COUNTS)), dtype=np.int64)
+    np.add.at(by_class, of_region[1:], by_region[1:])
+    for k, owners, at_edge in _wrong_pixels(annotation, classes, guess, known & ~right, edge):
+        for column, chosen in ((2, owners), (5, owners[at_edge])):
+            by_region[:, column] += np.bincount(chosen, minlength=len(by_region))
+            by_class[k, column] += chosen.size
+    there = by_class.any(axis=1)
+    return Outcome(
+        _frame(image, "region", np.arange(1, class_id.size + 1), by_region[1:]),
+        _frame(image, "class_id", classes[there], by_class[there]),
+    )
 
 
-def _count_class(
-    ids: npt.NDArray[np.integer], truth: BoolMap, guess: BoolMap, width: int, regions: int
-) -> tuple[npt.NDArray[np.int64], list[int]]:
-    """Return the six counts of each region number 0..K (0: not assigned), and of the class."""
-    edge_true, edge_guess = boundary(truth, width), boundary(guess, width)
-    # A region's own pixels are nearest to it; all others go where the nearest pixel belongs.
-    owner = np.where(truth, ids, 0)
-    wrong = guess & ~truth
-    owner[wrong] = _nearest_region(ids, truth, wrong)
-    masks = [
-        truth,
-        truth & guess,
-        wrong,
-        edge_true,
-        edge_true & edge_guess,
-        edge_guess & ~edge_true,
-    ]
-    counts = [np.bincount(owner[mask], minlength=regions + 1) for mask in masks]
-    return np.stack(counts, axis=1), [int(mask.sum()) for mask in masks]
+_OF_BITS = np.array(
+    [
+        # area, hits, false positives, boundary, boundary hits, boundary false positives
+        [1, right, 0, edge, right and edge and guessed, right and guessed and not edge]
+        for guessed in (0, 1)
+        for edge in (0, 1)
+        for right in (0, 1)
+    ],
+    dtype=np.int64,
+)
+"""What a pixel adds to its own region: predicted right, in the true and the predicted boundary."""
 
 
-def _nearest_region(
-    ids: npt.NDArray[np.integer], truth: BoolMap, asked: BoolMap
-) -> npt.NDArray[np.integer]:
-    """Return the region number of the true pixel nearest to each asked one; 0 without any."""
-    if not asked.any() or not truth.any():
-        return np.zeros(int(asked.sum()), dtype=ids.dtype)
-    # Only pixels with a neighbour outside can be nearest to an outside pixel of the image.
-    shell = _outer_pixels(truth)
-    places = np.argwhere(shell)
-    nearest = cKDTree(places).query(np.argwhere(asked))[1]
-    return ids[shell][nearest]
+def _dense(
+    predicted: npt.NDArray[np.integer], class_id: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return all classes, in order, and the index of each pixel's class among them, -1 = none."""
+    there = (
+        np.bincount(predicted.ravel() + 1)[1:] if predicted.max(initial=0) < MAX_LOOKUP else None
+    )
+    guessed = np.unique(predicted) if there is None else np.flatnonzero(there)
+    classes = np.union1d(class_id, guessed[guessed >= 0]).astype(np.int64)
+    if there is None:
+        return classes, np.where(predicted < 0, -1, np.searchsorted(classes, predicted))
+    table = np.searchsorted(classes, np.arange(there.size))
+    return classes, np.append(table, -1).take(predicted)
 
 
-def _outer_pixels(mask: BoolMap) -> BoolMap:
-    """Return the pixels of a mask with one of their four neighbours in the image outside it."""
-    padded = np.pad(mask, 1, mode="edge")
-    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inside
+def _wrong_pixels(
+    annotation: Annotation,
+    classes: npt.NDArray[np.int64],
+    guess: npt.NDArray[np.int64],
+    wrong: BoolMap,
+    edge: BoolMap,
+) -> Iterator[tuple[int, npt.NDArray[np.integer], BoolMap]]:
+    """Yield, per class, the owners of the pixels that were predicted as it and are another's.
+
+    With its index come the region number of each (0: the class is not annotated) and whether the
+    pixel lies in the predicted boundary.
+    """
+    at = np.flatnonzero(wrong)
+    at = at[np.argsort(guess.ravel()[at], kind="stable")]
+    ends = np.cumsum(np.bincount(guess.ravel()[at], minlength=classes.size))
+    for k, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
+        pixels = at[start:end]
+        nearest = annotation.nearest.get(int(classes[k]))
+        if nearest is None:
+            owners = np.zeros(pixels.size, dtype=annotation.ids.dtype)
+        else:
+            owners = nearest.region(np.stack(np.divmod(pixels, guess.shape[1]), axis=1))
+        yield k, owners, edge.ravel()[pixels]
+
+
+def _frame(
+    image: str, key: str, numbers: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]
+) -> pd.DataFrame:
+    """Make one of the tables of :class:`Outcome`."""
+    names = pd.Series([image] * len(numbers), dtype=str)
+    columns = dict(zip(_COUNTS, counts.T, strict=True))
+    return pd.DataFrame({"image": names, key: numbers.astype(np.int64), **columns})
 
 
 def outcome_scores(counts: pd.DataFrame) -> pd.DataFrame:

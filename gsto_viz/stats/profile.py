@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.stats.boundary import GROUPS, BoundaryCounts, merge_counts
+from gsto_viz.stats.boundary import BoundaryCounts, merge_counts
+from gsto_viz.stats.boundary_pixels import GROUPS
 from gsto_viz.stats.inference import Estimate, estimate, estimates_of, weighted_sums
 
 

@@ -1,6 +1,7 @@
 """Boundary counts against loops over pixels, and areas under the curve against pairs."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ import scipy.stats
 from gsto_viz.activity import percentile_map, valid_cells
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions
-from gsto_viz.stats import boundary_counts, distance_profile, energy_ratio, hf_auc, lf_auc
+from gsto_viz.stats import (
+    boundary_counts,
+    boundary_pixels,
+    distance_profile,
+    energy_ratio,
+    hf_auc,
+    lf_auc,
+)
 from gsto_viz.stats.boundary import DISTANCES, GROUPS, SIZES, merge_counts
 from gsto_viz.stats.profile import histogram_auc
 
@@ -108,6 +116,37 @@ def test_counts_are_loops_over_pixels():
     np.testing.assert_allclose(result.profile_sum, sums, rtol=1e-12)
     assert (result.energy_pixels == energy_n).all()
     np.testing.assert_allclose(result.energy_sum, energy, rtol=1e-12)
+
+
+def test_networks_share_the_sorted_pixels():
+    labels = scene(1, 110, 130)
+    regions = find_regions(labels)
+    pixels = boundary_pixels(regions, STRIDES)
+    for seed in range(2):
+        activity, ranked = maps_of(labels, seed)
+        shared = boundary_counts("a", pixels, ranked, STRIDES, activity)
+        alone = boundary_counts("a", regions, ranked, STRIDES, activity)
+        for field in fields(shared):
+            np.testing.assert_array_equal(
+                getattr(shared, field.name), getattr(alone, field.name), err_msg=field.name
+            )
+
+
+def test_distances_at_the_edges_of_octaves_and_of_everything():
+    labels = np.zeros((90, 90), np.uint8)
+    labels[40:, :] = 255
+    activity, ranked = maps_of(labels, 3)
+    counts = boundary_counts("a", find_regions(labels), ranked, STRIDES, activity)
+    expected = np.zeros(DISTANCES, int)
+    for d in range(1, 41):  # rows of 90 px
+        expected[math.floor(math.log2(d))] += 90
+    assert counts.profile_pixels[0, 5].tolist() == expected.tolist()
+    assert counts.energy_pixels[0].tolist() == [8 * 90, 32 * 90]
+    whole = np.zeros((64, 64), np.uint8)  # the border bounds nothing: infinitely deep
+    activity, ranked = maps_of(whole, 3)
+    counts = boundary_counts("a", find_regions(whole), ranked, STRIDES, activity)
+    assert counts.profile_pixels[0, 6, DISTANCES - 1] == 64 * 64
+    assert counts.energy_pixels[0].tolist() == [0, 64 * 64]
 
 
 def test_auc_of_histograms_counts_pairs():
@@ -214,6 +253,10 @@ def test_wrong_maps_are_named():
         boundary_counts("a", regions, [ranked[0], ranked[0]], STRIDES)
     with pytest.raises(GstoVizError, match="activity map of branch 0"):
         boundary_counts("a", regions, ranked, STRIDES, activity[::-1])
+    with pytest.raises(GstoVizError, match=r"sorted on strides \(4, 8\)"):
+        boundary_counts("a", boundary_pixels(regions, (4, 8)), ranked, STRIDES)
+    with pytest.raises(GstoVizError, match="finest branch first"):
+        boundary_pixels(regions, (16, 4))
 
 
 def test_nothing_but_ignored_pixels():

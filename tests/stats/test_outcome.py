@@ -7,10 +7,10 @@ from scipy.ndimage import binary_erosion
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, region_table
+from gsto_viz.stats.annotation import annotate, boundary_width, near_other
 from gsto_viz.stats.outcome import (
-    boundary,
-    boundary_width,
     class_scores,
+    count_outcome,
     image_scores,
     outcome_by_size,
     outcome_counts,
@@ -31,6 +31,10 @@ def draw(seed, shape=(40, 56), classes=4, wrong=0.1):
     predicted[noise] = rng.integers(0, classes + 1, noise.sum())
     labels[:3, 5:30] = 255
     return labels, predicted
+
+
+def boundary(mask, width):
+    return mask & near_other(mask.astype(np.uint8), width)
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])
@@ -135,6 +139,51 @@ def test_false_positives_go_to_the_nearest_region_of_their_class():
     assert rows["false_positives"].tolist() == [8, 7, 0]
     assert scores["recall"].tolist() == [pytest.approx((800 - 32 - 7) / 768), 1, 0.5]
     assert scores["iou"].tolist()[1:] == [16 / 23, 0.5]
+
+
+def test_networks_share_the_annotation():
+    labels, _ = draw(3)
+    regions = find_regions(labels)
+    shared = annotate(regions.ids, regions.class_id)
+    for seed in range(3):
+        predicted = draw(seed + 20)[1]
+        one = count_outcome(shared, predicted, image="a")
+        other = outcome_counts(regions.ids, regions.class_id, predicted, image="a")
+        pd.testing.assert_frame_equal(one.regions, other.regions)
+        pd.testing.assert_frame_equal(one.classes, other.classes)
+    with pytest.raises(GstoVizError, match="classes from 0"):
+        count_outcome(shared, np.full(labels.shape, -1), image="a")
+
+
+@pytest.mark.parametrize("factor", [1, 100, 70_000])
+def test_numbers_of_classes_do_not_matter(factor):
+    labels, predicted = (one.astype(np.int64) for one in draw(5))
+    wide = np.where(labels == 255, -1, labels * factor)
+    regions = find_regions(wide, ignore=-1)
+    outcome = outcome_counts(regions.ids, regions.class_id, predicted * factor, image="a")
+    plain = find_regions(labels)
+    expected = outcome_counts(plain.ids, plain.class_id, predicted, image="a")
+    pd.testing.assert_frame_equal(outcome.regions, expected.regions)
+    assert outcome.classes["class_id"].tolist() == (expected.classes["class_id"] * factor).tolist()
+    rest = ["class_id"]
+    pd.testing.assert_frame_equal(
+        outcome.classes.drop(columns=rest), expected.classes.drop(columns=rest)
+    )
+
+
+def test_many_classes_have_exact_boundaries():
+    rng = np.random.default_rng(6)
+    labels = np.kron(np.arange(20 * 20).reshape(20, 20), np.ones((5, 5), int))
+    predicted = np.where(rng.random(labels.shape) < 0.1, labels + 1, labels)
+    regions = find_regions(labels, ignore=None)
+    outcome = outcome_counts(regions.ids, regions.class_id, predicted, image="a")
+    rows = outcome.classes.set_index("class_id")
+    width = boundary_width(labels.shape)
+    for c in (0, 17, 254, 255, 256, 300, 399):
+        true, guess = boundary(labels == c, width), boundary(predicted == c, width)
+        assert rows.loc[c, "boundary_px"] == true.sum()
+        assert rows.loc[c, "boundary_hits"] == (true & guess).sum()
+        assert rows.loc[c, "boundary_false_positives"] == (guess & ~true).sum()
 
 
 def outcomes(images):

@@ -13,11 +13,14 @@ annotated as a group and not by instance count neither as iTP nor as iFN, and me
 does not occur.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from gsto_viz.errors import GstoVizError
 
 Counts = npt.NDArray[np.int64]
 
@@ -97,6 +100,27 @@ def label_ids(predicted: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """Turn class indices 0..18 into the label ids 7..33 that the test server wants, any shape."""
     table = np.array([entry.label_id for entry in CITYSCAPES.values()], dtype=np.uint8)
     return table[predicted]
+
+
+def label_file_name(stem: str) -> str:
+    """Return the name under which the test server looks for an image's prediction.
+
+    The server takes ``CITY_SEQUENCE_FRAME*.png``.
+
+    Args:
+        stem: Name of the image, with or without folders in front and words behind, such as
+            ``berlin/berlin_000000_000019_leftImg8bit``.
+
+    Raises:
+        GstoVizError: No name of this form.
+    """
+    match = re.search(r"([^/\\]+_[0-9]{6}_[0-9]{6})(_[A-Za-z0-9]+)?$", stem)
+    if match is None:
+        raise GstoVizError(
+            f"'{stem}' is not named as Cityscapes names its images (CITY_000000_000019); the test "
+            "server could not tell which one it is, so give it its name back"
+        )
+    return f"{match[1]}_labelIds.png"
 
 
 def instance_counts(

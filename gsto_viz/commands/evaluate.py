@@ -1,6 +1,7 @@
 """``gsto-viz evaluate``: score a checkpoint on annotated images."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -203,7 +204,7 @@ class Export:
         """
         from gsto_viz.errors import GstoVizError
         from gsto_viz.folders import check_target
-        from gsto_viz.stats.cityscapes import is_cityscapes, label_file_name
+        from gsto_viz.stats.cityscapes import is_cityscapes
 
         if not is_cityscapes(data.classes.names):
             raise GstoVizError(
@@ -212,7 +213,7 @@ class Export:
             )
         if args.size:
             raise GstoVizError("--export needs the native size of the images; leave --size out")
-        names = {id_: label_file_name(id_) for id_ in data.ids}
+        names = {id_: _server_name(id_) for id_ in data.ids}
         folder = Path(args.export)
         check_target(folder, list(names.values()), overwrite=args.overwrite)
         return cls(folder, names)
@@ -220,6 +221,18 @@ class Export:
     def __call__(self, sample: "Sample", predicted: Any) -> None:
         """Write one prediction in the 34 ids of the label files."""
         from gsto_viz.data import write_png
-        from gsto_viz.stats.cityscapes import label_ids
+        from gsto_viz.data.cityscapes import to_label_ids
 
-        write_png(self.folder / self.names[sample.id], label_ids(predicted))
+        write_png(self.folder / self.names[sample.id], to_label_ids(predicted))
+
+
+def _server_name(id_: str) -> str:
+    """Return the file name of a prediction; the test server looks for CITY_SEQ_FRAME*.png."""
+    from gsto_viz.errors import GstoVizError
+
+    if re.fullmatch(r"[^/\\]+_[0-9]{6}_[0-9]{6}", id_) is None:
+        raise GstoVizError(
+            f"'{id_}' is not named as Cityscapes names its frames (CITY_000000_000019), and the "
+            "test server could not tell which one it is; give it its name back"
+        )
+    return f"{id_}_labelIds.png"

@@ -220,10 +220,13 @@ class Export:
 
     def __call__(self, sample: "Sample", predicted: Any) -> None:
         """Write one prediction in the 34 ids of the label files."""
-        from gsto_viz.data import write_png
-        from gsto_viz.data.cityscapes import to_label_ids
+        import numpy as np
 
-        write_png(self.folder / self.names[sample.id], to_label_ids(predicted))
+        from gsto_viz.data import write_png
+        from gsto_viz.data.cityscapes import LABEL_IDS
+
+        label_ids = np.array(LABEL_IDS, dtype=np.uint8)[predicted]
+        write_png(self.folder / self.names[sample.id], label_ids)
 
 
 def _server_name(id_: str) -> str:

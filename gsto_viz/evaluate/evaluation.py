@@ -159,8 +159,8 @@ def tally_images(
     Arguments and errors as for :func:`evaluate`; every process gets all counts. An error in one
     process is raised in all.
     """
-    check_classes(model, data)
     with world.together():
+        check_classes(model, data)
         tally = count_images(
             model,
             data,

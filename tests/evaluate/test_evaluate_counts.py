@@ -296,6 +296,6 @@ def test_processes_get_the_numbers_of_one(
     assert [s["id"] for s in one["result"]["skipped"]] == ["003"]
     for rank, said in enumerate(two):
         assert said["result"] == json.loads(json.dumps(one["result"]))
-        kind = "GstoVizError" if rank == 0 else "SaidElsewhereError"
+        kind = "AgreedError" if rank == 0 else "SaidElsewhereError"
         assert said["error"] == [kind, one["error"][1]]
     assert "001.png is in colour" in one["error"][1]

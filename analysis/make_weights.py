@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from weights_readme import write_readme
 
 from gsto_viz.data import load_data
 from gsto_viz.evaluate import Evaluation, evaluate
@@ -144,6 +145,7 @@ def main() -> None:
         target.with_suffix(".md"),
         card(args.name, training, notice, args.command, final.info.sha256),
     )
+    write_readme()
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -60,6 +61,18 @@ class World:
         with _peers_that_leave():
             dist.all_gather(parts, tensor.detach().contiguous())
         return parts
+
+    def gather_bytes(self, content: bytes) -> list[bytes]:
+        """Return what each process gives, of any length, in order of rank."""
+        if self.size == 1:
+            return [content]
+        lengths = [int(length) for length in self.gather(torch.tensor(len(content)))]
+        padded = torch.zeros(max(1, *lengths), dtype=torch.uint8)
+        padded[: len(content)] = torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
+        parts = self.gather(padded)
+        return [
+            part[:length].numpy().tobytes() for part, length in zip(parts, lengths, strict=True)
+        ]
 
     def any(self, flag: bool) -> bool:
         """Say whether ``flag`` holds in any process."""

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     # Compositions.
     "calibrate": LEAVES | {"capture"},
     "nulls": LEAVES | {"models"},
-    "evaluate": LEAVES | {"models", "stats"},
+    "evaluate": LEAVES | {"models", "regions", "stats"},
     "inspection": LEAVES | {"activity", "capture", "evaluate", "models"},
     "attribution": LEAVES
     | {

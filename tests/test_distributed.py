@@ -40,6 +40,7 @@ def body():
             "sum": world.sum(mine).tolist(),
             "kept": mine.tolist(),
             "gather": [t.tolist() for t in world.gather(mine)],
+            "bytes": [b.hex() for b in world.gather_bytes(bytes(range(world.rank)))],
             "any": [world.any(world.rank == 2), world.any(False)],
             "errors": [failing(world, ranks) for ranks in ([], [1], [2, 1], [0])],
             "nested": nested(world),
@@ -55,6 +56,7 @@ def test_three_processes_agree(run_world) -> None:
         assert said["sum"] == [0.0, 6.0, 12.0]
         assert said["kept"] == [0.0, rank + 1.0, 2.0 * (rank + 1)]
         assert said["gather"] == [[0, 1, 2], [0, 2, 4], [0, 3, 6]]
+        assert said["bytes"] == ["", "00", "0001"]
         assert said["any"] == [True, False]
         kind = "AgreedError" if rank == 0 else "SaidElsewhereError"
         first = [None, 1, 1, 0]
@@ -69,6 +71,7 @@ def test_alone_there_is_nothing_to_do() -> None:
     value = torch.ones(2)
     assert ALONE.sum(value) is value
     assert ALONE.gather(value)[0] is value
+    assert ALONE.gather_bytes(b"mine") == [b"mine"]
     assert ALONE.is_main
     assert list(ALONE.share(3)) == [0, 1, 2]
     assert ALONE.any(True)

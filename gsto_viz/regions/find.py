@@ -109,6 +109,17 @@ def find_regions(
     return _measure(_number_regions(classes, numbers, known), classes, numbers)
 
 
+def size_octaves(area_px: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return l = log2 sqrt(area), the size in octaves of linear size."""
+    return np.asarray(0.5 * np.log2(area_px), dtype=np.float64)
+
+
+def coco_bins(area_px: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:
+    """Return ``small`` (below 32^2 px), ``medium`` (below 96^2) or ``large`` for each area."""
+    smaller = np.where(area_px < COCO_SMALL_PX, "small", "medium")
+    return np.where(area_px < COCO_MEDIUM_PX, smaller, "large")
+
+
 def checked_integers(
     array: npt.NDArray[np.integer], name: str, allowed: int | None = None
 ) -> npt.NDArray[np.int64]:
@@ -227,13 +238,11 @@ def _measure(
         class_id=_majority_class(ids, labels, (ids > 0) & (instances > 0)),
         instance_id=instances.ravel()[_first_pixels(ids)],
         area_px=area,
-        size_octave=0.5 * np.log2(area),
+        size_octave=size_octaves(area),
         max_distance_px=deepest[1:],
         inscribed_octave=np.log2(2.0 * deepest[1:]),
         equivalent_diameter_px=np.sqrt(4.0 * area / np.pi),
-        coco_bin=np.where(
-            area < COCO_SMALL_PX, "small", np.where(area < COCO_MEDIUM_PX, "medium", "large")
-        ),
+        coco_bin=coco_bins(area),
         border=edge[1:],
         qualifies=area >= MIN_AREA_PX,
         core_area_px=core_area,

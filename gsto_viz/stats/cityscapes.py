@@ -27,37 +27,35 @@ class CityscapesClass:
     """What the benchmark knows of one of its 19 classes.
 
     Attributes:
-        label_id: Its number among the 34 of the label files (``labelIds``).
         category: One of seven.
         instance_px: Average size of an instance in pixels at 2048 x 1024; None for classes
             without instances.
     """
 
-    label_id: int
     category: str
     instance_px: float | None = None
 
 
 CITYSCAPES: dict[str, CityscapesClass] = {
-    "road": CityscapesClass(7, "flat"),
-    "sidewalk": CityscapesClass(8, "flat"),
-    "building": CityscapesClass(11, "construction"),
-    "wall": CityscapesClass(12, "construction"),
-    "fence": CityscapesClass(13, "construction"),
-    "pole": CityscapesClass(17, "object"),
-    "traffic light": CityscapesClass(19, "object"),
-    "traffic sign": CityscapesClass(20, "object"),
-    "vegetation": CityscapesClass(21, "nature"),
-    "terrain": CityscapesClass(22, "nature"),
-    "sky": CityscapesClass(23, "sky"),
-    "person": CityscapesClass(24, "human", 3462.4756337644),
-    "rider": CityscapesClass(25, "human", 3930.4788056518),
-    "car": CityscapesClass(26, "vehicle", 12794.0202738185),
-    "truck": CityscapesClass(27, "vehicle", 27855.1264367816),
-    "bus": CityscapesClass(28, "vehicle", 35732.1511111111),
-    "train": CityscapesClass(31, "vehicle", 67583.7075812274),
-    "motorcycle": CityscapesClass(32, "vehicle", 6298.7200839748),
-    "bicycle": CityscapesClass(33, "vehicle", 4672.3249222261),
+    "road": CityscapesClass("flat"),
+    "sidewalk": CityscapesClass("flat"),
+    "building": CityscapesClass("construction"),
+    "wall": CityscapesClass("construction"),
+    "fence": CityscapesClass("construction"),
+    "pole": CityscapesClass("object"),
+    "traffic light": CityscapesClass("object"),
+    "traffic sign": CityscapesClass("object"),
+    "vegetation": CityscapesClass("nature"),
+    "terrain": CityscapesClass("nature"),
+    "sky": CityscapesClass("sky"),
+    "person": CityscapesClass("human", 3462.4756337644),
+    "rider": CityscapesClass("human", 3930.4788056518),
+    "car": CityscapesClass("vehicle", 12794.0202738185),
+    "truck": CityscapesClass("vehicle", 27855.1264367816),
+    "bus": CityscapesClass("vehicle", 35732.1511111111),
+    "train": CityscapesClass("vehicle", 67583.7075812274),
+    "motorcycle": CityscapesClass("vehicle", 6298.7200839748),
+    "bicycle": CityscapesClass("vehicle", 4672.3249222261),
 }
 """The 19 evaluated classes in the order of their train ids; the values are the script's."""
 
@@ -91,12 +89,6 @@ class CityscapesScores:
 def is_cityscapes(names: Sequence[str]) -> bool:
     """Say whether classes are the benchmark's 19 in order of their train ids."""
     return [name.casefold() for name in names] == list(CITYSCAPES)
-
-
-def label_ids(predicted: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """Turn class indices 0..18 into the label ids 7..33 that the test server wants, any shape."""
-    table = np.array([entry.label_id for entry in CITYSCAPES.values()], dtype=np.uint8)
-    return table[predicted]
 
 
 def instance_counts(

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from gsto_viz.data import CITYSCAPES_CLASSES
 from gsto_viz.stats.cityscapes import (
     CATEGORIES,
     CITYSCAPES,
     cityscapes_scores,
     instance_counts,
     is_cityscapes,
-    label_ids,
 )
 from gsto_viz.stats.segmentation import confusion_matrix
 
@@ -19,17 +19,14 @@ ROAD, PERSON, RIDER, CAR, TRUCK = (
 )
 
 
-def test_the_nineteen_classes_are_those_of_the_label_files():
-    """Ids and categories as the benchmark's list of labels has them."""
-    ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
-    assert label_ids(np.arange(19)).tolist() == ids
-    assert label_ids(np.array([[0, 18]], np.uint8)).dtype == np.uint8
+def test_the_nineteen_classes_and_their_categories():
+    assert list(CITYSCAPES_CLASSES.names) == NAMES
     sizes = {name: sum(c.category == name for c in CITYSCAPES.values()) for name in CATEGORIES}
     assert sizes == {
         "flat": 2, "construction": 3, "object": 3, "nature": 2, "sky": 1, "human": 2, "vehicle": 6,
     }  # fmt: skip
     with_instances = [name for name, entry in CITYSCAPES.items() if entry.instance_px]
-    assert with_instances == NAMES[11:]
+    assert with_instances == [c.name for c in CITYSCAPES_CLASSES if c.thing]
     assert is_cityscapes([name.title() for name in NAMES])
     assert not is_cityscapes(NAMES[:-1])
     assert not is_cityscapes(NAMES[::-1])

@@ -37,7 +37,7 @@ import os, signal, sys
 
 root, *scenarios = sys.argv[1:]
 import gsto_viz.train.trainer as trainer, gsto_viz.train.loop as loop
-import gsto_viz.evaluate
+import gsto_viz.evaluate.counting as counting
 from gsto_viz.cli import main
 
 def on_call(owner, name, number, act):
@@ -58,11 +58,11 @@ def terminate():
 
 PLANS = {
     "in-epoch": lambda: on_call(trainer.Trainer, "_step", 8, die),
-    "in-evaluation": lambda: on_call(gsto_viz.evaluate, "full_logits", 4, die),
+    "in-evaluation": lambda: on_call(counting, "class_evidence", 4, die),
     "in-write": lambda: on_call(os, "fsync", 7, die),
     "before-gains": lambda: on_call(loop, "add_gains", 2, die),
     "sigterm": lambda: on_call(trainer.Trainer, "_step", 6, terminate),
-    "sigterm-in-evaluation": lambda: on_call(gsto_viz.evaluate, "full_logits", 2, terminate),
+    "sigterm-in-evaluation": lambda: on_call(counting, "class_evidence", 2, terminate),
 }
 for scenario in scenarios:
     child = os.fork()

@@ -1,0 +1,38 @@
+"""Evaluate a segmentation network on a data set: protocols, one confusion matrix, object sizes.
+
+``logits`` goes from an image to logits, ``protocols`` and ``evidence`` do it as the papers test
+(scales, mirror image, windows); ``counting`` counts pixels of images, in threads and processes;
+``evaluation`` turns counts into scores.
+"""
+
+from gsto_viz.evaluate.counting import Options, Tally
+from gsto_viz.evaluate.evaluation import (
+    Evaluation,
+    OutcomeScores,
+    check_classes,
+    evaluate,
+    evaluation_of,
+    tally_images,
+)
+from gsto_viz.evaluate.evidence import class_evidence
+from gsto_viz.evaluate.logits import LogitsNotFiniteError, full_logits, model_logits, predict
+from gsto_viz.evaluate.protocols import PROTOCOLS, Protocol, protocol_named
+
+__all__ = [
+    "PROTOCOLS",
+    "Evaluation",
+    "LogitsNotFiniteError",
+    "Options",
+    "OutcomeScores",
+    "Protocol",
+    "Tally",
+    "check_classes",
+    "class_evidence",
+    "evaluate",
+    "evaluation_of",
+    "full_logits",
+    "model_logits",
+    "predict",
+    "protocol_named",
+    "tally_images",
+]

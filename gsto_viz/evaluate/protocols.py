@@ -1,0 +1,228 @@
+"""How an image goes through a network when it is scored: scales, mirror image, windows, sizes.
+
+A protocol says what the papers did, one preset for each data set whose settings differ. Settings
+come from HRNet's code, github.com/HRNet/HRNet-Semantic-Segmentation, which GSTO's is made from:
+``lib/datasets/{base_dataset,cityscapes,lip,pascal_ctx,ade20k}.py``, ``lib/core/function.py``, the
+commands in its README, and the test sizes in ``experiments/``.
+"""
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from gsto_viz.errors import GstoVizError
+
+Size = tuple[int, int]
+Span = tuple[int, int]
+
+MAX_SCALE = 8.0
+
+
+@dataclass(frozen=True)
+class Windows:
+    """An image that is looked at window by window.
+
+    Attributes:
+        size: Height and width of a window in pixels of the scaled image.
+        stride: Steps from one window to the next.
+        last: A last window that would reach beyond the image is moved inside (``shift``), or stays
+            and is filled with black pixels (``pad``), as is an image smaller than a window.
+        above_scale: At this scale and below, the whole image is one window.
+    """
+
+    size: Size
+    stride: Size
+    last: Literal["shift", "pad"]
+    above_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to score an image; the defaults are: native size, single scale, no flip.
+
+    Class evidence is the sum over scales of exp(logits), without softmax. With ``flip``, the logits
+    of a window are the mean of those of the window and, mirrored back, of its mirror image. Windows
+    that overlap are averaged after exp. Every resize is bilinear.
+
+    Attributes:
+        name: Name of the preset, with what was changed in it.
+        scales: Factors by which the image is resized.
+        flip: Whether the mirror image is looked at as well.
+        input_size: Height and width to which images are resized first; None keeps them.
+        short_side: Length to which the short side is resized first; None keeps it.
+        long_side: Length of the long side at scale 1; None takes the image's own.
+        windows: None looks at the whole image at every scale.
+        source: Where the settings come from.
+    """
+
+    name: str = "single"
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    input_size: Size | None = None
+    short_side: int | None = None
+    long_side: int | None = None
+    windows: Windows | None = None
+    source: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network sees the image once, as it is: then logits are all there is."""
+        return self == Protocol(self.name, source=self.source)
+
+    @property
+    def fixes_size(self) -> bool:
+        """Whether the size of the network's input does not depend on that of the image."""
+        return any(x is not None for x in (self.input_size, self.short_side, self.long_side))
+
+    def with_changes(
+        self, *, scales: tuple[float, ...] | None = None, flip: bool | None = None
+    ) -> "Protocol":
+        """Return this protocol with other scales, or with or without flip; None changes nothing."""
+        new = replace(
+            self,
+            scales=self.scales if scales is None else scales,
+            flip=self.flip if flip is None else flip,
+        )
+        changed = [
+            f"scales {','.join(f'{s:g}' for s in new.scales)}" * (new.scales != self.scales),
+            ("flip" if new.flip else "no flip") * (new.flip != self.flip),
+        ]
+        said = ", ".join(word for word in changed if word)
+        return replace(new, name=f"{self.name} with {said}") if said else self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        windows = self.windows
+        return {
+            "name": self.name,
+            "scales": list(self.scales),
+            "flip": self.flip,
+            "input_size": None if self.input_size is None else list(self.input_size),
+            "short_side": self.short_side,
+            "long_side": self.long_side,
+            "windows": None
+            if windows is None
+            else {
+                "size": list(windows.size),
+                "stride": list(windows.stride),
+                "last": windows.last,
+                "above_scale": windows.above_scale,
+            },
+        }
+
+
+SINGLE = Protocol(source="GSTO, tables 1 to 4: single scale, no flip")
+CITYSCAPES_MS = Protocol(
+    "cityscapes-ms",
+    scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+    flip=True,
+    windows=Windows((1024, 2048), (1024, 2048), "shift", above_scale=1.0),
+    source="HRNet README (testing on Cityscapes), cityscapes.py: multi_scale_inference",
+)
+LIP = Protocol(
+    "lip",
+    flip=True,
+    input_size=(473, 473),
+    source="HRNet README (testing on LIP), lip.py: testval images and inference",
+)
+PASCAL_CONTEXT = Protocol(
+    "pascal-context",
+    scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+    flip=True,
+    long_side=520,
+    windows=Windows((480, 480), (320, 320), "pad"),
+    source="HRNet README (testing on PASCAL-Context), base_dataset.py: multi_scale_inference",
+)
+ADE20K = Protocol(
+    "ade20k",
+    scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+    flip=True,
+    short_side=520,
+    long_side=520,
+    windows=Windows((520, 520), (346, 346), "pad"),
+    source="HRNet-OCR README (testing on ADE20K), ade20k.py, base_dataset.py; its padding to a "
+    "multiple of 8, which it does not take off again, is left out",
+)
+PROTOCOLS = {p.name: p for p in (SINGLE, CITYSCAPES_MS, LIP, PASCAL_CONTEXT, ADE20K)}
+
+
+def protocol_named(name: str) -> Protocol:
+    """Return a preset.
+
+    Raises:
+        GstoVizError: There is none of this name; the message lists them.
+    """
+    if name not in PROTOCOLS:
+        close = difflib.get_close_matches(name.lower(), PROTOCOLS, n=1)
+        hint = f" did you mean '{close[0]}'?" if close else ""
+        raise GstoVizError(f"no protocol '{name}';{hint} choose one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Turn ``0.5,1,2`` into scale factors.
+
+    Raises:
+        GstoVizError: Not numbers with commas, out of (0, 8], or one of them twice.
+    """
+    try:
+        scales = tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise GstoVizError(f"--scales {text}: write numbers, such as 0.5,1,2") from error
+    if not all(0 < scale <= MAX_SCALE for scale in scales):
+        raise GstoVizError(f"--scales {text}: a scale lies above 0 and is at most {MAX_SCALE:g}")
+    if len(set(scales)) != len(scales):
+        raise GstoVizError(f"--scales {text}: a scale is given twice; give each once")
+    return scales
+
+
+def scaled_size(size: Size, scale: float, long_side: int | None = None) -> Size:
+    """Return the size of an image at a scale; halves are rounded up, as in HRNet's code.
+
+    Args:
+        size: Height and width.
+        scale: Factor.
+        long_side: Length of the long side at scale 1; None takes the image's own.
+    """
+    longest = max(size)
+    target = int((longest if long_side is None else long_side) * scale + 0.5)
+    height, width = (int(side * target / longest + 0.5) for side in size)
+    return max(1, height), max(1, width)
+
+
+def short_side_size(size: Size, short_side: int) -> Size:
+    """Return the size of an image whose short side gets a given length."""
+    height, width = (int(side * short_side / min(size) + 0.5) for side in size)
+    return height, width
+
+
+def spans(length: int, window: int, stride: int, *, last: Literal["shift", "pad"]) -> list[Span]:
+    """Return from where to where each window reaches along one side of an image.
+
+    Args:
+        length: Pixels of the side.
+        window: Pixels of a window.
+        stride: Pixels from one window to the next.
+        last: ``shift`` moves the last window back so that it ends with the image; ``pad`` cuts it
+            there, and what it lacks is filled.
+    """
+    count = max(math.ceil((length - window) / stride), 0) + 1
+    result = []
+    for k in range(count):
+        stop = min(k * stride + window, length)
+        result.append((max(stop - window, 0) if last == "shift" else k * stride, stop))
+    return result
+
+
+def check_input_size(protocol: Protocol, size: Sequence[int] | None) -> None:
+    """Refuse a size beside a protocol that has its own.
+
+    Raises:
+        GstoVizError: Both are given.
+    """
+    if size is not None and protocol.fixes_size:
+        raise GstoVizError(
+            f"protocol {protocol.name} fixes the size of the network's input; leave --size out"
+        )

@@ -16,8 +16,9 @@ from gsto_viz.evaluate.evidence import class_evidence
 from gsto_viz.evaluate.logits import LogitsNotFiniteError, Precision, labels_of
 from gsto_viz.evaluate.protocols import SINGLE, Protocol
 from gsto_viz.regions import find_regions
+from gsto_viz.stats.annotation import DILATION_RATIO
 from gsto_viz.stats.cityscapes import instance_counts, is_cityscapes
-from gsto_viz.stats.outcome import DILATION_RATIO, outcome_counts
+from gsto_viz.stats.outcome import outcome_counts
 from gsto_viz.stats.segmentation import confusion_matrix
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Sample

@@ -23,7 +23,7 @@ from gsto_viz.plots.chart import (
 from gsto_viz.plots.colors import GUIDE, MODEL_LINES, branch_style, model_style
 from gsto_viz.plots.layout import shorten
 from gsto_viz.plots.save import set_alt_text
-from gsto_viz.stats.boundary import BAND_PX
+from gsto_viz.stats.boundary_pixels import BAND_PX
 
 COLUMNS = ("branch", "size_octave", "distance_octave", "mean", "low", "high", "pixels", "n_images")
 """What a frame must have (``gsto_viz.stats.profile.distance_profile``)."""

@@ -24,7 +24,7 @@ from gsto_viz.plots.gates import NO_GATES, GateGrid, arrange_gates
 from gsto_viz.plots.layout import MARGIN, Page, shorten, text_height, text_width, wrap
 from gsto_viz.plots.save import set_alt_text
 from gsto_viz.plots.sizes import FEW_REGIONS
-from gsto_viz.stats.boundary import BAND_PX
+from gsto_viz.stats.boundary_pixels import BAND_PX
 from gsto_viz.stats.gates import gate_edge
 
 COLUMNS = ("part", "octave", "mean", "low", "high", "n_regions", "n_images")

@@ -13,7 +13,8 @@ from gsto_viz.report.null_summary import Null, permuted_values, summarise_null
 from gsto_viz.report.passes import OWN
 from gsto_viz.report.plain import estimate_json, plain
 from gsto_viz.report.settings import Settings
-from gsto_viz.stats.boundary import DISTANCES, SIZES, BoundaryCounts
+from gsto_viz.stats.boundary import BoundaryCounts
+from gsto_viz.stats.boundary_pixels import DISTANCES, SIZES
 from gsto_viz.stats.gate_sizes import gate_by_octave, gate_cells, variance_explained
 from gsto_viz.stats.gate_values import gate_description
 from gsto_viz.stats.gates import gate_edge, gate_pair_counts, gate_preference, gate_selectivity

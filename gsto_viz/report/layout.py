@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gsto_viz.report.annotations import prepared
 from gsto_viz.report.chunks import chunk_folder
-from gsto_viz.report.measure import index_values, prepared, reservoir
+from gsto_viz.report.measure import index_values, reservoir
 from gsto_viz.report.null_models import Row, rows_of
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Subject

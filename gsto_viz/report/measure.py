@@ -8,17 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.errors import GstoVizError
-from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
+from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.regions.ranking import RankedMaps, rank_maps
 from gsto_viz.regions.table import region_arrays
+from gsto_viz.report.annotations import Annotated
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
 from gsto_viz.stats.gate_values import all_gate_columns, gate_sums
 from gsto_viz.stats.indices import image_indices
-from gsto_viz.stats.outcome import Outcome, outcome_counts
+from gsto_viz.stats.outcome import Outcome, count_outcome
 from gsto_viz.stats.profile import energy_ratio, hf_auc, lf_auc
-from gsto_viz.types import Sample
 
 Arrays = dict[str, npt.NDArray]
 
@@ -42,17 +41,6 @@ class Measured:
     boundary: BoundaryCounts
     outcome: Outcome | None
     gates: pd.DataFrame
-
-
-def prepared(sample: Sample, strides: tuple[int, ...]) -> PreparedRegions:
-    """Cut an image's annotation and weigh its regions on every grid.
-
-    Raises:
-        GstoVizError: The image has no labels.
-    """
-    if sample.labels is None:
-        raise GstoVizError(f"{sample.id} has no labels; sizes of objects need annotated images")
-    return prepare_regions(sample.labels, strides, sample.instances)
 
 
 def reservoir(
@@ -84,37 +72,27 @@ def reservoir(
     return kept
 
 
-def measure(
-    subject: Subject,
-    sample: Sample,
-    grids: PreparedRegions,
-    look: Look,
-    *,
-    seed: int,
-    limit: int,
-) -> Measured:
+def measure(subject: Subject, image: Annotated, look: Look, *, seed: int, limit: int) -> Measured:
     """Measure one image through one network.
 
     Args:
         subject: The network.
-        sample: The image.
-        grids: Its regions on the grids of the network.
+        image: The image, its annotation on the grids of the network.
         look: What the network shows for it.
         seed: Of the reservoir.
         limit: Rows that stay at most.
     """
+    name, grids = image.sample.id, image.grids
     ranked = rank_maps(grids, look.activity)
     table = region_arrays(grids, ranked)
-    kept = reservoir(table["qualifies"], sample.id, seed=seed, limit=limit)
+    kept = reservoir(table["qualifies"], name, seed=seed, limit=limit)
     indices = indices_of(subject, cut(table, kept))
-    edges = boundary_counts(sample.id, grids.regions, ranked.native, grids.strides, look.activity)
+    edges = boundary_counts(name, image.edges, ranked.native, grids.strides, look.activity)
     outcome = None
     if look.prediction is not None:
-        outcome = outcome_counts(
-            grids.regions.ids, grids.regions.class_id, look.prediction, image=sample.id
-        )
+        outcome = count_outcome(image.truth, look.prediction, image=name)
         counts = outcome.regions.drop(columns=["image", "region", "area_px"])
-        table |= {str(name): values.to_numpy() for name, values in counts.items()}
+        table |= {str(column): values.to_numpy() for column, values in counts.items()}
     table |= _gate_columns(subject, grids, look)
     return Measured(
         regions=table,

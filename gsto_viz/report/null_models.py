@@ -5,59 +5,19 @@ map. (N3, random weights, is a network of its own; N4, permuted sizes, needs the
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.errors import GstoVizError
-from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
 from gsto_viz.regions.ranking import rank_maps
-from gsto_viz.report.measure import index_values, prepared, reservoir
-from gsto_viz.report.settings import SHIFTS, Settings
+from gsto_viz.report.annotations import Annotated
+from gsto_viz.report.measure import index_values, reservoir
+from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
-from gsto_viz.stats.nulls import common_maps, shift_map, shift_regions, toroidal_shift
-from gsto_viz.types import Sample
+from gsto_viz.stats.nulls import common_maps
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Annotation:
-    """The annotation of one image on the grids of a network, as it is and as null models have it.
-
-    Attributes:
-        sample: The image.
-        grids: Its regions.
-        moved: Its regions under every shift of N1; empty without nulls or for tiny images.
-        partner: The image whose annotation N2 takes, with its regions; None without one.
-    """
-
-    sample: Sample
-    grids: PreparedRegions
-    moved: tuple[PreparedRegions, ...] = ()
-    partner: tuple[Sample, PreparedRegions] | None = None
-
-
-def annotation(
-    sample: Sample, partner: Sample | None, strides: tuple[int, ...], settings: Settings
-) -> Annotation:
-    """Cut an image's annotation, and with nulls that of its partner and its own under shifts.
-
-    Raises:
-        GstoVizError: The image has no labels.
-    """
-    grids = prepared(sample, strides)
-    if not settings.nulls:
-        return Annotation(sample, grids)
-    moved = (shifted(grids, sample, draw, settings.seed) for draw in range(SHIFTS))
-    return Annotation(
-        sample,
-        grids,
-        moved=tuple(one for one in moved if one is not None),
-        partner=None if partner is None else (partner, prepared(partner, strides)),
-    )
 
 
 def rows_of(
@@ -78,24 +38,9 @@ def rows_of(
     ]
 
 
-def shifted(grids: PreparedRegions, sample: Sample, draw: int, seed: int) -> PreparedRegions | None:
-    """Return the regions of an image shifted on the torus (N1); None where it is too small."""
-    assert sample.labels is not None
-    coarsest = grids.strides[-1]
-    try:
-        shift = toroidal_shift(sample.labels.shape, coarsest, image=sample.id, seed=seed, draw=draw)
-    except GstoVizError:
-        return None
-    return prepare_regions(
-        shift_map(sample.labels, shift),
-        grids.strides,
-        regions=shift_regions(grids.regions, shift),
-    )
-
-
 def null_rows(
     subject: Subject,
-    cuts: Annotation,
+    cuts: Annotated,
     look: Look,
     kept: npt.NDArray[np.bool_],
     settings: Settings,

@@ -11,8 +11,9 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.regions.table import region_arrays
+from gsto_viz.report.annotations import Annotated, annotated
 from gsto_viz.report.measure import Measured, cut, indices_of, measure, reservoir
-from gsto_viz.report.null_models import Annotation, Row, annotation, null_rows, rows_of
+from gsto_viz.report.null_models import Row, null_rows, rows_of
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.segmentation import confusion_matrix
@@ -84,17 +85,16 @@ def run_chunk(
             continue
         other = partners.get(index)
         partner_sample = None if other is None else data[other]
-        annotated: dict[tuple[int, ...], Annotation] = {}
+        known: dict[tuple[int, ...], Annotated] = {}
         for subject in subjects:
             strides = subject.site.strides
-            if strides not in annotated:
-                annotated[strides] = annotation(sample, partner_sample, strides, settings)
-            cuts = annotated[strides]
+            if strides not in known:
+                known[strides] = annotated(sample, partner_sample, strides, settings)
+            cuts = known[strides]
             look = subject.look(sample.image)
             seen = measure(
                 subject,
-                sample,
-                cuts.grids,
+                cuts,
                 look,
                 seed=settings.seed,
                 limit=settings.max_regions,

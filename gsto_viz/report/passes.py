@@ -1,7 +1,9 @@
 """One chunk of images through all networks: the tables it adds."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated, annotated
 from gsto_viz.report.measure import Measured, cut, indices_of, measure, reservoir
@@ -20,6 +21,8 @@ from gsto_viz.stats.segmentation import confusion_matrix
 from gsto_viz.types import Dataset, Sample
 
 VALUE_COLUMNS = ["model", "null", "draw", "image", "index", "value", "pairs"]
+Maps = tuple[npt.NDArray[np.float32], ...]
+"""One activity map per branch."""
 OWN = "none"
 """The value of ``null`` in rows of the networks themselves."""
 
@@ -36,8 +39,17 @@ class Chunk:
     gates: list[pd.DataFrame] = field(default_factory=list)
     profile: list[pd.DataFrame] = field(default_factory=list)
     confusion: list[pd.DataFrame] = field(default_factory=list)
-    maps: dict[str, tuple[npt.NDArray[np.float32], ...]] = field(default_factory=dict)
+    maps: dict[str, Maps] = field(default_factory=dict)
     """By ``KEY/INDEX``, the activity maps of an image; only with nulls."""
+
+    def extend(self, other: "Chunk") -> None:
+        """Add what another image adds."""
+        for one in fields(self):
+            mine, theirs = getattr(self, one.name), getattr(other, one.name)
+            if isinstance(mine, dict):
+                mine.update(theirs)
+            else:
+                mine.extend(theirs)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the tables that have rows."""
@@ -58,6 +70,25 @@ class Chunk:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """One image and what all networks show for it.
+
+    Attributes:
+        index: Of the image in the data.
+        sample: The image.
+        partner: Whose annotation N2 takes.
+        looks: By key.
+        random: By key, the activity maps of every random-weight draw.
+    """
+
+    index: int
+    sample: Sample
+    partner: Sample | None
+    looks: dict[str, Look]
+    random: dict[str, list[Maps]]
+
+
 def run_chunk(
     subjects: Sequence[Subject],
     random: Mapping[str, Sequence[Subject]],
@@ -68,6 +99,9 @@ def run_chunk(
 ) -> Chunk:
     """Measure the images of one chunk through all networks.
 
+    While the networks look at an image, a second thread measures the image before it. Nothing
+    depends on which of them is faster.
+
     Args:
         subjects: The networks, calibrated.
         random: By key, the random-weight draws of each network, calibrated; empty without nulls.
@@ -77,39 +111,63 @@ def run_chunk(
         partners: For N2: by index, whose annotation it takes; empty without nulls.
     """
     chunk = Chunk()
-    for index in indices:
-        try:
-            sample = data[index]
-        except GstoVizError as error:
-            chunk.images.append(_skipped(data.ids[index], str(error)))
-            continue
-        other = partners.get(index)
-        partner_sample = None if other is None else data[other]
-        known: dict[tuple[int, ...], Annotated] = {}
-        for subject in subjects:
-            strides = subject.site.strides
-            if strides not in known:
-                known[strides] = annotated(sample, partner_sample, strides, settings)
-            cuts = known[strides]
-            look = subject.look(sample.image)
-            seen = measure(
-                subject,
-                cuts,
-                look,
-                seed=settings.seed,
-                limit=settings.max_regions,
-            )
-            _add(chunk, subject, sample, look, seen)
-            if settings.nulls:
-                chunk.maps[f"{subject.key}/{index}"] = look.activity
-                chunk.values += null_rows(subject, cuts, look, seen.kept, settings)
-            for draw, twin in enumerate(random.get(subject.key, ())):
-                _add_random(chunk, twin, draw, sample, cuts.grids, settings)
+    waiting: deque[Future[Chunk]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="measure") as worker:
+        for index in indices:
+            try:
+                sample = data[index]
+            except GstoVizError as error:
+                waiting.append(worker.submit(_skipped, data.ids[index], str(error)))
+                continue
+            other = partners.get(index)
+            partner = None if other is None else data[other]
+            seen = _look(subjects, random, index, sample, partner)
+            waiting.append(worker.submit(_measured, subjects, seen, settings))
+            while len(waiting) > 1:
+                chunk.extend(waiting.popleft().result())
+        while waiting:
+            chunk.extend(waiting.popleft().result())
     return chunk
 
 
-def _skipped(image: str, reason: str) -> Row:
-    return {"image": image, "model": None, "reason": " ".join(reason.split())}
+def _look(
+    subjects: Sequence[Subject],
+    random: Mapping[str, Sequence[Subject]],
+    index: int,
+    sample: Sample,
+    partner: Sample | None,
+) -> _Seen:
+    """Run every network on one image."""
+    looks = {subject.key: subject.look(sample.image) for subject in subjects}
+    drawn = {
+        key: [twin.look(sample.image, gates=False).activity for twin in twins]
+        for key, twins in random.items()
+    }
+    return _Seen(index, sample, partner, looks, drawn)
+
+
+def _measured(subjects: Sequence[Subject], seen: _Seen, settings: Settings) -> Chunk:
+    """Turn what the networks show for one image into rows."""
+    chunk = Chunk()
+    known: dict[tuple[int, ...], Annotated] = {}
+    for subject in subjects:
+        strides, look = subject.site.strides, seen.looks[subject.key]
+        if strides not in known:
+            known[strides] = annotated(seen.sample, seen.partner, strides, settings)
+        image = known[strides]
+        one = measure(subject, image, look, seed=settings.seed, limit=settings.max_regions)
+        _add(chunk, subject, seen.sample, look, one)
+        if settings.nulls:
+            chunk.maps[f"{subject.key}/{seen.index}"] = look.activity
+            chunk.values += null_rows(subject, image, look, one.kept, settings)
+        for draw, maps in enumerate(seen.random.get(subject.key, ())):
+            _add_random(chunk, subject, draw, maps, image, settings)
+    return chunk
+
+
+def _skipped(image: str, reason: str) -> Chunk:
+    """Name an image that cannot be read."""
+    return Chunk(images=[{"image": image, "model": None, "reason": " ".join(reason.split())}])
 
 
 def _add(chunk: Chunk, subject: Subject, sample: Sample, look: Look, seen: Measured) -> None:
@@ -173,15 +231,16 @@ def _profile_rows(seen: Measured, key: str) -> pd.DataFrame:
 
 def _add_random(
     chunk: Chunk,
-    twin: Subject,
+    subject: Subject,
     draw: int,
-    sample: Sample,
-    grids: PreparedRegions,
+    maps: Maps,
+    image: Annotated,
     settings: Settings,
 ) -> None:
-    """Add what one image says of one random-weight draw (N3)."""
-    table = region_arrays(grids, twin.look(sample.image, gates=False).activity)
-    kept = reservoir(table["qualifies"], sample.id, seed=settings.seed, limit=settings.max_regions)
+    """Add what one image says of one random-weight draw of a network (N3)."""
+    table = region_arrays(image.grids, maps)
+    name = image.sample.id
+    kept = reservoir(table["qualifies"], name, seed=settings.seed, limit=settings.max_regions)
     table = cut(table, kept)
-    chunk.values += rows_of(twin.key, "N3", draw, sample.id, indices_of(twin, table))
-    chunk.random.append(_frame(table, sample.id, model=twin.key, draw=draw))
+    chunk.values += rows_of(subject.key, "N3", draw, name, indices_of(subject, table))
+    chunk.random.append(_frame(table, name, model=subject.key, draw=draw))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,8 @@ class Subject:
     def look(self, image: npt.NDArray[np.uint8], *, raw: bool = False, gates: bool = True) -> Look:
         """Run the network once over an image and keep what its branches and gates show.
 
+        One thread at a time may look through a subject.
+
         Args:
             image: (H, W, 3) uint8 sRGB.
             raw: Keep raw channel means as well.
@@ -165,26 +168,38 @@ class Subject:
         Raises:
             GstoVizError: The network has no gains yet, or a map is not on the grid of its stride.
         """
-        branches = list(self.site.branches)
         with ExitStack() as stack:
-            stack.enter_context(eval_mode(self.model))
-            means = stack.enter_context(Capture(self.model, branches)) if raw else {}
-            fixed = stack.enter_context(
-                Capture(self.model, branches, reduce="gain_fixed", gains=self.gains)
-            )
-            kept = (
-                stack.enter_context(Capture(self.model, list(self.site.gates)))
-                if self.site.gates and gates
-                else {}
-            )
+            if any(module.training for module in self.model.modules()):
+                stack.enter_context(eval_mode(self.model))
+            means = stack.enter_context(self._raw) if raw else {}
+            fixed = stack.enter_context(self._fixed)
+            kept = stack.enter_context(self._gates) if self.site.gates and gates else {}
             logits = full_logits(self.model, image)
-        known = logits.shape[0] == self.classes
         return Look(
             activity=_first(fixed),
             raw=_first(means),
             gates=dict(zip(kept, _first(kept), strict=True)),
-            prediction=logits.argmax(dim=0).to("cpu").numpy().astype(np.uint8) if known else None,
+            prediction=_labels(logits) if logits.shape[0] == self.classes else None,
         )
+
+    @cached_property
+    def _raw(self) -> Capture:
+        return Capture(self.model, list(self.site.branches))
+
+    @cached_property
+    def _fixed(self) -> Capture:
+        branches = list(self.site.branches)
+        return Capture(self.model, branches, reduce="gain_fixed", gains=self.gains)
+
+    @cached_property
+    def _gates(self) -> Capture:
+        return Capture(self.model, list(self.site.gates))
+
+
+def _labels(logits: Tensor) -> npt.NDArray[np.uint8]:
+    """Return the class of the greatest logit, (K, H, W) -> (H, W); NumPy is faster here."""
+    labels: npt.NDArray[np.uint8] = logits.to("cpu").numpy().argmax(axis=0).astype(np.uint8)
+    return labels
 
 
 def _first(maps: Mapping[str, Tensor]) -> tuple[npt.NDArray[np.float32], ...]:

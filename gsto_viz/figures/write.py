@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.figures.catalogue import FIGURES, KINDS, Kind, NotInReportError
+from gsto_viz.figures.catalogue import FIGURES, KINDS, Kind
 from gsto_viz.files import write_text
 from gsto_viz.folders import check_target, new_folder
 from gsto_viz.plots import save_figure
@@ -92,7 +92,8 @@ def chosen_kinds(only: Sequence[str]) -> tuple[Kind, ...]:
 def _write(report: Report, kind: Kind, folder: Path, formats: Sequence[str]) -> Written:
     try:
         drawn = kind.draw(report)
-    except NotInReportError as error:
+    except GstoVizError as error:
+        # A plot that has nothing to show says so; the others are drawn.
         return Written(kind, (), str(error))
     files = save_figure(drawn.figure, folder / kind.name, formats=formats)
     table = folder / f"{kind.name}.csv"

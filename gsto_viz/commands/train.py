@@ -53,9 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="read every image once before the first step (default: yes, unless a run goes on)",
     )
-    parser.add_argument(
-        "--cache", metavar="DIR", help="keep training images decoded in this folder"
-    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -139,8 +140,8 @@ def test_recipes_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").mkdir()
     with pytest.raises(GstoVizError, match="Is a directory"):
         load_recipe(tmp_path / "d.yaml")
-    with pytest.raises(GstoVizError, match="one of camvid-"):
-        load_recipe("camvid")
+    with pytest.raises(GstoVizError, match="one of ade20k, camvid, "):
+        load_recipe("camvidd")
 
 
 def test_shipped_recipes_load_and_twins_differ_in_the_network_alone() -> None:
@@ -151,3 +152,48 @@ def test_shipped_recipes_load_and_twins_differ_in_the_network_alone() -> None:
         if "gsto" in name:
             twin = load_recipe(name.replace("gsto-hrnet", "hrnetv2"))
             assert {**plain.to_dict(), "model": twin.model} == twin.to_dict()
+
+
+SOURCED = ("cityscapes", "cityscapes-trainval", "lip", "pascal-context", "ade20k", "camvid")
+
+
+@pytest.mark.parametrize("name", SOURCED)
+def test_every_value_has_its_source_beside_it(name: str) -> None:
+    text = (resources.files("gsto_viz") / "recipes" / f"{name}.yaml").read_text("utf-8")
+    lines = [line for line in text.splitlines() if re.match(r"[a-z_]+:", line)]
+    assert set(yaml.safe_load(text)) == {line.partition(":")[0] for line in lines}
+    for line in lines:
+        if not line.startswith("class_weights: ["):  # its source stands above
+            source = line.partition(" # ")[2]
+            assert re.match(r"(both|GSTO|HRNet|ours|as |no such file)", source), line
+
+
+# Facts of the papers and of HRNet's files: crop, batch, lr, weight decay, epochs, greatest scale.
+PUBLISHED = {
+    "cityscapes": ((512, 1024), 12, 0.01, 5e-4, 600, 2.1, 0),
+    "lip": ((473, 473), 40, 0.007, 5e-4, 150, 1.6, 0),
+    "pascal-context": ((480, 480), 16, 0.004, 1e-4, 280, 2.1, 0),
+    "ade20k": ((520, 520), 16, 0.02, 1e-4, 120, 1.6, 4 * 131072),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("size", ["w18-small-v1", "w18-small-v2", "w18", "w48"])
+def test_a_recipe_serves_both_networks_of_every_size(name: str, size: str) -> None:
+    plain = load_recipe(name, model=f"hrnetv2-{size}")
+    gated = load_recipe(name, model=f"gsto-hrnet-{size}")
+    assert {**plain.to_dict(), "model": gated.model} == gated.to_dict()
+    crop, batch, lr, decay, epochs, scale, hard = PUBLISHED[name]
+    assert (plain.crop, plain.batch_size, plain.lr, plain.weight_decay) == (crop, batch, lr, decay)
+    assert (plain.epochs, plain.ohem_kept) == (epochs, hard)
+    assert plain.scale_range == (0.5, scale)
+    assert (plain.momentum, plain.nesterov, plain.poly_power) == (0.9, False, 0.9)
+    assert plain.initialization == "imagenet"
+
+
+def test_the_weights_of_cityscapes_are_one_for_each_class() -> None:
+    weights = load_recipe("cityscapes").class_weights
+    assert len(weights) == 19
+    assert weights[0] == 0.8373
+    assert weights[-1] == 1.0507
+    assert load_recipe("cityscapes-trainval").class_weights == weights

@@ -1,6 +1,5 @@
 """Recipes by name and from YAML files."""
 
-from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,6 @@ import yaml
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text
 from gsto_viz.recipe.settings import Recipe, refuse_unknown
-
-FOR_MODELS = "for_models"
-"""Key of a file under which settings stand that hold for some networks: {PATTERN: {KEY: VALUE}}."""
 
 
 def recipe_names() -> list[str]:
@@ -24,9 +20,6 @@ def recipe_names() -> list[str]:
 
 def load_recipe(source: str | Path, *, model: str | None = None) -> Recipe:
     """Read a recipe by its name or from a YAML file.
-
-    A file may say what differs for some networks: ``for_models: {"gsto-*": {epochs: 600}}``, with
-    ``*`` and ``?`` as in file names; a later entry that fits goes before an earlier one.
 
     Args:
         source: A name of ``recipe_names``, or a path that ends in ``.yaml`` or ``.yml``.
@@ -51,28 +44,11 @@ def load_recipe(source: str | Path, *, model: str | None = None) -> Recipe:
         raise GstoVizError(f"the recipe {source} is not YAML ({error}); correct it") from error
     if not isinstance(values, dict):
         raise GstoVizError(f"the recipe {source} must be a mapping of settings")
-    special = values.pop(FOR_MODELS, {})
     if model is not None:
         values["model"] = model
     if "model" not in values:
         raise GstoVizError(f"the recipe {source} names no model; add 'model: NAME'")
-    return recipe_from_dict({**values, **_for_model(str(values["model"]), special, source)})
-
-
-def _for_model(model: str, special: Any, source: str | Path) -> dict[str, Any]:
-    """Return the settings of all patterns that fit a network."""
-    if not isinstance(special, dict) or not all(isinstance(v, dict) for v in special.values()):
-        raise GstoVizError(
-            f"the recipe {source}: {FOR_MODELS} must map patterns of network names to settings"
-        )
-    chosen: dict[str, Any] = {}
-    for pattern, settings in special.items():
-        refuse_unknown(settings)
-        if "model" in settings:
-            raise GstoVizError(f"the recipe {source}: {FOR_MODELS} cannot change the model")
-        if fnmatchcase(model, str(pattern)):
-            chosen.update(settings)
-    return chosen
+    return recipe_from_dict(values)
 
 
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:

@@ -10,7 +10,6 @@ _HOMES = {
     "TrainingResult": "loop",
     "TrainingStopped": "trainer",
     "add_gains": "gains",
-    "check_data": "data_check",
     "train": "loop",
     "validation_spec": "checks",
 }
@@ -19,7 +18,6 @@ __all__ = [
     "TrainingResult",
     "TrainingStopped",
     "add_gains",
-    "check_data",
     "train",
     "validation_spec",
 ]

@@ -20,6 +20,9 @@ OWN_FILES = (
     "last.safetensors",
 )
 
+CHANGE_NOTHING = ("loader_threads", "loader_processes")
+"""Settings on which no result depends: a run may go on with others."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -93,7 +96,11 @@ class RunFolder:
         if not isinstance(before, dict) or not isinstance(before.get("recipe"), dict):
             raise GstoVizError(f"{self.config} is damaged: no recipe in it; start anew")
         old, new = recipe_from_dict(before["recipe"]).to_dict(), recipe.to_dict()
-        changed = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
+        changed = [
+            f"{k}: {old[k]!r} -> {new[k]!r}"
+            for k in new
+            if old[k] != new[k] and k not in CHANGE_NOTHING
+        ]
         changed += [
             f"{part}: {before.get(part)!r} -> {data[part]!r}"
             for part in ("data", "val")

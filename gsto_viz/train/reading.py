@@ -93,14 +93,6 @@ class SampleReader:
         rng = np.random.default_rng((self.seed, epoch, index))
         return Crop(*self.augmentation(sample.image, sample.labels, rng))
 
-    def problem(self, index: int) -> str | None:
-        """Return why one sample cannot be trained on, None if it can."""
-        try:
-            self.sample(index)
-        except GstoVizError as error:
-            return str(error)
-        return None
-
     def pixels(self, index: int) -> npt.NDArray[np.int64]:
         """Count the pixels of each label of one sample: (256,)."""
         return np.bincount(self.sample(index).labels.ravel(), minlength=256)

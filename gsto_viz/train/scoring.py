@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import LogitsNotFiniteError, evaluate
+from gsto_viz.evaluate import LogitsNotFiniteError
+from gsto_viz.evaluate.counting import Options, count_images
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.stats.segmentation import SegmentationScores, scores_of
 from gsto_viz.types import Dataset
@@ -44,11 +45,10 @@ def score(
                 raise _StopAskedError
             yield index
 
-    own = np.zeros((len(val.classes), len(val.classes)), dtype=np.int64)
+    own = np.zeros((len(val.classes),) * 2, dtype=np.int64)
     error: GstoVizError | None = None
     try:
-        if world.share(len(val)):
-            own = evaluate(network, val, indices=indices()).confusion
+        own = count_images(network, val, Options(), indices=indices()).confusion
     except _StopAskedError:
         pass
     except GstoVizError as raised:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gsto_viz.data.check import check_dataset, raise_problems
 from gsto_viz.data.transforms import Augmentation, BaseSize
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
@@ -22,7 +23,6 @@ from gsto_viz.recipe import Recipe
 from gsto_viz.recipe.values import parse_base_size
 from gsto_viz.stats.segmentation import SegmentationScores
 from gsto_viz.train.build import build_for
-from gsto_viz.train.data_check import check_data
 from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.identity import NOTICES, data_kind, portable_name, portable_recipe
 from gsto_viz.train.log import RunLog
@@ -87,7 +87,18 @@ class Trainer:
         self.recipe, self.data, self.val, self.world = recipe, data, val, world
         self.folder, self.device, self.quiet = folder, device, quiet or not world.is_main
         network = build_for(recipe, len(data.classes)).to(device)
-        self.readers = self._readers(data, CACHE_BYTES // world.local_size)
+        if check:
+            self._check()
+        self.readers = Readers(
+            SampleReader(
+                data,
+                augmentation_of(recipe, data.classes),
+                seed=recipe.seed,
+                cache_bytes=CACHE_BYTES // world.local_size,
+            ),
+            threads=recipe.loader_threads,
+            processes=recipe.loader_processes,
+        )
         self.samples = TrainingSamples(
             self.readers,
             batch_size=recipe.batch_size,
@@ -95,8 +106,6 @@ class Trainer:
             world=world,
             parts=recipe.accumulate,
         )
-        if check:
-            self._check()
         self.steps = recipe.epochs * self.samples.batches_per_epoch
         self.stepper = Stepper(
             recipe, network, steps=self.steps, class_weights=self._class_weights(), world=world
@@ -105,25 +114,12 @@ class Trainer:
         self.stopwatch = Stopwatch()
         self.stop_requested = False
 
-    def _readers(self, data: Dataset, cache_bytes: int) -> Readers:
-        recipe = self.recipe
-        return Readers(
-            SampleReader(
-                data,
-                augmentation_of(recipe, data.classes),
-                seed=recipe.seed,
-                cache_bytes=cache_bytes,
-            ),
-            threads=recipe.loader_threads,
-            processes=recipe.loader_processes,
-        )
-
     def _check(self) -> None:
         """Look at every image once, so that none stops the run in the middle."""
-        check_data(self.readers, self.world, quiet=self.quiet)
-        if self.val is not None:
-            with closing(self._readers(self.val, 0)) as readers:
-                check_data(readers, self.world, quiet=self.quiet)
+        with self.world.together():
+            for part in (self.data, self.val) if self.world.is_main else ():
+                if part is not None:
+                    raise_problems(part, check_dataset(part, self.quiet))
 
     def _class_weights(self) -> Tensor | None:
         chosen, classes = self.recipe.class_weights, len(self.data.classes)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from gsto_viz.train import step as step_module
 from gsto_viz.train.build import build_for
 from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.identity import portable_name, portable_recipe
+from gsto_viz.train.plan import duration
 from gsto_viz.train.step import learning_rate
 from gsto_viz.train.trainer import Trainer
 from gsto_viz.types import ClassInfo, ClassList, Sample
@@ -190,6 +192,16 @@ WRONG = {
     ),
     "classes": (["--set", "model_options={num_classes: 3}"], "comes from the data"),
     "start": (["--set", "initialization=nowhere.pth"], "nowhere.pth"),
+    "no start": (
+        ["--set", "initialization=imagenet"],
+        "starts from ImageNet weights: give the path",
+    ),
+    "start of a size": (
+        ["--model", "gsto-hrnet-w18-small-v2", "--set", "initialization=imagenet"],
+        "of hrnet_w18_small_model_v2.pth or of timm's file with --set initialization=PATH",
+    ),
+    "weights": (["--set", "class_weights=[1, 2]"], "has 2 numbers and folder:"),
+    "parts": (["--set", "accumulate=3"], "accumulate is 3; it must be a divisor of batch_size, 4"),
     "device": (["--device", "tpu"], "unknown device 'tpu'"),
     "data": (["--data", "camvit:x"], "did you mean 'camvid'"),
     "no data": (["--data", "folder:/nonexistent"], "/nonexistent"),
@@ -209,6 +221,67 @@ def test_wrong_words_give_one_line_and_write_nothing(
     assert captured.err.startswith("gsto-viz train: ")
     assert expected in captured.err
     assert not out.exists()
+
+
+def test_images_that_cannot_be_used_stop_a_run_before_its_first_step(
+    make_folder: Any, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the training or the validation images; a run that goes on is not looked at again."""
+    good, bad, out = make_folder(tmp_path / "good"), make_folder(tmp_path / "bad"), tmp_path / "run"
+    image = bad / "images" / "003.png"
+    content = image.read_bytes()
+    image.write_bytes(content[:100])
+    line = ["train", str(recipe_file), "--out", str(out)]
+    for data, val in ((bad, good), (good, bad)):
+        assert main([*line, "--data", f"folder:{data}", "--val", f"folder:{val}"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "1 of 8 samples of folder:" in error
+        assert error.count("003.png") == 1
+        assert not out.exists()
+    image.write_bytes(content)
+    assert main([*line, "--data", f"folder:{bad}", "--val", f"folder:{good}"]) == 0
+    image.write_bytes(content[:100])
+    again = [*line, "--data", f"folder:{bad}", "--val", f"folder:{good}", "--resume"]
+    assert main(again) == 0
+
+
+def test_the_plan_comes_first_and_the_table_last(
+    data: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("gsto_viz.commands.options.is_quiet", lambda args: False)
+    out = tmp_path / "run"
+    more = ["--set", "epochs=12", "--set", "eval_every=12", "--set", "ema_decay=0.9"]
+    assert main(words(recipe_file, data, out, *more)) == 0
+    captured = capsys.readouterr()
+    plan, _, rest = captured.err.partition("\non ")
+    network = build_for(Recipe(**SMALL), 3)
+    count = sum(p.numel() for p in network.parameters())
+    assert f"{count / 1e6:.2f} M" in plan
+    assert "network      hrnetv2-tiny, 3 classes" in plan
+    assert "steps        24 = 12 epochs of 2, 4 images each" in plan
+    assert "8 images of folder:" in plan
+    assert "cpu, fp32" in rest
+    estimate = [line for line in rest.splitlines() if line.startswith("after 20 steps: ")]
+    assert len(estimate) == 1
+    assert re.search(r"GB of memory; about \d+ s left, evaluations not counted$", estimate[0])
+    assert "loss=" in rest
+    assert "img_s=" in rest
+    table = dict(line.split(maxsplit=1) for line in captured.out.splitlines() if " m" not in line)
+    assert table["steps"] == "24"
+    assert table["checkpoint"] == str(out / "best.safetensors")
+    assert "GB of memory" in captured.out
+
+
+def test_times_are_said_in_two_units() -> None:
+    said = [duration(s) for s in (0.4, 89, 90, 3540, 3600, 12_000, 86_000, 187_200)]
+    assert said == [
+        "0 s", "89 s", "2 min", "59 min", "1 h 0 min", "3 h 20 min", "23 h 53 min", "2 d 4 h"
+    ]  # fmt: skip
 
 
 def test_a_label_outside_the_class_list_names_file_and_value(
@@ -313,6 +386,7 @@ def test_folders_that_are_taken_are_refused(
     capsys.readouterr()
     assert main(words(recipe_file, data, out, "--resume", "--set", "lr=0.5")) == 2
     assert "lr: 0.01 -> 0.5" in capsys.readouterr().err
+    assert main(words(recipe_file, data, out, "--resume", "--set", "loader_threads=3")) == 0
     other = ["--val", f"folder:{data / 'train'}"]
     assert main(words(recipe_file, data, out, "--resume", *other)) == 2
     assert "val: " in capsys.readouterr().err

@@ -27,6 +27,9 @@ eval_every: 1
 state_every: 3
 log_every: 2
 loader_threads: 2
+accumulate: 2
+clip_norm: 1.0
+ema_decay: 0.9
 seed: 5
 """
 # 8 images: 4 steps an epoch. States: after steps 3 and 6, and around each evaluation (4 and 8).

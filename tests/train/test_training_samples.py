@@ -1,5 +1,8 @@
 """Batches: an order that nothing but seed and epoch decides, loading in threads, the cache."""
 
+import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +16,8 @@ import torch
 
 from gsto_viz.data import load_data
 from gsto_viz.data.transforms import Augmentation
+from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.train.data_check import check_data
 from gsto_viz.train.log import RunLog
 from gsto_viz.train.reading import Readers, SampleReader
 from gsto_viz.train.samples import AHEAD, TrainingSamples
@@ -53,7 +56,7 @@ class Noise:
 
 
 def samples(
-    data: Noise,
+    data: Any,
     *,
     threads: int = 1,
     processes: int = 0,
@@ -92,6 +95,53 @@ def test_threads_cache_and_start_change_nothing(threads: int, cache_bytes: int) 
         for ours, theirs in zip(got, reference[start:], strict=True):
             assert torch.equal(ours.images, theirs.images)
             assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_processes_read_what_threads_read_and_say_what_threads_say(
+    make_folder: Any, tmp_path: Path
+) -> None:
+    root = make_folder(tmp_path / "data")
+    data = load_data(f"folder:{root}")
+    reference = samples(data)
+    made = samples(data, processes=2)
+
+    def read_on_and_on() -> None:
+        for epoch in range(100):
+            list(made.batches(epoch))
+
+    with closing(made.readers):
+        for start in (0, 1):
+            expected = list(reference.batches(2, start))
+            for ours, theirs in zip(made.batches(2, start), expected, strict=True):
+                assert ours.ids == theirs.ids
+                assert torch.equal(ours.images, theirs.images)
+                assert torch.equal(ours.labels, theirs.labels)
+        assert made.count_pixels().tolist() == reference.count_pixels().tolist()
+        workers = [p.pid for p in multiprocessing.active_children() if p.pid is not None]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGTERM)  # they end when this process does, and no sooner
+        assert len(list(made.batches(3))) == 2
+        (root / "images" / f"{data.ids[0]}.png").write_bytes(b"torn")
+        fresh = samples(data, processes=1)
+        with closing(fresh.readers), pytest.raises(GstoVizError, match=data.ids[0]):
+            list(fresh.batches(0)) + list(fresh.batches(1))
+        os.kill(workers[0], signal.SIGKILL)
+        with pytest.raises(GstoVizError, match="a loading process has ended"):
+            read_on_and_on()
+    assert not multiprocessing.active_children()
+
+
+def test_shares_of_parts_make_up_the_batch_in_order() -> None:
+    """A batch of 12 in 2 parts for 3 processes: part by part, process by process."""
+    worlds = [World(rank, 3, 3) for rank in range(3)]
+    made = [samples(Noise(12), batch_size=12, world=w, parts=2) for w in worlds]
+    batch = made[0].order(0)[0]
+    shares = [one.share(batch) for one in made]
+    assert [s[:2] for s in shares] + [s[2:] for s in shares] == [
+        batch[start : start + 2] for start in range(0, 12, 2)
+    ]
+    with pytest.raises(GstoVizError, match="cannot be shared by 3 processes in 2 parts each"):
+        samples(Noise(12), batch_size=9, world=worlds[0], parts=2)
 
 
 def test_a_batch_is_made_of_the_samples_that_it_names() -> None:
@@ -185,14 +235,6 @@ def test_pixels_are_counted_and_kept() -> None:
 def test_too_few_images() -> None:
     with pytest.raises(GstoVizError, match="2 images, fewer than one batch of 3"):
         samples(Noise(2))
-
-
-def test_check_data_reads_all_and_names_the_first_problem() -> None:
-    data = Noise(6)
-    check_data(samples(data).readers)
-    assert data.reads == list(range(6))
-    with pytest.raises(GstoVizError, match=r"1 of 6 samples .* cannot be used.*n4 is unread"):
-        check_data(samples(Noise(6, bad=4), threads=3).readers)
 
 
 def test_a_log_keeps_what_its_state_knows(tmp_path) -> None:

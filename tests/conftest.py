@@ -1,4 +1,4 @@
-"""What tests of several rooms share: one thread, a small annotated folder."""
+"""What tests of several rooms share: one thread, a small annotated folder, two tiny networks."""
 
 import json
 import os
@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+
+from gsto_viz.data import CAMVID_CLASSES
+from gsto_viz.models import ModelInfo, build_model, initialize
 
 FolderMaker = Callable[..., Path]
 WorldRunner = Callable[..., list[Any]]
@@ -112,6 +116,20 @@ def make_folder() -> FolderMaker:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def networks() -> dict[str, nn.Module]:
+    """A plain and a gated tiny network with random weights, as checkpoints would give them."""
+    models: dict[str, nn.Module] = {}
+    for key, name in (("A", "hrnetv2-tiny"), ("B", "gsto-hrnet-tiny")):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            model = build_model(name, num_classes=11)
+            initialize(model, "kaiming")
+        model.info = ModelInfo(f"{name}-test", name, CAMVID_CLASSES)
+        models[key] = model.eval()
+    return models
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from gsto_viz.errors import GstoVizError, SaidElsewhereError
 
-COMMANDS = ("models", "scenes", "train", "evaluate", "capture", "demo", "app")
+COMMANDS = ("models", "scenes", "train", "evaluate", "capture", "attribute", "demo", "app")
 """One module of ``gsto_viz.commands`` each, in the order in which ``--help`` lists them."""
 
 

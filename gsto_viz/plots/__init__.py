@@ -4,6 +4,9 @@
 a ``matplotlib.figure.Figure``; ``save_figure`` writes one.
 """
 
+from gsto_viz.plots.attribution import figure_attribution
+from gsto_viz.plots.attribution_fields import figure_receptive_fields
+from gsto_viz.plots.attribution_paths import figure_branch_size, figure_drops
 from gsto_viz.plots.contact import maps_figure
 from gsto_viz.plots.figure1 import figure_scale_confusion
 from gsto_viz.plots.heatmaps import draw_heatmap
@@ -18,6 +21,10 @@ __all__ = [
     "draw_image",
     "draw_labels",
     "draw_outlines",
+    "figure_attribution",
+    "figure_branch_size",
+    "figure_drops",
+    "figure_receptive_fields",
     "figure_scale_confusion",
     "figure_sizes",
     "maps_figure",

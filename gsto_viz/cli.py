@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "figures",
     "capture",
+    "attribute",
     "demo",
     "app",
 )

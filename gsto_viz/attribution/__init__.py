@@ -3,7 +3,10 @@
 ``places`` and ``targets`` say what is explained, ``words`` reads them from text. ``head`` splits
 the head by branch exactly, ``baselines`` stand in for absent branches, and ``shapley`` gives shares
 and exact Shapley values of the branches. ``paths`` names what ``interventions`` change, and
-``effects`` counts what that costs.
+``effects`` counts what that costs. ``gradients`` has Captum's methods on a ``twin`` of the network,
+``sanity`` checks them, ``receptive`` measures effective receptive fields, ``transfer`` the same
+objects at several sizes, and ``explain`` puts everything about one target together. Modules that
+need Captum are not imported here.
 """
 
 from gsto_viz.attribution.baselines import Baseline, image_baseline, mean_baseline, zero_baseline
@@ -27,6 +30,7 @@ from gsto_viz.attribution.interventions import (
 )
 from gsto_viz.attribution.paths import list_paths
 from gsto_viz.attribution.places import View
+from gsto_viz.attribution.receptive import ReceptiveField, field_rows, receptive_fields
 from gsto_viz.attribution.shapley import (
     BranchShapley,
     RegionShapley,
@@ -36,6 +40,7 @@ from gsto_viz.attribution.shapley import (
     shapley_maps,
 )
 from gsto_viz.attribution.targets import Target, region_entries, resolve, resolve_batch
+from gsto_viz.attribution.transfer import TransferTables, transfer_tables
 from gsto_viz.attribution.words import parse_place
 
 __all__ = [
@@ -43,8 +48,10 @@ __all__ = [
     "BranchShapley",
     "HeadPass",
     "Intervention",
+    "ReceptiveField",
     "RegionShapley",
     "Target",
+    "TransferTables",
     "View",
     "blurred",
     "branch_paths",
@@ -52,6 +59,7 @@ __all__ = [
     "captured",
     "constant",
     "exact_shapley",
+    "field_rows",
     "head_pass",
     "image_baseline",
     "intervene",
@@ -61,6 +69,7 @@ __all__ = [
     "mean_features",
     "parse_intervention",
     "parse_place",
+    "receptive_fields",
     "region_entries",
     "region_shapley",
     "removals",
@@ -70,5 +79,6 @@ __all__ = [
     "scaled",
     "shapley_maps",
     "swapped",
+    "transfer_tables",
     "zero_baseline",
 ]

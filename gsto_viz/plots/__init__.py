@@ -5,6 +5,9 @@ a ``matplotlib.figure.Figure``; ``save_figure`` writes one. ``*_data`` gives wha
 one tidy table; where the figure takes frames by network, ``join_frames`` does.
 """
 
+from gsto_viz.plots.attribution import figure_attribution
+from gsto_viz.plots.attribution_fields import figure_receptive_fields
+from gsto_viz.plots.attribution_paths import figure_branch_size, figure_drops
 from gsto_viz.plots.chart import join_frames
 from gsto_viz.plots.contact import maps_figure
 from gsto_viz.plots.costs import CostPoint, costs_data, figure_costs
@@ -31,9 +34,13 @@ __all__ = [
     "draw_image",
     "draw_labels",
     "draw_outlines",
+    "figure_attribution",
+    "figure_branch_size",
     "figure_costs",
     "figure_distance_profile",
+    "figure_drops",
     "figure_gate_by_size",
+    "figure_receptive_fields",
     "figure_scale_confusion",
     "figure_sci_by_gap",
     "figure_sci_dots",

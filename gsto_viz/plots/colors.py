@@ -34,8 +34,9 @@ COLORMAPS = {
     "per_map": "cividis",
     "zscore": "RdBu_r",
     "gate": "magma",
+    "attribution": "RdBu_r",
 }
-"""By normalisation; the only diverging one belongs to limits that are symmetric about 0."""
+"""By normalisation; the diverging one belongs to limits that are symmetric about 0."""
 
 
 def branch_style(branch: int) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from gsto_viz.stats.information import Assignment, assignment
 from gsto_viz.stats.interaction import Interaction, interaction, scale_interaction
 from gsto_viz.stats.layout import LayoutMean
 from gsto_viz.stats.profile import distance_profile, energy_ratio, hf_auc, lf_auc
+from gsto_viz.stats.receptive import effective_size, erf_estimate, erf_slope
 from gsto_viz.stats.sci import (
     c_coarse,
     c_fine,
@@ -69,8 +70,11 @@ __all__ = [
     "distance_profile",
     "drop_columns",
     "drops",
+    "effective_size",
     "energy_ratio",
     "equivalence",
+    "erf_estimate",
+    "erf_slope",
     "headline",
     "hf_auc",
     "holm",

@@ -1,0 +1,309 @@
+"""Explain one target of one image: branches, paths, maps, and how far the answers can be trusted.
+
+Exact answers first (Shapley values, shares, removals), gradients second, sanity checks on request.
+Everything is a table or an array; ``gsto_viz.plots.attribution`` draws it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from gsto_viz.attribution.baselines import Baseline, zero_baseline
+from gsto_viz.attribution.effects import branch_paths, edges
+from gsto_viz.attribution.gradients import Announce, Attribution, Explainer
+from gsto_viz.attribution.head import HeadPass, find_head, head_pass
+from gsto_viz.attribution.interventions import Intervention, constant, intervene
+from gsto_viz.attribution.paths import list_paths
+from gsto_viz.attribution.places import View
+from gsto_viz.attribution.sanity import (
+    cascade,
+    coalition_infidelity,
+    gradient_infidelity,
+    sensitivity,
+)
+from gsto_viz.attribution.shapley import BranchShapley, branch_shapley, shapley_maps
+from gsto_viz.attribution.targets import Entries, Target, head_logits, resolve
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.gates import gate_range
+from gsto_viz.models.hrnet import HRNet
+from gsto_viz.torch_utils import eval_mode
+
+METHODS = ("gradient_x_activation", "grad_cam", "integrated_gradients")
+"""Captum's methods that run by default."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What carries one target.
+
+    Attributes:
+        target: In words.
+        score: Of the network as it is, logits.
+        strides: Of the branches, the finest first.
+        branches: One row per method and baseline: ``method``, ``baseline``, ``branch_{r}``,
+            ``sum``, ``expected`` (what the sum must be; null where nothing is promised) and
+            ``infidelity`` (see ``coalition_infidelity``, first baseline; null for shares).
+        paths: One row per intervention: ``place``, ``kind``, ``source``, ``target``, ``value``,
+            ``score``, ``drop`` (the score as it is minus this one).
+        maps: By name, ``shapley/{baseline}/branch{r}`` on the grid of the logits (logits) and
+            ``{method}/{tap}``, float32.
+        map_strides: Pixels per cell of each map.
+        sum_error: Of the branch split, relative to the greatest logit.
+        efficiency_error: Greatest over the baselines, logits.
+        outline: (H, W) int: the picked pixels, by group.
+        sanity: ``check``, ``subject``, ``value``; None when not asked.
+        notes: What to know when reading it.
+    """
+
+    target: str
+    score: float
+    strides: tuple[int, ...]
+    branches: pd.DataFrame
+    paths: pd.DataFrame
+    maps: dict[str, npt.NDArray[np.float32]]
+    map_strides: dict[str, int]
+    sum_error: float
+    efficiency_error: float
+    outline: npt.NDArray[np.int64]
+    sanity: pd.DataFrame | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def explain_target(
+    model: HRNet,
+    image: Tensor,
+    view: View,
+    target: Target,
+    baselines: Sequence[Baseline],
+    *,
+    methods: Sequence[str] = METHODS,
+    steps: int = 16,
+    budget: int | None = None,
+    sanity: bool = False,
+    seed: int = 0,
+    announce: Announce = lambda sentence: None,
+) -> Explanation:
+    """Explain one target of one image by every method.
+
+    Args:
+        model: An HRNetV2 or GSTO-HRNet.
+        image: (1, 3, H, W), normalised, on the network's device.
+        view: What the target refers to.
+        target: What is explained.
+        baselines: For absent branches, of the target's head; the first is drawn.
+        methods: Captum's methods at the taps that enter the head.
+        steps: Of integrated gradients and conductance.
+        budget: Bytes for them; None: 4 GiB.
+        sanity: Also randomise weights, and measure infidelity and sensitivity.
+        seed: Of everything that is random.
+        announce: Called with a sentence before work that takes memory and time.
+
+    Raises:
+        GstoVizError: The target or a baseline does not fit, or a method is unknown.
+    """
+    if not baselines:
+        raise GstoVizError("no baseline was given; make at least one, such as zero_baseline(model)")
+    seen = head_pass(model, image, target.head)
+    entries = resolve(target, view, tuple(seen.logits.shape))
+    found = [branch_shapley(seen, baseline, entries) for baseline in baselines]
+    explainer = Explainer(model, image, [entries], head=target.head, announce=announce)
+    options: dict[str, Any] = {} if budget is None else {"budget": budget}
+    given = [explainer.layer(m, seen.place.taps, steps=steps, **options) for m in methods]
+    maps, map_strides = _maps(seen, baselines, entries, given)
+    paths = path_effects(model, image, entries, target.head)
+    rows = _branch_rows(found, given, explainer)
+    checks = _sanity(model, image, entries, target.head, seed) if sanity else None
+    return Explanation(
+        target=str(target),
+        score=float(found[0].present[0]),
+        strides=seen.place.strides,
+        branches=rows,
+        paths=paths,
+        maps=maps,
+        map_strides=map_strides,
+        sum_error=max(f.sum_error for f in found),
+        efficiency_error=max(f.efficiency_error for f in found),
+        outline=target.place.select(view).group,
+        sanity=checks,
+    )
+
+
+def _maps(
+    seen: HeadPass,
+    baselines: Sequence[Baseline],
+    entries: Entries,
+    given: Sequence[Attribution],
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, int]]:
+    """Return all maps of one image by name, and their strides."""
+    maps, strides = {}, {}
+    finest = seen.place.strides[0]
+    for baseline in baselines:
+        psi = shapley_maps(seen, baseline, asked_classes(seen, entries))
+        for r, one in enumerate(psi):
+            name = f"shapley/{baseline.name}/branch{r}"
+            maps[name], strides[name] = one.astype(np.float32), finest
+    for attribution in given:
+        for tap, one in attribution.maps.items():
+            name = f"{attribution.method}/{tap}"
+            maps[name] = one[0].astype(np.float32)
+            strides[name] = seen.place.strides[seen.place.taps.index(tap)]
+    return maps, strides
+
+
+def asked_classes(seen: HeadPass, entries: Entries) -> npt.NDArray[np.int64]:
+    """Return the class that the margin of each cell is explained for, (h, w).
+
+    The target's own class where it asks about one; where it asks about several, each cell's
+    predicted class, and inside the target the class with the most weight in the cell.
+    """
+    asked = np.unique(entries.class_id)
+    if asked.size == 1:
+        return np.full(entries.grid, asked[0], dtype=np.int64)
+    classes = seen.logits[0].argmax(dim=0).cpu().numpy().astype(np.int64).ravel()
+    order = np.argsort(entries.weight, kind="stable")
+    classes[entries.cell[order]] = entries.class_id[order]
+    return classes.reshape(entries.grid)
+
+
+def _branch_rows(
+    found: Sequence[BranchShapley], given: Sequence[Attribution], explainer: Explainer
+) -> pd.DataFrame:
+    """Return the table of branches: exact methods for each baseline, then Captum's."""
+    rows = []
+    for shapley in found:
+        change = float(shapley.present[0] - shapley.absent[0])
+        for method, values, expected in (
+            ("shapley", shapley.psi[:, 0], change),
+            ("share", shapley.phi[:, 0], 1.0),
+            ("removal", shapley.ablation[:, 0], None),
+        ):
+            rows.append((method, shapley.baseline, values, expected))
+    for attribution in given:
+        totals = np.array([t[0] for t in attribution.totals.values()])
+        delta = attribution.delta
+        expected = None if delta is None else float(totals.sum() - delta[0])
+        rows.append((attribution.method, _path_start(attribution), totals, expected))
+    coalitions = found[0].values[:, 0]
+    table = []
+    for method, baseline, values, expected in rows:
+        row: dict[str, Any] = {"method": method, "baseline": baseline}
+        row |= {f"branch_{r}": float(value) for r, value in enumerate(values)}
+        row |= {"sum": float(np.sum(values)), "expected": expected}
+        adds_up = method not in ("share", "activation", "grad_cam")
+        row["infidelity"] = coalition_infidelity(coalitions, values) if adds_up else None
+        table.append(row)
+    frame = pd.DataFrame(table)
+    return frame.astype({"expected": "float64", "infidelity": "float64"})
+
+
+def _path_start(attribution: Attribution) -> str:
+    """Return where the path of a method begins."""
+    path = attribution.method in ("integrated_gradients", "conductance")
+    return "image of the mean colour" if path else "none"
+
+
+@torch.no_grad()
+def path_effects(model: HRNet, image: Tensor, entries: Entries, head: str = "main") -> pd.DataFrame:
+    """Close paths one at a time and read the target's score each time.
+
+    Branches are removed (zero) before and after the last fusion, each transfer of the last fusion
+    and each new branch is closed; each gate of the last fusion and of the transitions is closed as
+    far as its form allows, and all gates of the network are opened and closed together.
+
+    Args:
+        model: An HRNetV2 or GSTO-HRNet.
+        image: (1, 3, H, W), normalised.
+        entries: One target.
+        head: The head that it reads; places after it change nothing.
+
+    Returns:
+        The table ``paths`` of :class:`Explanation`.
+    """
+    rows: list[dict[str, Any]] = []
+    with eval_mode(model):
+
+        def score(*changes: Intervention) -> float:
+            with intervene(model, *changes) as network:
+                logits = head_logits(network(image), head)[0].flatten(1)
+            return float(entries.scores(logits.double())[0])
+
+        before = score()
+        for kind, source, target, changes in _closings(model):
+            after = score(*changes)
+            name = changes[0].path if len(changes) == 1 else "all gates"
+            row: dict[str, Any] = {"place": name, "kind": kind, "source": source, "target": target}
+            row |= {"value": changes[0].what, "score": after, "drop": before - after}
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    return frame.astype({"source": "Int64", "target": "Int64"})
+
+
+Closing = tuple[str, int | None, int | None, tuple[Intervention, ...]]
+
+
+def _closings(model: HRNet) -> list[Closing]:
+    """List what ``path_effects`` closes: kind, source, target, interventions."""
+    last = f"stage4.m{len(model.stage4) - 1}"
+    closings: list[Closing] = []
+    for site in ("before", "after"):
+        for r, name in enumerate(branch_paths(model, site)):
+            closings.append((f"branch {site} fusion", None, r, (constant(name, 0, "zero"),)))
+    places = [last, "transition1", "transition2", "transition3"]
+    for path in (p for place in places for p in edges(model, "transfer", place)):
+        change = constant(path.name, 0, "closed")
+        closings.append(("transfer", path.source, path.target, (change,)))
+    gates = [p for p in list_paths(model) if p.kind == "gate"]
+    gating = model.config.gating
+    if gates and gating is not None:
+        low = gate_range(gating.form)[0]
+        for path in gates:
+            if path.name.startswith((f"{last}.", "transition")):
+                change = constant(path.name, low, f"closed ({low:g})")
+                closings.append(("gate", path.source, path.target, (change,)))
+        for value, what in ((1.0, "open"), (low, f"closed ({low:g})")):
+            together = tuple(constant(p.name, value, what) for p in gates)
+            closings.append(("all gates", None, None, together))
+    return closings
+
+
+def _sanity(
+    model: nn.Module, image: Tensor, entries: Entries, head: str, seed: int
+) -> pd.DataFrame:
+    """Run every check on the Shapley maps (baseline zero) and on gradient times activation."""
+    classes = asked_classes(head_pass(model, image, head), entries)
+
+    def shapley(network: nn.Module, pixels: Tensor) -> npt.NDArray[np.float64]:
+        seen = head_pass(network, pixels, head)
+        return shapley_maps(seen, zero_baseline(network, head), classes)
+
+    def explain(network: nn.Module) -> Mapping[str, npt.NDArray[np.float64]]:
+        maps = {f"shapley/branch{r}": m for r, m in enumerate(shapley(network, image))}
+        taps = find_head(network, head).taps
+        explainer = Explainer(network, image, [entries], head=head)
+        products = explainer.layer("gradient_x_activation", taps).maps
+        return maps | {f"gradient_x_activation/{tap}": m[0] for tap, m in products.items()}
+
+    drawn = cascade(model, explain, seed=seed)
+    rows = pd.DataFrame(
+        {
+            "check": "rank correlation, random from " + drawn["part"] + " on",
+            "subject": drawn["map"],
+            "value": drawn["spearman"],
+        }
+    )
+    moved = sensitivity(lambda x: torch.from_numpy(shapley(model, x))[None], image, seed=seed)
+    misled = gradient_infidelity(Explainer(model, image, [entries], head=head), seed=seed)
+    rest = pd.DataFrame(
+        {
+            "check": ["sensitivity (max)", "infidelity"],
+            "subject": ["shapley", "gradient of the image"],
+            "value": [float(moved[0]), float(misled[0])],
+        }
+    )
+    return pd.concat([rows, rest], ignore_index=True)

@@ -1,0 +1,176 @@
+"""Effective receptive fields of branches at chosen cells: gated and ungated, before and after.
+
+The gradient of a cell's channels with respect to the image is squared and summed over channels.
+Sums over channels are estimated with random signs (Hutchinson): with v_c = +1 or -1, independent,
+the mean of (sum over c of v_c dF_c/dI)^2 is the sum of squares. Each channel is divided by its
+standard deviation where gains are given, so that gains of channels do not matter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from gsto_viz.attribution.interventions import constant, intervene
+from gsto_viz.attribution.paths import list_paths
+from gsto_viz.attribution.targets import stride_of
+from gsto_viz.attribution.twin import frozen_twin
+from gsto_viz.capture.names import Place, resolve
+from gsto_viz.errors import GstoVizError
+from gsto_viz.gains import Gains
+from gsto_viz.stats.receptive import effective_size
+
+DRAWS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class ReceptiveField:
+    """What one cell of one tap sees of the image.
+
+    Attributes:
+        tap: The tap.
+        stride: Pixels per cell.
+        cell: Row and column on the tap's grid.
+        centre: Row and column of the cell's centre, pixels: cell times stride, where a convolution
+            with stride puts it.
+        gradient: (H, W) float64: squared gradients, summed over channels and colours.
+        erf_px: Effective size, pixels.
+    """
+
+    tap: str
+    stride: int
+    cell: tuple[int, int]
+    centre: tuple[float, float]
+    gradient: npt.NDArray[np.float64]
+    erf_px: float
+
+
+def receptive_fields(
+    model: nn.Module,
+    image: Tensor,
+    pixels: Sequence[tuple[int, int]],
+    taps: str | Sequence[str] | Mapping[str, str] = "stage4.branch*",
+    *,
+    gated: bool = True,
+    gains: Mapping[str, Gains] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    power: int = 2,
+) -> list[ReceptiveField]:
+    """Measure what the cells that hold some pixels see.
+
+    Args:
+        model: Any network; it stays as it is.
+        image: (1, 3, H, W), normalised, on the network's device.
+        pixels: (x, y) each; a tap's cell is the one that holds the pixel.
+        taps: As ``Capture`` takes them.
+        gated: False: all gates are fixed to 1, which leaves the plain network of the same weights.
+        gains: By tap; channels are divided by their standard deviation, dead ones left out.
+        draws: Random sign vectors.
+        seed: Of the signs.
+        power: 2; 1 sums |gradient| instead, for checks on linear networks.
+
+    Returns:
+        By tap and, within it, by pixel.
+
+    Raises:
+        GstoVizError: Unknown tap, a pixel outside the image, or a cell that sees nothing.
+    """
+    if image.shape[0] != 1:
+        raise GstoVizError(f"axis 0 of the image {tuple(image.shape)} is not 1; give one image")
+    height, width = int(image.shape[-2]), int(image.shape[-1])
+    for x, y in pixels:
+        if not (0 <= x < width and 0 <= y < height):
+            raise GstoVizError(
+                f"pixel x={x}, y={y} lies outside the image, which has axes (height {height}, "
+                f"width {width}); choose one inside"
+            )
+    twin = frozen_twin(model)
+    places = resolve(twin, taps)
+    leaf = image.detach().clone().requires_grad_()
+    outputs: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        if not gated:
+            gates = [constant(p.name, 1.0) for p in list_paths(twin) if p.kind == "gate"]
+            stack.enter_context(intervene(twin, *gates))
+        for place in places:
+            keep = _keeper(outputs, place)
+            stack.callback(twin.get_submodule(place.module).register_forward_hook(keep).remove)
+        stack.enter_context(torch.enable_grad())
+        twin(leaf)
+    fields = []
+    for place in places:
+        stride = place.stride or _stride(outputs[place.name], (height, width), place)
+        scale = _scale(outputs[place.name], (gains or {}).get(place.name))
+        signs = _signs(outputs[place.name].shape[1], draws, seed).to(scale)
+        for x, y in pixels:
+            cell = (y // stride, x // stride)
+            own = outputs[place.name][0, :, cell[0], cell[1]]
+            gradient = _gradient(own, leaf, signs * scale, power)
+            centre = (float(cell[0] * stride), float(cell[1] * stride))
+            size = effective_size(gradient, centre)
+            fields.append(ReceptiveField(place.name, stride, cell, centre, gradient, size))
+    return fields
+
+
+def _keeper(
+    outputs: dict[str, Tensor], place: Place
+) -> Callable[[nn.Module, object, Tensor], None]:
+    """Return a hook that keeps a place's output with its graph."""
+
+    def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+        outputs[place.name] = output
+
+    return keep
+
+
+def _stride(output: Tensor, size: tuple[int, int], place: Place) -> int:
+    """Return the stride of a foreign tap by its size."""
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        raise GstoVizError(f"tap '{place.name}' gives no (N, C, H, W) tensor; name another module")
+    return stride_of(size, (int(output.shape[-2]), int(output.shape[-1])))
+
+
+def _scale(output: Tensor, gains: Gains | None) -> Tensor:
+    """Return 1 / sigma of live channels and 0 of dead ones, (C,); 1 without gains."""
+    if gains is None:
+        return output.new_ones(output.shape[1])
+    inverse = np.zeros(gains.channels)
+    inverse[gains.live] = 1.0 / gains.sigma[gains.live]
+    return torch.from_numpy(inverse).to(output)
+
+
+def _signs(channels: int, draws: int, seed: int) -> Tensor:
+    """Return random signs, (draws, C); every draw is +1 for a single channel."""
+    if channels == 1:
+        return torch.ones(1, 1)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 2, (draws, channels), generator=generator) * 2.0 - 1.0
+
+
+def _gradient(own: Tensor, leaf: Tensor, vectors: Tensor, power: int) -> npt.NDArray[np.float64]:
+    """Average the squared gradients of random combinations of a cell's channels, (H, W)."""
+    total = np.zeros(tuple(leaf.shape[-2:]))
+    for vector in vectors:
+        (gradient,) = torch.autograd.grad(own @ vector, leaf, retain_graph=True)
+        total += gradient[0].double().abs().pow(power).sum(dim=0).cpu().numpy()
+    return total / len(vectors)
+
+
+def field_rows(fields: Sequence[ReceptiveField], image: str) -> pd.DataFrame:
+    """Return one row per field: ``image``, ``tap``, ``stride``, ``row``, ``column``, ``erf_px``."""
+    return pd.DataFrame(
+        {
+            "image": pd.Series([image] * len(fields), dtype=str),
+            "tap": pd.Series([f.tap for f in fields], dtype=str),
+            "stride": [f.stride for f in fields],
+            "row": [f.cell[0] for f in fields],
+            "column": [f.cell[1] for f in fields],
+            "erf_px": [f.erf_px for f in fields],
+        }
+    )

@@ -1,0 +1,172 @@
+"""Is a map about the network at all? Randomisation, infidelity, sensitivity.
+
+A map that stays the same when weights become random shows edges of the image, not what the network
+learnt (Adebayo et al. 2018). Parts are drawn anew from the output backwards, one after the other;
+batch norms of a drawn part are reset, and nothing else is touched.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from captum.metrics import infidelity, sensitivity_max
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from gsto_viz.attribution.gradients import Explainer
+from gsto_viz.attribution.twin import frozen_twin
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models import initialize
+
+PARTS = (
+    "head", "stage4", "transition3", "stage3", "transition2", "stage2", "transition1", "stage1",
+    "stem",
+)  # fmt: skip
+"""From the output to the input of our networks."""
+Maps = Mapping[str, npt.NDArray[np.floating]]
+
+
+def cascade(
+    model: nn.Module,
+    explain: Callable[[nn.Module], Maps],
+    *,
+    parts: Sequence[str] = PARTS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Draw the parts of a network anew, from the output on, and compare its maps each time.
+
+    Args:
+        model: It stays as it is.
+        explain: From a network to its maps by name.
+        parts: Dotted names of submodules, in the order in which they become random.
+        seed: Of the weights; torch's random state stays as it is.
+
+    Returns:
+        One row per part and map: ``part`` (this one and all before it are random), ``map``,
+        ``spearman`` with the map of the trained network, and ``spearman_abs`` of the magnitudes, in
+        [-1, 1]; null for constant maps. Near 0 is what a map of the network must give.
+    """
+    before = {name: np.asarray(m, dtype=np.float64) for name, m in explain(model).items()}
+    drawn = copy.deepcopy(frozen_twin(model))
+    rows = []
+    for step, part in enumerate(parts):
+        with torch.random.fork_rng():
+            torch.manual_seed(1000 * seed + step)
+            initialize(drawn.get_submodule(part), "kaiming")
+        for name, after in explain(drawn).items():
+            one, two = before[name].ravel(), np.asarray(after, dtype=np.float64).ravel()
+            row = {"part": part, "map": name, "spearman": _spearman(one, two)}
+            rows.append(row | {"spearman_abs": _spearman(np.abs(one), np.abs(two))})
+    return pd.DataFrame(rows, columns=["part", "map", "spearman", "spearman_abs"])
+
+
+def _spearman(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> float:
+    if one.min() == one.max() or two.min() == two.max():
+        return float("nan")
+    return float(spearmanr(one, two).statistic)
+
+
+def coalition_infidelity(
+    values: npt.NDArray[np.floating], totals: npt.NDArray[np.floating]
+) -> float:
+    r"""Return how badly branch totals predict what removing branches does.
+
+    .. math:: \sum_S [ \sum_{r \in S} a_r - (v(N) - v(N \setminus S)) ]^2
+              / \sum_S [ v(N) - v(N \setminus S) ]^2
+
+    over all 2^R - 1 sets of removed branches: infidelity with removals as perturbations, exact.
+
+    Args:
+        values: (2^R,): the score of every coalition, as ``exact_shapley`` takes them.
+        totals: (R,): what a method says that each branch adds to the score.
+
+    Returns:
+        0: additive and right; 1: as bad as saying 0. NaN when removing changes nothing.
+    """
+    values, totals = np.asarray(values, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    if values.shape != (1 << totals.size,):
+        raise GstoVizError(f"{values.size} coalitions do not fit {totals.size} branches")
+    full = values.size - 1
+    removed = np.arange(1, full + 1)
+    bits = removed[:, None] >> np.arange(totals.size) & 1
+    drops = values[full] - values[full ^ removed]
+    scale = float((drops**2).sum())
+    return float(((bits @ totals - drops) ** 2).sum()) / scale if scale else float("nan")
+
+
+def gradient_infidelity(
+    explainer: Explainer, *, noise: float = 0.1, samples: int = 8, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Return Captum's infidelity of the gradient with respect to the image, (N,).
+
+    Args:
+        explainer: The network and its targets.
+        noise: Standard deviation of the noise, in standard deviations of the image.
+        samples: Noisy copies.
+        seed: Of the noise.
+
+    Returns:
+        Mean squared difference between what the gradient predicts for the noise and what the score
+        does, after the best common factor, in squared logits.
+    """
+    image = explainer.image.clone().requires_grad_()
+    index = torch.arange(image.shape[0], device=image.device)
+    gradient = torch.autograd.grad(explainer.score(image, index).sum(), image)[0]
+    spread = noise * float(explainer.image.std())
+
+    def perturb(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = torch.randn_like(inputs) * spread
+        return drawn, inputs - drawn
+
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        found = infidelity(
+            explainer.score,
+            perturb,
+            explainer.image,
+            gradient,
+            additional_forward_args=(index,),
+            n_perturb_samples=samples,
+            max_examples_per_batch=image.shape[0],
+            normalize=True,
+        )
+    return found.double().cpu().numpy()
+
+
+def sensitivity(
+    explain: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    radius: float = 0.02,
+    samples: int = 4,
+    seed: int = 0,
+) -> npt.NDArray[np.float64]:
+    """Return the largest relative change of a map under small changes of the image, (N,).
+
+    Args:
+        explain: From images (N, 3, H, W) to maps (N, ...).
+        image: (N, 3, H, W), normalised.
+        radius: Largest change of a value.
+        samples: Random changes.
+        seed: Of the changes.
+
+    Returns:
+        max ||map(image + change) - map(image)|| / ||map(image)||: 0 never moves.
+    """
+
+    def explain_first(inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (explain(inputs[0]),)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        found = sensitivity_max(
+            explain_first,
+            image,
+            perturb_radius=radius,
+            n_perturb_samples=samples,
+            max_examples_per_batch=image.shape[0],
+        )
+    return found.double().cpu().numpy()

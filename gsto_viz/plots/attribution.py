@@ -1,0 +1,244 @@
+"""The figure of one explained target: what each branch adds to it, and where."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.heatmaps import HeatMap
+from gsto_viz.plots import style
+from gsto_viz.plots.attribution_paths import edge_matrix, plot_edges
+from gsto_viz.plots.colors import GUIDE, branch_style
+from gsto_viz.plots.heatmaps import fill_bar, paint
+from gsto_viz.plots.layout import GAP, MARGIN, Page, fit_panel, shorten, text_height, wrap
+from gsto_viz.plots.panels import draw_image, draw_outlines
+from gsto_viz.plots.save import set_alt_text
+
+WIDTH = 8.0
+CLIP = 99.5
+"""Percentile of |value| at the ends of a scale; what lies beyond takes the end colours."""
+LABELS = {
+    "shapley": "Shapley value of the margin at each cell, logits",
+    "gradient_x_activation": "gradient x activation, logits per pixel",
+    "integrated_gradients": "integrated gradients, logits per pixel",
+    "conductance": "conductance, logits per pixel",
+    "grad_cam": "Grad-CAM, not rectified, arbitrary unit",
+    "activation": "sum of channels, arbitrary unit",
+}
+PER_PIXEL = ("gradient_x_activation", "integrated_gradients", "conductance")
+"""Methods whose cells add up to a score: a cell four times as large holds four times as much, so
+they are drawn divided by the pixels of a cell."""
+CHART = 1.7
+"""Height of the charts below the maps, inches."""
+CAPTION = (
+    "Each row of maps has one scale, symmetric about 0: red raises the score of the target, blue "
+    "lowers it. White outline: the target. Shapley values are exact: at every cell they sum over "
+    "the branches to its margin minus its margin with every branch at the baseline. Bars: the same "
+    "for the whole target, by what stands in for absent branches. Matrices: drop of the target's "
+    "score when one path is closed; a path that the network lacks is empty."
+)
+
+
+def symmetric_maps(
+    maps: Sequence[npt.NDArray[np.floating]], strides: Sequence[int], label: str
+) -> tuple[HeatMap, ...]:
+    """Give maps one scale that is symmetric about 0.
+
+    Args:
+        maps: (h, w) each, finite.
+        strides: Pixels per cell of each.
+        label: What the numbers are.
+
+    Returns:
+        Maps whose bar runs from -v to v, v the largest of the maps' 99.5th percentiles of |value|.
+    """
+    sizes = [np.abs(np.asarray(m, dtype=np.float64)) for m in maps]
+    if not all(np.isfinite(size).all() for size in sizes):
+        raise GstoVizError("an attribution map holds NaN or infinity; look at image and weights")
+    largest = max(float(size.max()) for size in sizes)
+    limit = max(float(np.percentile(size, CLIP)) for size in sizes) or largest or 1.0
+    return tuple(
+        HeatMap(np.asarray(m, np.float64), -limit, limit, "attribution", label, False, stride)
+        for m, stride in zip(maps, strides, strict=True)
+    )
+
+
+def figure_attribution(
+    image: npt.NDArray[np.uint8],
+    outline: npt.NDArray[np.integer],
+    maps: Mapping[str, npt.NDArray[np.floating]],
+    map_strides: Mapping[str, int],
+    branches: pd.DataFrame,
+    paths: pd.DataFrame,
+    *,
+    strides: Sequence[int],
+    title: str,
+) -> Figure:
+    """Draw what carries one target: maps by branch, Shapley values, closed paths.
+
+    Args:
+        image: (H, W, 3) uint8.
+        outline: (H, W): 0 outside the target.
+        maps: By name, ``shapley/{baseline}/branch{r}`` or ``{method}/{tap of branch r}``; of
+            several baselines the first is drawn.
+        map_strides: Pixels per cell of each map.
+        branches: The table of branches of an explanation.
+        paths: Its table of closed paths.
+        strides: Of the branches.
+        title: What is explained.
+
+    Raises:
+        GstoVizError: There are no maps, or one does not lie on its grid.
+    """
+    rows = _map_rows(maps, map_strides, len(strides))
+    size = (image.shape[0], image.shape[1])
+    count = len(strides)
+    slot = (WIDTH - 2 * MARGIN - count * GAP) / (count + 1)
+    panel = fit_panel(size, slot, 1.5)
+    step = 0.2 + panel[1] + 0.36
+    caption = wrap(CAPTION, WIDTH - 2 * MARGIN, style.SMALL)
+    charts_top = MARGIN + 0.25 + len(rows) * step
+    height = charts_top + CHART + 0.75 + text_height(caption, style.SMALL) + MARGIN
+    with style.context():
+        page = Page(WIDTH, height)
+        heading = shorten(title, WIDTH - 2 * MARGIN, style.HEADING, bold=True)
+        page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
+        for k, (label, heatmaps) in enumerate(rows):
+            top = MARGIN + 0.25 + k * step
+            _draw_row(page, top, slot, panel, (image, outline), label, heatmaps, strides)
+        _draw_charts(page, charts_top, branches, paths, strides)
+        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
+    set_alt_text(page.figure, f"{title}. {_in_words(branches, strides)}")
+    return page.figure
+
+
+def _map_rows(
+    maps: Mapping[str, npt.NDArray[np.floating]], map_strides: Mapping[str, int], count: int
+) -> list[tuple[str, tuple[HeatMap, ...]]]:
+    """Return the rows to draw: a label and one map per branch."""
+    groups: dict[str, list[str]] = {}
+    for name in maps:
+        method = name.split("/")[0]
+        group = groups.setdefault(method, [])
+        if len(group) < count:
+            group.append(name)
+    if not groups:
+        raise GstoVizError("there are no attribution maps to draw; run at least one method")
+    rows = []
+    for method, names in groups.items():
+        label = LABELS.get(method, method)
+        if method == "shapley":
+            label += f" (absent: {names[0].split('/')[1]})"
+        strides = [map_strides[name] for name in names]
+        areas = [stride**2 if method in PER_PIXEL else 1 for stride in strides]
+        values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
+        rows.append((label, symmetric_maps(values, strides, label)))
+    return rows
+
+
+def _draw_row(
+    page: Page,
+    top: float,
+    slot: float,
+    panel: tuple[float, float],
+    picture: tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer]],
+    label: str,
+    heatmaps: Sequence[HeatMap],
+    strides: Sequence[int],
+) -> None:
+    """Draw the image and one map per branch, and their common bar below."""
+    image, outline = picture
+    for k in range(len(heatmaps) + 1):
+        left = MARGIN + k * (slot + GAP) + (slot - panel[0]) / 2
+        ax = page.axes(left, top + 0.2, *panel)
+        if k == 0:
+            draw_image(image, ax=ax)
+            ax.set_title("input and target", pad=3)
+        else:
+            size = (image.shape[0], image.shape[1])
+            paint(heatmaps[k - 1], ax=ax, size=size)
+            ax.set_title(f"stride {strides[k - 1]}", pad=3)
+        draw_outlines(outline, ax=ax)
+    left = MARGIN + slot + GAP
+    bar = page.axes(left, top + 0.2 + panel[1] + 0.06, 1.6, 0.07)
+    fill_bar(heatmaps[0], bar)
+    page.text(left + 1.7, top + 0.2 + panel[1] + 0.04, label, fontsize=style.SMALL)
+
+
+def _draw_charts(
+    page: Page, top: float, branches: pd.DataFrame, paths: pd.DataFrame, strides: Sequence[int]
+) -> None:
+    """Draw Shapley values by baseline, and the matrices of closed transfers and gates."""
+    shapley = branches[branches["method"] == "shapley"]
+    ax = page.axes(MARGIN + 0.45, top + 0.2, 2.5, CHART)
+    plot_shapley(shapley, ax=ax, strides=strides)
+    ax.set_title("Shapley values of the target", loc="left", pad=4)
+    for k, kind in enumerate(("transfer", "gate")):
+        matrix = edge_matrix(paths, kind, len(strides))
+        if matrix is None:
+            continue
+        left = 4.0 + k * 2.1
+        box = page.axes(left, top + 0.2, 1.35, 1.35)
+        bar = page.axes(left, top + 0.2 + 1.35 + 0.42, 1.35, 0.06)
+        plot_edges(matrix, ax=box, bar=bar, strides=strides)
+        box.set_title(f"one {kind} closed: drop", loc="left", pad=4)
+
+
+def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[int]) -> Axes:
+    """Draw Shapley values as bars, one group per branch and one bar per baseline.
+
+    Args:
+        rows: ``baseline`` and ``branch_{r}``, logits.
+        ax: Where.
+        strides: Of the branches.
+    """
+    count = len(rows)
+    thickness = 0.8 / max(count, 1)
+    hatches = ("", "////", "....", "xxxx")
+    for k, (_, row) in enumerate(rows.iterrows()):
+        for r in range(len(strides)):
+            color, _ = branch_style(r)
+            ax.bar(
+                r + (k - (count - 1) / 2) * thickness,
+                row[f"branch_{r}"],
+                thickness,
+                color=color,
+                edgecolor="white",
+                linewidth=0.4,
+                hatch=hatches[k % len(hatches)],
+            )
+    handles = [
+        Patch(facecolor="0.6", edgecolor="white", hatch=hatches[k % 4]) for k in range(count)
+    ]
+    names = [shorten(str(name), 3.0 / count, style.SMALL) for name in rows["baseline"]]
+    ax.legend(
+        handles,
+        names,
+        fontsize=style.SMALL,
+        loc="upper left",
+        bbox_to_anchor=(-0.18, -0.1),
+        ncols=count,
+        columnspacing=1.0,
+        handlelength=1.4,
+    )
+    ax.axhline(0, color=GUIDE, linewidth=0.6)
+    ax.set_xticks(range(len(strides)), [f"/{s}" for s in strides])
+    ax.set_ylabel("logits")
+    ax.margins(y=0.08)
+    return ax
+
+
+def _in_words(branches: pd.DataFrame, strides: Sequence[int]) -> str:
+    """Say the Shapley values in a sentence for readers who cannot see the figure."""
+    parts = []
+    for _, row in branches[branches["method"] == "shapley"].iterrows():
+        values = ", ".join(f"stride {s}: {row[f'branch_{r}']:.2f}" for r, s in enumerate(strides))
+        parts.append(
+            f"Shapley values in logits with {row['baseline']} for absent branches: {values}."
+        )
+    return " ".join(parts)

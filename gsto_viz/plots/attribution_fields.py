@@ -1,0 +1,114 @@
+"""The ladder of effective receptive fields: what each branch sees around a pixel."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.plots import style
+from gsto_viz.plots.colors import branch_style
+from gsto_viz.plots.layout import GAP, MARGIN, Page, fit_panel, shorten, text_height, wrap
+from gsto_viz.plots.panels import draw_outlines, grey, show
+from gsto_viz.plots.save import set_alt_text
+
+WIDTH = 8.0
+CAPTION = (
+    "Brightness: squared gradient of the branch's cell with respect to the image, on a square-root "
+    "scale from 0 to the largest of each panel. Circle: effective receptive field, radius two "
+    "standard deviations per axis. White: outline of the object."
+)
+
+
+class Field(Protocol):
+    """What is drawn of one receptive field."""
+
+    @property
+    def stride(self) -> int: ...  # noqa: D102
+    @property
+    def centre(self) -> tuple[float, float]: ...  # noqa: D102
+    @property
+    def gradient(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def erf_px(self) -> float: ...  # noqa: D102
+
+
+def figure_receptive_fields(
+    image: npt.NDArray[np.uint8],
+    outline: npt.NDArray[np.integer],
+    rows: Sequence[tuple[str, Sequence[Field]]],
+    *,
+    title: str,
+) -> Figure:
+    """Draw receptive fields, one row per condition and one column per branch.
+
+    Args:
+        image: (H, W, 3) uint8.
+        outline: (H, W) region numbers, 0 = none.
+        rows: A name, such as ``after the last fusion, gated``, and one field per branch.
+        title: Of the figure.
+
+    Raises:
+        GstoVizError: There is nothing to draw, or rows of different lengths.
+    """
+    counts = {len(fields) for _, fields in rows}
+    if len(counts) != 1 or 0 in counts:
+        raise GstoVizError("receptive fields need rows of equal length; give one field per branch")
+    count = counts.pop()
+    slot = (WIDTH - 2 * MARGIN - (count - 1) * GAP) / count
+    panel = fit_panel((image.shape[0], image.shape[1]), slot, 1.9)
+    step = 0.36 + panel[1] + 0.06
+    caption = wrap(CAPTION, WIDTH - 2 * MARGIN, style.SMALL)
+    height = MARGIN + 0.25 + len(rows) * step + text_height(caption, style.SMALL) + 2 * MARGIN
+    with style.context():
+        page = Page(WIDTH, height)
+        heading = shorten(title, WIDTH - 2 * MARGIN, style.HEADING, bold=True)
+        page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
+        for k, (name, fields) in enumerate(rows):
+            top = MARGIN + 0.25 + k * step
+            page.text(MARGIN, top, name)
+            for r, field in enumerate(fields):
+                left = MARGIN + r * (slot + GAP) + (slot - panel[0]) / 2
+                ax = page.axes(left, top + 0.36, *panel)
+                show(grey(image) // 3, ax=ax)
+                _draw_field(ax, field, r)
+                draw_outlines(outline, ax=ax)
+                ax.set_title(f"stride {field.stride}: ERF {field.erf_px:.0f} px", pad=3)
+        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
+    words = "; ".join(
+        f"{name}: " + ", ".join(f"stride {f.stride} {f.erf_px:.0f} px" for f in fields)
+        for name, fields in rows
+    )
+    set_alt_text(page.figure, f"{title}. Effective receptive fields. {words}.")
+    return page.figure
+
+
+def _draw_field(ax, field: Field, branch: int) -> None:  # type: ignore[no-untyped-def]
+    """Lay the gradient over the darkened image and draw the circle."""
+    strength = np.sqrt(field.gradient / field.gradient.max())
+    height, width = strength.shape
+    ax.imshow(
+        np.ones((height, width)),
+        cmap="autumn",
+        vmin=0,
+        vmax=1,
+        alpha=strength,
+        extent=(0, width, height, 0),
+        zorder=1,
+    )
+    row, column = field.centre
+    color, _ = branch_style(branch)
+    for edge, line in (("black", 2.0), (color, 1.1)):
+        ax.add_patch(
+            Circle(
+                (column + 0.5, row + 0.5),
+                field.erf_px,
+                fill=False,
+                edgecolor=edge,
+                linewidth=line,
+                zorder=4,
+            )
+        )

@@ -1,0 +1,186 @@
+"""Matrices of interventions and of contributions by size: paths, drops, branch x size."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.plots import style
+from gsto_viz.plots.colors import colormap
+from gsto_viz.plots.heatmaps import number
+from gsto_viz.plots.layout import MARGIN, Page, text_height, wrap
+from gsto_viz.plots.save import set_alt_text
+from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.tuning import Tuning
+
+FloatArray = npt.NDArray[np.float64]
+CELL = 0.42
+"""Inches of a matrix cell."""
+
+
+def edge_matrix(paths: pd.DataFrame, kind: str, branches: int) -> FloatArray | None:
+    """Arrange the drops of closed transfers or gates of one fusion by source and target.
+
+    Args:
+        paths: ``place``, ``kind``, ``source``, ``target``, ``drop``.
+        kind: ``transfer`` or ``gate``.
+        branches: R.
+
+    Returns:
+        (R, R), source x target, NaN where there is none; None when there are none at all.
+    """
+    rows = paths[(paths["kind"] == kind) & ~paths["place"].str.startswith("transition")]
+    if rows.empty:
+        return None
+    matrix = np.full((branches, branches), np.nan)
+    columns = (rows[name].tolist() for name in ("source", "target", "drop"))
+    for source, target, drop in zip(*columns, strict=True):
+        matrix[source, target] = drop
+    return matrix
+
+
+def draw_matrix(
+    matrix: FloatArray, *, ax: Axes, bar: Axes, digits: int = 2, limit: float | None = None
+) -> None:
+    """Draw a matrix in diverging colours symmetric about 0, its numbers in the cells.
+
+    Args:
+        matrix: (rows, columns); NaN cells stay empty.
+        ax: Where.
+        bar: Where its colour bar goes.
+        digits: Significant digits of the numbers.
+        limit: End of the scale; None: the greatest |value|.
+    """
+    known = np.abs(matrix[np.isfinite(matrix)])
+    end = limit if limit is not None else float(known.max(initial=0.0)) or 1.0
+    colors = colormap("attribution")
+    rows, columns = (np.arange(n + 1) - 0.5 for n in matrix.shape)
+    shown = np.ma.masked_invalid(matrix)
+    ax.pcolormesh(columns, rows, shown, cmap=colors.with_extremes(bad="w"), vmin=-end, vmax=end)
+    ax.invert_yaxis()
+    for y, x in np.argwhere(np.isfinite(matrix)):
+        value = float(matrix[y, x])
+        dark = abs(value) > 0.6 * end
+        text = f"{value:.{digits}g}" if abs(value) >= 10.0**-digits else "0"
+        ax.text(x, y, text, ha="center", va="center", fontsize=5.5, color="w" if dark else "k")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    mappable = ScalarMappable(Normalize(-end, end), colors)
+    colorbar = ax.figure.colorbar(mappable, cax=bar, orientation="horizontal")
+    colorbar.outline.set_linewidth(0.4)
+    bar.set_xticks([-end, 0, end], [number(v) for v in (-end, 0, end)], fontsize=style.SMALL)
+    bar.tick_params(length=1.5, pad=1, width=0.4)
+
+
+def plot_edges(matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[int]) -> Axes:
+    """Draw a source x target matrix of drops (see :func:`edge_matrix`)."""
+    draw_matrix(matrix, ax=ax, bar=bar)
+    names = [f"/{s}" for s in strides]
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xlabel("to branch", labelpad=1)
+    ax.set_ylabel("from branch", labelpad=1)
+    return ax
+
+
+def figure_branch_size(tuned: Tuning, *, title: str, unit: str = "logits") -> Figure:
+    """Draw the branch x size matrix of contributions or drops, with its interaction coefficient.
+
+    Args:
+        tuned: ``tuning(table, response="psi")`` of a table with Shapley values, or of drops.
+        title: What the numbers are.
+        unit: Their unit.
+
+    Raises:
+        GstoVizError: No octave has enough images.
+    """
+    if not tuned.octaves:
+        raise GstoVizError("no size octave is found in enough images; analyse more images")
+    columns, rows = len(tuned.octaves), len(tuned.strides)
+    with style.context():
+        width = max(3.6, 0.7 + columns * CELL * 1.3 + 2 * MARGIN)
+        caption = wrap(_caption(tuned, unit), width - 2 * MARGIN, style.SMALL)
+        height = 0.5 + rows * CELL + 1.0 + text_height(caption, style.SMALL) + MARGIN
+        page = Page(width, height)
+        ax = page.axes(MARGIN + 0.45, 0.5, width - 2 * MARGIN - 0.55, rows * CELL)
+        bar = page.axes(MARGIN + 0.45, 0.5 + rows * CELL + 0.6, 1.6, 0.07)
+        draw_matrix(np.asarray(tuned.matrix), ax=ax, bar=bar)
+        ax.set_title(title, loc="left", fontweight="bold", fontsize=style.HEADING, pad=6)
+        edges = [f"{o}\n{2**o:g} px" for o in tuned.octaves]
+        ax.set_xticks(range(columns), edges)
+        ax.set_yticks(range(rows), [f"/{s}" for s in tuned.strides])
+        ax.set_xlabel("size octave (from)", labelpad=1)
+        ax.set_ylabel("branch", labelpad=1)
+        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
+    set_alt_text(page.figure, f"{title}: mean by branch and size octave. {_caption(tuned, unit)}")
+    return page.figure
+
+
+def _caption(tuned: Tuning, unit: str) -> str:
+    return (
+        f"Mean over regions and then images, {unit}. {interaction_words(tuned.sic)} (1: coarse "
+        "branches go with large regions, 0: undirected, -1: reversed; main effects of branch and "
+        "size removed)."
+    )
+
+
+def interaction_words(sic: Estimate) -> str:
+    """Say the Scale Interaction Coefficient with its interval, or why there is none."""
+    if sic.value is None:
+        return f"SIC {sic.reason}"
+    if sic.low is None or sic.high is None:
+        return f"SIC {sic.value:.2f}, no interval: {sic.reason}"
+    return f"SIC {sic.value:.2f} [{sic.low:.2f}, {sic.high:.2f}]"
+
+
+def figure_drops(frame: pd.DataFrame, *, measure: str = "recall", title: str) -> Figure:
+    """Draw mean drops as a matrix, interventions x size octaves.
+
+    Args:
+        frame: ``mean_drops(..., by="octave")``.
+        measure: ``recall`` or ``iou``.
+        title: Of the figure.
+
+    Raises:
+        GstoVizError: Nothing to draw.
+    """
+    rows = frame[frame["measure"] == measure]
+    if rows.empty:
+        raise GstoVizError(f"there are no drops of {measure} to draw; count some interventions")
+    names = list(dict.fromkeys(rows["intervention"]))
+    octaves = sorted(int(o) for o in rows["octave"].unique())
+    matrix = np.full((len(names), len(octaves)), np.nan)
+    columns = (rows[name].tolist() for name in ("intervention", "octave", "mean"))
+    for name, octave, mean in zip(*columns, strict=True):
+        matrix[names.index(name), octaves.index(octave)] = mean
+    with style.context():
+        width = 2.1 + len(octaves) * CELL * 1.3 + 2 * MARGIN
+        note = wrap(
+            f"Drop of region {measure}, mean over regions and then images: positive where the "
+            "change hurts. Empty: no region of this size.",
+            width - 2 * MARGIN,
+            style.SMALL,
+        )
+        height = 0.45 + len(names) * 0.2 + 1.0 + text_height(note, style.SMALL) + MARGIN
+        page = Page(width, height)
+        ax = page.axes(MARGIN + 2.0, 0.45, len(octaves) * CELL * 1.3, len(names) * 0.2)
+        bar = page.axes(MARGIN + 2.0, 0.45 + len(names) * 0.2 + 0.58, 1.6, 0.07)
+        draw_matrix(matrix, ax=ax, bar=bar)
+        ax.set_xticks(range(len(octaves)), [f"{o}\n{2.0**o:g} px" for o in octaves])
+        ax.set_yticks(range(len(names)), names, fontsize=style.SMALL)
+        ax.set_xlabel("size octave (from)", labelpad=1)
+        page.text(MARGIN, MARGIN, title, fontsize=style.HEADING, fontweight="bold")
+        page.text(MARGIN, height - MARGIN, note, fontsize=style.SMALL, va="bottom")
+    worst, at = divmod(int(np.nanargmax(matrix)), len(octaves))
+    set_alt_text(
+        page.figure,
+        f"{title}. The largest drop of {measure} is {matrix[worst, at]:.3f}, {names[worst]} at "
+        f"octave {octaves[at]}.",
+    )
+    return page.figure

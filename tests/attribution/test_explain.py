@@ -1,0 +1,233 @@
+"""One target explained by every method, and the command that writes it."""
+
+import argparse
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from gsto_viz.attribution.baselines import zero_baseline
+from gsto_viz.attribution.explain import asked_classes, explain_target, path_effects
+from gsto_viz.attribution.head import head_pass
+from gsto_viz.attribution.interventions import constant, intervene
+from gsto_viz.attribution.places import RankedRegion, SizeBin
+from gsto_viz.attribution.targets import Target, resolve
+from gsto_viz.calibrate import calibrate
+from gsto_viz.commands import attribute as command
+from gsto_viz.data import CAMVID_CLASSES
+from gsto_viz.errors import GstoVizError
+from gsto_viz.files import sha256_of
+from gsto_viz.models import ModelInfo, build_model, save_checkpoint
+
+SHAPE = (1, 4, 18, 26)
+
+
+@pytest.fixture(name="explained", scope="module")
+def _explained(toy):
+    from gsto_viz.attribution.places import View
+
+    labels = toy.annotation()
+    view = View(np.where(labels == 255, 0, labels), ("road", "car", "pole", "sky"), labels)
+    model = toy.network()
+    baselines = [zero_baseline(model)]
+    target = Target(RankedRegion("car"))
+    found = explain_target(model, toy.picture(), view, target, baselines, steps=2)
+    return model, view, target, found
+
+
+def test_the_table_of_branches(explained):
+    rows = explained[3].branches.set_index("method")
+    assert rows.index.tolist() == [
+        "shapley", "share", "removal", "gradient_x_activation", "grad_cam", "integrated_gradients",
+    ]  # fmt: skip
+    assert rows.loc["shapley", "sum"] == pytest.approx(rows.loc["shapley", "expected"])
+    assert rows.loc["share", "sum"] == pytest.approx(1)
+    assert rows.loc[["share", "grad_cam"], "infidelity"].isna().all()
+    assert (rows["infidelity"].dropna() >= 0).all()
+
+
+def test_removals_by_algebra_are_removals_by_intervention(explained):
+    found = explained[3]
+    removal = found.branches.set_index("method").loc["removal"]
+    after = found.paths[found.paths["kind"] == "branch after fusion"]
+    np.testing.assert_allclose(
+        after["drop"].astype(float), [removal[f"branch_{r}"] for r in range(4)], atol=1e-9
+    )
+
+
+def test_paths_are_what_the_network_says_with_them_closed(explained, toy):
+    model, view, target, found = explained
+    entries = resolve(target, view, SHAPE)
+    assert (found.paths["kind"].value_counts().to_dict()) == {
+        "transfer": 19, "gate": 18, "branch before fusion": 4, "branch after fusion": 4,
+        "all gates": 2,
+    }  # fmt: skip
+    paths = found.paths.set_index("place")
+    for place, value in (("stage4.m0.gate[2->0]", 0.5), ("transition2.transfer[1->2]", 0.0)):
+        with torch.no_grad(), intervene(model, constant(place, value)):
+            logits = model(toy.picture()).logits[0].flatten(1)
+        score = float(entries.scores(logits)[0])
+        assert paths.loc[place, "score"] == pytest.approx(score)
+        assert paths.loc[place, "drop"] == pytest.approx(found.score - score)
+    assert (paths.loc["stage4.m0.gate[2->0]", ["source", "target"]] == [2, 0]).all()
+
+
+def test_maps_and_outline(explained):
+    found = explained[3]
+    names = [f"shapley/zero/branch{r}" for r in range(4)]
+    assert list(found.maps)[:4] == names
+    assert {found.map_strides[n] for n in names} == {4}
+    assert found.map_strides["grad_cam/stage4.branch3"] == 32
+    assert found.maps["grad_cam/stage4.branch3"].shape == (3, 4)
+    assert (found.outline > 0).sum() == 600
+    total = sum(found.maps[n] for n in names)
+    weights = np.zeros((18, 26))
+    for y, x in np.argwhere(found.outline == 1):
+        weights[y // 4, x // 4] += 1 / 600
+    expected = found.branches.set_index("method").loc["shapley", "sum"]
+    assert (total * weights).sum() == pytest.approx(expected, rel=1e-5)
+    assert found.sum_error < 1e-12
+    assert found.efficiency_error < 1e-9
+
+
+def test_ungated_networks_and_stage_heads(toy, view):
+    plain = toy.network("hrnetv2-tiny")
+    entries = resolve(Target(RankedRegion("car")), view, SHAPE)
+    assert set(path_effects(plain, toy.picture(), entries)["kind"]) == {
+        "transfer", "branch before fusion", "branch after fusion",
+    }  # fmt: skip
+    gated = toy.network()
+    target = Target(RankedRegion("car"), head="stage3")
+    found = explain_target(
+        gated, toy.picture(), view, target, [zero_baseline(gated, "stage3")], methods=["grad_cam"]
+    )
+    assert found.strides == (4, 8, 16)
+    late = found.paths[found.paths["place"].str.startswith("stage4")]
+    assert (late["drop"] == 0).all()
+    assert found.paths["drop"].abs().max() > 0
+
+
+def test_classes_of_maps(toy, view):
+    seen = head_pass(toy.network(), toy.picture())
+    one = resolve(Target(RankedRegion("pole")), view, SHAPE)
+    assert (asked_classes(seen, one) == 2).all()
+    many = resolve(Target(SizeBin(3.0, 6.0)), view, SHAPE)
+    classes = asked_classes(seen, many)
+    assert classes[10, 5] == 1  # inside the large car
+    predicted = seen.logits[0].argmax(dim=0).numpy()
+    untouched = np.ones((18, 26), bool)
+    untouched.ravel()[many.cell] = False
+    np.testing.assert_array_equal(classes[untouched], predicted[untouched])
+
+
+def test_wrong_requests(explained, toy):
+    model, view, target, _ = explained
+    with pytest.raises(GstoVizError, match="no baseline was given"):
+        explain_target(model, toy.picture(), view, target, [])
+    with pytest.raises(GstoVizError, match="unknown method 'lime'"):
+        explain_target(model, toy.picture(), view, target, [zero_baseline(model)], methods=["lime"])
+
+
+@pytest.fixture(name="files", scope="module")
+def _files(tmp_path_factory):
+    """A checkpoint, a picture of 64x80 pixels and its labels."""
+    folder = tmp_path_factory.mktemp("attribute")
+    torch.manual_seed(4)
+    net = build_model("gsto-hrnet-tiny", num_classes=len(CAMVID_CLASSES))
+    for part in net.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(part.weight)
+    info = ModelInfo("tiny", "gsto-hrnet-tiny", CAMVID_CLASSES, (0.4,) * 3, (0.2,) * 3)
+    gains = calibrate(net, [torch.randn(3, 64, 64)], ["stage4.branch*", "stage4.m0.branch*.pre"])
+    save_checkpoint(folder / "tiny.safetensors", net, replace(info, gains=gains))
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)).save(folder / "photo.png")
+    labels = np.zeros((64, 80), dtype=np.uint8)
+    labels[20:50, 10:50] = 8
+    Image.fromarray(labels).save(folder / "labels.png")
+    Image.fromarray(labels[:9]).save(folder / "small.png")
+    return folder
+
+
+def call(files, *words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quiet", action="store_true")
+    command.add_arguments(parser)
+    given = [files / "tiny.safetensors", files / "photo.png", "--steps", 2, "--device", "cpu"]
+    return command.run(parser.parse_args([*map(str, (*given, *words))]))
+
+
+@pytest.mark.slow
+def test_everything_that_can_be_asked(files, tmp_path, capsys):
+    out = tmp_path / "run"
+    words = ("--target", "region:car:largest", "--labels", files / "labels.png", "--out", out)
+    more = ("--other", files / "photo.png", "--sanity", "--erf", "--method", "grad_cam")
+    assert call(files, *words, *more) == 0
+    printed = capsys.readouterr().out
+    assert "margin of region:car:largest at head main" in printed
+    assert "branch split against the network's logits" in printed
+    assert "rank correlation, random from head on" in printed
+    assert sorted(p.name for p in out.iterdir()) == [
+        "erf.csv", "erf.pdf", "erf.png", "figure.pdf", "figure.png", "manifest.json", "maps.npz",
+        "paths.csv", "sanity.csv", "table.csv",
+    ]  # fmt: skip
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["image"]["sha256"] == sha256_of(files / "photo.png")
+    assert manifest["regions_from"] == "labels"
+    assert manifest["checks"]["sum_error"] < 1e-4
+    assert str(files) not in json.dumps(manifest)
+    table = pd.read_csv(out / "table.csv")
+    assert table["baseline"].drop_duplicates().tolist()[:3] == [
+        "mean of this image", "zero", "another image",
+    ]  # fmt: skip
+    # The other image is the image itself: nothing changes, and the share is not defined.
+    same = table[table["baseline"] == "another image"].set_index("method")
+    assert same.loc["shapley", "branch_0"] == pytest.approx(0, abs=1e-4)
+    with np.load(out / "maps.npz", allow_pickle=False) as maps:
+        assert maps["shapley/zero/branch1"].shape == (16, 20)
+        assert set(maps.files) == set(manifest["maps"])
+    fields = pd.read_csv(out / "erf.csv")
+    assert len(fields) == 16
+    assert (fields["erf_px"] > 0).all()
+
+
+def test_json_alone_on_stdout(files, tmp_path, capsys):
+    words = ("--target", "pixel:3,4:sky", "--out", tmp_path / "a", "--json", "-")
+    assert call(files, *words, "--method", "activation", "--score", "mean") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0]["method"] == "shapley"
+    assert rows[-1]["infidelity"] is None
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "figure.pdf", "figure.png", "manifest.json", "maps.npz", "paths.csv", "table.csv",
+    ]  # fmt: skip
+    with pytest.raises(GstoVizError, match="is not empty; --overwrite replaces it"):
+        call(files, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--target", "car"), "'car' is no target; write one of pixel:X,Y"),
+        (("--target", "pixel:80,3"), r"x=80 lies outside axis 1 of the image \(64, 80\)"),
+        (("--target", "pixel:1,1:tram"), "there is no class 'tram'; choose one of Sky"),
+        (("--target", "pixel:1,1", "--head", "stage9"), "no head 'stage9'; it has main, stage3"),
+        (("--target", "pixel:1,1", "--method", "lime"), "unknown method 'lime' for taps"),
+        (("--target", "pixel:1,1", "--steps", "0"), "--steps 0: give 1 or more"),
+        (("--target", "pixel:1,1", "--memory", "nan"), "--memory nan: give GiB above 0"),
+        (("--target", "pixel:1,1", "--instances", "x.png"), "--instances needs --labels"),
+    ],
+)
+def test_wrong_words_write_nothing(files, tmp_path, words, message):
+    with pytest.raises(GstoVizError, match=message):
+        call(files, *words, "--out", tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_of_another_image(files, tmp_path):
+    words = ("--target", "pixel:1,1", "--labels", files / "small.png", "--out", tmp_path / "none")
+    with pytest.raises(GstoVizError, match="--labels: the map has 9x80 pixels and the image 64x80"):
+        call(files, *words)

@@ -1,0 +1,101 @@
+"""Sanity checks on explanations: what is random, what is exact, what is restored."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gsto_viz.attribution.gradients import Explainer
+from gsto_viz.attribution.places import RankedRegion
+from gsto_viz.attribution.sanity import (
+    PARTS,
+    cascade,
+    coalition_infidelity,
+    gradient_infidelity,
+    sensitivity,
+)
+from gsto_viz.attribution.shapley import exact_shapley
+from gsto_viz.attribution.targets import Target, resolve_batch
+from gsto_viz.errors import GstoVizError
+
+
+def maps_of(toy):
+    def explain(model):
+        with torch.no_grad():
+            branches, _ = model.branches(toy.picture())
+        return {"fine": branches[0][0].mean(0).numpy(), "image": toy.picture()[0, 0].numpy()}
+
+    return explain
+
+
+def test_parts_become_random_from_the_output_on(toy):
+    model = toy.network()
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    frame = cascade(model, maps_of(toy))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert frame["part"].drop_duplicates().tolist() == list(PARTS)
+    fine = frame[frame["map"] == "fine"].set_index("part")["spearman"]
+    assert fine["head"] == pytest.approx(1)  # the branches do not depend on the head
+    assert abs(fine["stage4"]) < 0.95
+    assert frame.loc[frame["map"] == "image", "spearman"].tolist() == pytest.approx([1] * 9)
+    first = frame[frame["part"].isin(PARTS[:2])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(cascade(model, maps_of(toy), parts=PARTS[:2]), first)
+
+
+def test_every_weight_is_in_some_part(toy):
+    model = toy.network()
+    named = {name.split(".")[0] for name, _ in model.named_parameters()}
+    assert named == set(PARTS)
+
+
+def test_constant_maps_have_no_rank(toy):
+    frame = cascade(toy.network(), lambda m: {"flat": np.ones((3, 3))}, parts=["head"])
+    assert frame["spearman"].isna().all()
+
+
+def test_coalition_infidelity_against_a_loop():
+    rng = np.random.default_rng(0)
+    values, totals = rng.normal(size=16), rng.normal(size=4)
+    top = bottom = 0.0
+    for count in range(1, 5):
+        for removed in itertools.combinations(range(4), count):
+            left = 15 - sum(1 << r for r in removed)
+            drop = values[15] - values[left]
+            top += (sum(totals[r] for r in removed) - drop) ** 2
+            bottom += drop**2
+    assert coalition_infidelity(values, totals) == pytest.approx(top / bottom)
+    additive = np.array([sum(totals[r] for r in range(4) if s >> r & 1) for s in range(16)])
+    assert coalition_infidelity(additive, totals) == pytest.approx(0, abs=1e-20)
+    assert coalition_infidelity(additive, np.zeros(4)) == pytest.approx(1)
+    np.testing.assert_allclose(exact_shapley(additive), totals)
+    assert np.isnan(coalition_infidelity(np.ones(4), np.zeros(2)))
+    with pytest.raises(GstoVizError, match="8 coalitions do not fit 4 branches"):
+        coalition_infidelity(np.ones(8), totals)
+
+
+def test_infidelity_is_zero_where_the_score_is_linear(toy, view):
+    """A 1x1 convolution is linear: its gradient predicts every change exactly."""
+    torch.manual_seed(0)
+    model = torch.nn.Conv2d(3, 4, 1, stride=4).double()
+    entries = resolve_batch(Target(RankedRegion("car"), "mean"), view, (1, 4, 18, 26))
+    found = gradient_infidelity(Explainer(model, toy.picture(), entries))
+    assert found[0] == pytest.approx(0, abs=1e-15)
+    curved = gradient_infidelity(Explainer(toy.network(), toy.picture(), entries))
+    assert curved[0] > 1e-8
+
+
+def test_sensitivity_of_known_maps(toy):
+    image = toy.picture()
+    assert sensitivity(lambda x: torch.ones_like(x), image)[0] == 0
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    linear = sensitivity(lambda x: 3 * x, image, radius=0.1)[0]
+    assert torch.equal(torch.get_rng_state(), before)
+    # Changes are uniform in [-0.1, 0.1]: a norm of 0.1 / sqrt(3) per value, beside the image's.
+    expected = 0.1 / np.sqrt(3) / float(image.square().mean().sqrt())
+    assert linear == pytest.approx(expected, rel=0.05)

@@ -1,0 +1,138 @@
+"""Figures of attributions: their numbers, their scales, and no text on text."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.plots.attribution import figure_attribution, symmetric_maps
+from gsto_viz.plots.attribution_fields import figure_receptive_fields
+from gsto_viz.plots.attribution_paths import (
+    edge_matrix,
+    figure_branch_size,
+    figure_drops,
+    interaction_words,
+)
+from gsto_viz.plots.save import alt_text
+from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.tuning import Tuning
+
+STRIDES = (4, 8, 16, 32)
+SIZE = (64, 96)
+
+
+def inputs(gated=True, seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    outline = np.zeros(SIZE, dtype=np.int64)
+    outline[20:40, 30:60] = 1
+    maps, strides = {}, {}
+    for method in ("shapley/zero", "grad_cam"):
+        for r, stride in enumerate(STRIDES):
+            name = f"{method}/branch{r}"
+            strides[name] = 4 if method.startswith("shapley") else stride
+            grid = tuple(-(-n // strides[name]) for n in SIZE)
+            maps[name] = rng.normal(size=grid).astype(np.float32)
+    rows = [
+        {"method": "shapley", "baseline": name, **{f"branch_{r}": rng.normal() for r in range(4)}}
+        for name in ("mean of 64 images", "zero", "another image")
+    ]
+    paths = [
+        {"place": f"stage4.m0.{kind}[{s}->{t}]", "kind": kind, "source": s, "target": t,
+         "drop": 10 * s + t}
+        for kind in (("transfer", "gate") if gated else ("transfer",))
+        for s in range(4) for t in range(4)
+    ]  # fmt: skip
+    paths.append({"place": "transition1.transfer[0->1]", "kind": "transfer", "source": 0,
+                  "target": 1, "drop": 99.0})  # fmt: skip
+    return image, outline, maps, strides, pd.DataFrame(rows), pd.DataFrame(paths)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_the_figure_of_a_target(gated, check_text, all_text):
+    figure = figure_attribution(*inputs(gated), strides=STRIDES, title="margin of region:car")
+    check_text(figure)
+    words = all_text(figure)
+    assert words.count("stride 16") == 2
+    assert ("one gate closed: drop" in words) == gated
+    assert "Shapley values in logits with zero for absent branches" in alt_text(figure)
+
+
+def test_one_symmetric_scale():
+    maps = [np.array([[1.0, -2.0]]), np.array([[0.5, 0.25]])]
+    drawn = symmetric_maps(maps, (4, 8), "x")
+    assert {(m.low, m.high) for m in drawn} == {(-drawn[0].high, drawn[0].high)}
+    assert 1.9 < drawn[0].high <= 2
+    assert symmetric_maps([np.zeros((2, 2))], (4,), "x")[0].high == 1
+    spike = np.zeros((1, 1000))
+    spike[0, 0] = 3
+    assert symmetric_maps([spike], (4,), "x")[0].high == 3
+    with pytest.raises(GstoVizError, match="holds NaN"):
+        symmetric_maps([np.array([[np.nan]])], (4,), "x")
+
+
+def test_matrices_of_paths():
+    *_, paths = inputs()
+    matrix = edge_matrix(paths, "transfer", 4)
+    assert matrix[3, 1] == 31
+    assert matrix[0, 1] == 1  # the new branch of a transition is no edge of the fusion
+    assert edge_matrix(paths[paths["kind"] == "gate"], "transfer", 4) is None
+
+
+def tuned(value=0.7):
+    sic = (
+        Estimate(value, 0.4, 0.9, 30, 200) if value else Estimate(None, None, None, 3, 3, "too few")
+    )
+    one = Estimate(0.0, None, None, 1, 1)
+    matrix = np.random.default_rng(0).normal(size=(4, 5))
+    return Tuning(
+        STRIDES, (3, 4, 5, 6, 7), matrix, (30,) * 5, (one,) * 4, one, one, (one,) * 4, one, sic
+    )
+
+
+def test_branch_by_size(check_text, all_text):
+    figure = figure_branch_size(tuned(), title="Shapley values")
+    check_text(figure)
+    assert any("SIC 0.70 [0.40, 0.90]" in text for text in all_text(figure))
+    assert interaction_words(tuned(None).sic) == "SIC too few"
+    assert interaction_words(Estimate(0.5, None, None, 3, 3, "few")) == "SIC 0.50, no interval: few"
+
+
+def test_drops(check_text, all_text):
+    rows = [
+        {"intervention": f"stage4.branch{r}", "measure": "recall", "octave": o, "mean": r - o / 10}
+        for r in range(4) for o in (3, 4, 6)
+    ]  # fmt: skip
+    figure = figure_drops(pd.DataFrame(rows), title="Removed branches")
+    check_text(figure)
+    assert {"2.7", "1.6"} <= set(all_text(figure))
+    assert "largest drop of recall is 2.700, stage4.branch3 at octave 3" in alt_text(figure)
+    with pytest.raises(GstoVizError, match="no drops of iou"):
+        figure_drops(pd.DataFrame(rows), measure="iou", title="x")
+
+
+@dataclass(frozen=True)
+class Seen:
+    stride: int
+    centre: tuple[float, float]
+    gradient: np.ndarray
+    erf_px: float
+
+
+def test_the_ladder(check_text):
+    image, outline, *_ = inputs()
+    y, x = np.mgrid[:64, :96]
+    fields = [
+        Seen(s, (32.0, 48.0), np.exp(-((y - 32) ** 2 + (x - 48) ** 2) / (2.0 * s**2)), 2.0 * s)
+        for s in STRIDES
+    ]
+    rows = [("before the last fusion, gated", fields), ("after the last fusion, gated", fields)]
+    figure = figure_receptive_fields(image, outline, rows, title="pixel:48,32")
+    check_text(figure)
+    circles = [p for ax in figure.axes for p in ax.patches if hasattr(p, "radius")]
+    assert sorted({c.radius for c in circles}) == [8, 16, 32, 64]
+    assert "stride 32 64 px" in alt_text(figure)
+    with pytest.raises(GstoVizError, match="rows of equal length"):
+        figure_receptive_fields(image, outline, [("a", fields), ("b", fields[:2])], title="x")

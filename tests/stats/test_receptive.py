@@ -1,0 +1,45 @@
+"""Effective receptive fields of maps with known moments, and planted slopes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.receptive import effective_size, erf_estimate, erf_slope
+
+
+def test_sizes_of_known_maps():
+    points = np.zeros((9, 9))
+    points[4, 1] = points[4, 7] = 1  # three pixels to either side: variance 9 and 0
+    assert effective_size(points, (4, 4)) == pytest.approx(2 * np.sqrt(9 / 2))
+    rng = np.random.default_rng(0)
+    g = rng.random((7, 11))
+    loop = sum(g[y, x] * ((y - 2.5) ** 2 + (x - 6) ** 2) for y in range(7) for x in range(11))
+    assert effective_size(g, (2.5, 6)) == pytest.approx(2 * np.sqrt(loop / (2 * g.sum())))
+    axis = np.arange(201) - 100
+    bell = np.exp(-(axis**2) / (2 * 6.0**2))
+    assert effective_size(np.outer(bell, bell), (100, 100)) == pytest.approx(12, rel=1e-6)
+    for wrong in (np.zeros((3, 3)), -points, np.ones(4)):
+        with pytest.raises(GstoVizError, match="must be \\(H, W\\), not negative"):
+            effective_size(wrong, (0, 0))
+
+
+def test_slopes():
+    strides = (4, 8, 16, 32)
+    assert erf_slope(np.array([10, 20, 40, 80]), strides) == pytest.approx(1)
+    assert erf_slope(np.array([[50, 50, 50, 50], [8, 4, 2, 1]]), strides) == pytest.approx([0, -1])
+    with pytest.raises(GstoVizError, match="give one size per stride"):
+        erf_slope(np.ones(3), strides)
+
+
+def test_estimates_average_images_and_not_cells():
+    rows = []
+    for i, slope in enumerate([0.0, 1.0] * 8):
+        for k in range(1 + 3 * (i % 2)):
+            for stride in (4, 8, 16):
+                size = 30 * (stride / 8) ** slope * 2 ** (0.1 * k)
+                rows.append({"image": f"i{i}", "stride": stride, "erf_px": size})
+    found = erf_estimate(pd.DataFrame(rows))
+    assert found.value == pytest.approx(0.5)
+    assert found.low < 0.5 < found.high
+    assert (found.n_images, found.n_pairs) == (16, len(rows))

@@ -20,7 +20,7 @@ from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.verdict import FALSE_SIGNAL
 
 CAPTION = (
-    "Cost: multiply-adds of one 1024x2048 image with 19 classes, divided by 2^30, as the papers "
+    "Cost: multiply-adds of one 1024x2048 image, divided by 2^30, as the papers "
     "count them. mIoU and SCI on the analysed images; bars: 95% bootstrap interval over images. "
     "Each dot is one trained network: the distance between two dots is not evidence about a method."
 )

@@ -39,6 +39,7 @@ NULL_TITLES = {
     "N2": "N2 swapped labels",
     "N3": "N3 random weights",
     "N4": "N4 permuted sizes",
+    "N4c": "N4c, within classes",
     "N5": "N5 one common map",
 }
 COLUMNS = ("model", "index", "source", "draw", "value", "low", "high", "n_images", "reason")
@@ -267,7 +268,7 @@ def _draw_null(ax: Axes, y: int, row: pd.Series, draws: Sequence[float]) -> None
 
 def _interval(row: pd.Series, brackets: str) -> str:
     """Return the two ends in brackets; nothing when they are not there or equal the value."""
-    if pd.isna(row["low"]) or row["low"] == row["high"] == row["value"]:
+    if pd.isna(row["low"]) or row["high"] - row["low"] < 1e-9:
         return ""
     return f"{brackets[0]}{row['low']:.3f}, {row['high']:.3f}{brackets[1]}"
 

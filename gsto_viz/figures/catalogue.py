@@ -52,29 +52,21 @@ def _example(report: Report) -> Example:
     raise NotInReportError("no image has two regions of different size")
 
 
-def _scale_confusion(report: Report, mode: str, *, outlined: bool) -> Drawn:
+def _scale_confusion(report: Report, mode: str) -> Drawn:
     example = _example(report)
-    seen = list(example.inspections.values())
-    a, b = seen[0], seen[1] if len(seen) > 1 else None
-    figure = plots.figure_scale_confusion(
-        example.sample,
-        a,
-        b,
-        classes=report.classes,
-        mode=mode,
-        regions=example.regions if outlined else None,
-    )
-    return Drawn(figure, plots.scale_confusion_data(example.sample, a, b, mode=mode))
+    a, *more = example.inspections.values()
+    data = plots.scale_confusion_data(example.sample, a, more[0] if more else None, mode=mode)
+    return Drawn(plots.figure_scale_confusion(report, mode=mode), data)
 
 
 def paper_figure(report: Report) -> Drawn:
     """Draw channel means as the paper draws them, each map on its own scale."""
-    return _scale_confusion(report, "per_map", outlined=False)
+    return _scale_confusion(report, "per_map")
 
 
 def percentile_figure(report: Report) -> Drawn:
     """Draw percentile maps on one fixed scale, with the outlines of the regions."""
-    return _scale_confusion(report, "percentile", outlined=True)
+    return _scale_confusion(report, "percentile")
 
 
 def tuning_fan(report: Report) -> Drawn:

@@ -4,14 +4,16 @@ After Figure 1 of GSTO (arXiv:2005.13363), which draws raw channel averages; her
 with a fixed bar is the default, because raw averages of two networks cannot be compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gsto_viz.errors import GstoVizError
 from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES, HeatMap, normalise, valid_by_stride
 from gsto_viz.plots import style
 from gsto_viz.plots.colors import branch_style
@@ -76,12 +78,24 @@ class _Geometry:
         return HEAD + TITLE + self.panel[1] + BAR_SPACE + GAP
 
 
+class Analysis(Protocol):
+    """What is read of a report: its classes and its examples."""
+
+    @property
+    def classes(self) -> ClassList:
+        """Of the data."""
+
+    @property
+    def examples(self) -> Sequence[Any]:
+        """Images with ``sample``, ``regions``, ``inspections``, ``role``; ``example`` is drawn."""
+
+
 def figure_scale_confusion(
-    sample: Sample,
-    a: Inspection,
+    sample: Sample | Analysis,
+    a: Inspection | None = None,
     b: Inspection | None = None,
     *,
-    classes: ClassList,
+    classes: ClassList | None = None,
     mode: str = "percentile",
     regions: npt.NDArray[np.integer] | None = None,
     width: float = WIDTH,
@@ -93,7 +107,8 @@ def figure_scale_confusion(
 
     Args:
         sample: The image with its labels, if there are any: cells that are mostly ignored take no
-            part in ranks and limits and are grey.
+            part in ranks and limits and are grey. Or a report, whose example is drawn, with its
+            regions where the mode is comparable; nothing else is then needed.
         a: What the first network (by custom the baseline) shows for it.
         b: What the second (by custom the gated one) shows for it; None: only A is drawn.
         classes: Names and colours of the classes.
@@ -102,8 +117,13 @@ def figure_scale_confusion(
         width: Of the page, inches.
 
     Raises:
-        GstoVizError: Maps, predictions or regions that are not of this image.
+        GstoVizError: Maps, predictions or regions that are not of this image, a report without an
+            example, or an image without what a network shows for it.
     """
+    if not isinstance(sample, Sample):
+        return _figure_of(sample, mode, width)
+    if a is None or classes is None:
+        raise GstoVizError("an image needs what network A shows for it, and classes=; give both")
     size = (sample.image.shape[0], sample.image.shape[1])
     networks = {"A": a} if b is None else {"A": a, "B": b}
     shown = tuple(networks.values())
@@ -133,6 +153,23 @@ def figure_scale_confusion(
         page.text(MARGIN, page.height - MARGIN, text, va="bottom")
     set_alt_text(page.figure, _alt_text(sample, networks, mode))
     return page.figure
+
+
+def _figure_of(report: Analysis, mode: str, width: float) -> Figure:
+    """Draw the example of an analysis."""
+    example = next((e for e in report.examples if e.role == "example"), None)
+    if example is None:
+        raise GstoVizError("the report holds no example: no image has a region that qualifies")
+    a, *more = example.inspections.values()
+    return figure_scale_confusion(
+        example.sample,
+        a,
+        more[0] if more else None,
+        classes=report.classes,
+        mode=mode,
+        regions=None if mode in RAW_MODES else example.regions,
+        width=width,
+    )
 
 
 def scale_confusion_data(

@@ -147,7 +147,7 @@ def test_two_processes_give_the_same_tables(files, tmp_path):
     python = [sys.executable, "-m"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     alone = [*python, "gsto_viz", *words(files, one, "--nulls")]
-    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     shared = [*python, *launch, "-m", "gsto_viz", *words(files, two, "--nulls")]
     for command in (alone, shared):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -44,6 +44,16 @@ def test_the_data_of_figures_are_the_numbers_of_the_summary(analysis, written):
     assert (pairs["q_large"] < pairs["q_small"]).all()
 
 
+def test_a_report_is_enough_for_the_main_figure(analysis):
+    from gsto_viz.plots import figure_scale_confusion
+
+    figure = figure_scale_confusion(analysis)
+    labels = {ax.get_label() for ax in figure.axes}
+    assert {"input", "A branch 0", "B branch 3"} <= labels
+    with pytest.raises(GstoVizError, match="needs what network A shows"):
+        figure_scale_confusion(analysis.examples[0].sample)
+
+
 def test_one_figure_leaves_the_others_and_unknown_ones_are_refused(analysis, written):
     before = sorted(p.name for p in (analysis.folder / "figures").iterdir())
     write_figures(analysis, formats=("png",), only=["costs"])

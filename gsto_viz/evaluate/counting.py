@@ -33,7 +33,7 @@ COUNTS = (
 )  # fmt: skip
 """What is counted for each region and each class."""
 CITYSCAPES_RATIO = 0.005
-"""Width of a boundary in Cityscapes as a share of the diagonal (Boundary IoU paper, section 5)."""
+"""Width of a boundary in Cityscapes as a share of the diagonal (Cheng et al., CVPR 2021)."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """``gsto-viz evaluate`` from its words to tables, files and exit statuses."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +189,27 @@ def test_cityscapes_from_tree_to_server(city_checkpoint: Path, tmp_path: Path, c
     assert evaluate(city_checkpoint, f"cityscapes:{root}:test", *words) == 2
     assert "'bonn_4_19' is not named as Cityscapes" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_writes_what_one_process_writes(
+    tiny_checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    """A damaged image makes status 3, which torchrun reports as 1; the scores are there."""
+    (folder / "images" / "001.png").write_bytes(b"no image")
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    words = ["--protocol", "single", "--flip"]
+    assert evaluate(tiny_checkpoint, f"folder:{folder}", *words, "--json", str(one)) == 3
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = ["-m", "gsto_viz", "evaluate", str(tiny_checkpoint), "--data", f"folder:{folder}"]
+    done = subprocess.run(
+        [sys.executable, *launch, *command, *words, "--device", "cpu", "--json", str(two)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1
+    assert two.read_bytes() == one.read_bytes()
+    assert done.stderr.count("gsto-viz evaluate: skipped 001: ") == 1
+    assert done.stdout.count("2 images, protocol single with flip") == 1

@@ -20,6 +20,7 @@ from gsto_viz.data import load_data
 from gsto_viz.evaluate import Evaluation, evaluate
 from gsto_viz.files import write_text
 from gsto_viz.models import load_checkpoint, save_checkpoint
+from gsto_viz.train.build import SCHEMES
 from gsto_viz.train.identity import NOTICES, data_kind, portable_name
 
 WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
@@ -59,11 +60,13 @@ def card(
     epochs = " + ".join(str(phase["epochs"]) for phase in phases)
     files = [command.split()[2] for command in commands]
     recipes = ", ".join(f"`gsto_viz/recipes/{file}.yaml`" for file in files)
+    first = Path(phases[0]["initialization"]).stem
+    start = "random weights" if first in SCHEMES else f"the weights of [`{first}`]({first}.md)"
     kind = "GSTO-HRNet (released gates)" if "gsto" in name else "HRNetV2"
     lines = [
         f"# {name}",
         "",
-        f"{kind}, {recipe['model']}, 11 classes in CamVid's order, trained from random weights.",
+        f"{kind}, {recipe['model']}, 11 classes in CamVid's order, trained from {start}.",
         "",
         "| | |",
         "|---|---|",
@@ -72,7 +75,8 @@ def card(
         f"| recipe | {recipes} |",
         *(f"| command {k + 1} | `{command}` |" for k, command in enumerate(commands)),
         f"| seed | {training['seed']} |",
-        f"| epochs | {epochs}; the best on val: after {training['epoch']} of the last phase |",
+        f"| epochs | {epochs}; the best on val: after {training['epoch']}"
+        + (" of the last phase |" if training["earlier"] else " |"),
         f"| time | {training['total_seconds'] / 60:.0f} min on one thread of a 2-core CPU that "
         f"other work shared, {recipe['precision']} autocast |",
         f"| torch | {training['torch']} |",

@@ -23,7 +23,8 @@ class Recipe:
         model_options: Fields of ``HRNetConfig`` (and ``gate_...``) that differ from the default;
             ``num_classes`` comes from the data.
         initialization: ``kaiming`` or ``normal`` (fresh weights), the path of an official or
-            timm-named ImageNet file, or of one of our checkpoints to train on from. ``imagenet``
+            timm-named ImageNet file, or of one of our checkpoints to train on from, or the name
+            of a shipped one. ``{model}`` in it stands for the recipe's network; ``imagenet`` alone
             stands in recipes for a path that is yet to be given.
         crop: Height and width of training crops, in pixels after scaling.
         base_size: Size before the random scale: ``native``, ``long N`` or ``short N`` (pixels of

@@ -5,7 +5,12 @@ from pathlib import Path
 import torch
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.checkpoint import METADATA_KEY, load_checkpoint, load_weights
+from gsto_viz.models.checkpoint import (
+    METADATA_KEY,
+    load_checkpoint,
+    load_weights,
+    shipped_checkpoints,
+)
 from gsto_viz.models.hrnet import HRNet, initialize
 from gsto_viz.models.official import load_official
 from gsto_viz.models.registry import model_config
@@ -44,8 +49,17 @@ def build_for(recipe: Recipe, num_classes: int) -> HRNet:
         _check_auxiliary_weights(recipe, model)
         initialize(model, recipe.initialization if fresh else "kaiming")
     if not fresh:
-        _load_start(model, recipe.initialization)
+        _load_start(model, start_of(recipe))
     return model
+
+
+def start_of(recipe: Recipe) -> str:
+    """Return the file that a recipe starts from, or the scheme of its fresh weights.
+
+    ``{model}`` stands for the recipe's network, and the name of a shipped checkpoint for its file.
+    """
+    start = recipe.initialization.replace("{model}", recipe.model)
+    return str(shipped_checkpoints().get(start, start))
 
 
 def _missing_start(model: str) -> str:

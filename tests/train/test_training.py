@@ -21,7 +21,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate
 from gsto_viz.models import ModelInfo, load_model, save_checkpoint
 from gsto_viz.models.tensor_files import read_tensors, write_tensors
-from gsto_viz.recipe import Recipe
+from gsto_viz.recipe import Recipe, load_recipe
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train import TrainingStopped, train, validation_spec
 from gsto_viz.train import step as step_module
@@ -586,6 +586,24 @@ def test_validation_images_that_belong_to_training_images(spec: str, expected: s
 )
 def test_portable_names_hold_no_path(name: str, expected: str) -> None:
     assert portable_name(name) == expected
+
+
+@pytest.mark.parametrize("model", ["hrnetv2-w18-small-v1", "gsto-hrnet-w18-small-v1"])
+def test_a_recipe_may_start_from_a_shipped_checkpoint_of_its_network(model: str) -> None:
+    recipe = load_recipe("camvid-hrnetv2-w18-small-v1", model=model)
+    start = load_model(f"scenes-{model}").state_dict()
+    built = build_for(recipe, 11).state_dict()
+    assert built.keys() == start.keys()
+    assert all(torch.equal(built[name], start[name]) for name in start)
+    with pytest.raises(GstoVizError, match="no-such"):
+        build_for(recipe.with_settings({"initialization": "no-such-{model}"}), 11)
+
+
+def test_the_twin_recipes_differ_in_the_network_alone() -> None:
+    plain, gated = (
+        load_recipe(f"camvid-{name}-w18-small-v1").to_dict() for name in ("hrnetv2", "gsto-hrnet")
+    )
+    assert {**plain, "model": gated["model"]} == gated
 
 
 def test_what_a_checkpoint_says_of_its_start_holds_no_path() -> None:

@@ -57,7 +57,17 @@ ALLOWED: dict[str, set[str]] = {
     },
     "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe", "stats"},
     "report": LEAVES
-    | {"activity", "calibrate", "capture", "data", "evaluate", "models", "nulls", "regions"}
+    | {
+        "activity",
+        "attribution",
+        "calibrate",
+        "capture",
+        "data",
+        "evaluate",
+        "models",
+        "nulls",
+        "regions",
+    }
     | {"stats"},
     "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
     "demo": LEAVES | {"figures", "report"},

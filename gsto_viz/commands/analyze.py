@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sizes, one common map); takes several times as long",
     )
     parser.add_argument(
+        "--attribution",
+        action="store_true",
+        help="compute SCI_C (exact Shapley values of the branches) and scale transfer too; ten "
+        "more passes an image",
+    )
+    parser.add_argument(
         "--calibration",
         metavar="SPEC",
         help="images whose first 64 give the per-channel gains (default: those of --data)",
@@ -93,6 +99,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         data,
         args.out,
         nulls=args.nulls,
+        attribution=args.attribution,
         calibration=calibration,
         sites=read_sites(args.taps, models) if args.taps else None,
         limit=args.limit,

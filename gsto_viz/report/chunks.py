@@ -19,7 +19,17 @@ from gsto_viz.files import atomic_path
 from gsto_viz.folders import new_folder
 
 PARTS = "parts"
-TABLES = ("regions", "images", "values", "classes", "gates", "profile", "random", "confusion")
+TABLES = (
+    "regions",
+    "images",
+    "values",
+    "classes",
+    "gates",
+    "profile",
+    "random",
+    "confusion",
+    "transfer",
+)
 """Tables that a chunk may hold, one Parquet file each."""
 
 

@@ -32,6 +32,7 @@ OWN_ENTRIES = (
     "profile.parquet",
     "random.parquet",
     "layout.parquet",
+    "transfer.parquet",
     "examples",
     "comparison.json",
     "comparison.csv",

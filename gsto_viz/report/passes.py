@@ -13,6 +13,7 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated, annotated
+from gsto_viz.report.causal import shapley_columns, transfer_frame
 from gsto_viz.report.measure import Measured, cut, indices_of, measure, reservoir
 from gsto_viz.report.null_models import Row, null_rows, rows_of
 from gsto_viz.report.settings import Settings
@@ -39,6 +40,7 @@ class Chunk:
     gates: list[pd.DataFrame] = field(default_factory=list)
     profile: list[pd.DataFrame] = field(default_factory=list)
     confusion: list[pd.DataFrame] = field(default_factory=list)
+    transfer: list[pd.DataFrame] = field(default_factory=list)
     maps: dict[str, Maps] = field(default_factory=dict)
     """By ``KEY/INDEX``, the activity maps of an image; only with nulls."""
 
@@ -60,6 +62,7 @@ class Chunk:
             "gates": self.gates,
             "profile": self.profile,
             "confusion": self.confusion,
+            "transfer": self.transfer,
         }
         found = {
             name: pd.concat(parts, ignore_index=True) for name, parts in frames.items() if parts
@@ -122,7 +125,7 @@ def run_chunk(
             other = partners.get(index)
             partner = None if other is None else data[other]
             seen = _look(subjects, random, index, sample, partner)
-            waiting.append(worker.submit(_measured, subjects, seen, settings))
+            waiting.append(worker.submit(_measured, subjects, random, seen, settings))
             while len(waiting) > 1:
                 chunk.extend(waiting.popleft().result())
         while waiting:
@@ -146,7 +149,12 @@ def _look(
     return _Seen(index, sample, partner, looks, drawn)
 
 
-def _measured(subjects: Sequence[Subject], seen: _Seen, settings: Settings) -> Chunk:
+def _measured(
+    subjects: Sequence[Subject],
+    random: Mapping[str, Sequence[Subject]],
+    seen: _Seen,
+    settings: Settings,
+) -> Chunk:
     """Turn what the networks show for one image into rows."""
     chunk = Chunk()
     known: dict[tuple[int, ...], Annotated] = {}
@@ -156,12 +164,15 @@ def _measured(subjects: Sequence[Subject], seen: _Seen, settings: Settings) -> C
             known[strides] = annotated(seen.sample, seen.partner, strides, settings)
         image = known[strides]
         one = measure(subject, image, look, seed=settings.seed, limit=settings.max_regions)
+        if settings.attribution:
+            one.regions.update(shapley_columns(subject, seen.sample, image.grids))
+            chunk.transfer.append(transfer_frame(subject, seen.sample))
         _add(chunk, subject, seen.sample, look, one)
         if settings.nulls:
             chunk.maps[f"{subject.key}/{seen.index}"] = look.activity
             chunk.values += null_rows(subject, image, look, one.kept, settings)
         for draw, maps in enumerate(seen.random.get(subject.key, ())):
-            _add_random(chunk, subject, draw, maps, image, settings)
+            _add_random(chunk, random[subject.key][draw], draw, maps, image, settings)
     return chunk
 
 
@@ -238,7 +249,9 @@ def _add_random(
     settings: Settings,
 ) -> None:
     """Add what one image says of one random-weight draw of a network (N3)."""
-    table = region_arrays(image.grids, maps)
+    table: dict[str, npt.NDArray] = dict(region_arrays(image.grids, maps))
+    if settings.attribution:
+        table |= shapley_columns(subject, image.sample, image.grids)
     name = image.sample.id
     kept = reservoir(table["qualifies"], name, seed=settings.seed, limit=settings.max_regions)
     table = cut(table, kept)

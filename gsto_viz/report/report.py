@@ -10,12 +10,14 @@ import pandas as pd
 
 from gsto_viz.data.classes import class_list_from_json
 from gsto_viz.errors import GstoVizError
+from gsto_viz.report.causal import DOUBLED, agreement, sides
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.examples import FOLDER, Example, load_example
 from gsto_viz.report.folder import open_finished
 from gsto_viz.report.null_summary import Null
 from gsto_viz.report.plain import as_estimate
 from gsto_viz.report.summary import without_gates
+from gsto_viz.stats.causal import sci_c_values
 from gsto_viz.stats.compare import Comparison, compare_tables
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.specification import SpecificationCurve, table_curve
@@ -145,6 +147,20 @@ class Report:
         found = self.model(key)["layout_adjusted"]
         return as_estimate(found[name]) if isinstance(found, dict) else None
 
+    def causal(self, key: str) -> Mapping[str, Any] | None:
+        """Return SCI_C and STP of one model; None when they were not computed."""
+        found = self.model(key)["attribution"]
+        return found if isinstance(found, dict) else None
+
+    def agreement(self, key: str) -> str | None:
+        """Say whether SCI, SCI_C and STP of one model agree; None when they were not computed."""
+        found = self.causal(key)
+        if found is None:
+            return None
+        doubled = found["stp"].get(f"{DOUBLED:+g}")
+        stp = None if doubled is None else as_estimate(doubled)
+        return agreement(sides(self.index(key, "sci"), as_estimate(found["sci_c"]), stp))
+
     def headline(self, key: str) -> Headline:
         """Return the indices of one model that are always shown together."""
         names = (
@@ -178,10 +194,20 @@ class Report:
         tables = [self.response_table(key) for key in (a, b)]
         depth = float(max(self.strides[a][-1], self.strides[b][-1]))
         seed = int(self.manifest["seed"])
+        more = {}
+        if self.manifest["attribution"]:
+            values = [sci_c_values(t, self.strides[k]) for t, k in zip(tables, (a, b), strict=True)]
+            more["sci_c"] = (values[0], values[1])
         return PairComparison(
             a,
             b,
-            compare_tables(*tables, clusters=self.clusters, seed=seed, min_depth_px=depth),
+            compare_tables(
+                *tables,
+                clusters=self.clusters,
+                seed=seed,
+                min_depth_px=depth,
+                confirmatory=more,
+            ),
             table_curve(*tables, clusters=self.clusters, seed=seed),
         )
 

@@ -29,6 +29,7 @@ from gsto_viz.models.costs import count_costs
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.tensor_files import read_tensors, write_tensors
 from gsto_viz.nulls import random_draws
+from gsto_viz.report.causal import check_explainable
 from gsto_viz.report.chunks import (
     TABLES,
     is_done,
@@ -96,6 +97,7 @@ def analyze(
     out: str | Path | None = None,
     *,
     nulls: bool = False,
+    attribution: bool = False,
     calibration: Dataset | None = None,
     sites: Mapping[str, Site] | None = None,
     limit: int | None = None,
@@ -116,6 +118,8 @@ def analyze(
         out: The folder to write; None for one that lives as long as the report.
         nulls: Compute null models N1 to N5 as well; N3 runs every network ``random_draws`` times
             more with random weights.
+        attribution: Compute exact Shapley values of the branches for every region (SCI_C) and the
+            scale transfer of resized objects (STP) as well: ten more passes an image.
         calibration: Images whose first 64 by id give the per-channel gains; None for those of the
             data.
         sites: By key, where a network is read that does not know its branches.
@@ -152,6 +156,9 @@ def analyze(
     if count < 1:
         raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
     _check_labels(data)
+    if attribution:
+        for subject in subjects:
+            check_explainable(subject)
     settings = Settings(
         data=data.name,
         size=size,
@@ -160,6 +167,7 @@ def analyze(
         calibration=data.name if calibration is None else calibration.name,
         models={subject.key: subject.record() for subject in subjects},
         nulls=nulls,
+        attribution=attribution,
         seed=seed,
         random_draws=random_draws,
         max_regions=max_regions,
@@ -201,6 +209,8 @@ def _run(job: _Job, subjects: list[Subject], *, resume: bool, overwrite: bool) -
         if job.world.is_main:
             _measure_gains(job, subjects)
     subjects = _with_gains(job, subjects)
+    if job.settings.attribution:
+        subjects = [subject.explained(_calibration_images(job)) for subject in subjects]
     calibration_s = time.monotonic() - started
     with job.world.together():
         _chunks(job, subjects)
@@ -279,10 +289,16 @@ def _random_subjects(job: _Job, subjects: list[Subject]) -> dict[str, list[Subje
             subject.model, tensors, draws=job.settings.random_draws, seed=job.settings.seed
         )
         found[subject.key] = [
-            replace(subject, model=twin).calibrated(images)
+            _alive(job, replace(subject, model=twin), images)
             for twin in job.bar(draws, f"random weights {subject.key}", "draw")  # type: ignore[arg-type]
         ]
     return found
+
+
+def _alive(job: _Job, twin: Subject, images: list[npt.NDArray[np.uint8]]) -> Subject:
+    """Calibrate a random-weight draw on the images of its original."""
+    measured = twin.calibrated(images)
+    return measured.explained(images) if job.settings.attribution else measured
 
 
 def _partners(job: _Job) -> dict[int, int | None]:

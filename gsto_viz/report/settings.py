@@ -35,6 +35,7 @@ class Settings:
         calibration: SPEC of the images whose first 64 by id give the gains.
         models: By key, what the network is (name, network, sha256, taps, strides).
         nulls: Whether null models are computed.
+        attribution: Whether Shapley values and scale transfer are computed.
         seed: Of nulls, bootstrap and reservoir.
         random_draws: Draws of N3.
         max_regions: Rows kept of one image and model.
@@ -47,6 +48,7 @@ class Settings:
     calibration: str
     models: dict[str, dict[str, Any]]
     nulls: bool = False
+    attribution: bool = False
     seed: int = 0
     random_draws: int = RANDOM_DRAWS
     max_regions: int = MAX_REGIONS

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from gsto_viz.attribution import Baseline, mean_baseline
 from gsto_viz.calibrate import calibrate
 from gsto_viz.capture import Capture
 from gsto_viz.capture.names import declared_taps, resolve
@@ -119,6 +120,7 @@ class Subject:
         transmission: By gate tap, how much of the transfer gets through; empty before calibration.
         sha256: Fingerprint of its checkpoint, None without one.
         classes: How many classes the data has.
+        baseline: What absent branches are, for Shapley values; None without attribution.
     """
 
     key: str
@@ -130,6 +132,7 @@ class Subject:
     transmission: Mapping[str, float | None] = field(default_factory=dict)
     sha256: str | None = None
     classes: int = 0
+    baseline: Baseline | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest says of it."""
@@ -154,6 +157,11 @@ class Subject:
         with watch_transmission(self.model) as seen:
             gains = calibrate(self.model, tensors, list(self.site.branches))
         return replace(self, gains=gains, transmission=seen.shares())
+
+    def explained(self, images: Iterable[npt.NDArray[np.uint8]]) -> "Subject":
+        """Return a copy with the mean features of images (H, W, 3) as baseline."""
+        tensors = (self.tensor(image) for image in images)
+        return replace(self, baseline=mean_baseline(self.model, tensors))
 
     def look(self, image: npt.NDArray[np.uint8], *, raw: bool = False, gates: bool = True) -> Look:
         """Run the network once over an image and keep what its branches and gates show.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gsto_viz.report.causal import causal_summary
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.null_summary import Null, permuted_values, summarise_null
 from gsto_viz.report.passes import OWN
@@ -86,6 +87,7 @@ def model_summary(
             for name, one in own.items()
         },
         "layout_adjusted": layout_summary(out, key, clusters, settings),
+        "attribution": causal_summary(out, key, responses, settings, clusters),
         "core_pair_share": plain(core_pair_share(responses)),
         "verdict": {
             "state": verdict.state,

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from gsto_viz.report.causal import DOUBLED
 from gsto_viz.report.null_summary import NULLS, Null
-from gsto_viz.report.plain import shown
+from gsto_viz.report.plain import as_estimate, shown
 from gsto_viz.report.report import PairComparison, Report
 from gsto_viz.stats.compare import Comparison
 
@@ -72,6 +73,7 @@ def headline_text(report: Report) -> str:
                 f"  {'SCI, layout out':<18} {shown(adjusted):<24} "
                 "SCI after the mean map of the data set is subtracted"
             )
+        lines += _causal_lines(report, key)
         verdict = report.verdict(key)
         lines.append(f"  {verdict.words}")
         lines += [f"    {c.name}: {c.state} ({c.why})" for c in verdict.conditions]
@@ -85,6 +87,30 @@ def headline_text(report: Report) -> str:
     for one in report.skipped:
         lines.append(f"skipped {one['image']}: {one['reason']}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _causal_lines(report: Report, key: str) -> list[str]:
+    """Write SCI_C and STP, and whether the three indices agree; nothing without attribution."""
+    found = report.causal(key)
+    if found is None:
+        return []
+    sci_c = as_estimate(found["sci_c"])
+    nulls = {
+        name: Null(tuple(one["draws"]), as_estimate(one))
+        for name, one in found["sci_c"]["nulls"].items()
+    }
+    lines = [f"  {'SCI_C':<18} {shown(sci_c):<24} SCI of exact Shapley values (0 aware)"]
+    cells = null_cells(nulls)
+    if cells:
+        lines.append(f"  {'':<18} nulls: {', '.join(cells)}")
+    doubled = found["stp"].get(f"{DOUBLED:+g}")
+    if doubled is not None:
+        beyond = as_estimate(found["stp_beyond_blur"][f"{DOUBLED:+g}"])
+        lines.append(
+            f"  {'STP, twice as large':<18} {shown(as_estimate(doubled)):<23} an object grows "
+            f"coarser when it grows (1 aware, .5 blind); beyond blur {shown(beyond)}"
+        )
+    return [*lines, f"  {report.agreement(key)}"]
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:

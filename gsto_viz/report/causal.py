@@ -1,0 +1,166 @@
+"""Who carries the evidence, per region: Shapley values of the branches, and scale transfer.
+
+SCI says which branch *fires* for which object. SCI_C asks which branch the decision *rests on*: the
+same order of pairs on exact Shapley values of each region's margin. STP asks what happens when the
+same object is made larger: is it then answered by coarser branches?
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gsto_viz.attribution import region_shapley, transfer_tables
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.hrnet import MIN_SIZE, HRNet
+from gsto_viz.regions.prepared import PreparedRegions
+from gsto_viz.report.chunks import read_table
+from gsto_viz.report.measure import Arrays
+from gsto_viz.report.null_summary import Null
+from gsto_viz.report.plain import plain
+from gsto_viz.report.settings import PERMUTATIONS, Settings
+from gsto_viz.report.subjects import Subject
+from gsto_viz.stats.causal import sci_c_values
+from gsto_viz.stats.inference import Estimate, estimate
+from gsto_viz.stats.nulls import permute_sizes
+from gsto_viz.stats.transfer import (
+    scale_transfer,
+    transfer_beyond_blur,
+    transfer_counts,
+    transfer_rows,
+    transfer_slope,
+)
+from gsto_viz.types import Sample
+
+DOUBLED = 1.0
+"""STP is read where objects are one octave larger: the step between neighbouring branches."""
+
+
+def check_explainable(subject: Subject) -> None:
+    """Refuse to explain a network whose head cannot be split by branch.
+
+    Raises:
+        GstoVizError: It is no HRNetV2 or GSTO-HRNet, or is not read after its last fusion.
+    """
+    default = tuple(f"stage4.branch{r}" for r in range(4))
+    if not isinstance(subject.model, HRNet) or subject.site.branches != default:
+        raise GstoVizError(
+            f"{subject.key} ({subject.name}) cannot be analyzed with attribution: that needs an "
+            "HRNetV2 or GSTO-HRNet, read at stage4.branch*; leave --attribution or --taps out"
+        )
+
+
+def shapley_columns(subject: Subject, sample: Sample, grids: PreparedRegions) -> Arrays:
+    """Return ``margin``, ``margin_base``, ``phi_{r}``, ``psi_{r}`` of every region, (K,) each."""
+    assert subject.baseline is not None
+    image = subject.tensor(sample.image)[None].to(next(subject.model.parameters()).device)
+    table = region_shapley(subject.model, image, grids, subject.baseline).table
+    return {str(name): table[name].to_numpy() for name in table.columns if name != "region"}
+
+
+def transfer_frame(subject: Subject, sample: Sample) -> pd.DataFrame:
+    """Resize one image and its labels and follow its objects.
+
+    Returns:
+        ``image``, ``region``, ``m``, ``change`` of coarseness, ``kind`` (``resized``, or
+        ``blurred`` for the control), ``model``. No rows where half the image is too small for the
+        network.
+    """
+    assert isinstance(subject.model, HRNet)
+    if min(sample.image.shape[:2]) < 2 * MIN_SIZE:
+        return pd.DataFrame(columns=["image", "region", "m", "change", "kind", "model"])
+    tables = transfer_tables(subject.model, sample, gains=subject.gains)
+    parts = [
+        transfer_rows(tables.base, sizes, tables.coarsest).assign(kind=kind)
+        for kind, sizes in (("resized", tables.resized), ("blurred", tables.blurred))
+    ]
+    return pd.concat(parts, ignore_index=True).assign(model=subject.key)
+
+
+def causal_summary(
+    out: Path, key: str, table: pd.DataFrame, settings: Settings, clusters: Mapping[str, str]
+) -> dict[str, Any] | str:
+    """Estimate SCI_C and STP of one model; a sentence where they were not asked for."""
+    if not settings.attribution:
+        return "not computed; gsto-viz analyze --attribution computes it"
+    strides = tuple(settings.models[key]["strides"])
+    seed = settings.seed
+    own = estimate(sci_c_values(table, strides), clusters, seed)
+    nulls = _nulls(out, key, table, settings, clusters) if settings.nulls else {}
+    rows = read_table(out / "transfer.parquet", model=key)
+    resized, blurred = (
+        rows[rows["kind"] == kind].drop(columns=["kind", "model"])
+        for kind in ("resized", "blurred")
+    )
+    counts, control = transfer_counts(resized), transfer_counts(blurred)
+    shared: dict[str, Any] = {"clusters": clusters, "seed": seed}
+    found = {
+        "sci_c": {**plain(own), "nulls": {name: _null_json(one) for name, one in nulls.items()}},
+        "sci_c_shares": estimate(sci_c_values(table, strides, response="phi"), clusters, seed),
+        "stp": {f"{m:+g}": scale_transfer(counts, m, **shared) for m in sorted(set(counts["m"]))},
+        "stp_beyond_blur": {
+            f"{m:+g}": transfer_beyond_blur(counts, control, m, **shared)
+            for m in sorted(set(counts["m"]))
+        },
+        "stp_slope": transfer_slope(resized, **shared),
+    }
+    values: dict[str, Any] = plain(found)
+    return values
+
+
+def _nulls(
+    out: Path, key: str, table: pd.DataFrame, settings: Settings, clusters: Mapping[str, str]
+) -> dict[str, Null]:
+    """Give SCI_C under random weights (N3) and with permuted sizes (N4)."""
+    strides = tuple(settings.models[key]["strides"])
+    random = read_table(out / "random.parquet", model=key)
+    tables = {"N3": [one.drop(columns=["model", "draw"]) for _, one in random.groupby("draw")]}
+    tables["N4"] = [
+        permute_sizes(table, seed=settings.seed, draw=draw) for draw in range(PERMUTATIONS)
+    ]
+    found = {}
+    for name, draws in tables.items():
+        values = [sci_c_values(one, strides) for one in draws]
+        joined = pd.concat(values, ignore_index=True)
+        by_image = joined.groupby("image").agg(value=("value", "mean"), pairs=("pairs", "sum"))
+        means = tuple(float(one["value"].mean()) for one in values if len(one))
+        found[name] = Null(means, estimate(by_image.reset_index(), clusters, settings.seed))
+    return found
+
+
+def _null_json(null: Null) -> dict[str, Any]:
+    return {**plain(null.estimate), "draws": list(null.values)}
+
+
+def sides(sci: Estimate, sci_c: Estimate, stp: Estimate | None) -> dict[str, str]:
+    """Say of each of the three indices on which side of chance its interval lies.
+
+    Returns:
+        By index ``aware``, ``reversed``, ``no evidence`` (the interval holds 0.5) or ``not
+        judged``.
+    """
+
+    def side(one: Estimate | None, *, aware_below: bool) -> str:
+        if one is None or one.low is None or one.high is None:
+            return "not judged"
+        if one.low <= 0.5 <= one.high:
+            return "no evidence"
+        return "aware" if (one.high < 0.5) == aware_below else "reversed"
+
+    return {
+        "SCI": side(sci, aware_below=True),
+        "SCI_C": side(sci_c, aware_below=True),
+        "STP": side(stp, aware_below=False),
+    }
+
+
+def agreement(found: Mapping[str, str]) -> str:
+    """Say in words whether firing, evidence and intervention tell one story."""
+    said = "; ".join(f"{name}: {side}" for name, side in found.items())
+    judged = {side for side in found.values() if side != "not judged"}
+    if len(judged) < len(set(found.values())) or not judged:
+        return f"The three indices cannot all be judged ({said})."
+    if len(judged) == 1:
+        return f"The three indices agree ({said})."
+    return f"The three indices disagree, and that is the finding ({said})."

@@ -1,0 +1,100 @@
+"""SCI_C and scale transfer in an analysis, against the same made by hand; what is said of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gsto_viz import stats
+from gsto_viz.attribution import mean_baseline, region_shapley, transfer_tables
+from gsto_viz.calibrate import calibrate
+from gsto_viz.errors import GstoVizError
+from gsto_viz.regions import find_regions
+from gsto_viz.report import Site, analyze
+from gsto_viz.report.causal import agreement, sides
+from gsto_viz.report.plain import as_estimate
+from gsto_viz.report.text import headline_text
+from gsto_viz.stats.inference import Estimate
+from gsto_viz.torch_utils import image_to_tensor
+
+COUNT = 3
+
+
+@pytest.fixture(scope="module")
+def explained(networks, scenes, tmp_path_factory):
+    out: Path = tmp_path_factory.mktemp("causal") / "run"
+    given = {"nulls": True, "random_draws": 1, "attribution": True, "limit": COUNT}
+    return analyze(networks, scenes, out, **given)
+
+
+def test_shapley_columns_are_those_of_each_region(networks, scenes, explained):
+    for key, model in networks.items():
+        tensors = [image_to_tensor(scenes[i].image) for i in range(COUNT)]
+        baseline = mean_baseline(model, tensors)
+        table = explained.table(key)
+        for i, tensor in enumerate(tensors):
+            sample = scenes[i]
+            regions = find_regions(sample.labels, sample.instances)
+            expected = region_shapley(model, tensor[None], regions, baseline).table
+            rows = table[table["image"] == sample.id].reset_index(drop=True)
+            for name in ("margin", *(f"{what}_{r}" for what in ("phi", "psi") for r in range(4))):
+                np.testing.assert_allclose(rows[name], expected[name], atol=1e-6)
+            total = rows[[f"psi_{r}" for r in range(4)]].sum(axis=1, skipna=False)
+            np.testing.assert_allclose(total, rows["margin"] - rows["margin_base"], atol=1e-5)
+
+
+def test_sci_c_and_its_nulls_are_those_of_the_tables(explained):
+    for key in "AB":
+        found = explained.causal(key)
+        table = explained.response_table(key)
+        assert as_estimate(found["sci_c"]) == stats.sci_c(table)
+        assert as_estimate(found["sci_c_shares"]) == stats.sci_c(table, response="phi")
+        (random,) = explained.random_tables(key)
+        draws = found["sci_c"]["nulls"]["N3"]["draws"]
+        assert draws == [pytest.approx(stats.sci_c(random).value)]
+        assert len(found["sci_c"]["nulls"]["N4"]["draws"]) == 10
+    difference = explained.causal("B")["sci_c"]["value"] - explained.causal("A")["sci_c"]["value"]
+    assert explained.compare().sci_c.value == pytest.approx(difference, abs=1e-12)
+    assert explained.compare().comparisons[4].family == "confirmatory"
+
+
+def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, explained):
+    model = networks["A"]
+    gains = calibrate(model, [image_to_tensor(scenes[i].image) for i in range(COUNT)])
+    parts = []
+    for i in range(COUNT):
+        tables = transfer_tables(model, scenes[i], gains=gains)
+        parts.append(stats.transfer_rows(tables.base, tables.resized, tables.coarsest))
+    counts = stats.transfer_counts(pd.concat(parts, ignore_index=True))
+    found = explained.causal("A")["stp"]
+    assert set(found) == {f"{m:+g}" for m in counts["m"]} > {"+0.5"}
+    assert as_estimate(found["+1"]) == stats.scale_transfer(counts, 1.0)
+    assert "SCI_C" in headline_text(explained)
+
+
+def test_networks_without_a_head_that_splits_are_refused(networks, scenes, tmp_path):
+    site = Site(("stage3.m0.branch0", "stage3.m0.branch1"), (4, 8))
+    with pytest.raises(GstoVizError, match="cannot be analyzed with attribution"):
+        analyze(networks, scenes, tmp_path / "x", attribution=True, sites={"A": site}, limit=1)
+    assert not (tmp_path / "x").exists()
+
+
+def interval(low: float, high: float) -> Estimate:
+    return Estimate((low + high) / 2, low, high, 20, 100)
+
+
+@pytest.mark.parametrize(
+    ("sci", "sci_c", "stp", "expected", "words"),
+    [
+        ((0.2, 0.4), (0.3, 0.45), (0.6, 0.8), ("aware",) * 3, "agree ("),
+        ((0.2, 0.4), (0.55, 0.7), (0.6, 0.8), ("aware", "reversed", "aware"), "disagree"),
+        ((0.2, 0.4), (0.45, 0.6), (0.2, 0.4), ("aware", "no evidence", "reversed"), "disagree"),
+        ((0.45, 0.6),) * 3 + (("no evidence",) * 3, "agree ("),
+        ((0.2, 0.4), (0.2, 0.4), None, ("aware", "aware", "not judged"), "cannot all be judged"),
+    ],
+)
+def test_agreement_follows_the_intervals(sci, sci_c, stp, expected, words):
+    found = sides(interval(*sci), interval(*sci_c), None if stp is None else interval(*stp))
+    assert tuple(found.values()) == expected
+    assert words in agreement(found)

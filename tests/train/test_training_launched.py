@@ -17,13 +17,12 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.slow
 
 RECIPE = """
-model: gsto-hrnet-tiny
+model: hrnetv2-tiny
 crop: [32, 48]
 batch_size: 4
-accumulate: 2
 ema_decay: 0.9
 clip_norm: 1.0
-epochs: 3
+epochs: 2
 lr: 0.02
 warmup_steps: 3
 eval_every: 1
@@ -31,7 +30,7 @@ state_every: 3
 log_every: 2
 seed: 5
 """
-# 16 images: 4 steps an epoch, 12 in all.
+# 16 images: 4 steps an epoch, 8 in all.
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def launch(root: Path, out: str, *more: str, environment: dict[str, str] | None 
 
 
 def finish(process: Any) -> subprocess.CompletedProcess[str]:
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=900)
     return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
 
@@ -82,8 +81,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 def test_one_process_speaks_and_writes(root: Path) -> None:
     kinds = [(r["kind"], r["step"]) for r in lines_of(root / "whole")]
-    assert kinds.count(("val", 4)) == kinds.count(("val", 12)) == kinds.count(("train", 12)) == 1
-    assert len(kinds) == 9
+    assert kinds == [(k, s) for s in (2, 4, 6, 8) for k in ("train", "val")[: 1 + (s % 4 == 0)]]
     again = finish(launch(root, "whole", "--resume"))
     assert again.returncode == 0
     assert again.stdout.count("checkpoint") == 1
@@ -98,8 +96,8 @@ def test_a_stopped_run_of_two_ends_like_one_that_was_left_alone(
     name = number.name
     process = launch(root, name)
     log = root / name / "log.jsonl"
-    deadline = time.monotonic() + 120
-    while not (log.is_file() and log.read_text().count("\n") >= 4):
+    deadline = time.monotonic() + 600
+    while not (log.is_file() and log.read_text().count("\n") >= 2):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
@@ -109,8 +107,9 @@ def test_a_stopped_run_of_two_ends_like_one_that_was_left_alone(
     assert stopped.returncode != 0
     said = spoken(stopped.stderr)
     if number == signal.SIGTERM:
-        assert said in ([], [f"gsto-viz train: {line}" for line in said]), stopped.stderr
+        # None at all if the launcher lost its patience, which is 30 seconds.
         assert len(said) <= 1
+        assert all(line.endswith("the state is saved; continue with --resume") for line in said)
     resumed = finish(launch(root, name, "--resume"))
     assert resumed.returncode == 0, resumed.stderr
     for file in ("best", "last", "state"):
@@ -124,7 +123,7 @@ def test_a_stopped_run_of_two_ends_like_one_that_was_left_alone(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--set", "batch_size=6"], "a batch of 6 images cannot be shared by 2 processes in 2"),
+        (["--set", "batch_size=5"], "a batch of 5 images cannot be shared by 2 processes in 1"),
         (["--set", "epoch=1"], "unknown key 'epoch'; did you mean epochs"),
         (["--data", "folder:/nonexistent"], "/nonexistent"),
     ],

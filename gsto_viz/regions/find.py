@@ -135,10 +135,12 @@ def checked_integers(
         raise GstoVizError(f"the {name} has shape {array.shape}; give one image, (H, W)")
     if not np.issubdtype(array.dtype, np.integer):
         raise GstoVizError(f"the {name} has dtype {array.dtype}; give integers, not colours")
-    others = array if allowed is None else array[array != allowed]
-    if others.size and (others.min() < 0 or others.max() > np.iinfo(np.int32).max):
-        wrong = int(others.min()) if others.min() < 0 else int(others.max())
-        raise GstoVizError(f"the {name} holds {wrong}; values must lie in 0..2147483647")
+    if not np.can_cast(array.dtype, np.uint16):
+        others = array if allowed is None else array[array != allowed]
+        low, high = int(others.min(initial=0)), int(others.max(initial=0))
+        if low < 0 or high > np.iinfo(np.int32).max:
+            wrong = low if low < 0 else high
+            raise GstoVizError(f"the {name} holds {wrong}; values must lie in 0..2147483647")
     return array.astype(np.int64)
 
 

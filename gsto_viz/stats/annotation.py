@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from gsto_viz.activity import BoolMap
+from gsto_viz.activity import BoolMap, FloatMap
 from gsto_viz.errors import GstoVizError
 
 DILATION_RATIO = 0.02
 """Width of the boundary as a share of the image diagonal (0.005 is usual for Cityscapes)."""
 
+BLOCK = 4
+"""Side of the blocks of pixels that are asked as one for their nearest region, px."""
 Code = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
@@ -33,14 +35,59 @@ class Nearest:
     """(P, 2): row and column of each outer pixel. Only they can be nearest."""
 
     def region(self, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
-        """Return the number of the region nearest to each asked place (N, 2), (N,)."""
-        if (self.numbers == self.numbers[0]).all():
-            return np.full(len(asked), self.numbers[0])
-        return self.numbers[self._tree.query(asked)[1]]
+        """Return the number of the region nearest to each asked place (N, 2), (N,).
+
+        A block of 4x4 places is asked as one where its answer is sure: when the boxes of all other
+        regions are farther from its centre than the nearest region is by more than its diagonal.
+        """
+        regions = self._boxes[0]
+        if regions.size == 1:
+            return np.full(len(asked), regions[0])
+        rows, columns = asked.T // BLOCK
+        width = int(columns.max(initial=0)) + 1
+        block = rows * width + columns
+        of_block = np.full(int(block.max(initial=0)) + 1, -1)
+        of_block[block] = 0
+        there = np.flatnonzero(of_block == 0)
+        of_block[there] = self._sure(np.stack(np.divmod(there, width), axis=1))
+        found = of_block[block]
+        open_ = np.flatnonzero(found < 0)
+        found[open_] = self._numbers(asked[open_])
+        return found
+
+    def _sure(self, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the region nearest to all places of each block (B, 2), or -1 = unsure, (B,)."""
+        regions, low, high = self._boxes
+        centre = blocks * BLOCK + (BLOCK - 1) / 2
+        distance, at = self._tree.query(centre)
+        squares = np.zeros((len(blocks), regions.size))
+        for axis in (0, 1):
+            place = centre[:, axis, None]
+            beside = np.maximum(low[:, axis] - place, place - high[:, axis])
+            squares += np.square(np.maximum(beside, 0.0))
+        squares[np.arange(len(blocks)), np.searchsorted(regions, self.numbers[at])] = np.inf
+        others = np.sqrt(squares.min(axis=1))
+        diagonal = (BLOCK - 1) * np.sqrt(2.0)
+        return np.where(others > distance + diagonal + 1e-9, self.numbers[at], -1)
+
+    def _numbers(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
+        return self.numbers[self._tree.query(places)[1]]
 
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.places)
+
+    @cached_property
+    def _boxes(self) -> tuple[npt.NDArray[np.integer], FloatMap, FloatMap]:
+        """The regions, in order, (M,), and the smallest and largest place of each, (M, 2)."""
+        order = np.argsort(self.numbers, kind="stable")
+        regions, starts = np.unique(self.numbers[order], return_index=True)
+        places = self.places[order].astype(np.float64)
+        return (
+            regions,
+            np.minimum.reduceat(places, starts, axis=0),
+            np.maximum.reduceat(places, starts, axis=0),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,10 @@ class Regions(Protocol):
         """(K,): log2 sqrt(area)."""
 
     @property
+    def core_area_px(self) -> npt.NDArray[np.int64]:
+        """(K,): pixels farther than 8 px from the outside."""
+
+    @property
     def coco_bin(self) -> npt.NDArray[np.str_]:
         """(K,): small, medium or large."""
 
@@ -116,10 +120,7 @@ def boundary_pixels(regions: Regions, strides: Sequence[int] = (4, 8, 16, 32)) -
 
 def _depths(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     """Return the depth of each pixel, 0..DEPTHS-1."""
-    octave = np.frexp(distance)[1] - 1
-    # frexp says nothing of infinity, and of 0 that it is below 1.
-    octave[np.isinf(distance)] = DISTANCES
-    np.clip(octave, 0, DISTANCES - 1, out=octave)
+    octave = np.frexp(np.clip(distance, 1.0, 2.0 ** (DISTANCES - 1)))[1] - 1
     octave += distance > BAND_PX
     return octave
 
@@ -130,9 +131,7 @@ def _region_kinds(regions: Regions) -> npt.NDArray[np.int32]:
     group = np.where(bins == "small", 0, np.where(bins == "large", 2, 1))
     group = np.where(regions.qualifies, group, 3)
     size = np.clip(np.floor(regions.size_octave), 0, SIZES - 1).astype(np.int64)
-    has_core = np.zeros(len(regions.qualifies) + 1, dtype=np.int64)
-    has_core[regions.ids[regions.distance_px > BAND_PX]] = 1
-    kind = (group * SIZES + size) * 2 + has_core[1:]
+    kind = (group * SIZES + size) * 2 + (regions.core_area_px > 0)
     return np.append(-1, kind).astype(np.int32) * DEPTHS
 
 

@@ -24,6 +24,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.annotation import (
     DILATION_RATIO,
     Annotation,
+    Code,
     annotate,
     as_code,
     near_other,
@@ -102,18 +103,19 @@ def count_outcome(
             f"regions {ids.shape} and prediction {predicted.shape} from {predicted.min(initial=0)} "
             "do not fit; give two maps of one image, classes from 0"
         )
-    known = ids > 0
-    classes, guess = _dense(np.where(known, predicted.astype(np.int64), -1), class_id)
-    of_region = np.append(-1, np.searchsorted(classes, class_id))
-    right = known & (of_region.take(ids) == guess)
-    edge = near_other(as_code(guess + 1, classes.size), annotation.width)
+    classes, guess = _coded(predicted, class_id)
+    guess[ids == 0] = 0
+    truth = as_code(np.append(0, 1 + np.searchsorted(classes, class_id)), classes.size).take(ids)
+    right, edge = truth == guess, near_other(guess, annotation.width)
     # One bin per region and combination of these three.
-    bits = right + 2 * annotation.edge + 4 * edge
-    bins = np.bincount((8 * ids + bits).ravel(), minlength=8 * (class_id.size + 1))
+    bits = right + 2 * annotation.edge.view(np.uint8) + 4 * edge.view(np.uint8)
+    bins = np.bincount(
+        (np.multiply(ids, 8, dtype=np.int64) + bits).ravel(), minlength=8 * (class_id.size + 1)
+    )
     by_region = bins.reshape(-1, 8) @ _OF_BITS
     by_class = np.zeros((classes.size, len(_COUNTS)), dtype=np.int64)
-    np.add.at(by_class, of_region[1:], by_region[1:])
-    for k, owners, at_edge in _wrong_pixels(annotation, classes, guess, known & ~right, edge):
+    np.add.at(by_class, np.searchsorted(classes, class_id), by_region[1:])
+    for k, owners, at_edge in _wrong_pixels(annotation, classes, guess, ~right, edge):
         for column, chosen in ((2, owners), (5, owners[at_edge])):
             by_region[:, column] += np.bincount(chosen, minlength=len(by_region))
             by_class[k, column] += chosen.size
@@ -137,25 +139,23 @@ _OF_BITS = np.array(
 """What a pixel adds to its own region: predicted right, in the true and the predicted boundary."""
 
 
-def _dense(
+def _coded(
     predicted: npt.NDArray[np.integer], class_id: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return all classes, in order, and the index of each pixel's class among them, -1 = none."""
-    there = (
-        np.bincount(predicted.ravel() + 1)[1:] if predicted.max(initial=0) < MAX_LOOKUP else None
-    )
-    guessed = np.unique(predicted) if there is None else np.flatnonzero(there)
-    classes = np.union1d(class_id, guessed[guessed >= 0]).astype(np.int64)
-    if there is None:
-        return classes, np.where(predicted < 0, -1, np.searchsorted(classes, predicted))
-    table = np.searchsorted(classes, np.arange(there.size))
-    return classes, np.append(table, -1).take(predicted)
+) -> tuple[npt.NDArray[np.int64], Code]:
+    """Return all classes, in order, and 1 + the index of each pixel's class among them, (H, W)."""
+    if predicted.max(initial=0) >= MAX_LOOKUP:
+        classes = np.union1d(class_id, predicted)
+        return classes, as_code(1 + np.searchsorted(classes, predicted), classes.size)
+    there = np.bincount(predicted.ravel())
+    classes = np.union1d(class_id, np.flatnonzero(there))
+    table = 1 + np.searchsorted(classes, np.arange(there.size))
+    return classes, as_code(table, classes.size).take(predicted)
 
 
 def _wrong_pixels(
     annotation: Annotation,
     classes: npt.NDArray[np.int64],
-    guess: npt.NDArray[np.int64],
+    guess: Code,
     wrong: BoolMap,
     edge: BoolMap,
 ) -> Iterator[tuple[int, npt.NDArray[np.integer], BoolMap]]:
@@ -165,8 +165,9 @@ def _wrong_pixels(
     pixel lies in the predicted boundary.
     """
     at = np.flatnonzero(wrong)
-    at = at[np.argsort(guess.ravel()[at], kind="stable")]
-    ends = np.cumsum(np.bincount(guess.ravel()[at], minlength=classes.size))
+    index = guess.ravel()[at].astype(np.int64) - 1
+    at = at[np.argsort(index, kind="stable")]
+    ends = np.cumsum(np.bincount(index, minlength=classes.size))
     for k, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
         pixels = at[start:end]
         nearest = annotation.nearest.get(int(classes[k]))

@@ -26,6 +26,7 @@ COMMANDS = (
     "capture",
     "attribute",
     "demo",
+    "bench",
     "app",
 )
 """One module of ``gsto_viz.commands`` each, in the order in which ``--help`` lists them."""

@@ -72,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
     "demo": LEAVES | {"figures", "report"},
     "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
+    "bench": LEAVES | {"activity", "data", "regions"},
     # Shells.
     "cli": {"errors", "commands"},
     "__main__": {"cli"},

@@ -96,17 +96,41 @@ def find_regions(
         GstoVizError: A map is not two-dimensional, not of integers, holds negative or huge
             numbers, or the two have different shapes.
     """
-    classes = checked_integers(labels, "label map", allowed=ignore)
+    classes, numbers = _checked_maps(labels, instances, ignore)
     known = np.ones(classes.shape, bool) if ignore is None else classes != ignore
+    return measure_regions(_numbered(classes, numbers, known), classes, numbers)
+
+
+def number_regions(
+    labels: npt.NDArray[np.integer],
+    instances: npt.NDArray[np.integer] | None = None,
+    ignore: int | None = IGNORE,
+) -> npt.NDArray[np.int32]:
+    """Number the regions of an image 1..K in raster order of their first pixels, (H, W), 0 = none.
+
+    Arguments and errors are those of :func:`find_regions`, which measures them as well.
+    """
+    classes, numbers = _checked_maps(labels, instances, ignore)
+    known = np.ones(classes.shape, bool) if ignore is None else classes != ignore
+    return _numbered(classes, numbers, known)
+
+
+def _checked_maps(
+    labels: npt.NDArray[np.integer],
+    instances: npt.NDArray[np.integer] | None,
+    ignore: int | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return both maps as int64, or say what is wrong with them."""
+    classes = checked_integers(labels, "label map", allowed=ignore)
     if instances is None:
-        instances = np.zeros(classes.shape, dtype=np.int64)
+        return classes, np.zeros(classes.shape, dtype=np.int64)
     numbers = checked_integers(instances, "instance map")
-    if numbers.shape != labels.shape:
+    if numbers.shape != classes.shape:
         raise GstoVizError(
             f"label map {classes.shape} and instance map {numbers.shape} differ in shape; "
             "give two maps of one image"
         )
-    return _measure(_number_regions(classes, numbers, known), classes, numbers)
+    return classes, numbers
 
 
 def size_octaves(area_px: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -144,7 +168,7 @@ def checked_integers(
     return array.astype(np.int64)
 
 
-def _number_regions(
+def _numbered(
     labels: npt.NDArray[np.int64],
     instances: npt.NDArray[np.int64],
     known: npt.NDArray[np.bool_],
@@ -216,12 +240,18 @@ def _majority_class(
     return class_id
 
 
-def _measure(
+def measure_regions(
     ids: npt.NDArray[np.int32],
     labels: npt.NDArray[np.int64],
     instances: npt.NDArray[np.int64],
 ) -> RegionMap:
-    """Compute every size of every region of a numbered map."""
+    """Measure regions that are numbered already.
+
+    Args:
+        ids: (H, W) region numbers 1..K, each there; 0 = none.
+        labels: (H, W) class of each pixel.
+        instances: (H, W) instance number of each pixel, 0 = none.
+    """
     count = int(ids.max(initial=0))
     distance = region_distance(ids)
     code = (2 * ids + (distance > BAND_PX)).ravel()

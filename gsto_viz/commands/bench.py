@@ -1,0 +1,88 @@
+"""``gsto-viz bench``: speed and memory, each figure beside its target."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gsto_viz.bench import Measurement
+
+NAME = "bench"
+HELP = "measure speed and memory beside their targets and beside the same work done otherwise"
+EXAMPLES = (
+    "gsto-viz bench",
+    "gsto-viz bench --only region-table --json bench.json",
+    "gsto-viz bench --quick",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``bench`` takes."""
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one benchmark; may be given several times (default: all)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small work, few repeats, no targets: does it run?"
+    )
+    parser.add_argument("--json", metavar="F", help="write the figures as JSON; - for stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; print a table, or JSON alone with ``--json -``."""
+    import json
+
+    from gsto_viz.bench import bench_report, run_benchmarks
+    from gsto_viz.commands.options import check_output_file
+    from gsto_viz.files import write_json
+
+    check_output_file(args.json, "--json")
+
+    def say(line: str) -> None:
+        if not args.quiet:
+            sys.stderr.write(f"{line}\n")
+
+    found = run_benchmarks(args.only, quick=args.quick, say=say)
+    report = bench_report(found, quick=args.quick)
+    if args.json == "-":
+        sys.stdout.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        return 0
+    if args.json:
+        write_json(args.json, report)
+    sys.stdout.write(table(found))
+    return 0
+
+
+def table(found: "Sequence[Measurement]") -> str:
+    """Lay figures out as text, what each was measured on below its line."""
+    lines = [_line("figure", "median", "unit", "target", "met", "range", "cpu")]
+    for one in found:
+        target = "-" if one.target is None else f"{one.bound} {one.target:g}"
+        met = {None: "-", True: "yes", False: "no"}[one.met]
+        span = f"{_digits(one.low)}..{_digits(one.high)}"
+        cpu = "-" if one.cpu is None else _digits(one.cpu)
+        lines += [
+            _line(one.name, _digits(one.value), one.unit, target, met, span, cpu),
+            f"  {one.what}",
+        ]
+    lines += [
+        "",
+        "median and range: of the repeats, by the clock; cpu: the same figure by processor time.",
+        "Targets in ms are for one core and are compared with cpu. Ratios are of runs in turns;",
+        "other work on this machine disturbs them least.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(figure: str, value: str, unit: str, target: str, met: str, span: str, cpu: str) -> str:
+    return f"{figure:<26}{value:>10} {unit:<9}{target:>16}  {met:<4}{span:>18}{cpu:>10}"
+
+
+def _digits(value: float) -> str:
+    """Return a number with three digits that say something, no exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,110 @@
+"""Benchmarks: units, targets and structure; never how long anything takes."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from scipy.ndimage import label
+
+from gsto_viz.bench import BENCHMARKS, Measurement, run_benchmarks
+from gsto_viz.bench.region_table import rectangles
+from gsto_viz.bench.timing import Times, interleaved, milliseconds, rate, ratio
+from gsto_viz.cli import main
+from gsto_viz.errors import GstoVizError
+
+
+def test_works_take_turns_after_a_warm_up():
+    calls = []
+    times = interleaved(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, warm_up=2
+    )
+    assert "".join(calls) == "ab" * 5
+    assert [len(one.wall) for one in times.values()] == [3, 3]
+
+
+def test_the_clock_and_the_processor_are_told_apart():
+    times = interleaved({"sleep": lambda: time.sleep(0.05)}, 2, warm_up=0)
+    assert min(times["sleep"].wall) >= 0.05
+    assert max(times["sleep"].cpu) < 0.05
+
+
+def test_figures_are_medians_in_their_unit():
+    slow, fast = Times((2.0, 4.0, 9.0), (1.0, 2.0, 3.0)), Times((1.0, 1.0, 3.0), (1.0, 1.0, 1.0))
+    one = milliseconds("a", slow, "", per=2, target=3000)
+    assert (one.value, one.low, one.high, one.cpu, one.unit) == (2000, 1000, 4500, 1000, "ms")
+    assert one.met is True
+    assert (
+        milliseconds("a", slow, "", target=1999).met is False
+    )  # 4000 ms by the clock, 2000 by cpu
+    one = ratio("b", slow, fast, "", target=3, bound="at least")
+    assert (one.value, one.low, one.high, one.cpu, one.unit) == (3, 2, 4, 2, "x")
+    assert one.met is True
+    assert ratio("b", slow, fast, "", target=2.5).met is False
+    one = rate("c", slow, "", count=8)
+    assert (one.value, one.low, one.high, one.unit) == (2, 8 / 9, 4, "images/s")
+    assert one.met is None
+    assert ratio("d", slow, Times((1.0,) * 3, (0.0,) * 3), "").cpu is None
+
+
+@pytest.mark.parametrize(("height", "width", "regions"), [(60, 90, 7), (128, 256, 40), (64, 64, 1)])
+def test_label_maps_have_as_many_regions_as_asked(height, width, regions):
+    labels = rectangles(height, width, regions)
+    count = sum(label(labels == c, np.ones((3, 3)))[1] for c in np.unique(labels))
+    assert (labels.shape, count) == ((height, width), regions)
+
+
+def test_quick_figures_have_a_unit_and_no_target(capsys):
+    said = []
+    found = run_benchmarks(["region-table", "scenes"], quick=True, say=said.append)
+    names = [one.name for one in found]
+    assert len(set(names)) == len(names)
+    assert {"region_table", "region_table_speedup", "scenes"} <= set(names)
+    for one in found:
+        assert one.unit in ("ms", "x", "MB", "images/s")
+        assert 0 < one.low <= one.value <= one.high
+        assert one.target is None
+        assert one.what
+    assert len(said) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """A benchmark that takes no time and misses its target."""
+
+    def bench(quick, say):
+        say("planted: nothing")
+        return [
+            Measurement("planted", 12.345, "ms", "nothing", 12, 13, 2, cpu=11.0, target=10),
+            Measurement("free", 1234.5, "MB", "nothing", 1, 2000, 1),
+        ]
+
+    monkeypatch.setitem(BENCHMARKS, "planted", bench)
+
+
+def test_the_command_prints_a_table_and_writes_json(planted, tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    assert main(["bench", "--only", "planted", "--json", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == "planted: nothing\n"
+    lines = out.splitlines()
+    assert lines[1].split() == ["planted", "12.3", "ms", "at", "most", "10", "no", "12..13", "11"]
+    assert lines[3].split() == ["free", "1234", "MB", "-", "-", "1..2000", "-"]
+    assert max(map(len, lines)) <= 100
+    report = json.loads(path.read_text())
+    assert report["schema_version"] == 1
+    assert report["measurements"][0]["met"] is False
+    assert report["measurements"][1]["met"] is None
+    assert "torch" in report["versions"]
+    assert main(["bench", "--only", "planted", "--json", "-", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out)["measurements"] == report["measurements"]
+
+
+def test_an_unknown_benchmark_is_named(capsys):
+    with pytest.raises(GstoVizError, match="no benchmark 'speed'"):
+        run_benchmarks(["speed"])
+    assert main(["bench", "--only", "speed"]) == 2
+    assert "choose region-table" in capsys.readouterr().err

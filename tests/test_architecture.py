@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
     "demo": LEAVES | {"figures", "report"},
     "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
-    "bench": LEAVES | {"activity", "data", "regions"},
+    "bench": LEAVES | {"activity", "data", "models", "regions", "report"},
     # Shells.
     "cli": {"errors", "commands"},
     "__main__": {"cli"},
@@ -86,6 +86,7 @@ LIBRARIES: dict[str, set[str]] = {
     "torch": {
         "torch_utils", "distributed", "gains", "models", "capture", "calibrate", "evaluate",
         "inspection", "train", "commands", "demo", "explorer", "nulls", "attribution", "report",
+        "bench",
     },
     "captum": {"attribution"},
     "safetensors": {"models", "explorer"},

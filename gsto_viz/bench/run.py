@@ -5,6 +5,8 @@ import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gsto_viz.bench.analysis import bench_analysis
+from gsto_viz.bench.memory import bench_memory
 from gsto_viz.bench.region_table import bench_region_table
 from gsto_viz.bench.scenes import bench_scenes
 from gsto_viz.bench.timing import Measurement, Say
@@ -13,6 +15,8 @@ from gsto_viz.versions import versions
 
 BENCHMARKS: dict[str, Callable[[bool, Say], list[Measurement]]] = {
     "region-table": bench_region_table,
+    "analysis": bench_analysis,
+    "memory": bench_memory,
     "scenes": bench_scenes,
 }
 """By name, a function of (quick, say) that measures and returns figures."""

@@ -1,0 +1,133 @@
+"""``analyze`` beside the bare forward passes of the same networks on the same images."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gsto_viz.bench.timing import Measurement, Say, interleaved, milliseconds, ratio
+from gsto_viz.data.scenes import SceneDataset
+from gsto_viz.models import build_model
+from gsto_viz.report.chunks import write_chunk
+from gsto_viz.report.passes import run_chunk
+from gsto_viz.report.settings import Settings, fingerprint
+from gsto_viz.report.subjects import Subject, make_subject
+from gsto_viz.torch_utils import eval_mode
+from gsto_viz.types import ClassList, Dataset, Sample
+
+PAIR = {"A": "hrnetv2-w18-small-v2", "B": "gsto-hrnet-w18-small-v2"}
+TARGET_RATIO = 1.15
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Samples in memory, as a data set, so that no decoding is timed."""
+
+    name: str
+    classes: ClassList
+    samples: tuple[Sample, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sample ids."""
+        return tuple(sample.id for sample in self.samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def random_pair(data: Dataset, pair: dict[str, str]) -> list[Subject]:
+    """Build networks with random weights for the classes of ``data``, not yet calibrated."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return [
+            make_subject(key, build_model(name, num_classes=len(data.classes)).eval(), data)
+            for key, name in pair.items()
+        ]
+
+
+def settings_of(data: Dataset, subjects: list[Subject]) -> Settings:
+    """Return the settings of a plain analysis, without null models."""
+    return Settings(
+        data=data.name,
+        size=None,
+        images=len(data),
+        ids_sha256=fingerprint(tuple(data.ids)),
+        calibration=data.name,
+        models={subject.key: subject.record() for subject in subjects},
+    )
+
+
+def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
+    """Time analysis and bare passes in turns; decoding is left out of both, calibration too."""
+    size, images = ((96, 128), 2) if quick else ((360, 480), 4)
+    scenes = SceneDataset(images, 0, size, "eval")
+    data = Decoded(scenes.name, scenes.classes, tuple(scenes[i] for i in range(images)))
+    subjects = random_pair(data, PAIR)
+    pictures = [sample.image for sample in data.samples]
+    what = (
+        f"{' and '.join(PAIR.values())} (random weights), {size[0]}x{size[1]}, all branches and "
+        f"gates, {torch.get_num_threads()} threads; per image"
+    )
+    say(f"analysis: {images} images, {what}")
+    calibration = interleaved(
+        {"calibrate": lambda: [subject.calibrated(pictures) for subject in subjects]},
+        repeats=1 if quick else 3,
+    )["calibrate"]
+    subjects = [subject.calibrated(pictures) for subject in subjects]
+    with tempfile.TemporaryDirectory(prefix="gsto-viz-bench-") as folder, ExitStack() as stack:
+        for subject in subjects:
+            stack.enter_context(eval_mode(subject.model))
+        times = interleaved(
+            {
+                "bare": bare_passes(data, subjects),
+                "analysis": analysis(data, subjects, Path(folder)),
+            },
+            repeats=1 if quick else 5,
+        )
+    return [
+        milliseconds("analysis_bare", times["bare"], f"bare forward passes: {what}", per=images),
+        milliseconds("analysis", times["analysis"], "the same images analyzed", per=images),
+        ratio(
+            "analysis_over_bare",
+            times["analysis"],
+            times["bare"],
+            "analysis over bare passes; decoding and calibration left out of both",
+            target=None if quick else TARGET_RATIO,
+        ),
+        milliseconds(
+            "analysis_calibration", calibration, "calibration of both, once for 64", per=images
+        ),
+    ]
+
+
+def bare_passes(data: Decoded, subjects: list[Subject]) -> Callable[[], None]:
+    """Return work that runs every network over every image, normalised before; nothing is kept."""
+    batches = [
+        [subject.tensor(sample.image)[None] for sample in data.samples] for subject in subjects
+    ]
+
+    @torch.no_grad()
+    def work() -> None:
+        for subject, images in zip(subjects, batches, strict=True):
+            for image in images:
+                subject.model(image)
+
+    return work
+
+
+def analysis(data: Dataset, subjects: list[Subject], folder: Path) -> Callable[[], None]:
+    """Return work that analyzes every image as ``analyze`` does, and writes what it found."""
+    settings = settings_of(data, subjects)
+
+    def work() -> None:
+        chunk = run_chunk(subjects, {}, data, range(len(data)), settings, {})
+        write_chunk(folder, 0, chunk.tables())
+
+    return work

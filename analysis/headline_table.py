@@ -1,6 +1,6 @@
 """Print the README's headline table from analyze folders, as Markdown.
 
-    python analysis/headline_table.py "500 held-out scenes=runs/scenes" "CamVid eval=runs/camvid"
+python analysis/headline_table.py "500 held-out scenes=runs/scenes" "CamVid eval=runs/camvid"
 """
 
 import sys

@@ -16,11 +16,14 @@ from gsto_viz.folders import check_target, new_folder
 from gsto_viz.report import Report, analyze, load_report
 from gsto_viz.report.comparison import write_comparison
 from gsto_viz.report.folder import OWN_ENTRIES
-from gsto_viz.types import Dataset
+from gsto_viz.types import ClassList, Dataset, Sample
 
 DEMO_A = "scenes-hrnetv2-w18-small-v1"
 DEMO_B = "scenes-gsto-hrnet-w18-small-v1"
 DEMO_DATA = "scenes:count=48,seed=0,size=256x512"
+
+MOST_KEPT = 64
+"""Images that are kept in memory; larger data sets are read as often as they are needed."""
 
 FRONT = {"figure1": "figure1_percentile", "sizes": "tuning_fan"}
 """Files that lie at the top of the folder, and the figures that they are copies of."""
@@ -29,6 +32,41 @@ OWN_FILES = (
     *(f"{name}.{suffix}" for name in FRONT for suffix in ("pdf", "png")),
     "sizes.csv",
 )
+
+
+class Kept:
+    """A data set that keeps the samples it has read: the demo's few scenes are rendered once.
+
+    Args:
+        base: The data set.
+    """
+
+    def __init__(self, base: Dataset) -> None:
+        self.base = base
+        self._samples: dict[int, Sample] = {}
+
+    @property
+    def name(self) -> str:
+        """The SPEC of the data set underneath."""
+        return self.base.name
+
+    @property
+    def classes(self) -> ClassList:
+        """The classes of the data set underneath."""
+        return self.base.classes
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the data set underneath."""
+        return self.base.ids
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index not in self._samples:
+            self._samples[index] = self.base[index]
+        return self._samples[index]
 
 
 def run_demo(
@@ -61,9 +99,10 @@ def run_demo(
         GstoVizError: As for ``analyze``; nothing of the folder stays.
     """
     target = Path(out)
+    kept = Kept(data) if len(data) <= MOST_KEPT else data
     with new_folder(target, OWN_FILES, overwrite=overwrite) as work:
         report = analyze(
-            models, data, work, nulls=nulls, size=size, seed=seed, resume=True, quiet=quiet
+            models, kept, work, nulls=nulls, size=size, seed=seed, resume=True, quiet=quiet
         )
         write_comparison(report, report.compare("A", "B"))
         write_page(report, quiet=quiet)

@@ -19,6 +19,7 @@ from gsto_viz.report.text import (
     RANDOM_NOTE,
     comparison_text,
     difference_words,
+    layout_caution,
     null_cells,
 )
 
@@ -140,8 +141,9 @@ def _verdict(report: Report, key: str) -> str:
         for one in verdict.conditions
     )
     sci = shown(report.index(key, "sci"))
+    words = " ".join(filter(None, (verdict.words, layout_caution(report, key))))
     return (
-        f"<div class=verdict><b>{escape(key)}</b>: SCI {escape(sci)}. {escape(verdict.words)}"
+        f"<div class=verdict><b>{escape(key)}</b>: SCI {escape(sci)}. {escape(words)}"
         f"<ul class=note>{conditions}</ul></div>"
     )
 

@@ -77,6 +77,9 @@ def headline_text(report: Report) -> str:
         verdict = report.verdict(key)
         lines.append(f"  {verdict.words}")
         lines += [f"    {c.name}: {c.state} ({c.why})" for c in verdict.conditions]
+        caution = layout_caution(report, key)
+        if caution is not None:
+            lines.append(f"  {caution}")
         missing = report.model(key)["no_pairs"]
         if missing:
             lines.append(f"  no pairs: {_listed(missing)}")
@@ -87,6 +90,23 @@ def headline_text(report: Report) -> str:
     for one in report.skipped:
         lines.append(f"skipped {one['image']}: {one['reason']}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def layout_caution(report: Report, key: str) -> str | None:
+    """Say when the annotation of other images (N2) does about as well as the own one.
+
+    Then the order of sizes follows from where things lie in the image, and SCI below 0.5 is no
+    evidence that the network answers to size. None when N2 stays above SCI's interval, or without it.
+    """
+    sci, null = report.index(key, "sci"), report.nulls(key).get("sci", {}).get("N2")
+    if sci.high is None or null is None or null.mean is None or not null.mean <= sci.high < 0.5:
+        return None
+    adjusted = report.layout_adjusted(key, "sci")
+    left = "" if adjusted is None else f"; with the mean map taken out SCI is {shown(adjusted)}"
+    return (
+        f"Caution: the annotation of other images does about as well (N2 {null.mean:.3f}), so where "
+        f"things lie in the image explains this order without their size{left}."
+    )
 
 
 def _causal_lines(report: Report, key: str) -> list[str]:

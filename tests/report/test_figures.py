@@ -104,6 +104,28 @@ def test_the_page_is_whole_fetches_nothing_and_shows_names_as_text(analysis, wri
     assert "N3: random weights" in text
 
 
+def test_a_caution_stands_where_layout_alone_does_as_well(analysis):
+    from types import SimpleNamespace
+
+    from gsto_viz.report import Null
+    from gsto_viz.report.text import layout_caution
+    from gsto_viz.stats.inference import Estimate
+
+    def report(high: float, null: float | None) -> SimpleNamespace:
+        sci = Estimate(0.3, 0.25, high, 20, 100)
+        mean = Estimate(null, None, None, 20, 100)
+        return SimpleNamespace(
+            index=lambda key, name: sci,
+            nulls=lambda key: {"sci": {"N2": Null((0.4,), mean)}},
+            layout_adjusted=lambda key, name: None,
+        )
+
+    assert "N2 0.320" in layout_caution(report(0.35, 0.32), "A")
+    assert layout_caution(report(0.35, 0.4), "A") is None
+    assert layout_caution(report(0.55, 0.5), "A") is None
+    assert layout_caution(report(0.35, None), "A") is None
+
+
 def test_markup_in_names_stays_text(networks, scenes, tmp_path):
     models = {"A": networks["A"]}
     info = models["A"].info

@@ -96,7 +96,8 @@ def layout_caution(report: Report, key: str) -> str | None:
     """Say when the annotation of other images (N2) does about as well as the own one.
 
     Then the order of sizes follows from where things lie in the image, and SCI below 0.5 is no
-    evidence that the network answers to size. None when N2 stays above SCI's interval, or without it.
+    evidence that the network answers to size. None when N2 lies above SCI's interval, or without
+    it.
     """
     sci, null = report.index(key, "sci"), report.nulls(key).get("sci", {}).get("N2")
     if sci.high is None or null is None or null.mean is None or not null.mean <= sci.high < 0.5:
@@ -104,8 +105,8 @@ def layout_caution(report: Report, key: str) -> str | None:
     adjusted = report.layout_adjusted(key, "sci")
     left = "" if adjusted is None else f"; with the mean map taken out SCI is {shown(adjusted)}"
     return (
-        f"Caution: the annotation of other images does about as well (N2 {null.mean:.3f}), so where "
-        f"things lie in the image explains this order without their size{left}."
+        f"Caution: the annotation of other images does about as well (N2 {null.mean:.3f}), so "
+        f"where things lie in the image explains this order without their size{left}."
     )
 
 

@@ -65,7 +65,11 @@ def settings_of(data: Dataset, subjects: list[Subject]) -> Settings:
 
 
 def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
-    """Time analysis and bare passes in turns; decoding is left out of both, calibration too."""
+    """Time analysis and bare passes in turns; decoding is left out of both, calibration too.
+
+    Random weights predict almost every pixel wrongly, and every wrong pixel asks for the nearest
+    region of its class: counting the outcome takes a multiple of what trained networks need.
+    """
     size, images = ((96, 128), 2) if quick else ((360, 480), 4)
     scenes = SceneDataset(images, 0, size, "eval")
     data = Decoded(scenes.name, scenes.classes, tuple(scenes[i] for i in range(images)))

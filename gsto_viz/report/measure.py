@@ -1,7 +1,7 @@
 """What one image says: rows of the region table, pixel scores, gates, per-image indices."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
 from gsto_viz.stats.gate_values import all_gate_columns, gate_sums
 from gsto_viz.stats.indices import image_indices
 from gsto_viz.stats.outcome import Outcome, count_outcome
-from gsto_viz.stats.profile import energy_ratio, hf_auc, lf_auc
+from gsto_viz.stats.profile import edge_values
 
 Arrays = dict[str, npt.NDArray]
 
@@ -97,7 +97,7 @@ def measure(subject: Subject, image: Annotated, look: Look, *, seed: int, limit:
     return Measured(
         regions=table,
         kept=kept,
-        indices=indices | dict(_edge_values(edges)),
+        indices=indices | edge_values(edges),
         boundary=edges,
         outcome=outcome,
         gates=_gate_sums(subject, grids, look),
@@ -130,15 +130,6 @@ def indices_of(subject: Subject, table: Arrays) -> dict[str, tuple[float, int]]:
     """Compute the indices of one image from columns of its region table."""
     strides = subject.site.strides
     return image_indices(table, len(strides), min_depth_px=float(strides[-1]))
-
-
-def _edge_values(counts: BoundaryCounts) -> Iterator[tuple[str, tuple[float, int]]]:
-    """Give HF, LF and the energy ratio of each branch of one image, where they are defined."""
-    found = {"hf": hf_auc([counts]), "lf": lf_auc([counts])}
-    found |= {f"energy_{r}": one for r, one in enumerate(energy_ratio([counts]))}
-    for name, one in found.items():
-        if one.value is not None:
-            yield name, (one.value, one.n_pairs)
 
 
 def _by_stride(subject: Subject, look: Look) -> dict[int, dict[str, npt.NDArray]]:

@@ -35,14 +35,7 @@ def hf_auc(
         Area under the curve of a pixel's percentile, per image and then averaged: 1 aware, 0.5
         chance, 0 reversed. ``n_pairs`` counts pixels. Edges excite untrained filters too.
     """
-    small, band, core = (GROUPS.index(name) for name in ("small", "band", "core"))
-    rows = []
-    for one in merge_counts(counts):
-        of_branch = one.pixels[branch]
-        positive = of_branch[small] + of_branch[band]
-        auc = histogram_auc(of_branch[core], positive)
-        if auc is not None:
-            rows.append((one.image, auc, int(positive.sum() + of_branch[core].sum())))
+    rows = [(one.image, _hf(one, branch)) for one in merge_counts(counts)]
     return _mean(rows, clusters, seed)
 
 
@@ -60,18 +53,51 @@ def lf_auc(
         cores of large regions against the others, per image and then averaged: 1 aware, 0.5
         chance, 0 reversed. ``n_pairs`` counts cells.
     """
-    rows = []
-    for one in merge_counts(counts):
-        others, inside = one.cells[branch]
-        auc = histogram_auc(others, inside)
-        if auc is not None:
-            rows.append((one.image, auc, int(others.sum() + inside.sum())))
+    rows = [(one.image, _lf(one, branch)) for one in merge_counts(counts)]
     return _mean(rows, clusters, seed)
 
 
+def edge_values(counts: BoundaryCounts) -> dict[str, tuple[float, int]]:
+    """Return what one image adds to the estimates: value, and pixels or cells behind it.
+
+    Returns:
+        ``hf`` (:func:`hf_auc`), ``lf`` (:func:`lf_auc`) and ``energy_R`` for every branch R
+        (:func:`energy_ratio`), those that this image has.
+    """
+    found = {"hf": _hf(counts, 0), "lf": _lf(counts, -1)}
+    found |= {f"energy_{r}": _energy(counts, r) for r in range(len(counts.energy_sum))}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _hf(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
+    """Return HF of one image and its pixels."""
+    small, band, core = (counts.pixels[branch][GROUPS.index(k)] for k in ("small", "band", "core"))
+    auc = histogram_auc(core, small + band)
+    return None if auc is None else (auc, int((small + band + core).sum()))
+
+
+def _lf(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
+    """Return LF of one image and its cells."""
+    others, inside = counts.cells[branch]
+    auc = histogram_auc(others, inside)
+    return None if auc is None else (auc, int(others.sum() + inside.sum()))
+
+
+def _energy(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
+    """Return log2 of the energy of bands over that of cores of one image, and its pixels."""
+    mean = _ratio(counts.energy_sum[branch], counts.energy_pixels[branch])
+    if not (mean > 0).all():
+        return None
+    return float(np.log2(mean[0] / mean[1])), int(counts.energy_pixels[branch].sum())
+
+
 def _mean(
-    rows: list[tuple[str, float, int]], clusters: Mapping[str, str] | None, seed: int
+    values: Sequence[tuple[str, tuple[float, int] | None]],
+    clusters: Mapping[str, str] | None,
+    seed: int,
 ) -> Estimate:
+    """Average the values of images that have one."""
+    rows = [(image, *value) for image, value in values if value is not None]
     if not rows:
         why = "not estimated: no image has both large interiors and the rest"
         return Estimate(None, None, None, 0, 0, why)
@@ -148,13 +174,7 @@ def energy_ratio(
         any energy in one of the two parts, are left out; ``n_pairs`` counts pixels.
     """
     merged = merge_counts(counts)
-    result = []
-    for r in range(len(merged[0].energy_sum)):
-        rows = []
-        for one in merged:
-            mean = _ratio(one.energy_sum[r], one.energy_pixels[r])
-            if (mean > 0).all():
-                ratio = float(np.log2(mean[0] / mean[1]))
-                rows.append((one.image, ratio, int(one.energy_pixels[r].sum())))
-        result.append(_mean(rows, clusters, seed))
-    return tuple(result)
+    return tuple(
+        _mean([(one.image, _energy(one, r)) for one in merged], clusters, seed)
+        for r in range(len(merged[0].energy_sum))
+    )

@@ -19,7 +19,7 @@ from gsto_viz.stats import (
     lf_auc,
 )
 from gsto_viz.stats.boundary import DISTANCES, GROUPS, SIZES, merge_counts
-from gsto_viz.stats.profile import histogram_auc
+from gsto_viz.stats.profile import edge_values, histogram_auc
 
 STRIDES = (4, 16)
 
@@ -201,6 +201,17 @@ def test_aware_chance_and_reversed():
     assert fine.low > 0.5
     assert coarse.high < -0.3
     assert energy_ratio(turned)[0].high < 0
+
+
+def test_one_image_adds_what_its_own_estimates_are():
+    for one in planted(1, images=3, noise=0.2):
+        expected = {"hf": hf_auc([one]), "lf": lf_auc([one])}
+        expected |= {f"energy_{r}": ratio for r, ratio in enumerate(energy_ratio([one]))}
+        values = edge_values(one)
+        assert values == {name: (e.value, e.n_pairs) for name, e in expected.items()}
+    labels = np.zeros((64, 64), np.uint8)
+    _, ranked = maps_of(labels, 0)
+    assert edge_values(boundary_counts("a", find_regions(labels), ranked, STRIDES)) == {}
 
 
 def test_profile_is_a_ratio_of_sums():

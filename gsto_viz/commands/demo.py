@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from gsto_viz.commands.options import add_model_pair
 
     add_model_pair(parser)
-    parser.add_argument("--data", metavar="SPEC", help="annotated images (default: 48 new scenes)")
+    parser.add_argument("--data", metavar="SPEC", help="annotated images (default: 24 new scenes)")
     parser.add_argument("--size", metavar="HxW", help="resize images and labels to this size")
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
     parser.add_argument("--json", metavar="F", help="write the summary as JSON too; - for stdout")

@@ -158,7 +158,8 @@ def test_a_loss_that_is_not_finite_changes_no_weight(monkeypatch: pytest.MonkeyP
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 def test_a_compiled_network_takes_the_same_steps() -> None:
     compiled, plain = stepper_of(compile=True), stepper_of()
-    for step in range(2):
+    # The first loss differs by the order of sums alone; batch norms over few cells then enlarge it.
+    for step, tolerance in enumerate((1e-4, 1e-2)):
         losses = [stepper.take(batch_of(step), step) for stepper in (compiled, plain)]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        assert losses[0] == pytest.approx(losses[1], rel=tolerance)
     assert compiled.network.state_dict().keys() == plain.network.state_dict().keys()

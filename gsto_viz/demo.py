@@ -10,13 +10,14 @@ from pathlib import Path
 
 from torch import nn
 
+from gsto_viz.data import KeptDataset
 from gsto_viz.figures import write_page
 from gsto_viz.files import write_text
 from gsto_viz.folders import check_target, new_folder
 from gsto_viz.report import Report, analyze, load_report
 from gsto_viz.report.comparison import write_comparison
 from gsto_viz.report.folder import OWN_ENTRIES
-from gsto_viz.types import ClassList, Dataset, Sample
+from gsto_viz.types import Dataset
 
 DEMO_A = "scenes-hrnetv2-w18-small-v1"
 DEMO_B = "scenes-gsto-hrnet-w18-small-v1"
@@ -32,41 +33,6 @@ OWN_FILES = (
     *(f"{name}.{suffix}" for name in FRONT for suffix in ("pdf", "png")),
     "sizes.csv",
 )
-
-
-class Kept:
-    """A data set that keeps the samples it has read: the demo's few scenes are rendered once.
-
-    Args:
-        base: The data set.
-    """
-
-    def __init__(self, base: Dataset) -> None:
-        self.base = base
-        self._samples: dict[int, Sample] = {}
-
-    @property
-    def name(self) -> str:
-        """The SPEC of the data set underneath."""
-        return self.base.name
-
-    @property
-    def classes(self) -> ClassList:
-        """The classes of the data set underneath."""
-        return self.base.classes
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the data set underneath."""
-        return self.base.ids
-
-    def __len__(self) -> int:
-        return len(self.base)
-
-    def __getitem__(self, index: int) -> Sample:
-        if index not in self._samples:
-            self._samples[index] = self.base[index]
-        return self._samples[index]
 
 
 def run_demo(
@@ -99,7 +65,7 @@ def run_demo(
         GstoVizError: As for ``analyze``; nothing of the folder stays.
     """
     target = Path(out)
-    kept = Kept(data) if len(data) <= MOST_KEPT else data
+    kept = KeptDataset(data) if len(data) <= MOST_KEPT else data
     with new_folder(target, OWN_FILES, overwrite=overwrite) as work:
         report = analyze(
             models, kept, work, nulls=nulls, size=size, seed=seed, resume=True, quiet=quiet

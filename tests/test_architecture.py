@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     }
     | {"stats"},
     "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
-    "demo": LEAVES | {"figures", "report"},
+    "demo": LEAVES | {"data", "figures", "report"},
     "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
     "bench": LEAVES | {"activity", "data", "models", "regions", "report"},
     # Shells.

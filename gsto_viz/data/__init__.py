@@ -28,6 +28,7 @@ from gsto_viz.data.reader import (
     write_png,
 )
 from gsto_viz.data.spec import ResizedDataset, load_data, parse_size
+from gsto_viz.data.wrapped import KeptDataset, WrappedDataset
 
 __all__ = [
     "ADE20K_CLASSES",
@@ -40,11 +41,13 @@ __all__ = [
     "CamVidDataset",
     "CityscapesDataset",
     "FolderDataset",
+    "KeptDataset",
     "LIPDataset",
     "PascalContextDataset",
     "PredecodedCache",
     "Problem",
     "ResizedDataset",
+    "WrappedDataset",
     "check_dataset",
     "class_list_from_json",
     "colorize",

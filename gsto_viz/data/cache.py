@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from gsto_viz.data.wrapped import WrappedDataset
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.files import atomic_path
-from gsto_viz.types import ClassList, Dataset, FileDataset, Sample, SampleFiles
+from gsto_viz.types import Dataset, FileDataset, Sample, SampleFiles
 
 FORM = 1
 """Number of the form of the entries; another one makes all of them unknown."""
@@ -29,7 +30,7 @@ KINDS = {"image": (np.uint8, 3), "labels": (np.uint8, 2), "instances": (np.int32
 """Type and number of dimensions of the arrays of a sample."""
 
 
-class PredecodedCache:
+class PredecodedCache(WrappedDataset):
     """A data set that reads each sample from its files once and from then on from a folder.
 
     Samples are those of the data set underneath, bit by bit, but their arrays are read-only views
@@ -51,34 +52,17 @@ class PredecodedCache:
                 f"{base.name} is not read from files, so it cannot be kept decoded; write it to a "
                 "folder first, or go without a cache"
             )
-        self.base = base
+        super().__init__(base)
+        self.base: FileDataset = base
         kind = Path(base.name.partition(":")[0]).name
         classes = json.dumps(base.classes.to_json(), sort_keys=True)
         digest = hashlib.sha256(f"{FORM} {classes}".encode()).hexdigest()
         self.folder = Path(folder) / f"{kind}-{digest[:12]}"
 
     @property
-    def name(self) -> str:
-        """The SPEC of the data set underneath; the cache changes nothing that is computed."""
-        return self.base.name
-
-    @property
-    def classes(self) -> ClassList:
-        """The classes of the data set underneath."""
-        return self.base.classes
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the data set underneath."""
-        return self.base.ids
-
-    @property
     def groups(self) -> tuple[str | None, ...]:
         """The groups of the data set underneath."""
         return self.base.groups
-
-    def __len__(self) -> int:
-        return len(self.base)
 
     def files(self, index: int) -> SampleFiles:
         """Return the files of the data set underneath."""

@@ -16,8 +16,9 @@ from gsto_viz.data import ade20k, camvid, cityscapes, lip, pascal_context
 from gsto_viz.data.cache import PredecodedCache
 from gsto_viz.data.folder import FolderDataset
 from gsto_viz.data.pairs import is_utf8
+from gsto_viz.data.wrapped import WrappedDataset
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import ClassList, Dataset, Sample
+from gsto_viz.types import Dataset, Sample
 
 Purpose = Literal["train", "eval"]
 _Number = TypeVar("_Number", bound=np.generic)
@@ -201,7 +202,7 @@ def _whole_number(key: str, text: str, low: int, high: int) -> int:
     return int(text)
 
 
-class ResizedDataset:
+class ResizedDataset(WrappedDataset):
     """A data set with every sample resized to one size.
 
     Images: bilinear when any side grows, else area average (OpenCV's ``INTER_AREA``), which does
@@ -213,27 +214,9 @@ class ResizedDataset:
     """
 
     def __init__(self, base: Dataset, size: tuple[int, int]) -> None:
+        super().__init__(base)
         _check_size(size)
-        self.base = base
         self.size = size
-
-    @property
-    def name(self) -> str:
-        """The SPEC of the data set underneath; the size is not part of a SPEC."""
-        return self.base.name
-
-    @property
-    def classes(self) -> ClassList:
-        """The classes of the data set underneath."""
-        return self.base.classes
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the data set underneath."""
-        return self.base.ids
-
-    def __len__(self) -> int:
-        return len(self.base)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample and resize it."""

@@ -99,6 +99,10 @@ def full_logits(
 
 def labels_of(evidence: Tensor) -> npt.NDArray[np.uint8]:
     """Return the class of the greatest evidence: (K, H, W) to (H, W) uint8."""
+    if evidence.device.type == "cpu":
+        # NumPy takes a sixth of torch's time along the first axis; both give the first of equals.
+        labels: npt.NDArray[np.uint8] = evidence.numpy().argmax(axis=0).astype(np.uint8)
+        return labels
     return evidence.argmax(dim=0).to("cpu", torch.uint8).numpy()
 
 

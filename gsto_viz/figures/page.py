@@ -12,6 +12,7 @@ from typing import Any
 from gsto_viz.figures.write import Written, write_figures
 from gsto_viz.files import write_text
 from gsto_viz.report import NULLS, Report
+from gsto_viz.report.null_summary import null_from_json
 from gsto_viz.report.plain import as_estimate, shown
 from gsto_viz.report.text import (
     LABELS,
@@ -141,7 +142,8 @@ def _verdict(report: Report, key: str) -> str:
         for one in verdict.conditions
     )
     sci = shown(report.index(key, "sci"))
-    words = " ".join(filter(None, (verdict.words, layout_caution(report, key))))
+    sentences = (verdict.words, layout_caution(report, key), report.agreement(key))
+    words = " ".join(filter(None, sentences))
     return (
         f"<div class=verdict><b>{escape(key)}</b>: SCI {escape(sci)}. {escape(words)}"
         f"<ul class=note>{conditions}</ul></div>"
@@ -178,6 +180,7 @@ def _index_table(report: Report, key: str) -> str:
             f"<td class=number>{adjusted.n_images} / {adjusted.n_pairs}</td><td></td><td>SCI after "
             "the mean map of the data set is subtracted</td></tr>"
         )
+    rows += _causal_rows(report, key)
     missing = report.model(key)["no_pairs"]
     share = report.model(key)["core_pair_share"]
     notes = [] if share is None else [f"{100 * share:.0f} % of the pairs compare two cores."]
@@ -189,6 +192,27 @@ def _index_table(report: Report, key: str) -> str:
         "<th>probability that</th></tr>" + "".join(rows) + "</table></div>"
         f"<p class=note>{escape(' '.join(notes))}</p>"
     )
+
+
+def _causal_rows(report: Report, key: str) -> list[str]:
+    """Return the rows of SCI_C and of scale transfer; none without attribution."""
+    found = report.causal(key)
+    if found is None:
+        return []
+    nulls = {name: null_from_json(one) for name, one in found["sci_c"]["nulls"].items()}
+    named = [("SCI_C", found["sci_c"], nulls, "SCI of exact Shapley values of the branches")]
+    for m, one in found["stp"].items():
+        what = f"an object answers coarser when resized by {m} octaves (aware: above .5 for +)"
+        named.append((f"STP, {m} octaves", one, {}, what))
+    rows = []
+    for label, values, beside, meaning in named:
+        one = as_estimate(values)
+        rows.append(
+            f"<tr><th>{escape(label)}</th><td class=number>{escape(shown(one))}</td>"
+            f"<td class=number>{one.n_images} / {one.n_pairs}</td>"
+            f"<td>{escape('; '.join(null_cells(beside)))}</td><td>{escape(meaning)}</td></tr>"
+        )
+    return rows
 
 
 def _null_notes(report: Report) -> str:

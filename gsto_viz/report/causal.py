@@ -17,7 +17,7 @@ from gsto_viz.models.hrnet import MIN_SIZE, HRNet
 from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.measure import Arrays
-from gsto_viz.report.null_summary import Null
+from gsto_viz.report.null_summary import Null, summarise_null
 from gsto_viz.report.plain import plain
 from gsto_viz.report.settings import PERMUTATIONS, Settings
 from gsto_viz.report.subjects import Subject
@@ -33,6 +33,8 @@ from gsto_viz.stats.transfer import (
 )
 from gsto_viz.types import Sample
 
+NOTHING = Null((), Estimate(None, None, None, 0, 0, "not estimated: no image has a pair"))
+"""What a null model says when no region could be explained."""
 DOUBLED = 1.0
 """STP is read where objects are one octave larger: the step between neighbouring branches."""
 
@@ -96,7 +98,7 @@ def causal_summary(
     counts, control = transfer_counts(resized), transfer_counts(blurred)
     shared: dict[str, Any] = {"clusters": clusters, "seed": seed}
     found = {
-        "sci_c": {**plain(own), "nulls": {name: _null_json(one) for name, one in nulls.items()}},
+        "sci_c": {**plain(own), "nulls": {name: one.to_json() for name, one in nulls.items()}},
         "sci_c_shares": estimate(sci_c_values(table, strides, response="phi"), clusters, seed),
         "stp": {f"{m:+g}": scale_transfer(counts, m, **shared) for m in sorted(set(counts["m"]))},
         "stp_beyond_blur": {
@@ -119,18 +121,12 @@ def _nulls(
     tables["N4"] = [
         permute_sizes(table, seed=settings.seed, draw=draw) for draw in range(PERMUTATIONS)
     ]
-    found = {}
+    found: dict[str, Null] = {}
     for name, draws in tables.items():
-        values = [sci_c_values(one, strides) for one in draws]
-        joined = pd.concat(values, ignore_index=True)
-        by_image = joined.groupby("image").agg(value=("value", "mean"), pairs=("pairs", "sum"))
-        means = tuple(float(one["value"].mean()) for one in values if len(one))
-        found[name] = Null(means, estimate(by_image.reset_index(), clusters, settings.seed))
+        values = [sci_c_values(one, strides).assign(draw=k) for k, one in enumerate(draws)]
+        rows = pd.concat(values, ignore_index=True).assign(index="sci_c")
+        found[name] = summarise_null(rows, clusters, settings.seed).get("sci_c", NOTHING)
     return found
-
-
-def _null_json(null: Null) -> dict[str, Any]:
-    return {**plain(null.estimate), "draws": list(null.values)}
 
 
 def sides(sci: Estimate, sci_c: Estimate, stp: Estimate | None) -> dict[str, str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import prepared
 from gsto_viz.report.chunks import chunk_folder
-from gsto_viz.report.measure import index_values, reservoir
+from gsto_viz.report.measure import cut, indices_of, rows_kept
 from gsto_viz.report.null_models import Row, rows_of
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Subject
@@ -76,11 +77,7 @@ def layout_rows(
         for index, maps in _stored(out, chunks, subject):
             sample = data[index]
             grids = prepared(sample, subject.site.strides)
-            kept = reservoir(
-                np.asarray(grids.regions.qualifies),
-                sample.id,
-                seed=settings.seed,
-                limit=settings.max_regions,
-            )
-            found = index_values(subject, grids, mean.adjust(maps), kept)
+            table = region_arrays(grids, mean.adjust(maps))
+            table = cut(table, rows_kept(table, sample.id, settings))
+            found = indices_of(subject, table)
             yield from rows_of(subject.key, LAYOUT, 0, sample.id, found)

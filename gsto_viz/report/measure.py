@@ -1,7 +1,6 @@
 """What one image says: rows of the region table, pixel scores, gates, per-image indices."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.regions.prepared import PreparedRegions
-from gsto_viz.regions.ranking import RankedMaps, rank_maps
+from gsto_viz.regions.ranking import rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated
+from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
 from gsto_viz.stats.gate_values import all_gate_columns, gate_sums
@@ -72,20 +72,25 @@ def reservoir(
     return kept
 
 
-def measure(subject: Subject, image: Annotated, look: Look, *, seed: int, limit: int) -> Measured:
+def rows_kept(table: Arrays, image: str, settings: Settings) -> npt.NDArray[np.bool_]:
+    """Return which rows of one image's table stay, (K,)."""
+    qualifies = table["qualifies"]
+    return reservoir(qualifies, image, seed=settings.seed, limit=settings.max_regions)
+
+
+def measure(subject: Subject, image: Annotated, look: Look, settings: Settings) -> Measured:
     """Measure one image through one network.
 
     Args:
         subject: The network.
         image: The image, its annotation on the grids of the network.
         look: What the network shows for it.
-        seed: Of the reservoir.
-        limit: Rows that stay at most.
+        settings: Of the analysis.
     """
     name, grids = image.sample.id, image.grids
     ranked = rank_maps(grids, look.activity)
     table = region_arrays(grids, ranked)
-    kept = reservoir(table["qualifies"], name, seed=seed, limit=limit)
+    kept = rows_kept(table, name, settings)
     indices = indices_of(subject, cut(table, kept))
     edges = boundary_counts(name, image.edges, ranked.native, grids.strides, look.activity)
     outcome = None
@@ -107,23 +112,6 @@ def measure(subject: Subject, image: Annotated, look: Look, *, seed: int, limit:
 def cut(columns: Arrays, kept: npt.NDArray[np.bool_]) -> Arrays:
     """Return the rows that stay."""
     return {name: values[kept] for name, values in columns.items()}
-
-
-def index_values(
-    subject: Subject,
-    grids: PreparedRegions,
-    maps: Sequence[npt.NDArray] | RankedMaps,
-    keep: npt.NDArray[np.bool_],
-) -> dict[str, tuple[float, int]]:
-    """Compute the indices of one image for other maps, or for other regions, than its own.
-
-    Args:
-        subject: The network.
-        grids: Regions on its grids.
-        maps: One activity map per branch, or these ranked.
-        keep: (K,) rows that stay.
-    """
-    return indices_of(subject, cut(region_arrays(grids, maps), keep))
 
 
 def indices_of(subject: Subject, table: Arrays) -> dict[str, tuple[float, int]]:

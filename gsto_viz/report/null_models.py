@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.regions.ranking import rank_maps
+from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated
-from gsto_viz.report.measure import index_values, reservoir
+from gsto_viz.report.measure import cut, indices_of, rows_kept
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.nulls import common_maps
@@ -55,20 +56,15 @@ def null_rows(
         settings: Of the analysis.
     """
     image, grids = cuts.sample.id, cuts.grids
+    ranked = rank_maps(grids, look.activity)
     for draw, moved in enumerate(cuts.moved):
-        found = index_values(subject, moved, look.activity, kept)
-        yield from rows_of(subject.key, "N1", draw, image, found)
+        table = cut(region_arrays(moved, look.activity), kept)
+        yield from rows_of(subject.key, "N1", draw, image, indices_of(subject, table))
     if cuts.partner is not None:
         other, other_grids = cuts.partner
-        keep = reservoir(
-            np.asarray(other_grids.regions.qualifies),
-            other.id,
-            seed=settings.seed,
-            limit=settings.max_regions,
-        )
-        found = index_values(subject, other_grids, look.activity, keep)
-        yield from rows_of(subject.key, "N2", 0, image, found)
-    native = rank_maps(grids, look.activity).native
-    common = common_maps(native, grids.shape, grids.strides)
-    found = index_values(subject, grids, common, kept)
-    yield from rows_of(subject.key, "N5", 0, image, found)
+        table = region_arrays(other_grids, look.activity)
+        table = cut(table, rows_kept(table, other.id, settings))
+        yield from rows_of(subject.key, "N2", 0, image, indices_of(subject, table))
+    common = common_maps(ranked.native, grids.shape, grids.strides)
+    table = cut(region_arrays(grids, common), kept)
+    yield from rows_of(subject.key, "N5", 0, image, indices_of(subject, table))

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gsto_viz.report.plain import as_estimate, plain
 from gsto_viz.report.settings import PERMUTATIONS
 from gsto_viz.stats.indices import image_indices, index_columns
 from gsto_viz.stats.inference import Estimate, estimate
@@ -59,6 +61,15 @@ class Null:
     def reason(self) -> str | None:
         """Why it is not estimated, or has no interval."""
         return self.estimate.reason
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate's fields and ``draws``."""
+        return {**plain(self.estimate), "draws": list(self.values)}
+
+
+def null_from_json(values: Mapping[str, Any]) -> Null:
+    """Read what :meth:`Null.to_json` wrote."""
+    return Null(tuple(values["draws"]), as_estimate(values))
 
 
 def summarise_null(values: pd.DataFrame, clusters: Mapping[str, str], seed: int) -> dict[str, Null]:

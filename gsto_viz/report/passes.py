@@ -14,7 +14,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated, annotated
 from gsto_viz.report.causal import shapley_columns, transfer_frame
-from gsto_viz.report.measure import Measured, cut, indices_of, measure, reservoir
+from gsto_viz.report.measure import Measured, cut, indices_of, measure, rows_kept
 from gsto_viz.report.null_models import Row, null_rows, rows_of
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
@@ -163,7 +163,7 @@ def _measured(
         if strides not in known:
             known[strides] = annotated(seen.sample, seen.partner, strides, settings)
         image = known[strides]
-        one = measure(subject, image, look, seed=settings.seed, limit=settings.max_regions)
+        one = measure(subject, image, look, settings)
         if settings.attribution:
             one.regions.update(shapley_columns(subject, seen.sample, image.grids))
             chunk.transfer.append(transfer_frame(subject, seen.sample))
@@ -253,7 +253,6 @@ def _add_random(
     if settings.attribution:
         table |= shapley_columns(subject, image.sample, image.grids)
     name = image.sample.id
-    kept = reservoir(table["qualifies"], name, seed=settings.seed, limit=settings.max_regions)
-    table = cut(table, kept)
+    table = cut(table, rows_kept(table, name, settings))
     chunk.values += rows_of(subject.key, "N3", draw, name, indices_of(subject, table))
     chunk.random.append(_frame(table, name, model=subject.key, draw=draw))

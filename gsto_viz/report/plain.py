@@ -1,7 +1,8 @@
 """Results as plain JSON values, and back: estimates, tables, arrays."""
 
 import math
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def as_estimate(values: dict[str, Any]) -> Estimate:
+def as_estimate(values: Mapping[str, Any]) -> Estimate:
     """Read an estimate that :func:`plain` wrote; further keys are passed over."""
     return Estimate(**{field.name: values[field.name] for field in fields(Estimate)})
 
@@ -46,8 +47,3 @@ def shown(estimate: Estimate, digits: int = 3) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.{digits}f} (no interval: {estimate.reason})"
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as an object of its six fields."""
-    return {name: plain(value) for name, value in asdict(estimate).items()}

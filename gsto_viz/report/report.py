@@ -14,7 +14,7 @@ from gsto_viz.report.causal import DOUBLED, agreement, sides
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.examples import FOLDER, Example, load_example
 from gsto_viz.report.folder import open_finished
-from gsto_viz.report.null_summary import Null
+from gsto_viz.report.null_summary import Null, null_from_json
 from gsto_viz.report.plain import as_estimate
 from gsto_viz.report.summary import without_gates
 from gsto_viz.stats.causal import sci_c_values
@@ -66,6 +66,7 @@ class Report:
     summary: Mapping[str, Any]
     classes: ClassList
     clusters: Mapping[str, str] = field(repr=False)
+    _compared: dict[tuple[str, str], PairComparison] = field(default_factory=dict, repr=False)
 
     @property
     def data(self) -> str:
@@ -135,10 +136,7 @@ class Report:
     def nulls(self, key: str) -> dict[str, dict[str, Null]]:
         """Return the null models of one model: by index, then by null; empty without nulls."""
         return {
-            index: {
-                null: Null(tuple(one["draws"]), as_estimate(one))
-                for null, one in values["nulls"].items()
-            }
+            index: {null: null_from_json(one) for null, one in values["nulls"].items()}
             for index, values in self.model(key)["indices"].items()
         }
 
@@ -184,11 +182,16 @@ class Report:
         return frame
 
     def compare(self, a: str = "A", b: str = "B") -> PairComparison:
-        """Compare two models on the same images, B - A.
+        """Compare two models on the same images, B - A; computed once for each pair.
 
         Raises:
             GstoVizError: A model is missing, or both are the same.
         """
+        if (a, b) not in self._compared:
+            self._compared[a, b] = self._compare(a, b)
+        return self._compared[a, b]
+
+    def _compare(self, a: str, b: str) -> PairComparison:
         if a == b:
             raise GstoVizError(f"cannot compare {a} with itself; analyze two models")
         tables = [self.response_table(key) for key in (a, b)]

@@ -172,7 +172,9 @@ def analyze(
         random_draws=random_draws,
         max_regions=max_regions,
     )
-    job = _Job(Path(out), data, calibration or data, settings, world, quiet)
+    job = _Job(
+        Path(out), data, data if calibration is None else calibration, settings, world, quiet
+    )
     _run(job, subjects, resume=resume, overwrite=overwrite)
     report = load_report(out)
     if own is not None:

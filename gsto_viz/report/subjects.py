@@ -16,6 +16,7 @@ from gsto_viz.capture import Capture
 from gsto_viz.capture.names import declared_taps, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import full_logits
+from gsto_viz.evaluate.logits import labels_of
 from gsto_viz.gains import Gains
 from gsto_viz.models.gates import gate_range
 from gsto_viz.models.hrnet import HRNet
@@ -187,7 +188,7 @@ class Subject:
             activity=_first(fixed),
             raw=_first(means),
             gates=dict(zip(kept, _first(kept), strict=True)),
-            prediction=_labels(logits) if logits.shape[0] == self.classes else None,
+            prediction=labels_of(logits) if logits.shape[0] == self.classes else None,
         )
 
     @cached_property
@@ -202,12 +203,6 @@ class Subject:
     @cached_property
     def _gates(self) -> Capture:
         return Capture(self.model, list(self.site.gates))
-
-
-def _labels(logits: Tensor) -> npt.NDArray[np.uint8]:
-    """Return the class of the greatest logit, (K, H, W) -> (H, W); NumPy is faster here."""
-    labels: npt.NDArray[np.uint8] = logits.to("cpu").numpy().argmax(axis=0).astype(np.uint8)
-    return labels
 
 
 def _first(maps: Mapping[str, Tensor]) -> tuple[npt.NDArray[np.float32], ...]:

@@ -12,7 +12,7 @@ from gsto_viz.report.causal import causal_summary
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.null_summary import Null, permuted_values, summarise_null
 from gsto_viz.report.passes import OWN
-from gsto_viz.report.plain import estimate_json, plain
+from gsto_viz.report.plain import plain
 from gsto_viz.report.settings import Settings
 from gsto_viz.stats.boundary import BoundaryCounts
 from gsto_viz.stats.boundary_pixels import DISTANCES, SIZES
@@ -79,9 +79,9 @@ def model_summary(
         **settings.models[key],
         "indices": {
             name: {
-                **estimate_json(one),
+                **plain(one),
                 "nulls": {
-                    null: _null_json(found[name]) for null, found in nulls.items() if name in found
+                    null: found[name].to_json() for null, found in nulls.items() if name in found
                 },
             }
             for name, one in own.items()
@@ -155,14 +155,7 @@ def layout_summary(
     if values.empty:
         return "not estimated: layout-adjusted maps need two or more images of one size"
     found = index_estimates(values, clusters, settings.seed)
-    return {name: estimate_json(one) for name, one in found.items()}
-
-
-def _null_json(null: Null) -> dict[str, Any]:
-    return {
-        **estimate_json(null.estimate),
-        "draws": list(null.values),
-    }
+    return {name: plain(one) for name, one in found.items()}
 
 
 def no_pairs(values: pd.DataFrame, table: pd.DataFrame) -> list[str]:

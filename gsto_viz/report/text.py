@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from gsto_viz.report.causal import DOUBLED
-from gsto_viz.report.null_summary import NULLS, Null
+from gsto_viz.report.null_summary import NULLS, Null, null_from_json
 from gsto_viz.report.plain import as_estimate, shown
 from gsto_viz.report.report import PairComparison, Report
 from gsto_viz.stats.compare import Comparison
@@ -116,10 +116,7 @@ def _causal_lines(report: Report, key: str) -> list[str]:
     if found is None:
         return []
     sci_c = as_estimate(found["sci_c"])
-    nulls = {
-        name: Null(tuple(one["draws"]), as_estimate(one))
-        for name, one in found["sci_c"]["nulls"].items()
-    }
+    nulls = {name: null_from_json(one) for name, one in found["sci_c"]["nulls"].items()}
     lines = [f"  {'SCI_C':<18} {shown(sci_c):<24} SCI of exact Shapley values (0 aware)"]
     cells = null_cells(nulls)
     if cells:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import image_mean_interval
+from gsto_viz.stats.groups import mean_by_group
 from gsto_viz.stats.outcome import outcome_scores
 from gsto_viz.stats.tables import KEY, Tables, merge_tables
 
@@ -116,27 +116,8 @@ def mean_drops(
     table = table[table["qualifies"].astype(bool)]
     table = table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))
     rows = dropped.merge(table[[*KEY, by]], on=KEY)
-    result = []
-    for (name, group), part in rows.groupby(["intervention", by], sort=False):
-        by_image = part.groupby("image")[list(MEASURES)].mean()
-        values = by_image.to_numpy(dtype=np.float64)
-        low, high, reason = image_mean_interval(by_image.index.tolist(), values, clusters, seed)
-        for k, measure in enumerate(MEASURES):
-            result.append(
-                {
-                    "intervention": name,
-                    "measure": measure,
-                    by: group,
-                    "mean": float(values[:, k].mean()),
-                    "low": np.nan if low is None else float(low[k]),
-                    "high": np.nan if high is None else float(high[k]),
-                    "n_regions": len(part),
-                    "n_images": len(by_image),
-                    "reason": reason,
-                }
-            )
-    columns = ["intervention", "measure", by, "mean", "low", "high", "n_regions", "n_images"]
-    frame = pd.DataFrame(result, columns=[*columns, "reason"])
+    frame = mean_by_group(rows, ["intervention", by], MEASURES, clusters=clusters, seed=seed)
+    frame.insert(1, "measure", frame.pop("measure"))
     order = {name: k for k, name in enumerate(dropped["intervention"].unique())}
     rank = frame["intervention"].map(order)
     return (

@@ -29,7 +29,7 @@ from gsto_viz.stats.annotation import (
     as_code,
     near_other,
 )
-from gsto_viz.stats.inference import image_mean_interval
+from gsto_viz.stats.groups import mean_by_group
 from gsto_viz.stats.tables import Tables, merge_tables
 
 MAX_LOOKUP = 2**16
@@ -273,24 +273,6 @@ def outcome_by_size(
             f"region {region} of image '{image}' has no counts; give outcome_counts of every image"
         )
     rows = rows.join(outcome_scores(rows))
-    result = []
-    for size, group in rows.groupby(by):
-        by_image = group.groupby("image")[list(MEASURES)].mean()
-        values = by_image.to_numpy(dtype=np.float64)
-        low, high, reason = image_mean_interval(by_image.index.tolist(), values, clusters, seed)
-        for k, measure in enumerate(MEASURES):
-            result.append(
-                {
-                    "measure": measure,
-                    by: size,
-                    "mean": float(values[:, k].mean()),
-                    "low": np.nan if low is None else float(low[k]),
-                    "high": np.nan if high is None else float(high[k]),
-                    "n_regions": len(group),
-                    "n_images": len(by_image),
-                    "reason": reason,
-                }
-            )
-    columns = ["measure", by, "mean", "low", "high", "n_regions", "n_images", "reason"]
-    frame = pd.DataFrame(result, columns=columns)
+    frame = mean_by_group(rows, [by], MEASURES, clusters=clusters, seed=seed)
+    frame.insert(0, "measure", frame.pop("measure"))
     return frame.sort_values(["measure", by], ignore_index=True, kind="stable")

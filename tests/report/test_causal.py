@@ -1,5 +1,6 @@
 """SCI_C and scale transfer in an analysis, against the same made by hand; what is said of them."""
 
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from gsto_viz import stats
 from gsto_viz.attribution import mean_baseline, region_shapley, transfer_tables
 from gsto_viz.calibrate import calibrate
+from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
+from gsto_viz.figures.page import page
 from gsto_viz.regions import find_regions
 from gsto_viz.report import Site, analyze
 from gsto_viz.report.causal import agreement, sides
@@ -71,6 +74,22 @@ def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, exp
     assert set(found) == {f"{m:+g}" for m in counts["m"]} > {"+0.5"}
     assert as_estimate(found["+1"]) == stats.scale_transfer(counts, 1.0)
     assert "SCI_C" in headline_text(explained)
+
+
+def test_images_too_small_to_be_halved_have_no_scale_transfer(networks, tmp_path):
+    data = load_data("scenes:count=2,seed=5,size=64x128", size=(48, 96))
+    report = analyze(networks, data, tmp_path / "r", attribution=True)
+    assert report.causal("A")["stp"] == {}
+    assert report.causal("A")["stp_slope"]["value"] is None
+    assert report.agreement("A").startswith("The three indices cannot all be judged")
+    assert "STP" not in headline_text(report).split("The three indices")[0]
+
+
+def test_the_page_shows_what_the_text_shows(explained):
+    text = page(explained, ())
+    for key in "AB":
+        assert f"{explained.causal(key)['sci_c']['value']:.3f}" in text
+        assert escape(explained.agreement(key)) in text
 
 
 def test_networks_without_a_head_that_splits_are_refused(networks, scenes, tmp_path):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 import cv2
@@ -27,6 +28,10 @@ from gsto_viz.types import Dataset
 
 CACHE_BYTES = 2 * 2**30
 """Decoded training images are kept in memory up to this size; beyond it they are read anew."""
+
+
+PATIENCE_S = 10.0
+"""Seconds that loading processes have to end by themselves: one may be reading a large image."""
 
 
 class Crop(NamedTuple):
@@ -169,10 +174,24 @@ class Readers:
         return self._pool
 
     def close(self) -> None:
-        """End the processes; work that nobody waits for is dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        """End the processes; work that nobody waits for is dropped.
+
+        Of a pool that lost a process the others can wait for its lock for ever, deaf to the
+        executor's SIGTERM; they are killed, at once where that is known.
+        """
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        left = list(pool._processes.values())
+        killer = threading.Timer(0.0 if pool._broken else PATIENCE_S, _kill, (left,))
+        killer.start()
+        pool.shutdown(cancel_futures=True)
+        killer.cancel()
+
+
+def _kill(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
 
 
 def result(future: "Future[Any]") -> Any:

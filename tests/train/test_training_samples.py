@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,20 @@ def test_processes_read_what_threads_read_and_say_what_threads_say(
         os.kill(workers[0], signal.SIGKILL)
         with pytest.raises(GstoVizError, match="a loading process has ended"):
             read_on_and_on()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_pool_that_lost_any_of_its_processes_ends(killed: int) -> None:
+    """An idle process holds the lock of the queue; killed, it leaves the other waiting for it."""
+    made = samples(Noise(), processes=2)
+    with closing(made.readers):
+        list(made.batches(0))
+        workers = [p.pid for p in multiprocessing.active_children() if p.pid is not None]
+        os.kill(workers[killed], signal.SIGKILL)
+        with pytest.raises(GstoVizError, match="a loading process has ended"):
+            for _ in chain.from_iterable(made.batches(epoch) for epoch in range(100)):
+                pass
     assert not multiprocessing.active_children()
 
 

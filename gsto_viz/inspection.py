@@ -18,6 +18,7 @@ from gsto_viz.types import Inspection
 
 DEFAULT_SITE = "stage4.branch*"
 """The branches after the last fusion: what the paper draws."""
+LOGITS = "head.logits"
 
 
 def inspect_image(
@@ -26,6 +27,7 @@ def inspect_image(
     *,
     gains: Mapping[str, Gains] | None = None,
     site: str = DEFAULT_SITE,
+    logits: bool = False,
 ) -> Inspection:
     """Run a network on one image and keep what its branches and gates show.
 
@@ -34,6 +36,7 @@ def inspect_image(
         image: (H, W, 3) uint8 sRGB, H and W at least 32.
         gains: Per-channel gains by tap; None takes those of the checkpoint.
         site: Pattern of the branch taps.
+        logits: Keep the logits on the grid of the head, too.
 
     Raises:
         GstoVizError: The network has no gains (``calibrate`` measures them) or no such taps.
@@ -54,6 +57,7 @@ def inspect_image(
         raw = stack.enter_context(Capture(model, site, reduce="mean"))
         fixed = stack.enter_context(Capture(model, site, reduce="gain_fixed", gains=known))
         gates = stack.enter_context(Capture(model, gate_taps)) if gate_taps else None
+        scores = stack.enter_context(Capture(model, LOGITS, reduce="none")) if logits else None
         prediction = predict(model, image)
     strides = tuple(all_taps[name].stride for name in raw)
     gating = model.config.gating
@@ -67,6 +71,8 @@ def inspect_image(
         gates={} if gates is None else dict(zip(gates, _first_image(gates), strict=True)),
         gate_range=None if gating is None or not gate_taps else gate_range(gating.form),
         site=site,
+        logits=None if scores is None else _first_image(scores)[0],
+        align_corners=model.config.align_corners,
     )
 
 

@@ -201,6 +201,9 @@ class Inspection:
         gates: Gate maps by tap name, (h, w) float32; empty without gates.
         gate_range: Infimum and supremum that the gates' form allows; None without gates.
         site: Pattern of the taps that the branch maps come from.
+        logits: (K, h_0, w_0) floats on the finest grid, before they are resized to the image; None
+            where they were not asked for.
+        align_corners: Whether they are resized corner on corner.
     """
 
     name: str
@@ -212,3 +215,5 @@ class Inspection:
     gates: dict[str, npt.NDArray[np.float32]]
     gate_range: tuple[float, float] | None
     site: str = "stage4.branch*"
+    logits: npt.NDArray[np.floating] | None = None
+    align_corners: bool = False

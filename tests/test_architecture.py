@@ -71,7 +71,9 @@ ALLOWED: dict[str, set[str]] = {
     | {"stats"},
     "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
     "demo": LEAVES | {"data", "figures", "report"},
-    "explorer": LEAVES | {"data", "heatmaps", "inspection", "models", "plots", "regions", "stats"},
+    "explorer": LEAVES
+    | {"activity", "attribution", "data", "heatmaps", "inspection", "models", "plots"}
+    | {"regions", "report", "stats"},
     "bench": LEAVES | {"activity", "data", "models", "regions", "report"},
     # Shells.
     "cli": {"errors", "commands"},

@@ -2,14 +2,20 @@
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gsto_viz.explorer.server import Offers
 
 NAME = "app"
 HELP = "open the explorer in the browser: two networks on one image, branch by branch"
 EXAMPLES = (
     "gsto-viz app",
     "gsto-viz app --port 8600 --no-browser",
-    "gsto-viz app --checkpoints runs",
+    "gsto-viz app --checkpoints runs --runs runs --data camvid:data/camvid:eval",
 )
+DEFAULT_RUNS = "runs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +32,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="offer the .safetensors checkpoints of this folder and its subfolders, too",
     )
+    parser.add_argument(
+        "--data",
+        metavar="SPEC",
+        help="offer the images of this data set, too, such as camvid:data/camvid:eval",
+    )
+    parser.add_argument(
+        "--runs",
+        metavar="DIR",
+        help="show the analyses and training runs of this folder and its subfolders (default: "
+        f"{DEFAULT_RUNS}, if it is there)",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, say where the explorer is, and serve until interrupted."""
-    from gsto_viz.explorer.server import check_folder, check_place, is_loopback, serve, url_of
+    from gsto_viz.explorer.server import check_place, is_loopback, serve, url_of
 
-    folder = None if args.checkpoints is None else check_folder(args.checkpoints)
+    offers = _offers(args)
     check_place(args.address, args.port)
     if not is_loopback(args.address) and not args.quiet:
         sys.stderr.write(
@@ -43,8 +60,29 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write(f"The explorer is at {url_of(args.address, args.port)} (Ctrl-C stops it)\n")
     sys.stdout.flush()
     try:
-        serve(args.address, args.port, folder, open_browser=not args.no_browser)
+        serve(args.address, args.port, offers, open_browser=not args.no_browser)
     except KeyboardInterrupt:
         # Ctrl-C is how a server ends; nothing was cut short.
         sys.stdout.write("\n")
     return 0
+
+
+def _offers(args: argparse.Namespace) -> "Offers":
+    """Check what is offered before anything starts.
+
+    Raises:
+        GstoVizError: A folder or a data set is not there.
+    """
+    from gsto_viz.data import load_data
+    from gsto_viz.explorer.server import Offers, check_folder
+
+    checkpoints = runs = None
+    if args.checkpoints is not None:
+        checkpoints = check_folder(args.checkpoints, "--checkpoints", ".safetensors files")
+    if args.data is not None:
+        load_data(args.data)
+    if args.runs is not None:
+        runs = check_folder(args.runs, "--runs", "folders of gsto-viz analyze or train")
+    elif Path(DEFAULT_RUNS).is_dir():
+        runs = Path(DEFAULT_RUNS).resolve()
+    return Offers(checkpoints, args.data, runs)

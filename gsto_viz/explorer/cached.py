@@ -4,26 +4,44 @@ Arguments whose names begin with an underscore are not part of a key: the finger
 say what they hold. Streamlit hashes large arrays by samples, which is not safe.
 """
 
+import os
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
+from gsto_viz.data import load_data
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.comparison import responses
 from gsto_viz.explorer.drawings import Drawing, draw_comparison, draw_responses
-from gsto_viz.explorer.pictures import Picture, scene_picture, upload_picture
+from gsto_viz.explorer.gallery import LOGITS, stored_inspection
+from gsto_viz.explorer.pictures import Picture, data_picture, scene_picture, upload_picture
+from gsto_viz.explorer.probe import (
+    Point,
+    RegionNumbers,
+    default_point,
+    percentile_maps,
+    region_numbers,
+)
 from gsto_viz.explorer.safe_text import safe_name
+from gsto_viz.explorer.server import DATA_VARIABLE
+from gsto_viz.explorer.shown import Shown, cut_regions
+from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
+from gsto_viz.files import sha256_of
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models import HRNet
 from gsto_viz.models.checkpoint import load_checkpoint
-from gsto_viz.types import ClassList, Inspection, Sample
+from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import Dataset, Inspection
 
-_FORWARD = threading.Lock()
-"""One network at a time: it takes all cores anyway, and memory stays bounded with many users."""
+FORWARD = threading.RLock()
+"""One network at a time: it takes all cores anyway, memory stays bounded with many users, and
+nobody runs a network while somebody else's hooks or interventions are on it."""
 
 
 def network(choice: Choice) -> HRNet:
@@ -41,14 +59,24 @@ def _network(path: Path, stamp: tuple[int, int], name: str) -> HRNet:
     return load_checkpoint(path, name=name)
 
 
-@st.cache_data(max_entries=64, max_size="64MB", show_spinner=False)
+def fingerprint(choice: Choice) -> str:
+    """Return the SHA-256 of a checkpoint's file."""
+    return _fingerprint(choice.path, choice.stamp)
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _fingerprint(path: Path, stamp: tuple[int, int]) -> str:
+    return sha256_of(path)
+
+
+@st.cache_data(max_entries=64, max_size="128MB", show_spinner=False)
 def scene(index: int) -> Picture:
     """Render a scene once."""
     return scene_picture(index)
 
 
-@st.cache_data(max_entries=16, max_size="128MB", show_spinner=False)
-def upload(fingerprint: str, filename: str, _content: bytes) -> Picture:
+@st.cache_data(max_entries=16, max_size="128MB", scope="session", show_spinner=False)
+def upload(upload_key: str, filename: str, _content: bytes) -> Picture:
     """Read an upload once.
 
     Raises:
@@ -57,44 +85,129 @@ def upload(fingerprint: str, filename: str, _content: bytes) -> Picture:
     return upload_picture(_content, filename)
 
 
-def inspect(model: HRNet, picture: Picture) -> Inspection:
-    """Run a network on an image once.
+def data_set() -> Dataset | None:
+    """Return the data set given at the start, or None.
 
     Raises:
-        GstoVizError: The network has no gains for the taps that are shown.
+        GstoVizError: It is not there any more.
     """
-    assert model.info is not None
-    key = (picture.key, str(model.info.sha256), model.info.name)
-    return _inspect(*key, model, picture.sample.image)
+    spec = os.environ.get(DATA_VARIABLE)
+    return _data_set(spec) if spec else None
 
 
-@st.cache_data(max_entries=48, max_size="256MB", show_spinner=False)
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _data_set(spec: str) -> Dataset:
+    return load_data(spec)
+
+
+@st.cache_data(max_entries=32, max_size="256MB", show_spinner=False)
+def data_image(name: str, image_id: str, _data: Dataset) -> Picture:
+    """Read an image of a data set once.
+
+    Raises:
+        GstoVizError: It cannot be read.
+    """
+    return data_picture(_data, _data.ids.index(image_id))
+
+
+def inspect(choice: Choice, picture: Picture) -> Inspection:
+    """Run a network on an image once, or fetch what comes with the package.
+
+    Raises:
+        GstoVizError: The checkpoint cannot be used.
+    """
+    stored = stored_inspection(picture.key, fingerprint(choice))
+    if stored is not None:
+        return stored
+    return _inspect(picture.key, fingerprint(choice), choice.key, choice, picture)
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
 def _inspect(
-    image_key: str, sha256: str, name: str, _model: HRNet, _image: npt.NDArray[np.uint8]
+    image_key: str, sha256: str, name: str, _choice: Choice, _picture: Picture
 ) -> Inspection:
-    with _FORWARD:
-        return inspect_image(_model, _image)
+    model = network(_choice)
+    with FORWARD:
+        shown = inspect_image(model, _picture.sample.image, logits=True)
+    assert shown.logits is not None
+    half = shown.logits.astype(LOGITS)
+    arrays: list[npt.NDArray[Any]] = [half, shown.prediction, *shown.raw, *shown.activity]
+    for array in (*arrays, *shown.gates.values()):
+        array.setflags(write=False)
+    return replace(shown, logits=half)
+
+
+def regions(shown: Shown) -> PreparedRegions:
+    """Cut an image into regions once."""
+    return _regions(shown.key, shown)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _regions(key: tuple[str, ...], _shown: Shown) -> PreparedRegions:
+    return cut_regions(_shown)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _numbers(key: tuple[str, ...], _shown: Shown) -> dict[str, RegionNumbers]:
+    return region_numbers(_shown, regions(_shown))
+
+
+def numbers(shown: Shown) -> dict[str, RegionNumbers]:
+    """Return the region table of both networks once, by letter."""
+    return _numbers(shown.key, shown)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _ranks(key: tuple[str, ...], _shown: Shown) -> dict[str, tuple[npt.NDArray[np.float64], ...]]:
+    return percentile_maps(_shown)
+
+
+def ranks(shown: Shown) -> dict[str, tuple[npt.NDArray[np.float64], ...]]:
+    """Return the percentile maps of both networks once, by letter."""
+    return _ranks(shown.key, shown)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _start_point(key: tuple[str, ...], _shown: Shown) -> Point:
+    return default_point(_shown, regions(_shown))
+
+
+def start_point(shown: Shown) -> Point:
+    """Return where the probe starts on an image."""
+    return _start_point(shown.key, shown)
+
+
+def viewer_data(
+    shown: Shown, mode: str, colors: str, opacity: float, *, difference: bool
+) -> dict[str, Any]:
+    """Return what the viewer of "Explore" gets; it must not be changed."""
+    return _viewer_data(shown.key, mode, colors, opacity, difference, shown)
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _viewer_data(
+    key: tuple[str, ...], mode: str, colors: str, opacity: float, difference: bool, _shown: Shown
+) -> dict[str, Any]:
+    return make_viewer_data(
+        _shown,
+        regions(_shown),
+        mode=mode,
+        colors=colors,
+        opacity=opacity,
+        difference=difference,
+    )
 
 
 @st.cache_data(max_entries=48, max_size="16MB", show_spinner=False)
-def tables(
-    key: tuple[str, ...], _sample: Sample, _shown: dict[str, Inspection]
-) -> dict[str, pd.DataFrame]:
+def tables(key: tuple[str, ...], _shown: Shown) -> dict[str, pd.DataFrame]:
     """Return the responses by object size; ``key`` names image and networks."""
-    return responses(_sample, _shown)
+    return responses(_shown.sample, _shown.inspections)
 
 
 @st.cache_data(max_entries=48, max_size="128MB", show_spinner=False)
-def comparison_drawing(
-    key: tuple[str, ...],
-    mode: str,
-    kind: str,
-    _sample: Sample,
-    _shown: dict[str, Inspection],
-    _classes: ClassList,
-) -> Drawing:
+def comparison_drawing(key: tuple[str, ...], mode: str, kind: str, _shown: Shown) -> Drawing:
     """Draw the main figure; ``key`` names image, networks, and whether labels are shown."""
-    return draw_comparison(_sample, _shown, _classes, mode, kind)
+    return draw_comparison(_shown.sample, _shown.inspections, _shown.classes, mode, kind)
 
 
 @st.cache_data(max_entries=48, max_size="64MB", show_spinner=False)

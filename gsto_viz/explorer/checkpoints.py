@@ -20,6 +20,7 @@ from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.models import shipped_checkpoints
 from gsto_viz.models.checkpoint import METADATA_KEY
 from gsto_viz.models.model_info import info_from_json
+from gsto_viz.types import ClassList
 
 SHIPPED_PAIR = ("scenes-hrnetv2-w18-small-v1", "scenes-gsto-hrnet-w18-small-v1")
 """The first view, where both are there: trained on scenes, free of licence conditions."""
@@ -35,7 +36,7 @@ class Choice:
         path: The file.
         stamp: Time of change (ns) and size (bytes) of the file: another stamp, another file.
         network: Registered name of the architecture.
-        classes: Names of its classes.
+        classes: Its classes.
         gated: Whether it has gates.
         notice: What must be shown to who uses it (licence of the data), or None.
     """
@@ -44,7 +45,7 @@ class Choice:
     path: Path
     stamp: tuple[int, int]
     network: str
-    classes: tuple[str, ...]
+    classes: ClassList
     gated: bool
     notice: str | None
 
@@ -105,7 +106,7 @@ def _choice(key: str, path: Path, stamp: tuple[int, int]) -> Choice:
         path=path,
         stamp=stamp,
         network=info.network,
-        classes=info.classes.names,
+        classes=info.classes,
         gated=isinstance(config, dict) and config.get("gating") is not None,
         notice=info.notice,
     )
@@ -132,6 +133,6 @@ def default_pair(choices: Sequence[Choice]) -> tuple[str, str] | None:
     if not choices:
         return None
     a = min(choices, key=lambda choice: choice.gated)
-    others = [c for c in choices if c is not a and c.classes == a.classes]
+    others = [c for c in choices if c is not a and c.classes.names == a.classes.names]
     b = min(others, key=lambda choice: not choice.gated, default=a)
     return a.key, b.key

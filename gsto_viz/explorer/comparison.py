@@ -1,31 +1,12 @@
 """Tables of one image: mean percentile response by branch and object size, A beside B."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pandas as pd
 
-from gsto_viz.explorer.pictures import Picture
 from gsto_viz.regions import region_table
 from gsto_viz.stats import response_by_octave
-from gsto_viz.types import ClassList, Inspection, Sample
-
-
-def annotated_for(picture: Picture, classes: ClassList) -> tuple[Sample, str | None]:
-    """Return the sample as far as networks of ``classes`` can be judged by it.
-
-    Returns:
-        The sample, without labels where these are of other classes, and why there are none.
-    """
-    if picture.classes is None:
-        return picture.sample, "This image has no labels, so there is no table by object size."
-    if picture.classes != classes.names:
-        bare = replace(picture.sample, labels=None, instances=None)
-        return bare, (
-            "The networks know other classes than this scene's labels, so ground truth and table "
-            "are left out."
-        )
-    return picture.sample, None
+from gsto_viz.types import Inspection, Sample
 
 
 def responses(sample: Sample, shown: Mapping[str, Inspection]) -> dict[str, pd.DataFrame]:

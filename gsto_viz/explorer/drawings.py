@@ -28,6 +28,8 @@ MODE_TEXTS = dict(
             " stronger response.",
             "Raw channel averages, each map on its own scale, as in the paper's figures. Colours"
             " cannot be compared between maps, neither between branches nor between A and B.",
+            "Activity after each channel was divided by its spread over training images, in"
+            " standard deviations from its mean in this image; every bar runs from -3 to 3.",
         ),
         strict=True,
     )

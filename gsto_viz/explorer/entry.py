@@ -7,13 +7,18 @@ import streamlit as st
 from PIL import Image
 
 VIEWS = Path(__file__).parent / "views"
+PAGES = (("explore.py", "Explore", "travel_explore"),)
+"""File, title and icon of every page, the first one first."""
 
 
 def main() -> None:
     """Draw the page that is open."""
     st.set_page_config(page_title="gsto_viz explorer", page_icon=page_icon(), layout="wide")
-    explore = st.Page(VIEWS / "explore.py", title="Explore", default=True)
-    st.navigation([explore], position="top").run()
+    pages = [
+        st.Page(VIEWS / file, title=title, icon=f":material/{icon}:", default=file == PAGES[0][0])
+        for file, title, icon in PAGES
+    ]
+    st.navigation(pages, position="top").run()
 
 
 def page_icon() -> Image.Image:

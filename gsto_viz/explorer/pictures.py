@@ -1,18 +1,18 @@
-"""The image of a view: a procedural scene with its annotation, or an upload without."""
+"""The image of a view: a procedural scene, an image of a data set, or an upload."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data import CAMVID_CLASSES, read_image
 from gsto_viz.data.scenes import SceneDataset
-from gsto_viz.data.spec import resize_image
+from gsto_viz.data.spec import resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.view_state import MAX_SCENE
-from gsto_viz.types import Sample
+from gsto_viz.types import Dataset, Sample
 
 MAX_PIXELS = 16_000_000
 MAX_BYTES = 20_000_000
@@ -20,7 +20,7 @@ MAX_BYTES = 20_000_000
 MIN_SIDE = 32
 """Pixels: a network's coarsest branch has one cell for 32."""
 MAX_SIDE = 1024
-"""Pixels: larger uploads are made smaller, or one view could take gigabytes."""
+"""Pixels: larger images are made smaller, or one view could take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Picture:
     """An image as the networks get it.
 
     Attributes:
-        sample: The image, with labels when it is a scene.
+        sample: The image, with labels when there are any; its id is harmless in any text.
         key: SHA-256 of the pixels and their shape.
         classes: Names of the classes of the labels, None without labels.
         description: One sentence: what it is, and its size in network-input pixels.
@@ -65,20 +65,55 @@ def upload_picture(content: bytes, filename: str) -> Picture:
     """
     image = read_image(content, max_pixels=MAX_PIXELS, max_bytes=MAX_BYTES, name=filename)
     height, width = image.shape[:2]
-    scale = min(1.0, MAX_SIDE / max(height, width))
-    size = (round(height * scale), round(width * scale))
+    size = working_size(height, width)
     if min(size) < MIN_SIDE:
-        smaller = "" if scale == 1.0 else f" and {size[1]} x {size[0]} at the size used here"
+        smaller = f" and {size[1]} x {size[0]} at the size used here"
         raise GstoVizError(
-            f"{filename} is {width} x {height} pixels{smaller}; each side must have at least "
-            f"{MIN_SIDE}, so give a larger or less narrow image"
+            f"{filename} is {width} x {height} pixels{smaller if size != (height, width) else ''}; "
+            f"each side must have at least {MIN_SIDE}, so give a larger or less narrow image"
         )
-    description = f"Your image, {width} x {height} pixels"
-    if size != (height, width):
-        image = resize_image(image, size)
-        description += f", made {size[1]} x {size[0]} for the networks"
-    sample = Sample(id=safe_name(filename), image=image)
-    return Picture(sample, pixel_key(image), None, f"{description}; it has no labels.")
+    sample, size_text = _fitted(Sample(id=safe_name(filename), image=image))
+    what = f"Your image, {size_text}; it has no labels."
+    return Picture(sample, pixel_key(sample.image), None, what)
+
+
+def data_picture(data: Dataset, index: int) -> Picture:
+    """Read one image of a data set; a side above 1024 pixels is made 1024.
+
+    Args:
+        data: The data set.
+        index: Of the image.
+
+    Raises:
+        GstoVizError: The image or its annotation cannot be read.
+    """
+    sample, size_text = _fitted(data[index])
+    sample = replace(sample, id=safe_name(sample.id))
+    names = None if sample.labels is None else data.classes.names
+    what = f"{sample.id} of {safe_name(data.name.partition(':')[0])}, {size_text}."
+    return Picture(sample, pixel_key(sample.image), names, what)
+
+
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size that networks get: no side above 1024 pixels, same proportions."""
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    return round(height * scale), round(width * scale)
+
+
+def _fitted(sample: Sample) -> tuple[Sample, str]:
+    """Return the sample at its working size (area average, labels nearest), and that in words."""
+    height, width = sample.image.shape[:2]
+    size = working_size(height, width)
+    if size == (height, width):
+        return sample, f"{width} x {height} pixels"
+    labels, instances = sample.labels, sample.instances
+    fitted = replace(
+        sample,
+        image=resize_image(sample.image, size),
+        labels=None if labels is None else resize_map(labels, size),
+        instances=None if instances is None else resize_map(instances, size),
+    )
+    return fitted, f"{width} x {height} pixels, made {size[1]} x {size[0]} for the networks"
 
 
 def pixel_key(image: npt.NDArray[np.uint8]) -> str:

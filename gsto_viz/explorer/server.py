@@ -4,13 +4,16 @@ import contextlib
 import ipaddress
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
 
 FOLDER_VARIABLE = "GSTO_VIZ_CHECKPOINTS"
-"""Hands the folder of ``--checkpoints`` to the page."""
+DATA_VARIABLE = "GSTO_VIZ_DATA"
+RUNS_VARIABLE = "GSTO_VIZ_RUNS"
+"""These hand ``--checkpoints``, ``--data`` and ``--runs`` to the pages."""
 UPLOAD_MB = 20
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -81,15 +84,20 @@ def check_place(address: str, port: int) -> None:
             ) from error
 
 
-def check_folder(folder: str) -> Path:
+def check_folder(folder: str, option: str, holds: str) -> Path:
     """Return the absolute path of a folder that is there.
+
+    Args:
+        folder: As given.
+        option: What it was given with.
+        holds: What should be in it.
 
     Raises:
         GstoVizError: It is not there, or is no folder.
     """
     path = Path(folder)
     if not path.is_dir():
-        raise GstoVizError(f"--checkpoints {folder} is no folder; give one with .safetensors files")
+        raise GstoVizError(f"{option} {folder} is no folder; give one with {holds}")
     return path.resolve()
 
 
@@ -100,18 +108,37 @@ def url_of(address: str, port: int) -> str:
     return f"http://{host}:{port}"
 
 
-def serve(address: str, port: int, folder: Path | None, *, open_browser: bool) -> None:
+@dataclass(frozen=True)
+class Offers:
+    """What the pages offer beside what the package ships.
+
+    Attributes:
+        checkpoints: Folder of more checkpoints, or None.
+        data: SPEC of a data set whose images may be chosen, or None.
+        runs: Folder of analyses and training runs, or None.
+    """
+
+    checkpoints: Path | None = None
+    data: str | None = None
+    runs: Path | None = None
+
+
+def serve(address: str, port: int, offers: Offers, *, open_browser: bool) -> None:
     """Run the server until it is stopped.
 
     Args:
         address: Where to listen, see ``check_place``.
         port: Likewise.
-        folder: Of more checkpoints, or None.
+        offers: What the pages offer.
         open_browser: Open a browser once the server answers.
     """
     import streamlit as st
 
-    if folder is not None:
-        os.environ[FOLDER_VARIABLE] = str(folder)
+    places = {
+        FOLDER_VARIABLE: offers.checkpoints,
+        DATA_VARIABLE: offers.data,
+        RUNS_VARIABLE: offers.runs,
+    }
+    os.environ.update({name: str(place) for name, place in places.items() if place is not None})
     script = Path(__file__).parent / "entry.py"
     st.App(str(script)).run(config=settings(address, port, open_browser=open_browser))

@@ -1,50 +1,137 @@
 """What a link to the explorer holds, and reading it without trusting it."""
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-MODES = ("percentile", "shared", "per_map")
+MODES = ("percentile", "shared", "per_map", "zscore")
 """Normalisations that the page offers, the comparable one first."""
+COLORS = ("inferno", "viridis", "cividis", "gray", "jet")
+"""Colour maps of branch maps; jet is there because the paper uses it."""
+SOURCES = ("scene", "data", "upload")
+"""Where the image comes from."""
+PICKS = ("pixel", "region")
+"""What a click chooses."""
+SIZES = ("area", "inscribed")
+"""How large a region is: octaves of the square root of its area, or of its inscribed diameter."""
+METHODS = ("shares", "shapley", "gradcam", "gradient", "integrated")
+"""How evidence is attributed to branches."""
 MAX_SCENE = 9999
 """Scenes are numbered 0..9999, all of evaluation seed 0: no network was trained on any."""
+MAX_PIXEL = 99_999
+MIN_OBJECT, MAX_OBJECT = 4, 256
+"""Pixels: size of the drawn object of the scale probe."""
+MAX_TEXT = 200
+
+Value = str | int | float | bool
+_SHARED = ("source", "scene", "image", "upload", "a", "b")
+PAGES: dict[str, tuple[str, ...]] = {
+    "explore": (*_SHARED, "mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity"),
+    "gates": (*_SHARED, "x", "y", "gate", "force", "value"),
+    "sizes": (*_SHARED, "run", "size", "cls", "gap"),
+    "attribution": (*_SHARED, "x", "y", "pick", "method"),
+    "scale-probe": ("a", "b", "object", "side", "ox", "oy"),
+    "runs": ("run", "a", "b"),
+    "method": ("a", "b"),
+}
+"""The pages by the last part of their address, and what their links hold."""
 
 
 @dataclass(frozen=True)
 class ViewState:
-    """One view of the page.
+    """One view of the explorer; a page's link holds the part that the page shows.
 
     Attributes:
+        source: One of ``SOURCES``.
         scene: Number of the procedural scene, 0..9999.
+        image: Id of an image of the data set given at the start; None: its first one.
+        upload: First 16 hexadecimal digits of the SHA-256 of the uploaded file. A link cannot
+            carry the image, only say which one it was.
         a: Key of checkpoint A, None when there is none to choose.
         b: Key of checkpoint B.
         mode: One of ``MODES``.
-        upload: First 16 hexadecimal digits of the SHA-256 of the uploaded file; None: a scene. A
-            link cannot carry the image, only say which one it was.
+        colors: One of ``COLORS``.
+        x: Column of the probed pixel in the image as the networks see it; None: the page chooses.
+        y: Row of the probed pixel.
+        px: Column of the pinned pixel; None: nothing is pinned.
+        py: Row of the pinned pixel.
+        pick: One of ``PICKS``.
+        opacity: Of branch maps over the image, 0.1..1.
+        difference: Show the row of differences B - A.
+        gate: Tap of the gate that is looked at; None: the page chooses.
+        force: Whether that gate is held at ``value``.
+        value: What the gate is held at, 0..1.
+        run: Key of the folder of an analysis or training run; None: the page chooses.
+        size: One of ``SIZES``.
+        cls: Name of the class that regions must have; None: all.
+        gap: Least difference of size in a pair, octaves, 1..4.
+        method: One of ``METHODS``.
+        object: Name of the class of the drawn object; None: the page chooses.
+        side: Size of the drawn object, 4..256 pixels.
+        ox: Column of its centre, 0..1 of the image's width.
+        oy: Row of its lowest point, 0..1 of the image's height.
     """
 
+    source: str = SOURCES[0]
     scene: int = 0
+    image: str | None = None
+    upload: str | None = None
     a: str | None = None
     b: str | None = None
     mode: str = MODES[0]
-    upload: str | None = None
+    colors: str = COLORS[0]
+    x: int | None = None
+    y: int | None = None
+    px: int | None = None
+    py: int | None = None
+    pick: str = PICKS[0]
+    opacity: float = 1.0
+    difference: bool = False
+    gate: str | None = None
+    force: bool = False
+    value: float = 1.0
+    run: str | None = None
+    size: str = SIZES[0]
+    cls: str | None = None
+    gap: float = 1.0
+    method: str = METHODS[0]
+    object: str | None = None
+    side: int = 32
+    ox: float = 0.5
+    oy: float = 0.7
 
-    def to_query(self) -> dict[str, str]:
-        """Return the parameters of a link to this view."""
-        values = {
-            "scene": str(self.scene),
-            "a": self.a,
-            "b": self.b,
-            "mode": self.mode,
-            "upload": self.upload,
-        }
-        return {key: value for key, value in values.items() if value is not None}
+    def to_query(self, page: str) -> dict[str, str]:
+        """Return the parameters of a link to this view on a page of ``PAGES``."""
+        values = {name: getattr(self, name) for name in PAGES[page]}
+        return {name: _written(value) for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What may be named by a link because the page offers it.
+
+    Attributes:
+        checkpoints: Keys of checkpoints.
+        images: Ids of the data set's images.
+        runs: Keys of analyses and training runs.
+    """
+
+    checkpoints: Collection[str] = ()
+    images: Collection[str] = ()
+    runs: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    read: Callable[[str], Value | None]
+    problem: str
 
 
 def parse_query(
-    query: Mapping[str, str], default: ViewState, checkpoints: Collection[str]
+    query: Mapping[str, str], page: str, default: ViewState, offered: Offered
 ) -> tuple[ViewState, tuple[str, ...]]:
     """Read a link; what is wrong with it changes nothing and is said.
 
@@ -52,45 +139,118 @@ def parse_query(
 
     Args:
         query: Parameters of the link, of any content.
+        page: One of ``PAGES``.
         default: What holds where the link says nothing, or nothing usable.
-        checkpoints: Keys that may be chosen.
+        offered: What may be chosen.
 
     Returns:
         The view, and one sentence for each parameter that was left out.
     """
-    readers: dict[str, tuple[Callable[[str], str | int | None], str]] = {
-        "scene": (_scene, f"is no whole number from 0 to {MAX_SCENE}"),
-        "a": (partial(_one_of, options=checkpoints), "names no checkpoint that is offered here"),
-        "b": (partial(_one_of, options=checkpoints), "names no checkpoint that is offered here"),
-        "mode": (partial(_one_of, options=MODES), f"is none of {', '.join(MODES)}"),
-        "upload": (_fingerprint, "is no fingerprint of an image"),
-    }
+    readers = {name: reader for name, reader in _readers(offered).items() if name in PAGES[page]}
     changes: dict[str, Any] = {}
     notices = []
-    for key, (read, problem) in readers.items():
+    for key, reader in readers.items():
         if key in query:
-            value = read(query[key])
+            value = reader.read(query[key])
             if value is None:
-                notices.append(f"The link's setting '{key}' {problem}; it was left out.")
+                notices.append(f"The link's setting '{key}' {reader.problem}; it was left out.")
             else:
                 changes[key] = value
     unknown = len(set(query) - set(readers))
     if unknown:
         what = "a setting" if unknown == 1 else f"{unknown} settings"
         notices.append(f"The link has {what} that this page does not know; left out.")
+    for first, second in (("x", "y"), ("px", "py")):
+        if (first in changes) != (second in changes):
+            changes.pop(first, None)
+            changes.pop(second, None)
     return replace(default, **changes), tuple(notices)
 
 
-def _scene(text: str) -> int | None:
+def _readers(offered: Offered) -> dict[str, _Reader]:
+    pixel = _Reader(_pixel, f"is no whole number from 0 to {MAX_PIXEL}")
+    share = _Reader(partial(_decimal, low=0.0, high=1.0), "is no number from 0 to 1")
+    name = _Reader(_text, f"is no text of 1 to {MAX_TEXT} printable characters")
+    checkpoint = _choice(offered.checkpoints, "names no checkpoint that is offered here")
+    return {
+        "source": _one_of(SOURCES),
+        "scene": _Reader(_scene, f"is no whole number from 0 to {MAX_SCENE}"),
+        "image": _choice(offered.images, "names no image of the data set that is open here"),
+        "upload": _Reader(_fingerprint, "is no fingerprint of an image"),
+        "a": checkpoint,
+        "b": checkpoint,
+        "mode": _one_of(MODES),
+        "colors": _one_of(COLORS),
+        "x": pixel,
+        "y": pixel,
+        "px": pixel,
+        "py": pixel,
+        "pick": _one_of(PICKS),
+        "opacity": _Reader(partial(_decimal, low=0.1, high=1.0), "is no number from 0.1 to 1"),
+        "difference": _Reader(_switch, "is neither 0 nor 1"),
+        "gate": name,
+        "force": _Reader(_switch, "is neither 0 nor 1"),
+        "value": share,
+        "run": _choice(offered.runs, "names no run that is offered here"),
+        "size": _one_of(SIZES),
+        "cls": name,
+        "gap": _Reader(partial(_decimal, low=1.0, high=4.0), "is no number from 1 to 4"),
+        "method": _one_of(METHODS),
+        "object": name,
+        "side": _Reader(_side, f"is no whole number from {MIN_OBJECT} to {MAX_OBJECT}"),
+        "ox": share,
+        "oy": share,
+    }
+
+
+def _choice(options: Collection[str], problem: str) -> _Reader:
+    return _Reader(lambda text: text if text in options else None, problem)
+
+
+def _one_of(options: tuple[str, ...]) -> _Reader:
+    return _choice(options, f"is none of {', '.join(options)}")
+
+
+def _whole(text: str, digits: int) -> int | None:
     # The pattern bounds the length, too: a number of a million digits is never converted.
-    if re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) is None:
+    if re.fullmatch(rf"[0-9]{{1,{digits}}}", text, re.ASCII) is None:
         return None
     return int(text)
 
 
-def _one_of(text: str, options: Collection[str]) -> str | None:
-    return text if text in options else None
+_scene = partial(_whole, digits=4)
+_pixel = partial(_whole, digits=5)
+
+
+def _side(text: str) -> int | None:
+    value = _whole(text, 3)
+    return value if value is not None and MIN_OBJECT <= value <= MAX_OBJECT else None
+
+
+def _decimal(text: str, low: float, high: float) -> float | None:
+    if re.fullmatch(r"[0-9](\.[0-9]{1,6})?", text, re.ASCII) is None:
+        return None
+    value = float(text)
+    return value if low <= value <= high else None
+
+
+def _switch(text: str) -> bool | None:
+    return {"0": False, "1": True}.get(text)
+
+
+def _text(text: str) -> str | None:
+    return text if 1 <= len(text) <= MAX_TEXT and text.isprintable() else None
 
 
 def _fingerprint(text: str) -> str | None:
     return text if re.fullmatch(r"[0-9a-f]{16}", text, re.ASCII) else None
+
+
+def _written(value: Value) -> str:
+    """Return a value as a link writes it; numbers are rounded to six decimals."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        assert math.isfinite(value)
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return str(value)

@@ -1,16 +1,24 @@
-"""Tiny checkpoints for the explorer, made once."""
+"""Tiny checkpoints and made-up views for the explorer."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
+from gsto_viz.explorer.checkpoints import Choice
+from gsto_viz.explorer.pictures import Picture, pixel_key
+from gsto_viz.explorer.shown import Shown
 from gsto_viz.models import build_model, save_checkpoint
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.torch_utils import image_to_tensor
+from gsto_viz.types import Inspection, Sample
+
+STRIDES = (4, 8, 16, 32)
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +51,58 @@ def nothing_shipped(monkeypatch) -> None:
     """Tests choose their own checkpoints, whatever this installation ships."""
     monkeypatch.setattr("gsto_viz.explorer.checkpoints.shipped_checkpoints", dict)
     monkeypatch.delenv("GSTO_VIZ_CHECKPOINTS", raising=False)
+
+
+def made_up_inspection(name: str, size: tuple[int, int], seed: int, corners: bool) -> Inspection:
+    rng = np.random.default_rng(seed)
+    grids = [(-(-size[0] // s), -(-size[1] // s)) for s in STRIDES]
+    return Inspection(
+        name=name,
+        network="hrnetv2-tiny",
+        strides=STRIDES,
+        prediction=rng.integers(0, 11, size, dtype=np.uint8),
+        raw=tuple(rng.random(grid, dtype=np.float32) * 3 for grid in grids),
+        activity=tuple(rng.random(grid, dtype=np.float32) for grid in grids),
+        gates={},
+        gate_range=None,
+        logits=rng.normal(size=(11, *grids[0])).astype(np.float16),
+        align_corners=corners,
+    )
+
+
+def make_view(labelled: bool = True, height: int = 90, width: int = 150) -> Shown:
+    """Random maps of two networks on a part of a scene, with odd sides."""
+    scene = render_scene(1_000_000, 3, 128, 256)
+    assert scene.labels is not None
+    assert scene.instances is not None
+    crop = (slice(20, 20 + height), slice(60, 60 + width))
+    sample = Sample(
+        id="made-up",
+        image=np.ascontiguousarray(scene.image[crop]),
+        labels=np.ascontiguousarray(scene.labels[crop]) if labelled else None,
+        instances=np.ascontiguousarray(scene.instances[crop]) if labelled else None,
+    )
+    names = CAMVID_CLASSES.names if labelled else None
+    picture = Picture(sample, pixel_key(sample.image), names, "Made up.")
+    choices = {
+        letter: Choice(letter, Path(letter), (0, 0), "hrnetv2-tiny", CAMVID_CLASSES, False, None)
+        for letter in "AB"
+    }
+    return Shown(
+        picture=picture,
+        sample=sample,
+        why_unlabelled=None if labelled else "no labels",
+        classes=CAMVID_CLASSES,
+        choices=choices,
+        inspections={
+            "A": made_up_inspection("a", (height, width), 1, corners=False),
+            "B": made_up_inspection("b", (height, width), 2, corners=True),
+        },
+        fingerprints={"A": "a" * 64, "B": "b" * 64},
+    )
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Callable[..., Shown]:
+    """Makes a view: random maps of two networks on a part of a scene with odd sides."""
+    return make_view

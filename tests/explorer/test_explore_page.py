@@ -51,6 +51,11 @@ def png(height: int = 64, width: int = 96) -> bytes:
     return buffer.getvalue()
 
 
+def viewer_text(app: AppTest) -> str:
+    """The data of the viewer, as it goes to the browser."""
+    return str(app.get("bidi_component")[0].proto)
+
+
 def test_without_any_checkpoint_the_page_says_what_to_do():
     app = page().run()
     assert not app.exception
@@ -58,23 +63,96 @@ def test_without_any_checkpoint_the_page_says_what_to_do():
     assert len(app.image) == 0
 
 
+def start_query(**changes: str) -> dict[str, str]:
+    """The address of the first view, the probe's place left out."""
+    first = {"source": "scene", "scene": "0", "a": PLAIN, "b": GATED, "mode": "percentile"}
+    first |= {"colors": "inferno", "pick": "pixel", "difference": "0", "opacity": "1"}
+    return first | changes
+
+
+def without_probe(app: AppTest) -> dict[str, str]:
+    return {key: value for key, value in query_of(app).items() if key not in ("x", "y")}
+
+
 def test_two_checkpoints_are_compared(folder):
     app = page(path=ENTRY.parents[2] / "app.py").run()
     assert not app.exception
     assert not app.error
-    assert [box.value for box in app.selectbox] == [PLAIN, GATED]
-    assert len(app.image) == 2
-    table = app.dataframe[0].value
+    assert [app.selectbox(key=letter).value for letter in "ab"] == [PLAIN, GATED]
+    scores, profile, table = (frame.value for frame in app.dataframe)
     assert list(table.columns[:3]) == ["size (px)", "regions", "A /4"]
     assert table["regions"].sum() > 5
     assert ((table.iloc[:, 2:] > 0) & (table.iloc[:, 2:] < 1)).all(axis=None)
-    assert [b.label for b in app.get("download_button")] == [
-        "Figure (PNG)",
-        "Figure (PDF)",
-        "Table (CSV)",
-    ]
-    assert query_of(app) == {"scene": "0", "a": PLAIN, "b": GATED, "mode": "percentile"}
+    assert list(profile["stride"]) == [4, 8, 16, 32] * 2
+    assert profile["percentile"].between(0, 1).all()
+    assert (scores[["A", "B"]].sum() <= 1 + 1e-3).all()
+    assert without_probe(app) == start_query()
     assert any("for research only" in note.value for note in app.info)
+
+
+def test_a_click_moves_probe_panel_and_link(folder):
+    app = page({"scene": "1", "x": "10", "y": "20"}).run()
+    assert (app.number_input(key="x").value, app.number_input(key="y").value) == (10, 20)
+    before = app.dataframe[1].value
+    turn = app.session_state["probe_turn"]
+    app.session_state["viewer"] = {"point": {"x": 300, "y": 200, "turn": turn}}
+    app.run()
+    assert not app.exception
+    assert (app.number_input(key="x").value, app.number_input(key="y").value) == (300, 200)
+    profile = app.dataframe[1].value
+    assert list(profile["column"]) == [75, 37, 18, 9] * 2
+    assert not profile.equals(before)
+    assert (query_of(app)["x"], query_of(app)["y"]) == ("300", "200")
+    # A click from before the page moved the probe is old news.
+    app.number_input(key="x").set_value(5)
+    app.run()
+    assert (query_of(app)["x"], query_of(app)["y"]) == ("5", "200")
+    app.session_state["viewer"] = {"point": {"x": -4, "y": 10**9, "turn": turn + 1}}
+    app.run()
+    assert (query_of(app)["x"], query_of(app)["y"]) == ("0", "255")
+
+
+def test_a_region_is_described_and_a_pixel_is_pinned(folder):
+    app = page({"pick": "region", "x": "256", "y": "200"}).run()
+    assert not app.exception
+    said = " ".join(text.value for text in app.markdown)
+    assert "of this image's SCI" in said
+    assert "q (coarseness" in said
+    assert "row" not in app.dataframe[1].value.columns
+    app.button[0].click()
+    pin = next(b for b in app.button if b.label == "Pin this pixel")
+    pin.click()
+    app.run()
+    assert (query_of(app)["px"], query_of(app)["py"]) == ("256", "200")
+    next(b for b in app.button if b.label == "Take the pin away").click()
+    app.run()
+    assert "px" not in query_of(app)
+
+
+def test_the_gallery_chooses_a_scene(folder):
+    app = page().run()
+    app.button(key="gallery-7").click()
+    app.run()
+    assert not app.exception
+    assert app.number_input(key="scene").value == 7
+    assert query_of(app)["scene"] == "7"
+
+
+def test_images_of_a_data_set_are_shown(folder, tmp_path, monkeypatch):
+    from gsto_viz.cli import main
+
+    data = tmp_path / "made"
+    assert main(["scenes", str(data), "--count", "2", "--size", "64x96", "--quiet"]) == 0
+    monkeypatch.setenv("GSTO_VIZ_DATA", f"folder:{data}")
+    app = page({"source": "data"}).run()
+    assert not app.exception
+    assert not app.error
+    assert len(app.selectbox(key="image").options) == 2
+    app.selectbox(key="image").select_index(1)
+    app.run()
+    assert not app.exception
+    assert query_of(app)["image"] == app.selectbox(key="image").value
+    assert any("96 x 64 pixels" in caption.value for caption in app.caption)
 
 
 def test_one_checkpoint_is_shown_beside_itself(folder):
@@ -82,29 +160,29 @@ def test_one_checkpoint_is_shown_beside_itself(folder):
     app = page().run()
     assert not app.exception
     assert not app.error
-    assert [box.value for box in app.selectbox] == [PLAIN, PLAIN]
+    assert [app.selectbox(key=letter).value for letter in "ab"] == [PLAIN, PLAIN]
     assert "same network" in app.info[0].value
 
 
 def test_raw_scales_carry_the_badge(folder):
     app = page({"mode": "shared"}).run()
-    assert any(RAW_BADGE in text.value for text in app.markdown)
+    assert RAW_BADGE in viewer_text(app)
     app.segmented_control(key="mode").set_value("per_map")
     app.run()
-    assert any(RAW_BADGE in text.value for text in app.markdown)
+    assert RAW_BADGE in viewer_text(app)
     assert query_of(app)["mode"] == "per_map"
     app.segmented_control(key="mode").set_value("percentile")
     app.run()
     assert not app.exception
-    assert not any(RAW_BADGE in text.value for text in app.markdown)
+    assert RAW_BADGE not in viewer_text(app)
 
 
 def test_a_link_opens_its_view(folder):
     app = page({"scene": "3", "a": GATED, "b": PLAIN}).run()
     assert not app.warning
     assert app.number_input(key="scene").value == 3
-    assert [box.value for box in app.selectbox] == [GATED, PLAIN]
-    assert any("scene 3," in text.value for text in app.markdown)
+    assert [app.selectbox(key=letter).value for letter in "ab"] == [GATED, PLAIN]
+    assert any("scene 3," in text.value for text in app.caption)
     app.number_input(key="scene").set_value(0)
     app.run()
     assert query_of(app)["scene"] == "0"
@@ -122,44 +200,46 @@ def test_a_bad_link_changes_nothing_but_is_said(folder):
         assert len(app.warning) == len(query)
         said = " ".join(note.value for note in app.warning)
         assert not any(word in said for word in ("99999", "script", "passwd", "abc"))
-        assert query_of(app) == {"scene": "0", "a": PLAIN, "b": GATED, "mode": "percentile"}
+        assert without_probe(app) == start_query()
     app.run()
     assert not app.warning
 
 
 def test_an_upload_is_shown_without_table(folder):
-    app = page().run()
-    app.file_uploader(key="upload").upload("my $x$ *photo*.png", png())
+    app = page({"source": "upload"}).run()
+    assert not app.exception
+    app.file_uploader(key="uploader").upload("my $x$ *photo*.png", png())
     app.run()
     assert not app.exception
     assert not app.error
-    assert any("Your image, 96 x 64 pixels" in text.value for text in app.markdown)
-    assert not app.dataframe
-    assert len(app.image) == 1
+    assert any("Your image, 96 x 64 pixels" in text.value for text in app.caption)
+    assert any("has no labels" in text.value for text in app.markdown)
+    assert len(app.dataframe) == 2
     assert len(query_of(app)["upload"]) == 16
-    assert app.number_input(key="scene").disabled
+    assert any(text.value == "Shown: my $x$ *photo*.png" for text in app.text)
 
 
 def test_a_link_to_an_upload_asks_for_it(folder):
-    app = page({"upload": "0123456789abcdef", "scene": "3"}).run()
+    app = page({"source": "upload", "upload": "0123456789abcdef", "scene": "3"}).run()
     assert not app.exception
+    assert app.number_input(key="scene").value == 3
     assert "upload it again" in app.warning[0].value
     assert "upload" not in query_of(app)
 
 
 def test_a_bad_upload_is_one_sentence(folder):
-    app = page().run()
+    app = page({"source": "upload"}).run()
     for content, what in ((b"", "empty"), (b"<html>", "PNG"), (png(20, 500), "at least 32")):
-        app.file_uploader(key="upload").upload("evil [x](y).png", content)
+        app.file_uploader(key="uploader").upload("evil [x](y).png", content)
         app.run()
         assert not app.exception
         assert len(app.error) == 1
         assert what in app.error[0].value
         assert "[x](y)" not in app.error[0].value
-    app.file_uploader(key="upload").clear()
+    app.file_uploader(key="uploader").clear()
     app.run()
     assert not app.error
-    assert len(app.image) == 2
+    assert any("Choose a file" in text.value for text in app.markdown)
 
 
 def test_a_file_that_is_no_checkpoint_is_named(folder, tiny_files):
@@ -169,7 +249,7 @@ def test_a_file_that_is_no_checkpoint_is_named(folder, tiny_files):
     assert not app.exception
     assert "2 files are not offered" in app.expander[0].label
     assert "no per-channel gains" in app.expander[0].text[0].value
-    assert len(app.selectbox[0].options) == 2
+    assert len(app.selectbox(key="a").options) == 2
 
 
 def test_a_checkpoint_that_goes_away_is_replaced(folder):
@@ -178,4 +258,4 @@ def test_a_checkpoint_that_goes_away_is_replaced(folder):
     app.run()
     assert not app.exception
     assert "no longer there" in app.warning[0].value
-    assert [box.value for box in app.selectbox] == [PLAIN, PLAIN]
+    assert [app.selectbox(key=letter).value for letter in "ab"] == [PLAIN, PLAIN]

@@ -16,6 +16,7 @@ from gsto_viz import GstoVizError
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.explorer import checkpoints, comparison, drawings, pictures, server
+from gsto_viz.explorer.shown import annotated_for, check_classes
 from gsto_viz.types import ClassInfo, ClassList, Inspection
 
 
@@ -127,7 +128,7 @@ def test_choices_of_a_folder(tmp_path, tiny_files):
         ("a.safetensors", False, None),
         ("run/best.safetensors", True, "for research only"),
     ]
-    assert all(c.classes == CAMVID_CLASSES.names for c in choices)
+    assert all(c.classes.names == CAMVID_CLASSES.names for c in choices)
     assert [sentence.split()[0] for sentence in left_out] == [
         "gone.safetensors",
         "junk.safetensors",
@@ -146,7 +147,8 @@ def test_choices_notice_a_changed_file(tmp_path, tiny_files):
 
 def choice(key: str, gated: bool, classes: tuple[str, ...] = ("x",)) -> checkpoints.Choice:
     path = checkpoints.Path(key)
-    return checkpoints.Choice(key, path, (0, 0), "net", classes, gated, None)
+    infos = tuple(ClassInfo(k, name, (0, 0, k), thing=True) for k, name in enumerate(classes))
+    return checkpoints.Choice(key, path, (0, 0), "net", ClassList("c", infos), gated, None)
 
 
 def test_default_pair():
@@ -158,6 +160,9 @@ def test_default_pair():
     assert checkpoints.default_pair([choice("p", False), choice("q", False)]) == ("p", "q")
     other = choice("g", True, ("x", "y"))
     assert checkpoints.default_pair([choice("p", False), other]) == ("p", "p")
+    check_classes(choice("p", False), choice("q", True))
+    with pytest.raises(GstoVizError, match=r"A \(p\) knows x and B \(g\) knows x, y"):
+        check_classes(choice("p", False), other)
 
 
 # tables
@@ -192,16 +197,16 @@ def test_table_agrees_with_a_loop():
 
 def test_labels_of_other_classes_are_left_out():
     picture = pictures.scene_picture(0)
-    same, why = comparison.annotated_for(picture, CAMVID_CLASSES)
+    same, why = annotated_for(picture, CAMVID_CLASSES)
     assert same is picture.sample
     assert why is None
     other = ClassList("two", tuple(ClassInfo(i, n, (0, 0, 0), False) for i, n in enumerate("ab")))
-    bare, why = comparison.annotated_for(picture, other)
+    bare, why = annotated_for(picture, other)
     assert bare.labels is None
     assert bare.instances is None
     assert "other classes" in why
     upload = replace(picture, classes=None, sample=bare)
-    assert "no labels" in comparison.annotated_for(upload, CAMVID_CLASSES)[1]
+    assert "no labels" in annotated_for(upload, CAMVID_CLASSES)[1]
 
 
 @pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
@@ -248,9 +253,9 @@ def test_addresses():
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    assert server.check_folder(str(tmp_path)) == tmp_path.resolve()
-    with pytest.raises(GstoVizError, match="no folder"):
-        server.check_folder(str(tmp_path / "missing"))
+    assert server.check_folder(str(tmp_path), "--runs", "runs") == tmp_path.resolve()
+    with pytest.raises(GstoVizError, match=r"--runs .*missing is no folder; give one with runs"):
+        server.check_folder(str(tmp_path / "missing"), "--runs", "runs")
 
 
 def test_settings_send_and_fetch_nothing():

@@ -2,71 +2,144 @@
 
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gsto_viz.explorer.safe_text import plain, safe_name
-from gsto_viz.explorer.view_state import MAX_SCENE, MODES, ViewState, parse_query
+from gsto_viz.explorer.view_state import (
+    COLORS,
+    MAX_OBJECT,
+    MAX_PIXEL,
+    MAX_SCENE,
+    MAX_TEXT,
+    METHODS,
+    MIN_OBJECT,
+    MODES,
+    PAGES,
+    PICKS,
+    SIZES,
+    SOURCES,
+    Offered,
+    ViewState,
+    parse_query,
+)
 
 KEYS = ("one", "two/best.safetensors")
+OFFERED = Offered(KEYS, images=("a", "b/c"), runs=(".", "x"))
 DEFAULT = ViewState(a="one", b="two/best.safetensors")
 
-states = st.builds(
-    ViewState,
-    scene=st.integers(0, MAX_SCENE),
-    a=st.sampled_from(KEYS),
-    b=st.sampled_from(KEYS),
-    mode=st.sampled_from(MODES),
-    upload=st.none() | st.text("0123456789abcdef", min_size=16, max_size=16),
-)
+shares = st.integers(0, 1000).map(lambda k: k / 1000)
+pixels = st.integers(0, MAX_PIXEL)
+names = st.none() | st.text(min_size=1, max_size=MAX_TEXT).filter(str.isprintable)
+fields = {
+    "source": st.sampled_from(SOURCES),
+    "scene": st.integers(0, MAX_SCENE),
+    "image": st.none() | st.sampled_from(OFFERED.images),
+    "upload": st.none() | st.text("0123456789abcdef", min_size=16, max_size=16),
+    "a": st.sampled_from(KEYS),
+    "b": st.sampled_from(KEYS),
+    "mode": st.sampled_from(MODES),
+    "colors": st.sampled_from(COLORS),
+    "pick": st.sampled_from(PICKS),
+    "opacity": st.integers(1, 10).map(lambda k: k / 10),
+    "difference": st.booleans(),
+    "gate": names,
+    "force": st.booleans(),
+    "value": shares,
+    "run": st.none() | st.sampled_from(OFFERED.runs),
+    "size": st.sampled_from(SIZES),
+    "cls": names,
+    "gap": st.integers(1000, 4000).map(lambda k: k / 1000),
+    "method": st.sampled_from(METHODS),
+    "object": names,
+    "side": st.integers(MIN_OBJECT, MAX_OBJECT),
+    "ox": shares,
+    "oy": shares,
+}
+points = st.none() | st.tuples(pixels, pixels)
 texts = st.text(max_size=40) | st.sampled_from(
-    ["abc", "-1", "1e3", "9" * 5000, "٣", "0x1", " 1", "1\n", "../../etc/passwd", "<script>"]
+    ["abc", "-1", "1e3", "nan", "9" * 5000, "٣", "0x1", " 1", "1\n", "../../etc/passwd", "<script>"]
 )
 
 
-@given(states)
-def test_a_link_brings_its_view_back(state):
-    assert parse_query(state.to_query(), DEFAULT, KEYS) == (state, ())
+@given(st.fixed_dictionaries(fields), points, points, st.sampled_from(sorted(PAGES)))
+def test_a_link_brings_its_view_back(values, probe, pin, page):
+    x, y = probe or (None, None)
+    px, py = pin or (None, None)
+    state = ViewState(**values, x=x, y=y, px=px, py=py)
+    back, notices = parse_query(state.to_query(page), page, DEFAULT, OFFERED)
+    assert notices == ()
+    for name in PAGES[page]:
+        expected = getattr(state, name)
+        assert getattr(back, name) == (getattr(DEFAULT, name) if expected is None else expected)
 
 
 @settings(max_examples=300)
-@given(st.dictionaries(st.sampled_from(["scene", "a", "b", "mode", "upload", "x"]) | texts, texts))
-def test_whatever_a_link_holds_a_valid_view_comes_out(query):
-    state, notices = parse_query(query, DEFAULT, KEYS)
-    assert 0 <= state.scene <= MAX_SCENE
-    assert state.a in KEYS
-    assert state.b in KEYS
-    assert state.mode in MODES
-    assert state.upload is None or re.fullmatch("[0-9a-f]{16}", state.upload)
-    # What was not left out is in the new link.
-    kept = state.to_query()
-    wrong = [key for key in ("a", "b", "mode", "upload") if kept.get(key) != query.get(key)]
-    wrong = [key for key in wrong if key in query]
-    text = query.get("scene", "0")
-    if not (text.isascii() and text.isdigit() and len(text) <= 4):
-        wrong.append("scene")
-    assert sum("setting '" in notice for notice in notices) == len(wrong)
+@given(
+    st.dictionaries(st.sampled_from([*fields, "x", "y", "px"]) | texts, texts),
+    st.sampled_from(sorted(PAGES)),
+)
+def test_whatever_a_link_holds_a_valid_view_comes_out(query, page):
+    state, notices = parse_query(query, page, DEFAULT, OFFERED)
+    again, none = parse_query(state.to_query(page), page, DEFAULT, OFFERED)
+    assert none == ()
+    assert again == state
+    assert (state.x is None) == (state.y is None)
+    for name in set(ViewState.__dataclass_fields__) - set(PAGES[page]):
+        assert getattr(state, name) == getattr(DEFAULT, name)
+    for notice in notices:
+        assert not any(text in notice for text in query.values() if len(text) > 20)
 
 
-def test_each_bad_setting_is_named_and_changes_nothing():
-    query = {"scene": "abc", "a": "../one", "b": "<script>", "mode": "jet", "upload": "zz"}
-    query["elsewhere"] = "1"
-    state, notices = parse_query(query, DEFAULT, KEYS)
+BAD = {
+    "source": "ftp",
+    "scene": "abc",
+    "image": "../b",
+    "upload": "zz",
+    "a": "../one",
+    "b": "<script>",
+    "mode": "nonsense",
+    "colors": "",
+    "x": "-1",
+    "y": "abc",
+    "px": "1" * 400,
+    "py": "1.5",
+    "pick": "object",
+    "difference": "yes",
+    "opacity": "0",
+    "gate": "a\x00b",
+    "force": "2",
+    "value": "nan",
+    "run": "/etc",
+    "size": "1",
+    "cls": "x" * (MAX_TEXT + 1),
+    "gap": "inf",
+    "method": "lime",
+    "object": "",
+    "side": "3",
+    "ox": "1.1",
+    "oy": "1e-1",
+}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_each_bad_setting_is_named_and_changes_nothing(page):
+    query = {name: BAD[name] for name in PAGES[page]} | {"elsewhere": "1"}
+    state, notices = parse_query(query, page, DEFAULT, OFFERED)
     assert state == DEFAULT
-    assert [re.findall(r"'(\w+)'", n) for n in notices[:5]] == [
-        ["scene"],
-        ["a"],
-        ["b"],
-        ["mode"],
-        ["upload"],
-    ]
-    assert "does not know" in notices[5]
-    assert "script" not in " ".join(notices)
+    named = [found for n in notices for found in re.findall(r"setting '(\w+)'", n)]
+    assert sorted(named) == sorted(PAGES[page])
+    assert "does not know" in notices[-1]
+    assert not re.search("script|etc|passwd|111", " ".join(notices))
 
 
 def test_a_bad_setting_does_not_spoil_a_good_one():
-    state, notices = parse_query({"scene": "12", "mode": "nonsense"}, DEFAULT, KEYS)
-    assert (state.scene, state.mode, len(notices)) == (12, "percentile", 1)
+    query = {"scene": "12", "mode": "nonsense", "x": "5", "y": "abc"}
+    state, notices = parse_query(query, "explore", DEFAULT, OFFERED)
+    assert (state.scene, state.mode, len(notices)) == (12, "percentile", 2)
+    # Half a point is no point.
+    assert (state.x, state.y) == (None, None)
 
 
 @given(st.text())

@@ -1,0 +1,198 @@
+"""What all pages share: the view in the session and in the address, and widgets bound to it."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer import cached
+from gsto_viz.explorer.checkpoints import Choice, default_pair, given_folder, list_choices
+from gsto_viz.explorer.pictures import upload_fingerprint
+from gsto_viz.explorer.run_folders import RunFolder, list_runs, runs_folder
+from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.server import DATA_VARIABLE
+from gsto_viz.explorer.view_state import Offered, ViewState, parse_query
+
+MISSING_PAIR = (
+    "This installation has no trained networks to show. Train one with `gsto-viz train` (see "
+    "`gsto-viz train --help`) and open the explorer with `gsto-viz app --checkpoints DIR`, where "
+    "DIR holds `.safetensors` checkpoints."
+)
+VIEW, LINK, PAGE, UPLOAD = "view_held", "link_last_written", "page_last_drawn", "upload_held"
+"""Keys of the session state: the view, what this session wrote into the address, the page that was
+drawn last, and the uploaded file."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded file, kept while the session changes pages.
+
+    Attributes:
+        key: First 16 hexadecimal digits of its SHA-256.
+        name: What the user calls it.
+        content: The file.
+    """
+
+    key: str
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page in one run of the script.
+
+    Attributes:
+        name: One of ``PAGES``.
+        choices: Checkpoints that may be chosen.
+        runs: Analyses and training runs that may be chosen.
+        fresh: The page was just opened or a link was followed, so widgets take the view's values;
+            else they keep what the user did to them.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    runs: tuple[RunFolder, ...]
+    fresh: bool
+
+    @property
+    def state(self) -> ViewState:
+        """The view as it is now."""
+        state: ViewState = st.session_state[VIEW]
+        return state
+
+    def note(self, **changes: Any) -> None:
+        """Change the view."""
+        st.session_state[VIEW] = replace(self.state, **changes)
+
+    def write_link(self) -> None:
+        """Put the view into the address, so that it can be copied."""
+        query = self.state.to_query(self.name)
+        if st.query_params.to_dict() != query:
+            st.query_params.from_dict(query)
+        st.session_state[LINK] = query
+
+    def bound(self, field: str, draw: Callable[..., Any], options: Sequence[Any] = ()) -> Any:
+        """Draw a widget whose value is a field of the view.
+
+        Args:
+            field: Of ``ViewState``; also the widget's key.
+            draw: Draws the widget under the ``key`` that it is given, and returns its value.
+            options: What may be chosen; a view that holds something else gets the first of them.
+                Empty: anything.
+        """
+        if self.fresh or field not in st.session_state:
+            st.session_state[field] = getattr(self.state, field)
+        if options and st.session_state[field] not in options:
+            st.session_state[field] = options[0]
+        value = draw(key=field)
+        self.note(**{field: value})
+        return value
+
+    def choice(self, letter: str) -> Choice:
+        """Return checkpoint ``A`` or ``B``."""
+        key = getattr(self.state, letter.lower())
+        return next(choice for choice in self.choices if choice.key == key)
+
+
+def open_page(name: str, title: str) -> Page | None:
+    """Begin a page: its title, what its link says, and what may be chosen.
+
+    Args:
+        name: One of ``PAGES``.
+        title: Its headline.
+
+    Returns:
+        None when there is no checkpoint at all; the page then says what to do.
+    """
+    st.title(title, anchor=False)
+    choices, left_out = list_choices(given_folder())
+    pair = default_pair(choices)
+    if pair is None:
+        st.info(MISSING_PAIR)
+        _draw_left_out(left_out)
+        return None
+    runs = list_runs(runs_folder())
+    default = ViewState(a=pair[0], b=pair[1])
+    offered = Offered([c.key for c in choices], _image_ids(), [run.key for run in runs])
+    fresh, notices = _follow(name, default, offered)
+    for notice in (*notices, *_replace_missing(default, offered)):
+        st.warning(notice, icon=":material/link_off:")
+    _draw_left_out(left_out)
+    return Page(name, choices, runs, fresh)
+
+
+def _follow(name: str, default: ViewState, offered: Offered) -> tuple[bool, tuple[str, ...]]:
+    """Set the view to what the address says, when it is not what this session wrote there."""
+    session = st.session_state
+    query = st.query_params.to_dict()
+    moved = session.get(PAGE) != name
+    session[PAGE] = name
+    if VIEW in session and (query == session.get(LINK) or (moved and not query)):
+        return moved, ()
+    held = session.get(VIEW, default)
+    for field in default.to_query(name):
+        held = replace(held, **{field: getattr(default, field)})
+    state, notices = parse_query(query, name, held, offered)
+    upload: Upload | None = session.get(UPLOAD)
+    if state.upload is not None and (upload is None or upload.key != state.upload):
+        state = replace(state, upload=None, source="scene")
+        notices += (
+            "This link was made with an uploaded image, which a link cannot carry; upload it "
+            f"again to see the same view (here is scene {state.scene} instead).",
+        )
+    session[VIEW] = state
+    return True, notices
+
+
+def _replace_missing(default: ViewState, offered: Offered) -> tuple[str, ...]:
+    """Replace checkpoints that have gone from the folder since they were chosen."""
+    notices: tuple[str, ...] = ()
+    for name in ("a", "b"):
+        if getattr(st.session_state[VIEW], name) not in offered.checkpoints:
+            fallback = getattr(default, name)
+            st.session_state[VIEW] = replace(st.session_state[VIEW], **{name: fallback})
+            st.session_state[name] = fallback
+            notices += (f"Checkpoint {name.upper()} is no longer there; another one is shown.",)
+    return notices
+
+
+def _image_ids() -> tuple[str, ...]:
+    if not os.environ.get(DATA_VARIABLE):
+        return ()
+    try:
+        data = cached.data_set()
+    except GstoVizError:
+        # The header says so where the image is chosen.
+        return ()
+    return () if data is None else data.ids
+
+
+def hold_upload(widget: str) -> None:
+    """Keep what the uploader holds, or forget the upload when it was taken out of it."""
+    file = st.session_state.get(widget)
+    if file is None:
+        st.session_state.pop(UPLOAD, None)
+        return
+    content = file.getvalue()
+    st.session_state[UPLOAD] = Upload(upload_fingerprint(content), file.name, content)
+
+
+def held_upload() -> Upload | None:
+    """Return the uploaded file of this session, or None."""
+    upload: Upload | None = st.session_state.get(UPLOAD)
+    return upload
+
+
+def _draw_left_out(sentences: Sequence[str]) -> None:
+    """Say which files of the folder are not offered."""
+    folder = given_folder()
+    if not sentences or folder is None:
+        return
+    many = f"{len(sentences)} files are" if len(sentences) > 1 else "1 file is"
+    with st.expander(f"{many} not offered from {plain(Path(folder).name)}"):
+        st.text("\n".join(sentences))

@@ -1,0 +1,164 @@
+"""The head of pages that show an image through two networks: which image, which networks."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import streamlit as st
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer import cached
+from gsto_viz.explorer.checkpoints import Choice
+from gsto_viz.explorer.gallery import gallery_scenes, thumbnail_path
+from gsto_viz.explorer.page_frame import Page, held_upload, hold_upload
+from gsto_viz.explorer.pictures import MAX_BYTES, Picture
+from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.shown import LETTERS, Shown, annotated_for, check_classes
+from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
+from gsto_viz.types import Dataset
+
+SOURCE_NAMES = {"scene": "Scene", "data": "Data set", "upload": "Upload"}
+
+
+def choose_shown(page: Page) -> Shown | None:
+    """Draw the controls of image and networks, and run both networks on the image.
+
+    Returns:
+        None when that is not possible; the page then says why.
+    """
+    with st.container(border=True):
+        picture, problem = _choose_image(page)
+        choose_networks(page)
+    if problem is not None:
+        st.error(plain(problem))
+    if picture is None:
+        return None
+    try:
+        return run_pair(page, picture)
+    except GstoVizError as error:
+        st.error(plain(str(error)))
+        return None
+
+
+def run_pair(page: Page, picture: Picture) -> Shown:
+    """Run both networks on the image, or fetch what they gave before.
+
+    Raises:
+        GstoVizError: A checkpoint cannot be used, or the two have different classes.
+    """
+    choices = {letter: page.choice(letter) for letter in LETTERS}
+    check_classes(choices["A"], choices["B"])
+    with st.spinner("Running A and B on this image"):
+        inspections = {letter: cached.inspect(choices[letter], picture) for letter in LETTERS}
+    classes = choices["A"].classes
+    sample, why = annotated_for(picture, classes)
+    return Shown(
+        picture=picture,
+        sample=sample,
+        why_unlabelled=why,
+        classes=classes,
+        choices=choices,
+        inspections=inspections,
+        fingerprints={letter: cached.fingerprint(choices[letter]) for letter in LETTERS},
+    )
+
+
+def choose_networks(page: Page) -> None:
+    """Draw the two selectors, and what must be known about the chosen networks."""
+    by_key = {choice.key: choice for choice in page.choices}
+    columns = st.columns(2, gap="medium")
+    label = partial(_checkpoint_label, by_key)
+    for column, letter, what in zip(columns, LETTERS, ("baseline", "compared with A"), strict=True):
+        draw = partial(column.selectbox, f"{letter}: {what}", list(by_key), format_func=label)
+        page.bound(letter.lower(), draw, list(by_key))
+    chosen = {letter: page.choice(letter) for letter in LETTERS}
+    for choice in dict.fromkeys(chosen.values()):
+        if choice.notice:
+            st.info(f"{plain(choice.key)}: {plain(choice.notice)}", icon=":material/gavel:")
+    if chosen["A"] == chosen["B"]:
+        st.info("A and B are the same network, so both show the same.")
+
+
+def _checkpoint_label(by_key: Mapping[str, Choice], key: str) -> str:
+    return f"{key} (gated)" if by_key[key].gated else key
+
+
+def _choose_image(page: Page) -> tuple[Picture | None, str | None]:
+    """Draw the controls of the image; return it, and what is wrong."""
+    left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
+    try:
+        data = cached.data_set()
+    except GstoVizError as error:
+        return None, str(error)
+    sources = [source for source in SOURCES if source != "data" or data is not None]
+    source = page.bound(
+        "source",
+        lambda key: left.segmented_control(
+            "Image", sources, key=key, format_func=SOURCE_NAMES.__getitem__, required=True
+        ),
+        sources,
+    )
+    with right:
+        if source == "data" and data is not None:
+            return _data_image(page, data)
+        if source == "upload":
+            return _uploaded(page)
+        return _scene(page), None
+
+
+def _scene(page: Page) -> Picture:
+    number, gallery = st.columns([2, 1], gap="small", vertical_alignment="bottom")
+    index = page.bound(
+        "scene",
+        lambda key: number.number_input(
+            "Scene",
+            min_value=0,
+            max_value=MAX_SCENE,
+            step=1,
+            key=key,
+            help="Procedural street scenes with exact labels. No network was trained on any.",
+        ),
+    )
+    with gallery.popover("Gallery", icon=":material/photo_library:", width="stretch"):
+        for scene in gallery_scenes():
+            st.image(str(thumbnail_path(scene)), alt=f"Scene {scene}", width=256)
+            st.button(
+                f"Show scene {scene}", key=f"gallery-{scene}", on_click=_show_scene, args=(scene,)
+            )
+    return cached.scene(int(index))
+
+
+def _show_scene(scene: int) -> None:
+    st.session_state["scene"] = scene
+
+
+def _data_image(page: Page, data: Dataset) -> tuple[Picture | None, str | None]:
+    image = page.bound(
+        "image",
+        lambda key: st.selectbox(f"Image ({len(data)} of them)", data.ids, key=key),
+        data.ids,
+    )
+    try:
+        return cached.data_image(data.name, image, data), None
+    except GstoVizError as error:
+        return None, str(error)
+
+
+def _uploaded(page: Page) -> tuple[Picture | None, str | None]:
+    st.file_uploader(
+        "PNG or JPEG; it stays on this computer",
+        type=["png", "jpg", "jpeg"],
+        max_upload_size=MAX_BYTES // 1_000_000,
+        key="uploader",
+        on_change=hold_upload,
+        args=("uploader",),
+    )
+    upload = held_upload()
+    page.note(upload=None if upload is None else upload.key)
+    if upload is None:
+        st.markdown("Choose a file to see it through both networks.")
+        return None, None
+    st.text(f"Shown: {upload.name}")
+    try:
+        return cached.upload(upload.key, upload.name, upload.content), None
+    except GstoVizError as error:
+        return None, str(error)

@@ -1,0 +1,290 @@
+"""What both networks say at one pixel or for one region: numbers for the probe panel."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gsto_viz.activity import percentile_map
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.heatmaps import valid_by_stride
+from gsto_viz.regions import PreparedRegions, region_arrays
+from gsto_viz.types import IGNORE, Inspection
+
+TIE = 1e-9
+RegionNumbers = Mapping[str, npt.NDArray]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A pixel of the image as the networks see it, counted from 0 at the top left."""
+
+    x: int
+    y: int
+
+
+@dataclass(frozen=True)
+class RegionFacts:
+    """One region, and how the branches of A and B order it among the others of the image.
+
+    Attributes:
+        number: Of the region, from 1.
+        class_name: Its class.
+        area_px: Pixels.
+        size_octave: log2 of the square root of the area.
+        qualifies: Large enough for statistics.
+        part: ``core`` or ``whole``: what its responses are means over.
+        q: By letter, coarseness at matched resolution; NaN when it has no weight on some grid.
+        pairs: How many regions of the image are an octave or more larger or smaller.
+        wrong: By letter, how many of these pairs the branches order the wrong way round; a tie
+            counts one half. None when the region takes part in no statistics.
+    """
+
+    number: int
+    class_name: str
+    area_px: int
+    size_octave: float
+    qualifies: bool
+    part: str
+    q: dict[str, float]
+    pairs: int
+    wrong: dict[str, float] | None
+
+
+def clamped(x: int, y: int, size: tuple[int, int]) -> Point:
+    """Return the pixel of an image of ``size`` = (H, W) that is closest to (x, y)."""
+    return Point(min(max(int(x), 0), size[1] - 1), min(max(int(y), 0), size[0] - 1))
+
+
+def read_point(value: object, size: tuple[int, int]) -> Point | None:
+    """Return the pixel that the viewer sent, or None: it is a page's script that anyone may run."""
+    if not isinstance(value, Mapping):
+        return None
+    x, y = _whole(value.get("x")), _whole(value.get("y"))
+    return None if x is None or y is None else clamped(x, y, size)
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value)
+
+
+def percentile_maps(shown: Shown) -> dict[str, tuple[npt.NDArray[np.float64], ...]]:
+    """Return U of every branch of A and B, (h, w) each; NaN in cells that do not count."""
+    labels, strides = shown.sample.labels, shown.inspections["A"].strides
+    valid = None if labels is None else valid_by_stride(labels, strides, IGNORE)
+    return {
+        letter: tuple(
+            percentile_map(
+                activity.astype(np.float64),
+                np.ones(activity.shape, bool) if valid is None else valid[stride],
+            )
+            for activity, stride in zip(inspection.activity, inspection.strides, strict=True)
+        )
+        for letter, inspection in shown.inspections.items()
+    }
+
+
+def pixel_profile(
+    shown: Shown, ranks: Mapping[str, tuple[npt.NDArray[np.float64], ...]], point: Point
+) -> pd.DataFrame:
+    """Return what each branch of A and B says in the cell that holds a pixel.
+
+    Returns:
+        One row per network and branch: ``model``, ``stride`` (px), ``row`` and ``column`` of the
+        cell, ``percentile`` (0..1, NaN where the cell does not count), ``raw`` (channel mean,
+        arbitrary units), ``low`` and ``high`` of the raw map, ``cells`` (1).
+    """
+    rows = []
+    for letter in LETTERS:
+        inspection = shown.inspections[letter]
+        maps = zip(inspection.strides, inspection.raw, ranks[letter], strict=True)
+        for stride, raw, rank in maps:
+            row, column = point.y // stride, point.x // stride
+            rows.append(
+                {
+                    "model": letter,
+                    "stride": stride,
+                    "row": row,
+                    "column": column,
+                    "percentile": float(rank[row, column]),
+                    "raw": float(raw[row, column]),
+                    "low": float(raw.min()),
+                    "high": float(raw.max()),
+                    "cells": 1.0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def region_numbers(shown: Shown, regions: PreparedRegions) -> dict[str, RegionNumbers]:
+    """Return the region table of both networks as arrays, by letter."""
+    return {
+        letter: region_arrays(regions, inspection.activity)
+        for letter, inspection in shown.inspections.items()
+    }
+
+
+def region_at(regions: PreparedRegions, point: Point) -> int:
+    """Return the number of the region under a pixel, from 1; 0: ignored, no region."""
+    return int(regions.regions.ids[point.y, point.x])
+
+
+def region_profile(
+    shown: Shown, regions: PreparedRegions, numbers: Mapping[str, RegionNumbers], number: int
+) -> pd.DataFrame:
+    """Return the mean over a region of what each branch of A and B says.
+
+    Args:
+        shown: Two networks on one image.
+        regions: Of that image.
+        numbers: What ``region_numbers`` gave.
+        number: Of the region, from 1.
+
+    Returns:
+        The columns of ``pixel_profile`` without ``row`` and ``column``: ``percentile`` is Z_r of
+        ``metrics.md`` section 0 (over the core, or the whole region), ``raw`` the mean over the
+        whole region weighed by its pixels in each cell, ``cells`` its area in cells.
+    """
+    area = float(regions.regions.area_px[number - 1])
+    inside = regions.regions.ids == number
+    rows = []
+    for letter in LETTERS:
+        inspection = shown.inspections[letter]
+        for r, (stride, raw) in enumerate(zip(inspection.strides, inspection.raw, strict=True)):
+            y, x = np.nonzero(inside)
+            rows.append(
+                {
+                    "model": letter,
+                    "stride": stride,
+                    "percentile": float(numbers[letter][f"z_{r}"][number - 1]),
+                    "raw": float(raw[y // stride, x // stride].astype(np.float64).mean()),
+                    "low": float(raw.min()),
+                    "high": float(raw.max()),
+                    "cells": area / stride**2,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def region_facts(
+    shown: Shown, regions: PreparedRegions, numbers: Mapping[str, RegionNumbers], number: int
+) -> RegionFacts:
+    """Return what a region is, its q, and its place among the pairs that the SCI counts."""
+    k, found = number - 1, regions.regions
+    area = found.area_px.astype(np.float64)
+    usable = found.qualifies & np.isfinite(numbers["A"]["q"]) & np.isfinite(numbers["B"]["q"])
+    larger = usable & (area >= 4 * area[k])
+    smaller = usable & (area[k] >= 4 * area)
+    wrong = None
+    if usable[k]:
+        wrong = {x: _wrong(numbers[x]["q"], k, larger, smaller) for x in LETTERS}
+    return RegionFacts(
+        number=number,
+        class_name=shown.classes.names[int(found.class_id[k])],
+        area_px=int(found.area_px[k]),
+        size_octave=float(found.size_octave[k]),
+        qualifies=bool(found.qualifies[k]),
+        part=str(found.part[k]),
+        q={letter: float(numbers[letter]["q"][k]) for letter in LETTERS},
+        pairs=int(larger.sum() + smaller.sum()) if usable[k] else 0,
+        wrong=wrong,
+    )
+
+
+def _wrong(q: npt.NDArray, k: int, larger: npt.NDArray, smaller: npt.NDArray) -> float:
+    """Count the pairs of region k whose larger member is not the coarser one; ties one half."""
+    gain = np.concatenate([q[larger] - q[k], q[k] - q[smaller]])
+    return float((gain < -TIE).sum() + 0.5 * (np.abs(gain) <= TIE).sum())
+
+
+def class_scores(
+    shown: Shown, points: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the mean softmax score of every class over pixels, by letter, (K,) each.
+
+    Args:
+        shown: Two networks on one image.
+        points: Rows and columns of the pixels.
+    """
+    return {
+        letter: softmax(logits_at(shown.inspections[letter], shown.size, *points)).mean(axis=1)
+        for letter in LETTERS
+    }
+
+
+def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return scores that add up to 1 over the first axis."""
+    powers = np.exp(logits - logits.max(axis=0))
+    scores: npt.NDArray[np.float64] = powers / powers.sum(axis=0)
+    return scores
+
+
+def logits_at(
+    shown: Inspection,
+    size: tuple[int, int],
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+) -> npt.NDArray[np.float64]:
+    """Return logits at pixels, resized bilinearly to the image as the network resizes them.
+
+    Args:
+        shown: With logits.
+        size: (H, W) of the image.
+        rows: Of the pixels.
+        columns: Of the pixels.
+
+    Returns:
+        (K, N) for N pixels.
+    """
+    assert shown.logits is not None
+    grid = shown.logits.shape[1:]
+    corners = shown.align_corners
+    top, bottom, down = _between(rows, size[0], grid[0], corners=corners)
+    left, right, across = _between(columns, size[1], grid[1], corners=corners)
+    logits = shown.logits
+    upper = logits[:, top, left] * (1 - across) + logits[:, top, right] * across
+    lower = logits[:, bottom, left] * (1 - across) + logits[:, bottom, right] * across
+    at: npt.NDArray[np.float64] = upper * (1 - down) + lower * down
+    return at
+
+
+def _between(
+    pixels: npt.NDArray[np.intp], size: int, grid: int, *, corners: bool
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Return the two grid lines around pixel centres and the weight of the second."""
+    centres = pixels.astype(np.float64)
+    if corners:
+        place = centres * ((grid - 1) / max(size - 1, 1))
+    else:
+        place = np.maximum((centres + 0.5) * (grid / size) - 0.5, 0.0)
+    first: npt.NDArray[np.intp] = np.minimum(place.astype(np.intp), grid - 1)
+    second: npt.NDArray[np.intp] = np.minimum(first + 1, grid - 1)
+    weight: npt.NDArray[np.float64] = place - first
+    return first, second, weight
+
+
+def top_classes(
+    shown: Shown, scores: Mapping[str, npt.NDArray[np.float64]], count: int = 4
+) -> pd.DataFrame:
+    """Return the classes with the greatest scores of A or B: ``class``, ``A``, ``B``."""
+    best = np.maximum(scores["A"], scores["B"])
+    order = np.argsort(-best, kind="stable")[:count]
+    names = [shown.classes.names[k] for k in order]
+    return pd.DataFrame({"class": names, "A": scores["A"][order], "B": scores["B"][order]})
+
+
+def default_point(shown: Shown, regions: PreparedRegions) -> Point:
+    """Return where the probe starts: deep inside the largest countable object, else the middle."""
+    found = regions.regions
+    things = np.array([c.id for c in shown.classes if c.thing])
+    area = np.where(np.isin(found.class_id, things), found.area_px, 0)
+    if area.size == 0 or area.max() == 0:
+        return Point(shown.size[1] // 2, shown.size[0] // 2)
+    depth = np.where(found.ids == int(area.argmax()) + 1, found.distance_px, 0.0)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return Point(int(column), int(row))

@@ -1,0 +1,183 @@
+"""The panel under the viewer: what the branches of A and B say at the probe."""
+
+from collections.abc import Callable
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from gsto_viz.explorer import cached
+from gsto_viz.explorer.page_frame import Page
+from gsto_viz.explorer.probe import (
+    Point,
+    RegionFacts,
+    class_scores,
+    pixel_profile,
+    region_at,
+    region_facts,
+    region_profile,
+    top_classes,
+)
+from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.plots.colors import MODEL_COLORS
+from gsto_viz.regions import PreparedRegions
+
+FEW_CELLS = 1.0
+
+
+def draw_probe(
+    page: Page,
+    shown: Shown,
+    regions: PreparedRegions,
+    point: Point,
+    pin: Point | None,
+    move: Callable[..., None],
+) -> None:
+    """Draw the panel of one pixel or of the region that holds it.
+
+    Args:
+        page: The page.
+        shown: Two networks on one image.
+        regions: Of that image.
+        point: The probed pixel.
+        pin: The pinned pixel, or None.
+        move: Moves probe or pin: takes ``x``, ``y``, ``px``, ``py``.
+    """
+    number = region_at(regions, point) if page.state.pick == "region" else 0
+    left, middle, right = st.columns([1.1, 2, 2], gap="medium")
+    with left:
+        _draw_place(shown, point, pin, move)
+    with middle:
+        if page.state.pick == "region" and number == 0:
+            st.markdown("No region lies here: these pixels are ignored. Choose another place.")
+            return
+        profile = _profile(shown, regions, point, number)
+        _draw_profile(
+            profile, None if pin is None else pixel_profile(shown, cached.ranks(shown), pin)
+        )
+    with right:
+        _draw_scores(shown, regions, point, number)
+        if number:
+            facts = region_facts(shown, regions, cached.numbers(shown), number)
+            _draw_facts(facts, shown.region_source)
+    _draw_table(profile)
+
+
+def _profile(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> pd.DataFrame:
+    if number:
+        return region_profile(shown, regions, cached.numbers(shown), number)
+    return pixel_profile(shown, cached.ranks(shown), point)
+
+
+def _draw_place(shown: Shown, point: Point, pin: Point | None, move: Callable[..., None]) -> None:
+    """Draw the numeric inputs of the probe, and the pin's button."""
+    height, width = shown.size
+    for name, value, size, what in (
+        ("x", point.x, width, "column"),
+        ("y", point.y, height, "row"),
+    ):
+        st.session_state[name] = value
+        st.number_input(
+            f"{name} ({what}, px)",
+            min_value=0,
+            max_value=size - 1,
+            step=1,
+            key=name,
+            on_change=_typed,
+            args=(move,),
+        )
+    if pin is None:
+        place = {"px": point.x, "py": point.y}
+        st.button("Pin this pixel", icon=":material/push_pin:", on_click=move, kwargs=place)
+        return
+    st.markdown(f"Pinned: x {pin.x}, y {pin.y}")
+    nowhere = {"px": None, "py": None}
+    st.button("Take the pin away", icon=":material/close:", on_click=move, kwargs=nowhere)
+
+
+def _typed(move: Callable[..., None]) -> None:
+    move(x=int(st.session_state["x"]), y=int(st.session_state["y"]))
+
+
+def _draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
+    """Draw percentile against stride: networks differ by colour, dash and marker."""
+    table = profile.assign(place="probe")
+    if pinned is not None:
+        table = pd.concat([table, pinned.assign(place="pin")], ignore_index=True)
+    table = table[["model", "stride", "percentile", "place"]].round({"percentile": 4})
+    models = alt.Scale(domain=list(LETTERS), range=list(MODEL_COLORS[:2]))
+    chart = (
+        alt.Chart(table)
+        .mark_line(point={"size": 70, "filled": True})
+        .encode(
+            x=alt.X("stride:O", title="stride of the branch (px)", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("percentile:Q", title="percentile", scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color("model:N", scale=models, title="network"),
+            shape=alt.Shape("model:N", title="network"),
+            strokeDash=alt.StrokeDash("model:N", title="network"),
+            opacity=alt.condition("datum.place == 'pin'", alt.value(0.45), alt.value(1.0)),
+            detail="place:N",
+        )
+        .properties(height=220)
+    )
+    st.altair_chart(chart, width="stretch", alt="Percentile by stride at the probe, A and B")
+
+
+def _draw_scores(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> None:
+    """Draw the best classes of both networks."""
+    if number:
+        rows, columns = np.nonzero(regions.regions.ids == number)
+        what = "Mean class scores over the region"
+    else:
+        rows, columns = np.array([point.y]), np.array([point.x])
+        what = "Class scores at the pixel"
+    st.markdown(f"**{what}**")
+    bar = st.column_config.ProgressColumn(format="%.2f", min_value=0.0, max_value=1.0)
+    st.dataframe(
+        top_classes(shown, class_scores(shown, (rows, columns))).round(4),
+        hide_index=True,
+        width="stretch",
+        column_config=dict.fromkeys(LETTERS, bar),
+        alt=what,
+    )
+
+
+def _draw_facts(facts: RegionFacts, source: str) -> None:
+    """Say what the region is, its q, and how often its pairs are the wrong way round."""
+    q = ", ".join(f"{letter} {facts.q[letter]:+.3f}" for letter in LETTERS)
+    lines = [
+        f"**Region {facts.number}: {plain(facts.class_name)}** (from {source}), "
+        f"{facts.area_px} px in all, {2**facts.size_octave:.0f} px large "
+        f"({facts.size_octave:.2f} octaves).",
+        f"q (coarseness at matched resolution, larger = coarser): {q}.",
+    ]
+    if facts.wrong is None:
+        lines.append("It is too small for statistics, or a grid has no valid cell of it.")
+    elif facts.pairs == 0:
+        lines.append("No other region here is an octave larger or smaller: it is in no pair.")
+    else:
+        wrong = ", ".join(f"{letter} {facts.wrong[letter]:g}" for letter in LETTERS)
+        lines.append(
+            f"It is in {facts.pairs} pairs of this image's SCI; the wrong way round: {wrong}."
+        )
+    st.markdown("  \n".join(lines))
+
+
+def _draw_table(profile: pd.DataFrame) -> None:
+    """Draw the profile as a table, and warn of branches that cannot resolve the region."""
+    thin = sorted(set(profile.loc[profile["cells"] < FEW_CELLS, "stride"]))
+    if thin:
+        names = ", ".join(f"/{stride}" for stride in thin)
+        st.caption(f"The region is smaller than one cell of {names}: those values are shared.")
+    st.dataframe(
+        profile,
+        hide_index=True,
+        width="stretch",
+        alt="Profile of the probe: percentile and raw value by network and branch",
+        column_config={
+            name: st.column_config.NumberColumn(format="%.4g")
+            for name in ("percentile", "raw", "low", "high", "cells")
+        },
+    )

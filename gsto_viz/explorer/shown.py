@@ -1,0 +1,94 @@
+"""What is on a page once both networks have run on its image, and regions of that image."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.checkpoints import Choice
+from gsto_viz.explorer.pictures import Picture
+from gsto_viz.regions import PreparedRegions, prepare_regions
+from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
+
+LETTERS = ("A", "B")
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Two networks on one image.
+
+    Attributes:
+        picture: The image.
+        sample: The image with the labels that fit the networks, if any.
+        why_unlabelled: Why there are no labels, or None.
+        classes: Of both networks.
+        choices: ``A`` and ``B``: the checkpoints.
+        inspections: ``A`` and ``B``: what each network shows, with logits.
+        fingerprints: ``A`` and ``B``: SHA-256 of the checkpoints.
+    """
+
+    picture: Picture
+    sample: Sample
+    why_unlabelled: str | None
+    classes: ClassList
+    choices: dict[str, Choice]
+    inspections: dict[str, Inspection]
+    fingerprints: dict[str, str]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What the results depend on, for caches."""
+        labelled = "labels" if self.sample.labels is not None else "no labels"
+        names = (self.inspections[letter].name for letter in LETTERS)
+        return (self.picture.key, self.sample.id, labelled, *self.fingerprints.values(), *names)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image as the networks see it."""
+        height, width = self.sample.image.shape[:2]
+        return int(height), int(width)
+
+    @property
+    def region_source(self) -> str:
+        """What regions are cut from, in words."""
+        return "the labels" if self.sample.labels is not None else "A's prediction"
+
+
+def check_classes(a: Choice, b: Choice) -> None:
+    """Refuse to compare checkpoints of different classes.
+
+    Raises:
+        GstoVizError: With both lists of names.
+    """
+    if a.classes.names != b.classes.names:
+        raise GstoVizError(
+            f"A ({a.key}) knows {', '.join(a.classes.names)} and B ({b.key}) knows "
+            f"{', '.join(b.classes.names)}; choose networks of the same classes"
+        )
+
+
+def annotated_for(picture: Picture, classes: ClassList) -> tuple[Sample, str | None]:
+    """Return the sample as far as networks of ``classes`` can be judged by it.
+
+    Returns:
+        The sample, without labels where these are of other classes, and why there are none.
+    """
+    if picture.classes is None:
+        return picture.sample, "This image has no labels, so there is no table by object size."
+    if picture.classes != classes.names:
+        bare = replace(picture.sample, labels=None, instances=None)
+        return bare, (
+            "The networks know other classes than this image's labels, so ground truth and table "
+            "are left out."
+        )
+    return picture.sample, None
+
+
+def cut_regions(shown: Shown) -> PreparedRegions:
+    """Cut the image into regions: by its labels, else by A's prediction."""
+    sample, strides = shown.sample, shown.inspections["A"].strides
+    if sample.labels is not None:
+        return prepare_regions(sample.labels, strides, sample.instances, IGNORE)
+    labels: npt.NDArray[np.uint8] = shown.inspections["A"].prediction
+    return prepare_regions(labels, strides, None, None)

@@ -1,0 +1,559 @@
+// Linked tiles of one image: hover reads every tile, a click or the arrow keys set the probe, and
+// all tiles share one zoom and pan. Numbers arrive exact; colours are applied here.
+
+const memory = new WeakMap();
+const INVALID = [176, 176, 176];
+const NOT_FINITE = [255, 0, 255];
+const MAX_ZOOM = 32;
+
+export default function (component) {
+  const { data, parentElement, setStateValue } = component;
+  if (!data || !data.rows) return;
+  let viewer = memory.get(parentElement);
+  if (!viewer) {
+    viewer = new Viewer(parentElement);
+    memory.set(parentElement, viewer);
+  }
+  viewer.send = (point) => setStateValue("point", point);
+  viewer.show(data);
+  return () => viewer.forget();
+}
+
+function bytes(text) {
+  const binary = atob(text);
+  const out = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) out[i] = binary.charCodeAt(i);
+  return out;
+}
+
+const floats = (text) => new Float32Array(bytes(text).buffer);
+
+function unroll(runs, size) {
+  const values = new Uint16Array(bytes(runs.values).buffer);
+  const lengths = new Uint32Array(bytes(runs.lengths).buffer);
+  const out = new Uint16Array(size);
+  let at = 0;
+  for (let k = 0; k < values.length; k++) {
+    out.fill(values[k], at, at + lengths[k]);
+    at += lengths[k];
+  }
+  return out;
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function shortNumber(value) {
+  if (Number.isNaN(value)) return "no value";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 100000)) return value.toExponential(2);
+  return value.toPrecision(4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+}
+
+function raster(width, height, paint) {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(width, height);
+  for (let k = 0; k < width * height; k++) {
+    const color = paint(k);
+    pixels.data[4 * k] = color[0];
+    pixels.data[4 * k + 1] = color[1];
+    pixels.data[4 * k + 2] = color[2];
+    pixels.data[4 * k + 3] = color[3] === undefined ? 255 : color[3];
+  }
+  context.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+class Tile {
+  constructor(viewer, source) {
+    this.viewer = viewer;
+    this.key = source.key;
+    this.box = element("figure", "tile");
+    this.caption = element("figcaption", "title");
+    this.canvas = element("canvas");
+    this.canvas.tabIndex = 0;
+    this.canvas.setAttribute("role", "img");
+    this.canvas.dataset.tile = source.key;
+    this.scale = element("div", "scale");
+    this.bar = element("canvas", "bar");
+    this.low = element("span");
+    this.high = element("span", "high");
+    this.scale.append(this.low, this.bar, this.high);
+    this.reading = element("div", "reading");
+    this.box.append(this.caption, this.canvas, this.scale, this.reading);
+    this.listen();
+  }
+
+  fill(source) {
+    this.source = source;
+    this.stride = source.stride || 1;
+    this.caption.textContent = source.title;
+    this.image = null;
+    this.picture = null;
+    if (source.kind === "picture") this.fillPicture(source);
+    else if (source.kind === "classes") this.fillClasses(source);
+    else this.fillMap(source);
+    this.scale.style.display = source.kind === "map" ? "" : "none";
+  }
+
+  fillPicture(source) {
+    const picture = new Image();
+    picture.onload = () => {
+      const { width, height } = this.viewer.data;
+      const canvas = document.createElement("canvas");
+      canvas.width = width;
+      canvas.height = height;
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.drawImage(picture, 0, 0);
+      this.image = canvas;
+      this.pixels = context.getImageData(0, 0, width, height).data;
+      if (this.key === "input") this.viewer.base = canvas;
+      this.viewer.draw();
+    };
+    picture.src = "data:image/png;base64," + source.png;
+  }
+
+  fillClasses(source) {
+    const { width, height, classes } = this.viewer.data;
+    this.labels = unroll(source, width * height);
+    this.image = raster(width, height, (k) => {
+      const found = classes[this.labels[k]];
+      return found ? found.color : INVALID;
+    });
+  }
+
+  fillMap(source) {
+    this.numbers = floats(source.numbers);
+    this.raw = source.raw ? floats(source.raw) : null;
+    const table = bytes(this.viewer.data.tables[source.colors]);
+    const span = source.high - source.low;
+    this.image = raster(source.width, source.height, (k) => {
+      const value = this.numbers[k];
+      if (Number.isNaN(value)) return INVALID;
+      if (!Number.isFinite(value)) return NOT_FINITE;
+      const share = (value - source.low) / span;
+      const level = Math.max(0, Math.min(255, Math.floor(256 * share)));
+      return table.subarray(3 * level, 3 * level + 3);
+    });
+    this.bar.width = 256;
+    this.bar.height = 1;
+    this.bar.getContext("2d").drawImage(raster(256, 1, (k) => table.subarray(3 * k, 3 * k + 3)), 0, 0);
+    this.low.textContent = shortNumber(source.low);
+    this.high.textContent = shortNumber(source.high);
+    const notes = [];
+    if (source.constant) notes.push("constant");
+    if (source.clipped > 0) notes.push((100 * source.clipped).toFixed(1) + " % beyond the bar");
+    if (source.unknown > 0) notes.push(source.unknown + " cells do not count (grey)");
+    this.note = notes.join(", ");
+  }
+
+  // What the tile shows at an image pixel, in words.
+  words(point) {
+    if (!point) return this.note || "";
+    const { width, classes } = this.viewer.data;
+    const at = point.y * width + point.x;
+    if (this.source.kind === "picture") {
+      if (!this.pixels) return "";
+      return "RGB " + [0, 1, 2].map((c) => this.pixels[4 * at + c]).join(", ");
+    }
+    if (this.source.kind === "classes") {
+      const found = classes[this.labels[at]];
+      return found ? found.name : this.source.unmarked || "ignored";
+    }
+    const cell = this.cell(point);
+    const k = cell.row * this.source.width + cell.column;
+    let text = shortNumber(this.numbers[k]);
+    if (this.raw) text += ", raw " + shortNumber(this.raw[k]);
+    return text;
+  }
+
+  cell(point) {
+    return { row: Math.floor(point.y / this.stride), column: Math.floor(point.x / this.stride) };
+  }
+
+  describe(probe) {
+    const where = probe ? ` at x ${probe.x}, y ${probe.y}: ${this.words(probe)}` : "";
+    const label = `${this.source.title}${where}`;
+    if (this.label !== label) this.canvas.setAttribute("aria-label", label);
+    this.label = label;
+  }
+
+  resize() {
+    const { width, height } = this.viewer.data;
+    const shown = this.canvas.clientWidth;
+    if (!shown) return false;
+    const ratio = window.devicePixelRatio || 1;
+    const wide = Math.round(shown * ratio);
+    const high = Math.round((shown * ratio * height) / width);
+    if (this.canvas.width !== wide || this.canvas.height !== high) {
+      this.canvas.width = wide;
+      this.canvas.height = high;
+    }
+    return true;
+  }
+
+  draw() {
+    if (!this.resize()) return;
+    const { viewer, canvas } = this;
+    const context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    const isMap = this.source.kind === "map";
+    const base = viewer.base;
+    if (isMap && viewer.data.opacity < 1 && base) this.put(context, base, 1);
+    context.globalAlpha = isMap ? viewer.data.opacity : 1;
+    if (this.image) this.put(context, this.image, this.stride);
+    context.globalAlpha = 1;
+    this.drawMarks(context);
+    this.reading.textContent = this.words(viewer.hover || viewer.probe);
+    this.describe(viewer.probe);
+  }
+
+  put(context, image, stride) {
+    const { view, data } = this.viewer;
+    const wide = data.width / view.zoom;
+    const high = data.height / view.zoom;
+    context.drawImage(
+      image,
+      view.left / stride,
+      view.top / stride,
+      wide / stride,
+      high / stride,
+      0,
+      0,
+      this.canvas.width,
+      this.canvas.height,
+    );
+  }
+
+  // Image pixels (their corners are whole numbers) to canvas pixels.
+  place(x, y) {
+    const { view, data } = this.viewer;
+    const factor = (this.canvas.width * view.zoom) / data.width;
+    return [(x - view.left) * factor, (y - view.top) * factor, factor];
+  }
+
+  drawMarks(context) {
+    const { viewer } = this;
+    if (viewer.outline) this.stroke(context, () => this.traceOutline(context), 1);
+    if (viewer.data.pin) this.drawCross(context, viewer.data.pin, true);
+    if (viewer.probe) this.drawCross(context, viewer.probe, false);
+    if (viewer.hover) {
+      this.stroke(context, () => this.traceCell(context, viewer.hover), 1);
+      this.stroke(context, () => this.traceLines(context, viewer.hover), 0.5);
+    }
+  }
+
+  stroke(context, trace, width) {
+    const ratio = window.devicePixelRatio || 1;
+    for (const [color, extra] of [["black", 2], ["white", 0]]) {
+      context.strokeStyle = color;
+      context.lineWidth = (width + extra) * ratio;
+      context.beginPath();
+      trace();
+      context.stroke();
+    }
+  }
+
+  traceOutline(context) {
+    const segments = this.viewer.outline;
+    for (let k = 0; k < segments.length; k += 4) {
+      const [x0, y0] = this.place(segments[k], segments[k + 1]);
+      const [x1, y1] = this.place(segments[k + 2], segments[k + 3]);
+      context.moveTo(x0, y0);
+      context.lineTo(x1, y1);
+    }
+  }
+
+  traceCell(context, point) {
+    const { row, column } = this.cell(point);
+    const [x, y, factor] = this.place(column * this.stride, row * this.stride);
+    context.rect(x, y, this.stride * factor, this.stride * factor);
+  }
+
+  traceLines(context, point) {
+    const [x, y] = this.place(point.x + 0.5, point.y + 0.5);
+    context.moveTo(x, 0);
+    context.lineTo(x, this.canvas.height);
+    context.moveTo(0, y);
+    context.lineTo(this.canvas.width, y);
+  }
+
+  drawCross(context, point, pinned) {
+    const ratio = window.devicePixelRatio || 1;
+    const [x, y] = this.place(point.x + 0.5, point.y + 0.5);
+    const arm = 7 * ratio;
+    this.stroke(
+      context,
+      () => {
+        if (pinned) context.rect(x - arm / 2, y - arm / 2, arm, arm);
+        else {
+          context.moveTo(x - arm, y);
+          context.lineTo(x + arm, y);
+          context.moveTo(x, y - arm);
+          context.lineTo(x, y + arm);
+        }
+      },
+      1.5,
+    );
+    if (!pinned && this.stride > 1) this.stroke(context, () => this.traceCell(context, point), 1);
+  }
+
+  // Where a pointer is, in image pixels; null outside.
+  at(event) {
+    const { view, data } = this.viewer;
+    const box = this.canvas.getBoundingClientRect();
+    const x = view.left + ((event.clientX - box.left) / box.width) * (data.width / view.zoom);
+    const y = view.top + ((event.clientY - box.top) / box.height) * (data.height / view.zoom);
+    if (x < 0 || y < 0 || x >= data.width || y >= data.height) return null;
+    return { x: Math.floor(x), y: Math.floor(y), exact: [x, y] };
+  }
+
+  listen() {
+    const { canvas, viewer } = this;
+    let drag = null;
+    canvas.onpointermove = (event) => {
+      if (drag) {
+        const moved = Math.hypot(event.clientX - drag.x, event.clientY - drag.y);
+        if (moved > 3) drag.far = true;
+        if (drag.far) viewer.pan(event, drag, canvas);
+      }
+      viewer.hover = drag && drag.far ? null : this.at(event);
+      viewer.request();
+    };
+    canvas.onpointerleave = () => {
+      viewer.hover = null;
+      viewer.request();
+    };
+    canvas.onpointerdown = (event) => {
+      if (event.button !== 0) return;
+      drag = { x: event.clientX, y: event.clientY, ...viewer.view, far: false };
+      if (event.pointerType === "mouse") canvas.setPointerCapture(event.pointerId);
+    };
+    canvas.onpointerup = (event) => {
+      const clicked = drag && !drag.far;
+      drag = null;
+      const point = this.at(event);
+      if (clicked && point) viewer.choose(point);
+    };
+    canvas.onpointercancel = () => {
+      drag = null;
+    };
+    canvas.onwheel = (event) => {
+      const focused = canvas.getRootNode().activeElement === canvas;
+      if (!event.ctrlKey && !focused) return;
+      event.preventDefault();
+      viewer.zoomAt(this.at(event), Math.exp(-event.deltaY / 300));
+    };
+    canvas.onkeydown = (event) => viewer.key(event, this);
+  }
+}
+
+class Viewer {
+  constructor(parent) {
+    this.root = parent.querySelector(".viewer");
+    this.tiles = new Map();
+    this.view = { zoom: 1, left: 0, top: 0 };
+    this.observer = new ResizeObserver(() => this.request());
+    this.observer.observe(this.root);
+    this.recall();
+  }
+
+  forget() {
+    this.observer.disconnect();
+    memory.delete(this.root.getRootNode());
+  }
+
+  // The zoom outlives a change of page and a reload.
+  recall() {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem("gsto-viz-zoom") || "null");
+      if (kept && [kept.zoom, kept.left, kept.top].every(Number.isFinite)) this.view = kept;
+    } catch {
+      // Storage may be switched off; the zoom then starts at 1.
+    }
+  }
+
+  keep() {
+    try {
+      sessionStorage.setItem("gsto-viz-zoom", JSON.stringify(this.view));
+    } catch {
+      // As above.
+    }
+  }
+
+  show(data) {
+    const sameImage = this.data && this.data.image === data.image;
+    this.data = data;
+    if (!sameImage) this.base = null;
+    this.regions = unroll(data.regions, data.width * data.height);
+    if (data.turn !== this.turn) {
+      this.turn = data.turn;
+      this.probe = data.start;
+      this.sent = null;
+    }
+    if (this.probe) {
+      this.probe = {
+        x: Math.min(this.probe.x, data.width - 1),
+        y: Math.min(this.probe.y, data.height - 1),
+      };
+    }
+    this.limitView();
+    this.layOut();
+    this.setOutline();
+    this.request();
+  }
+
+  layOut() {
+    const used = new Set();
+    const body = [];
+    for (const row of this.data.rows) {
+      if (row.title) body.push(element("div", "heading", row.title));
+      const line = element("div", "row");
+      for (const source of row.tiles) {
+        let tile = this.tiles.get(source.key);
+        if (!tile) {
+          tile = new Tile(this, source);
+          this.tiles.set(source.key, tile);
+        }
+        used.add(source.key);
+        if (tile.filled !== source) tile.fill(source);
+        tile.filled = source;
+        line.append(tile.box);
+      }
+      if (row.tiles.some((source) => source.badge)) {
+        body[body.length - 1].append(element("span", "badge", row.tiles[0].badge));
+      }
+      body.push(line);
+    }
+    for (const key of this.tiles.keys()) if (!used.has(key)) this.tiles.delete(key);
+    const focused = this.root.getRootNode().activeElement;
+    this.root.replaceChildren(this.buttons(), ...body);
+    if (focused && focused.isConnected) focused.focus({ preventScroll: true });
+  }
+
+  buttons() {
+    const bar = element("div", "buttons");
+    const actions = [
+      ["Zoom in", () => this.zoomAt(null, 1.5)],
+      ["Zoom out", () => this.zoomAt(null, 1 / 1.5)],
+      ["Reset view", () => this.reset()],
+    ];
+    for (const [name, action] of actions) {
+      const button = element("button", "", name);
+      button.type = "button";
+      button.onclick = action;
+      bar.append(button);
+    }
+    this.status = element("span", "status");
+    bar.append(this.status);
+    return bar;
+  }
+
+  request() {
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      this.draw();
+    });
+  }
+
+  draw() {
+    if (!this.data) return;
+    for (const tile of this.tiles.values()) tile.draw();
+    const point = this.hover || this.probe;
+    const where = point ? `x ${point.x}, y ${point.y}` : "";
+    const zoom = this.view.zoom > 1 ? `, zoom ${this.view.zoom.toFixed(1)}` : "";
+    this.status.textContent = where + zoom;
+  }
+
+  choose(point) {
+    this.probe = { x: point.x, y: point.y };
+    this.setOutline();
+    this.request();
+    this.send({ x: point.x, y: point.y, turn: this.turn });
+  }
+
+  key(event, tile) {
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const step = steps[event.key];
+    if (step) {
+      const { width, height } = this.data;
+      const from = this.probe || { x: Math.floor(width / 2), y: Math.floor(height / 2) };
+      const clamp = (value, most) => Math.max(0, Math.min(most, value));
+      const x = clamp(from.x + step[0] * tile.stride, width - 1);
+      const y = clamp(from.y + step[1] * tile.stride, height - 1);
+      this.choose({ x, y });
+    } else if (event.key === "+" || event.key === "=") this.zoomAt(null, 1.5);
+    else if (event.key === "-") this.zoomAt(null, 1 / 1.5);
+    else if (event.key === "0") this.reset();
+    else return;
+    event.preventDefault();
+  }
+
+  reset() {
+    this.view = { zoom: 1, left: 0, top: 0 };
+    this.keep();
+    this.request();
+  }
+
+  zoomAt(point, factor) {
+    const { width, height } = this.data;
+    const { view } = this;
+    const middle = [view.left + width / view.zoom / 2, view.top + height / view.zoom / 2];
+    const [x, y] = point ? point.exact : middle;
+    const zoom = Math.max(1, Math.min(MAX_ZOOM, view.zoom * factor));
+    const share = view.zoom / zoom;
+    this.view = { zoom, left: x - (x - view.left) * share, top: y - (y - view.top) * share };
+    this.limitView();
+    this.keep();
+    this.request();
+  }
+
+  pan(event, drag, canvas) {
+    const perPixel = this.data.width / this.view.zoom / canvas.clientWidth;
+    this.view.left = drag.left - (event.clientX - drag.x) * perPixel;
+    this.view.top = drag.top - (event.clientY - drag.y) * perPixel;
+    this.limitView();
+    this.keep();
+  }
+
+  limitView() {
+    const { width, height } = this.data;
+    const { view } = this;
+    view.zoom = Math.max(1, Math.min(MAX_ZOOM, view.zoom));
+    view.left = Math.max(0, Math.min(width - width / view.zoom, view.left));
+    view.top = Math.max(0, Math.min(height - height / view.zoom, view.top));
+  }
+
+  // The outline of the region under the probe, as line segments between pixel corners.
+  setOutline() {
+    this.outline = null;
+    const { data, probe, regions } = this;
+    if (!data.outline || !probe) return;
+    const { width, height } = data;
+    const id = regions[probe.y * width + probe.x];
+    if (!id) return;
+    const inside = (x, y) =>
+      x >= 0 && y >= 0 && x < width && y < height && regions[y * width + x] === id;
+    const segments = [];
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        if (regions[y * width + x] !== id) continue;
+        if (!inside(x, y - 1)) segments.push(x, y, x + 1, y);
+        if (!inside(x, y + 1)) segments.push(x, y + 1, x + 1, y + 1);
+        if (!inside(x - 1, y)) segments.push(x, y, x, y + 1);
+        if (!inside(x + 1, y)) segments.push(x + 1, y, x + 1, y + 1);
+      }
+    }
+    this.outline = segments;
+  }
+}

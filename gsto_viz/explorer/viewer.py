@@ -1,0 +1,61 @@
+"""The viewer as a Streamlit component: linked tiles, a probe that is clicked, one zoom."""
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import streamlit as st
+
+from gsto_viz.explorer.probe import Point, read_point
+
+KEY = "viewer"
+_FILES = resources.files("gsto_viz") / "explorer"
+_component = st.components.v2.component(
+    "gsto_viz_viewer",
+    html='<div class="viewer"></div>',
+    css=(_FILES / "viewer.css").read_text(encoding="utf-8"),
+    js=(_FILES / "viewer.js").read_text(encoding="utf-8"),
+)
+
+
+def draw_viewer(
+    data: Mapping[str, Any],
+    point: Point,
+    *,
+    size: tuple[int, int],
+    turn: int,
+    pin: Point | None = None,
+    outline: bool = False,
+    key: str = KEY,
+) -> Point | None:
+    """Draw the tiles and return the pixel that was clicked last.
+
+    The data stay the same from click to click, so that only the click travels.
+
+    Args:
+        data: What ``viewer_data`` and its like gave.
+        point: Where the probe starts, and where it goes when ``turn`` changes.
+        size: (H, W) of the image.
+        turn: Raised whenever the page itself moves the probe.
+        pin: A second pixel that stays marked.
+        outline: Outline the region under the probe.
+        key: Of the component.
+
+    Returns:
+        None before the first click, and when the page has moved the probe since.
+    """
+    start = st.session_state.setdefault(f"{key}-start", {})
+    if start.get("turn") != turn or start.get("image") != data["image"]:
+        # Only where the page itself put the probe, or every click would send the data again.
+        start.update(turn=turn, image=data["image"], x=point.x, y=point.y)
+    places = {
+        "turn": turn,
+        "start": {"x": start["x"], "y": start["y"]},
+        "pin": None if pin is None else {"x": pin.x, "y": pin.y},
+        "outline": outline,
+    }
+    result = _component(key=key, data={**data, **places}, on_point_change=lambda: None)
+    sent = result["point"]
+    if not isinstance(sent, Mapping) or sent.get("turn") != turn:
+        return None
+    return read_point(sent, size)

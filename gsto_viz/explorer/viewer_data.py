@@ -1,0 +1,216 @@
+"""What the viewer in the browser gets: tiles of one image, as exact numbers in base64.
+
+A tile is a picture (PNG), a map of class indices, or a map of numbers with its limits; colours are
+applied in the browser. The same view always gives the same data, byte for byte, so that Streamlit
+sends it once and a click costs nothing.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.heatmaps import RAW_BADGE, HeatMap, normalise, valid_by_stride
+from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import IGNORE, ClassList, Inspection
+
+SEQUENTIAL = ("inferno", "viridis", "cividis", "gray", "jet")
+DIVERGING = "RdBu_r"
+Tile = dict[str, Any]
+
+
+def base64_of(array: npt.NDArray[Any]) -> str:
+    """Return the bytes of an array, little-endian and row by row, as base64."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return base64.b64encode(np.ascontiguousarray(little).tobytes()).decode("ascii")
+
+
+def run_lengths(values: npt.NDArray[np.integer]) -> dict[str, str]:
+    """Return a (H, W) map of whole numbers 0..65535 as runs over its rows.
+
+    Returns:
+        ``values`` (uint16) and ``lengths`` (uint32), base64; runs go on over row ends.
+    """
+    flat = values.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] - 1 if flat.size else 0))
+    lengths = np.diff(starts, append=flat.size)
+    return {
+        "values": base64_of(flat[starts].astype(np.uint16)),
+        "lengths": base64_of(lengths.astype(np.uint32)),
+    }
+
+
+def color_table(name: str) -> str:
+    """Return 256 colours of a Matplotlib colour map, (256, 3) uint8 as base64."""
+    colors = mpl.colormaps[name](np.arange(256))[:, :3]
+    return base64_of(np.round(255 * colors).astype(np.uint8))
+
+
+def picture_tile(key: str, title: str, image: npt.NDArray[np.uint8]) -> Tile:
+    """Return a tile that shows (H, W, 3) pixels as they are."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=3)
+    png = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"key": key, "title": title, "kind": "picture", "png": png}
+
+
+def class_tile(key: str, title: str, labels: npt.NDArray[np.integer]) -> Tile:
+    """Return a tile of class indices (H, W); 255 is drawn grey and called ignored."""
+    return {"key": key, "title": title, "kind": "classes", **run_lengths(labels)}
+
+
+def map_tile(
+    key: str,
+    title: str,
+    heat: HeatMap,
+    *,
+    raw: npt.NDArray[np.floating] | None = None,
+    colors: Literal["map", "difference", "gate"] = "map",
+) -> Tile:
+    """Return a tile of numbers on a grid.
+
+    Args:
+        key: Of the tile.
+        title: Shown above it.
+        heat: The numbers that are coloured, and their limits.
+        raw: The numbers behind them, shown on hovering; None: the same.
+        colors: Which table of colours.
+    """
+    values = heat.values.astype(np.float32)
+    known = values[np.isfinite(values)]
+    low, high = heat.clipped
+    clipped = np.mean((known < heat.low) | (known > heat.high)) if low or high else 0.0
+    tile: Tile = {
+        "key": key,
+        "title": title,
+        "kind": "map",
+        "height": values.shape[0],
+        "width": values.shape[1],
+        "stride": heat.stride,
+        "low": heat.low,
+        "high": heat.high,
+        "numbers": base64_of(values),
+        "colors": colors,
+        "constant": bool(known.size and known.min() == known.max()),
+        "clipped": round(float(clipped), 4),
+        "unknown": int(values.size - known.size),
+        "badge": RAW_BADGE if heat.raw else "",
+    }
+    if raw is not None:
+        tile["raw"] = base64_of(raw.astype(np.float32))
+    return tile
+
+
+def viewer_data(
+    shown: Shown,
+    regions: PreparedRegions,
+    *,
+    mode: str,
+    colors: str,
+    opacity: float,
+    difference: bool,
+) -> dict[str, Any]:
+    """Return what the viewer of the page "Explore" gets.
+
+    Args:
+        shown: Two networks on one image.
+        regions: Of that image.
+        mode: Normalisation of the branch maps.
+        colors: One of ``SEQUENTIAL``.
+        opacity: Of branch maps over the image, 0..1.
+        difference: Add a row of B - A, for modes that can be compared.
+    """
+    height, width = shown.size
+    maps = branch_maps(shown, mode)
+    rows = [{"title": "", "tiles": first_row(shown)}]
+    for letter in LETTERS:
+        inspection = shown.inspections[letter]
+        title = f"{letter}: {inspection.name}"
+        rows.append({"title": title, "tiles": _branch_tiles(letter, inspection, maps[letter])})
+    if difference:
+        rows.append({"title": "B - A", "tiles": _difference_tiles(maps["A"], maps["B"])})
+    tables = {"map": color_table(colors), "difference": color_table(DIVERGING)}
+    return {
+        "image": shown.picture.key,
+        "height": height,
+        "width": width,
+        "rows": rows,
+        "opacity": round(opacity, 3),
+        "tables": tables,
+        **shared_data(shown.classes, regions),
+    }
+
+
+def shared_data(classes: ClassList, regions: PreparedRegions) -> dict[str, Any]:
+    """Return what any viewer needs to name classes and to outline regions."""
+    return {
+        "classes": [{"name": c.name, "color": list(c.color)} for c in classes],
+        "regions": run_lengths(np.minimum(regions.regions.ids, 65535)),
+    }
+
+
+def branch_maps(shown: Shown, mode: str) -> dict[str, tuple[HeatMap, ...]]:
+    """Return the branch maps of both networks, ready for display."""
+    labels = shown.sample.labels
+    strides = shown.inspections["A"].strides
+    valid = None if labels is None else valid_by_stride(labels, strides, IGNORE)
+    pair = [shown.inspections[letter] for letter in LETTERS]
+    return dict(zip(LETTERS, normalise(pair, mode, valid), strict=True))
+
+
+def first_row(shown: Shown) -> list[Tile]:
+    """Return input, ground truth if there is any, predictions, and where they differ."""
+    tiles = [picture_tile("input", "Input", shown.sample.image)]
+    if shown.sample.labels is not None:
+        tiles.append(class_tile("truth", "Ground truth", shown.sample.labels))
+    predictions = [shown.inspections[letter].prediction for letter in LETTERS]
+    for letter, prediction in zip(LETTERS, predictions, strict=True):
+        tiles.append(class_tile(f"prediction{letter}", f"Prediction {letter}", prediction))
+    same = predictions[0] == predictions[1]
+    differ = np.where(same, IGNORE, predictions[1])
+    share = 1.0 - float(same.mean())
+    title = f"B where it differs from A ({100 * share:.1f} %)"
+    tiles.append(class_tile("disagreement", title, differ) | {"unmarked": "A and B agree"})
+    return tiles
+
+
+def _branch_tiles(letter: str, shown: Inspection, maps: Sequence[HeatMap]) -> list[Tile]:
+    """Return one tile per branch; the raw channel mean is what hovering reads beside a rank."""
+    return [
+        map_tile(
+            f"{letter}{heat.stride}",
+            f"{letter} /{heat.stride}",
+            heat,
+            raw=None if heat.raw else raw,
+        )
+        for heat, raw in zip(maps, shown.raw, strict=True)
+    ]
+
+
+def _difference_tiles(a: Sequence[HeatMap], b: Sequence[HeatMap]) -> list[Tile]:
+    tiles = []
+    for first, second in zip(a, b, strict=True):
+        heat = difference_map(first, second)
+        key, title = f"D{heat.stride}", f"B - A /{heat.stride}"
+        tiles.append(map_tile(key, title, heat, colors="difference"))
+    return tiles
+
+
+def difference_map(a: HeatMap, b: HeatMap) -> HeatMap:
+    """Return B - A of two maps of one grid; the bar is symmetric about 0."""
+    span = a.high - a.low
+    return HeatMap(
+        b.values - a.values,
+        -span,
+        span,
+        mode=a.mode,
+        label=f"difference B - A of {a.label}",
+        raw=a.raw,
+        stride=a.stride,
+    )

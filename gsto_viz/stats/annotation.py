@@ -4,90 +4,119 @@ Holds the class of every pixel, the boundaries of classes, and for each class ho
 nearest region from a pixel that was predicted as it.
 """
 
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from gsto_viz.activity import BoolMap, FloatMap
+from gsto_viz.activity import BoolMap
 from gsto_viz.errors import GstoVizError
 
 DILATION_RATIO = 0.02
 """Width of the boundary as a share of the image diagonal (0.005 is usual for Cityscapes)."""
 
-BLOCK = 4
-"""Side of the blocks of pixels that are asked as one for their nearest region, px."""
+ROUNDING = 2e-6
+"""More than single precision loses in a distance, as a share of the diagonal."""
+FEW = 1000
+"""Up to so many pixels are asked one by one for their nearest region."""
+BLOCK = 8
+"""Side of the blocks that answer for all their pixels, px; where more than an eighth of the image
+is asked, every pixel is a block."""
 Code = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """Finds the region of one class that is nearest to a pixel outside the class."""
+    """Finds the region of one class that is nearest to a pixel outside the class.
+
+    A search tree of the class's outer pixels knows it of every pixel. Distance transforms are
+    faster where many pixels ask, and say where they cannot be sure: the tree answers there.
+    """
 
     numbers: npt.NDArray[np.integer]
     """(P,): region of each outer pixel of the class."""
     places: npt.NDArray[np.int64]
     """(P, 2): row and column of each outer pixel. Only they can be nearest."""
+    shape: tuple[int, int]
+    """(H, W) of the image."""
 
     def region(self, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
-        """Return the number of the region nearest to each asked place (N, 2), (N,).
-
-        A block of 4x4 places is asked as one where its answer is sure: when the boxes of all other
-        regions are farther from its centre than the nearest region is by more than its diagonal.
-        """
-        regions = self._boxes[0]
+        """Return the number of the region nearest to each asked pixel (N,), a flat index, (N,)."""
+        regions, _ = self._regions
         if regions.size == 1:
-            return np.full(len(asked), regions[0])
-        rows, columns = asked.T // BLOCK
-        width = int(columns.max(initial=0)) + 1
-        block = rows * width + columns
-        of_block = np.full(int(block.max(initial=0)) + 1, -1)
-        of_block[block] = 0
-        there = np.flatnonzero(of_block == 0)
-        of_block[there] = self._sure(np.stack(np.divmod(there, width), axis=1))
-        found = of_block[block]
+            return np.full(asked.size, regions[0])
+        found = np.full(asked.size, -1, dtype=regions.dtype)
+        if asked.size > FEW:
+            dense = 8 * asked.size > self.shape[0] * self.shape[1]
+            found = self._sure(1 if dense else BLOCK).take(asked)
         open_ = np.flatnonzero(found < 0)
-        found[open_] = self._numbers(asked[open_])
+        places = np.stack(np.divmod(asked[open_], self.shape[1]), axis=1)
+        found[open_] = self.numbers[self._tree.query(places)[1]]
         return found
 
-    def _sure(self, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the region nearest to all places of each block (B, 2), or -1 = unsure, (B,)."""
-        regions, low, high = self._boxes
-        centre = blocks * BLOCK + (BLOCK - 1) / 2
-        distance, at = self._tree.query(centre)
-        squares = np.zeros((len(blocks), regions.size))
-        for axis in (0, 1):
-            place = centre[:, axis, None]
-            beside = np.maximum(low[:, axis] - place, place - high[:, axis])
-            squares += np.square(np.maximum(beside, 0.0))
-        squares[np.arange(len(blocks)), np.searchsorted(regions, self.numbers[at])] = np.inf
-        others = np.sqrt(squares.min(axis=1))
-        diagonal = (BLOCK - 1) * np.sqrt(2.0)
-        return np.where(others > distance + diagonal + 1e-9, self.numbers[at], -1)
+    def _sure(self, block: int) -> npt.NDArray[np.integer]:
+        """Return the region nearest to each pixel, -1 = unsure or between equals, (H, W).
 
-    def _numbers(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
-        return self.numbers[self._tree.query(places)[1]]
+        Every region is in half of a few sets, no two in the same ones, and one transform a set
+        gives the distance of each block to it. The sets that are no farther than the nearest are
+        those of the nearest region, or more than half of all when two regions could be it. The
+        distance between two places differs from that of their blocks by up to
+        sqrt(2) (block - 1) px, so the slack is twice that.
+        """
+        regions, words = self._regions[0], _words(self._regions[0].size)
+        away = self._distances(words, block)
+        height, width = away[0].shape
+        slack = 2 * np.sqrt(2.0) * (block - 1) / block + ROUNDING * np.hypot(height, width)
+        limit = np.minimum.reduce(away) + np.float32(slack)
+        near = np.zeros((height, width), dtype=np.uint32)
+        for bit, distance in enumerate(away):
+            near |= np.left_shift(distance <= limit, bit, dtype=np.uint32)
+        answers = np.full(1 << len(words), -1, dtype=regions.dtype)
+        answers[(words.T << np.arange(len(words))).sum(axis=1)] = regions
+        sure = answers.take(near).repeat(block, axis=0).repeat(block, axis=1)
+        return sure[: self.shape[0], : self.shape[1]]
+
+    def _distances(self, words: BoolMap, block: int) -> list[npt.NDArray[np.floating]]:
+        """Measure how far each block is from the nearest one with a region of each set, blocks."""
+        height, width = (-(-side // block) for side in self.shape)
+        rows, columns = self.places.T // block
+        away: list[npt.NDArray[np.floating]] = []
+        for chosen in words:
+            outside = np.ones((height, width), dtype=np.uint8)
+            at = chosen[self._regions[1]]
+            outside[rows[at], columns[at]] = 0
+            distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            away.append(np.asarray(distance, dtype=np.float32))
+        return away
 
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.places)
 
     @cached_property
-    def _boxes(self) -> tuple[npt.NDArray[np.integer], FloatMap, FloatMap]:
-        """The regions, in order, (M,), and the smallest and largest place of each, (M, 2)."""
-        order = np.argsort(self.numbers, kind="stable")
-        regions, starts = np.unique(self.numbers[order], return_index=True)
-        places = self.places[order].astype(np.float64)
-        return (
-            regions,
-            np.minimum.reduceat(places, starts, axis=0),
-            np.maximum.reduceat(places, starts, axis=0),
-        )
+    def _regions(self) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]:
+        """The regions, in order, (M,), and the index of each outer pixel's among them, (P,)."""
+        regions, member = np.unique(self.numbers, return_inverse=True)
+        return regions, member
+
+
+def _words(count: int) -> BoolMap:
+    """Put each of ``count`` things into half of S sets, no two into the same ones, (S, count).
+
+    S is as small as it can be. Together, two things are in more than half of the sets.
+    """
+    sets = next(n for n in itertools.count(1) if math.comb(n, n // 2) >= count)
+    words = np.zeros((sets, count), dtype=bool)
+    for thing, chosen in zip(range(count), combinations(range(sets), sets // 2), strict=False):
+        words[list(chosen), thing] = True
+    return words
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,9 +205,10 @@ def _nearest(
     of_class = code.ravel()[at].astype(np.int64)
     at = at[np.argsort(of_class, kind="stable")]
     ends = np.cumsum(np.bincount(of_class, minlength=classes.size + 1))
+    shape = (ids.shape[0], ids.shape[1])
     numbers, places = ids.ravel()[at], np.stack(np.divmod(at, max(ids.shape[1], 1)), axis=1)
     return {
-        int(classes[k]): Nearest(numbers[start:end], places[start:end])
+        int(classes[k]): Nearest(numbers[start:end], places[start:end], shape)
         for k, (start, end) in enumerate(pairwise(ends.tolist()))
         if end > start
     }

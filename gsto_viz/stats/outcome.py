@@ -165,16 +165,18 @@ def _wrong_pixels(
     pixel lies in the predicted boundary.
     """
     at = np.flatnonzero(wrong)
-    index = guess.ravel()[at].astype(np.int64) - 1
-    at = at[np.argsort(index, kind="stable")]
-    ends = np.cumsum(np.bincount(index, minlength=classes.size))
-    for k, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
+    code = guess.ravel()[at]
+    at = at[np.argsort(code, kind="stable")]
+    ends = np.cumsum(np.bincount(code.astype(np.int64), minlength=classes.size + 1))
+    for k, (start, end) in enumerate(pairwise(ends.tolist())):
+        if start == end:
+            continue
         pixels = at[start:end]
         nearest = annotation.nearest.get(int(classes[k]))
         if nearest is None:
             owners = np.zeros(pixels.size, dtype=annotation.ids.dtype)
         else:
-            owners = nearest.region(np.stack(np.divmod(pixels, guess.shape[1]), axis=1))
+            owners = nearest.region(pixels)
         yield k, owners, edge.ravel()[pixels]
 
 

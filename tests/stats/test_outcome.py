@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.ndimage import binary_erosion
+from scipy.spatial import cKDTree
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, region_table
-from gsto_viz.stats.annotation import annotate, boundary_width, near_other
+from gsto_viz.stats.annotation import FEW, _words, annotate, boundary_width, near_other
 from gsto_viz.stats.outcome import (
     class_scores,
     count_outcome,
@@ -125,6 +126,61 @@ def test_a_perfect_prediction_and_a_missed_one():
     assert (outcome_scores(missed.regions) == 0).all(axis=None)
     assert missed.classes.set_index("class_id").loc[9, "false_positives"] == (labels != 255).sum()
     assert missed.regions["false_positives"].sum() == 0
+
+
+def nearest_regions(nearest, asked):
+    """The regions nearest to each asked pixel, from whole squared distances to all places."""
+    found = []
+    for y, x in zip(*np.divmod(asked, nearest.shape[1]), strict=True):
+        squares = ((nearest.places - (y, x)) ** 2).sum(axis=1)
+        found.append(set(nearest.numbers[squares == squares.min()].tolist()))
+    return found
+
+
+@pytest.mark.parametrize("specks", [1, 2, 3, 6, 11, 60])
+@pytest.mark.parametrize("share", [1.0, 0.1, 0.02])
+def test_the_nearest_region_is_that_of_whole_distances_and_among_equals_of_the_tree(specks, share):
+    rng = np.random.default_rng(specks)
+    labels = np.zeros((97, 131), np.uint8)
+    labels[rng.choice(48, specks) * 2, rng.choice(65, specks) * 2] = 1
+    labels[40:60, 100:110] = 1
+    regions = find_regions(labels)
+    nearest = annotate(regions.ids, regions.class_id).nearest[1]
+    outside = np.flatnonzero(labels != 1)
+    asked = np.sort(rng.choice(outside, int(share * outside.size), replace=False))
+    assert (asked.size > FEW) == (share >= 0.1)
+    expected = nearest_regions(nearest, asked)
+    found = nearest.region(asked)
+    assert all(one in among for one, among in zip(found.tolist(), expected, strict=True))
+    tree = cKDTree(nearest.places)
+    at = tree.query(np.stack(np.divmod(asked, 131), axis=1))[1]
+    np.testing.assert_array_equal(found, nearest.numbers[at])
+    if share == 1.0 and specks > 1:
+        assert max(map(len, expected)) > 1
+
+
+def test_far_regions_are_told_apart():
+    labels = np.zeros((30, 6000), np.uint8)
+    labels[7, 11] = labels[7, 4711] = labels[23, 5990] = 1
+    regions = find_regions(labels)
+    nearest = annotate(regions.ids, regions.class_id).nearest[1]
+    asked = np.flatnonzero(labels == 0)
+    rows, columns = np.divmod(asked, 6000)
+    squares = [(rows - y) ** 2 + (columns - x) ** 2 for y, x in ((7, 11), (7, 4711), (23, 5990))]
+    unique = np.sum(squares == np.min(squares, axis=0), axis=0) == 1
+    places = ((7, 11), (7, 4711), (23, 5990))
+    number = np.array([regions.ids[at] for at in places])
+    found = nearest.region(asked)[unique]
+    np.testing.assert_array_equal(found, number[np.argmin(squares, axis=0)][unique])
+    assert not unique.all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7, 20, 21])
+def test_two_things_are_together_in_more_sets_than_one(count):
+    words = _words(count)
+    size = words[:, 0].sum()
+    assert (words.sum(axis=0) == size).all()
+    assert all((words[:, a] | words[:, b]).sum() > size for a in range(count) for b in range(a))
 
 
 def test_false_positives_go_to_the_nearest_region_of_their_class():

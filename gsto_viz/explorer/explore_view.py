@@ -87,7 +87,7 @@ def _choose_display(page: Page) -> None:
         )
         page.bound("difference", lambda key: st.toggle("Differences B - A", key=key))
     if page.state.colors == "jet":
-        st.caption(JET)
+        st.markdown(JET)
 
 
 @st.fragment
@@ -113,7 +113,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     if clicked is not None:
         point = clicked
     page.note(x=point.x, y=point.y)
-    st.caption(_caption(shown, state.mode))
+    st.markdown(_caption(shown, state.mode))
     draw_probe(page, shown, regions, point, pin, move=partial(_move, page))
     page.write_link()
 

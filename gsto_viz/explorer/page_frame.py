@@ -22,6 +22,14 @@ MISSING_PAIR = (
     "`gsto-viz train --help`) and open the explorer with `gsto-viz app --checkpoints DIR`, where "
     "DIR holds `.safetensors` checkpoints."
 )
+STYLE = """<style>
+.stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
+.stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 0 0.5rem; }
+@media (prefers-reduced-motion: reduce) {
+  * { animation: none !important; transition: none !important; }
+}
+</style>"""
+"""Less air above, so that the answer is on the first screen."""
 VIEW, LINK, PAGE, UPLOAD = "view_held", "link_last_written", "page_last_drawn", "upload_held"
 """Keys of the session state: the view, what this session wrote into the address, the page that was
 drawn last, and the uploaded file."""
@@ -109,6 +117,7 @@ def open_page(name: str, title: str) -> Page | None:
     Returns:
         None when there is no checkpoint at all; the page then says what to do.
     """
+    st.html(STYLE)
     st.title(title, anchor=False)
     choices, left_out = list_choices(given_folder())
     pair = default_pair(choices)

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from gsto_viz.explorer import cached
+from gsto_viz.explorer.charts import model_color, model_dash, model_shape
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.probe import (
     Point,
@@ -21,7 +22,6 @@ from gsto_viz.explorer.probe import (
 )
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.plots.colors import MODEL_COLORS
 from gsto_viz.regions import PreparedRegions
 
 FEW_CELLS = 1.0
@@ -107,16 +107,15 @@ def _draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
     if pinned is not None:
         table = pd.concat([table, pinned.assign(place="pin")], ignore_index=True)
     table = table[["model", "stride", "percentile", "place"]].round({"percentile": 4})
-    models = alt.Scale(domain=list(LETTERS), range=list(MODEL_COLORS[:2]))
     chart = (
         alt.Chart(table)
         .mark_line(point={"size": 70, "filled": True})
         .encode(
             x=alt.X("stride:O", title="stride of the branch (px)", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("percentile:Q", title="percentile", scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color("model:N", scale=models, title="network"),
-            shape=alt.Shape("model:N", title="network"),
-            strokeDash=alt.StrokeDash("model:N", title="network"),
+            color=model_color(),
+            shape=model_shape(),
+            strokeDash=model_dash(),
             opacity=alt.condition("datum.place == 'pin'", alt.value(0.45), alt.value(1.0)),
             detail="place:N",
         )
@@ -170,14 +169,28 @@ def _draw_table(profile: pd.DataFrame) -> None:
     thin = sorted(set(profile.loc[profile["cells"] < FEW_CELLS, "stride"]))
     if thin:
         names = ", ".join(f"/{stride}" for stride in thin)
-        st.caption(f"The region is smaller than one cell of {names}: those values are shared.")
-    st.dataframe(
-        profile,
-        hide_index=True,
-        width="stretch",
-        alt="Profile of the probe: percentile and raw value by network and branch",
-        column_config={
-            name: st.column_config.NumberColumn(format="%.4g")
-            for name in ("percentile", "raw", "low", "high", "cells")
-        },
-    )
+        st.markdown(f"The region is smaller than one cell of {names}: those values are shared.")
+    st.markdown(profile_text(profile))
+
+
+def profile_text(profile: pd.DataFrame) -> str:
+    """Return the profile as a Markdown table: a tenth of the bytes of a data frame per click.
+
+    Args:
+        profile: What ``pixel_profile`` or ``region_profile`` gave.
+
+    Returns:
+        One row per stride, with percentile, raw value and the range of the raw map for A and B.
+    """
+    names = ("percentile", "raw", "raw map from .. to")
+    head = ["stride (px)", *(f"{letter} {name}" for letter in LETTERS for name in names), "cells"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
+    for stride, rows in profile.groupby("stride"):
+        cells = [f"/{stride}"]
+        for letter in LETTERS:
+            row = rows[rows["model"] == letter].iloc[0]
+            rank = "no value" if np.isnan(row["percentile"]) else f"{row['percentile']:.3f}"
+            cells += [rank, f"{row['raw']:.4g}", f"{row['low']:.3g} .. {row['high']:.3g}"]
+        cells.append(f"{rows['cells'].iloc[0]:.4g}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import os
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,5 +141,11 @@ def serve(address: str, port: int, offers: Offers, *, open_browser: bool) -> Non
         RUNS_VARIABLE: offers.runs,
     }
     os.environ.update({name: str(place) for name, place in places.items() if place is not None})
+    threading.Thread(target=_import_pages, daemon=True).start()
     script = Path(__file__).parent / "entry.py"
     st.App(str(script)).run(config=settings(address, port, open_browser=open_browser))
+
+
+def _import_pages() -> None:
+    """Import what the pages need, torch above all, while nobody has opened one yet."""
+    import gsto_viz.explorer.cached  # noqa: F401

@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     "explorer": LEAVES
     | {"activity", "attribution", "data", "heatmaps", "inspection", "models", "plots"}
     | {"regions", "report", "stats"},
-    "bench": LEAVES | {"activity", "data", "models", "regions", "report"},
+    "bench": LEAVES | {"activity", "attribution", "data", "models", "regions", "report"},
     # Shells.
     "cli": {"errors", "commands"},
     "__main__": {"cli"},

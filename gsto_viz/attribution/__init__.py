@@ -2,14 +2,21 @@
 
 ``places`` and ``targets`` say what is explained, ``words`` reads them from text. ``head`` splits
 the head by branch exactly, ``baselines`` stand in for absent branches, and ``shapley`` gives shares
-and exact Shapley values of the branches. ``paths`` names what ``interventions`` change, and
+and exact Shapley values of the branches, ``field`` keeps them for any target of an image.
+``paths`` names what ``interventions`` change, and
 ``effects`` counts what that costs. ``gradients`` has Captum's methods on a ``twin`` of the network,
 ``sanity`` checks them, ``receptive`` measures effective receptive fields, ``transfer`` the same
 objects at several sizes, and ``explain`` puts everything about one target together. Modules that
 need Captum are not imported here.
 """
 
-from gsto_viz.attribution.baselines import Baseline, image_baseline, mean_baseline, zero_baseline
+from gsto_viz.attribution.baselines import (
+    Baseline,
+    image_baseline,
+    mean_baseline,
+    own_mean_baseline,
+    zero_baseline,
+)
 from gsto_viz.attribution.effects import (
     branch_paths,
     intervention_counts,
@@ -17,6 +24,7 @@ from gsto_viz.attribution.effects import (
     parse_intervention,
     removals,
 )
+from gsto_viz.attribution.field import EvidenceField, evidence_field
 from gsto_viz.attribution.head import HeadPass, head_pass
 from gsto_viz.attribution.interventions import (
     Intervention,
@@ -46,6 +54,7 @@ from gsto_viz.attribution.words import parse_place
 __all__ = [
     "Baseline",
     "BranchShapley",
+    "EvidenceField",
     "HeadPass",
     "Intervention",
     "ReceptiveField",
@@ -58,6 +67,7 @@ __all__ = [
     "branch_shapley",
     "captured",
     "constant",
+    "evidence_field",
     "exact_shapley",
     "field_rows",
     "head_pass",
@@ -67,6 +77,7 @@ __all__ = [
     "list_paths",
     "mean_baseline",
     "mean_features",
+    "own_mean_baseline",
     "parse_intervention",
     "parse_place",
     "receptive_fields",

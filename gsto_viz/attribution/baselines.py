@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.attribution.head import find_head, head_pass
+from gsto_viz.attribution.head import HeadPass, find_head, head_pass
 from gsto_viz.calibrate import channel_moments
 from gsto_viz.errors import GstoVizError
 
@@ -56,6 +56,12 @@ def mean_baseline(
         torch.from_numpy(moments[tap].mean).to(like)[None, :, None, None] for tap in place.taps
     )
     return Baseline(name, means, head)
+
+
+def own_mean_baseline(seen: HeadPass) -> Baseline:
+    """Return each channel's mean over all cells of one pass: the image without its places."""
+    means = tuple(features.mean(dim=(0, 2, 3), keepdim=True) for features in seen.branches)
+    return Baseline("mean of this image", means, seen.place.name)
 
 
 def image_baseline(

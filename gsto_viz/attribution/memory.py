@@ -6,6 +6,7 @@ of a small image with the same network, which costs little, and grows with the a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,6 +50,16 @@ class MemoryEstimate:
             f"{self.total_rows} steps at once ({self.per_row / GIB:.3f} GiB each, budget "
             f"{self.budget / GIB:g} GiB)"
         )
+
+
+def free_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Return what this machine can still give without swapping; None where it does not say."""
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found else None
 
 
 def estimate_memory(

@@ -123,12 +123,9 @@ def branch_shapley(seen: HeadPass, baseline: Baseline, entries: Entries) -> Bran
         if part.cell.size == 0:
             continue
         values += part.scores(logits.double()).cpu().numpy()
-        dots += _dots(deltas, part, start, stop)
-    total = dots.sum(axis=0)
-    phi = np.full_like(dots, np.nan)
-    np.divide(dots, total, out=phi, where=total > 0)
+        dots += by_target(cell_products(deltas, slice(start, stop)), part)
     error /= float(own.abs().max()) or 1.0
-    return BranchShapley(baseline.name, values, exact_shapley(values), phi, error)
+    return BranchShapley(baseline.name, values, exact_shapley(values), shares(dots), error)
 
 
 def split_pass(seen: HeadPass, baseline: Baseline) -> tuple[Tensor, list[Tensor]]:
@@ -161,12 +158,23 @@ def _on_finest(seen: HeadPass, baseline: Baseline) -> list[Tensor]:
     return parts
 
 
-def _dots(deltas: Sequence[Tensor], part: Entries, start: int, stop: int) -> FloatArray:
-    """Sum w(p) <h~_r(p), h~(p)> over the cells of a chunk: (R, T)."""
-    own = torch.stack([delta[:, start:stop] for delta in deltas])
-    products = (own * own.sum(dim=0)).sum(dim=1, dtype=torch.float64).cpu().numpy()
-    weighted = part.weight * products[:, part.cell]
-    return np.stack([np.bincount(part.target, row, minlength=part.count) for row in weighted])
+def cell_products(deltas: Sequence[Tensor], cells: slice) -> FloatArray:
+    """Return <h~_r(p), h~(p)> at some cells p: (R, cells)."""
+    own = torch.stack([delta[:, cells] for delta in deltas])
+    return (own * own.sum(dim=0)).sum(dim=1, dtype=torch.float64).cpu().numpy()
+
+
+def by_target(products: FloatArray, entries: Entries) -> FloatArray:
+    """Sum what each cell has over the entries of each target: (R, cells) -> (R, T)."""
+    weighted = entries.weight * products[:, entries.cell]
+    return np.stack([np.bincount(entries.target, row, minlength=entries.count) for row in weighted])
+
+
+def shares(products: FloatArray) -> FloatArray:
+    """Divide by the sum over branches: (R, ...) -> (R, ...); NaN where that is not above 0."""
+    total = products.sum(axis=0)
+    phi = np.full_like(products, np.nan)
+    return np.divide(products, total, out=phi, where=total > 0)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gsto_viz.bench.analysis import bench_analysis
+from gsto_viz.bench.attribution import bench_attribution
 from gsto_viz.bench.memory import bench_memory
 from gsto_viz.bench.region_table import bench_region_table
 from gsto_viz.bench.scenes import bench_scenes
@@ -16,6 +17,7 @@ from gsto_viz.versions import versions
 BENCHMARKS: dict[str, Callable[[bool, Say], list[Measurement]]] = {
     "region-table": bench_region_table,
     "analysis": bench_analysis,
+    "attribution": bench_attribution,
     "memory": bench_memory,
     "scenes": bench_scenes,
 }

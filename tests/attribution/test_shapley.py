@@ -25,7 +25,6 @@ from gsto_viz.attribution.shapley import (
     shapley_maps,
 )
 from gsto_viz.attribution.targets import Target, region_entries, resolve
-from gsto_viz.attribution.timing import chequered_regions, shapley_cost
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, prepare_regions
 
@@ -332,12 +331,3 @@ def test_what_cannot_be_split_says_so(toy):
     seen, entries = head_pass(gated, toy.picture()), region_entries(regions, (1, 4, 18, 26))
     with pytest.raises(GstoVizError, match="is of head stage3 and head main is explained"):
         branch_shapley(seen, zero_baseline(gated, "stage3"), entries)
-
-
-def test_the_cost_is_measured_and_the_regions_cover_the_image(toy):
-    regions = chequered_regions((70, 101), side=20)
-    assert (regions.ids > 0).all()
-    assert len(regions) == 24
-    cost = shapley_cost(toy.network(), toy.picture(), regions, repeats=2)
-    assert cost.regions == 24
-    assert min(cost.forward_s, cost.shapley_s, cost.ratio) > 0

@@ -117,8 +117,15 @@ def inspect(choice: Choice, picture: Picture) -> Inspection:
         GstoVizError: The checkpoint cannot be used.
     """
     stored = stored_inspection(picture.key, fingerprint(choice))
-    if stored is not None:
-        return stored
+    return inspect_here(choice, picture) if stored is None else stored
+
+
+def inspect_here(choice: Choice, picture: Picture) -> Inspection:
+    """Run a network on an image once, on this machine, whatever comes with the package.
+
+    Raises:
+        GstoVizError: The checkpoint cannot be used.
+    """
     return _inspect(picture.key, fingerprint(choice), choice.key, choice, picture)
 
 

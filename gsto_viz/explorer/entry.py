@@ -7,7 +7,10 @@ import streamlit as st
 from PIL import Image
 
 VIEWS = Path(__file__).parent / "views"
-PAGES = (("explore.py", "Explore", "travel_explore"),)
+PAGES = (
+    ("explore.py", "Explore", "travel_explore"),
+    ("gates.py", "Gates", "door_sliding"),
+)
 """File, title and icon of every page, the first one first."""
 
 

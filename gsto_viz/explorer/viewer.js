@@ -341,7 +341,7 @@ class Tile {
       const clicked = drag && !drag.far;
       drag = null;
       const point = this.at(event);
-      if (clicked && point) viewer.choose(point);
+      if (clicked && point) viewer.choose(point, this);
     };
     canvas.onpointercancel = () => {
       drag = null;
@@ -393,6 +393,9 @@ class Viewer {
     const sameImage = this.data && this.data.image === data.image;
     this.data = data;
     if (!sameImage) this.base = null;
+    // What every tile is drawn with; a tile is drawn anew when this or its own source differs.
+    const { image, width, height, classes, tables } = data;
+    this.frame = JSON.stringify([image, width, height, classes, tables]);
     this.regions = unroll(data.regions, data.width * data.height);
     if (data.turn !== this.turn) {
       this.turn = data.turn;
@@ -414,29 +417,60 @@ class Viewer {
   layOut() {
     const used = new Set();
     const body = [];
+    let blocks = null;
     for (const row of this.data.rows) {
-      if (row.title) body.push(element("div", "heading", row.title));
-      const line = element("div", "row");
-      for (const source of row.tiles) {
-        let tile = this.tiles.get(source.key);
-        if (!tile) {
-          tile = new Tile(this, source);
-          this.tiles.set(source.key, tile);
-        }
-        used.add(source.key);
-        if (tile.filled !== source) tile.fill(source);
-        tile.filled = source;
-        line.append(tile.box);
+      const parts = this.layOutRow(row, used);
+      if (!row.columns) {
+        blocks = null;
+        body.push(...parts);
+        continue;
       }
-      if (row.tiles.some((source) => source.badge)) {
-        body[body.length - 1].append(element("span", "badge", row.tiles[0].badge));
+      // Rows of a fixed number of columns stand side by side as far as they fit.
+      if (!blocks) {
+        blocks = element("div", "blocks");
+        body.push(blocks);
       }
-      body.push(line);
+      const block = element("div", "block");
+      block.style.setProperty("--columns", row.columns);
+      block.append(...parts);
+      blocks.append(block);
     }
     for (const key of this.tiles.keys()) if (!used.has(key)) this.tiles.delete(key);
     const focused = this.root.getRootNode().activeElement;
     this.root.replaceChildren(this.buttons(), ...body);
     if (focused && focused.isConnected) focused.focus({ preventScroll: true });
+  }
+
+  layOutRow(row, used) {
+    const heading = row.title ? element("div", "heading", row.title) : null;
+    const line = element("div", "row");
+    for (const source of row.tiles) {
+      const tile = this.tileOf(source);
+      used.add(source.key);
+      tile.box.style.gridArea = source.row ? `${source.row} / ${source.column}` : "";
+      tile.box.classList.toggle("chosen", (this.data.chosen || []).includes(source.key));
+      line.append(tile.box);
+    }
+    const badged = row.tiles.find((source) => source.badge);
+    if (badged && heading) heading.append(element("span", "badge", badged.badge));
+    return heading ? [heading, line] : [line];
+  }
+
+  // The tile of a source, drawn anew only where something of it has changed.
+  tileOf(source) {
+    let tile = this.tiles.get(source.key);
+    if (!tile) {
+      tile = new Tile(this, source);
+      this.tiles.set(source.key, tile);
+    }
+    const names = Object.keys(source);
+    const same =
+      tile.frame === this.frame &&
+      Object.keys(tile.source).length === names.length &&
+      names.every((name) => tile.source[name] === source[name]);
+    if (!same) tile.fill(source);
+    tile.frame = this.frame;
+    return tile;
   }
 
   buttons() {
@@ -475,11 +509,11 @@ class Viewer {
     this.status.textContent = where + zoom;
   }
 
-  choose(point) {
+  choose(point, tile) {
     this.probe = { x: point.x, y: point.y };
     this.setOutline();
     this.request();
-    this.send({ x: point.x, y: point.y, turn: this.turn });
+    this.send({ x: point.x, y: point.y, turn: this.turn, tile: tile.key });
   }
 
   key(event, tile) {
@@ -491,7 +525,7 @@ class Viewer {
       const clamp = (value, most) => Math.max(0, Math.min(most, value));
       const x = clamp(from.x + step[0] * tile.stride, width - 1);
       const y = clamp(from.y + step[1] * tile.stride, height - 1);
-      this.choose({ x, y });
+      this.choose({ x, y }, tile);
     } else if (event.key === "+" || event.key === "=") this.zoomAt(null, 1.5);
     else if (event.key === "-") this.zoomAt(null, 1 / 1.5);
     else if (event.key === "0") this.reset();

@@ -1,11 +1,14 @@
 """Tiny checkpoints and made-up views for the explorer."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import CAMVID_CLASSES
@@ -19,6 +22,7 @@ from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.types import Inspection, Sample
 
 STRIDES = (4, 8, 16, 32)
+EXPLORER = Path(__file__).parents[2] / "gsto_viz" / "explorer"
 
 
 @pytest.fixture(scope="session")
@@ -106,3 +110,47 @@ def make_view(labelled: bool = True, height: int = 90, width: int = 150) -> Show
 def made_up() -> Callable[..., Shown]:
     """Makes a view: random maps of two networks on a part of a scene with odd sides."""
     return make_view
+
+
+@pytest.fixture
+def checkpoints(tmp_path, monkeypatch, tiny_files) -> Path:
+    """A folder that is offered, with ``plain.safetensors`` and ``gated.safetensors``."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(folder))
+    for key in ("plain", "gated"):
+        (folder / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def open_app() -> Callable[..., AppTest]:
+    """Opens a page of the explorer by the file of its view, with the settings of a link."""
+
+    def opened(view: str, **query: str) -> AppTest:
+        app = AppTest.from_file(str(EXPLORER / "entry.py"), default_timeout=120)
+        for key, value in query.items():
+            app.query_params[key] = value
+        return app.switch_page(f"views/{view}")
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def address() -> Callable[[AppTest], dict[str, str]]:
+    """Reads the settings of the address; AppTest gives a list for what was set from outside."""
+
+    def read(app: AppTest) -> dict[str, str]:
+        values = dict(app.query_params)
+        return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def png_file() -> bytes:
+    """A PNG of noise, 64 x 96 pixels (H x W)."""
+    array = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,163 @@
+"""What the viewer of the page "Gates" gets: predictions, and every gate map by its transfer."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from gsto_viz.explorer.gate_forcing import HeldChange
+from gsto_viz.explorer.gate_numbers import (
+    GatePlace,
+    gate_places,
+    group_title,
+    limits_of,
+)
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.viewer_data import (
+    Tile,
+    class_tile,
+    color_table,
+    map_tile,
+    picture_tile,
+    shared_data,
+)
+from gsto_viz.heatmaps import HeatMap, gate_map
+from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import IGNORE, Inspection
+
+Row = dict[str, Any]
+NO_GATES = "no gate: plain HRNet transfer"
+"""Stands where a network has no gates."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A network with a gate held, and what that changes.
+
+    Attributes:
+        letter: A or B.
+        what: The gate and its value in words.
+        inspection: With the gate held.
+        change: Against the network as it is.
+    """
+
+    letter: str
+    what: str
+    inspection: Inspection
+    change: HeldChange
+
+
+def gate_key(letter: str, gate: str) -> str:
+    """Return the key of a gate's tile."""
+    return f"gate-{letter}-{gate}"
+
+
+def gate_of_tile(key: object) -> str | None:
+    """Return the gate of a tile that was clicked, or None: it comes from a page's script."""
+    if not isinstance(key, str):
+        return None
+    for letter in LETTERS:
+        if key.startswith(f"gate-{letter}-"):
+            return key.removeprefix(f"gate-{letter}-")
+    return None
+
+
+def gate_viewer_data(
+    shown: Shown, regions: PreparedRegions, subject: str, gate: str, held: Held | None
+) -> dict[str, Any]:
+    """Return the data of the viewer.
+
+    Args:
+        shown: Two networks on one image.
+        regions: Of that image.
+        subject: The network whose prediction is shown, A or B.
+        gate: The gate that is marked.
+        held: What is shown beside the prediction; None: nothing is held.
+    """
+    height, width = shown.size
+    rows = [{"title": "Image", "columns": 3, "tiles": _image_tiles(shown, subject)}]
+    if held is not None:
+        rows.append({"title": held.what, "columns": 3, "tiles": _held_tiles(held)})
+    for letter in LETTERS:
+        rows += _network_rows(letter, shown.inspections[letter])
+    tables = {"gate": color_table("viridis"), "map": color_table("inferno")}
+    return {
+        "image": shown.picture.key,
+        "height": height,
+        "width": width,
+        "rows": rows,
+        "opacity": 1.0,
+        "tables": tables,
+        "chosen": [gate_key(letter, gate) for letter in LETTERS],
+        **shared_data(shown.classes, regions),
+    }
+
+
+def _image_tiles(shown: Shown, subject: str) -> list[Tile]:
+    """Return image, labels (or the other network's prediction), and the prediction looked at."""
+    tiles = [picture_tile("input", "Input", shown.sample.image)]
+    other = next(letter for letter in LETTERS if letter != subject)
+    if shown.sample.labels is not None:
+        tiles.append(class_tile("truth", "Ground truth", shown.sample.labels))
+    else:
+        tiles.append(_prediction_tile(shown, other))
+    return [*tiles, _prediction_tile(shown, subject)]
+
+
+def _prediction_tile(shown: Shown, letter: str) -> Tile:
+    prediction = shown.inspections[letter].prediction
+    return class_tile(f"prediction{letter}", f"Prediction {letter}", prediction)
+
+
+def _held_tiles(held: Held) -> list[Tile]:
+    """Return the prediction with the gate held, what changed in it, and how far logits moved."""
+    change, prediction = held.change, held.inspection.prediction
+    differ = np.where(change.changed, prediction, IGNORE)
+    title = f"Changed pixels ({100 * change.share:.2f} %)"
+    top = float(change.logit_change.max())
+    moved = HeatMap(
+        change.logit_change,
+        0.0,
+        top if top > 0 else 1.0,
+        mode="change",
+        label="change of the logits, root mean square over classes",
+        raw=False,
+        stride=held.inspection.strides[0],
+    )
+    return [
+        class_tile("held", f"Prediction {held.letter}, held", prediction),
+        class_tile("changed", title, differ) | {"unmarked": "unchanged"},
+        map_tile("moved", "Change of logits (rms)", moved),
+    ]
+
+
+def _network_rows(letter: str, inspection: Inspection) -> list[Row]:
+    """Return one block per fusion, sources down and targets across, and one of transitions."""
+    places = gate_places(inspection)
+    if not places:
+        return [{"title": f"{letter}: {inspection.name} - {NO_GATES}", "tiles": []}]
+    rows: list[Row] = [{"title": f"{letter}: {inspection.name}", "tiles": []}]
+    for group, members in groupby(places, key=lambda place: place.group):
+        inside = list(members)
+        fusion = group != "transitions"
+        columns = 1 + max(place.target for place in inside) if fusion else 1
+        tiles = [
+            _gate_tile(letter, inspection, place)
+            | (_cell(place.source, place.target) if fusion else _cell(row, 0))
+            for row, place in enumerate(inside)
+        ]
+        rows.append({"title": group_title(group), "columns": columns, "tiles": tiles})
+    return rows
+
+
+def _gate_tile(letter: str, inspection: Inspection, place: GatePlace) -> Tile:
+    heat = gate_map(
+        inspection.gates[place.name], stride=place.source_stride, limits=limits_of(inspection)
+    )
+    return map_tile(gate_key(letter, place.name), place.arrow, heat, colors="gate")
+
+
+def _cell(row: int, column: int) -> dict[str, int]:
+    """Return the place of a tile in its block, from 1 as the browser counts."""
+    return {"row": row + 1, "column": column + 1}

@@ -1,0 +1,211 @@
+"""The page "Gates": what the gates of the scale transfers let through, and what it matters."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer import cached, gate_cached
+from gsto_viz.explorer.gate_numbers import (
+    ALL,
+    GatePlace,
+    chosen_maps,
+    first_gate,
+    gate_places,
+    gated_letters,
+    limits_of,
+    mean_gate,
+)
+from gsto_viz.explorer.gate_panels import draw_chosen, draw_held, draw_table
+from gsto_viz.explorer.gate_tiles import NO_GATES, Held, gate_of_tile
+from gsto_viz.explorer.page_frame import Page, open_page
+from gsto_viz.explorer.pair_header import choose_shown
+from gsto_viz.explorer.probe import Point, clamped
+from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.viewer import draw_viewer
+
+KEY = "gates-viewer"
+TURN = "gates_turn"
+"""Key of the session state: how often the page itself has moved the probe."""
+HANDLED = "gates_click_handled"
+"""Key of the session state: the click that has chosen a gate already."""
+NEITHER = (
+    "Neither A nor B has gates: both use plain HRNet transfers, which let everything through. "
+    "Choose a gated network (marked so in the lists above) to see what its gates do."
+)
+
+
+def draw_page() -> None:
+    """Draw the whole page."""
+    page = open_page("gates", "What do the gates let through?")
+    if page is None:
+        return
+    if page.fresh or TURN not in st.session_state:
+        st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+    shown = choose_shown(page)
+    if shown is None:
+        page.write_link()
+        return
+    gated = gated_letters(shown)
+    if not gated:
+        st.info(NEITHER)
+        page.write_link()
+        return
+    _draw_gates(page, shown, gated)
+    page.write_link()
+
+
+def _draw_gates(page: Page, shown: Shown, gated: Sequence[str]) -> None:
+    """Draw the controls, the viewer and the panels of a pair of which one has gates."""
+    subject = gated[-1]
+    places = gate_places(shown.inspections[subject])
+    _take_click(page, places)
+    gate = _choose_gate(page, shown, subject, places)
+    held = _hold(page, shown, subject, gate)
+    _draw_viewer(page, shown, subject, gate, held)
+    _draw_ungated(shown)
+    if held is not None:
+        draw_held(held, labelled=shown.sample.labels is not None)
+    draw_chosen(shown, gated, gate)
+    for letter in gated:
+        draw_table(shown, letter)
+
+
+def _take_click(page: Page, places: Sequence[GatePlace]) -> None:
+    """Choose the gate whose map was clicked, once for each click."""
+    held: Any = st.session_state.get(KEY)
+    sent = held.get("point") if isinstance(held, Mapping) else None
+    if not isinstance(sent, Mapping) or sent.get("turn") != st.session_state[TURN]:
+        return
+    if sent == st.session_state.get(HANDLED):
+        return
+    st.session_state[HANDLED] = dict(sent)
+    gate = gate_of_tile(sent.get("tile"))
+    if gate in {place.name for place in places}:
+        page.note(gate=gate)
+        st.session_state["gate"] = gate
+
+
+def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePlace]) -> str:
+    """Draw the selector of the gate, and the switch and value that hold it."""
+    arrows = {place.name: f"{place.name}   {place.arrow}" for place in places}
+    words = arrows | {ALL: f"all {len(places)} gates"}
+    options = [*arrows, ALL]
+    _replace_missing(page, options, first_gate(places))
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        gate: str = page.bound(
+            "gate",
+            lambda key: st.selectbox(
+                f"Gate of {subject} (or click its map)",
+                options,
+                key=key,
+                format_func=words.__getitem__,
+                width=330,
+            ),
+            options,
+        )
+        force = page.bound(
+            "force",
+            lambda key: st.toggle(
+                "Hold this gate at",
+                key=key,
+                help=f"Runs {subject} again with this gate at one value everywhere. 0 closes the "
+                "transfer, 1 makes it a plain HRNet transfer; the gate's own mean takes only its "
+                "choice of places away.",
+            ),
+        )
+        page.bound(
+            "value",
+            lambda key: st.slider(
+                "Gate value", 0.0, 1.0, step=0.01, key=key, disabled=not force, width=240
+            ),
+        )
+        mean = round(mean_gate(shown.inspections[subject], gate), 2)
+        st.button(
+            f"Its mean here, {mean:.2f}",
+            key="hold-mean",
+            on_click=partial(_hold_at, mean),
+            icon=":material/align_vertical_center:",
+        )
+    return gate
+
+
+def _hold_at(value: float) -> None:
+    st.session_state["value"] = value
+    st.session_state["force"] = True
+
+
+def _replace_missing(page: Page, options: Sequence[str], default: str) -> None:
+    """Choose a gate where none is chosen, or the chosen one is not there."""
+    wanted = page.state.gate if page.fresh else st.session_state.get("gate", page.state.gate)
+    if wanted in options:
+        return
+    if wanted is not None:
+        st.warning(
+            "The gate that was chosen is not in this network; another one is shown.",
+            icon=":material/link_off:",
+        )
+    page.note(gate=default)
+    st.session_state["gate"] = default
+
+
+def _hold(page: Page, shown: Shown, subject: str, gate: str) -> Held | None:
+    """Run the network with the gate held, where that is asked for."""
+    if not page.state.force:
+        return None
+    value = round(page.state.value, 6)
+    gates = tuple(chosen_maps(shown.inspections[subject], gate))
+    name = f"all {len(gates)} gates" if gate == ALL else gate
+    what = f"{subject} with {name} held at {value:g}"
+    low, high = limits_of(shown.inspections[subject])
+    if not low <= value <= high:
+        st.info(
+            f"A gate of this form never leaves {low:g} to {high:g}: {value:g} is a value that the "
+            "network has not met in training."
+        )
+    try:
+        with st.spinner(f"Running {what}"):
+            return gate_cached.held(shown, subject, gates, value, what)
+    except GstoVizError as error:
+        st.error(plain(str(error)))
+        return None
+
+
+def _draw_viewer(page: Page, shown: Shown, subject: str, gate: str, held: Held | None) -> None:
+    point = _held_point(page, shown)
+    data = gate_cached.viewer_data(shown, subject, gate, held)
+    clicked = draw_viewer(
+        data, point, size=shown.size, turn=st.session_state[TURN], outline=True, key=KEY
+    )
+    if clicked is not None:
+        point = clicked
+    page.note(x=point.x, y=point.y)
+    low, high = limits_of(shown.inspections[subject])
+    st.markdown(
+        f"{plain(shown.picture.description)} Each gate map multiplies the branch that it stands "
+        f"in front of; rows are sources, columns targets, all bars run from {low:g} to {high:g}, "
+        f"the range of the gates of {subject}. One cell of stride s covers s x s pixels. Click a "
+        "map to choose its gate and to move the mark, use arrow keys to step, the wheel to zoom."
+    )
+
+
+def _held_point(page: Page, shown: Shown) -> Point:
+    """Return the probed pixel of the view, inside this image."""
+    state = page.state
+    if state.x is None or state.y is None:
+        return cached.start_point(shown)
+    return clamped(state.x, state.y, shown.size)
+
+
+def _draw_ungated(shown: Shown) -> None:
+    """Say which network has no gates."""
+    for letter in LETTERS:
+        if not shown.inspections[letter].gates:
+            name = plain(shown.inspections[letter].name)
+            st.markdown(
+                f"**{letter}: {name} has {NO_GATES}.** Every feature goes through whole, as if all "
+                "gates were 1."
+            )

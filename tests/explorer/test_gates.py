@@ -1,0 +1,291 @@
+"""Numbers of the page "Gates", by loops; networks with a gate held, by their own layers."""
+
+import base64
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gsto_viz.data.scenes import render_scene
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.gate_forcing import held_change, inspect_held
+from gsto_viz.explorer.gate_numbers import (
+    ALL,
+    first_gate,
+    gate_histogram,
+    gate_places,
+    gate_table,
+    gated_letters,
+    group_title,
+    mean_gate,
+    means_by_class,
+    means_by_size,
+    region_gates,
+)
+from gsto_viz.explorer.gate_tiles import Held, gate_key, gate_of_tile, gate_viewer_data
+from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.inspection import inspect_image
+from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.torch_utils import image_to_tensor
+from gsto_viz.types import Inspection
+
+GATES = (
+    "stage4.m1.gate[0->2]", "stage4.m1.gate[2->0]", "stage2.m0.gate[1->0]", "transition3.gate",
+    "stage4.m1.gate[3->0]", "transition2.gate",
+)  # fmt: skip
+SOURCES = (0, 2, 1, 2, 3, 1)
+
+
+def gated(inspection: Inspection, limits: tuple[float, float] = (0.5, 1.0)) -> Inspection:
+    """Give an inspection gates with some cells at the lower and some near the upper end."""
+    rng = np.random.default_rng(7)
+    low, high = limits
+    gates = {}
+    for name, source in zip(GATES, SOURCES, strict=True):
+        values = low + (high - low) * rng.random(inspection.raw[source].shape)
+        values[0, 0], values[-1, -1] = low, high - 0.04 * (high - low)
+        gates[name] = values.astype(np.float32)
+    return replace(inspection, gates=gates, gate_range=limits)
+
+
+@pytest.fixture
+def shown(made_up):
+    view = made_up()
+    return replace(view, inspections=view.inspections | {"B": gated(view.inspections["B"])})
+
+
+@pytest.fixture(scope="module")
+def network(tiny_files):
+    """A gated network whose logits differ from place to place: weights and statistics renewed."""
+    model = load_checkpoint(tiny_files["gated"])
+    image = image_to_tensor(render_scene(0, 0, 64, 128).image).unsqueeze(0)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train()(image)
+    return model.eval()
+
+
+def test_gates_are_ordered_by_stage_source_and_target(shown):
+    places = gate_places(shown.inspections["B"])
+    assert [place.name for place in places] == [
+        "stage2.m0.gate[1->0]", "stage4.m1.gate[0->2]", "stage4.m1.gate[2->0]",
+        "stage4.m1.gate[3->0]", "transition2.gate", "transition3.gate",
+    ]  # fmt: skip
+    assert [place.arrow for place in places] == [
+        "/8 → /4", "/4 → /16", "/16 → /4", "/32 → /4", "/8 → /16", "/16 → /32",
+    ]  # fmt: skip
+    assert [group_title(p.group) for p in places[1:5]] == ["Stage 4, module 1"] * 3 + [
+        "Transitions"
+    ]
+    assert first_gate(places) == "stage4.m1.gate[3->0]"
+    assert first_gate(places[4:]) == "transition3.gate"
+    assert gated_letters(shown) == ("B",)
+
+
+@pytest.mark.parametrize("limits", [(0.5, 1.0), (0.0, 1.0)])
+def test_the_table_counts_cells(made_up, limits):
+    inspection = gated(made_up().inspections["A"], limits)
+    table = gate_table(inspection).set_index("gate")
+    for name, values in inspection.gates.items():
+        cells = [float(v) for row in values for v in row]
+        low, high = limits
+        row = table.loc[name]
+        mean = math.fsum(cells) / len(cells)
+        assert row["mean"] == pytest.approx(mean)
+        spread = math.fsum((v - mean) ** 2 for v in cells) / len(cells)
+        assert row["sd"] == pytest.approx(math.sqrt(spread))
+        assert (row["lowest"], row["highest"]) == (min(cells), max(cells))
+        tied = sum(v <= low + 1e-6 for v in cells) / len(cells)
+        near = sum(v >= high - 0.05 * (high - low) for v in cells) / len(cells)
+        assert (row["at_lower_end"], row["near_upper_end"]) == (tied, near)
+        assert tied > 0
+        assert near > 0
+
+
+def test_the_histogram_covers_the_range_of_the_form(shown):
+    inspection = shown.inspections["B"]
+    one = gate_histogram(inspection, GATES[0], (0.5, 1.0))
+    assert (one["left"].iloc[0], one["right"].iloc[-1]) == (0.5, 1.0)
+    assert one["share"].sum() == pytest.approx(1)
+    values = inspection.gates[GATES[0]]
+    for row in one.itertuples():
+        inside = [row.left <= float(v) < row.right for v in values.ravel()]
+        assert row.share == pytest.approx(np.mean(inside), abs=2 / values.size)
+    every = gate_histogram(inspection, ALL, (0.5, 1.0))
+    cells = [g.size for g in inspection.gates.values()]
+    shares = [gate_histogram(inspection, name, (0.5, 1.0))["share"] for name in inspection.gates]
+    np.testing.assert_allclose(every["share"], np.average(shares, axis=0, weights=cells))
+    assert gate_histogram(inspection, "stage9.m0.gate[0->0]", (0, 1)).empty
+    means = [float(g.mean(dtype=np.float64)) for g in inspection.gates.values()]
+    assert mean_gate(inspection, ALL) == pytest.approx(sum(means) / len(means))
+
+
+def test_means_over_regions_by_pixel_loops(shown):
+    regions, inspection = cut_regions(shown), shown.inspections["B"]
+    found = regions.regions
+    name, stride = "stage4.m1.gate[2->0]", 16
+    gate = inspection.gates[name]
+    band = found.distance_px <= 8
+    loops = []
+    for number in range(1, len(found) + 1):
+        inside = found.ids == number
+        core = inside & ~band
+        if found.part[number - 1] == "core":
+            inside = core
+        rows, columns = np.nonzero(inside)
+        picked = [float(gate[y // stride, x // stride]) for y, x in zip(rows, columns, strict=True)]
+        loops.append(math.fsum(picked) / len(picked))
+    means = region_gates(inspection, regions, name)
+    np.testing.assert_allclose(means, loops, rtol=1e-6)
+    each = [region_gates(inspection, regions, gate) for gate in inspection.gates]
+    np.testing.assert_allclose(region_gates(inspection, regions, ALL), np.mean(each, axis=0))
+
+    by_size = means_by_size({"B": means}, regions)
+    by_class = means_by_class({"B": means}, regions, shown.classes)
+    assert by_size["regions"].sum() == by_class["regions"].sum() == found.qualifies.sum()
+    for row in by_size.itertuples():
+        picked = [
+            loops[k]
+            for k in range(len(found))
+            if found.qualifies[k] and 4**row.octave <= found.area_px[k] < 4 ** (row.octave + 1)
+        ]
+        assert (row.regions, row.size) == (
+            len(picked),
+            f"{2**row.octave} to {2 ** (row.octave + 1)}",
+        )
+        assert row.mean == pytest.approx(sum(picked) / len(picked))
+    for _, row in by_class.iterrows():
+        k = shown.classes.names.index(row["class"])
+        picked = [m for m, c in zip(loops, found.class_id, strict=True) if c == k]
+        assert row["regions"] <= len(picked)
+
+
+def test_every_gate_has_its_tile(shown):
+    regions = cut_regions(shown)
+    data = gate_viewer_data(shown, regions, "B", GATES[0], None)
+    assert json.loads(json.dumps(data)) == data
+    titles = [row["title"] for row in data["rows"]]
+    assert titles == [
+        "Image", "A: a - no gate: plain HRNet transfer", "B: b", "Stage 2, module 0",
+        "Stage 4, module 1", "Transitions",
+    ]  # fmt: skip
+    tiles = {tile["key"]: tile for row in data["rows"] for tile in row["tiles"]}
+    for name, values in shown.inspections["B"].gates.items():
+        tile = tiles[gate_key("B", name)]
+        numbers = np.frombuffer(base64.b64decode(tile["numbers"]), "<f4")
+        np.testing.assert_array_equal(numbers, values.ravel())
+        assert (tile["low"], tile["high"], tile["colors"]) == (0.5, 1.0, "gate")
+        assert gate_of_tile(tile["key"]) == name
+        if "->" in name:
+            source, target = name[-5:-1].split("->")
+            assert (tile["row"], tile["column"]) == (int(source) + 1, int(target) + 1)
+    assert gate_key("B", GATES[0]) in data["chosen"]
+    places = [(tile["row"], tile["column"]) for tile in data["rows"][-1]["tiles"]]
+    assert places == [(1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize("key", [None, 3, "prediction", "gate-C-x", {"a": 1}])
+def test_what_the_viewer_says_of_tiles_is_not_trusted(key):
+    assert gate_of_tile(key) is None
+
+
+def test_an_image_without_labels_shows_the_other_prediction(made_up):
+    view = made_up(labelled=False)
+    view = replace(view, inspections=view.inspections | {"A": gated(view.inspections["A"])})
+    data = gate_viewer_data(view, cut_regions(view), "A", GATES[0], None)
+    keys = [tile["key"] for tile in data["rows"][0]["tiles"]]
+    assert keys == ["input", "predictionB", "predictionA"]
+
+
+def by_hand(network, image, gate, value):
+    """The head's logits when the gate's own module is replaced by one that gives a constant."""
+
+    class Held(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *inputs):
+            return torch.full_like(self.inner(*inputs), value)
+
+    place = network.taps()[gate].module
+    parent = network.get_submodule(place.rpartition(".")[0])
+    name = place.rpartition(".")[2]
+    inner = getattr(parent, name)
+    setattr(parent, name, Held(inner))
+    try:
+        return inspect_image(network, image, logits=True)
+    finally:
+        setattr(parent, name, inner)
+
+
+@pytest.mark.parametrize("gate", ["stage4.m0.gate[3->0]", "transition3.gate"])
+def test_holding_a_gate_is_a_constant_in_its_place(network, gate):
+    image = render_scene(1_000_000, 0, 64, 128).image
+    plain = inspect_image(network, image, logits=True)
+    held = inspect_held(network, image, [gate], 0.9)
+    expected = by_hand(network, image, gate, 0.9)
+    np.testing.assert_allclose(held.logits, expected.logits, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(held.prediction, expected.prediction)
+    assert set(np.unique(held.gates[gate]).tolist()) == {np.float32(0.9)}
+    assert np.abs(held.logits - plain.logits).max() > 1e-4
+    again = inspect_image(network, image, logits=True)
+    np.testing.assert_array_equal(again.logits, plain.logits)
+
+
+def test_a_gate_that_is_not_there_leaves_no_hook(network):
+    image = render_scene(1_000_000, 0, 64, 128).image
+    before = sum(len(m._forward_hooks) for m in network.modules())
+    with pytest.raises(GstoVizError, match="no place"):
+        inspect_held(network, image, ["stage4.m0.gate[3->0]", "stage9.m0.gate[0->0]"], 1.0)
+    assert sum(len(m._forward_hooks) for m in network.modules()) == before
+
+
+def test_changes_are_counted_by_loops(made_up):
+    view = made_up()
+    a, b = view.inspections["A"], view.inspections["B"]
+    change = held_change(a, b, view.classes, view.sample.labels)
+    before, after = a.prediction.ravel().tolist(), b.prediction.ravel().tolist()
+    pairs = list(zip(before, after, strict=True))
+    assert change.share == sum(x != y for x, y in pairs) / len(pairs)
+    table = change.classes.set_index("class")
+    for k, name in enumerate(view.classes.names):
+        row = table.loc[name]
+        assert row["before"] == before.count(k)
+        assert row["after"] == after.count(k)
+        assert row["left"] == sum(x == k != y for x, y in pairs)
+        assert row["joined"] == sum(x != k == y for x, y in pairs)
+        steps = b.logits[k].astype(float) - a.logits[k].astype(float)
+        assert row["logit"] == pytest.approx(steps.mean())
+    moved = (change.classes["left"] + change.classes["joined"]).tolist()
+    assert moved == sorted(moved, reverse=True)
+    labels = view.sample.labels.ravel().tolist()
+    right = [
+        sum(x == y for x, y in zip(labels, guess, strict=True)) / len(labels)
+        for guess in (before, after)
+    ]
+    assert change.accuracy == pytest.approx(right)
+    cell = [float(b.logits[k, 3, 5]) - float(a.logits[k, 3, 5]) for k in range(11)]
+    assert change.logit_change[3, 5] == pytest.approx(math.sqrt(sum(v * v for v in cell) / 11))
+
+
+def test_nothing_changes_against_itself(made_up):
+    view = made_up(labelled=False)
+    inspection = gated(view.inspections["A"])
+    change = held_change(inspection, inspection, view.classes, None)
+    assert (change.share, change.mean_change, change.largest_change) == (0, 0, 0)
+    assert change.accuracy is None
+    view = replace(view, inspections=view.inspections | {"A": inspection})
+    held = Held("A", "A with a gate held", inspection, change)
+    data = gate_viewer_data(view, cut_regions(view), "A", GATES[0], held)
+    tiles = {tile["key"]: tile for row in data["rows"] for tile in row["tiles"]}
+    assert tiles["changed"]["title"] == "Changed pixels (0.00 %)"
+    assert (tiles["moved"]["low"], tiles["moved"]["high"]) == (0.0, 1.0)

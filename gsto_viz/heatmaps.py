@@ -46,6 +46,7 @@ class HeatMap:
         label: What the numbers are, for the colour bar.
         raw: True when the size of the numbers is arbitrary; drawings then carry ``RAW_BADGE``.
         stride: Pixels per cell: cell k covers pixels [k stride, (k+1) stride) of the image.
+        colors: Name of a Matplotlib colour map; None: the fixed one of the mode.
 
     Raises:
         GstoVizError: The map is not (h, w) with h, w > 0, the limits are not finite and in order,
@@ -59,6 +60,7 @@ class HeatMap:
     label: str
     raw: bool
     stride: int
+    colors: str | None = None
 
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float64)

@@ -61,6 +61,6 @@ def model_style(position: int) -> tuple[str, str]:
     return MODEL_COLORS[position], MODEL_MARKERS[position]
 
 
-def colormap(mode: str) -> Colormap:
-    """Return the colormap of a normalisation; cells that do not count are grey."""
-    return mpl.colormaps[COLORMAPS[mode]].with_extremes(bad=INVALID)
+def colormap(mode: str, name: str | None = None) -> Colormap:
+    """Return the colormap of a normalisation, or the named one; uncounted cells are grey."""
+    return mpl.colormaps[name or COLORMAPS[mode]].with_extremes(bad=INVALID)

@@ -5,7 +5,7 @@ with a fixed bar is the default, because raw averages of two networks cannot be 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,6 +99,7 @@ def figure_scale_confusion(
     mode: str = "percentile",
     regions: npt.NDArray[np.integer] | None = None,
     width: float = WIDTH,
+    colors: str | None = None,
 ) -> Figure:
     """Draw A over B: predictions, the heat map of every branch, and the gates below.
 
@@ -115,6 +116,8 @@ def figure_scale_confusion(
         mode: One of ``gsto_viz.heatmaps.MODES``; raw modes carry their badge.
         regions: (H, W) region numbers, 0 = none, to be outlined on the heat maps, but for specks.
         width: Of the page, inches.
+        colors: Name of a Matplotlib colour map for the branch maps; None: the fixed one of the
+            mode.
 
     Raises:
         GstoVizError: Maps, predictions or regions that are not of this image, a report without an
@@ -134,7 +137,7 @@ def figure_scale_confusion(
         regions = without_specks(regions)
     strides = sorted({stride for i in shown for stride in i.strides})
     valid = None if sample.labels is None else valid_by_stride(sample.labels, strides)
-    rows = normalise(shown, mode, valid)
+    rows = [[replace(m, colors=colors) for m in row] for row in normalise(shown, mode, valid)]
     geometry = _geometry(size, max(len(i.strides) for i in shown), width)
     text = wrap(_caption(mode, sample, regions is not None, shown), width - 2 * MARGIN, 7.0)
     with style.context():
@@ -228,7 +231,7 @@ def _draw_network(
     top: float,
     letter: str,
     inspection: Inspection,
-    maps: tuple[HeatMap, ...],
+    maps: Sequence[HeatMap],
     sample: Sample,
     classes: ClassList,
     regions: npt.NDArray[np.integer] | None,

@@ -81,7 +81,7 @@ def paint(
         show(grey(image), ax=ax)
     artist = ax.imshow(
         np.ma.masked_invalid(heatmap.values),
-        cmap=colormap(heatmap.mode),
+        cmap=colormap(heatmap.mode, heatmap.colors),
         vmin=heatmap.low,
         vmax=heatmap.high,
         extent=(0, columns * heatmap.stride, rows * heatmap.stride, 0),
@@ -115,7 +115,8 @@ def fill_bar(heatmap: HeatMap, bar: Axes) -> None:
     below, above = heatmap.clipped
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
     ticks = bar_ticks(heatmap)
-    colors = ScalarMappable(Normalize(heatmap.low, heatmap.high), colormap(heatmap.mode))
+    table = colormap(heatmap.mode, heatmap.colors)
+    colors = ScalarMappable(Normalize(heatmap.low, heatmap.high), table)
     colorbar = bar.figure.colorbar(
         colors, cax=bar, orientation="horizontal", extend=extend, extendfrac=0.06
     )

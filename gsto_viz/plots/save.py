@@ -24,7 +24,11 @@ def alt_text(figure: Figure) -> str:
 
 
 def save_figure(
-    figure: Figure, path: str | Path, *, formats: Sequence[str] = ("pdf", "png")
+    figure: Figure,
+    path: str | Path,
+    *,
+    formats: Sequence[str] = ("pdf", "png"),
+    dpi: float | None = None,
 ) -> tuple[Path, ...]:
     """Write a figure to ``path`` + ``.pdf``, ``.png`` and/or ``.svg``.
 
@@ -35,6 +39,7 @@ def save_figure(
         figure: What to write; its size in inches is kept.
         path: Path without suffix, e.g. ``runs/demo/figure1``.
         formats: Out of ``FORMATS``.
+        dpi: Of PNGs and of pictures inside the others; None: that of the style.
 
     Returns:
         The files, in the order of ``formats``.
@@ -53,7 +58,8 @@ def save_figure(
         for name in formats:
             target = stem.parent / f"{stem.name}.{name}"
             with atomic_path(target) as temporary:
-                figure.savefig(temporary, format=name, metadata=_metadata(name, alt_text(figure)))
+                about = _metadata(name, alt_text(figure))
+                figure.savefig(temporary, format=name, dpi=dpi, metadata=about)
             files.append(target)
     return tuple(files)
 

@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
     "demo": LEAVES | {"data", "figures", "report"},
     "explorer": LEAVES
-    | {"activity", "attribution", "data", "heatmaps", "inspection", "models", "plots"}
+    | {"activity", "attribution", "capture", "data", "heatmaps", "inspection", "models", "plots"}
     | {"regions", "report", "stats"},
     "bench": LEAVES | {"activity", "attribution", "data", "models", "regions", "report"},
     # Shells.

@@ -6,7 +6,6 @@ say what they hold. Streamlit hashes large arrays by samples, which is not safe.
 
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ import streamlit as st
 from gsto_viz.data import load_data
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.comparison import responses
-from gsto_viz.explorer.drawings import Drawing, draw_comparison, draw_responses
-from gsto_viz.explorer.gallery import LOGITS, stored_inspection
+from gsto_viz.explorer.drawings import Drawing, draw_responses
+from gsto_viz.explorer.gallery import stored_inspection
 from gsto_viz.explorer.pictures import Picture, data_picture, scene_picture, upload_picture
 from gsto_viz.explorer.probe import (
     Point,
@@ -28,12 +27,10 @@ from gsto_viz.explorer.probe import (
     percentile_maps,
     region_numbers,
 )
-from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.server import DATA_VARIABLE
-from gsto_viz.explorer.shown import Shown, cut_regions
+from gsto_viz.explorer.shown import Shown, cut_regions, look
 from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
 from gsto_viz.files import sha256_of
-from gsto_viz.inspection import inspect_image
 from gsto_viz.models import HRNet
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
@@ -50,8 +47,7 @@ def network(choice: Choice) -> HRNet:
     Raises:
         GstoVizError: The file does not hold what its header promised.
     """
-    name = choice.key.removesuffix(".safetensors")
-    return _network(choice.path, choice.stamp, safe_name(name, "checkpoint"))
+    return _network(choice.path, choice.stamp, choice.name)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -135,13 +131,7 @@ def _inspect(
 ) -> Inspection:
     model = network(_choice)
     with FORWARD:
-        shown = inspect_image(model, _picture.sample.image, logits=True)
-    assert shown.logits is not None
-    half = shown.logits.astype(LOGITS)
-    arrays: list[npt.NDArray[Any]] = [half, shown.prediction, *shown.raw, *shown.activity]
-    for array in (*arrays, *shown.gates.values()):
-        array.setflags(write=False)
-    return replace(shown, logits=half)
+        return look(model, _picture)
 
 
 def regions(shown: Shown) -> PreparedRegions:
@@ -209,12 +199,6 @@ def _viewer_data(
 def tables(key: tuple[str, ...], _shown: Shown) -> dict[str, pd.DataFrame]:
     """Return the responses by object size; ``key`` names image and networks."""
     return responses(_shown.sample, _shown.inspections)
-
-
-@st.cache_data(max_entries=48, max_size="128MB", show_spinner=False)
-def comparison_drawing(key: tuple[str, ...], mode: str, kind: str, _shown: Shown) -> Drawing:
-    """Draw the main figure; ``key`` names image, networks, and whether labels are shown."""
-    return draw_comparison(_shown.sample, _shown.inspections, _shown.classes, mode, kind)
 
 
 @st.cache_data(max_entries=48, max_size="64MB", show_spinner=False)

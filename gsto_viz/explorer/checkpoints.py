@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.server import FOLDER_VARIABLE
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.models import shipped_checkpoints
@@ -48,6 +49,11 @@ class Choice:
     classes: ClassList
     gated: bool
     notice: str | None
+
+    @property
+    def name(self) -> str:
+        """The key without its suffix, harmless in file names and figures."""
+        return safe_name(self.key.removesuffix(".safetensors"), "checkpoint")
 
 
 def given_folder() -> Path | None:

@@ -14,6 +14,7 @@ from gsto_viz.plots import alt_text, figure_scale_confusion, figure_sizes, save_
 from gsto_viz.types import ClassList, Inspection, Sample
 
 _DRAWING = threading.Lock()
+PRINT_DPI = 300.0
 
 MODE_TEXTS = dict(
     zip(
@@ -46,7 +47,12 @@ class Drawing:
 
 
 def draw_comparison(
-    sample: Sample, shown: Mapping[str, Inspection], classes: ClassList, mode: str, kind: str
+    sample: Sample,
+    shown: Mapping[str, Inspection],
+    classes: ClassList,
+    mode: str,
+    kind: str,
+    colors: str | None = None,
 ) -> Drawing:
     """Draw A over B with their branch and gate maps.
 
@@ -55,11 +61,14 @@ def draw_comparison(
         shown: ``A`` and ``B``: what each network shows for it.
         classes: Of the networks.
         mode: One of ``MODES``.
-        kind: ``png`` or ``pdf``.
+        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
+        colors: Colour map of the branch maps; None: that of the mode.
     """
     with _DRAWING:
-        figure = figure_scale_confusion(sample, shown["A"], shown["B"], classes=classes, mode=mode)
-        return _as_bytes(figure, kind)
+        figure = figure_scale_confusion(
+            sample, shown["A"], shown["B"], classes=classes, mode=mode, colors=colors
+        )
+        return _as_bytes(figure, kind, dpi=PRINT_DPI)
 
 
 def draw_responses(frames: Mapping[str, pd.DataFrame], kind: str) -> Drawing:
@@ -73,7 +82,7 @@ def draw_responses(frames: Mapping[str, pd.DataFrame], kind: str) -> Drawing:
         return _as_bytes(figure_sizes(frames), kind)
 
 
-def _as_bytes(figure: Figure, kind: str) -> Drawing:
+def _as_bytes(figure: Figure, kind: str, dpi: float | None = None) -> Drawing:
     with tempfile.TemporaryDirectory(prefix="gsto-viz-") as folder:
-        (path,) = save_figure(figure, Path(folder) / "figure", formats=(kind,))
+        (path,) = save_figure(figure, Path(folder) / "figure", formats=(kind,), dpi=dpi)
         return Drawing(path.read_bytes(), alt_text(figure))

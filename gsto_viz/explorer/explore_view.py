@@ -6,6 +6,8 @@ import streamlit as st
 
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.drawings import MODE_TEXTS
+from gsto_viz.explorer.explore_export import explore_exports
+from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
 from gsto_viz.explorer.probe import Point, clamped
@@ -115,6 +117,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     page.note(x=point.x, y=point.y)
     st.markdown(_caption(shown, state.mode))
     draw_probe(page, shown, regions, point, pin, move=partial(_move, page))
+    draw_exports(partial(explore_exports, shown, regions, page.state))
     page.write_link()
 
 

@@ -12,7 +12,7 @@ from gsto_viz.explorer.gallery import gallery_scenes, thumbnail_path
 from gsto_viz.explorer.page_frame import Page, held_upload, hold_upload
 from gsto_viz.explorer.pictures import MAX_BYTES, Picture
 from gsto_viz.explorer.safe_text import plain
-from gsto_viz.explorer.shown import LETTERS, Shown, annotated_for, check_classes
+from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, show_pair
 from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
 from gsto_viz.types import Dataset
 
@@ -49,17 +49,8 @@ def run_pair(page: Page, picture: Picture) -> Shown:
     check_classes(choices["A"], choices["B"])
     with st.spinner("Running A and B on this image"):
         inspections = {letter: cached.inspect(choices[letter], picture) for letter in LETTERS}
-    classes = choices["A"].classes
-    sample, why = annotated_for(picture, classes)
-    return Shown(
-        picture=picture,
-        sample=sample,
-        why_unlabelled=why,
-        classes=classes,
-        choices=choices,
-        inspections=inspections,
-        fingerprints={letter: cached.fingerprint(choices[letter]) for letter in LETTERS},
-    )
+    fingerprints = {letter: cached.fingerprint(choices[letter]) for letter in LETTERS}
+    return show_pair(picture, choices, inspections, fingerprints)
 
 
 def choose_networks(page: Page) -> None:

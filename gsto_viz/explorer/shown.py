@@ -1,13 +1,18 @@
 """What is on a page once both networks have run on its image, and regions of that image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.checkpoints import Choice
+from gsto_viz.explorer.gallery import LOGITS
 from gsto_viz.explorer.pictures import Picture
+from gsto_viz.inspection import inspect_image
+from gsto_viz.models import HRNet
 from gsto_viz.regions import PreparedRegions, prepare_regions
 from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
 
@@ -53,6 +58,44 @@ class Shown:
     def region_source(self) -> str:
         """What regions are cut from, in words."""
         return "the labels" if self.sample.labels is not None else "A's prediction"
+
+
+def look(model: HRNet, picture: Picture) -> Inspection:
+    """Run a network on an image; keep what pages keep, read-only, logits at half precision."""
+    seen = inspect_image(model, picture.sample.image, logits=True)
+    assert seen.logits is not None
+    half = seen.logits.astype(LOGITS)
+    arrays: list[npt.NDArray[Any]] = [half, seen.prediction, *seen.raw, *seen.activity]
+    for array in (*arrays, *seen.gates.values()):
+        array.setflags(write=False)
+    return replace(seen, logits=half)
+
+
+def show_pair(
+    picture: Picture,
+    choices: Mapping[str, Choice],
+    inspections: Mapping[str, Inspection],
+    fingerprints: Mapping[str, str],
+) -> Shown:
+    """Put together what two networks of the same classes show for an image.
+
+    Args:
+        picture: The image; its labels are left out where they are of other classes.
+        choices: ``A`` and ``B``: the checkpoints.
+        inspections: ``A`` and ``B``: what each shows, with logits.
+        fingerprints: ``A`` and ``B``: SHA-256 of the checkpoints.
+    """
+    classes = choices["A"].classes
+    sample, why = annotated_for(picture, classes)
+    return Shown(
+        picture=picture,
+        sample=sample,
+        why_unlabelled=why,
+        classes=classes,
+        choices=dict(choices),
+        inspections=dict(inspections),
+        fingerprints=dict(fingerprints),
+    )
 
 
 def check_classes(a: Choice, b: Choice) -> None:

@@ -1,6 +1,7 @@
 """Responses by object size in one image: table, figure, downloads."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -33,7 +34,7 @@ def draw_sizes(shown: Shown) -> None:
     _draw_table(frames)
     st.download_button(
         "Table (CSV)",
-        to_csv(frames, shown.inspections, shown.fingerprints, shown.sample.id),
+        partial(to_csv, frames, shown.inspections, shown.fingerprints, shown.sample.id),
         file_name=f"{safe_name(shown.sample.id)}-sizes.csv",
         mime="text/csv",
         on_click="ignore",

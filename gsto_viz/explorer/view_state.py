@@ -3,9 +3,11 @@
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
+
+from gsto_viz.errors import GstoVizError
 
 MODES = ("percentile", "shared", "per_map", "zscore")
 """Normalisations that the page offers, the comparable one first."""
@@ -108,6 +110,10 @@ class ViewState:
         values = {name: getattr(self, name) for name in PAGES[page]}
         return {name: _written(value) for name, value in values.items() if value is not None}
 
+    def to_json(self) -> dict[str, Value | None]:
+        """Return every field, for a file."""
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class Offered:
@@ -165,6 +171,50 @@ def parse_query(
             changes.pop(first, None)
             changes.pop(second, None)
     return replace(default, **changes), tuple(notices)
+
+
+def state_from_json(values: Mapping[str, Any]) -> ViewState:
+    """Read what ``ViewState.to_json`` gave, without trusting it; absent fields have defaults.
+
+    Raises:
+        GstoVizError: A field that is not known, or a value that it cannot have; the value is not
+            repeated.
+    """
+    default = ViewState()
+    kinds = {field.name: type(getattr(default, field.name)) for field in fields(ViewState)}
+    unknown = sorted(set(values) - set(kinds))
+    if unknown:
+        raise GstoVizError(
+            f"the view has {len(unknown)} settings that this version does not know; replay it with "
+            "the version that saved it"
+        )
+    named = [value for value in values.values() if isinstance(value, str)]
+    readers = _readers(Offered(named, named, named))
+    for name, value in values.items():
+        if value is None and kinds[name] is type(None):
+            continue
+        if not isinstance(value, Value) or not _reads_same(readers[name], value):
+            raise GstoVizError(
+                f"the view's setting '{name}' {readers[name].problem}; save the view again"
+            )
+    return replace(default, **values)
+
+
+def _reads_same(reader: _Reader, value: Value) -> bool:
+    """Return whether a link could hold a value: read back, it is the same, up to the rounding."""
+    read = reader.read(_shortened(value))
+    if isinstance(read, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        return abs(read - value) < 1e-6
+    return type(read) is type(value) and read == value
+
+
+def _shortened(value: Value) -> str:
+    """Return a value as a link writes it; what no link can hold becomes an empty text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    if isinstance(value, int) and abs(value) > MAX_PIXEL:
+        return ""
+    return _written(value)
 
 
 def _readers(offered: Offered) -> dict[str, _Reader]:

@@ -22,6 +22,8 @@ from gsto_viz.types import IGNORE, ClassList, Inspection
 
 SEQUENTIAL = ("inferno", "viridis", "cividis", "gray", "jet")
 DIVERGING = "RdBu_r"
+UNCOUNTED, NOT_FINITE = (176, 176, 176), (255, 0, 255)
+"""Colours of cells that do not count and of infinite numbers, as in ``viewer.js``."""
 Tile = dict[str, Any]
 
 
@@ -46,10 +48,39 @@ def run_lengths(values: npt.NDArray[np.integer]) -> dict[str, str]:
     }
 
 
+def color_levels(name: str) -> npt.NDArray[np.uint8]:
+    """Return 256 colours of a Matplotlib colour map, (256, 3)."""
+    colors = mpl.colormaps[name](np.arange(256))[:, :3]
+    levels: npt.NDArray[np.uint8] = np.round(255 * colors).astype(np.uint8)
+    return levels
+
+
 def color_table(name: str) -> str:
     """Return 256 colours of a Matplotlib colour map, (256, 3) uint8 as base64."""
-    colors = mpl.colormaps[name](np.arange(256))[:, :3]
-    return base64_of(np.round(255 * colors).astype(np.uint8))
+    return base64_of(color_levels(name))
+
+
+def map_pixels(heat: HeatMap, colors: str) -> npt.NDArray[np.uint8]:
+    """Return a map as the browser colours it, one pixel per cell, (h, w, 3).
+
+    Args:
+        heat: Numbers and limits; NaN is grey, infinity magenta.
+        colors: Name of a Matplotlib colour map.
+    """
+    values = heat.values.astype(np.float32).astype(np.float64)
+    share = (values - heat.low) / (heat.high - heat.low)
+    levels = np.clip(np.floor(256 * np.nan_to_num(share)), 0, 255).astype(np.intp)
+    pixels = color_levels(colors)[levels]
+    pixels[~np.isfinite(values)] = NOT_FINITE
+    pixels[np.isnan(values)] = UNCOUNTED
+    return pixels
+
+
+def class_pixels(labels: npt.NDArray[np.integer], classes: ClassList) -> npt.NDArray[np.uint8]:
+    """Return class indices as the browser colours them, (H, W, 3); ignored pixels are grey."""
+    table = np.full((256, 3), UNCOUNTED, dtype=np.uint8)
+    table[: len(classes)] = classes.colors
+    return table[labels]
 
 
 def picture_tile(key: str, title: str, image: npt.NDArray[np.uint8]) -> Tile:
@@ -169,15 +200,20 @@ def first_row(shown: Shown) -> list[Tile]:
     tiles = [picture_tile("input", "Input", shown.sample.image)]
     if shown.sample.labels is not None:
         tiles.append(class_tile("truth", "Ground truth", shown.sample.labels))
-    predictions = [shown.inspections[letter].prediction for letter in LETTERS]
-    for letter, prediction in zip(LETTERS, predictions, strict=True):
+    for letter in LETTERS:
+        prediction = shown.inspections[letter].prediction
         tiles.append(class_tile(f"prediction{letter}", f"Prediction {letter}", prediction))
-    same = predictions[0] == predictions[1]
-    differ = np.where(same, IGNORE, predictions[1])
-    share = 1.0 - float(same.mean())
+    differ, share = disagreement(shown)
     title = f"B where it differs from A ({100 * share:.1f} %)"
     tiles.append(class_tile("disagreement", title, differ) | {"unmarked": "A and B agree"})
     return tiles
+
+
+def disagreement(shown: Shown) -> tuple[npt.NDArray[np.uint8], float]:
+    """Return B's prediction where it differs from A's, 255 elsewhere, and how often it does."""
+    a, b = (shown.inspections[letter].prediction for letter in LETTERS)
+    differ: npt.NDArray[np.uint8] = np.where(a == b, np.uint8(IGNORE), b)
+    return differ, 1.0 - float((a == b).mean())
 
 
 def _branch_tiles(letter: str, shown: Inspection, maps: Sequence[HeatMap]) -> list[Tile]:

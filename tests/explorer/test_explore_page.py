@@ -1,7 +1,10 @@
 """The page as Streamlit runs it, without a browser: checkpoints, links, uploads."""
 
 import io
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,6 +260,41 @@ def test_a_file_that_is_no_checkpoint_is_named(folder, tiny_files):
     assert "2 files are not offered" in app.expander[0].label
     assert "no per-channel gains" in app.expander[0].text[0].value
     assert len(app.selectbox(key="a").options) == 2
+
+
+@pytest.fixture
+def buttons(monkeypatch) -> dict[str, Any]:
+    """What the page gives to download buttons: file name -> maker."""
+    given: dict[str, Any] = {}
+
+    def button(label, data, *, file_name, on_click, **options):
+        assert on_click == "ignore"
+        given[file_name] = data
+
+    monkeypatch.setattr(st, "download_button", button)
+    return given
+
+
+def test_the_export_menu_costs_nothing_until_it_is_open(folder, buttons):
+    app = page({"scene": "1", "x": "10", "y": "20"}).run()
+    assert not app.exception
+    made = [name for name in buttons if not name.endswith("-sizes.csv")]
+    assert made == []
+    app.session_state["export_menu"] = True
+    app.run()
+    assert not app.exception
+    kinds = {name.rpartition("-")[2] for name in buttons}
+    assert kinds >= {"figure.png", "figure.svg", "figure.pdf", "profile.csv", "maps.npz"}
+    assert kinds >= {"view.json", "all.zip", "input.png"}
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in buttons)
+    (view,) = (make for name, make in buttons.items() if name.endswith("view.json"))
+    record = json.loads(view())
+    assert (record["view"]["x"], record["view"]["y"]) == (10, 20)
+    shown = app.dataframe[0].value
+    held = {row["class"]: row["A"] for row in record["numbers"]["scores"]}
+    for name, score in zip(shown["class"], shown["A"], strict=True):
+        assert held[name] == pytest.approx(score, abs=1e-4)
+    assert app.selectbox(key="export_tile").options[0] == "Input"
 
 
 def test_a_checkpoint_that_goes_away_is_replaced(folder):

@@ -1,0 +1,222 @@
+"""A view as a JSON file: what was shown, of what, with which numbers; and reading it back.
+
+The file names image and checkpoints by SHA-256 and holds no path, so it can be passed on.
+``gsto-viz export --view`` replays it (``replay``).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.pictures import pixel_key
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.view_state import PAGES, SOURCES, ViewState, state_from_json
+from gsto_viz.files import read_small_text
+from gsto_viz.versions import versions
+
+SCHEMA = "gsto_viz.view"
+SCHEMA_VERSION = 1
+KEYS = {
+    "schema", "schema_version", "page", "time", "view", "image", "checkpoints", "display",
+    "numbers", "versions",
+}  # fmt: skip
+_IMAGE_KEYS = {"source", "id", "pixels_sha256", "labels_sha256", "height_px", "width_px"}
+_CHECKPOINT_KEYS = {"key", "name", "network", "sha256"}
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """Which image a view shows.
+
+    Attributes:
+        source: One of ``SOURCES``.
+        id: Its name.
+        pixels_sha256: Of shape and pixels as the networks get them (``pixel_key``).
+        labels_sha256: Likewise of the labels; None without.
+        height_px: Height as the networks get it.
+        width_px: Width.
+    """
+
+    source: str
+    id: str
+    pixels_sha256: str
+    labels_sha256: str | None
+    height_px: int
+    width_px: int
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Which checkpoint a view shows: its key in the explorer's list, and the file's SHA-256."""
+
+    key: str
+    name: str
+    network: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ViewFile:
+    """A saved view.
+
+    Attributes:
+        page: One of ``PAGES``.
+        state: The whole view.
+        image: The image; None for pages that show none.
+        checkpoints: ``A`` and ``B``.
+        numbers: What the page showed, as JSON values.
+    """
+
+    page: str
+    state: ViewState
+    image: ImageRecord | None
+    checkpoints: dict[str, CheckpointRecord]
+    numbers: dict[str, Any]
+
+
+def image_record(shown: Shown, state: ViewState) -> ImageRecord:
+    """Return which image is shown."""
+    labels = shown.sample.labels
+    height, width = shown.size
+    return ImageRecord(
+        source=state.source,
+        id=shown.sample.id,
+        pixels_sha256=shown.picture.key,
+        labels_sha256=None if labels is None else pixel_key(labels),
+        height_px=height,
+        width_px=width,
+    )
+
+
+def checkpoint_records(shown: Shown) -> dict[str, CheckpointRecord]:
+    """Return which checkpoints are shown, by letter."""
+    return {
+        letter: CheckpointRecord(
+            key=shown.choices[letter].key,
+            name=shown.inspections[letter].name,
+            network=shown.inspections[letter].network,
+            sha256=shown.fingerprints[letter],
+        )
+        for letter in LETTERS
+    }
+
+
+def view_bytes(view: ViewFile, display: Mapping[str, Any]) -> bytes:
+    """Return a view as a file: strict JSON with the time (UTC) and the versions of now.
+
+    Args:
+        view: The view.
+        display: How its numbers are shown: scale, limits, reduction.
+    """
+    from gsto_viz.report.plain import plain
+
+    record = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "page": view.page,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "view": view.state.to_json(),
+        "image": plain(view.image),
+        "checkpoints": plain(view.checkpoints),
+        "display": plain(dict(display)),
+        "numbers": plain(view.numbers),
+        "versions": versions(),
+    }
+    return (json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def read_view(path: str | Path) -> ViewFile:
+    """Read a file that ``view_bytes`` made, trusting nothing in it.
+
+    Raises:
+        GstoVizError: It cannot be read, is larger than 1 MiB, no JSON, no view, of a newer schema,
+            or holds something unknown or impossible.
+    """
+    record = _object(_parsed(read_small_text(path, "the view"), path), f"{path}")
+    if record.get("schema") != SCHEMA:
+        raise GstoVizError(f"{path} is no view of the explorer; save one with Export, view (JSON)")
+    version = record.get("schema_version")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        what = "a newer schema" if newer else "no schema that is known"
+        raise GstoVizError(
+            f"{path} has {what} (this version reads {SCHEMA_VERSION}); replay it with the version "
+            "that saved it"
+        )
+    _check_keys(record, KEYS, "the view")
+    if record["page"] not in tuple(PAGES):
+        raise GstoVizError(f"{path} is of a page that this version does not know; update gsto_viz")
+    held = _object(record["checkpoints"], "checkpoints")
+    _check_keys(held, set(LETTERS), "checkpoints")
+    return ViewFile(
+        page=record["page"],
+        state=state_from_json(_object(record["view"], "view")),
+        image=None if record["image"] is None else _image(record["image"]),
+        checkpoints={letter: _checkpoint(held[letter], letter) for letter in LETTERS},
+        numbers=_object(record["numbers"], "numbers"),
+    )
+
+
+def _parsed(text: str, path: str | Path) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise GstoVizError(f"{path} is no JSON, or damaged; save the view again") from error
+
+
+def _no_constant(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise GstoVizError(f"{what} is no JSON object; save the view again")
+    return value
+
+
+def _check_keys(record: Mapping[str, Any], keys: set[str], what: str) -> None:
+    missing, unknown = keys - set(record), set(record) - keys
+    if unknown:
+        raise GstoVizError(
+            f"{what} has {len(unknown)} entries that this version does not know; replay it with "
+            "the version that saved it"
+        )
+    if missing:
+        raise GstoVizError(f"{what} lacks '{min(missing)}'; save the view again")
+
+
+def _image(value: Any) -> ImageRecord:
+    record = _object(value, "image")
+    _check_keys(record, _IMAGE_KEYS, "image")
+    sides = (record["height_px"], record["width_px"])
+    good = (
+        record["source"] in SOURCES
+        and isinstance(record["id"], str)
+        and _is_sha256(record["pixels_sha256"])
+        and (record["labels_sha256"] is None or _is_sha256(record["labels_sha256"]))
+        and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    )
+    if not good:
+        raise GstoVizError("the view's image is not described as it must be; save the view again")
+    return ImageRecord(**record)
+
+
+def _checkpoint(value: Any, letter: str) -> CheckpointRecord:
+    record = _object(value, f"checkpoint {letter}")
+    _check_keys(record, _CHECKPOINT_KEYS, f"checkpoint {letter}")
+    texts = all(isinstance(text, str) for text in record.values())
+    if not texts or not _is_sha256(record["sha256"]):
+        raise GstoVizError(
+            f"the view's checkpoint {letter} is not described as it must be; save the view again"
+        )
+    return CheckpointRecord(**record)
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None

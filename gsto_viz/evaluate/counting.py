@@ -18,7 +18,7 @@ from gsto_viz.evaluate.protocols import SINGLE, Protocol
 from gsto_viz.regions import find_regions
 from gsto_viz.stats.annotation import DILATION_RATIO
 from gsto_viz.stats.cityscapes import instance_counts, is_cityscapes
-from gsto_viz.stats.outcome import outcome_counts
+from gsto_viz.stats.outcome import COUNTS, outcome_counts
 from gsto_viz.stats.segmentation import confusion_matrix
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Sample
@@ -27,11 +27,6 @@ Rows = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.uint8]
 Sink = Callable[[Sample, Labels], object]
 
-COUNTS = (
-    "area_px", "hits", "false_positives",
-    "boundary_px", "boundary_hits", "boundary_false_positives",
-)  # fmt: skip
-"""What is counted for each region and each class."""
 CITYSCAPES_RATIO = 0.005
 """Width of a boundary in Cityscapes as a share of the diagonal (Cheng et al., CVPR 2021)."""
 
@@ -284,6 +279,6 @@ def _outcome_rows(sample: Sample, guess: Labels, ratio: float) -> dict[str, Rows
     found = find_regions(sample.labels, sample.instances)
     outcome = outcome_counts(found.ids, found.class_id, guess, image=sample.id, ratio=ratio)
     return {
-        "regions": outcome.regions[["region", *COUNTS]].to_numpy(dtype=np.int64),
-        "classes": outcome.classes[["class_id", *COUNTS]].to_numpy(dtype=np.int64),
+        "regions": np.column_stack(list(outcome.region_columns().values())),
+        "classes": np.column_stack(list(outcome.class_columns().values())),
     }

@@ -46,7 +46,7 @@ def is_done(out: Path, number: int) -> bool:
 def write_chunk(
     out: Path,
     number: int,
-    tables: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, pa.Table],
     *more: Callable[[Path], None],
 ) -> None:
     """Write the tables of a chunk.
@@ -63,15 +63,23 @@ def write_chunk(
     own = [f"{name}.parquet" for name in TABLES]
     with new_folder(chunk_folder(out, number), own, overwrite=True) as work:
         for name, table in tables.items():
-            write_parquet(work / f"{name}.parquet", table)
+            # Read once, and soon: what matters is that it is written fast.
+            path = work / f"{name}.parquet"
+            pq.write_table(table, path, compression="lz4", use_dictionary=False)
         for write in more:
             write(work)
 
 
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write one table as Parquet, without pandas' notes on its index."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(arrow, path, compression="zstd")
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write one table as Parquet, to stay."""
+    with parquet_writer(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a Parquet file to stay; words are few and repeat, measured numbers hardly ever do."""
+    words = [field.name for field in schema if pa.types.is_large_string(field.type)]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=words)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, **filters: Any) -> pd.DataFrame:
@@ -126,10 +134,7 @@ def merge(out: Path, name: str, count: int) -> Path | None:
     schemas = [pq.read_schema(path) for path in paths]
     schema = pa.unify_schemas(schemas, promote_options="permissive")
     target = out / f"{name}.parquet"
-    with (
-        atomic_path(target) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
-    ):
+    with atomic_path(target) as temporary, parquet_writer(temporary, schema) as writer:
         for path in paths:
             part = pq.read_table(path)
             missing = [field for field in schema if field.name not in part.column_names]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.regions.ranking import rank_maps
@@ -14,9 +13,9 @@ from gsto_viz.report.annotations import Annotated
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
-from gsto_viz.stats.gate_values import all_gate_columns, gate_sums
+from gsto_viz.stats.gate_values import all_gate_columns, gate_ends, gate_sums
 from gsto_viz.stats.indices import image_indices
-from gsto_viz.stats.outcome import Outcome, count_outcome
+from gsto_viz.stats.outcome import COUNTS, Outcome, count_outcome
 from gsto_viz.stats.profile import edge_values
 
 Arrays = dict[str, npt.NDArray]
@@ -32,7 +31,7 @@ class Measured:
         indices: By index, its value and pairs.
         boundary: Counts by distance to the edge.
         outcome: Right and wrong pixels; None without a prediction.
-        gates: Sums that describe each gate map.
+        gates: Columns of sums that describe each gate map; empty without gates.
     """
 
     regions: Arrays
@@ -40,7 +39,7 @@ class Measured:
     indices: dict[str, tuple[float, int]]
     boundary: BoundaryCounts
     outcome: Outcome | None
-    gates: pd.DataFrame
+    gates: Arrays
 
 
 def reservoir(
@@ -96,8 +95,8 @@ def measure(subject: Subject, image: Annotated, look: Look, settings: Settings) 
     outcome = None
     if look.prediction is not None:
         outcome = count_outcome(image.truth, look.prediction, image=name)
-        counts = outcome.regions.drop(columns=["image", "region", "area_px"])
-        table |= {str(column): values.to_numpy() for column, values in counts.items()}
+        counts = outcome.region_columns()
+        table |= {column: counts[column] for column in COUNTS if column != "area_px"}
     table |= _gate_columns(subject, grids, look)
     return Measured(
         regions=table,
@@ -145,17 +144,18 @@ def _gate_columns(subject: Subject, grids: PreparedRegions, look: Look) -> Array
     }
 
 
-def _gate_sums(subject: Subject, grids: PreparedRegions, look: Look) -> pd.DataFrame:
+def _gate_sums(subject: Subject, grids: PreparedRegions, look: Look) -> Arrays:
     """Describe every gate map by sums over its valid cells: one row per gate."""
-    rows = []
-    if subject.site.bounds is not None:
-        for tap, stride in subject.site.gates.items():
-            valid = grids.valid[grids.strides.index(stride)]
-            gate = look.gates[tap]
-            sums = gate_sums(gate, valid, subject.site.bounds)
-            inside = gate[valid]
-            smallest = float(inside.min()) if inside.size else np.nan
-            largest = float(inside.max()) if inside.size else np.nan
-            rows.append({"tap": tap, **sums, "smallest": smallest, "largest": largest})
-    names = ["tap", "cells", "tied", "open", "g", "g_squared", "entropy", "smallest", "largest"]
-    return pd.DataFrame(rows, columns=names)
+    bounds = subject.site.bounds
+    if bounds is None:
+        return {}
+    taps: list[str] = []
+    parts = []
+    for stride, gates in _by_stride(subject, look).items():
+        valid = grids.valid[grids.strides.index(stride)]
+        maps = np.stack(list(gates.values()))
+        taps += gates
+        parts.append(gate_sums(maps, valid, bounds) | gate_ends(maps, valid))
+    order = [taps.index(tap) for tap in subject.site.gates]
+    columns = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+    return {"tap": np.array(taps)[order]} | columns

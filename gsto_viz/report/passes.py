@@ -4,16 +4,17 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated, annotated
 from gsto_viz.report.causal import shapley_columns, transfer_frame
+from gsto_viz.report.columns import Columns, arrow_table, filled, joined, rows_in
 from gsto_viz.report.measure import Measured, cut, indices_of, measure, rows_kept
 from gsto_viz.report.null_models import Row, null_rows, rows_of
 from gsto_viz.report.settings import Settings
@@ -32,14 +33,14 @@ OWN = "none"
 class Chunk:
     """What a few images add, table by table."""
 
-    regions: list[pd.DataFrame] = field(default_factory=list)
-    random: list[pd.DataFrame] = field(default_factory=list)
+    regions: list[Columns] = field(default_factory=list)
+    random: list[Columns] = field(default_factory=list)
     images: list[Row] = field(default_factory=list)
     values: list[Row] = field(default_factory=list)
-    classes: list[pd.DataFrame] = field(default_factory=list)
-    gates: list[pd.DataFrame] = field(default_factory=list)
-    profile: list[pd.DataFrame] = field(default_factory=list)
-    confusion: list[pd.DataFrame] = field(default_factory=list)
+    classes: list[Columns] = field(default_factory=list)
+    gates: list[Columns] = field(default_factory=list)
+    profile: list[Columns] = field(default_factory=list)
+    confusion: list[Columns] = field(default_factory=list)
     transfer: list[pd.DataFrame] = field(default_factory=list)
     maps: dict[str, Maps] = field(default_factory=dict)
     """By ``KEY/INDEX``, the activity maps of an image; only with nulls."""
@@ -53,23 +54,22 @@ class Chunk:
             else:
                 mine.extend(theirs)
 
-    def tables(self) -> dict[str, pd.DataFrame]:
+    def tables(self) -> dict[str, pa.Table]:
         """Return the tables that have rows."""
-        frames = {
+        columns = {
             "regions": self.regions,
             "random": self.random,
             "classes": self.classes,
             "gates": self.gates,
             "profile": self.profile,
             "confusion": self.confusion,
-            "transfer": self.transfer,
         }
-        found = {
-            name: pd.concat(parts, ignore_index=True) for name, parts in frames.items() if parts
-        }
-        found["images"] = pd.DataFrame(self.images)
+        found = {name: joined(parts) for name, parts in columns.items() if parts}
+        found["images"] = arrow_table(pd.DataFrame(self.images))
+        if self.transfer:
+            found["transfer"] = arrow_table(pd.concat(self.transfer, ignore_index=True))
         if self.values:
-            found["values"] = pd.DataFrame(self.values, columns=VALUE_COLUMNS)
+            found["values"] = arrow_table(pd.DataFrame(self.values, columns=VALUE_COLUMNS))
         return found
 
 
@@ -184,7 +184,8 @@ def _skipped(image: str, reason: str) -> Chunk:
 def _add(chunk: Chunk, subject: Subject, sample: Sample, look: Look, seen: Measured) -> None:
     """Add what one image says of one network."""
     key = subject.key
-    chunk.regions.append(_frame(cut(seen.regions, seen.kept), sample.id, model=key))
+    table = cut(seen.regions, seen.kept)
+    chunk.regions.append(filled(rows_in(table), model=key, image=sample.id) | table)
     qualifying = np.asarray(seen.regions["qualifies"], dtype=bool)
     assert sample.labels is not None
     chunk.images.append(
@@ -203,41 +204,31 @@ def _add(chunk: Chunk, subject: Subject, sample: Sample, look: Look, seen: Measu
     )
     chunk.values += rows_of(key, OWN, 0, sample.id, seen.indices)
     if seen.outcome is not None and look.prediction is not None:
-        chunk.classes.append(seen.outcome.classes.assign(model=key))
+        classes = seen.outcome.class_columns()
+        count = rows_in(classes)
+        chunk.classes.append(filled(count, image=sample.id) | classes | filled(count, model=key))
         matrix = confusion_matrix(sample.labels, look.prediction, subject.classes)
         label, predicted = np.nonzero(matrix)
         pixels = {"label": label, "predicted": predicted, "pixels": matrix[label, predicted]}
-        chunk.confusion.append(_frame(pixels, sample.id, model=key))
-    if len(seen.gates):
-        chunk.gates.append(seen.gates.assign(image=sample.id, model=key))
+        chunk.confusion.append(filled(label.size, model=key, image=sample.id) | pixels)
+    if seen.gates:
+        names = filled(rows_in(seen.gates), image=sample.id, model=key)
+        chunk.gates.append(seen.gates | names)
     chunk.profile.append(_profile_rows(seen, key))
 
 
-def _frame(columns: Mapping[str, Any], image: str, **extra: Any) -> pd.DataFrame:
-    """Make a table of one image's columns; ``extra`` and the image's name come first."""
-    frame = pd.DataFrame(dict(columns))
-    for position, (name, value) in enumerate({**extra, "image": image}.items()):
-        dtype = str if isinstance(value, str) else None
-        frame.insert(position, name, pd.Series([value] * len(frame), dtype=dtype))
-    return frame
-
-
-def _profile_rows(seen: Measured, key: str) -> pd.DataFrame:
+def _profile_rows(seen: Measured, key: str) -> Columns:
     """List the cells of the distance profile that have pixels."""
     counts = seen.boundary
     at = np.argwhere(counts.profile_pixels > 0)
     branch, size, distance = at.T
-    return pd.DataFrame(
-        {
-            "model": pd.Series([key] * len(at), dtype=str),
-            "image": pd.Series([counts.image] * len(at), dtype=str),
-            "branch": branch,
-            "size_octave": size,
-            "distance_octave": distance,
-            "sum": counts.profile_sum[branch, size, distance],
-            "pixels": counts.profile_pixels[branch, size, distance],
-        }
-    )
+    return filled(len(at), model=key, image=counts.image) | {
+        "branch": branch,
+        "size_octave": size,
+        "distance_octave": distance,
+        "sum": counts.profile_sum[branch, size, distance],
+        "pixels": counts.profile_pixels[branch, size, distance],
+    }
 
 
 def _add_random(
@@ -255,4 +246,5 @@ def _add_random(
     name = image.sample.id
     table = cut(table, rows_kept(table, name, settings))
     chunk.values += rows_of(subject.key, "N3", draw, name, indices_of(subject, table))
-    chunk.random.append(_frame(table, name, model=subject.key, draw=draw))
+    names = filled(rows_in(table), model=subject.key, draw=draw, image=name)
+    chunk.random.append(names | table)

@@ -39,6 +39,7 @@ from gsto_viz.report.chunks import (
     write_chunk,
     write_parquet,
 )
+from gsto_viz.report.columns import arrow_table
 from gsto_viz.report.examples import FOLDER as EXAMPLES
 from gsto_viz.report.examples import write_examples
 from gsto_viz.report.folder import (
@@ -326,7 +327,8 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
         merge(job.out, name, job.chunks)
     if job.settings.nulls:
         rows = layout_rows(job.out, job.chunks, subjects, job.data, job.settings)
-        write_parquet(job.out / "layout.parquet", pd.DataFrame(rows, columns=VALUE_COLUMNS))
+        layout = arrow_table(pd.DataFrame(rows, columns=VALUE_COLUMNS))
+        write_parquet(job.out / "layout.parquet", layout)
     images = read_table(job.out / "images.parquet")
     skipped = images[images["model"].isna()][["image", "reason"]].to_dict("records")
     read = images[images["model"].notna()]

@@ -7,7 +7,7 @@ on one scale.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -90,30 +90,55 @@ def rescaled(gate: npt.NDArray[np.floating], bounds: tuple[float, float]) -> Flo
 
 def gate_sums(
     gate: npt.NDArray[np.floating], valid: BoolMap, bounds: tuple[float, float]
-) -> dict[str, float]:
-    """Sum what describes one gate map regardless of regions; sums of images add up.
+) -> dict[str, npt.NDArray[Any]]:
+    """Sum what describes gate maps regardless of regions; sums of images add up.
 
     Args:
-        gate: (h, w), values of the gate.
+        gate: (h, w) values of one gate, or (M, h, w) of all gates of one grid at once.
         valid: (h, w), cells that count.
-        bounds: The gate's range.
+        bounds: The range of every gate.
 
     Returns:
-        Over valid cells: ``cells``, ``tied`` (at the lower end), ``open`` (g' > 0.1), the sums
-        ``g`` and ``g_squared`` of g' and its square, and ``entropy``, the sum of
-        H2(g') = -g' log2 g' - (1 - g') log2 (1 - g'), bits.
+        Over valid cells, (M,) or one number each: ``cells``, ``tied`` (at the lower end), ``open``
+        (g' > 0.1), the sums ``g`` and ``g_squared`` of g' and its square, and ``entropy``, the sum
+        of H2(g') = -g' log2 g' - (1 - g') log2 (1 - g'), bits.
+
+    Raises:
+        GstoVizError: A gate is not on the grid of ``valid``, or not within [0, 1].
     """
     share = rescaled(_gate_values(gate, valid), bounds)
-    inner = share[(share > 0) & (share < 1)]
-    entropy = -(inner * np.log2(inner) + (1 - inner) * np.log2(1 - inner))
-    return {
-        "cells": share.size,
-        "tied": int((share == 0).sum()),
-        "open": int((share > OPEN).sum()),
-        "g": float(share.sum()),
-        "g_squared": float((share**2).sum()),
-        "entropy": float(entropy.sum()),
+    inner = (share > 0) & (share < 1)
+    one = share[inner]
+    bits = -(one * np.log2(one) + (1 - one) * np.log2(1 - one))
+    # One sum over the cells of each map: a running total over all maps would round otherwise.
+    ends = np.cumsum(inner.sum(axis=-1))
+    entropy = np.array([each.sum() for each in np.split(bits, ends.ravel()[:-1])])
+    sums = {
+        "cells": np.full(share.shape[:-1], share.shape[-1]),
+        "tied": (share == 0).sum(axis=-1),
+        "open": (share > OPEN).sum(axis=-1),
+        "g": share.sum(axis=-1),
+        "g_squared": (share**2).sum(axis=-1),
+        "entropy": entropy.reshape(share.shape[:-1]),
     }
+    return {name: values[()] for name, values in sums.items()}
+
+
+def gate_ends(gate: npt.NDArray[np.floating], valid: BoolMap) -> dict[str, FloatMap]:
+    """Return the ``smallest`` and the ``largest`` value of gate maps over valid cells.
+
+    Args:
+        gate: As for :func:`gate_sums`.
+        valid: As for :func:`gate_sums`.
+
+    Returns:
+        (M,) or one number each; NaN without a valid cell.
+    """
+    values = _gate_values(gate, valid)
+    if values.shape[-1] == 0:
+        nothing = np.full(values.shape[:-1], np.nan)
+        return {"smallest": nothing, "largest": nothing}
+    return {"smallest": values.min(axis=-1), "largest": values.max(axis=-1)}
 
 
 def gate_description(sums: Mapping[str, float]) -> dict[str, float]:
@@ -220,7 +245,8 @@ def _gate_values(gate: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:
     gate, valid = np.asarray(gate), np.asarray(valid)
     if gate.shape[-2:] != valid.shape:
         raise GstoVizError(f"the gate has shape {gate.shape} and its valid cells {valid.shape}")
-    values = gate[..., valid].astype(np.float64)
+    # Indexing puts the cells first in memory; sums over the cells of a map want them last.
+    values = np.ascontiguousarray(gate[..., valid], dtype=np.float64)
     if not ((values >= 0) & (values <= 1)).all():
         raise GstoVizError("the gate has values outside [0, 1]; capture the output of its sigmoid")
     return values

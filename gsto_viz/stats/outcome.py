@@ -13,6 +13,7 @@ the image diagonal. Pixels that belong to no region (ignored) are in no mask.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -35,30 +36,49 @@ from gsto_viz.stats.tables import Tables, merge_tables
 MAX_LOOKUP = 2**16
 """Predicted classes below this are looked up in a table."""
 MEASURES = ("recall", "iou", "boundary_iou")
-_COUNTS = [
-    "area_px",
-    "hits",
-    "false_positives",
-    "boundary_px",
-    "boundary_hits",
-    "boundary_false_positives",
-]
+COUNTS = (
+    "area_px", "hits", "false_positives",
+    "boundary_px", "boundary_hits", "boundary_false_positives",
+)  # fmt: skip
+"""What is counted for each region and each class."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """Pixel counts of one image's prediction; tables of images concatenate.
 
-    Columns of both tables: ``area_px`` (annotated pixels), ``hits`` (predicted right among them),
+    The six ``COUNTS``: ``area_px`` (annotated pixels), ``hits`` (predicted right among them),
     ``false_positives`` (predicted as the class and annotated as another), and the same three for
     pixels of the boundary: ``boundary_px``, ``boundary_hits`` (in both boundaries) and
     ``boundary_false_positives`` (in the prediction's and not in the annotation's).
     """
 
-    regions: pd.DataFrame
-    """``image``, ``region`` and the counts of each region."""
-    classes: pd.DataFrame
-    """``image``, ``class_id`` and the counts of each class that is annotated or predicted."""
+    image: str
+    of_regions: npt.NDArray[np.int64]
+    """(K, 6): of each region, in order."""
+    class_id: npt.NDArray[np.int64]
+    """(M,): the classes that are annotated or predicted."""
+    of_classes: npt.NDArray[np.int64]
+    """(M, 6): of each of these classes."""
+
+    def region_columns(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Return ``region`` and its counts as arrays, (K,) each."""
+        number = np.arange(1, len(self.of_regions) + 1)
+        return {"region": number, **dict(zip(COUNTS, self.of_regions.T, strict=True))}
+
+    def class_columns(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Return ``class_id`` and its counts as arrays, (M,) each."""
+        return {"class_id": self.class_id, **dict(zip(COUNTS, self.of_classes.T, strict=True))}
+
+    @cached_property
+    def regions(self) -> pd.DataFrame:
+        """``image``, ``region`` and the counts of each region."""
+        return _frame(self.image, self.region_columns())
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """``image``, ``class_id`` and the counts of each class."""
+        return _frame(self.image, self.class_columns())
 
 
 def outcome_counts(
@@ -113,17 +133,14 @@ def count_outcome(
         (np.multiply(ids, 8, dtype=np.int64) + bits).ravel(), minlength=8 * (class_id.size + 1)
     )
     by_region = bins.reshape(-1, 8) @ _OF_BITS
-    by_class = np.zeros((classes.size, len(_COUNTS)), dtype=np.int64)
+    by_class = np.zeros((classes.size, len(COUNTS)), dtype=np.int64)
     np.add.at(by_class, np.searchsorted(classes, class_id), by_region[1:])
     for k, owners, at_edge in _wrong_pixels(annotation, classes, guess, ~right, edge):
         for column, chosen in ((2, owners), (5, owners[at_edge])):
             by_region[:, column] += np.bincount(chosen, minlength=len(by_region))
             by_class[k, column] += chosen.size
     there = by_class.any(axis=1)
-    return Outcome(
-        _frame(image, "region", np.arange(1, class_id.size + 1), by_region[1:]),
-        _frame(image, "class_id", classes[there], by_class[there]),
-    )
+    return Outcome(image, by_region[1:], classes[there].astype(np.int64), by_class[there])
 
 
 _OF_BITS = np.array(
@@ -180,13 +197,10 @@ def _wrong_pixels(
         yield k, owners, edge.ravel()[pixels]
 
 
-def _frame(
-    image: str, key: str, numbers: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]
-) -> pd.DataFrame:
+def _frame(image: str, columns: dict[str, npt.NDArray[np.int64]]) -> pd.DataFrame:
     """Make one of the tables of :class:`Outcome`."""
-    names = pd.Series([image] * len(numbers), dtype=str)
-    columns = dict(zip(_COUNTS, counts.T, strict=True))
-    return pd.DataFrame({"image": names, key: numbers.astype(np.int64), **columns})
+    count = next(iter(columns.values())).size
+    return pd.DataFrame({"image": pd.Series([image] * count, dtype=str), **columns})
 
 
 def outcome_scores(counts: pd.DataFrame) -> pd.DataFrame:
@@ -234,7 +248,7 @@ def class_scores(classes: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``class_id``, ``recall``, ``iou``, ``boundary_iou``: shares; one row per class.
     """
-    total = classes.groupby("class_id", as_index=False)[_COUNTS].sum()
+    total = classes.groupby("class_id", as_index=False)[list(COUNTS)].sum()
     return pd.concat([total[["class_id"]], outcome_scores(total)], axis=1)
 
 

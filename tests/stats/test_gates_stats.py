@@ -16,6 +16,7 @@ from gsto_viz.stats.gate_values import (
     all_gate_columns,
     gate_columns,
     gate_description,
+    gate_ends,
     gate_extent,
     gate_responses,
     gate_sums,
@@ -102,6 +103,25 @@ def test_sums_of_one_map_are_those_of_a_loop():
     ]
     added = {name: halves[0][name] + halves[1][name] for name in sums}
     assert added == pytest.approx(sums)
+
+
+def test_sums_of_all_maps_of_a_grid_are_those_of_each_alone_to_the_last_bit():
+    rng = np.random.default_rng(6)
+    gates = np.stack([released(rng, (40, 50)) for _ in range(5)] + [np.full((40, 50), 0.5)])
+    for valid in (rng.random((40, 50)) < 0.8, np.zeros((40, 50), bool)):
+        sums, ends = gate_sums(gates, valid, (0.5, 1.0)), gate_ends(gates, valid)
+        for k, gate in enumerate(gates):
+            share = rescaled(gate[valid], (0.5, 1.0))
+            inner = share[(share > 0) & (share < 1)]
+            bits = -(inner * np.log2(inner) + (1 - inner) * np.log2(1 - inner))
+            assert sums["g"][k] == share.sum()
+            assert sums["g_squared"][k] == (share**2).sum()
+            assert sums["entropy"][k] == bits.sum()
+            assert {name: one[k] for name, one in sums.items()} == gate_sums(
+                gate, valid, (0.5, 1.0)
+            )
+            expected = [gate[valid].min(), gate[valid].max()] if valid.any() else [np.nan] * 2
+            np.testing.assert_array_equal([ends["smallest"][k], ends["largest"][k]], expected)
 
 
 def test_closed_open_and_undecided_gates():

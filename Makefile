@@ -10,10 +10,10 @@ export GSTO_VIZ_CAMVID ?= $(CAMVID)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format app clean
+.PHONY: help setup demo test test-slow test-browser lint format app clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
@@ -31,6 +31,9 @@ test: $(STAMP) ## run the tests (slow and browser tests excepted)
 
 test-slow: $(STAMP) ## run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-browser: $(STAMP) ## run the explorer's tests in Chromium (skipped where there is none)
+	$(BIN)/python -m pytest -m browser
 
 lint: $(STAMP) ## ruff, format check, types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What all pages share: the view in the session and in the address, and widgets bound to it."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice, default_pair, given_folder, list_choices
 from gsto_viz.explorer.pictures import upload_fingerprint
+from gsto_viz.explorer.reconnect import run_again_after_a_break
 from gsto_viz.explorer.run_folders import RunFolder, list_runs, runs_folder
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.server import DATA_VARIABLE
@@ -25,6 +27,8 @@ MISSING_PAIR = (
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
 .stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 0 0.5rem; }
+.stMainBlockContainer h2 { font-size: 1.35rem; padding: 0.5rem 0; }
+.stMainBlockContainer h3 { font-size: 1.1rem; padding: 0.4rem 0; }
 @media (prefers-reduced-motion: reduce) {
   * { animation: none !important; transition: none !important; }
 }
@@ -33,6 +37,8 @@ STYLE = """<style>
 VIEW, LINK, PAGE, UPLOAD = "view_held", "link_last_written", "page_last_drawn", "upload_held"
 """Keys of the session state: the view, what this session wrote into the address, the page that was
 drawn last, and the uploaded file."""
+LATE_S = 5.0
+"""Seconds in which a browser may still send an address that has been replaced since."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,36 @@ class Upload:
     key: str
     name: str
     content: bytes
+
+
+@dataclass(frozen=True)
+class WrittenLink:
+    """An address that this session wrote.
+
+    Attributes:
+        query: Its parameters.
+        before: The addresses that it replaced, each with the time at which it did (s).
+    """
+
+    query: dict[str, str]
+    before: tuple[tuple[dict[str, str], float], ...] = ()
+
+    def replaced_by(self, query: dict[str, str]) -> "WrittenLink":
+        """Return what is written when the view has changed."""
+        now = time.monotonic()
+        late = tuple((old, at) for old, at in self.before if now - at < LATE_S)
+        return WrittenLink(query, (*late, (self.query, now)))
+
+    def wrote(self, query: dict[str, str]) -> bool:
+        """Return whether an address is this one, or one that a browser sends late.
+
+        Whoever is quick acts before the new address has arrived; what is sent along is then no
+        link that somebody followed.
+        """
+        now = time.monotonic()
+        return query == self.query or any(
+            query == old and now - at < LATE_S for old, at in self.before
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +118,10 @@ class Page:
         query = self.state.to_query(self.name)
         if st.query_params.to_dict() != query:
             st.query_params.from_dict(query)
-        st.session_state[LINK] = query
+        written: WrittenLink = st.session_state.get(LINK) or WrittenLink(query)
+        if written.query != query:
+            written = written.replaced_by(query)
+        st.session_state[LINK] = written
 
     def bound(self, field: str, draw: Callable[..., Any], options: Sequence[Any] = ()) -> Any:
         """Draw a widget whose value is a field of the view.
@@ -119,6 +158,7 @@ def open_page(name: str, title: str) -> Page | None:
     """
     st.html(STYLE)
     st.title(title, anchor=False)
+    run_again_after_a_break()
     choices, left_out = list_choices(given_folder())
     pair = default_pair(choices)
     if pair is None:
@@ -141,7 +181,9 @@ def _follow(name: str, default: ViewState, offered: Offered) -> tuple[bool, tupl
     query = st.query_params.to_dict()
     moved = session.get(PAGE) != name
     session[PAGE] = name
-    if VIEW in session and (query == session.get(LINK) or (moved and not query)):
+    written: WrittenLink | None = session.get(LINK)
+    ours = written is not None and written.wrote(query)
+    if VIEW in session and (ours or (moved and not query)):
         return moved, ()
     held = session.get(VIEW, default)
     for field in default.to_query(name):

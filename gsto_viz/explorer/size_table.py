@@ -23,7 +23,7 @@ NARROW = f"""<style>
 
 def draw_sizes(shown: Shown) -> None:
     """Draw the responses by object size where there are labels, or say why not."""
-    st.subheader("Response by object size, in this image", anchor=False)
+    st.header("Response by object size, in this image", anchor=False)
     if shown.why_unlabelled is not None:
         st.markdown(shown.why_unlabelled)
         return

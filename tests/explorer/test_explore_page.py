@@ -198,6 +198,20 @@ def test_a_link_opens_its_view(folder):
     assert query_of(app)["scene"] == "0"
 
 
+def test_an_address_that_comes_late_takes_nothing_back(folder):
+    app = page().run()
+    late = query_of(app)
+    app.number_input(key="scene").set_value(4)
+    app.run()
+    for key, value in late.items():
+        app.query_params[key] = value
+    app.number_input(key="scene").set_value(6)
+    app.run()
+    assert not app.warning
+    assert app.number_input(key="scene").value == 6
+    assert query_of(app)["scene"] == "6"
+
+
 def test_a_bad_link_changes_nothing_but_is_said(folder):
     queries = [
         {"scene": "9" * 400, "mode": "<script>alert(1)</script>", "a": "../../etc/passwd"},

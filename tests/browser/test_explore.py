@@ -1,0 +1,318 @@
+"""The page "Explore" in a real browser: tiles, probe, links, keyboard, downloads, uploads."""
+
+import io
+import json
+import re
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
+from gsto_viz.inspection import inspect_image
+from gsto_viz.models import load_model
+
+pytestmark = pytest.mark.browser
+
+STRIDES = (4, 8, 16, 32)
+TILE = "canvas[data-tile={}]"
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {letter: load_model(name) for letter, name in zip("AB", SHIPPED_PAIR, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def shown(networks):
+    """Scene 0 through the shipped pair, run here."""
+    from gsto_viz.data.scenes import SceneDataset
+
+    sample = SceneDataset(count=1, seed=0, split="eval")[0]
+    return sample, {x: inspect_image(model, sample.image) for x, model in networks.items()}
+
+
+def settle(page) -> None:
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
+        " !== 'running' && !document.querySelector('[data-stale=true]')",
+        timeout=120_000,
+    )
+
+
+def probe_of(page) -> tuple[int, int]:
+    x, y = (page.locator(f"input[aria-label^='{name} (']").input_value() for name in "xy")
+    return int(x), int(y)
+
+
+def wait_for_probe(page, expected: tuple[int, int]) -> None:
+    page.wait_for_function(
+        "([x, y]) => document.querySelector(\"input[aria-label^='x (']\").value === String(x)"
+        " && document.querySelector(\"input[aria-label^='y (']\").value === String(y)",
+        arg=list(expected),
+        timeout=30_000,
+    )
+    settle(page)
+
+
+def table_of(page) -> list[list[str]]:
+    """The cells of the probe's table."""
+    table = page.locator("table").filter(has_text="stride (px)")
+    rows = table.locator("tbody tr").all()
+    return [row.locator("td").all_inner_texts() for row in rows]
+
+
+def at_pixel(page, tile: str, x: int, y: int) -> dict[str, float]:
+    """Where the middle of an image pixel lies on a tile, when nothing is zoomed."""
+    box = page.locator(TILE.format(tile)).bounding_box()
+    return {"x": (x + 0.5) * box["width"] / 512, "y": (y + 0.5) * box["height"] / 256}
+
+
+def reading(page, tile: str) -> str:
+    return page.locator(f"figure:has({TILE.format(tile)}) .reading").inner_text()
+
+
+def pixels(page, tile: str) -> np.ndarray:
+    """The drawn pixels of a tile."""
+    flat = page.locator(TILE.format(tile)).evaluate(
+        "c => [c.width, c.height, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
+    return np.array(flat[2:], dtype=np.uint8).reshape(flat[1], flat[0], 4)[..., :3]
+
+
+def rank(values: np.ndarray, row: int, column: int) -> float:
+    value = values[row, column]
+    return float(((values < value).sum() + ((values == value).sum()) / 2) / values.size)
+
+
+def test_the_first_screen_has_an_answer(served, visit):
+    page = visit(served.url)
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.locator("canvas[role=img]").count() == 13
+    assert page.problems == []
+    for tile in ("input", "truth", "A4", "B32"):
+        assert pixels(page, tile).std() > 10
+    assert len(table_of(page)) == 4
+
+
+def test_a_click_on_any_tile_probes_the_same_pixel(served, visit, shown):
+    page = visit(served.url)
+    _, inspections = shown
+    wanted = [("input", 70, 90), ("truth", 300, 200), ("predictionB", 15, 250), ("A4", 400, 30)]
+    wanted += [("A32", 260, 131), ("B8", 511, 0), ("B16", 77, 143)]
+    for tile, x, y in wanted:
+        page.locator(TILE.format(tile)).click(position=at_pixel(page, tile, x, y))
+        wait_for_probe(page, (x, y))
+        for cells, (r, stride) in zip(table_of(page), enumerate(STRIDES), strict=True):
+            assert cells[0] == f"/{stride}"
+            for letter, place in (("A", 1), ("B", 4)):
+                row, column = y // stride, x // stride
+                activity = inspections[letter].activity[r].astype(np.float64)
+                raw = inspections[letter].raw[r][row, column]
+                assert float(cells[place]) == pytest.approx(rank(activity, row, column), abs=2e-3)
+                assert float(cells[place + 1]) == pytest.approx(float(raw), rel=2e-3)
+    assert page.problems == []
+
+
+def test_hovering_reads_every_tile_without_the_server(served, visit, shown):
+    page = visit(served.url)
+    sample, inspections = shown
+    sent = []
+    page.on("websocket", lambda socket: socket.on("framesent", sent.append))
+    x, y = 333, 222
+    page.locator(TILE.format("B8")).hover(position=at_pixel(page, "B8", x, y))
+    page.wait_for_timeout(300)
+    red, green, blue = sample.image[y, x]
+    assert reading(page, "input") == f"RGB {red}, {green}, {blue}"
+    for r, stride in enumerate(STRIDES):
+        for letter in "AB":
+            text = reading(page, f"{letter}{stride}")
+            raw = float(inspections[letter].raw[r][y // stride, x // stride])
+            assert float(text.split("raw ")[1]) == pytest.approx(raw, rel=1e-3)
+    assert sent == []
+
+
+def test_zoom_outlives_a_change_of_colours_and_of_networks(served, visit):
+    page = visit(served.url)
+    before = pixels(page, "A4")
+    page.get_by_role("button", name="Zoom in").click()
+    page.wait_for_timeout(200)
+    zoomed = pixels(page, "A4")
+    assert (before != zoomed).mean() > 0.3
+    page.get_by_label("Colours").click()
+    page.get_by_role("option", name="gray").click()
+    settle(page)
+    page.wait_for_timeout(300)
+    assert "zoom 1.5" in page.locator(".status").inner_text()
+    grey = pixels(page, "A4").astype(int)
+    assert np.abs(grey.max(axis=2) - grey.min(axis=2)).mean() < 1
+    # Grey levels follow the same places: bright stays bright.
+    assert np.corrcoef(zoomed.mean(axis=2).ravel(), grey.mean(axis=2).ravel())[0, 1] > 0.9
+    page.get_by_role("button", name="Reset view").click()
+    page.wait_for_timeout(200)
+    assert "zoom" not in page.locator(".status").inner_text()
+
+
+def test_a_link_opens_the_same_view_in_another_browser(served, visit):
+    page = visit(served.url)
+    page.get_by_text("Per map (paper)").click()
+    settle(page)
+    page.get_by_text("Region", exact=True).click()
+    settle(page)
+    page.locator(TILE.format("input")).click(position=at_pixel(page, "input", 123, 210))
+    wait_for_probe(page, (123, 210))
+    page.wait_for_function("() => location.search.includes('x=123')")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(200)
+    other = visit(page.url)
+    assert other.url == page.url
+    assert probe_of(other) == (123, 210)
+    assert table_of(other) == table_of(page)
+    for tile in ("A16", "input"):
+        np.testing.assert_array_equal(pixels(other, tile), pixels(page, tile))
+    assert "arbitrary" in other.locator(".badge").first.inner_text()
+
+
+def test_the_probe_moves_by_keyboard(served, visit):
+    page = visit(served.url + "/?x=100&y=100")
+    page.locator(TILE.format("A32")).focus()
+    page.keyboard.press("ArrowRight")
+    wait_for_probe(page, (132, 100))
+    page.keyboard.press("ArrowUp")
+    wait_for_probe(page, (132, 68))
+    for _ in range(4):
+        page.keyboard.press("ArrowUp")
+    wait_for_probe(page, (132, 0))
+    label = page.locator(TILE.format("A32")).get_attribute("aria-label")
+    assert re.match(r"A /32 at x 132, y 0: 0?\.\d+, raw \d", label)
+    page.locator("input[aria-label^='x (']").fill("7")
+    page.keyboard.press("Enter")
+    wait_for_probe(page, (7, 0))
+    page.wait_for_function(
+        "() => document.querySelector('.stBidiComponent, [data-testid=stBidiComponent]') !== null"
+    )
+    page.wait_for_timeout(500)
+    assert "x 7, y 0" in page.locator(TILE.format("A4")).get_attribute("aria-label")
+
+
+def test_of_many_quick_clicks_the_last_one_counts(served, visit):
+    page = visit(served.url)
+    for x in range(40, 440, 50):
+        page.locator(TILE.format("B4")).click(position=at_pixel(page, "B4", x, 77))
+    wait_for_probe(page, (390, 77))
+    page.wait_for_function("() => location.search.includes('x=390')")
+    page.wait_for_timeout(1000)
+    assert probe_of(page) == (390, 77)
+
+
+def test_downloads_hold_what_the_page_shows(served, visit):
+    page = visit(served.url + "/?scene=3")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Table (CSV)").click()
+    table = pd.read_csv(waiting.value.path())
+    assert set(table["model"]) == {"A", "B"}
+    assert set(table["stride"]) == set(STRIDES)
+    assert table["mean_percentile_response"].between(0, 1).all()
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_uploads_good_and_bad(served, visit):
+    page = visit(served.url + "/?source=upload", wait="[data-testid=stFileUploader]")
+    noise = np.random.default_rng(0).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    uploader = page.locator("input[type=file]")
+    name = "<img src=x onerror=alert(1)> $x$ [a](b).png"
+    uploader.set_input_files({"name": name, "mimeType": "image/png", "buffer": png(noise)})
+    page.locator("canvas[role=img]").first.wait_for(timeout=60_000)
+    settle(page)
+    assert page.get_by_text(f"Shown: {name}").count() == 1
+    box = page.locator(TILE.format("input")).bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(160 / 96, rel=0.02)
+    bad = {"name": "x.png", "mimeType": "image/png", "buffer": b"GIF89a" + bytes(100)}
+    uploader.set_input_files(bad)
+    page.locator("[data-testid=stAlert]").filter(has_text="PNG").wait_for(timeout=60_000)
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.problems == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?y=abc",
+        "?x=1e9&y=-5",
+        "?x=99999&y=99999",
+        "?scene=" + "9" * 2000,
+        "?a=../../../etc/passwd&b=%00",
+        "?mode=<script>alert(1)</script>&colors=javascript:alert(1)",
+        "?image=/etc/passwd&source=data",
+        "?pick=region&difference=1&opacity=0.5&px=3&py=4",
+    ],
+)
+def test_bad_links_change_nothing_but_are_said(served, visit, query):
+    page = visit(f"{served.url}/{query}")
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.locator("canvas[role=img]").count() >= 13
+    text = page.inner_text("body")
+    assert not any(word in text for word in ("passwd", "alert(", "999999"))
+    if query not in ("?x=99999&y=99999", "?pick=region&difference=1&opacity=0.5&px=3&py=4"):
+        assert page.locator("[data-testid=stAlert]").filter(has_text="left out").count() >= 1
+    assert page.problems == []
+
+
+def test_nothing_is_asked_of_any_other_computer(served, visit):
+    page = visit(served.url)
+    page.get_by_text("Region", exact=True).click()
+    settle(page)
+    page.wait_for_timeout(1000)
+    outside = [url for url in page.requests_made if not url.startswith(served.url)]
+    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
+
+
+def test_the_page_recovers_when_the_server_restarts(serve, visit):
+    own = serve()
+    page = visit(own.url)
+    own.stop()
+    page.wait_for_timeout(1500)
+    own.start()
+    page.locator("canvas[role=img]").first.wait_for(timeout=60_000)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        page.locator(TILE.format("input")).click(position=at_pixel(page, "input", 50, 60))
+        page.wait_for_timeout(1000)
+        if probe_of(page) == (50, 60):
+            break
+    assert probe_of(page) == (50, 60)
+    assert page.locator("[data-testid=stException]").count() == 0
+    own.stop()
+
+
+def test_many_images_at_once_do_not_mix(served, visit):
+    """Eight sessions, each with a scene of its own, read what they read alone."""
+    scenes = range(100, 108)
+    links = [f"{served.url}/?scene={scene}&x=200&y=150" for scene in scenes]
+    alone = []
+    for link in links[:2]:
+        page = visit(link)
+        alone.append(table_of(page))
+        page.context.close()
+    pages = [visit(f"{served.url}/?scene=0", wait=None) for _ in links]
+    for page, link in zip(pages, links, strict=True):
+        page.evaluate("link => { location.href = link }", link)
+    tables = []
+    for page in pages:
+        page.locator("canvas[role=img]").first.wait_for(timeout=120_000)
+        settle(page)
+        tables.append(table_of(page))
+    assert tables[:2] == alone
+    assert len({json.dumps(table) for table in tables}) == len(tables)
+    for page, table in zip(reversed(pages), reversed(tables), strict=True):
+        page.reload()
+        page.locator("canvas[role=img]").first.wait_for(timeout=60_000)
+        settle(page)
+        assert table_of(page) == table

@@ -63,7 +63,8 @@ def test_click_and_colours(fresh, visit, capsys):
         begun = time.monotonic()
         tile.click(position={"x": 20 + 11 * k, "y": 15 + 7 * k})
         page.wait_for_function(
-            "before => { const table = document.querySelector('table');"
+            "before => { const table = [...document.querySelectorAll('table')]"
+            ".find(t => t.innerText.includes('stride (px)'));"
             " return table && table.innerText !== before; }",
             arg=before,
             polling=10,

@@ -62,7 +62,8 @@ def profile_of(app: AppTest) -> list[list[str]]:
 
 def viewer_text(app: AppTest) -> str:
     """The data of the viewer, as it goes to the browser."""
-    return str(app.get("bidi_component")[0].proto)
+    texts = [str(component.proto) for component in app.get("bidi_component")]
+    return next(text for text in texts if "gsto_viz_viewer" in text)
 
 
 def test_without_any_checkpoint_the_page_says_what_to_do():

@@ -6,6 +6,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from gsto_viz.explorer.reconnect import run_again_after_a_break
+
 VIEWS = Path(__file__).parent / "views"
 PAGES = (
     ("explore.py", "Explore", "travel_explore"),
@@ -22,6 +24,7 @@ def main() -> None:
         for file, title, icon in PAGES
     ]
     st.navigation(pages, position="top").run()
+    run_again_after_a_break()
 
 
 def page_icon() -> Image.Image:

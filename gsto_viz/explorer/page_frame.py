@@ -13,7 +13,6 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice, default_pair, given_folder, list_choices
 from gsto_viz.explorer.pictures import upload_fingerprint
-from gsto_viz.explorer.reconnect import run_again_after_a_break
 from gsto_viz.explorer.run_folders import RunFolder, list_runs, runs_folder
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.server import DATA_VARIABLE
@@ -158,7 +157,6 @@ def open_page(name: str, title: str) -> Page | None:
     """
     st.html(STYLE)
     st.title(title, anchor=False)
-    run_again_after_a_break()
     choices, left_out = list_choices(given_folder())
     pair = default_pair(choices)
     if pair is None:

@@ -72,8 +72,8 @@ ALLOWED: dict[str, set[str]] = {
     "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
     "demo": LEAVES | {"data", "figures", "report"},
     "explorer": LEAVES
-    | {"activity", "attribution", "capture", "data", "heatmaps", "inspection", "models", "plots"}
-    | {"regions", "report", "stats"},
+    | {"activity", "attribution", "capture", "data", "evaluate", "heatmaps", "inspection", "models"}
+    | {"plots", "regions", "report", "stats"},
     "bench": LEAVES | {"activity", "attribution", "data", "models", "regions", "report"},
     # Shells.
     "cli": {"errors", "commands"},

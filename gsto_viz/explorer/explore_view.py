@@ -10,8 +10,9 @@ from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
-from gsto_viz.explorer.probe import Point, clamped
+from gsto_viz.explorer.probe import clamped
 from gsto_viz.explorer.probe_panel import draw_probe
+from gsto_viz.explorer.probe_place import PICK_NAMES, held_point, move_probe, raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
@@ -26,13 +27,10 @@ MODE_NAMES = {
     "zscore": "z-score",
 }
 COLOR_NAMES = {name: name for name in COLORS} | {"jet": "jet (as in the paper)"}
-PICK_NAMES = {"pixel": "Pixel", "region": "Region"}
 JET = (
     "jet is brightest in its middle and its steps are uneven: it shows borders that are not there. "
     "It is here because the paper uses it."
 )
-TURN = "probe_turn"
-"""Key of the session state: how often the page itself has moved the probe."""
 
 
 def draw_page() -> None:
@@ -46,7 +44,7 @@ def draw_page() -> None:
         return
     _choose_display(page)
     if page.fresh:
-        st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+        raise_turn()
     _probe_fragment(page, shown)
     draw_sizes(shown)
 
@@ -97,7 +95,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     """Draw the viewer and the probe panel; a click runs nothing but this."""
     state = page.state
     regions = cached.regions(shown)
-    point = _held_point(page, shown)
+    point = held_point(page, shown)
     pin = None
     if state.px is not None and state.py is not None:
         pin = clamped(state.px, state.py, shown.size)
@@ -108,7 +106,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
         data,
         point,
         size=shown.size,
-        turn=st.session_state.get(TURN, 0),
+        turn=turn(),
         pin=pin,
         outline=state.pick == "region",
     )
@@ -116,24 +114,9 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
         point = clicked
     page.note(x=point.x, y=point.y)
     st.markdown(_caption(shown, state.mode))
-    draw_probe(page, shown, regions, point, pin, move=partial(_move, page))
+    draw_probe(page, shown, regions, point, pin, move=partial(move_probe, page))
     draw_exports(partial(explore_exports, shown, regions, page.state))
     page.write_link()
-
-
-def _held_point(page: Page, shown: Shown) -> Point:
-    """Return the probed pixel of the view, inside this image."""
-    state = page.state
-    if state.x is None or state.y is None:
-        return cached.start_point(shown)
-    return clamped(state.x, state.y, shown.size)
-
-
-def _move(page: Page, **changes: int | None) -> None:
-    """Change where probe or pin are from outside the viewer."""
-    page.note(**changes)
-    if "x" in changes or "y" in changes:
-        st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
 
 
 def _caption(shown: Shown, mode: str) -> str:

@@ -20,6 +20,7 @@ from gsto_viz.explorer.probe import (
     region_profile,
     top_classes,
 )
+from gsto_viz.explorer.probe_place import draw_coordinates
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.regions import PreparedRegions
@@ -73,21 +74,7 @@ def _profile(shown: Shown, regions: PreparedRegions, point: Point, number: int) 
 
 def _draw_place(shown: Shown, point: Point, pin: Point | None, move: Callable[..., None]) -> None:
     """Draw the numeric inputs of the probe, and the pin's button."""
-    height, width = shown.size
-    for name, value, size, what in (
-        ("x", point.x, width, "column"),
-        ("y", point.y, height, "row"),
-    ):
-        st.session_state[name] = value
-        st.number_input(
-            f"{name} ({what}, px)",
-            min_value=0,
-            max_value=size - 1,
-            step=1,
-            key=name,
-            on_change=_typed,
-            args=(move,),
-        )
+    draw_coordinates(shown, point, move)
     if pin is None:
         place = {"px": point.x, "py": point.y}
         st.button("Pin this pixel", icon=":material/push_pin:", on_click=move, kwargs=place)
@@ -95,10 +82,6 @@ def _draw_place(shown: Shown, point: Point, pin: Point | None, move: Callable[..
     st.markdown(f"Pinned: x {pin.x}, y {pin.y}")
     nowhere = {"px": None, "py": None}
     st.button("Take the pin away", icon=":material/close:", on_click=move, kwargs=nowhere)
-
-
-def _typed(move: Callable[..., None]) -> None:
-    move(x=int(st.session_state["x"]), y=int(st.session_state["y"]))
 
 
 def _draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:

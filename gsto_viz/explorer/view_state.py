@@ -19,8 +19,14 @@ PICKS = ("pixel", "region")
 """What a click chooses."""
 SIZES = ("area", "inscribed")
 """How large a region is: octaves of the square root of its area, or of its inscribed diameter."""
-METHODS = ("shares", "shapley", "gradcam", "gradient", "integrated")
-"""How evidence is attributed to branches."""
+METHODS = ("shapley", "shares", "gradcam", "gradient", "integrated")
+"""How evidence is attributed to branches; the first two are exact."""
+SCORES = ("margin", "mean")
+"""What is explained: the margin of a class over the next one, or its logit."""
+ABSENT = ("mean", "zero")
+"""What stands in for an absent branch: the mean of each channel in this image, or zero."""
+STEPS = (8, 16, 32, 64)
+"""Steps of integrated gradients."""
 MAX_SCENE = 9999
 """Scenes are numbered 0..9999, all of evaluation seed 0: no network was trained on any."""
 MAX_PIXEL = 99_999
@@ -34,7 +40,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "explore": (*_SHARED, "mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity"),
     "gates": (*_SHARED, "x", "y", "gate", "force", "value"),
     "sizes": (*_SHARED, "run", "size", "cls", "gap"),
-    "attribution": (*_SHARED, "x", "y", "pick", "method"),
+    "attribution": (*_SHARED, "x", "y", "pick", "method", "target", "score", "absent", "steps"),
     "scale-probe": ("a", "b", "object", "side", "ox", "oy"),
     "runs": ("run", "a", "b"),
     "method": ("a", "b"),
@@ -71,6 +77,10 @@ class ViewState:
         cls: Name of the class that regions must have; None: all.
         gap: Least difference of size in a pair, octaves, 1..4.
         method: One of ``METHODS``.
+        target: Name of the class that is asked about; None: what A predicts at the probe.
+        score: One of ``SCORES``.
+        absent: One of ``ABSENT``.
+        steps: One of ``STEPS``.
         object: Name of the class of the drawn object; None: the page chooses.
         side: Size of the drawn object, 4..256 pixels.
         ox: Column of its centre, 0..1 of the image's width.
@@ -100,6 +110,10 @@ class ViewState:
     cls: str | None = None
     gap: float = 1.0
     method: str = METHODS[0]
+    target: str | None = None
+    score: str = SCORES[0]
+    absent: str = ABSENT[0]
+    steps: int = 16
     object: str | None = None
     side: int = 32
     ox: float = 0.5
@@ -246,6 +260,10 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "cls": name,
         "gap": _Reader(partial(_decimal, low=1.0, high=4.0), "is no number from 1 to 4"),
         "method": _one_of(METHODS),
+        "target": name,
+        "score": _one_of(SCORES),
+        "absent": _one_of(ABSENT),
+        "steps": _Reader(_steps, f"is none of {', '.join(map(str, STEPS))}"),
         "object": name,
         "side": _Reader(_side, f"is no whole number from {MIN_OBJECT} to {MAX_OBJECT}"),
         "ox": share,
@@ -275,6 +293,11 @@ _pixel = partial(_whole, digits=5)
 def _side(text: str) -> int | None:
     value = _whole(text, 3)
     return value if value is not None and MIN_OBJECT <= value <= MAX_OBJECT else None
+
+
+def _steps(text: str) -> int | None:
+    value = _whole(text, 2)
+    return value if value in STEPS else None
 
 
 def _decimal(text: str, low: float, high: float) -> float | None:

@@ -55,7 +55,19 @@ def draw_viewer(
         "outline": outline,
     }
     result = _component(key=key, data={**data, **places}, on_point_change=lambda: None)
-    sent = result["point"]
+    return _clicked(result, size, turn)
+
+
+def last_click(size: tuple[int, int], turn: int, *, key: str = KEY) -> Point | None:
+    """Return the pixel that was clicked last, before the viewer is drawn in this run.
+
+    For pages whose tiles depend on the probe. Arguments and result as of ``draw_viewer``.
+    """
+    return _clicked(st.session_state.get(key), size, turn)
+
+
+def _clicked(result: object, size: tuple[int, int], turn: int) -> Point | None:
+    sent = result.get("point") if isinstance(result, Mapping) else None
     if not isinstance(sent, Mapping) or sent.get("turn") != turn:
         return None
     return read_point(sent, size)

@@ -1,0 +1,190 @@
+"""The page "Attribution": which branches carry the evidence at the probe, in A and in B."""
+
+from functools import partial
+
+import streamlit as st
+
+from gsto_viz.attribution.timing import in_words
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer import attribution_cached as kept
+from gsto_viz.explorer import cached
+from gsto_viz.explorer.attribution_panel import draw_answers, draw_downloads, draw_runs
+from gsto_viz.explorer.evidence import Question, answer, ask
+from gsto_viz.explorer.evidence_tiles import EXACT, unit_of
+from gsto_viz.explorer.gradient_runs import Run
+from gsto_viz.explorer.page_frame import Page, open_page
+from gsto_viz.explorer.pair_header import choose_shown
+from gsto_viz.explorer.probe import Point
+from gsto_viz.explorer.probe_place import (
+    PICK_NAMES,
+    draw_coordinates,
+    held_point,
+    move_probe,
+    raise_turn,
+    turn,
+)
+from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.view_state import ABSENT, METHODS, PICKS, SCORES, STEPS
+from gsto_viz.explorer.viewer import draw_viewer, last_click
+
+KEY = "attribution-viewer"
+METHOD_NAMES = {
+    "shapley": "Shapley (exact)",
+    "shares": "Shares (exact)",
+    "gradcam": "Grad-CAM",
+    "gradient": "Activation x gradient",
+    "integrated": "Integrated gradients",
+}
+SCORE_NAMES = {"margin": "Margin over the next class", "mean": "Logit"}
+ABSENT_NAMES = {"mean": "Mean of this image", "zero": "Zero"}
+NOWHERE = "No region lies here: these pixels are ignored. Choose another place."
+
+
+def draw_page() -> None:
+    """Draw the whole page."""
+    page = open_page("attribution", "Which branch carries the evidence?")
+    if page is None:
+        return
+    shown = choose_shown(page)
+    if shown is None:
+        page.write_link()
+        return
+    _choose_question(page, shown)
+    if page.fresh:
+        raise_turn()
+    _probe_fragment(page, shown)
+
+
+def _choose_question(page: Page, shown: Shown) -> None:
+    """Draw the controls: what is asked, and how it is answered."""
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        for field, label, options, names in (
+            ("method", "Maps of the branches", METHODS, METHOD_NAMES),
+            ("pick", "A click chooses", PICKS, PICK_NAMES),
+            ("score", "Explained", SCORES, SCORE_NAMES),
+            ("absent", "In place of absent branches", ABSENT, ABSENT_NAMES),
+        ):
+            draw = partial(
+                st.segmented_control, label, options, format_func=names.__getitem__, required=True
+            )
+            page.bound(field, draw, options)
+        _choose_class(page, shown)
+        if page.state.method == "integrated":
+            page.bound("steps", partial(st.segmented_control, "Steps", STEPS, required=True), STEPS)
+
+
+def _choose_class(page: Page, shown: Shown) -> None:
+    """Draw the selector of the class that is asked about."""
+    options = [None, *shown.classes.names]
+    if page.fresh and page.state.target not in options:
+        st.warning(
+            "The class that this link asks about is not known to these networks; what A predicts "
+            "is asked about instead.",
+            icon=":material/link_off:",
+        )
+    page.bound(
+        "target",
+        partial(
+            st.selectbox,
+            "Class asked about",
+            options,
+            format_func=lambda name: "what A predicts at the probe" if name is None else name,
+            width=260,
+        ),
+        options,
+    )
+
+
+@st.fragment
+def _probe_fragment(page: Page, shown: Shown) -> None:
+    """Draw viewer and answers; a click runs nothing but this."""
+    state = page.state
+    point = last_click(shown.size, turn(), key=KEY) or held_point(page, shown)
+    regions = cached.regions(shown)
+    question = ask(
+        shown,
+        regions,
+        point,
+        pick=state.pick,
+        target=state.target,
+        score="margin" if state.score == "margin" else "mean",
+    )
+    try:
+        with st.spinner("Splitting the heads of A and B by branch"):
+            carried = kept.evidence(shown, state.absent)
+        runs = {} if question is None else _runs(page, shown, question, carried)
+    except GstoVizError as error:
+        st.error(plain(str(error)))
+        page.write_link()
+        return
+    _draw_viewer(page, shown, point, question, carried, runs)
+    left, right = st.columns([1, 4], gap="medium")
+    with left:
+        draw_coordinates(shown, point, partial(move_probe, page))
+    with right:
+        if question is None:
+            st.markdown(NOWHERE)
+        else:
+            fields = {letter: one.field for letter, one in carried.items()}
+            answers = answer(question, shown, fields)
+            draw_answers(shown, question, answers)
+            draw_runs(shown, state.method, runs)
+            draw_downloads(shown, question, answers, runs, state.method)
+    page.write_link()
+
+
+def _runs(
+    page: Page, shown: Shown, question: Question, carried: dict[str, kept.Evidence]
+) -> dict[str, Run]:
+    """Return the results of a method that is not exact; offer to run it where there are none."""
+    method = page.state.method
+    if method in EXACT:
+        return {}
+    plan = kept.Plan(method, page.state.steps if method == "integrated" else 0, question)
+    runs = kept.kept_runs(plan, shown)
+    if len(runs) == len(LETTERS):
+        return runs
+    refused = kept.problem(shown)
+    if refused is not None:
+        st.warning(refused, icon=":material/memory:")
+        return runs
+    slot = st.empty()
+    time = in_words(kept.expected_s(plan, shown, carried))
+    with slot.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(
+            f"Run {METHOD_NAMES[method]}", key="run-method", icon=":material/play_arrow:"
+        )
+        st.markdown(f"For the {plain(question.words)}, A and B: {time}. The result is kept.")
+    if not pressed:
+        return runs
+    with slot.container():
+        for letter in LETTERS:
+            if letter not in runs:
+                with st.spinner(f"{METHOD_NAMES[method]}: {letter}", show_time=True):
+                    kept.run(plan, shown, letter, carried[letter].field.grid)
+    slot.empty()
+    return kept.kept_runs(plan, shown)
+
+
+def _draw_viewer(
+    page: Page,
+    shown: Shown,
+    point: Point,
+    question: Question | None,
+    carried: dict[str, kept.Evidence],
+    runs: dict[str, Run],
+) -> None:
+    """Draw the tiles, and what their numbers are."""
+    state = page.state
+    data = kept.viewer_data(
+        shown, question, (state.method, state.absent, state.steps), carried, runs
+    )
+    draw_viewer(data, point, size=shown.size, turn=turn(), outline=state.pick == "region", key=KEY)
+    page.note(x=point.x, y=point.y)
+    scale = "one scale for each network" if state.method == "gradcam" else "one scale for all maps"
+    st.markdown(
+        f"{plain(shown.picture.description)} Maps: {unit_of(state.method, state.score)}; red "
+        f"raises the number, blue lowers it; {scale}, symmetric about 0. Click a tile to ask "
+        "there, use the wheel to zoom, arrow keys to step by one cell."
+    )

@@ -1,0 +1,157 @@
+"""Numbers of the page "Attribution": what is asked at the probe, what the branches add to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gsto_viz.attribution.field import EvidenceField
+from gsto_viz.attribution.places import Mask, Pixel, Place, View
+from gsto_viz.attribution.shapley import BranchShapley
+from gsto_viz.attribution.targets import Entries, Score, Target, resolve
+from gsto_viz.explorer.probe import Point, region_at
+from gsto_viz.explorer.shown import Shown
+from gsto_viz.regions import PreparedRegions
+
+QUANTITIES = {"shapley": "Shapley value (logits)", "share": "share of the evidence"}
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked of both networks.
+
+    Attributes:
+        place: The pixels.
+        name: The place in words; with the image it says which pixels these are.
+        class_id: Index of the class that is asked about.
+        class_name: Its name.
+        score: ``margin`` or ``mean``.
+    """
+
+    place: Place
+    name: str
+    class_id: int
+    class_name: str
+    score: Score
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What answers depend on, for one image."""
+        return self.name, self.class_id, self.score
+
+    @property
+    def words(self) -> str:
+        """What is explained, in words."""
+        what = "margin of" if self.score == "margin" else "logit of"
+        return f"{what} {self.class_name} at {self.name}"
+
+
+def ask(
+    shown: Shown,
+    regions: PreparedRegions,
+    point: Point,
+    *,
+    pick: str,
+    target: str | None,
+    score: Score,
+) -> Question | None:
+    """Return what is asked at the probe.
+
+    Args:
+        shown: Two networks on one image.
+        regions: Of that image.
+        point: The probed pixel.
+        pick: ``pixel``, or ``region`` for the region that holds it.
+        target: Name of the class; None, or a name that there is not: what A predicts at the probe.
+        score: ``margin`` or ``mean``.
+
+    Returns:
+        None where no region lies.
+    """
+    names = shown.classes.names
+    predicted = int(shown.inspections["A"].prediction[point.y, point.x])
+    class_id = names.index(target) if target in names else predicted
+    if pick == "pixel":
+        place: Place = Pixel(point.x, point.y, str(class_id))
+        words = f"x {point.x}, y {point.y}"
+    else:
+        number = region_at(regions, point)
+        if number == 0:
+            return None
+        place = Mask(regions.regions.ids == number, str(class_id))
+        words = f"region {number}"
+    return Question(place, words, class_id, names[class_id], score)
+
+
+def entries_of(question: Question, shown: Shown, grid: tuple[int, int]) -> Entries:
+    """Return the question as entries on the grid (h, w) of the logits."""
+    count = len(shown.classes)
+    # Classes by number: names could be numbers, or differ in case alone.
+    view = View(shown.inspections["A"].prediction, tuple(map(str, range(count))))
+    return resolve(Target(question.place, question.score), view, (1, count, *grid))
+
+
+def answer(
+    question: Question, shown: Shown, fields: Mapping[str, EvidenceField]
+) -> dict[str, BranchShapley]:
+    """Return shares and exact Shapley values of the branches of A and B."""
+    return {
+        letter: field.explain(entries_of(question, shown, field.grid))
+        for letter, field in fields.items()
+    }
+
+
+def branch_rows(
+    answers: Mapping[str, BranchShapley], strides: Mapping[str, tuple[int, ...]]
+) -> pd.DataFrame:
+    """Return what charts draw: ``model``, ``stride``, ``shapley`` (logits) and ``share``."""
+    parts = [
+        pd.DataFrame(
+            {
+                "model": letter,
+                "stride": strides[letter],
+                "shapley": found.psi[:, 0],
+                "share": found.phi[:, 0],
+            }
+        )
+        for letter, found in answers.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def branch_table(
+    answers: Mapping[str, BranchShapley], strides: Mapping[str, tuple[int, ...]]
+) -> pd.DataFrame:
+    """Return one row per network and quantity.
+
+    Columns: ``network``, ``quantity``, ``/{stride}``..., ``sum``, and ``must be``: what the sum has
+    to be (null for drops: branches replace one another).
+    """
+    rows = []
+    for letter, found in answers.items():
+        change = float(found.present[0] - found.absent[0])
+        for quantity, values, must in (
+            ("Shapley value, logits", found.psi[:, 0], change),
+            ("share of the evidence", found.phi[:, 0], 1.0),
+            ("drop when absent alone, logits", found.ablation[:, 0], np.nan),
+        ):
+            cells = {f"/{s}": float(v) for s, v in zip(strides[letter], values, strict=True)}
+            rows.append(
+                {"network": letter, "quantity": quantity}
+                | cells
+                | {"sum": float(np.sum(values)), "must be": must}
+            )
+    return pd.DataFrame(rows)
+
+
+def sum_check(letter: str, question: Question, found: BranchShapley) -> str:
+    """Say what adds up to what, and how exactly."""
+    present, absent = float(found.present[0]), float(found.absent[0])
+    return (
+        f"{letter}: the {question.words} is {present:.3f} logits, and {absent:.3f} with every "
+        f"branch absent. The Shapley values add up to the difference, {present - absent:.3f} "
+        f"(error {found.efficiency_error:.0e}), the shares to {found.phi[:, 0].sum():.6f}. Bias "
+        "plus the contributions of all branches give the network's own logits "
+        f"(error {found.sum_error:.0e} of the largest)."
+    )

@@ -1,0 +1,143 @@
+"""Tiles of the page "Attribution": signed maps of every branch on scales symmetric about 0."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.attribution.field import EvidenceField
+from gsto_viz.explorer.evidence import Question
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.viewer_data import (
+    DIVERGING,
+    color_table,
+    first_row,
+    map_tile,
+    shared_data,
+)
+from gsto_viz.heatmaps import HeatMap
+from gsto_viz.plots.attribution import LABELS, PER_PIXEL, symmetric_maps
+from gsto_viz.regions import PreparedRegions
+
+NAMES = {
+    "shapley": "shapley",
+    "shares": "share",
+    "gradcam": "grad_cam",
+    "gradient": "gradient_x_activation",
+    "integrated": "integrated_gradients",
+}
+"""Methods of a link, and what they are called elsewhere."""
+EXACT = ("shapley", "shares")
+OWN_SCALE = ("grad_cam",)
+"""Methods in an arbitrary unit: A and B cannot share a scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class BranchMaps:
+    """One map per branch of one network.
+
+    Attributes:
+        maps: (h, w) each; NaN in cells that do not count.
+        strides: Pixels per cell of each map.
+        branches: Stride of the branch that each map is of.
+    """
+
+    maps: tuple[npt.NDArray[np.floating], ...]
+    strides: tuple[int, ...]
+    branches: tuple[int, ...]
+
+
+def exact_maps(field: EvidenceField, question: Question, method: str) -> BranchMaps:
+    """Return what each branch adds at every cell, on the finest grid.
+
+    Args:
+        field: Of one network.
+        question: Says class and score; its place does not matter here.
+        method: ``shapley`` (logits) or ``shares``.
+    """
+    if method == "shapley":
+        maps = field.shapley_maps(question.class_id, margin=question.score == "margin")
+    else:
+        maps = field.share_maps()
+    finest = (field.strides[0],) * len(field.strides)
+    return BranchMaps(tuple(maps), finest, field.strides)
+
+
+def scaled(maps: Mapping[str, BranchMaps], method: str) -> dict[str, tuple[HeatMap, ...]]:
+    """Give all maps one scale that is symmetric about 0; one for each network where units differ.
+
+    Args:
+        maps: By letter.
+        method: One of ``NAMES``.
+    """
+    name = NAMES[method]
+    if name in OWN_SCALE:
+        return {letter: _one_scale([own], name)[0] for letter, own in maps.items()}
+    return dict(zip(maps, _one_scale(list(maps.values()), name), strict=True))
+
+
+def _one_scale(sets: Sequence[BranchMaps], name: str) -> list[tuple[HeatMap, ...]]:
+    values, strides = [], []
+    for own in sets:
+        for one, stride in zip(own.maps, own.strides, strict=True):
+            # A cell four times as large holds four times as much of what adds up over cells.
+            area = stride**2 if name in PER_PIXEL else 1
+            values.append(np.asarray(one, dtype=np.float64) / area)
+            strides.append(stride)
+    heats = symmetric_maps([np.nan_to_num(v) for v in values], strides, name)
+    heats = tuple(replace(heat, values=v) for heat, v in zip(heats, values, strict=True))
+    parts, start = [], 0
+    for own in sets:
+        parts.append(heats[start : start + len(own.maps)])
+        start += len(own.maps)
+    return parts
+
+
+def unit_of(method: str, score: str) -> str:
+    """Say what the numbers of a map are."""
+    if method == "shares":
+        return "share of the branch in the evidence at each cell, signed, whatever the class"
+    if method == "shapley" and score == "mean":
+        return "Shapley value of the logit at each cell, logits"
+    return LABELS[NAMES[method]]
+
+
+def evidence_data(
+    shown: Shown,
+    regions: PreparedRegions,
+    maps: Mapping[str, BranchMaps],
+    method: str,
+    score: str,
+) -> dict[str, Any]:
+    """Return what the viewer of the page gets.
+
+    Args:
+        shown: Two networks on one image.
+        regions: Of that image.
+        maps: By letter; empty: input, labels and predictions only.
+        method: One of ``NAMES``.
+        score: What is explained.
+    """
+    height, width = shown.size
+    rows: list[dict[str, Any]] = [{"title": "", "tiles": first_row(shown)}]
+    heats = scaled(maps, method) if maps else {}
+    for letter in LETTERS:
+        if letter not in heats:
+            continue
+        tiles = [
+            map_tile(f"{letter}{branch}", f"{letter} /{branch}", heat, colors="difference")
+            for branch, heat in zip(maps[letter].branches, heats[letter], strict=True)
+        ]
+        title = f"{letter}: {shown.inspections[letter].name}, {unit_of(method, score)}"
+        rows.append({"title": title, "tiles": tiles})
+    return {
+        "image": shown.picture.key,
+        "height": height,
+        "width": width,
+        "rows": rows,
+        "opacity": 1.0,
+        "tables": {"difference": color_table(DIVERGING)},
+        **shared_data(shown.classes, regions),
+    }

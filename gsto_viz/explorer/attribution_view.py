@@ -76,24 +76,22 @@ def _choose_question(page: Page, shown: Shown) -> None:
 
 def _choose_class(page: Page, shown: Shown) -> None:
     """Draw the selector of the class that is asked about."""
-    options = [None, *shown.classes.names]
-    if page.fresh and page.state.target not in options:
+    names = shown.classes.names
+    if page.fresh and page.state.target not in (None, *names):
         st.warning(
             "The class that this link asks about is not known to these networks; what A predicts "
             "is asked about instead.",
             icon=":material/link_off:",
         )
-    page.bound(
-        "target",
-        partial(
-            st.selectbox,
-            "Class asked about",
-            options,
-            format_func=lambda name: "what A predicts at the probe" if name is None else name,
-            width=260,
-        ),
-        options,
+    draw = partial(
+        st.selectbox,
+        "Class asked about",
+        names,
+        index=None,
+        placeholder="what A predicts at the probe",
+        width=270,
     )
+    page.bound("target", draw, (None, *names))
 
 
 @st.fragment
@@ -185,6 +183,7 @@ def _draw_viewer(
     scale = "one scale for each network" if state.method == "gradcam" else "one scale for all maps"
     st.markdown(
         f"{plain(shown.picture.description)} Maps: {unit_of(state.method, state.score)}; red "
-        f"raises the number, blue lowers it; {scale}, symmetric about 0. Click a tile to ask "
-        "there, use the wheel to zoom, arrow keys to step by one cell."
+        f"raises the number, blue lowers it; {scale}, symmetric about 0, and what lies beyond the "
+        "bar takes its end colours. Click a tile to ask there, use the wheel to zoom, arrow keys "
+        "to step by one cell."
     )

@@ -151,7 +151,11 @@ def sum_check(letter: str, question: Question, found: BranchShapley) -> str:
     return (
         f"{letter}: the {question.words} is {present:.3f} logits, and {absent:.3f} with every "
         f"branch absent. The Shapley values add up to the difference, {present - absent:.3f} "
-        f"(error {found.efficiency_error:.0e}), the shares to {found.phi[:, 0].sum():.6f}. Bias "
-        "plus the contributions of all branches give the network's own logits "
-        f"(error {found.sum_error:.0e} of the largest)."
+        f"{_within(found.efficiency_error)}, the shares to {found.phi[:, 0].sum():.6f}. Bias plus "
+        "the contributions of all branches give the network's own logits "
+        f"{_within(found.sum_error)} of the largest."
     )
+
+
+def _within(error: float) -> str:
+    return f"to within {max(error, 1e-16):.0e}"

@@ -228,10 +228,21 @@ def _viewer_data(
     _carried: dict[str, Evidence],
     _runs: dict[str, Run],
 ) -> dict[str, Any]:
-    maps = {}
-    if _question is not None and method in EXACT:
-        maps = {x: exact_maps(_carried[x].field, _question, method) for x in LETTERS}
-    elif _question is not None:
-        strides = {x: _shown.inspections[x].strides for x in LETTERS}
-        maps = {x: BranchMaps(one.maps, one.strides, strides[x]) for x, one in _runs.items()}
+    maps = branch_maps(_shown, _question, method, _carried, _runs)
     return evidence_data(_shown, cached.regions(_shown), maps, method, score)
+
+
+def branch_maps(
+    shown: Shown,
+    question: Question | None,
+    method: str,
+    carried: dict[str, Evidence],
+    runs: dict[str, Run],
+) -> dict[str, BranchMaps]:
+    """Return the maps of A and B by letter; none where nothing is asked or was run."""
+    if question is None:
+        return {}
+    if method in EXACT:
+        return {x: exact_maps(carried[x].field, question, method) for x in LETTERS}
+    strides = {x: shown.inspections[x].strides for x in LETTERS}
+    return {x: BranchMaps(one.maps, one.strides, strides[x]) for x, one in runs.items()}

@@ -1,10 +1,8 @@
 """What stands under the viewer of the page "Attribution": charts, sums, tables, downloads."""
 
-import io
 from collections.abc import Mapping
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -19,7 +17,7 @@ from gsto_viz.explorer.evidence import (
 )
 from gsto_viz.explorer.evidence_tiles import NAMES
 from gsto_viz.explorer.gradient_runs import Run
-from gsto_viz.explorer.safe_text import plain, safe_name
+from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 
 FEW_STEPS = 0.05
@@ -100,57 +98,3 @@ def convergence(letter: str, run: Run) -> str:
         f"change of the score ({run.score:.3f}) when the branches go to those of an image of the "
         f"mean colour.{advice}"
     )
-
-
-def draw_downloads(
-    shown: Shown,
-    question: Question,
-    answers: Mapping[str, BranchShapley],
-    runs: Mapping[str, Run],
-    method: str,
-) -> None:
-    """Offer the table, and the maps of a run."""
-    strides = {letter: shown.inspections[letter].strides for letter in LETTERS}
-    name = safe_name(f"{shown.sample.id}-{question.name}-{question.class_name}")
-    with st.container(horizontal=True):
-        st.download_button(
-            "Table (CSV)",
-            to_csv(shown, question, branch_table(answers, strides)),
-            file_name=f"{name}-branches.csv",
-            mime="text/csv",
-            on_click="ignore",
-            icon=":material/download:",
-        )
-        if runs:
-            st.download_button(
-                "Maps (NPZ)",
-                to_npz(shown, runs, method),
-                file_name=f"{name}-{NAMES[method]}.npz",
-                mime="application/octet-stream",
-                on_click="ignore",
-                icon=":material/download:",
-            )
-
-
-def to_csv(shown: Shown, question: Question, table: pd.DataFrame) -> str:
-    """Return the table as CSV, with what each row comes from."""
-    full = table.copy()
-    full.insert(1, "checkpoint", [shown.inspections[x].name for x in full["network"]])
-    full.insert(2, "sha256", [shown.fingerprints[x] for x in full["network"]])
-    full.insert(3, "image", shown.sample.id)
-    full.insert(4, "place", question.name)
-    full.insert(5, "class", question.class_name)
-    full.insert(6, "score", question.score)
-    return full.to_csv(index=False, lineterminator="\n")
-
-
-def to_npz(shown: Shown, runs: Mapping[str, Run], method: str) -> bytes:
-    """Return the maps of a run by ``{letter}/{method}/stride{s}``, float32, exact."""
-    arrays = {
-        f"{letter}/{NAMES[method]}/stride{stride}": one
-        for letter, run in runs.items()
-        for stride, one in zip(shown.inspections[letter].strides, run.maps, strict=True)
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()

@@ -8,9 +8,11 @@ from gsto_viz.attribution.timing import in_words
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import attribution_cached as kept
 from gsto_viz.explorer import cached
-from gsto_viz.explorer.attribution_panel import draw_answers, draw_downloads, draw_runs
+from gsto_viz.explorer.attribution_export import attribution_exports
+from gsto_viz.explorer.attribution_panel import draw_answers, draw_runs
 from gsto_viz.explorer.evidence import Question, answer, ask
 from gsto_viz.explorer.evidence_tiles import EXACT, unit_of
+from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.gradient_runs import Run
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
@@ -128,7 +130,8 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
             answers = answer(question, shown, fields)
             draw_answers(shown, question, answers)
             draw_runs(shown, state.method, runs)
-            draw_downloads(shown, question, answers, runs, state.method)
+            maps = partial(kept.branch_maps, shown, question, state.method, carried, runs)
+            draw_exports(partial(attribution_exports, shown, question, answers, state, maps))
     page.write_link()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer import cached, gate_cached
+from gsto_viz.explorer import gate_cached
 from gsto_viz.explorer.gate_numbers import (
     ALL,
     GatePlace,
@@ -22,7 +22,7 @@ from gsto_viz.explorer.gate_panels import draw_chosen, draw_held, draw_table
 from gsto_viz.explorer.gate_tiles import NO_GATES, Held, gate_of_tile
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
-from gsto_viz.explorer.probe import Point, clamped
+from gsto_viz.explorer.probe_place import held_point
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer import draw_viewer
@@ -175,7 +175,7 @@ def _hold(page: Page, shown: Shown, subject: str, gate: str) -> Held | None:
 
 
 def _draw_viewer(page: Page, shown: Shown, subject: str, gate: str, held: Held | None) -> None:
-    point = _held_point(page, shown)
+    point = held_point(page, shown)
     data = gate_cached.viewer_data(shown, subject, gate, held)
     clicked = draw_viewer(
         data, point, size=shown.size, turn=st.session_state[TURN], outline=True, key=KEY
@@ -190,14 +190,6 @@ def _draw_viewer(page: Page, shown: Shown, subject: str, gate: str, held: Held |
         f"the range of the gates of {subject}. One cell of stride s covers s x s pixels. Click a "
         "map to choose its gate and to move the mark, use arrow keys to step, the wheel to zoom."
     )
-
-
-def _held_point(page: Page, shown: Shown) -> Point:
-    """Return the probed pixel of the view, inside this image."""
-    state = page.state
-    if state.x is None or state.y is None:
-        return cached.start_point(shown)
-    return clamped(state.x, state.y, shown.size)
 
 
 def _draw_ungated(shown: Shown) -> None:

@@ -1,6 +1,7 @@
 """The page "Attribution" without a page: what is asked, how maps are scaled, what is kept."""
 
 import io
+import json
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ import torch
 
 from gsto_viz.attribution.field import EvidenceField
 from gsto_viz.attribution.memory import GIB
-from gsto_viz.explorer.attribution_panel import convergence, to_csv, to_npz
+from gsto_viz.explorer.attribution_export import attribution_exports
+from gsto_viz.explorer.attribution_panel import convergence
 from gsto_viz.explorer.evidence import (
     answer,
     ask,
@@ -22,6 +24,7 @@ from gsto_viz.explorer.evidence_tiles import BranchMaps, evidence_data, exact_ma
 from gsto_viz.explorer.gradient_runs import Kept, Run, memory_budget, refusal
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.view_state import ViewState
 
 STRIDES = (4, 8, 16, 32)
 GRID = (23, 38)
@@ -113,9 +116,6 @@ def test_tables_hold_every_branch_and_what_sums_must_be(case):
     text = sum_check("A", question, found["A"])
     assert f"{found['A'].present[0]:.3f} logits" in text
     assert "the shares to 1.000000" in text
-    csv = pd.read_csv(io.StringIO(to_csv(shown, question, table)))
-    assert list(csv["sha256"]) == ["a" * 64] * 3 + ["b" * 64] * 3
-    np.testing.assert_allclose(csv["/16"], table["/16"])
 
 
 def test_scales_are_symmetric_and_shared_where_units_are(case):
@@ -198,8 +198,22 @@ def test_convergence_is_said_and_more_steps_are_advised_where_it_is_poor():
     assert "More steps" in convergence("B", made_up_run(delta=0.5))
 
 
-def test_the_maps_of_a_run_are_downloaded_exactly(made_up):
-    runs = {"A": made_up_run(), "B": made_up_run()}
-    with np.load(io.BytesIO(to_npz(made_up(), runs, "integrated"))) as held:
-        assert len(held) == 8
-        np.testing.assert_array_equal(held["B/integrated_gradients/stride16"], runs["B"].maps[2])
+def test_table_and_maps_are_downloaded_with_what_they_are(case):
+    shown, regions, fields = case
+    question = ask(shown, regions, Point(70, 45), pick="pixel", target=None, score="margin")
+    answers = answer(question, shown, fields)
+    maps = {x: exact_maps(fields[x], question, "shapley") for x in "AB"}
+    state = ViewState(x=70, y=45)
+    exports = attribution_exports(shown, question, answers, state, lambda: maps)
+    made = {file.name: file.make() for file in exports.files}
+    csv = pd.read_csv(io.BytesIO(made["branches.csv"]))
+    assert list(csv["sha256"]) == ["a" * 64] * 3 + ["b" * 64] * 3
+    assert set(csv["place (px)"]) == {"x 70, y 45"}
+    np.testing.assert_allclose(csv["/16"][3], answers["B"].psi[2, 0])
+    with np.load(io.BytesIO(made["maps.npz"])) as held:
+        assert len(held) == 8 + 1
+        np.testing.assert_array_equal(held["B_stride16"], maps["B"].maps[2])
+        about = json.loads(str(held["about"]))
+    assert about["explained"] == question.words
+    assert about["unit"] == "Shapley value of the margin at each cell, logits"
+    assert exports.stem.startswith("made-up-a-b-attribution-")

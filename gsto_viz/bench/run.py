@@ -8,6 +8,7 @@ from typing import Any
 from gsto_viz.bench.analysis import bench_analysis
 from gsto_viz.bench.attribution import bench_attribution
 from gsto_viz.bench.memory import bench_memory
+from gsto_viz.bench.reading import bench_reading
 from gsto_viz.bench.region_table import bench_region_table
 from gsto_viz.bench.scenes import bench_scenes
 from gsto_viz.bench.timing import Measurement, Say
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[bool, Say], list[Measurement]]] = {
     "analysis": bench_analysis,
     "attribution": bench_attribution,
     "memory": bench_memory,
+    "reading": bench_reading,
     "scenes": bench_scenes,
 }
 """By name, a function of (quick, say) that measures and returns figures."""

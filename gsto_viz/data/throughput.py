@@ -74,6 +74,7 @@ def measure_throughput(
     sources: Sequence[Source] = ("png", "cache"),
     seconds: float = 3.0,
     count: int = 8,
+    repeats: int = 1,
     folder: Path | None = None,
 ) -> tuple[Throughput, ...]:
     """Measure each source with each kind and number of workers.
@@ -87,11 +88,12 @@ def measure_throughput(
         sources: Where samples come from.
         seconds: Least time of each measurement.
         count: Different images.
+        repeats: How often everything is measured, in turns.
         folder: Where images and copies are written (some 11 MB an image); None takes a temporary
             folder that is removed afterwards.
 
     Returns:
-        One entry per combination, sources outermost, workers innermost.
+        One entry per repeat and combination: repeats outermost, then sources, workers innermost.
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="gsto-viz-") as fresh:
@@ -101,6 +103,7 @@ def measure_throughput(
                 sources=sources,
                 seconds=seconds,
                 count=count,
+                repeats=repeats,
                 folder=Path(fresh),
             )
     write_street_images(folder / "data", count)
@@ -110,6 +113,7 @@ def measure_throughput(
     data["cache"] = PredecodedCache(data["png"], folder / "cache")
     return tuple(
         _measure(data[source], source, kind, number, seconds)
+        for _ in range(repeats)
         for source in sources
         for kind in kinds
         for number in workers

@@ -25,6 +25,7 @@ COMMANDS = (
     "figures",
     "capture",
     "attribute",
+    "export",
     "demo",
     "bench",
     "app",

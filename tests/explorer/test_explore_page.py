@@ -12,6 +12,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from gsto_viz.cli import main
 from gsto_viz.heatmaps import RAW_BADGE
 
 ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
@@ -150,8 +151,6 @@ def test_the_gallery_chooses_a_scene(folder):
 
 
 def test_images_of_a_data_set_are_shown(folder, tmp_path, monkeypatch):
-    from gsto_viz.cli import main
-
     data = tmp_path / "made"
     assert main(["scenes", str(data), "--count", "2", "--size", "64x96", "--quiet"]) == 0
     monkeypatch.setenv("GSTO_VIZ_DATA", f"folder:{data}")
@@ -310,6 +309,32 @@ def test_the_export_menu_costs_nothing_until_it_is_open(folder, buttons):
     for name, score in zip(shown["class"], shown["A"], strict=True):
         assert held[name] == pytest.approx(score, abs=1e-4)
     assert app.selectbox(key="export_tile").options[0] == "Input"
+
+
+def test_a_view_saved_on_the_page_is_replayed_with_the_same_numbers(
+    folder, buttons, tmp_path_factory, capsys, monkeypatch
+):
+    monkeypatch.setattr("gsto_viz.explorer.explore_export._figure", lambda *_: b"drawn")
+    query = {"scene": "1", "x": "256", "y": "200", "pick": "region", "mode": "zscore"}
+    app = page({**query, "px": "8", "py": "9"})
+    app.session_state["export_menu"] = True
+    app.run()
+    assert not app.exception
+    (make,) = (make for name, make in buttons.items() if name.endswith("view.json"))
+    out = tmp_path_factory.mktemp("replay")
+    (out / "view.json").write_bytes(make())
+    words = ["export", "--view", str(out / "view.json"), "--out", str(out / "files")]
+    assert main([*words, "--checkpoints", str(folder), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "25 files" in said
+    assert "largest difference 0\n" in said
+    saved, anew = (json.loads((out / p).read_text()) for p in ("view.json", "files/view.json"))
+    changing = {"time"}
+    assert {k: v for k, v in saved.items() if k not in changing} == {
+        k: v for k, v in anew.items() if k not in changing
+    }
+    assert saved["numbers"]["region"]["class_name"]
+    assert {row["place"] for row in saved["numbers"]["profile"]} == {"probe", "pin"}
 
 
 def test_a_checkpoint_that_goes_away_is_replaced(folder):

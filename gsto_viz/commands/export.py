@@ -1,0 +1,95 @@
+"""``gsto-viz export``: a view that the explorer saved, again as files."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gsto_viz.explorer.export_files import Exports
+
+NAME = "export"
+HELP = "replay a view saved by the explorer: the same files, the same numbers"
+EXAMPLES = (
+    "gsto-viz export --view view.json --out figures/car",
+    "gsto-viz export --view view.json --data camvid:data/camvid:eval --checkpoints runs --out car",
+    "gsto-viz export --view view.json --image photo.jpg --out photo --overwrite",
+)
+OWN = (
+    "figure.png", "figure.svg", "figure.pdf", "profile.csv", "scores.csv", "sizes.csv", "maps.npz",
+    "view.json", "tiles",
+)  # fmt: skip
+"""All that a folder of this command can hold."""
+ROUNDING = 1e-4
+"""Numbers that differ by less are the same but for another processor's or library's rounding."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``export`` takes."""
+    parser.add_argument(
+        "--view", required=True, metavar="FILE", help="the JSON that Export, This view wrote"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the files")
+    parser.add_argument("--data", metavar="SPEC", help="the data set of the view's image")
+    parser.add_argument("--image", metavar="FILE", help="the image that was uploaded")
+    parser.add_argument(
+        "--checkpoints",
+        metavar="DIR",
+        help="where the checkpoints lie that are not shipped, also in its subfolders",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the view, find what it names, write its files, compare the numbers."""
+    from gsto_viz.explorer.replay import Sources, agreement, replay
+    from gsto_viz.explorer.server import check_folder
+    from gsto_viz.explorer.view_file import read_view
+    from gsto_viz.folders import check_target
+
+    view = read_view(args.view)
+    out = Path(args.out)
+    check_target(out, OWN, overwrite=args.overwrite)
+    folder = None
+    if args.checkpoints is not None:
+        folder = check_folder(args.checkpoints, "--checkpoints", ".safetensors files")
+    image = None if args.image is None else Path(args.image)
+    exports = replay(view, Sources(args.data, image, folder))
+    written = write_exports(exports, out, args)
+    anew = json.loads(written["view.json"])
+    for letter, notice in anew["display"]["notices"].items():
+        _LOG.warning("%s (%s): %s", letter, anew["checkpoints"][letter]["name"], notice)
+    sys.stdout.write(f"{len(written)} files in {out}\n")
+    sys.stdout.write(in_words(agreement(view.numbers, anew["numbers"])) + "\n")
+    return 0
+
+
+def write_exports(exports: "Exports", out: Path, args: argparse.Namespace) -> dict[str, bytes]:
+    """Write all files of a view into a new folder, whole or not at all; return them by name."""
+    from tqdm import tqdm
+
+    from gsto_viz.commands.options import is_quiet
+    from gsto_viz.files import atomic_path
+    from gsto_viz.folders import new_folder
+
+    files = exports.all_files()
+    written = {}
+    with new_folder(out, OWN, overwrite=args.overwrite) as folder:
+        for file in tqdm(files, desc="export", unit="file", disable=is_quiet(args)):
+            content = written[file.name] = file.make()
+            with atomic_path(folder / file.name) as part:
+                part.write_bytes(content)
+    return written
+
+
+def in_words(result: Any) -> str:
+    """Say how the numbers compare with those of the view."""
+    if result.others:
+        more = f" and {len(result.others) - 1} more" if len(result.others) > 1 else ""
+        return f"other numbers than in the view: {result.others[0]}{more} differ"
+    verdict = "the numbers of the view" if result.largest < ROUNDING else "OTHER numbers"
+    return f"{verdict}: {result.count} compared, largest difference {result.largest:.2g}"

@@ -27,12 +27,12 @@ def bench_reading(quick: bool, say: Say) -> list[Measurement]:
     )
     png, pair, cache, _ = (found[k::4] for k in range(4))
     return [
-        _rate("reading PNG", png, f"{what}, one worker process", None if quick else PNG_TARGET),
-        _rate("reading cache", cache, f"{what}, one worker process", None),
+        _rate("reading_png", png, f"{what}, one worker process", None if quick else PNG_TARGET),
+        _rate("reading_cache", cache, f"{what}, one worker process", None),
         _ratio(
-            "reading, 2 workers", pair, png, "2 worker processes / 1, PNG", quick, WORKERS_TARGET
+            "reading_two_over_one", pair, png, "2 worker processes / 1, PNG", quick, WORKERS_TARGET
         ),
-        _ratio("reading, cache", cache, png, "decoded cache / PNG", quick, CACHE_TARGET),
+        _ratio("reading_cache_over_png", cache, png, "decoded cache / PNG", quick, CACHE_TARGET),
     ]
 
 
@@ -72,10 +72,7 @@ def _ratio(
         min(values),
         max(values),
         len(values),
-        # Of two workers each has a core of its own: by processor time their number drops out.
-        cpu=statistics.median(
-            a.images_per_cpu_s * a.workers / b.images_per_cpu_s for a, b in pairs
-        ),
+        cpu=statistics.median(by_cpu),
         target=None if quick else target,
         bound="at least",
     )

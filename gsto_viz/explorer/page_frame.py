@@ -26,6 +26,8 @@ MISSING_PAIR = (
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
 .stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 0 0.5rem; }
+.stMarkdown table { display: block; overflow-x: auto; }
+.stMarkdown td, .stMarkdown th { white-space: nowrap; }
 .stMainBlockContainer h2 { font-size: 1.35rem; padding: 0.5rem 0; }
 .stMainBlockContainer h3 { font-size: 1.1rem; padding: 0.4rem 0; }
 @media (prefers-reduced-motion: reduce) {

@@ -73,6 +73,10 @@ def test_quick_figures_have_a_unit_and_no_target(capsys):
         "shapley_gated_over_bare",
         "memory_resident",
         "memory_growth",
+        "reading_png",
+        "reading_cache",
+        "reading_two_over_one",
+        "reading_cache_over_png",
         "scenes",
     }
     for one in found:

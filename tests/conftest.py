@@ -15,9 +15,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gsto_viz.data import CAMVID_CLASSES
+from gsto_viz.data import CAMVID_CLASSES, load_data
 from gsto_viz.models import ModelInfo, build_model, initialize
+from gsto_viz.report import Report, analyze
+from gsto_viz.types import Dataset
 
+SPEC = "scenes:count=12,seed=5,size=96x160"
+"""The images of ``analysis``."""
 FolderMaker = Callable[..., Path]
 WorldRunner = Callable[..., list[Any]]
 
@@ -136,3 +140,18 @@ def networks() -> dict[str, nn.Module]:
 def _one_thread() -> None:
     """Compute in one thread: sums do not depend on the machine, and tiny tensors do not wait."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Dataset:
+    """A few scenes of evaluation."""
+    return load_data(SPEC)
+
+
+@pytest.fixture(scope="session")
+def analysis(
+    networks: dict[str, nn.Module], scenes: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Report:
+    """A finished analysis with null models (two draws of random weights)."""
+    out: Path = tmp_path_factory.mktemp("analysis") / "run"
+    return analyze(networks, scenes, out, nulls=True, random_draws=2)

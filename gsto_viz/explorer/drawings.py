@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gsto_viz.explorer.view_state import MODES
-from gsto_viz.plots import alt_text, figure_scale_confusion, figure_sizes, save_figure
+from gsto_viz.plots import (
+    PairRow,
+    alt_text,
+    figure_scale_confusion,
+    figure_sizes,
+    figure_worst_pairs,
+    save_figure,
+)
+from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.types import ClassList, Inspection, Sample
 
 _DRAWING = threading.Lock()
@@ -80,6 +88,20 @@ def draw_responses(frames: Mapping[str, pd.DataFrame], kind: str) -> Drawing:
     """
     with _DRAWING:
         return _as_bytes(figure_sizes(frames), kind)
+
+
+def draw_worst_pairs(
+    rows: Sequence[PairRow], names: Mapping[str, str], kind: str = "png"
+) -> Drawing:
+    """Draw pairs of regions in the wrong order, at most as many as fit one page.
+
+    Args:
+        rows: One or more.
+        names: By network, the checkpoint.
+        kind: ``png`` or ``pdf``.
+    """
+    with _DRAWING:
+        return _as_bytes(figure_worst_pairs(rows[:MAX_ROWS], names=names), kind)
 
 
 def _as_bytes(figure: Figure, kind: str, dpi: float | None = None) -> Drawing:

@@ -12,6 +12,7 @@ VIEWS = Path(__file__).parent / "views"
 PAGES = (
     ("explore.py", "Explore", "travel_explore"),
     ("gates.py", "Gates", "door_sliding"),
+    ("sizes.py", "Sizes", "scatter_plot"),
     ("attribution.py", "Attribution", "account_tree"),
 )
 """File, title and icon of every page, the first one first."""

@@ -124,7 +124,14 @@ class Page:
             written = written.replaced_by(query)
         st.session_state[LINK] = written
 
-    def bound(self, field: str, draw: Callable[..., Any], options: Sequence[Any] = ()) -> Any:
+    def bound(
+        self,
+        field: str,
+        draw: Callable[..., Any],
+        options: Sequence[Any] = (),
+        *,
+        nothing: Any = None,
+    ) -> Any:
         """Draw a widget whose value is a field of the view.
 
         Args:
@@ -132,13 +139,15 @@ class Page:
             draw: Draws the widget under the ``key`` that it is given, and returns its value.
             options: What may be chosen; a view that holds something else gets the first of them.
                 Empty: anything.
+            nothing: The option that stands for a field that is None.
         """
         if self.fresh or field not in st.session_state:
-            st.session_state[field] = getattr(self.state, field)
+            held = getattr(self.state, field)
+            st.session_state[field] = nothing if held is None else held
         if options and st.session_state[field] not in options:
             st.session_state[field] = options[0]
         value = draw(key=field)
-        self.note(**{field: value})
+        self.note(**{field: None if value == nothing else value})
         return value
 
     def choice(self, letter: str) -> Choice:

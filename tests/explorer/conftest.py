@@ -54,7 +54,8 @@ def tiny_files(tmp_path_factory) -> dict[str, Path]:
 def nothing_shipped(monkeypatch) -> None:
     """Tests choose their own checkpoints, whatever this installation ships."""
     monkeypatch.setattr("gsto_viz.explorer.checkpoints.shipped_checkpoints", dict)
-    monkeypatch.delenv("GSTO_VIZ_CHECKPOINTS", raising=False)
+    for name in ("CHECKPOINTS", "DATA", "RUNS"):
+        monkeypatch.delenv(f"GSTO_VIZ_{name}", raising=False)
 
 
 def made_up_inspection(name: str, size: tuple[int, int], seed: int, corners: bool) -> Inspection:

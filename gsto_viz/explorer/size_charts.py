@@ -1,0 +1,222 @@
+"""Altair charts of the page "Sizes"; networks differ by colour and marker, branches likewise."""
+
+from collections.abc import Mapping, Sequence, Sized
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from gsto_viz.explorer.charts import BRANCH_COLORS, MODEL_COLORS
+from gsto_viz.plots import tuning_fan_data
+from gsto_viz.report.text import LABELS
+
+Layers = alt.LayerChart | alt.FacetChart
+Limits = tuple[tuple[float, float], tuple[float, float]]
+BRUSH = "box"
+"""Name of the scatter's selection."""
+_SHAPES = ("circle", "diamond")
+_BRANCH_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+GUIDE = "#8a8a8a"
+"""Colour of reference lines, seen on light and on dark."""
+FEW_POINTS = 400
+"""Up to so many regions are drawn larger."""
+
+
+def scatter(rows: pd.DataFrame, letter: str, position: int, limits: Limits) -> alt.Chart:
+    """Draw q against size for one network, with a box to draw.
+
+    Args:
+        rows: What ``region_rows`` gave, thinned.
+        letter: The network.
+        position: 0 for the first network, 1 for the second.
+        limits: Of octaves and of q, shared by the networks.
+    """
+    q = f"q_{letter}"
+    shown = rows[["octave", q, "image", "region", "class", "size_px"]].dropna(subset=[q])
+    shown = shown.rename(columns={q: "q"}).round({"octave": 3, "q": 4, "size_px": 1})
+    (left, right), (low, high) = limits
+    few = len(rows) <= FEW_POINTS
+    x = alt.X(
+        "octave:Q",
+        title="size (octaves: log2 of pixels)",
+        scale=alt.Scale(domain=[left, right], nice=False),
+        axis=alt.Axis(tickMinStep=1, format="d"),
+    )
+    return (
+        alt.Chart(shown)
+        .mark_point(
+            filled=True,
+            size=70 if few else 22,
+            opacity=0.8 if few else 0.45,
+            color=MODEL_COLORS[position],
+            shape=_SHAPES[position],
+        )
+        .encode(
+            x=x,
+            y=alt.Y(
+                "q:Q",
+                title="q (coarser upwards)",
+                scale=alt.Scale(domain=[low, high], nice=False),
+            ),
+            tooltip=["image:N", "region:Q", "class:N", "size_px:Q", "q:Q"],
+        )
+        .add_params(alt.selection_interval(name=BRUSH, encodings=["x", "y"]))
+        .properties(height=300)
+    )
+
+
+def limits_of(rows: pd.DataFrame, letters: Sequence[str]) -> Limits:
+    """Return the limits of octaves (whole) and of q (rounded outwards to halves) of all points."""
+    octaves = rows["octave"].to_numpy(dtype=np.float64)
+    q = rows[[f"q_{letter}" for letter in letters]].to_numpy(dtype=np.float64)
+    bottom, top = np.nanmin(q), np.nanmax(q)
+    return (
+        (float(np.floor(octaves.min())), float(np.floor(octaves.max()) + 1)),
+        (float(np.floor(2 * bottom) / 2), float(np.ceil(2 * top) / 2)),
+    )
+
+
+def fan(
+    frames: Mapping[str, pd.DataFrame], draws: Mapping[str, Sequence[pd.DataFrame]], letter: str
+) -> Layers:
+    """Draw the mean response of every branch of one network by size, random weights dashed.
+
+    Args:
+        frames: By network, what ``response_by_octave`` gave.
+        draws: By network, the same of random weights; may be empty.
+        letter: Whose panel this is.
+    """
+    table = tuning_fan_data(
+        {letter: frames[letter]}, {letter: draws[letter]} if letter in draws else None
+    )
+    table = table.assign(middle=table["octave"] + 0.5, branch="/" + table["stride"].astype(str))
+    trained = table[table["weights"] == "trained"]
+    shown = ["branch", "middle", "mean", "low", "high", "n_regions", "n_images"]
+    names = list(dict.fromkeys(trained.sort_values("stride")["branch"]))
+    color = alt.Color(
+        "branch:N",
+        title="branch (stride)",
+        sort=names,
+        legend=alt.Legend(symbolOpacity=1, orient="bottom"),
+        scale=alt.Scale(domain=names, range=list(BRANCH_COLORS[: len(names)])),
+    )
+    octaves = [f(table["octave"]) for f in (min, max)]
+    x = alt.X(
+        "middle:Q",
+        title="size (octaves: log2 of pixels)",
+        scale=alt.Scale(domain=[octaves[0], octaves[1] + 1], nice=False),
+        axis=alt.Axis(tickMinStep=1, format="d"),
+    )
+    y = alt.Y("mean:Q", title="mean percentile", scale=alt.Scale(domain=[0, 1]))
+    base = alt.Chart(trained[shown].round(4))
+    band = base.mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=color)
+    line = base.mark_line(point={"size": 60, "filled": True}).encode(
+        x=x,
+        y=y,
+        color=color,
+        shape=alt.Shape(
+            "branch:N",
+            title="branch (stride)",
+            sort=names,
+            scale=alt.Scale(domain=names, range=list(_BRANCH_SHAPES[: len(names)])),
+        ),
+        tooltip=["branch:N", "mean:Q", "low:Q", "high:Q", "n_regions:Q", "n_images:Q"],
+    )
+    layers: list[alt.Chart] = [band, line]
+    untrained = table[table["weights"] == "random"]
+    if len(untrained):
+        means = untrained.groupby(["branch", "middle"], as_index=False)["mean"].mean().round(4)
+        dashed = alt.Chart(means).mark_line(strokeDash=[5, 3], strokeWidth=1.2)
+        layers.append(dashed.encode(x=x, y=y, color=color))
+    return alt.layer(*layers).properties(height=260)
+
+
+def nulls(table: pd.DataFrame, letters: Sequence[str]) -> Layers:
+    """Draw SCI of the networks with intervals, and their null models below each.
+
+    Args:
+        table: ``model``, ``source`` (``model`` or the null), ``value``, ``low``, ``high``; one row
+            each, see ``gsto_viz.plots.sci_dots_data``.
+        letters: The networks, in order.
+    """
+    table = table[table["value"].notna()].copy()
+    table["name"] = [
+        model if source == "model" else f"{model} {source}"
+        for model, source in zip(table["model"], table["source"], strict=True)
+    ]
+    table["kind"] = np.where(table["source"] == "model", "network", "null model")
+    shown = table[["name", "model", "kind", "value", "low", "high"]].round(4)
+    order = list(dict.fromkeys(shown["name"]))
+    y = alt.Y("name:N", sort=order, title=None, axis=_every_label())
+    color = alt.Color("model:N", title="network", scale=_models(letters))
+    x = alt.X("value:Q", title="SCI (0 aware, 0.5 chance, 1 reversed)", scale=_share())
+    base = alt.Chart(shown)
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", scale=_share()), x2="high:Q", y=y, color=color
+    )
+    dots = base.mark_point(filled=True, size=80).encode(
+        x=x,
+        y=y,
+        color=color,
+        shape=alt.Shape(
+            "kind:N",
+            legend=None,
+            scale=alt.Scale(domain=["network", "null model"], range=["circle", "square"]),
+        ),
+        tooltip=["name:N", "value:Q", "low:Q", "high:Q"],
+    )
+    chance = alt.Chart(pd.DataFrame({"value": [0.5]})).mark_rule(strokeDash=[2, 3], color=GUIDE)
+    return alt.layer(chance.encode(x=x), bars, dots).properties(height=_height(order))
+
+
+def differences(table: pd.DataFrame) -> Layers:
+    """Draw B - A of every index with its interval; confirmatory ones are filled.
+
+    Args:
+        table: What ``paired_table`` gave.
+    """
+    shown = table[table["difference"].notna()].copy()
+    shown["name"] = [index_name(name) for name in shown["index"]]
+    shown = shown[["name", "family", "difference", "low", "high", "p_adjusted"]].round(4)
+    y = alt.Y("name:N", sort=list(shown["name"]), title=None, axis=_every_label())
+    base = alt.Chart(shown)
+    bars = base.mark_rule(strokeWidth=2, color=MODEL_COLORS[0]).encode(x="low:Q", x2="high:Q", y=y)
+    dots = base.mark_point(size=80, stroke=MODEL_COLORS[0]).encode(
+        x=alt.X("difference:Q", title="B - A"),
+        y=y,
+        shape=alt.Shape("family:N", title="family", scale=_families(["circle", "diamond"])),
+        fill=alt.Fill("family:N", title="family", scale=_families([MODEL_COLORS[0], "white"])),
+        tooltip=["name:N", "difference:Q", "low:Q", "high:Q", "p_adjusted:Q"],
+    )
+    zero = alt.Chart(pd.DataFrame({"difference": [0.0]})).mark_rule(strokeDash=[2, 3], color=GUIDE)
+    layers = alt.layer(zero.encode(x="difference:Q"), bars, dots)
+    return layers.properties(height=_height(shown))
+
+
+def index_name(name: str) -> str:
+    """Return what an index is called on the page."""
+    if name.startswith("sci_gap_"):
+        low, high = name.removeprefix("sci_gap_").split("_")
+        return f"SCI, {low} octaves or more" if high == "up" else f"SCI, {low} to {high} octaves"
+    return LABELS.get(name, name)
+
+
+def _models(letters: Sequence[str]) -> alt.Scale:
+    return alt.Scale(domain=list(letters), range=list(MODEL_COLORS[: len(letters)]))
+
+
+def _families(values: list[str]) -> alt.Scale:
+    return alt.Scale(domain=["confirmatory", "exploratory"], range=values)
+
+
+def _share() -> alt.Scale:
+    return alt.Scale(domain=[0, 1])
+
+
+def _every_label() -> alt.Axis:
+    return alt.Axis(labelOverlap=False, labelLimit=260)
+
+
+def _height(lines: Sized) -> int:
+    """Return the height of a chart with so many lines, axis and title included."""
+    return 70 + 22 * len(lines)

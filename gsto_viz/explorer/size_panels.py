@@ -1,0 +1,212 @@
+"""Panels of the page "Sizes" below the headline: responses, null models, B - A, worst pairs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer import cached, size_cached, size_charts
+from gsto_viz.explorer.drawings import Drawing, draw_worst_pairs
+from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.shown import Shown
+from gsto_viz.explorer.size_numbers import Choices, wrong_pairs
+from gsto_viz.explorer.size_report import NOT_COMPUTED, index_table, tuning_table
+from gsto_viz.explorer.size_source import SizeSource
+from gsto_viz.explorer.size_table import NARROW, SIZES_FIGURE
+from gsto_viz.plots import PairRow, sci_dots_data
+from gsto_viz.report import NULLS, Report
+from gsto_viz.report.text import layout_caution
+
+HEADLINE_ONLY = "The filters above do not reach this panel: it shows the headline's definition."
+ONE_IMAGE = (
+    "Null models and intervals need many images. Analyze some with `gsto-viz analyze --nulls`, and "
+    "open the folder with `gsto-viz app --runs DIR`."
+)
+WORST = (
+    "Pairs far apart in size that the branches order the wrong way round. They are chosen for "
+    "being wrong: they show how an error looks, not how often it happens."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the page is about.
+
+    Attributes:
+        source: Region tables.
+        shown: The image; None for an analysis.
+        report: The analysis; None for an image.
+    """
+
+    source: SizeSource
+    shown: Shown | None
+    report: Report | None
+
+
+def draw_responses(subject: Subject, choices: Choices) -> None:
+    """Draw the tuning fan of every network, and its centres."""
+    source = subject.source
+    with st.spinner("Averaging responses"):
+        frames, tunings = size_cached.responses_of(source, choices)
+        draws = size_cached.draws_of(source, choices).responses
+    for column, letter in zip(st.columns(len(frames)), frames, strict=True):
+        with column:
+            st.markdown(f"**{letter}: {plain(source.names[letter])}**")
+            if frames[letter].empty:
+                st.markdown("No such region.")
+                continue
+            st.altair_chart(
+                size_charts.fan(frames, draws, letter),
+                width="stretch",
+                alt=f"Mean percentile response of each branch of {letter} by object size",
+            )
+    dashed = "Dashed: the same network with random weights. " if draws else ""
+    st.markdown(
+        "Mean percentile (0 to 1) of each branch over regions of one size, images weighted "
+        "equally; bands are 95 % bootstrap intervals over images where there are 10 or more. "
+        f"{dashed}Without scale confusion the finest branch falls with size and the coarsest rises."
+    )
+    st.dataframe(
+        tuning_table(tunings).fillna({"reason": ""}),
+        hide_index=True,
+        width="stretch",
+        column_config=_decimals("value", "low", "high"),
+        alt="Centre, span and slope of the branches' tuning",
+    )
+    st.markdown(
+        "Centre: the size, in octaves, that a branch answers for most. Span: coarsest minus finest "
+        "centre. Slope: octaves of centre per octave of stride. Octaves found in fewer than 30 "
+        "images are left out."
+    )
+
+
+def draw_null_models(subject: Subject, choices: Choices) -> None:
+    """Draw SCI beside its null models, and every index of the headline."""
+    source, report = subject.source, subject.report
+    if report is None:
+        st.markdown(ONE_IMAGE)
+        return
+    if not choices.are_headline:
+        _draw_random(subject, choices)
+        st.markdown(HEADLINE_ONLY)
+    if not report.has_nulls:
+        st.markdown(NOT_COMPUTED)
+    headlines = {letter: report.headline(letter) for letter in source.letters}
+    nulls = {letter: report.nulls(letter) for letter in source.letters}
+    dots = sci_dots_data(headlines, nulls, indices=("sci",))
+    st.altair_chart(
+        size_charts.nulls(dots[dots["draw"].isna()], source.letters),
+        width="stretch",
+        alt="SCI of each network with its interval, and its null models",
+    )
+    meanings = "; ".join(f"{name} {what}" for name, what in NULLS.items())
+    st.markdown(
+        f"Circles: the networks, with 95 % intervals. Squares: {meanings}. Bars of null models "
+        "are the range of their draws."
+    )
+    for letter in source.letters:
+        st.markdown(f"**{letter}: {plain(source.names[letter])}.** {report.verdict(letter).words}")
+        caution = layout_caution(report, letter)
+        if caution is not None:
+            st.markdown(caution)
+        st.dataframe(
+            index_table(report, letter).fillna({"reason": ""}),
+            hide_index=True,
+            width="stretch",
+            column_config=_decimals("value", "low", "high"),
+            alt=f"Indices of {letter} with intervals and null models",
+        )
+
+
+def _draw_random(subject: Subject, choices: Choices) -> None:
+    """Say what random weights give under the reader's filters."""
+    with st.spinner("Counting pairs of the random networks"):
+        draws = size_cached.draws_of(subject.source, choices).sci
+    parts = []
+    for letter, values in draws.items():
+        known = [value for value in values if np.isfinite(value)]
+        if known:
+            span = f"{min(known):.3f} to {max(known):.3f}"
+            parts.append(f"{letter} {span} ({len(known)} draws)")
+    if parts:
+        st.markdown(f"With the filters above, random weights (N3) give SCI {', '.join(parts)}.")
+
+
+def draw_differences(subject: Subject, choices: Choices) -> None:
+    """Draw B - A of every index with interval and p."""
+    source, report = subject.source, subject.report
+    if report is None:
+        st.markdown(ONE_IMAGE)
+        return
+    if not choices.are_headline:
+        st.markdown(f"{HEADLINE_ONLY} B - A of SCI with the filters stands above.")
+    with st.spinner("Comparing B with A, index by index (some seconds, once)"):
+        table = size_cached.paired(source, report)
+    if table["difference"].notna().any():
+        st.altair_chart(
+            size_charts.differences(table),
+            width="stretch",
+            alt="B minus A of every index with its interval",
+        )
+    st.dataframe(
+        table.assign(index=[size_charts.index_name(name) for name in table["index"]]).fillna(
+            {"reason": ""}
+        ),
+        hide_index=True,
+        width="stretch",
+        column_config=_decimals("a", "b", "difference", "low", "high", digits=3)
+        | _decimals("p", "p_adjusted", digits=4),
+        alt="B minus A of every index, with interval, p, images and pairs",
+    )
+    st.markdown(
+        "Paired over images, 95 % bootstrap interval, sign-flip test; p is adjusted by Holm among "
+        "the confirmatory indices and by Benjamini and Hochberg among the others. Each network is "
+        "one training run: this is about these two networks, not about a method."
+    )
+
+
+def draw_worst(subject: Subject, choices: Choices) -> None:
+    """Draw the pairs that lie farthest apart in size and are still in the wrong order."""
+    if subject.shown is None and not choices.are_headline:
+        st.markdown(HEADLINE_ONLY)
+    try:
+        with st.spinner("Drawing the pairs"):
+            drawing = _worst_drawing(subject, choices)
+    except GstoVizError as error:
+        st.error(plain(str(error)))
+        return
+    if drawing is None:
+        st.markdown("Every pair that is kept here is in the right order.")
+        return
+    st.markdown(WORST)
+    st.html(NARROW)
+    with st.container(key=SIZES_FIGURE):
+        st.image(drawing.content, alt=drawing.alt, width="stretch")
+    st.download_button(
+        "Figure (PNG)",
+        drawing.content,
+        file_name="worst-pairs.png",
+        mime="image/png",
+        on_click="ignore",
+        icon=":material/download:",
+    )
+
+
+def _worst_drawing(subject: Subject, choices: Choices) -> Drawing | None:
+    if subject.report is not None:
+        return size_cached.worst_drawing(subject.source, subject.report)
+    shown = subject.shown
+    assert shown is not None
+    ids = cached.regions(shown).regions.ids
+    rows = [
+        PairRow(pair, shown.sample, shown.inspections[pair.model], ids)
+        for pair in wrong_pairs(subject.source, choices)
+    ]
+    return draw_worst_pairs(rows, subject.source.names) if rows else None
+
+
+def _decimals(*names: str, digits: int = 3) -> dict[str, Any]:
+    column = st.column_config.NumberColumn(format=f"%.{digits}f")
+    return dict.fromkeys(names, column)

@@ -1,0 +1,139 @@
+"""What an analysis says on the page "Sizes": indices with nulls, differences, worst pairs."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.files import read_small_text
+from gsto_viz.plots import PairRow
+from gsto_viz.report import NULLS, Null, Report
+from gsto_viz.report.text import LABELS, MEANINGS
+from gsto_viz.stats.compare import compare_tables, comparison_table
+
+MAX_COMPARISON_BYTES = 2**24
+NOT_COMPUTED = "This analysis was made without --nulls, so there is nothing to hold these against."
+PAIRED_COLUMNS = ("index", "family", "a", "b", "difference", "low", "high", "p", "p_adjusted",
+                  "equivalent", "n_images", "n_pairs", "reason")  # fmt: skip
+
+
+def index_table(report: Report, letter: str) -> pd.DataFrame:
+    """Return the indices of the headline with their intervals and null models.
+
+    Returns:
+        ``index``, ``meaning``, ``value``, ``low``, ``high``, ``images``, ``pairs``, then a text per
+        null model (its mean; the range of the draws for N3; empty where there is none), ``reason``
+        (why a value or an interval is missing, else null).
+    """
+    nulls = report.nulls(letter)
+    rows = []
+    for name, label in LABELS.items():
+        one = report.index(letter, name)
+        row: dict[str, Any] = {
+            "index": label,
+            "meaning": MEANINGS[name],
+            "value": one.value,
+            "low": one.low,
+            "high": one.high,
+            "images": one.n_images,
+            "pairs": one.n_pairs,
+        }
+        found = nulls.get(name, {})
+        row |= {null: null_text(null, found.get(null)) for null in NULLS}
+        rows.append(row | {"reason": one.reason})
+    return pd.DataFrame(rows).astype(dict.fromkeys(("value", "low", "high"), "float64"))
+
+
+def null_text(name: str, null: Null | None) -> str:
+    """Write a null model: its mean, for N3 the range of its draws; empty where there is none."""
+    if null is None or null.mean is None:
+        return ""
+    if name == "N3" and null.low is not None and null.high is not None:
+        return f"{null.low:.2f} to {null.high:.2f}"
+    return f"{null.mean:.2f}"
+
+
+def paired_table(report: Report, a: str, b: str) -> pd.DataFrame:
+    """Return B - A of every index with interval and p, confirmatory ones first.
+
+    What ``gsto-viz compare`` has written beside the analysis is taken when it is of these networks
+    and younger than the analysis; else it is computed.
+
+    Returns:
+        The columns of ``PAIRED_COLUMNS``, see ``gsto_viz.stats.comparison_table``.
+    """
+    stored = _stored(report, a, b)
+    if stored is None:
+        depth = float(max(report.strides[a][-1], report.strides[b][-1]))
+        stored = comparison_table(
+            compare_tables(
+                report.response_table(a),
+                report.response_table(b),
+                clusters=report.clusters,
+                seed=int(report.manifest["seed"]),
+                min_depth_px=depth,
+            )
+        )
+    return stored[list(PAIRED_COLUMNS)]
+
+
+def _stored(report: Report, a: str, b: str) -> pd.DataFrame | None:
+    path, manifest = report.folder / "comparison.json", report.folder / "manifest.json"
+    try:
+        if path.stat().st_mtime_ns < manifest.stat().st_mtime_ns:
+            return None
+        values = json.loads(read_small_text(path, "the comparison", max_bytes=MAX_COMPARISON_BYTES))
+        if any(not _same(values[x], key, report) for x, key in (("a", a), ("b", b))):
+            return None
+        frame = pd.DataFrame(values["indices"])
+        words = {"index", "family", "equivalent", "reason"}
+        return frame.astype({n: "float64" for n in PAIRED_COLUMNS if n not in words})
+    except (OSError, GstoVizError, ValueError, KeyError, TypeError, RecursionError):
+        # Not there or damaged: it can be computed.
+        return None
+
+
+def _same(stored: Mapping[str, Any], key: str, report: Report) -> bool:
+    about = report.manifest["models"][key]
+    return bool(stored["key"] == key and stored["sha256"] == about["sha256"])
+
+
+def worst_rows(report: Report, letters: tuple[str, ...]) -> list[PairRow]:
+    """Return the kept pairs in the wrong order, network by network, farthest apart first.
+
+    Raises:
+        GstoVizError: A stored example is damaged.
+    """
+    rows = [
+        PairRow(pair, example.sample, example.inspections[pair.model], example.regions)
+        for example in report.examples
+        for pair in example.pairs
+        if pair.model in letters
+    ]
+    return sorted(rows, key=lambda row: (row.pair.model, -row.pair.gap_octaves))
+
+
+def tuning_table(tunings: Mapping[str, Any]) -> pd.DataFrame:
+    """Lay tunings out: one row per network and branch, then span and slope.
+
+    Args:
+        tunings: By network, a ``gsto_viz.stats.Tuning``.
+
+    Returns:
+        ``network``, ``what``, ``value``, ``low``, ``high`` (octaves; the slope octaves per octave)
+        and ``reason`` (why a value or an interval is missing, else null).
+    """
+    rows = []
+    for letter, one in tunings.items():
+        named = [(f"centre of /{s}", c) for s, c in zip(one.strides, one.centers, strict=True)]
+        named += [(f"span, /{one.strides[-1]} minus /{one.strides[0]}", one.span)]
+        named += [("slope (1 ideal, 0 none)", one.slope)]
+        for what, found in named:
+            numbers = (found.value, found.low, found.high)
+            rows.append(
+                (letter, what, *(np.nan if x is None else x for x in numbers), found.reason)
+            )
+    return pd.DataFrame(rows, columns=["network", "what", "value", "low", "high", "reason"])

@@ -1,0 +1,267 @@
+"""The page "Sizes" as Streamlit runs it: an image, an analysis, filters, boxes, bad links."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from gsto_viz.explorer import size_cached
+from gsto_viz.explorer.size_numbers import Choices, confusion, region_rows
+from gsto_viz.explorer.size_report import PAIRED_COLUMNS
+from gsto_viz.explorer.size_source import of_report
+from gsto_viz.report import load_report
+
+ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
+GATED, PLAIN = "gated.safetensors", "plain.safetensors"
+TAB = "sizes-tab"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_caches():
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, tiny_files) -> Path:
+    """Two checkpoints."""
+    place = tmp_path / "checkpoints"
+    place.mkdir()
+    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(place))
+    for key in ("plain", "gated"):
+        (place / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
+    return place
+
+
+@pytest.fixture
+def runs(analysis, monkeypatch) -> Path:
+    """The folder of a finished analysis called ``run``."""
+    monkeypatch.setenv("GSTO_VIZ_RUNS", str(analysis.folder.parent))
+    return analysis.folder
+
+
+def page(query: dict[str, str] | None = None, **session: object) -> AppTest:
+    app = AppTest.from_file(str(ENTRY), default_timeout=120)
+    for key, value in session.items():
+        app.session_state[key] = value
+    app.switch_page("views/sizes.py")
+    for key, value in (query or {}).items():
+        app.query_params[key] = value
+    return app
+
+
+def query_of(app: AppTest) -> dict[str, str]:
+    values = dict(app.query_params)
+    return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
+
+
+def said(app: AppTest) -> str:
+    return " ".join(text.value for text in app.markdown)
+
+
+def drawn(app: AppTest) -> str:
+    """The alternative texts of all pictures."""
+    return " ".join(str(image.proto) for image in app.image)
+
+
+def scatter_of(app: AppTest, letter: str) -> str:
+    """The key of a scatter in the session."""
+    keys = app.session_state._state.filtered_state
+    return next(key for key in keys if str(key).startswith(f"scatter-{letter}-"))
+
+
+def made_up_differences(*_: object) -> pd.DataFrame:
+    """Two indices, one of them not estimated."""
+    rows = [
+        ("sci", "confirmatory", 0.5, 0.4, -0.1, -0.2, 0.0, 0.04, 0.16, False, 12, 99, None),
+        ("sci_gap_1_2", "exploratory", *[None] * 8, 0, 0, "few"),
+    ]
+    return pd.DataFrame(rows, columns=list(PAIRED_COLUMNS))
+
+
+def box(**ends: list[float]) -> dict[str, object]:
+    return {"selection": {"box": ends}}
+
+
+def test_without_any_checkpoint_the_page_says_what_to_do(runs):
+    app = page().run()
+    assert not app.exception
+    assert "gsto-viz app --checkpoints" in app.info[0].value
+    assert not app.metric
+
+
+def test_one_image_has_values_without_intervals(folder):
+    app = page().run()
+    assert not app.exception
+    assert not app.error
+    assert [metric.label for metric in app.metric] == ["SCI of A", "SCI of B", "B - A, paired"]
+    assert all(-1 <= float(metric.value) <= 1 for metric in app.metric)
+    assert said(app).count("No interval") == 3
+    assert "--runs DIR" in said(app)
+    assert query_of(app) == {
+        "source": "scene",
+        "scene": "0",
+        "a": PLAIN,
+        "b": GATED,
+        "size": "area",
+        "gap": "1",
+    }
+
+
+def test_a_box_lists_regions_and_outlines_them(folder):
+    app = page().run()
+    a, b = (scatter_of(app, letter) for letter in "AB")
+    app.session_state[a] = box(octave=[5, 9])
+    app.run()
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert (table["size (octaves)"] >= 5).all()
+    assert len(table) > 1
+    assert f"{len(table)} regions in the box" in said(app)
+    assert "regions in the box outlined" in drawn(app)
+    # A second box, in the other chart, narrows it.
+    middle = float(table["q of B"].median())
+    app.session_state[a] = box(octave=[5, 9])
+    app.session_state[b] = box(q=[middle, 9])
+    app.session_state["sizes-list"] = {"selection": {"rows": [0], "columns": []}}
+    app.run()
+    assert not app.exception
+    fewer = app.dataframe[0].value
+    assert fewer["region"].tolist() == table[table["q of B"] >= middle]["region"].tolist()
+    link = app.get("page_link")[0].proto
+    assert "pick=region" in link.query_string
+    assert f"a={PLAIN}" in link.query_string
+    app.session_state[a] = box(octave=["x", None])
+    app.run()
+    assert not app.exception
+    assert "No region lies in the box" in said(app)
+
+
+def test_one_checkpoint_is_enough(folder):
+    (folder / GATED).unlink()
+    app = page().run()
+    assert not app.exception
+    assert float(app.metric[2].value) == 0.0
+
+
+@pytest.mark.parametrize("tab", ["Response by size", "Null models", "B - A", "Worst pairs"])
+def test_every_panel_draws_one_image(folder, tab):
+    app = page({"scene": "3", "gap": "2", "size": "inscribed"}, **{TAB: tab}).run()
+    assert not app.exception
+    assert not app.error
+    if tab == "Response by size":
+        assert len(app.get("vega_lite_chart")) + len(app.get("arrow_vega_lite_chart")) == 2
+    elif tab == "Worst pairs":
+        assert "in the wrong order" in drawn(app)
+    else:
+        assert "need many images" in said(app)
+
+
+def test_an_analysis_has_intervals_that_follow_the_filters(folder, runs):
+    source = of_report(load_report(runs), "expected")
+    app = page({"run": "run"}).run()
+    assert not app.exception
+    assert not app.error
+    assert app.selectbox(key="run").value == "run"
+    assert "hrnetv2\\-tiny\\-test" in said(app)
+    expected = confusion(source, Choices())
+    assert [float(m.value) for m in app.metric[:2]] == pytest.approx(
+        [expected.by_model[x].value for x in "AB"], abs=5e-4
+    )
+    low = expected.by_model["A"].low
+    assert f"95 % interval {low:.3f}" in said(app)
+    app.selectbox(key="cls").set_value("Tree")
+    app.segmented_control(key="size").set_value("inscribed")
+    app.slider(key="gap").set_value(1.5)
+    app.run()
+    assert not app.exception
+    narrow = confusion(source, Choices("Tree", "inscribed", 1.5))
+    for metric, letter in zip(app.metric, "AB", strict=False):
+        value = narrow.by_model[letter].value
+        assert metric.value == ("none" if value is None else f"{value:.3f}")
+    assert query_of(app) | {"cls": "Tree", "size": "inscribed", "gap": "1.5", "run": "run"} == (
+        query_of(app)
+    )
+
+
+def test_a_region_of_an_analysis_says_why_it_is_not_opened(folder, runs):
+    app = page({"run": "run"}).run()
+    app.session_state[scatter_of(app, "A")] = box(octave=[0, 12], q=[-9, 9])
+    app.session_state["sizes-list"] = {"selection": {"rows": [2], "columns": []}}
+    app.run()
+    assert not app.exception
+    assert len(app.dataframe[0].value) == min(
+        500, region_rows(of_report(load_report(runs), "x"), Choices())["q_A"].notna().sum()
+    )
+    assert "Not opened in Explore" in said(app)
+    assert not app.get("page_link")
+
+
+def test_a_region_of_an_analysis_is_shown_when_its_data_are_open(folder, runs, monkeypatch):
+    monkeypatch.setenv("GSTO_VIZ_DATA", load_report(runs).data)
+    app = page({"run": "run"}).run()
+    app.session_state[scatter_of(app, "B")] = box(octave=[5, 12])
+    app.session_state["sizes-list"] = {"selection": {"rows": [0], "columns": []}}
+    app.run()
+    assert not app.exception
+    assert "outlined" in drawn(app)
+    assert "are not offered here" in said(app)
+    link = app.get("page_link")[0].proto
+    assert "source=data" in link.query_string
+    assert "pick=region" in link.query_string
+
+
+@pytest.mark.parametrize("tab", ["Response by size", "Null models", "Worst pairs"])
+def test_every_panel_draws_an_analysis(folder, runs, tab):
+    app = page({"run": "run", "gap": "2"}, **{TAB: tab}).run()
+    assert not app.exception
+    assert not app.error
+    if tab == "Null models":
+        assert "random weights (N3) give SCI A" in said(app)
+        assert len(app.dataframe) == 2
+        assert "strict" in said(app)
+    else:
+        assert len(app.dataframe) == 1 or "in the wrong order" in drawn(app)
+
+
+def test_differences_of_an_analysis_are_listed(folder, runs, monkeypatch):
+    monkeypatch.setattr(size_cached, "paired_table", made_up_differences)
+    app = page({"run": "run"}, **{TAB: "B - A"}).run()
+    assert not app.exception
+    assert app.dataframe[0].value["index"].tolist() == ["SCI", "SCI, 1 to 2 octaves"]
+    assert "Holm" in said(app)
+
+
+def test_bad_links_are_said_and_change_nothing(folder, runs):
+    for query, count in (
+        ({"run": "../../etc", "gap": "99", "size": "<script>"}, 3),
+        ({"cls": "No such class"}, 1),
+        ({"run": "run", "cls": "x" * 500}, 1),
+    ):
+        app = page(query).run()
+        assert not app.exception
+        assert not app.error
+        assert len(app.warning) == count
+        words = " ".join(note.value for note in app.warning)
+        assert not any(word in words for word in ("etc", "script", "xxx", "No such class"))
+        assert app.selectbox(key="cls").value == "All classes"
+        assert app.slider(key="gap").value == 1.0
+
+
+def test_an_analysis_that_is_damaged_is_one_sentence(folder, runs, tmp_path, monkeypatch):
+    place = tmp_path / "runs"
+    shutil.copytree(runs, place / "broken")
+    (place / "broken" / "regions.parquet").write_bytes(b"junk")
+    shutil.copytree(runs, place / "open")
+    (place / "open" / "manifest.json").unlink()
+    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    for key, what in (("broken", "analyze the data again"), ("open", "no finished analysis")):
+        app = page({"run": key}).run()
+        assert not app.exception
+        assert len(app.error) == 1
+        assert what in app.error[0].value.replace("\\", "")
+        assert not app.metric

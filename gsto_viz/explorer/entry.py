@@ -14,6 +14,7 @@ PAGES = (
     ("gates.py", "Gates", "door_sliding"),
     ("sizes.py", "Sizes", "scatter_plot"),
     ("attribution.py", "Attribution", "account_tree"),
+    ("scale_probe.py", "Scale probe", "straighten"),
 )
 """File, title and icon of every page, the first one first."""
 
@@ -22,7 +23,13 @@ def main() -> None:
     """Draw the page that is open."""
     st.set_page_config(page_title="gsto_viz explorer", page_icon=page_icon(), layout="wide")
     pages = [
-        st.Page(VIEWS / file, title=title, icon=f":material/{icon}:", default=file == PAGES[0][0])
+        st.Page(
+            VIEWS / file,
+            title=title,
+            icon=f":material/{icon}:",
+            url_path=title.lower().replace(" ", "-"),
+            default=file == PAGES[0][0],
+        )
         for file, title, icon in PAGES
     ]
     st.navigation(pages, position="top").run()

@@ -21,10 +21,12 @@ def histogram_chart(table: pd.DataFrame, limits: Limits) -> alt.LayerChart | alt
     table = pd.concat([table, last.assign(left=last["right"])], ignore_index=True)
     share = alt.Y(
         "share:Q",
-        title="share of cells (square-root scale)",
+        title="share of cells (root scale)",
         stack=None,
         scale=alt.Scale(type="sqrt", domainMin=0),
-        axis=alt.Axis(format="~%", values=[0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1]),
+        axis=alt.Axis(
+            format="~%", values=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1], labelOverlap="greedy"
+        ),
     )
     base = alt.Chart(table).encode(
         x=alt.X("left:Q", title="gate value", scale=_range(limits)),

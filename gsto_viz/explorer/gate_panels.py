@@ -27,6 +27,7 @@ def draw_chosen(shown: Shown, gated: Sequence[str], gate: str) -> None:
     letters = [x for x in gated if chosen_maps(shown.inspections[x], gate)]
     name = f"{'All gates' if gate == ALL else gate} of {' and '.join(letters)}"
     st.subheader(f"{name} in this image", anchor=False)
+    st.markdown("  \n".join(_summary(shown, letter, gate) for letter in letters))
     ranges = [limits_of(shown.inspections[letter]) for letter in letters]
     limits = min(low for low, _ in ranges), max(high for _, high in ranges)
     histogram = pd.concat(
@@ -60,6 +61,22 @@ def draw_chosen(shown: Shown, gated: Sequence[str], gate: str) -> None:
         "of the area in network-input pixels. One image has no interval."
     )
     _draw_mean_table(sizes, classes)
+
+
+def _summary(shown: Shown, letter: str, gate: str) -> str:
+    """Return the numbers of the chosen gate in one line."""
+    inspection = shown.inspections[letter]
+    table = gate_table(inspection)
+    low, high = limits_of(inspection)
+    rows = table if gate == ALL else table[table["gate"] == gate]
+    near = high - NEAR_TOP * (high - low)
+    return (
+        f"{letter}: mean **{rows['mean'].mean():.3f}**, reaches {rows['lowest'].min():.3f} to "
+        f"{rows['highest'].max():.3f} of {low:g} to {high:g}; "
+        f"**{100 * rows['at_lower_end'].mean():.1f} %** of the cells are at {low:g} (as closed as "
+        f"it gets), {100 * rows['near_upper_end'].mean():.1f} % at {near:g} or more"
+        + (" (means over gates)." if gate == ALL else ".")
+    )
 
 
 def _draw_mean_table(sizes: pd.DataFrame, classes: pd.DataFrame) -> None:

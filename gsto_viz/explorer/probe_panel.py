@@ -55,7 +55,7 @@ def draw_probe(
             st.markdown("No region lies here: these pixels are ignored. Choose another place.")
             return
         profile = _profile(shown, regions, point, number)
-        _draw_profile(
+        draw_profile(
             profile, None if pin is None else pixel_profile(shown, cached.ranks(shown), pin)
         )
     with right:
@@ -63,7 +63,7 @@ def draw_probe(
         if number:
             facts = region_facts(shown, regions, cached.numbers(shown), number)
             _draw_facts(facts, shown.region_source)
-    _draw_table(profile)
+    draw_table(profile)
 
 
 def _profile(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> pd.DataFrame:
@@ -84,8 +84,13 @@ def _draw_place(shown: Shown, point: Point, pin: Point | None, move: Callable[..
     st.button("Take the pin away", icon=":material/close:", on_click=move, kwargs=nowhere)
 
 
-def _draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
-    """Draw percentile against stride: networks differ by colour, dash and marker."""
+def draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
+    """Draw percentile against stride: networks differ by colour, dash and marker.
+
+    Args:
+        profile: What ``pixel_profile`` or ``region_profile`` gave.
+        pinned: The same of the pinned pixel; None: nothing is pinned.
+    """
     table = profile.assign(place="probe")
     if pinned is not None:
         table = pd.concat([table, pinned.assign(place="pin")], ignore_index=True)
@@ -147,7 +152,7 @@ def _draw_facts(facts: RegionFacts, source: str) -> None:
     st.markdown("  \n".join(lines))
 
 
-def _draw_table(profile: pd.DataFrame) -> None:
+def draw_table(profile: pd.DataFrame) -> None:
     """Draw the profile as a table, and warn of branches that cannot resolve the region."""
     thin = sorted(set(profile.loc[profile["cells"] < FEW_CELLS, "stride"]))
     if thin:

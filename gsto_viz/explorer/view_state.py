@@ -83,8 +83,8 @@ class ViewState:
         steps: One of ``STEPS``.
         object: Name of the class of the drawn object; None: the page chooses.
         side: Size of the drawn object, 4..256 pixels.
-        ox: Column of its centre, 0..1 of the image's width.
-        oy: Row of its lowest point, 0..1 of the image's height.
+        ox: Column of its middle, 0..1 of the image's width.
+        oy: Row of its middle, 0..1 of the image's height.
     """
 
     source: str = SOURCES[0]
@@ -117,7 +117,7 @@ class ViewState:
     object: str | None = None
     side: int = 32
     ox: float = 0.5
-    oy: float = 0.7
+    oy: float = 0.5
 
     def to_query(self, page: str) -> dict[str, str]:
         """Return the parameters of a link to this view on a page of ``PAGES``."""

@@ -1,10 +1,12 @@
 """Scale probes: the drawn object has the wanted size and place, and nothing else changes."""
 
+import math
+
 import numpy as np
 import pytest
 
 from gsto_viz.data.classes import CAMVID_CLASSES
-from gsto_viz.data.scenes import PROBE_CLASSES, scale_probe
+from gsto_viz.data.scenes import PROBE_CLASSES, probe_room, scale_probe
 from gsto_viz.errors import GstoVizError
 
 
@@ -35,6 +37,31 @@ def test_large_cars(size):
     for seed in range(3):
         side, _, _ = measured(scale_probe("car", size, seed=seed))
         assert abs(side / size - 1) <= 0.05
+
+
+@pytest.mark.parametrize("name", PROBE_CLASSES)
+@pytest.mark.parametrize("size", [6, 40])
+def test_the_room_of_a_probe_is_what_it_takes(name, size):
+    for seed in (0, 3):
+        wide, high = probe_room(name.lower(), size, seed)
+        corner = math.ceil(0.53 * wide + 1.5), math.ceil(0.53 * high + 1.5)
+        drawn = scale_probe(name, size, corner, seed=seed)
+        assert measured(drawn)[0] == pytest.approx(size, rel=0.05)
+        for x, y in [(0.47 * wide - 1.5, 128), (256, 256 - (0.47 * high - 1.5))]:
+            with pytest.raises(GstoVizError, match="does not fit"):
+                scale_probe(name, size, (x, y), seed=seed)
+
+
+def test_a_probe_fits_where_its_box_fits():
+    sizes = [size for size in range(90, 150) if probe_room("Bicyclist", size)[1] <= 256]
+    assert sizes == list(range(90, sizes[-1] + 1))
+    scale_probe("Bicyclist", 0.98 * sizes[-1])
+    with pytest.raises(GstoVizError, match="does not fit"):
+        scale_probe("Bicyclist", 1.02 * sizes[-1] + 1)
+    with pytest.raises(GstoVizError, match="negative"):
+        probe_room("Car", 20, -1)
+    with pytest.raises(GstoVizError, match="cannot probe 'Sky'"):
+        probe_room("Sky", 20)
 
 
 def test_only_the_object_changes_with_its_size():

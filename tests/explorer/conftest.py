@@ -129,10 +129,10 @@ def open_app() -> Callable[..., AppTest]:
     """Opens a page of the explorer by the file of its view, with the settings of a link."""
 
     def opened(view: str, **query: str) -> AppTest:
-        app = AppTest.from_file(str(EXPLORER / "entry.py"), default_timeout=120)
+        app = AppTest.from_file(str(EXPLORER / "views" / view), default_timeout=120)
         for key, value in query.items():
             app.query_params[key] = value
-        return app.switch_page(f"views/{view}")
+        return app
 
     return opened
 

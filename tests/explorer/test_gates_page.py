@@ -1,7 +1,12 @@
 """The page "Gates" as Streamlit runs it: none, one and two gated networks, clicks, bad links."""
 
+from pathlib import Path
+
 import pytest
 import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from gsto_viz.explorer import entry
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 FIRST, OTHER = "stage4.m0.gate[3->0]", "stage3.m1.gate[0->2]"
@@ -52,6 +57,15 @@ def test_the_gates_of_b_are_shown_beside_a_baseline(checkpoints, gates, address)
     expected = {"source": "scene", "scene": "0", "a": PLAIN, "b": GATED}
     expected |= {"gate": FIRST, "force": "0", "value": "1"}
     assert {k: v for k, v in query.items() if k not in ("x", "y")} == expected
+
+
+def test_the_page_is_among_the_pages(checkpoints):
+    app = AppTest.from_file(str(Path(entry.__file__)), default_timeout=120).switch_page(
+        "views/gates.py"
+    )
+    app.run()
+    assert not app.exception
+    assert app.title[0].value == "What do the gates let through?"
 
 
 def test_a_click_chooses_a_gate_once(checkpoints, gates, address):

@@ -11,13 +11,14 @@ are stuff with instance id 0. Grass and hedges count as Tree, paved yards as Pav
 """
 
 from gsto_viz.data.scenes.dataset import SceneDataset, scene_seed
-from gsto_viz.data.scenes.probe import PROBE_CLASSES, scale_probe
+from gsto_viz.data.scenes.probe import PROBE_CLASSES, probe_room, scale_probe
 from gsto_viz.data.scenes.render import render_scene
 from gsto_viz.data.scenes.write import write_scenes
 
 __all__ = [
     "PROBE_CLASSES",
     "SceneDataset",
+    "probe_room",
     "render_scene",
     "scale_probe",
     "scene_seed",

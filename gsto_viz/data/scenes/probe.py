@@ -4,6 +4,7 @@ The object is always seen from the same distance and angle and only zoomed, so t
 one seed differ in the size of the object and in nothing else.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -129,14 +130,9 @@ def scale_probe(
     check_size(height, width)
     name = _class_name(class_name)
     x, y = center_xy if center_xy is not None else (width / 2, height / 2)
-    if not size_px >= SMALLEST_OBJECT_PX:
-        raise GstoVizError(
-            f"probe size {size_px} px is too small; give at least {SMALLEST_OBJECT_PX:g} px"
-        )
-    if seed < 0:
-        raise GstoVizError(f"probe seed {seed} is negative; give 0 or more")
-    paint = _PROBES[name](_generator(seed, name))
-    zoom = _fit(paint, size_px, (x, y), (height, width), name)
+    _check_numbers(size_px, seed)
+    paint = _painter(name, seed)
+    zoom = _fit(paint, _extent(name, seed), size_px, (x, y), (height, width), name)
     canvas, camera, ground = _background(height, width)
     first = _draw(canvas, paint, zoom)
     canvas.move_pieces(first, camera.focal_px / zoom.focal_px)
@@ -145,6 +141,40 @@ def scale_probe(
     labels, _ = annotation(canvas)
     instances = (canvas.pieces >= first).astype(np.int32)
     return Sample(f"probe-{name}-{size_px:g}-{x:g}-{y:g}-seed{seed}", image, labels, instances)
+
+
+def probe_room(class_name: str, size_px: float, seed: int = 0) -> tuple[float, float]:
+    """Return the width and height that ``scale_probe`` needs for an object, pixels.
+
+    Within 6 % or 3 pixels: lines are one or two pixels wide, depending on where they lie, and the
+    zoom makes up for that. Room does not grow in step with the size, because a part is never drawn
+    thinner than a pixel, so that thin parts take a larger share of a small object.
+
+    Args:
+        class_name: One of ``PROBE_CLASSES``, in upper or lower case.
+        size_px: Square root of the object's area in pixels, from 2.
+        seed: Look of the object.
+
+    Raises:
+        GstoVizError: The class cannot be probed.
+    """
+    _check_numbers(size_px, seed)
+    name = _class_name(class_name)
+    extent = _extent(name, seed)
+    first = size_px / extent.side
+    wide, high = (int(1.5 * first * one) + 16 for one in extent.box)
+    focal, _ = _zoom(_painter(name, seed), extent, size_px, (wide / 2, high / 2), (high, wide))
+    # Both zooms must fit: the one that is tried first and the one that is found.
+    return extent.box[0] * max(first, focal), extent.box[1] * max(first, focal)
+
+
+def _check_numbers(size_px: float, seed: int) -> None:
+    if not size_px >= SMALLEST_OBJECT_PX:
+        raise GstoVizError(
+            f"probe size {size_px} px is too small; give at least {SMALLEST_OBJECT_PX:g} px"
+        )
+    if seed < 0:
+        raise GstoVizError(f"probe seed {seed} is negative; give 0 or more")
 
 
 def _class_name(name: str) -> str:
@@ -164,6 +194,10 @@ def _class_name(name: str) -> str:
 def _generator(seed: int, name: str) -> np.random.Generator:
     words = np.random.SeedSequence((seed, CAMVID_CLASSES.names.index(name)))
     return np.random.Generator(np.random.PCG64(words))
+
+
+def _painter(name: str, seed: int) -> Painter:
+    return _PROBES[name](_generator(seed, name))
 
 
 def _camera(focal_px: float, center_px: tuple[float, float]) -> Camera:
@@ -216,12 +250,13 @@ class _Extent:
         return _camera(focal_px, (x - self.middle[0] * focal_px, y - self.middle[1] * focal_px))
 
 
-def _extent(paint: Painter) -> _Extent:
-    """Measure the object on a canvas of its own."""
+@functools.lru_cache(maxsize=256)
+def _extent(name: str, seed: int) -> _Extent:
+    """Measure an object on a canvas of its own."""
     focal, center = 300.0, (512.0, 800.0)
     canvas = Canvas(1024, 1024)
     canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
-    _draw(canvas, paint, _camera(focal, center))
+    _draw(canvas, _painter(name, seed), _camera(focal, center))
     rows, columns = np.nonzero(canvas.pieces)
     top, bottom = int(rows.min()), int(rows.max()) + 1
     left, right = int(columns.min()), int(columns.max()) + 1
@@ -237,6 +272,7 @@ def _extent(paint: Painter) -> _Extent:
 
 def _fit(
     paint: Painter,
+    extent: _Extent,
     size_px: float,
     center: tuple[float, float],
     shape: tuple[int, int],
@@ -244,15 +280,35 @@ def _fit(
 ) -> Camera:
     """Find the zoom at which the drawn object has the wanted size.
 
-    Thin parts are never drawn thinner than a pixel, so the size is measured on the mask and the
-    zoom corrected; where whole pixels make the size jump, nearby zooms are tried.
-
     Raises:
         GstoVizError: The object would leave the image, or no zoom comes near enough.
     """
-    extent = _extent(paint)
+    what = f"{name} of {size_px:g} px"
+    _check_fits(extent, size_px / extent.side, center, shape, what)
+    focal, error = _zoom(paint, extent, size_px, center, shape)
+    nearest = max(TOLERANCE, 0.5 / size_px**2)
+    if error > nearest:
+        raise GstoVizError(
+            f"a {name} cannot be drawn with a size of {size_px:g} px at ({center[0]:g}, "
+            f"{center[1]:g}); choose another size or move it by a pixel"
+        )
+    _check_fits(extent, focal, center, shape, what)
+    return extent.camera(focal, center)
+
+
+def _zoom(
+    paint: Painter,
+    extent: _Extent,
+    size_px: float,
+    center: tuple[float, float],
+    shape: tuple[int, int],
+) -> tuple[float, float]:
+    """Return the focal length that draws an object nearest to a size, and how far off it is.
+
+    Thin parts are never drawn thinner than a pixel, so the size is measured on the mask and the
+    zoom corrected; where whole pixels make the size jump, nearby zooms are tried.
+    """
     focal = size_px / extent.side
-    _check_fits(extent, focal, center, shape, f"{name} of {size_px:g} px")
     best, best_error = focal, np.inf
     for k in range(48):
         drawn = _drawn_size(paint, extent.camera(focal, center), shape)
@@ -265,14 +321,7 @@ def _fit(
             focal *= size_px / drawn
         else:
             focal = best * (1 + 0.006 * (k - 28))
-    nearest = max(TOLERANCE, 0.5 / size_px**2)
-    if best_error > nearest:
-        raise GstoVizError(
-            f"a {name} cannot be drawn with a size of {size_px:g} px at ({center[0]:g}, "
-            f"{center[1]:g}); choose another size or move it by a pixel"
-        )
-    _check_fits(extent, best, center, shape, f"{name} of {size_px:g} px")
-    return extent.camera(best, center)
+    return best, best_error
 
 
 def _drawn_size(paint: Painter, camera: Camera, shape: tuple[int, int]) -> float:

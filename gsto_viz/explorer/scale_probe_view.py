@@ -1,0 +1,297 @@
+"""The page "Scale probe": one drawn object grows and shrinks, and the branches trade places."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer import cached, object_cached
+from gsto_viz.explorer.object_charts import coarseness_chart, tuning_chart
+from gsto_viz.explorer.object_probe import (
+    HEIGHT,
+    OBJECTS,
+    SIZES,
+    WIDTH,
+    DrawnObject,
+    curve_objects,
+    curve_table,
+    drawn_side,
+    moved_inside,
+    nearest_size,
+    object_number,
+    object_share,
+    trades_places,
+)
+from gsto_viz.explorer.page_frame import Page, open_page
+from gsto_viz.explorer.pair_header import choose_networks, run_pair
+from gsto_viz.explorer.pictures import Picture
+from gsto_viz.explorer.probe import Point, read_point, region_numbers, region_profile
+from gsto_viz.explorer.probe_panel import draw_profile, draw_table
+from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.viewer import draw_viewer
+from gsto_viz.regions import PreparedRegions
+
+KEY = "object-viewer"
+TURN, HANDLED, MARK = "object_turn", "object_click_handled", "object_mark"
+"""Keys of the session state: how often the page itself moved the viewer's mark, the click that has
+moved the object already, and where the mark is."""
+ASKED, MEASURED = "object_curves_asked", "object_curves_measured"
+"""Keys of the session state: the curves that were asked for, and those that are measured."""
+ONE = (
+    "One drawn object on one background is an illustration, not an estimate: another place, look "
+    "or street gives other curves. How often branches order real objects the wrong way round is "
+    "the SCI over many images, with an interval and null models (`gsto-viz analyze`)."
+)
+
+
+def draw_page() -> None:
+    """Draw the whole page."""
+    page = open_page("scale-probe", "Do the branches trade places when an object grows?")
+    if page is None:
+        return
+    if page.fresh or TURN not in st.session_state:
+        st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+    with st.container(border=True):
+        choose_networks(page)
+    st.info(ONE, icon=":material/science:")
+    _take_click(page)
+    wanted = _choose_object(page)
+    drawn = moved_inside(wanted)
+    _mark_object(drawn)
+    try:
+        picture = object_cached.picture(drawn)
+        shown = run_pair(page, picture)
+    except GstoVizError as error:
+        st.error(plain(str(error)))
+        page.write_link()
+        return
+    if (drawn.x, drawn.y) != (wanted.x, wanted.y):
+        st.markdown(
+            f"The object does not fit where it was put; it is drawn at x {drawn.x}, y {drawn.y}."
+        )
+    _draw_shown(shown, picture, drawn)
+    _draw_curves(page, wanted, drawn_side(picture.sample))
+    page.write_link()
+
+
+def _take_click(page: Page) -> None:
+    """Put the object where the viewer was clicked, once for each click."""
+    held: Any = st.session_state.get(KEY)
+    sent = held.get("point") if isinstance(held, Mapping) else None
+    if not isinstance(sent, Mapping) or sent.get("turn") != st.session_state[TURN]:
+        return
+    if sent == st.session_state.get(HANDLED):
+        return
+    st.session_state[HANDLED] = dict(sent)
+    point = read_point(sent, (HEIGHT, WIDTH))
+    if point is not None:
+        st.session_state[MARK] = point
+        page.note(ox=point.x / WIDTH, oy=point.y / HEIGHT)
+
+
+def _mark_object(drawn: DrawnObject) -> Point:
+    """Move the viewer's mark where the page has moved the object, and return where it is."""
+    point = Point(drawn.x, drawn.y)
+    if st.session_state.get(MARK) != point:
+        st.session_state[MARK] = point
+        st.session_state[TURN] += 1
+    return point
+
+
+def _choose_object(page: Page) -> DrawnObject:
+    """Draw the controls of the object; return it where it is wanted."""
+    if page.fresh and page.state.object not in (None, *OBJECTS):
+        st.warning(
+            "The link's object is none that can be drawn; another one is shown.",
+            icon=":material/link_off:",
+        )
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        name = page.bound(
+            "object",
+            lambda key: st.selectbox("Object", OBJECTS, key=key, width=180),
+            OBJECTS,
+        )
+        sizes = object_cached.sizes(name)
+        _keep_size(page, sizes)
+        side = page.bound(
+            "side",
+            lambda key: st.select_slider(
+                "Size: square root of its area",
+                sizes,
+                key=key,
+                format_func=lambda size: f"{size} px",
+                width=420,
+                help="In steps of a quarter octave, as far as the object fits into the image.",
+            ),
+            sizes,
+        )
+        x, y = _choose_place(page)
+    if sizes[-1] < SIZES[-1]:
+        st.markdown(f"A {name} larger than {sizes[-1]} px does not fit into the image.")
+    return DrawnObject(name, side, x, y)
+
+
+def _keep_size(page: Page, sizes: Sequence[int]) -> None:
+    """Take the nearest size where the wanted one cannot be chosen."""
+    wanted = page.state.side if page.fresh else st.session_state.get("side", page.state.side)
+    if wanted not in sizes:
+        side = nearest_size(wanted, sizes)
+        page.note(side=side)
+        st.session_state["side"] = side
+
+
+def _choose_place(page: Page) -> tuple[int, int]:
+    """Draw the inputs of the object's middle, the way to place it by keyboard; return it, px."""
+    place = []
+    for field, size, what in (("ox", WIDTH, "x (column"), ("oy", HEIGHT, "y (row")):
+        key = f"object-{field}"
+        st.session_state[key] = min(round(getattr(page.state, field) * size), size - 1)
+        st.number_input(
+            f"{what} of its middle, px)",
+            min_value=0,
+            max_value=size - 1,
+            step=1,
+            key=key,
+            width=170,
+            on_change=partial(_typed, page, field, size),
+        )
+        place.append(int(st.session_state[key]))
+    return place[0], place[1]
+
+
+def _typed(page: Page, field: str, size: int) -> None:
+    page.note(**{field: st.session_state[f"object-{field}"] / size})
+
+
+def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
+    """Draw the viewer and what the branches say of the object."""
+    regions = object_cached.regions(shown, picture)
+    draw_viewer(
+        object_cached.viewer_data(shown, regions),
+        Point(drawn.x, drawn.y),
+        size=shown.size,
+        turn=st.session_state[TURN],
+        outline=True,
+        key=KEY,
+    )
+    site = plain(shown.inspections["A"].site)
+    st.markdown(
+        f"{plain(picture.description)} Click a tile to put the object there; arrow keys move it. "
+        "Each map shows the rank of every cell among the cells of this image (percentile, fixed "
+        "bar 0 to 1) of the channel average, after each channel was divided by its spread over "
+        f"training images. Branch maps: {site}."
+    )
+    number = object_number(regions)
+    profile = region_profile(shown, regions, region_numbers(shown, regions), number)
+    st.subheader(f"What the branches say of this {drawn.name}", anchor=False)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        draw_profile(profile, None)
+    with right:
+        st.markdown(_facts(shown, regions, picture, drawn))
+        draw_table(profile)
+
+
+def _facts(shown: Shown, regions: PreparedRegions, picture: Picture, drawn: DrawnObject) -> str:
+    """Return q, and how much of the object each network labels right, in words."""
+    numbers = region_numbers(shown, regions)
+    q = {letter: float(numbers[letter]["q"][object_number(regions) - 1]) for letter in LETTERS}
+    words = ", ".join(f"{letter} {value:+.3f}" for letter, value in q.items())
+    lines = [f"q (coarseness at matched resolution, larger = coarser): {words}."]
+    found = object_share(shown, picture.sample, drawn.name)
+    if found is not None:
+        shares = ", ".join(f"{letter} {100 * share:.0f} %" for letter, share in found.items())
+        lines.append(f"Pixels of the object that are labelled {drawn.name}: {shares}.")
+    return "  \n".join(lines)
+
+
+def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
+    """Draw the tuning curves of A and B, once they were asked for."""
+    st.subheader("Tuning curves", anchor=False)
+    choices = [page.choice(letter) for letter in LETTERS]
+    key = (*(cached.fingerprint(choice) for choice in choices), wanted.name, wanted.x, wanted.y)
+    asked: set[tuple[Any, ...]] = st.session_state.setdefault(ASKED, set())
+    objects = curve_objects(wanted)
+    if key not in asked:
+        st.button(
+            f"Measure A and B at {len(objects)} sizes",
+            key="measure-curves",
+            icon=":material/ssid_chart:",
+            on_click=asked.add,
+            args=(key,),
+        )
+        st.markdown(
+            f"Draws this {wanted.name} at {objects[0].side} to {objects[-1].side} px around this "
+            f"place and runs both networks on each: {2 * len(objects)} forward passes."
+        )
+        return
+    table, left_out = _measured(page, objects, key)
+    for sentence in left_out:
+        st.markdown(sentence)
+    if not table.empty:
+        _draw_tables(table, objects, wanted, side)
+
+
+def _measured(
+    page: Page, objects: Sequence[DrawnObject], key: tuple[Any, ...]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Run both networks on every object, or fetch what that gave; say which sizes were left out."""
+    done: set[tuple[Any, ...]] = st.session_state.setdefault(MEASURED, set())
+    bar = None if key in done else st.progress(0.0, "Measuring")
+    rows, left_out = [], []
+    for k, drawn in enumerate(objects):
+        if bar is not None:
+            bar.progress(k / len(objects), f"{drawn.name} of {drawn.side} px through A and B")
+        try:
+            pair = [object_cached.response(page.choice(letter), drawn) for letter in LETTERS]
+        except GstoVizError as error:
+            left_out.append(f"Left out: {plain(str(error))}.")
+            continue
+        for letter, (strides, response) in zip(LETTERS, pair, strict=True):
+            rows.append((letter, strides, drawn, response))
+    if bar is not None:
+        bar.empty()
+        done.add(key)
+    return curve_table(rows), left_out
+
+
+def _draw_tables(
+    table: pd.DataFrame, objects: Sequence[DrawnObject], wanted: DrawnObject, side: float
+) -> None:
+    """Draw curves, what they say, and offer the numbers."""
+    columns = st.columns(3, gap="medium")
+    for column, letter in zip(columns, LETTERS, strict=False):
+        rows = table[table["model"] == letter]
+        strides = sorted(rows["stride"].unique().tolist())
+        with column:
+            st.markdown(f"**{letter}: response by branch**")
+            chart = tuning_chart(rows.round(5), strides, side)
+            st.altair_chart(chart, width="stretch", alt=f"Tuning curves of {letter} by branch")
+            st.markdown(f"{letter}: {trades_places(rows)}.")
+    with columns[2]:
+        st.markdown("**q of A and B**")
+        chart = coarseness_chart(table.round(5), side)
+        st.altair_chart(chart, width="stretch", alt="q of A and B against the object's size")
+        st.markdown("A network that is aware of scale has a q that rises with size.")
+    moved = [one.side for one in objects if (one.x, one.y) != (wanted.x, wanted.y)]
+    where = f"x {wanted.x}, y {wanted.y}"
+    if moved:
+        names = ", ".join(str(one) for one in moved)
+        where += f", and nearest to it where the object fits at {names} px"
+    st.markdown(
+        f"The middle of the object is at {where}. The dashed line is the size that is shown above. "
+        "A branch that is aware of scale answers for its own sizes: /4 falls as the object grows "
+        "and the coarsest branch rises. This is one object on one background."
+    )
+    st.download_button(
+        "Curves (CSV)",
+        table.to_csv(index=False, lineterminator="\n"),
+        file_name=f"scale-probe-{wanted.name}.csv",
+        mime="text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+    )

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import time
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -215,6 +216,26 @@ def test_downloads_hold_what_the_page_shows(served, visit):
     assert set(table["model"]) == {"A", "B"}
     assert set(table["stride"]) == set(STRIDES)
     assert table["mean_percentile_response"].between(0, 1).all()
+
+
+def test_the_archive_holds_every_number(served, visit, shown):
+    page = visit(served.url)
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download(timeout=120_000) as waiting:
+        page.get_by_role("button", name="Everything").click()
+    _, inspections = shown
+    assert re.fullmatch(r"[A-Za-z0-9._-]+\.zip", waiting.value.suggested_filename)
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        assert {name.rsplit(".", 1)[1] for name in names} >= {"png", "svg", "pdf", "csv", "npz"}
+        view = json.loads(archive.read(next(n for n in names if n.endswith(".json"))))
+        maps = np.load(io.BytesIO(archive.read(next(n for n in names if n.endswith(".npz")))))
+        pdf = archive.read(next(n for n in names if n.endswith(".pdf")))
+    assert pdf.startswith(b"%PDF")
+    assert view
+    sizes = {array.shape for array in (maps[name] for name in maps.files)}
+    assert {raw.shape for raw in inspections["A"].raw} <= sizes
 
 
 def png(array: np.ndarray) -> bytes:

@@ -1,0 +1,105 @@
+"""Every page in a real browser: it opens, stays within bounds, and keeps the view on the way."""
+
+import time
+
+import pytest
+
+from gsto_viz.explorer.entry import PAGES
+
+pytestmark = pytest.mark.browser
+
+TITLES = [title for _, title, _ in PAGES]
+SWITCH_S = 1.0
+SLACK = 3
+
+
+def settle(page) -> None:
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
+        " !== 'running' && !document.querySelector('[data-stale=true]')",
+        timeout=120_000,
+    )
+
+
+def go_to(page, title: str) -> None:
+    page.get_by_role("link", name=title, exact=True).click()
+    page.wait_for_timeout(300)
+    settle(page)
+
+
+def heading(page) -> str:
+    return page.locator("h1").first.inner_text()
+
+
+def test_every_page_opens_from_every_other(served, visit, capsys):
+    page = visit(served.url)
+    headings = {}
+    for title in (*TITLES, *reversed(TITLES)):
+        go_to(page, title)
+        assert page.locator("[data-testid=stException]").count() == 0, title
+        assert headings.setdefault(title, heading(page)) == heading(page)
+        wide = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0, title
+    assert len(set(headings.values())) == len(TITLES)
+    outside = [url for url in page.requests_made if not url.startswith(served.url)]
+    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
+    assert page.problems == []
+
+
+def test_switching_pages_is_quick_once_they_were_open(served, visit, capsys):
+    page = visit(served.url)
+    for title in TITLES:
+        go_to(page, title)
+    for title in TITLES:
+        before = heading(page)
+        begun = time.monotonic()
+        page.get_by_role("link", name=title, exact=True).click()
+        page.wait_for_function(
+            "before => ![undefined, before].includes(document.querySelector('h1')?.innerText)",
+            arg=before,
+        )
+        seconds = time.monotonic() - begun
+        settle(page)
+        with capsys.disabled():
+            print(f"\npage switch to {title}: {seconds:.2f} s (budget {SWITCH_S:g} s)", end="")
+        assert seconds <= SLACK * SWITCH_S
+
+
+def test_the_view_travels_along(served, visit):
+    page = visit(f"{served.url}/?scene=7&x=300&y=180")
+    go_to(page, "Gates")
+    assert "scene=7" in page.url
+    go_to(page, "Explore")
+    page.wait_for_function("() => location.search.includes('x=300')")
+    assert "scene=7" in page.url
+    assert "y=180" in page.url
+
+
+@pytest.mark.parametrize("title", TITLES)
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (420, "light")])
+def test_screenshots(served, visit, artefacts, title, width, scheme):
+    page = visit(served.url, viewport={"width": 1440, "height": 2000}, color_scheme=scheme)
+    go_to(page, title)
+    page.set_viewport_size({"width": width, "height": 2600})
+    page.wait_for_timeout(700)
+    name = title.lower().replace(" ", "-")
+    path = artefacts / f"{name}-{width}-{scheme}.png"
+    page.screenshot(path=str(path))
+    assert path.stat().st_size > 20_000
+    wide = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+    assert wide <= 0
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_axe_finds_nothing_of_ours(served, visit, title, streamlit_owns):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
+    page = visit(served.url)
+    go_to(page, title)
+    page.wait_for_timeout(500)
+    results = axe.Axe().run(page)
+    found = {
+        violation["id"]: [node["html"][:200] for node in violation["nodes"]]
+        for violation in results.response["violations"]
+        if violation["id"] not in streamlit_owns
+    }
+    assert found == {}

@@ -7,7 +7,7 @@ of this list.
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,7 @@ def list_choices(folder: Path | None) -> tuple[tuple[Choice, ...], tuple[str, ..
 def _choice(key: str, path: Path, stamp: tuple[int, int]) -> Choice:
     """Read a file's header; the stamp makes the memory forget files that changed."""
     metadata, names = _header(key, path)
-    if METADATA_KEY not in metadata:
-        raise GstoVizError(f"{key} is no checkpoint of gsto_viz (it has no metadata)")
-    try:
-        about: Any = json.loads(metadata[METADATA_KEY])
-    except (ValueError, RecursionError) as error:
-        raise GstoVizError(f"{key} has damaged metadata (no JSON)") from error
+    about = _parsed(key, metadata)
     info = info_from_json(about, name=key, gains={}, sha256="", source=key)
     if not any(name.startswith(GAINS_PREFIX) for name in names):
         raise GstoVizError(
@@ -116,6 +111,31 @@ def _choice(key: str, path: Path, stamp: tuple[int, int]) -> Choice:
         gated=isinstance(config, dict) and config.get("gating") is not None,
         notice=info.notice,
     )
+
+
+def read_about(key: str, path: Path) -> dict[str, Any]:
+    """Read what a checkpoint's header says of it; the weights stay unread.
+
+    Args:
+        key: What the checkpoint is called, for messages.
+        path: The file.
+
+    Raises:
+        GstoVizError: No readable checkpoint of this package.
+    """
+    return _parsed(key, _header(key, path)[0])
+
+
+def _parsed(key: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if METADATA_KEY not in metadata:
+        raise GstoVizError(f"{key} is no checkpoint of gsto_viz (it has no metadata)")
+    try:
+        about: Any = json.loads(metadata[METADATA_KEY])
+    except (ValueError, RecursionError) as error:
+        raise GstoVizError(f"{key} has damaged metadata (no JSON)") from error
+    if not isinstance(about, dict):
+        raise GstoVizError(f"{key} has damaged metadata (no object)")
+    return about
 
 
 def _header(key: str, path: Path) -> tuple[dict[str, str], list[str]]:

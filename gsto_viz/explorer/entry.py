@@ -15,6 +15,7 @@ PAGES = (
     ("sizes.py", "Sizes", "scatter_plot"),
     ("attribution.py", "Attribution", "account_tree"),
     ("scale_probe.py", "Scale probe", "straighten"),
+    ("runs.py", "Runs", "show_chart"),
 )
 """File, title and icon of every page, the first one first."""
 

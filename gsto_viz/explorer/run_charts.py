@@ -1,0 +1,77 @@
+"""Altair charts of training runs, which differ by colour, dash and marker."""
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+
+from gsto_viz.explorer.charts import BRANCH_COLORS
+from gsto_viz.explorer.training_log import TrainingLog, thinned_curve
+
+MAX_RUNS = len(BRANCH_COLORS)
+"""Runs in one chart."""
+DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 4), (1, 3))
+SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
+
+
+def curve(logs: Mapping[str, TrainingLog], column: str, title: str) -> alt.Chart | None:
+    """Draw a column of the training records against the step; None when no run has any.
+
+    Args:
+        logs: By run.
+        column: ``loss`` or ``lr``.
+        title: Of the axis.
+    """
+    parts = [
+        thinned_curve(log.train, column)[["step", column]].assign(run=run)
+        for run, log in logs.items()
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    if table.empty:
+        return None
+    names = list(logs)
+    return (
+        alt.Chart(table)
+        .mark_line(strokeWidth=1.4)
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=column == "lr")),
+            color=_color(names),
+            strokeDash=_dash(names),
+            tooltip=["run:N", "step:Q", f"{column}:Q"],
+        )
+        .properties(height=330)
+    )
+
+
+def scores(logs: Mapping[str, TrainingLog]) -> alt.Chart | None:
+    """Draw mIoU on the validation images by epoch; None when no run was evaluated yet."""
+    parts = [log.val[["epoch", "step", "miou"]].assign(run=run) for run, log in logs.items()]
+    table = pd.concat(parts, ignore_index=True).dropna(subset=["epoch"])
+    if table.empty:
+        return None
+    names = list(logs)
+    scale = alt.Scale(domain=names, range=list(SHAPES[: len(names)]))
+    return (
+        alt.Chart(table)
+        .mark_line(point={"size": 50, "filled": True}, strokeWidth=1.4)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("miou:Q", title="mIoU (%)", scale=alt.Scale(zero=False)),
+            color=_color(names),
+            strokeDash=_dash(names).legend(None),
+            shape=alt.Shape("run:N", title="run", scale=scale),
+            tooltip=["run:N", "epoch:Q", "step:Q", alt.Tooltip("miou:Q", format=".2f")],
+        )
+        .properties(height=330)
+    )
+
+
+def _color(names: Sequence[str]) -> alt.Color:
+    scale = alt.Scale(domain=list(names), range=list(BRANCH_COLORS[: len(names)]))
+    return alt.Color("run:N", title="run", scale=scale, legend=alt.Legend(orient="bottom"))
+
+
+def _dash(names: Sequence[str]) -> alt.StrokeDash:
+    scale = alt.Scale(domain=list(names), range=[list(dash) for dash in DASHES[: len(names)]])
+    return alt.StrokeDash("run:N", title="run", scale=scale)

@@ -1,0 +1,159 @@
+"""The page "Runs" as Streamlit runs it: runs, damaged logs, checkpoints as A and B, bad links."""
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from gsto_viz.train.log import RunLog
+
+ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
+GATED, PLAIN = "gated.safetensors", "plain.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_caches():
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, tiny_files) -> Path:
+    place = tmp_path / "checkpoints"
+    place.mkdir()
+    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(place))
+    for key in ("plain", "gated"):
+        (place / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
+    return place
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch) -> Path:
+    """Two training runs, ``one`` and ``two``."""
+    place = tmp_path / "runs"
+    for name, first in (("one", 3.0), ("two", 2.0)):
+        (place / name).mkdir(parents=True)
+        with RunLog(place / name) as log:
+            for step in range(10, 60, 10):
+                numbers = {"loss": first / step, "lr": 0.1, "images_per_s": 4.0, "seconds": step}
+                log.write("train", step, epoch=step // 20, **numbers)
+            log.write("val", 50, epoch=2, miou=10 * first, pixel_accuracy=60.0, mean_accuracy=40.0)
+        (place / name / "config.yaml").write_text(f"recipe: {name}\n")
+        (place / name / "best.safetensors").write_bytes(b"not opened")
+    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    return place
+
+
+def page(query: dict[str, str] | None = None) -> AppTest:
+    app = AppTest.from_file(str(ENTRY), default_timeout=120)
+    app.switch_page("views/runs.py")
+    for key, value in (query or {}).items():
+        app.query_params[key] = value
+    return app
+
+
+def query_of(app: AppTest) -> dict[str, str]:
+    values = dict(app.query_params)
+    return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
+
+
+def said(app: AppTest) -> str:
+    return " ".join(text.value for text in app.markdown)
+
+
+def test_without_any_checkpoint_the_page_says_what_to_do(runs):
+    app = page().run()
+    assert not app.exception
+    assert "gsto-viz app --checkpoints" in app.info[0].value
+
+
+def test_without_runs_the_page_says_how_to_make_one(folder):
+    app = page().run()
+    assert not app.exception
+    assert "gsto-viz train" in said(app)
+    assert app.dataframe[0].value["checkpoint"].tolist() == [GATED, PLAIN]
+
+
+def test_runs_are_compared(folder, runs):
+    app = page({"run": "two"}).run()
+    assert not app.exception
+    assert not app.error
+    assert app.selectbox(key="run").value == "two"
+    assert app.dataframe[0].value["best mIoU (%)"].tolist() == [20.0]
+    assert any("recipe: two" in code.value for code in app.code)
+    assert "checkpoints of one, two" in said(app)
+    app.multiselect(key="runs-compare").set_value(["one"])
+    app.run()
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert table["run"].tolist() == ["two", "one"]
+    assert table["best mIoU (%)"].tolist() == [20.0, 30.0]
+    assert query_of(app) == {"run": "two", "a": PLAIN, "b": GATED}
+    # The run that is shown first leaves the ones that it is compared with.
+    app.selectbox(key="run").set_value("one")
+    app.run()
+    assert not app.exception
+    assert app.multiselect(key="runs-compare").value == []
+
+
+def test_a_log_that_grows_and_is_damaged(folder, runs):
+    app = page({"run": "one"}).run()
+    assert not app.warning
+    with (runs / "one" / "log.jsonl").open("a") as log:
+        log.write('not json\n{"kind": "train", "step": 60, "epoch": 3, "loss": 0.5}\n{"kind": "tr')
+    app.run()
+    assert not app.exception
+    assert app.dataframe[0].value["step"].tolist() == [60]
+    words = [note.value for note in app.warning]
+    assert len(words) == 2
+    assert "1 line is damaged" in words[0]
+    assert "still being written" in words[1]
+
+
+def test_a_checkpoint_becomes_a_on_all_pages(folder, runs):
+    app = page().run()
+    assert app.dataframe[1].value["used as"].tolist() == ["B", "A"]
+    app.selectbox(key="runs-checkpoint").set_value(GATED)
+    app.run()
+    assert app.button(key="use-B").disabled
+    assert any("for research only" in note.value for note in app.info)
+    app.button(key="use-A").click()
+    app.run()
+    assert not app.exception
+    assert app.dataframe[1].value["used as"].tolist() == ["A and B", ""]
+    assert query_of(app)["a"] == GATED
+    app.switch_page("views/explore.py")
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="a").value == GATED
+
+
+def test_a_card_of_a_stranger_is_shown_as_it_is_written(folder):
+    (folder / "gated.md").write_text("# Big <b>claims</b> [x](javascript:1)\n")
+    app = page().run()
+    assert not app.exception
+    assert any("<b>claims</b>" in code.value for code in app.code)
+    (folder / "gated.md").write_bytes(b"\xff\xfe\x00")
+    app.run()
+    assert not app.exception
+    assert any("is not UTF" in error.value.replace("\\", "") for error in app.error)
+
+
+def test_bad_links_are_said_and_change_nothing(folder, runs):
+    app = page({"run": "../../etc/passwd", "a": "<script>", "x": "1"}).run()
+    assert not app.exception
+    assert len(app.warning) == 3
+    words = " ".join(note.value for note in app.warning)
+    assert not any(word in words for word in ("passwd", "script"))
+    assert app.selectbox(key="run").value == "one"
+    assert query_of(app) == {"run": "one", "a": PLAIN, "b": GATED}
+
+
+def test_one_checkpoint_is_both(folder):
+    (folder / GATED).unlink()
+    app = page().run()
+    assert not app.exception
+    assert app.dataframe[0].value["used as"].tolist() == ["A and B"]
+    assert app.button(key="use-A").disabled

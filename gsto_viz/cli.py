@@ -26,6 +26,7 @@ COMMANDS = (
     "capture",
     "attribute",
     "export",
+    "doctor",
     "demo",
     "bench",
     "app",

@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "calibrate": LEAVES | {"capture"},
     "nulls": LEAVES | {"models"},
     "evaluate": LEAVES | {"models", "regions", "stats"},
+    "doctor": LEAVES | {"activity", "capture", "heatmaps", "models"},
     "inspection": LEAVES | {"activity", "capture", "evaluate", "models"},
     "attribution": LEAVES
     | {
@@ -87,8 +88,8 @@ ALLOWED["commands"] = set(ALLOWED) - {"cli", "__main__", "__init__"}
 LIBRARIES: dict[str, set[str]] = {
     "torch": {
         "torch_utils", "distributed", "gains", "models", "capture", "calibrate", "evaluate",
-        "inspection", "train", "commands", "demo", "explorer", "nulls", "attribution", "report",
-        "bench",
+        "inspection", "doctor", "train", "commands", "demo", "explorer", "nulls", "attribution",
+        "report", "bench",
     },
     "captum": {"attribution"},
     "safetensors": {"models", "explorer"},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gsto_viz.cli import main
 from gsto_viz.regions.columns import REGION_COLUMNS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -38,3 +39,20 @@ def test_the_data_dictionary_holds_every_column_as_the_code_describes_it() -> No
     ]
     assert rows == expected
     assert not lines[at + len(REGION_COLUMNS)]
+
+
+def test_bring_your_own_model_runs_and_prints_what_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (DOCS / "bring_your_own_model.md").read_text(encoding="utf-8")
+    factory, analysis = re.findall(r"```python\n(.*?)```", text, re.S)
+    shown = re.findall(r"```text\n(.*?)```", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    Path("my_network.py").write_text(factory, encoding="utf-8")
+    assert main(["doctor", "my_network.py:build", "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == shown[0]
+    assert printed.err == "gsto-viz doctor: running the code of my_network.py:build\n"
+    scope: dict = {}
+    exec(factory + analysis, scope)
+    assert capsys.readouterr().out == shown[1]

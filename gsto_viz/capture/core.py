@@ -197,13 +197,13 @@ def pick(output: Any, place: Place) -> Tensor:
     """
     value = output
     for depth, key in enumerate(place.path):
-        elements = _elements(value)
-        if key not in elements:
+        found = elements(value)
+        if key not in found:
             where = "#".join((place.module, *place.path[:depth]))
             raise GstoVizError(
                 f"the output of '{where}' has no element '{key}'; it is {_describe(value, where)}"
             )
-        value = elements[key]
+        value = found[key]
     if not isinstance(value, Tensor):
         where = "#".join((place.module, *place.path))
         raise GstoVizError(
@@ -212,7 +212,7 @@ def pick(output: Any, place: Place) -> Tensor:
     return value
 
 
-def _elements(value: Any) -> dict[str, Any]:
+def elements(value: Any) -> dict[str, Any]:
     """Return the elements of a list, tuple, named tuple, mapping or dataclass by their key."""
     if isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}
@@ -225,7 +225,7 @@ def _elements(value: Any) -> dict[str, Any]:
 
 def _describe(value: Any, where: str) -> str:
     """Say what an output is and how its elements are named."""
-    keys = list(_elements(value))
+    keys = list(elements(value))
     if not keys:
         return f"a {type(value).__name__}"
     shown = ", ".join(f"'{where}#{key}'" for key in keys[:8])

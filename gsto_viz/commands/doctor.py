@@ -1,0 +1,109 @@
+"""``gsto-viz doctor``: what gsto_viz sees in any network."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gsto_viz.commands.official_options import add_official_options, official_options
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NAME = "doctor"
+HELP = (
+    "what gsto_viz sees in any network: taps, strides, gates and their range, modules called twice "
+    "or never, in-place changes, aligned corners"
+)
+EXAMPLES = (
+    "gsto-viz doctor scenes-gsto-hrnet-w18-small-v1",
+    "gsto-viz doctor hrnetv2-w48 --size 256x512",
+    "gsto-viz doctor hrnet_w48_cityscapes.pth --align-corners --json -",
+    "gsto-viz doctor my_network.py:build --json facts.json",
+)
+SCENE_SEED = 1_000_000
+"""Of the scene that is looked at: one that no network was trained on."""
+MIN_SCENE = 64
+"""Pixels: smaller scenes are drawn at this size and made smaller."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``doctor`` takes."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a shipped or registered name (gsto-viz models), a .safetensors of ours, an official "
+        ".pth, or PATH.py:FUNCTION, which runs the code of that file",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="HxW",
+        default="128x256",
+        help="size of the image that is looked at (default %(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all facts as JSON ('-': to stdout)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add_official_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine the network; print the report or write the facts."""
+    from gsto_viz.commands.options import check_output_file
+    from gsto_viz.data import parse_size
+    from gsto_viz.doctor import examine, report_text
+    from gsto_viz.files import write_json
+    from gsto_viz.report.plain import plain
+    from gsto_viz.torch_utils import pick_device
+
+    check_output_file(args.json, "--json")
+    size, device = parse_size(args.size), pick_device(args.device)
+    model = find_model(args)
+    seen = examine(model.to(device), scene(model, size).to(device), name=args.model)
+    facts = plain(seen)
+    if args.json == "-":
+        sys.stdout.write(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        return 0
+    if args.json:
+        write_json(args.json, facts)
+    sys.stdout.write(report_text(seen))
+    return 0
+
+
+def find_model(args: argparse.Namespace) -> "nn.Module":
+    """Return the network that was named; registered ones get random weights of one seed.
+
+    Raises:
+        GstoVizError: There is none of that name, or its file or code fails.
+    """
+    import torch
+
+    from gsto_viz.errors import GstoVizError
+    from gsto_viz.models import CONFIGS, build_model, load_model
+    from gsto_viz.models.factory import is_factory, run_factory
+
+    options: dict[str, Any] = official_options(args)
+    if is_factory(args.model) or args.model in CONFIGS:
+        if options:
+            words = ", ".join("--" + name.replace("_", "-") for name in options)
+            raise GstoVizError(f"{words} is for official files only; leave it out")
+        if args.model in CONFIGS:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return build_model(args.model).eval()
+        if not args.quiet:
+            sys.stderr.write(f"gsto-viz doctor: running the code of {args.model}\n")
+        return run_factory(args.model)
+    return load_model(args.model, **options)
+
+
+def scene(model: "nn.Module", size: tuple[int, int]) -> "Tensor":
+    """Return a procedural scene as the network wants images, (1, 3, H, W)."""
+    from gsto_viz.data.scenes import render_scene
+    from gsto_viz.data.spec import resize_image
+    from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor
+
+    info = getattr(model, "info", None)
+    mean, std = getattr(info, "mean", IMAGENET_MEAN), getattr(info, "std", IMAGENET_STD)
+    drawn = (max(size[0], MIN_SCENE), max(size[1], MIN_SCENE))
+    image = resize_image(render_scene(SCENE_SEED, 0, *drawn).image, size)
+    return image_to_tensor(image, mean, std)[None]

@@ -1,0 +1,242 @@
+"""One forward pass, watched: what is called, what it gives, and what is changed in place.
+
+Hooks on every module keep its outputs until the pass ends. PyTorch counts the in-place changes of
+every tensor, views included, so a change shows as a count that grew since the tensor was last seen;
+it is put down to the module whose code was running. Functional resizing and sigmoids are seen where
+PyTorch dispatches them. Nothing of the network is changed, and the hooks are gone afterwards.
+"""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from gsto_viz.capture.core import REGISTRATION, elements
+
+_RESIZES = (F.interpolate, F.grid_sample)
+_SIGMOIDS: Mapping[Callable[..., Any], str] = {
+    torch.sigmoid: "sigmoid",
+    torch.special.expit: "sigmoid",
+    Tensor.sigmoid: "sigmoid",
+    F.hardsigmoid: "hardsigmoid",
+}
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """One call of a resizing function.
+
+    Attributes:
+        module: Name of the module whose code called it; empty for the network itself.
+        mode: Such as ``bilinear``.
+        align_corners: As given; None where the mode does not know it.
+    """
+
+    module: str
+    mode: str
+    align_corners: bool | None
+
+
+@dataclass(frozen=True)
+class Squashing:
+    """One call of a sigmoid: the last step of most gates.
+
+    Attributes:
+        module: Name of the module whose code called it.
+        function: ``sigmoid`` or ``hardsigmoid``.
+        shape: Of its output.
+        low: Least value.
+        mean: Mean value.
+        high: Greatest value.
+    """
+
+    module: str
+    function: str
+    shape: tuple[int, ...]
+    low: float
+    mean: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """An output that was changed in place after its module had returned it.
+
+    Attributes:
+        output: Name of the module that returned it.
+        by: Name of the module whose code changed it; empty for the network itself.
+    """
+
+    output: str
+    by: str
+
+
+@dataclass
+class Record:
+    """What happened in one forward pass; modules by their first dotted name, the network is ``""``.
+
+    Attributes:
+        calls: How often each module was called.
+        order: Modules in the order in which they first returned.
+        shapes: Shape of every tensor that each module gave in its first call, by element (``""``
+            for a tensor, ``0`` or ``logits`` for one of several).
+        values: First outputs of the modules that were to be kept.
+        resizings: Calls of resizing functions.
+        squashings: Calls of sigmoids.
+        changes: Outputs that were changed in place.
+        not_finite: Modules whose first output holds NaN or infinity.
+        final: Modules that returned a tensor which the network returned, too.
+    """
+
+    calls: Counter[str] = field(default_factory=Counter)
+    order: list[str] = field(default_factory=list)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
+    resizings: list[Resizing] = field(default_factory=list)
+    squashings: list[Squashing] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+    final: set[str] = field(default_factory=set)
+
+
+@dataclass
+class _Held:
+    """An output with the module that gave it and how often it had been changed when last seen."""
+
+    tensor: Tensor
+    module: str
+    version: int
+
+
+class _Watcher:
+    """Hooks that fill a record; ``running`` are the modules whose code runs, innermost last."""
+
+    def __init__(self, keep: Collection[str]) -> None:
+        self.record = Record()
+        self.running: list[str] = []
+        self._keep = keep
+        self._held: dict[int, _Held] = {}
+        self._returned: dict[int, set[str]] = {}
+
+    def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Before a module's code: what changed until now was changed by its caller."""
+        self._look(self.running[-1] if self.running else "")
+        self.running.append(name)
+
+    def leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """After a module's code: what changed since was changed by it."""
+        self._look(name)
+        self.running.pop()
+        record = self.record
+        record.calls[name] += 1
+        tensors = tensors_of(output)
+        if record.calls[name] == 1:
+            record.order.append(name)
+            record.shapes[name] = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+            if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+                record.not_finite.append(name)
+            if name in self._keep and "" in tensors:
+                record.values[name] = tensors[""].detach().float().cpu().clone()
+        for tensor in tensors.values():
+            self._held[id(tensor)] = _Held(tensor, name, tensor._version)
+            returned = self._returned.setdefault(id(tensor), set())
+            if name:
+                returned.add(name)
+            else:
+                record.final |= returned
+
+    def _look(self, by: str) -> None:
+        """Note every output whose count of changes grew since it was last seen."""
+        for held in self._held.values():
+            if held.tensor._version > held.version:
+                held.version = held.tensor._version
+                self.record.changes.append(Change(held.module, by))
+
+
+class _Functions(TorchFunctionMode):
+    """Sees every function that PyTorch dispatches while it is active."""
+
+    def __init__(self, watcher: _Watcher) -> None:
+        super().__init__()
+        self._watcher = watcher
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        running = self._watcher.running
+        where = running[-1] if running else ""
+        if func in _RESIZES:
+            given = inspect.signature(func).bind(*args, **(kwargs or {}))
+            given.apply_defaults()
+            mode, corners = given.arguments["mode"], given.arguments["align_corners"]
+            self._watcher.record.resizings.append(Resizing(where, mode, corners))
+        elif func in _SIGMOIDS and isinstance(output, Tensor) and output.numel():
+            self._watcher.record.squashings.append(_squashing(where, _SIGMOIDS[func], output))
+        return output
+
+
+def _squashing(where: str, function: str, output: Tensor) -> Squashing:
+    values = output.detach().float()
+    return Squashing(
+        where,
+        function,
+        tuple(output.shape),
+        float(values.min()),
+        float(values.mean()),
+        float(values.max()),
+    )
+
+
+def tensors_of(output: Any) -> dict[str, Tensor]:
+    """Return the tensors of a module's output: itself under ``""``, or its elements by key."""
+    if isinstance(output, Tensor):
+        return {"": output}
+    named = {key: value for key, value in elements(output).items() if isinstance(value, Tensor)}
+    seen: dict[int, str] = {}
+    for key, value in named.items():
+        # A named tuple has each element twice; the later spelling is the name.
+        seen[id(value)] = key
+    return {key: value for key, value in named.items() if seen[id(value)] == key}
+
+
+def watch(model: nn.Module, image: Tensor, keep: Collection[str] = ()) -> Record:
+    """Run a network once on an image and return what happened.
+
+    Args:
+        model: In evaluation mode, on the image's device.
+        image: (N, C, H, W).
+        keep: Names of modules whose first output is kept as float32 on the CPU.
+
+    Raises:
+        Exception: Whatever the network raises; the hooks are gone then, too.
+    """
+    watcher = _Watcher(keep)
+    # Not inference mode: its tensors do not count their changes.
+    with _hooks(model, watcher), torch.no_grad(), _Functions(watcher):
+        model(image)
+    return watcher.record
+
+
+@contextmanager
+def _hooks(model: nn.Module, watcher: _Watcher) -> Iterator[None]:
+    """Put the watcher's hooks on every module for the length of the block."""
+    handles: list[RemovableHandle] = []
+    try:
+        with REGISTRATION:
+            for name, module in model.named_modules():
+                enter, leave = partial(watcher.enter, name), partial(watcher.leave, name)
+                handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+                handles.append(module.register_forward_hook(leave, with_kwargs=True))
+        yield
+    finally:
+        with REGISTRATION:
+            for handle in handles:
+                handle.remove()

@@ -113,15 +113,8 @@ def inspect(choice: Choice, picture: Picture) -> Inspection:
         GstoVizError: The checkpoint cannot be used.
     """
     stored = stored_inspection(picture.key, fingerprint(choice))
-    return inspect_here(choice, picture) if stored is None else stored
-
-
-def inspect_here(choice: Choice, picture: Picture) -> Inspection:
-    """Run a network on an image once, on this machine, whatever comes with the package.
-
-    Raises:
-        GstoVizError: The checkpoint cannot be used.
-    """
+    if stored is not None:
+        return stored
     return _inspect(picture.key, fingerprint(choice), choice.key, choice, picture)
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 from gsto_viz.activity import FloatMap
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice
-from gsto_viz.explorer.gate_forcing import HeldChange, held_change, inspect_held
+from gsto_viz.explorer.gate_forcing import PLAIN, HeldChange, held_change, inspect_held
 from gsto_viz.explorer.gate_numbers import region_gates
 from gsto_viz.explorer.gate_tiles import Held, gate_viewer_data
 from gsto_viz.explorer.pictures import Picture
@@ -28,16 +28,22 @@ def held(shown: Shown, letter: str, gates: tuple[str, ...], value: float, what: 
     Raises:
         GstoVizError: The checkpoint cannot be used.
     """
-    choice, picture = shown.choices[letter], shown.picture
-    inspection = _held(
-        picture.key, cached.fingerprint(choice), choice.key, gates, value, choice, picture
-    )
-    change = _change((*shown.key, letter), gates, value, letter, inspection, shown)
+    # The network as it is runs here, too: what comes with the package may differ in a pixel, and
+    # what the pages keep has logits at half precision.
+    plain = _run(shown, letter, PLAIN, 0.0)
+    inspection = _run(shown, letter, gates, value)
+    change = _change((*shown.key, letter), gates, value, plain, inspection, shown)
     return Held(letter, what, inspection, change)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
-def _held(
+def _run(shown: Shown, letter: str, gates: tuple[str, ...], value: float) -> Inspection:
+    choice, picture = shown.choices[letter], shown.picture
+    sha256 = cached.fingerprint(choice)
+    return _inspection(picture.key, sha256, choice.key, gates, value, choice, picture)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _inspection(
     image_key: str,
     sha256: str,
     name: str,
@@ -51,18 +57,16 @@ def _held(
         return inspect_held(model, _picture.sample.image, gates, value)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def _change(
     key: tuple[str, ...],
     gates: tuple[str, ...],
     value: float,
-    letter: str,
+    _plain: Inspection,
     _inspection: Inspection,
     _shown: Shown,
 ) -> HeldChange:
-    # Computed on this machine, too: what comes with the package may differ in a pixel.
-    plain = cached.inspect_here(_shown.choices[letter], _shown.picture)
-    return held_change(plain, _inspection, _shown.classes, _shown.sample.labels)
+    return held_change(_plain, _inspection, _shown.classes, _shown.sample.labels)
 
 
 def region_means(shown: Shown, letter: str, gate: str) -> FloatMap:

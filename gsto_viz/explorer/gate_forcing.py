@@ -13,6 +13,9 @@ from gsto_viz.models import HRNet
 from gsto_viz.stats.segmentation import confusion_matrix, scores_of
 from gsto_viz.types import IGNORE, ClassList, Inspection
 
+PLAIN: tuple[str, ...] = ()
+"""No gate is held."""
+
 
 @dataclass(frozen=True)
 class HeldChange:
@@ -52,7 +55,7 @@ def inspect_held(
     Args:
         model: Loaded from a checkpoint; it is as before afterwards.
         image: (H, W, 3) uint8.
-        gates: Taps, e.g. ``stage3.m0.gate[2->0]``.
+        gates: Taps, e.g. ``stage3.m0.gate[2->0]``; ``PLAIN``: none, the network as it is.
         value: 0 closes their transfers, 1 makes them plain.
 
     Returns:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.activity import FloatMap
+from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.heatmaps import saturated_share
 from gsto_viz.regions import PreparedRegions, part_means
@@ -129,6 +130,15 @@ def gate_table(inspection: Inspection) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def gates_at(inspection: Inspection, point: Point) -> list[float]:
+    """Return what every gate is at a pixel, in the order of ``gate_table``."""
+    found = []
+    for place in gate_places(inspection):
+        row, column = point.y // place.source_stride, point.x // place.source_stride
+        found.append(float(inspection.gates[place.name][row, column]))
+    return found
 
 
 def limits_of(inspection: Inspection) -> tuple[float, float]:

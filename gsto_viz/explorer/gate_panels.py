@@ -13,11 +13,13 @@ from gsto_viz.explorer.gate_numbers import (
     chosen_maps,
     gate_histogram,
     gate_table,
+    gates_at,
     limits_of,
     means_by_class,
     means_by_size,
 )
 from gsto_viz.explorer.gate_tiles import Held
+from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.safe_text import plain, safe_name
 from gsto_viz.explorer.shown import Shown
 
@@ -138,11 +140,11 @@ def draw_held(held: Held, *, labelled: bool) -> None:
     )
 
 
-def draw_table(shown: Shown, letter: str) -> None:
-    """Draw range, mean and saturated share of all gates of a network, with a download."""
+def draw_table(shown: Shown, letter: str, point: Point) -> None:
+    """Draw range, mean and saturated share of all gates of a network, and values at the probe."""
     inspection = shown.inspections[letter]
     low, high = limits_of(inspection)
-    table = gate_table(inspection)
+    table = gate_table(inspection).assign(at_probe=gates_at(inspection, point))
     st.subheader(f"All gates of {letter} in this image", anchor=False)
     near = high - NEAR_TOP * (high - low)
     top = f"at {near:g} or more"
@@ -157,6 +159,9 @@ def draw_table(shown: Shown, letter: str) -> None:
             **dict.fromkeys(("lowest", "highest", "mean", "sd"), number),
             "at_lower_end": st.column_config.NumberColumn(f"at {low:g}", format="percent"),
             "near_upper_end": st.column_config.NumberColumn(top, format="percent"),
+            "at_probe": st.column_config.NumberColumn(
+                f"at x {point.x}, y {point.y}", format="%.3f"
+            ),
         },
         alt=f"Range, mean and saturated share of every gate of {letter}",
     )

@@ -53,10 +53,8 @@ def gate_key(letter: str, gate: str) -> str:
     return f"gate-{letter}-{gate}"
 
 
-def gate_of_tile(key: object) -> str | None:
-    """Return the gate of a tile that was clicked, or None: it comes from a page's script."""
-    if not isinstance(key, str):
-        return None
+def gate_of_tile(key: str) -> str | None:
+    """Return the gate of a tile that was clicked, or None where it is another tile."""
     for letter in LETTERS:
         if key.startswith(f"gate-{letter}-"):
             return key.removeprefix(f"gate-{letter}-")

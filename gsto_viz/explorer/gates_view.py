@@ -1,8 +1,7 @@
 """The page "Gates": what the gates of the scale transfers let through, and what it matters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
@@ -22,16 +21,19 @@ from gsto_viz.explorer.gate_panels import draw_chosen, draw_held, draw_table
 from gsto_viz.explorer.gate_tiles import NO_GATES, Held, gate_of_tile
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
-from gsto_viz.explorer.probe_place import held_point
+from gsto_viz.explorer.probe import Point
+from gsto_viz.explorer.probe_place import (
+    draw_coordinates,
+    held_point,
+    move_probe,
+    raise_turn,
+    turn,
+)
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_viewer
+from gsto_viz.explorer.viewer import draw_viewer, last_tile
 
 KEY = "gates-viewer"
-TURN = "gates_turn"
-"""Key of the session state: how often the page itself has moved the probe."""
-HANDLED = "gates_click_handled"
-"""Key of the session state: the click that has chosen a gate already."""
 NEITHER = (
     "Neither A nor B has gates: both use plain HRNet transfers, which let everything through. "
     "Choose a gated network (marked so in the lists above) to see what its gates do."
@@ -43,8 +45,8 @@ def draw_page() -> None:
     page = open_page("gates", "What do the gates let through?")
     if page is None:
         return
-    if page.fresh or TURN not in st.session_state:
-        st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+    if page.fresh:
+        raise_turn()
     shown = choose_shown(page)
     if shown is None:
         page.write_link()
@@ -65,25 +67,21 @@ def _draw_gates(page: Page, shown: Shown, gated: Sequence[str]) -> None:
     _take_click(page, places)
     gate = _choose_gate(page, shown, subject, places)
     held = _hold(page, shown, subject, gate)
-    _draw_viewer(page, shown, subject, gate, held)
+    point = _draw_viewer(page, shown, subject, gate, held)
     _draw_ungated(shown)
     if held is not None:
         draw_held(held, labelled=shown.sample.labels is not None)
     draw_chosen(shown, gated, gate)
     for letter in gated:
-        draw_table(shown, letter)
+        draw_table(shown, letter, point)
+    with st.container(horizontal=True, gap="medium"):
+        draw_coordinates(shown, point, partial(move_probe, page))
 
 
 def _take_click(page: Page, places: Sequence[GatePlace]) -> None:
-    """Choose the gate whose map was clicked, once for each click."""
-    held: Any = st.session_state.get(KEY)
-    sent = held.get("point") if isinstance(held, Mapping) else None
-    if not isinstance(sent, Mapping) or sent.get("turn") != st.session_state[TURN]:
-        return
-    if sent == st.session_state.get(HANDLED):
-        return
-    st.session_state[HANDLED] = dict(sent)
-    gate = gate_of_tile(sent.get("tile"))
+    """Choose the gate whose map was clicked."""
+    tile = last_tile(turn(), key=KEY)
+    gate = None if tile is None else gate_of_tile(tile)
     if gate in {place.name for place in places}:
         page.note(gate=gate)
         st.session_state["gate"] = gate
@@ -104,6 +102,8 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
                 key=key,
                 format_func=words.__getitem__,
                 width=330,
+                # What was clicked before does not choose any more.
+                on_change=raise_turn,
             ),
             options,
         )
@@ -174,12 +174,11 @@ def _hold(page: Page, shown: Shown, subject: str, gate: str) -> Held | None:
         return None
 
 
-def _draw_viewer(page: Page, shown: Shown, subject: str, gate: str, held: Held | None) -> None:
+def _draw_viewer(page: Page, shown: Shown, subject: str, gate: str, held: Held | None) -> Point:
+    """Draw all maps; return the probed pixel."""
     point = held_point(page, shown)
     data = gate_cached.viewer_data(shown, subject, gate, held)
-    clicked = draw_viewer(
-        data, point, size=shown.size, turn=st.session_state[TURN], outline=True, key=KEY
-    )
+    clicked = draw_viewer(data, point, size=shown.size, turn=turn(), outline=True, key=KEY)
     if clicked is not None:
         point = clicked
     page.note(x=point.x, y=point.y)
@@ -190,6 +189,7 @@ def _draw_viewer(page: Page, shown: Shown, subject: str, gate: str, held: Held |
         f"the range of the gates of {subject}. One cell of stride s covers s x s pixels. Click a "
         "map to choose its gate and to move the mark, use arrow keys to step, the wheel to zoom."
     )
+    return point
 
 
 def _draw_ungated(shown: Shown) -> None:

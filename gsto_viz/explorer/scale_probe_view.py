@@ -1,6 +1,6 @@
 """The page "Scale probe": one drawn object grows and shrinks, and the branches trade places."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -28,17 +28,17 @@ from gsto_viz.explorer.object_probe import (
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_networks, run_pair
 from gsto_viz.explorer.pictures import Picture
-from gsto_viz.explorer.probe import Point, read_point, region_numbers, region_profile
+from gsto_viz.explorer.probe import Point, region_numbers, region_profile
 from gsto_viz.explorer.probe_panel import draw_profile, draw_table
+from gsto_viz.explorer.probe_place import raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_viewer
+from gsto_viz.explorer.viewer import draw_viewer, last_click
 from gsto_viz.regions import PreparedRegions
 
 KEY = "object-viewer"
-TURN, HANDLED, MARK = "object_turn", "object_click_handled", "object_mark"
-"""Keys of the session state: how often the page itself moved the viewer's mark, the click that has
-moved the object already, and where the mark is."""
+MARK = "object_mark"
+"""Key of the session state: where the viewer's mark is."""
 ASKED, MEASURED = "object_curves_asked", "object_curves_measured"
 """Keys of the session state: the curves that were asked for, and those that are measured."""
 ONE = (
@@ -53,8 +53,8 @@ def draw_page() -> None:
     page = open_page("scale-probe", "Do the branches trade places when an object grows?")
     if page is None:
         return
-    if page.fresh or TURN not in st.session_state:
-        st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+    if page.fresh:
+        raise_turn()
     with st.container(border=True):
         choose_networks(page)
     st.info(ONE, icon=":material/science:")
@@ -79,27 +79,19 @@ def draw_page() -> None:
 
 
 def _take_click(page: Page) -> None:
-    """Put the object where the viewer was clicked, once for each click."""
-    held: Any = st.session_state.get(KEY)
-    sent = held.get("point") if isinstance(held, Mapping) else None
-    if not isinstance(sent, Mapping) or sent.get("turn") != st.session_state[TURN]:
-        return
-    if sent == st.session_state.get(HANDLED):
-        return
-    st.session_state[HANDLED] = dict(sent)
-    point = read_point(sent, (HEIGHT, WIDTH))
+    """Put the object where the viewer was clicked."""
+    point = last_click((HEIGHT, WIDTH), turn(), key=KEY)
     if point is not None:
         st.session_state[MARK] = point
         page.note(ox=point.x / WIDTH, oy=point.y / HEIGHT)
 
 
-def _mark_object(drawn: DrawnObject) -> Point:
-    """Move the viewer's mark where the page has moved the object, and return where it is."""
+def _mark_object(drawn: DrawnObject) -> None:
+    """Move the viewer's mark where the page has moved the object."""
     point = Point(drawn.x, drawn.y)
     if st.session_state.get(MARK) != point:
         st.session_state[MARK] = point
-        st.session_state[TURN] += 1
-    return point
+        raise_turn()
 
 
 def _choose_object(page: Page) -> DrawnObject:
@@ -165,6 +157,7 @@ def _choose_place(page: Page) -> tuple[int, int]:
 
 def _typed(page: Page, field: str, size: int) -> None:
     page.note(**{field: st.session_state[f"object-{field}"] / size})
+    raise_turn()
 
 
 def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
@@ -174,7 +167,7 @@ def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
         object_cached.viewer_data(shown, regions),
         Point(drawn.x, drawn.y),
         size=shown.size,
-        turn=st.session_state[TURN],
+        turn=turn(),
         outline=True,
         key=KEY,
     )

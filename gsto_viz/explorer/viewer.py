@@ -66,8 +66,21 @@ def last_click(size: tuple[int, int], turn: int, *, key: str = KEY) -> Point | N
     return _clicked(st.session_state.get(key), size, turn)
 
 
+def last_tile(turn: int, *, key: str = KEY) -> str | None:
+    """Return the key of the tile that was clicked last, as the page's script says, or None.
+
+    Arguments as of ``draw_viewer``; None also when the page has moved the probe since.
+    """
+    sent = _sent(st.session_state.get(key), turn)
+    tile = None if sent is None else sent.get("tile")
+    return tile if isinstance(tile, str) else None
+
+
 def _clicked(result: object, size: tuple[int, int], turn: int) -> Point | None:
+    sent = _sent(result, turn)
+    return None if sent is None else read_point(sent, size)
+
+
+def _sent(result: object, turn: int) -> Mapping[str, Any] | None:
     sent = result.get("point") if isinstance(result, Mapping) else None
-    if not isinstance(sent, Mapping) or sent.get("turn") != turn:
-        return None
-    return read_point(sent, size)
+    return sent if isinstance(sent, Mapping) and sent.get("turn") == turn else None

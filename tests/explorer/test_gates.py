@@ -11,7 +11,7 @@ import torch
 
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.gate_forcing import held_change, inspect_held
+from gsto_viz.explorer.gate_forcing import PLAIN, held_change, inspect_held
 from gsto_viz.explorer.gate_numbers import (
     ALL,
     first_gate,
@@ -19,6 +19,7 @@ from gsto_viz.explorer.gate_numbers import (
     gate_places,
     gate_table,
     gated_letters,
+    gates_at,
     group_title,
     mean_gate,
     means_by_class,
@@ -26,6 +27,7 @@ from gsto_viz.explorer.gate_numbers import (
     region_gates,
 )
 from gsto_viz.explorer.gate_tiles import Held, gate_key, gate_of_tile, gate_viewer_data
+from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models.checkpoint import load_checkpoint
@@ -93,7 +95,8 @@ def test_gates_are_ordered_by_stage_source_and_target(shown):
 @pytest.mark.parametrize("limits", [(0.5, 1.0), (0.0, 1.0)])
 def test_the_table_counts_cells(made_up, limits):
     inspection = gated(made_up().inspections["A"], limits)
-    table = gate_table(inspection).set_index("gate")
+    table = gate_table(inspection).assign(here=gates_at(inspection, Point(100, 50)))
+    table = table.set_index("gate")
     for name, values in inspection.gates.items():
         cells = [float(v) for row in values for v in row]
         low, high = limits
@@ -108,6 +111,8 @@ def test_the_table_counts_cells(made_up, limits):
         assert (row["at_lower_end"], row["near_upper_end"]) == (tied, near)
         assert tied > 0
         assert near > 0
+        stride = int(row["from"])
+        assert row["here"] == values[50 // stride, 100 // stride]
 
 
 def test_the_histogram_covers_the_range_of_the_form(shown):
@@ -192,8 +197,8 @@ def test_every_gate_has_its_tile(shown):
     assert places == [(1, 1), (2, 1)]
 
 
-@pytest.mark.parametrize("key", [None, 3, "prediction", "gate-C-x", {"a": 1}])
-def test_what_the_viewer_says_of_tiles_is_not_trusted(key):
+@pytest.mark.parametrize("key", ["prediction", "gate-C-x", "", "gate-"])
+def test_other_tiles_are_no_gates(key):
     assert gate_of_tile(key) is None
 
 
@@ -231,6 +236,7 @@ def by_hand(network, image, gate, value):
 def test_holding_a_gate_is_a_constant_in_its_place(network, gate):
     image = render_scene(1_000_000, 0, 64, 128).image
     plain = inspect_image(network, image, logits=True)
+    np.testing.assert_array_equal(inspect_held(network, image, PLAIN, 0.9).logits, plain.logits)
     held = inspect_held(network, image, [gate], 0.9)
     expected = by_hand(network, image, gate, 0.9)
     np.testing.assert_allclose(held.logits, expected.logits, rtol=1e-6, atol=1e-6)

@@ -70,7 +70,7 @@ def test_the_page_is_among_the_pages(checkpoints):
 
 def test_a_click_chooses_a_gate_once(checkpoints, gates, address):
     app = gates().run()
-    turn = app.session_state["gates_turn"]
+    turn = app.session_state["probe_turn"]
     click = {"x": 30, "y": 40, "turn": turn, "tile": f"gate-B-{OTHER}"}
     app.session_state["gates-viewer"] = {"point": click}
     app.run()
@@ -82,10 +82,18 @@ def test_a_click_chooses_a_gate_once(checkpoints, gates, address):
     app.selectbox(key="gate").set_value(FIRST)
     app.run()
     assert app.selectbox(key="gate").value == FIRST
-    app.session_state["gates-viewer"] = {"point": click | {"tile": "gate-B-nonsense", "x": 3}}
+    turn = app.session_state["probe_turn"]
+    strange = {"x": 3, "y": 40, "turn": turn, "tile": "gate-B-nonsense"}
+    app.session_state["gates-viewer"] = {"point": strange}
     app.run()
     assert not app.exception
     assert app.selectbox(key="gate").value == FIRST
+    app.session_state["gates-viewer"] = {"point": strange | {"tile": {"a": 1}}}
+    app.run()
+    assert not app.exception
+    app.number_input(key="x").set_value(100)
+    app.run()
+    assert address(app)["x"] == "100"
 
 
 def test_a_held_gate_is_compared(checkpoints, gates):

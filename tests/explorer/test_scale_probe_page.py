@@ -47,7 +47,7 @@ def test_an_object_is_drawn_and_measured(checkpoints, probe, address):
 
 def test_a_click_moves_the_object_once(checkpoints, probe, address):
     app = probe(side="64").run()
-    turn = app.session_state["object_turn"]
+    turn = app.session_state["probe_turn"]
     app.session_state["object-viewer"] = {"point": {"x": 128, "y": 192, "turn": turn}}
     app.run()
     assert not app.exception
@@ -62,7 +62,7 @@ def test_a_click_moves_the_object_once(checkpoints, probe, address):
     app.run()
     assert app.number_input(key="object-ox").value == 3
     assert "does not fit where it was put" in said(app)
-    assert app.session_state["object_turn"] > turn
+    assert app.session_state["probe_turn"] > turn
 
 
 def test_curves_are_measured_on_demand_and_kept(checkpoints, probe):

@@ -10,12 +10,13 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.checkpoints import Choice, read_about
 from gsto_viz.files import read_small_text
+from gsto_viz.models import shipped_checkpoints
 
 MAX_HASHED_BYTES = 32 * 2**20
 """Larger files are not hashed for the table, only when they are chosen."""
 SHORT_HASH = 12
 MAX_STEP = 2**53
-FREE = "no condition; code is MIT"
+FREE, UNSTATED = "MIT, as the code", "none stated in the file"
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _RECIPE = {"epochs": "{} epochs", "batch_size": "batches of {}", "lr": "rate {}", "seed": "seed {}"}
 
@@ -103,11 +104,18 @@ def checkpoint_table(
                 "measured on": one.val or "",
                 "size (MB)": choice.stamp[1] / 1e6,
                 "SHA-256": fingerprint(choice)[:SHORT_HASH] if small else "",
-                "licence": choice.notice or FREE,
+                "licence": licence_of(choice),
             }
         )
     types = {"step": "Int64", "epoch": "Int64", "mIoU (%)": "float64"}
     return pd.DataFrame(rows).astype(types)
+
+
+def licence_of(choice: Choice) -> str:
+    """Return under which conditions a checkpoint may be used, as far as that is known."""
+    if choice.notice:
+        return choice.notice
+    return FREE if shipped_checkpoints().get(choice.key) == choice.path else UNSTATED
 
 
 def card_of(choice: Choice) -> str | None:

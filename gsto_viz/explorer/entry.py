@@ -16,6 +16,7 @@ PAGES = (
     ("attribution.py", "Attribution", "account_tree"),
     ("scale_probe.py", "Scale probe", "straighten"),
     ("runs.py", "Runs", "show_chart"),
+    ("method.py", "Method", "menu_book"),
 )
 """File, title and icon of every page, the first one first."""
 

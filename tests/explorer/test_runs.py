@@ -10,7 +10,7 @@ import pytest
 
 from gsto_viz import GstoVizError
 from gsto_viz.explorer import run_charts
-from gsto_viz.explorer.checkpoint_facts import FREE, card_of, checkpoint_table, facts_of
+from gsto_viz.explorer.checkpoint_facts import UNSTATED, card_of, checkpoint_table, facts_of
 from gsto_viz.explorer.checkpoints import list_choices
 from gsto_viz.explorer.run_table import run_table
 from gsto_viz.explorer.runs_view import notes_of
@@ -220,7 +220,7 @@ def test_facts_come_from_the_header(folder):
     assert row["SHA-256"] == "t" * 12
     assert row["licence"] == "for research only"
     assert row["size (MB)"] == (folder / "trained.safetensors").stat().st_size / 1e6
-    assert table.loc["plain.safetensors", "licence"] == FREE
+    assert table.loc["plain.safetensors", "licence"] == UNSTATED
 
 
 def test_a_card_has_no_links(folder):

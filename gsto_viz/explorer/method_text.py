@@ -1,0 +1,250 @@
+"""The words of the page "Method": short sections and tables, by tab."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gsto_viz.report import NULLS
+from gsto_viz.stats.inference import MIN_CLUSTERS, REPLICATES
+from gsto_viz.stats.verdict import FALSE_SIGNAL, MIN_DRAWS
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and the Markdown below it."""
+
+    title: str
+    body: str
+
+
+STEPS = (
+    Section(
+        "1. Activity: one map per branch",
+        "The channels of a branch after its last fusion are averaged, each first divided by its "
+        "standard deviation over training images. Without this division the map is arbitrary: a "
+        "gain on a channel changes a raw channel mean and not the network. Raw maps, as the paper "
+        "draws them, therefore carry a badge.",
+    ),
+    Section(
+        "2. Percentile U: ranks instead of sizes",
+        "Each cell's rank among the valid cells of this image, from 0 (weakest) to 1 (strongest): "
+        "$U = (\\mathrm{rank} - \\tfrac12) / N$. Ranks compare between branches and networks; they "
+        "say where a branch is active, not how strongly. A cell is valid when at least half of its "
+        "pixels are not ignored.",
+    ),
+    Section(
+        "3. Response Z: one number per branch and object",
+        "Mean U over the object, weighed by its pixels in each cell. Read is the core (farther "
+        "than 8 px from the outside) when that has at least 64 px, else the whole object; the "
+        "same part for every branch.",
+    ),
+    Section(
+        "4. Coarseness q: which branch answers",
+        "$q = \\sum_r (Z_{r+1} - Z_r^{\\downarrow})$, where $Z_r^{\\downarrow}$ is branch r pooled "
+        "to the grid of branch r+1 and ranked there. Positive: coarser branches answer. "
+        "Branches that differ by pooling alone give exactly 0. With four branches q lies in "
+        "-3 to 3.",
+    ),
+    Section(
+        "5. SCI: is the order of sizes the order of branches?",
+        "Two objects of one image, at least an octave (a factor of two) apart in size: the larger "
+        "should have the larger q. SCI is the share of such pairs that are the wrong way round "
+        "(ties count half), averaged within each image and then over images. 0 aware of scale, "
+        "0.5 chance, 1 reversed.",
+    ),
+)
+"""From a feature map to SCI."""
+
+PAIRS, OBJECTS = "pairs, then images", "objects, then images"
+NUMBERS: tuple[tuple[str, str, str, str], ...] = (
+    ("U", "0 to 1", "percentile of a cell's activity in its map", "nothing"),
+    ("Z", "0 to 1", "response: mean U over an object's part", "cells of the object"),
+    ("q", "-3 to 3", "coarseness at matched resolution", "summed over neighbouring branches"),
+    ("SCI", "0 aware, 0.5 chance, 1 reversed", "pairs of objects in the wrong order", PAIRS),
+    (
+        "SCI_edge",
+        "0 aware, 0.5 chance",
+        "the core of an object is finer than its own 8 px edge",
+        OBJECTS,
+    ),
+    ("c_fine", "0 aware, 0.5 chance", "the finest branch prefers the larger of two objects", PAIRS),
+    (
+        "c_coarse",
+        "0 aware, 0.5 chance",
+        "the coarsest branch prefers the smaller of two objects",
+        PAIRS,
+    ),
+    (
+        "A finest, matched",
+        "below 0.5 aware",
+        "the finest branch, on the coarsest grid, prefers the larger",
+        PAIRS,
+    ),
+    ("A coarsest", "above 0.5 aware", "the coarsest branch prefers the larger", PAIRS),
+    ("SCI, same class", "as SCI", "pairs of one class only", PAIRS),
+    ("SCI, whole masks", "as SCI", "whole objects instead of cores", PAIRS),
+    ("SCI, layout out", "as SCI", "after the mean map of the data set is subtracted", PAIRS),
+    (
+        "centre, span, slope",
+        "octaves",
+        "the size that a branch answers for most; coarsest minus finest; per octave of stride",
+        OBJECTS,
+    ),
+    ("gate g", "0 to 1, or 0.5 to 1", "what a transfer lets through at a position", "nothing"),
+    ("g'", "0 shut, 1 open", "(g - low) / (high - low) of the gate's form", "cells of an object"),
+    (
+        "share",
+        "sums to 1",
+        "part of the evidence that a branch carries",
+        "classes and pixels of the target",
+    ),
+    (
+        "Shapley value",
+        "logits",
+        "what a branch adds to the margin, over all orders of joining",
+        "2^R coalitions",
+    ),
+    ("SCI_C", "as SCI", "the order of pairs by Shapley values instead of activity", PAIRS),
+    (
+        "STP",
+        "1 aware, 0.5 blind, 0 reversed",
+        "the same object made larger is read as coarser",
+        OBJECTS,
+    ),
+    ("mIoU", "0 to 100 %", "intersection over union from one confusion matrix", "classes"),
+)
+"""Name, range, what it is, what it is averaged over."""
+NUMBERS_NOTE = (
+    "c_fine and c_coarse are the two failures that the paper describes. Read neither alone: "
+    "pooling by itself brings c_coarse below 0.5."
+)
+
+NULL_HINTS = {
+    "N1": "near 0.5; below it: the map has a global gradient",
+    "N2": "below 0.5 when layout alone helps (roads are large and at the bottom)",
+    "N3": "the null that matters most: untrained networks are not at 0.5",
+    "N4": "near 0.5",
+    "N4c": "below N4: class, not size, carries the order",
+    "N5": "exactly 0.5: pooling alone cannot move SCI",
+}
+"""What to look for in each null model."""
+
+EVIDENCE = (
+    Section(
+        "Intervals",
+        f"95 % percentile bootstrap over independent images (blocks of frames in a film), "
+        f"{REPLICATES} replicates. Below {MIN_CLUSTERS} of them there is no interval, and the page "
+        "says so. A single image has a value and nothing to hold it against.",
+    ),
+    Section(
+        "The strict verdict",
+        f"Aware in the strict sense needs all three: the interval of SCI lies below "
+        f"{FALSE_SIGNAL} (without any tuning, noise moved SCI within {FALSE_SIGNAL} to "
+        f"{1 - FALSE_SIGNAL:.2f}); it lies below the lowest of {MIN_DRAWS} random networks; and at "
+        "matched resolution the finest branch prefers smaller, the coarsest larger objects. Not "
+        "strict is not confused: weak tuning fails it. Where N2 does about as well, a caution is "
+        "added: layout explains the order.",
+    ),
+    Section(
+        "B - A",
+        "Always paired over the same images, with a sign-flip test; p is adjusted by Holm over the "
+        "confirmatory indices. Each network is one training run, so a difference is about these "
+        "two networks, not about a method; for that, at least 4 seeds per arm are needed.",
+    ),
+)
+
+GATES = (
+    Section(
+        "What a gate does",
+        "A gate g is one value per position that multiplies the features in front of a transfer "
+        "between scales, all channels alike. Form `paper`: 0 to 1. Form `released`: a sigmoid "
+        "after a ReLU, 0.5 to 1, so it cannot close and silent places sit at exactly 0.5. Gates of "
+        "transitions may be supervised by the labels. A plain HRNetV2 has no gates.",
+    ),
+    Section(
+        "What a gate does not say",
+        "A gate on a silent place changes nothing, and a constant gate can be absorbed by the next "
+        "weights. To see what a gate is worth, hold it at a value and look at the prediction "
+        "(page Gates).",
+    ),
+    Section(
+        "Shares and Shapley values",
+        "Up to its ReLU the head is a sum over branches, so each logit splits exactly. Shares add "
+        "up to 1 and may be negative. Shapley values average what a branch adds over all orders in "
+        "which branches can join, and add up to the margin (or logit) minus its value with every "
+        "branch absent. An absent branch stands at a mean or at zero: neither is a feature that "
+        "the network ever saw, so look at both.",
+    ),
+)
+
+LIMITS = (
+    "The floor of SCI is not 0 and depends on the images: the largest region is often a flat "
+    "background. Compare with chance, null models, and another network on the same images.",
+    "Percentiles are compositional: an object that covers 80 % of an image has a response near "
+    "0.5.",
+    "Connected areas merge touching objects of one class and split occluded ones. Thin objects "
+    "are longer than wide: look at sizes by the inscribed disc, too.",
+    "On small images most objects have no core (a strip of 8 px is taken off).",
+    "After a fusion every branch is already a mixture of all; SCI is read there because the paper "
+    "is.",
+    "One cell of stride s covers s x s pixels; convolution cells are centred half a cell further "
+    "up and left, which is not corrected.",
+    "Data sets have different mixes of sizes; compare them at equal gaps.",
+    "Lower SCI is not better segmentation. It describes which branch answers for what.",
+)
+
+GLOSSARY = {
+    "branch, stride": "one resolution stream of the network and its pixel step: 4, 8, 16, 32",
+    "stage, module": "HRNet's stages 1 to 4, each a sequence of modules; a module is branches, "
+    "then fusion",
+    "transfer": "the path that carries a source branch into a target branch at a fusion, or makes "
+    "a new branch at a transition",
+    "gate": "the map in front of a transfer, one value per position",
+    "tap": "a named place where something is captured, such as `stage4.branch0` (after the last "
+    "fusion) or `stage3.m0.gate[2->0]`",
+    "region": "one object of one image: an instance, or a connected area of one class; at least "
+    "64 px to count",
+    "size, octave": "log2 of the square root of the area in network-input pixels; one octave is a "
+    "factor of two",
+    "core, band": "the inside of a region, and the 8 px strip along its edge",
+    "heat map": "channel average of a feature map, as in the paper; its numbers are arbitrary",
+    "percentile map": "its ranks within the image, fixed bar 0 to 1: the comparable form",
+    "SCI": "Scale Confusion Index",
+    "null model": "the same number after the link to size was broken on purpose",
+    "A, B": "the networks compared; by custom A is the baseline and B the gated one, and a "
+    "difference is always B - A",
+}
+
+IMAGES = """
+- **Scenes** are procedural, made by this package: no photograph is in them, free to use (MIT).
+- **Uploads** stay on this computer, are kept for the session only, and remain yours.
+- **Data sets** that were given by `--data` keep their own terms; CamVid is CC BY-NC
+  (non-commercial). No image of them is in this package.
+"""
+
+WHERE = (
+    "The longer story is `docs/how_to_read_sci.md` of the repository; `docs/data_dictionary.md` "
+    "names every column of an analysis."
+)
+
+
+def number_table() -> str:
+    """Return every number as a Markdown table."""
+    return markdown_table(("number", "range", "what it is", "averaged over"), NUMBERS)
+
+
+def null_table() -> str:
+    """Return the null models as a Markdown table."""
+    rows = [(name, what, NULL_HINTS[name]) for name, what in NULLS.items()]
+    return markdown_table(("null", "what is broken", "what to look for"), rows)
+
+
+def glossary_table() -> str:
+    """Return the glossary as a Markdown table."""
+    return markdown_table(("word", "meaning"), list(GLOSSARY.items()))
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose first column is bold."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines += [f"| **{first}** | {' | '.join(more)} |" for first, *more in rows]
+    return "\n".join(lines)

@@ -1,0 +1,189 @@
+"""The page "Method": its words agree with the documents, its example is computed, every tab."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from gsto_viz.explorer import method_text
+from gsto_viz.explorer.method_example import (
+    ARRANGEMENTS,
+    ZOOM,
+    label_picture,
+    map_picture,
+    worked_example,
+)
+from gsto_viz.explorer.method_view import ARRANGEMENT, TAB
+from gsto_viz.report import NULLS
+from gsto_viz.report.text import LABELS
+from gsto_viz.versions import versions
+
+ROOT = Path(__file__).parents[2]
+ENTRY = ROOT / "gsto_viz" / "explorer" / "entry.py"
+GUIDE = (ROOT / "docs" / "how_to_read_sci.md").read_text(encoding="utf-8")
+TABS = (
+    "From map to SCI",
+    "Worked example",
+    "Every number",
+    "Evidence",
+    "Gates and shares",
+    "Limits",
+    "Glossary",
+    "Versions, licences",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_caches():
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def test_the_example_prints_what_the_guide_prints():
+    found = worked_example(ARRANGEMENTS[0])
+    printed = [line.split() for line in GUIDE.splitlines() if re.match(r"^[012]\s+\d\s", line)]
+    assert len(printed) == 3
+    for row, line in zip(found.regions.itertuples(index=False), printed, strict=True):
+        numbers = [float(word) for word in (line[3], *line[5:8])]
+        assert np.allclose(row[1:], numbers, atol=5e-4)
+    assert f"{found.sci:.6f}" == "0.333333"
+    assert "SCI = 1/3" in GUIDE
+    # (small, large) and (small, background) are right, (large, background) is not.
+    verdicts = {(r.smaller, r.larger): r.verdict for r in found.pairs.itertuples()}
+    assert verdicts == {
+        ("small square", "large square"): "right",
+        ("small square", "background"): "right",
+        ("large square", "background"): "wrong",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arrangement", "value"), list(zip(ARRANGEMENTS, (1 / 3, 2 / 3, 0.5), strict=True))
+)
+def test_every_arrangement_follows_from_its_pairs(arrangement, value):
+    found = worked_example(arrangement)
+    assert found.sci == pytest.approx(value, abs=1e-12)
+    weights = {"right": 0.0, "tie": 0.5, "wrong": 1.0}
+    assert np.mean([weights[v] for v in found.pairs["verdict"]]) == pytest.approx(value)
+    q = dict(zip(found.regions["region"], found.regions["q"], strict=True))
+    for row in found.pairs.itertuples(index=False):
+        assert (row[2], row[3]) == (q[row.larger], q[row.smaller])
+
+
+def test_pictures_have_one_size_and_the_places_of_the_squares():
+    found = worked_example(ARRANGEMENTS[0])
+    pictures = [label_picture(found.labels)]
+    pictures += [map_picture(one, stride) for one, stride in zip(found.maps, (4, 8), strict=True)]
+    for picture in pictures:
+        assert picture.shape == (64 * ZOOM, 96 * ZOOM, 3)
+        # Three colours: background and two squares, where they are.
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 3
+        small, large, outside = picture[36, 36], picture[96, 192], picture[0, 0]
+        assert not np.array_equal(small, large)
+        assert not np.array_equal(large, outside)
+        assert np.array_equal(picture[24:48, 24:48], np.broadcast_to(small, (24, 24, 3)))
+    flat = map_picture(np.ones((2, 3)), 4)
+    assert len(np.unique(flat.reshape(-1, 3), axis=0)) == 1
+
+
+def test_words_agree_with_the_guide():
+    nulls = method_text.null_table()
+    for name in NULLS:
+        assert f"| **{name}** |" in nulls
+        assert re.search(rf"\b{name}\b", GUIDE)
+    assert set(method_text.NULL_HINTS) == set(NULLS)
+    numbers = method_text.number_table()
+    for label in (*LABELS.values(), "SCI, layout out", "SCI_C", "STP", "q", "U", "Z"):
+        assert f"| **{label}** |" in numbers
+    verdict = " ".join(section.body for section in method_text.EVIDENCE)
+    for number in ("0.43", "0.57", "4 seeds", "Holm", "sign-flip"):
+        assert number in verdict
+        assert number in GUIDE or number.replace("4 seeds", "At least 4 seeds") in GUIDE
+    limits = " ".join(method_text.LIMITS)
+    for words in ("80 %", "Lower SCI is not better segmentation", "already a mixture of all"):
+        assert words in limits
+        assert words in GUIDE
+
+
+def test_tables_are_whole():
+    for table in (
+        method_text.number_table(),
+        method_text.null_table(),
+        method_text.glossary_table(),
+    ):
+        lines = table.splitlines()
+        assert len(lines) > 5
+        assert len({line.count("|") for line in lines}) == 1
+
+
+def page(query: dict[str, str] | None = None, tab: str = TABS[0]) -> AppTest:
+    app = AppTest.from_file(str(ENTRY), default_timeout=60)
+    app.session_state[TAB] = tab
+    app.switch_page("views/method.py")
+    for key, value in (query or {}).items():
+        app.query_params[key] = value
+    return app
+
+
+def said(app: AppTest) -> str:
+    return " ".join(text.value for text in app.markdown)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, tiny_files) -> Path:
+    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(tmp_path))
+    for key in ("plain", "gated"):
+        (tmp_path / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_every_tab_is_drawn(folder, tab):
+    app = page(tab=tab).run()
+    assert not app.exception
+    assert not app.error
+    assert len(said(app)) > 100
+
+
+def test_the_page_needs_no_checkpoint():
+    app = page().run()
+    assert not app.exception
+    assert "Coarseness q" in said(app)
+    app = page(tab="Versions, licences").run()
+    assert not app.exception
+    assert versions()["torch"] in said(app)
+
+
+def test_licences_are_those_of_the_checkpoints(folder):
+    app = page(tab="Versions, licences").run()
+    table = app.dataframe[0].value.set_index("checkpoint")["licence"]
+    assert table["gated.safetensors"] == "for research only"
+    assert table["plain.safetensors"] == "none stated in the file"
+    (folder / "gated.safetensors").unlink()
+    app.run()
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 1
+
+
+def test_the_example_turns_round(folder):
+    app = page(tab="Worked example").run()
+    assert "SCI = 0.333" in said(app)
+    app.segmented_control(key=ARRANGEMENT).set_value("Turned round")
+    app.run()
+    assert not app.exception
+    assert "SCI = 0.667" in said(app)
+    app.segmented_control(key=ARRANGEMENT).set_value("One map for both")
+    app.run()
+    assert "3 tied" in said(app)
+    assert "SCI = 0.500" in said(app)
+
+
+def test_bad_links_are_said_and_change_nothing(folder):
+    app = page({"a": "<script>", "x": "abc"}).run()
+    assert not app.exception
+    assert len(app.warning) == 2
+    assert "script" not in " ".join(note.value for note in app.warning)

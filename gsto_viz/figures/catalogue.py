@@ -14,6 +14,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.report import Report
 from gsto_viz.report.examples import Example
 from gsto_viz.stats.sizes import response_by_octave
+from gsto_viz.stats.tuning import tuning
 
 MACS_PER_GI = 2**30
 
@@ -127,6 +128,25 @@ def gate_by_size(report: Report) -> Drawn:
     )
 
 
+def branch_by_size(report: Report) -> Drawn:
+    """Draw what every branch adds to the margin of objects of each size, with SIC."""
+    tuned = {}
+    for key in report.keys:
+        table = report.table(key)
+        if "psi_0" in table:
+            clusters = report.clusters
+            tuned[key] = tuning(table, report.strides[key], response="psi", clusters=clusters)
+    if not tuned:
+        raise NotInReportError("no Shapley values; gsto-viz analyze --attribution computes them")
+    if not any(one.octaves for one in tuned.values()):
+        raise NotInReportError("no size octave is found in enough images")
+    title = "Exact Shapley value of the margin, by branch and size"
+    return Drawn(
+        plots.figure_branch_size(tuned, title=title, names=report.names),
+        plots.branch_size_data(tuned),
+    )
+
+
 def worst_pairs(report: Report) -> Drawn:
     """Draw the pairs that lie farthest apart in size and are still in the wrong order."""
     rows = [
@@ -187,6 +207,7 @@ FIGURES = (
     Kind("sci_by_gap", "SCI by the size gap of the pairs", sci_by_gap),
     Kind("distance_profile", "From the edge of large regions inwards", distance_profile),
     Kind("gate_by_size", "Mean gate by object size", gate_by_size),
+    Kind("branch_by_size", "Shapley values of every branch by object size", branch_by_size),
     Kind("worst_pairs", "Pairs farthest apart in size and in the wrong order", worst_pairs),
     Kind("specification", "B - A under every reasonable choice", specification),
     Kind("segmentations", "Segmentations side by side", segmentations),

@@ -7,7 +7,11 @@ one tidy table; where the figure takes frames by network, ``join_frames`` does.
 
 from gsto_viz.plots.attribution import figure_attribution
 from gsto_viz.plots.attribution_fields import figure_receptive_fields
-from gsto_viz.plots.attribution_paths import figure_branch_size, figure_drops
+from gsto_viz.plots.attribution_paths import (
+    branch_size_data,
+    figure_branch_size,
+    figure_drops,
+)
 from gsto_viz.plots.chart import join_frames
 from gsto_viz.plots.contact import maps_figure
 from gsto_viz.plots.costs import CostPoint, costs_data, figure_costs
@@ -28,6 +32,7 @@ __all__ = [
     "CostPoint",
     "PairRow",
     "alt_text",
+    "branch_size_data",
     "costs_data",
     "draw_class_legend",
     "draw_heatmap",

@@ -1,6 +1,6 @@
 """Matrices of interventions and of contributions by size: paths, drops, branch x size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -46,14 +46,19 @@ def edge_matrix(paths: pd.DataFrame, kind: str, branches: int) -> FloatArray | N
 
 
 def draw_matrix(
-    matrix: FloatArray, *, ax: Axes, bar: Axes, digits: int = 2, limit: float | None = None
+    matrix: FloatArray,
+    *,
+    ax: Axes,
+    bar: Axes | None,
+    digits: int = 2,
+    limit: float | None = None,
 ) -> None:
     """Draw a matrix in diverging colours symmetric about 0, its numbers in the cells.
 
     Args:
         matrix: (rows, columns); NaN cells stay empty.
         ax: Where.
-        bar: Where its colour bar goes.
+        bar: Where its colour bar goes; None: it has none.
         digits: Significant digits of the numbers.
         limit: End of the scale; None: the greatest |value|.
     """
@@ -71,6 +76,8 @@ def draw_matrix(
         ax.text(x, y, text, ha="center", va="center", fontsize=5.5, color="w" if dark else "k")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
+    if bar is None:
+        return
     mappable = ScalarMappable(Normalize(-end, end), colors)
     colorbar = ax.figure.colorbar(mappable, cax=bar, orientation="horizontal")
     colorbar.outline.set_linewidth(0.4)
@@ -89,45 +96,86 @@ def plot_edges(matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[int
     return ax
 
 
-def figure_branch_size(tuned: Tuning, *, title: str, unit: str = "logits") -> Figure:
-    """Draw the branch x size matrix of contributions or drops, with its interaction coefficient.
+def figure_branch_size(
+    tuned: Mapping[str, Tuning],
+    *,
+    title: str,
+    unit: str = "logits",
+    names: Mapping[str, str] | None = None,
+) -> Figure:
+    """Draw branch x size matrices of contributions or drops, with their interaction coefficients.
 
     Args:
-        tuned: ``tuning(table, response="psi")`` of a table with Shapley values, or of drops.
+        tuned: By model, ``tuning(table, response="psi")`` of a table with Shapley values, or of
+            drops; all are drawn on one scale.
         title: What the numbers are.
         unit: Their unit.
+        names: What to call the models beside their keys.
 
     Raises:
         GstoVizError: No octave has enough images.
     """
-    if not tuned.octaves:
+    if not any(one.octaves for one in tuned.values()):
         raise GstoVizError("no size octave is found in enough images; analyse more images")
-    columns, rows = len(tuned.octaves), len(tuned.strides)
+    known = {key: one for key, one in tuned.items() if one.octaves}
+    heads = {key: f"{key}: {(names or {}).get(key, '')}".rstrip(": ") for key in tuned}
+    columns = max(len(one.octaves) for one in known.values())
     with style.context():
         width = max(3.6, 0.7 + columns * CELL * 1.3 + 2 * MARGIN)
-        caption = wrap(_caption(tuned, unit), width - 2 * MARGIN, style.SMALL)
-        height = 0.5 + rows * CELL + 1.0 + text_height(caption, style.SMALL) + MARGIN
-        page = Page(width, height)
-        ax = page.axes(MARGIN + 0.45, 0.5, width - 2 * MARGIN - 0.55, rows * CELL)
-        bar = page.axes(MARGIN + 0.45, 0.5 + rows * CELL + 0.6, 1.6, 0.07)
-        draw_matrix(np.asarray(tuned.matrix), ax=ax, bar=bar)
-        ax.set_title(title, loc="left", fontweight="bold", fontsize=style.HEADING, pad=6)
-        edges = [f"{o}\n{2**o:g} px" for o in tuned.octaves]
-        ax.set_xticks(range(columns), edges)
-        ax.set_yticks(range(rows), [f"/{s}" for s in tuned.strides])
+        texts = [f"{heads[key]}: {interaction_words(one.sic)}." for key, one in tuned.items()]
+        note = wrap(f"{' '.join(texts)} {_note(unit)}", width - 2 * MARGIN, style.SMALL)
+        panels = [len(one.strides) * CELL for one in known.values()]
+        below = 0.75 + text_height(note, style.SMALL) + MARGIN
+        page = Page(width, 0.35 + sum(panels) + 0.55 * len(panels) + below)
+        page.text(MARGIN, MARGIN, title, fontsize=style.HEADING, fontweight="bold")
+        limit = max(float(np.abs(one.matrix).max()) for one in known.values())
+        top = 0.35
+        bar = page.axes(MARGIN + 0.45, page.height - below + 0.35, 1.6, 0.07)
+        for k, ((key, one), panel) in enumerate(zip(known.items(), panels, strict=True)):
+            wide = len(one.octaves) * CELL * 1.3
+            ax = page.axes(MARGIN + 0.45, top + 0.25, wide, panel)
+            last = k == len(panels) - 1
+            draw_matrix(one.matrix, ax=ax, bar=bar if last else None, limit=limit or None)
+            ax.set_title(heads[key], loc="left", pad=3)
+            ax.set_xticks(range(len(one.octaves)), [f"{o}\n{2**o:g} px" for o in one.octaves])
+            ax.set_yticks(range(len(one.strides)), [f"/{s}" for s in one.strides])
+            ax.set_ylabel("branch", labelpad=1)
+            top += panel + 0.55
         ax.set_xlabel("size octave (from)", labelpad=1)
-        ax.set_ylabel("branch", labelpad=1)
-        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
-    set_alt_text(page.figure, f"{title}: mean by branch and size octave. {_caption(tuned, unit)}")
+        page.text(MARGIN, page.height - MARGIN, note, fontsize=style.SMALL, va="bottom")
+    set_alt_text(page.figure, f"{title}: mean by branch and size octave. {' '.join(texts)}")
     return page.figure
 
 
-def _caption(tuned: Tuning, unit: str) -> str:
+def _note(unit: str) -> str:
     return (
-        f"Mean over regions and then images, {unit}. {interaction_words(tuned.sic)} (1: coarse "
-        "branches go with large regions, 0: undirected, -1: reversed; main effects of branch and "
-        "size removed)."
+        f"Numbers: mean over regions and then images, {unit}. SIC 1: coarse branches go with large "
+        "regions, 0: undirected, -1: reversed; main effects of branch and size removed."
     )
+
+
+def branch_size_data(tuned: Mapping[str, Tuning]) -> pd.DataFrame:
+    """Return what the figure shows.
+
+    Columns: ``model``, ``stride`` (px), ``octave``, ``value``, ``n_images``, and of the model
+    ``sic``, ``sic_low``, ``sic_high``.
+    """
+    rows = [
+        {
+            "model": key,
+            "stride": stride,
+            "octave": octave,
+            "value": float(one.matrix[r, b]),
+            "n_images": one.n_images[b],
+            "sic": one.sic.value,
+            "sic_low": one.sic.low,
+            "sic_high": one.sic.high,
+        }
+        for key, one in tuned.items()
+        for r, stride in enumerate(one.strides)
+        for b, octave in enumerate(one.octaves)
+    ]
+    return pd.DataFrame(rows)
 
 
 def interaction_words(sic: Estimate) -> str:

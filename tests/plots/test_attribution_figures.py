@@ -10,6 +10,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.attribution import figure_attribution, symmetric_maps
 from gsto_viz.plots.attribution_fields import figure_receptive_fields
 from gsto_viz.plots.attribution_paths import (
+    branch_size_data,
     edge_matrix,
     figure_branch_size,
     figure_drops,
@@ -93,9 +94,19 @@ def tuned(value=0.7):
 
 
 def test_branch_by_size(check_text, all_text):
-    figure = figure_branch_size(tuned(), title="Shapley values")
+    both = {"A": tuned(), "B": tuned(0.3)}
+    figure = figure_branch_size(both, title="Shapley values", names={"A": "plain", "B": "gated"})
     check_text(figure)
-    assert any("SIC 0.70 [0.40, 0.90]" in text for text in all_text(figure))
+    assert any("A: plain: SIC 0.70 [0.40, 0.90]" in t.replace("\n", " ") for t in all_text(figure))
+    assert {"A: plain", "B: gated"} <= {ax.get_title(loc="left") for ax in figure.axes}
+    panels = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    scales = {ax.collections[0].get_clim() for ax in panels}
+    assert scales == {(-np.abs(both["A"].matrix).max(), np.abs(both["A"].matrix).max())}
+    figure_branch_size({"A": tuned()}, title="Shapley values")
+    data = branch_size_data(both)
+    assert len(data) == 2 * 4 * 5
+    row = data[(data["model"] == "B") & (data["stride"] == 16) & (data["octave"] == 5)].iloc[0]
+    assert (row["value"], row["sic"]) == (both["B"].matrix[2, 2], 0.3)
     assert interaction_words(tuned(None).sic) == "SIC too few"
     assert interaction_words(Estimate(0.5, None, None, 3, 3, "few")) == "SIC 0.50, no interval: few"
 

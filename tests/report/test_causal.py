@@ -1,5 +1,6 @@
 """SCI_C and scale transfer in an analysis, against the same made by hand; what is said of them."""
 
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gsto_viz.attribution import mean_baseline, region_shapley, transfer_tables
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
+from gsto_viz.figures.catalogue import NotInReportError, branch_by_size
 from gsto_viz.figures.page import page
 from gsto_viz.regions import find_regions
 from gsto_viz.report import Site, analyze
@@ -90,6 +92,29 @@ def test_the_page_shows_what_the_text_shows(explained):
     for key in "AB":
         assert f"{explained.causal(key)['sci_c']['value']:.3f}" in text
         assert escape(explained.agreement(key)) in text
+
+
+def test_the_figure_by_size_holds_means_over_regions_and_then_images(explained, monkeypatch):
+    with pytest.raises(NotInReportError, match="enough images"):
+        branch_by_size(explained)
+    monkeypatch.setattr("gsto_viz.figures.catalogue.tuning", partial(stats.tuning, min_images=1))
+    data = branch_by_size(explained).data
+    assert set(data["model"]) == {"A", "B"}
+    table = explained.table("B")
+    table = table[table["qualifies"]]
+    for row in data[data["model"] == "B"].itertuples():
+        r = (4, 8, 16, 32).index(row.stride)
+        means = []
+        for _, rows in table.groupby("image"):
+            inside = [
+                psi
+                for psi, octave in zip(rows[f"psi_{r}"], rows["size_octave"], strict=True)
+                if int(octave) == row.octave
+            ]
+            if inside:
+                means.append(sum(inside) / len(inside))
+        assert row.value == pytest.approx(sum(means) / len(means))
+        assert row.n_images == len(means)
 
 
 def test_networks_without_a_head_that_splits_are_refused(networks, scenes, tmp_path):

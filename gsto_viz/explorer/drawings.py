@@ -15,6 +15,7 @@ from gsto_viz.plots import (
     alt_text,
     figure_scale_confusion,
     figure_sizes,
+    figure_tuning_fan,
     figure_worst_pairs,
     save_figure,
 )
@@ -90,18 +91,41 @@ def draw_responses(frames: Mapping[str, pd.DataFrame], kind: str) -> Drawing:
         return _as_bytes(figure_sizes(frames), kind)
 
 
+def draw_fan(
+    frames: Mapping[str, pd.DataFrame],
+    random: Mapping[str, Sequence[pd.DataFrame]],
+    names: Mapping[str, str],
+    kind: str,
+) -> Drawing:
+    """Draw the responses by object size over those of random weights.
+
+    Args:
+        frames: By network, what ``response_by_octave`` gave; with rows.
+        random: By network, the same of each draw of random weights; may be empty.
+        names: By network, the checkpoint.
+        kind: ``png``, ``svg`` or ``pdf``.
+    """
+    with _DRAWING:
+        figure = figure_tuning_fan(frames, random=random, names=names)
+        return _as_bytes(figure, kind, dpi=PRINT_DPI)
+
+
 def draw_worst_pairs(
-    rows: Sequence[PairRow], names: Mapping[str, str], kind: str = "png"
+    rows: Sequence[PairRow],
+    names: Mapping[str, str],
+    kind: str = "png",
+    dpi: float | None = None,
 ) -> Drawing:
     """Draw pairs of regions in the wrong order, at most as many as fit one page.
 
     Args:
         rows: One or more.
         names: By network, the checkpoint.
-        kind: ``png`` or ``pdf``.
+        kind: ``png``, ``svg`` or ``pdf``.
+        dpi: Of a PNG; None: for the screen.
     """
     with _DRAWING:
-        return _as_bytes(figure_worst_pairs(rows[:MAX_ROWS], names=names), kind)
+        return _as_bytes(figure_worst_pairs(rows[:MAX_ROWS], names=names), kind, dpi)
 
 
 def _as_bytes(figure: Figure, kind: str, dpi: float | None = None) -> Drawing:

@@ -28,6 +28,7 @@ from gsto_viz.explorer.pictures import (
 )
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, cut_regions, look, show_pair
+from gsto_viz.explorer.size_export import replayed_sizes
 from gsto_viz.explorer.view_file import CheckpointRecord, ImageRecord, ViewFile
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.files import sha256_of
@@ -37,6 +38,7 @@ from gsto_viz.types import Inspection
 
 REPLAYED: dict[str, Callable[[Shown, PreparedRegions, ViewState], Exports]] = {
     "explore": explore_exports,
+    "sizes": replayed_sizes,
 }
 """By page, what makes its files."""
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gsto_viz.explorer.size_source import SizeSource
+from gsto_viz.explorer.size_source import SizeSource, qualifying
 from gsto_viz.report import WorstPair
-from gsto_viz.report.chunks import read_table
 from gsto_viz.stats.compare import Comparison, compare_values
 from gsto_viz.stats.inference import Estimate, estimate
 from gsto_viz.stats.sci import TIE, Size, sci_values
@@ -120,7 +119,7 @@ def random_draws(source: SizeSource, choices: Choices) -> Draws:
     if path is None or not path.is_file():
         return Draws(sci, responses)
     for letter, table in source.tables.items():
-        rows = read_table(path, [*table.columns, "draw"], model=letter)
+        rows = qualifying(path, [*table.columns, "draw"], letter)
         draws = [draw.drop(columns="draw") for _, draw in rows.groupby("draw")]
         values = [_sci_values(draw, source.classes, choices)["value"] for draw in draws]
         sci[letter] = tuple(float(one.mean()) if len(one) else np.nan for one in values)

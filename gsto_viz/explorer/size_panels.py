@@ -1,6 +1,5 @@
 """Panels of the page "Sizes" below the headline: responses, null models, B - A, worst pairs."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,13 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached, size_cached, size_charts
 from gsto_viz.explorer.drawings import Drawing, draw_worst_pairs
 from gsto_viz.explorer.safe_text import plain
-from gsto_viz.explorer.shown import Shown
-from gsto_viz.explorer.size_numbers import Choices, wrong_pairs
+from gsto_viz.explorer.size_export import pair_rows
+from gsto_viz.explorer.size_numbers import Choices
 from gsto_viz.explorer.size_report import NOT_COMPUTED, index_table, tuning_table
-from gsto_viz.explorer.size_source import SizeSource
+from gsto_viz.explorer.size_source import Subject
 from gsto_viz.explorer.size_table import NARROW, SIZES_FIGURE
-from gsto_viz.plots import PairRow, sci_dots_data
-from gsto_viz.report import NULLS, Report
+from gsto_viz.plots import sci_dots_data
+from gsto_viz.report import NULLS
 from gsto_viz.report.text import layout_caution
 
 HEADLINE_ONLY = "The filters above do not reach this panel: it shows the headline's definition."
@@ -28,21 +27,6 @@ WORST = (
     "Pairs far apart in size that the branches order the wrong way round. They are chosen for "
     "being wrong: they show how an error looks, not how often it happens."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What the page is about.
-
-    Attributes:
-        source: Region tables.
-        shown: The image; None for an analysis.
-        report: The analysis; None for an image.
-    """
-
-    source: SizeSource
-    shown: Shown | None
-    report: Report | None
 
 
 def draw_responses(subject: Subject, choices: Choices) -> None:
@@ -184,26 +168,13 @@ def draw_worst(subject: Subject, choices: Choices) -> None:
     st.html(NARROW)
     with st.container(key=SIZES_FIGURE):
         st.image(drawing.content, alt=drawing.alt, width="stretch")
-    st.download_button(
-        "Figure (PNG)",
-        drawing.content,
-        file_name="worst-pairs.png",
-        mime="image/png",
-        on_click="ignore",
-        icon=":material/download:",
-    )
 
 
 def _worst_drawing(subject: Subject, choices: Choices) -> Drawing | None:
     if subject.report is not None:
         return size_cached.worst_drawing(subject.source, subject.report)
-    shown = subject.shown
-    assert shown is not None
-    ids = cached.regions(shown).regions.ids
-    rows = [
-        PairRow(pair, shown.sample, shown.inspections[pair.model], ids)
-        for pair in wrong_pairs(subject.source, choices)
-    ]
+    assert subject.shown is not None
+    rows = pair_rows(subject, cached.regions(subject.shown), choices)
     return draw_worst_pairs(rows, subject.source.names) if rows else None
 
 

@@ -17,7 +17,7 @@ from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_links import Place, has_region, inner_point, place_of
 from gsto_viz.explorer.size_numbers import Choices, in_box, thinned
-from gsto_viz.explorer.size_panels import Subject
+from gsto_viz.explorer.size_source import Subject
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report
 

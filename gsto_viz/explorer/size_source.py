@@ -3,7 +3,7 @@
 Both become region tables by network, so that everything below treats them alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class SizeSource:
 
     Attributes:
         key: What the tables depend on, for caches.
-        tables: By network (``A``, ``B``), its region table: ``GEOMETRY``, ``q``, ``z_0``, ...
+        tables: By network (``A``, ``B``), its region table: ``GEOMETRY``, ``q``, ``z_0``, ...; of
+            an analysis only the regions that qualify, for no statistic reads others.
         names: By network, the checkpoint.
         strides: By network, pixels per cell of its branches.
         classes: Of the data.
@@ -67,6 +68,21 @@ class SizeSource:
         for table in self.tables.values():
             found |= set(table.loc[table["qualifies"], "class_id"].tolist())
         return tuple(c.name for c in self.classes if c.id in found)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the page is about.
+
+    Attributes:
+        source: Region tables.
+        shown: The image; None for an analysis.
+        report: The analysis; None for an image.
+    """
+
+    source: SizeSource
+    shown: Shown | None
+    report: Report | None
 
 
 def of_shown(shown: Shown, numbers: Mapping[str, RegionNumbers]) -> SizeSource:
@@ -112,7 +128,7 @@ def of_report(report: Report, key: str) -> SizeSource:
     return SizeSource(
         key=(key,),
         tables={
-            letter: read_table(path, columns_of(len(report.strides[letter])), model=letter)
+            letter: qualifying(path, columns_of(len(report.strides[letter])), letter)
             for letter in letters
         },
         names={letter: report.names[letter] for letter in letters},
@@ -122,6 +138,16 @@ def of_report(report: Report, key: str) -> SizeSource:
         seed=int(report.manifest["seed"]),
         folder=report.folder,
     )
+
+
+def qualifying(path: Path, columns: Sequence[str], letter: str) -> pd.DataFrame:
+    """Read the regions of one network that take part in statistics.
+
+    Raises:
+        GstoVizError: The table is missing or damaged.
+    """
+    table = read_table(path, columns, model=letter, qualifies=True)
+    return table.reset_index(drop=True)
 
 
 def columns_of(branches: int) -> list[str]:

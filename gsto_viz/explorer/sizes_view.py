@@ -5,21 +5,22 @@ from functools import partial
 import streamlit as st
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer import size_cached
+from gsto_viz.explorer import cached, size_cached
+from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
 from gsto_viz.explorer.run_folders import RunFolder
 from gsto_viz.explorer.safe_text import plain
+from gsto_viz.explorer.size_export import choices_of, size_exports
 from gsto_viz.explorer.size_numbers import Choices
 from gsto_viz.explorer.size_panels import (
-    Subject,
     draw_differences,
     draw_null_models,
     draw_responses,
     draw_worst,
 )
 from gsto_viz.explorer.size_regions import draw_regions
-from gsto_viz.explorer.size_source import MAX_MODELS
+from gsto_viz.explorer.size_source import MAX_MODELS, Subject
 from gsto_viz.explorer.view_state import SIZES
 from gsto_viz.stats import Estimate
 
@@ -48,6 +49,7 @@ def draw_page() -> None:
         choices = _choose_statistics(page, subject)
         _draw_headline(subject, choices)
         _draw_tabs(page, subject, choices)
+        _draw_exports(page, subject)
     page.write_link()
 
 
@@ -148,8 +150,7 @@ def _choose_statistics(page: Page, subject: Subject) -> Choices:
                 help=GAP_HELP,
             ),
         )
-    state = page.state
-    return Choices(cls=state.cls, size=state.size, gap=state.gap)
+    return choices_of(page.state)
 
 
 def _draw_headline(subject: Subject, choices: Choices) -> None:
@@ -180,6 +181,11 @@ def _draw_number(label: str, one: Estimate, *, signed: bool = False) -> None:
         st.markdown(f"No {'value' if one.value is None else 'interval'}: {one.reason}; {pairs}.")
     else:
         st.markdown(f"95 % interval {one.low:.3f} to {one.high:.3f}; {pairs}.")
+
+
+def _draw_exports(page: Page, subject: Subject) -> None:
+    regions = None if subject.shown is None else cached.regions(subject.shown)
+    draw_exports(partial(size_exports, subject, regions, page.state))
 
 
 def _draw_tabs(page: Page, subject: Subject, choices: Choices) -> None:

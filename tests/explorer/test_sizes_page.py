@@ -1,11 +1,15 @@
 """The page "Sizes" as Streamlit runs it: an image, an analysis, filters, boxes, bad links."""
 
+import io
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from gsto_viz.explorer import size_cached
@@ -265,3 +269,49 @@ def test_an_analysis_that_is_damaged_is_one_sentence(folder, runs, tmp_path, mon
         assert len(app.error) == 1
         assert what in app.error[0].value.replace("\\", "")
         assert not app.metric
+
+
+def test_an_upload_is_cut_by_what_a_predicts(folder):
+    app = page({"source": "upload"}).run()
+    pixels = np.random.default_rng(2).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    app.file_uploader(key="uploader").upload("mine.png", buffer.getvalue())
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert any("cut from A's prediction" in note.value for note in app.info)
+    assert len(app.metric) == 3 or "large enough" in said(app)
+
+
+def test_an_analysis_of_one_network_has_no_difference(folder, runs, tmp_path, monkeypatch):
+    place = tmp_path / "runs"
+    shutil.copytree(runs, place / "alone")
+    manifest = place / "alone" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    del values["models"]["B"]
+    manifest.write_text(json.dumps(values))
+    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    app = page({"run": "alone"}).run()
+    assert not app.exception
+    assert [metric.label for metric in app.metric] == ["SCI of A"]
+    assert [tab.label for tab in app.tabs] == [
+        "Regions",
+        "Response by size",
+        "Null models",
+        "Worst pairs",
+    ]
+    app.session_state[scatter_of(app, "A")] = box(octave=[0, 12])
+    app.run()
+    assert not app.exception
+    assert "q of A" in app.dataframe[0].value.columns
+
+
+@pytest.mark.parametrize("query", [{}, {"run": "run"}])
+def test_files_are_offered(folder, runs, query):
+    app = page(query, export_menu=True).run()
+    assert not app.exception
+    labels = [button.label for button in app.get("download_button")]
+    assert "Regions (CSV)" in labels
+    assert ("B - A (CSV)" in labels) == bool(query)
+    assert ("This view (JSON)" in labels) == (not query)

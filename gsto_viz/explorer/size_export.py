@@ -1,0 +1,192 @@
+"""What the page "Sizes" offers for download: tables, numbers, figures of an image or analysis."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from gsto_viz.explorer.drawings import PRINT_DPI, draw_fan, draw_worst_pairs
+from gsto_viz.explorer.explore_export import KINDS
+from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, export_stem
+from gsto_viz.explorer.probe import region_numbers
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.size_numbers import (
+    Choices,
+    confusion,
+    random_draws,
+    region_rows,
+    responses,
+    wrong_pairs,
+)
+from gsto_viz.explorer.size_report import index_table, paired_table, worst_rows
+from gsto_viz.explorer.size_source import SizeSource, Subject, of_shown
+from gsto_viz.explorer.view_file import ViewFile, checkpoint_records, image_record, view_bytes
+from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.plots import PairRow, tuning_fan_data, worst_pairs_data
+from gsto_viz.regions import PreparedRegions
+from gsto_viz.report import Report
+
+PAGE = "sizes"
+HEADERS = {
+    "octave": "size (octaves)",
+    "size_px": "size (px)",
+    "area_px": "area (px)",
+}
+
+
+def choices_of(state: ViewState) -> Choices:
+    """Return what a view narrows the statistics to."""
+    return Choices(cls=state.cls, size=state.size, gap=state.gap)
+
+
+def replayed_sizes(shown: Shown, regions: PreparedRegions, state: ViewState) -> Exports:
+    """Return every file of a view of one image.
+
+    Args:
+        shown: Two networks on one image.
+        regions: Of that image.
+        state: The view.
+    """
+    source = of_shown(shown, region_numbers(shown, regions))
+    return size_exports(Subject(source, shown, None), regions, state)
+
+
+def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewState) -> Exports:
+    """Return every file of a view; figures and slow numbers are made on the click.
+
+    Args:
+        subject: What the page is about.
+        regions: Of its image; None for an analysis.
+        state: The view.
+    """
+    source, choices = subject.source, choices_of(state)
+    files = [
+        ExportFile("regions.csv", "Regions (CSV)", partial(regions_csv, source, choices)),
+        ExportFile("sci.csv", "SCI (CSV)", partial(sci_csv, source, choices)),
+        ExportFile("responses.csv", "Responses (CSV)", partial(responses_csv, source, choices)),
+    ]
+    if subject.report is not None:
+        files += _report_files(subject.report, source)
+    pairs = pair_rows(subject, regions, choices)
+    files.append(ExportFile("pairs.csv", "Worst pairs (CSV)", partial(pairs_csv, pairs)))
+    for kind, text in KINDS.items():
+        if not region_rows(source, choices).empty:
+            made = partial(_fan, source, choices, kind)
+            files.append(ExportFile(f"responses.{kind}", f"Responses ({text})", made))
+        if pairs:
+            made = partial(_pairs, pairs, source, kind)
+            files.append(ExportFile(f"pairs.{kind}", f"Worst pairs ({text})", made))
+    if subject.shown is not None:
+        view = partial(view_json, subject.shown, source, state)
+        files.append(ExportFile("view.json", "This view (JSON)", view))
+    title = subject.shown.sample.id if subject.shown is not None else state.run or "analysis"
+    identity = (*source.key, str(sorted(state.to_query(PAGE).items())))
+    return Exports(export_stem(title, list(source.names.values()), PAGE, identity), tuple(files))
+
+
+def _report_files(report: Report, source: SizeSource) -> list[ExportFile]:
+    files = [
+        ExportFile("indices.csv", "Indices, nulls (CSV)", partial(indices_csv, report, source))
+    ]
+    if len(source.letters) == len(LETTERS):
+        made = partial(differences_csv, report, source)
+        files.append(ExportFile("differences.csv", "B - A (CSV)", made))
+    return files
+
+
+def regions_csv(source: SizeSource, choices: Choices) -> bytes:
+    """Return size and q of every region as a file."""
+    return csv_bytes(region_rows(source, choices).rename(columns=HEADERS))
+
+
+def sci_table(source: SizeSource, choices: Choices) -> pd.DataFrame:
+    """Return SCI of every network and the difference, one row each, with what it rests on.
+
+    Returns:
+        ``what`` (a network, or ``B - A``), ``checkpoint``, ``value``, ``low``, ``high``, ``p``
+        (not adjusted; of the difference), ``images``, ``pairs``, ``reason``, then the filters:
+        ``class``, ``size``, ``gap (octaves)``.
+    """
+    found = confusion(source, choices)
+    filters = (choices.cls or "all", choices.size, choices.gap)
+    rows: list[tuple[Any, ...]] = [
+        (x, source.names[x], e.value, e.low, e.high, None, e.n_images, e.n_pairs, e.reason)
+        for x, e in found.by_model.items()
+    ]
+    if found.comparison is not None:
+        e, p = found.comparison.difference, found.comparison.test.p
+        rows.append(("B - A", "", e.value, e.low, e.high, p, e.n_images, e.n_pairs, e.reason))
+    columns = ["what", "checkpoint", "value", "low", "high", "p", "images", "pairs", "reason"]
+    more = ["class", "size", "gap (octaves)"]
+    return pd.DataFrame([(*row, *filters) for row in rows], columns=[*columns, *more])
+
+
+def sci_csv(source: SizeSource, choices: Choices) -> bytes:
+    """Return SCI and its difference as a file."""
+    return csv_bytes(sci_table(source, choices))
+
+
+def responses_csv(source: SizeSource, choices: Choices) -> bytes:
+    """Return the responses by octave as a file, random weights below trained ones."""
+    draws = random_draws(source, choices).responses
+    return csv_bytes(tuning_fan_data(responses(source, choices), draws))
+
+
+def indices_csv(report: Report, source: SizeSource) -> bytes:
+    """Return the indices of the headline with their null models as a file."""
+    parts = [index_table(report, x).assign(model=x) for x in source.letters]
+    table = pd.concat(parts, ignore_index=True)
+    return csv_bytes(table[["model", *(name for name in table if name != "model")]])
+
+
+def differences_csv(report: Report, source: SizeSource) -> bytes:
+    """Return B - A of every index as a file."""
+    return csv_bytes(paired_table(report, *source.letters))
+
+
+def pair_rows(subject: Subject, regions: PreparedRegions | None, choices: Choices) -> list[PairRow]:
+    """Return the worst pairs: those that an analysis kept, or those of the image."""
+    if subject.report is not None:
+        return worst_rows(subject.report, subject.source.letters)
+    shown = subject.shown
+    assert shown is not None
+    assert regions is not None
+    return [
+        PairRow(pair, shown.sample, shown.inspections[pair.model], regions.regions.ids)
+        for pair in wrong_pairs(subject.source, choices)
+    ]
+
+
+def pairs_csv(rows: Sequence[PairRow]) -> bytes:
+    """Return the worst pairs as a file; no rows when every pair is in the right order."""
+    return csv_bytes(worst_pairs_data(rows))
+
+
+def _pairs(rows: Sequence[PairRow], source: SizeSource, kind: str) -> bytes:
+    return draw_worst_pairs(rows, source.names, kind, PRINT_DPI).content
+
+
+def _fan(source: SizeSource, choices: Choices, kind: str) -> bytes:
+    frames = {x: frame for x, frame in responses(source, choices).items() if len(frame)}
+    draws = {x: d for x, d in random_draws(source, choices).responses.items() if x in frames}
+    return draw_fan(frames, draws, source.names, kind).content
+
+
+def view_json(shown: Shown, source: SizeSource, state: ViewState) -> bytes:
+    """Return a view of one image with its numbers, as a file that ``gsto-viz export`` replays."""
+    choices = choices_of(state)
+    rows = region_rows(source, choices)
+    view = ViewFile(
+        page=PAGE,
+        state=state,
+        image=image_record(shown, state),
+        checkpoints=checkpoint_records(shown),
+        numbers={
+            "sci": sci_table(source, choices).drop(columns="checkpoint"),
+            "regions": rows.drop(columns="image"),
+            "responses": tuning_fan_data(responses(source, choices)),
+            "region_source": shown.region_source,
+        },
+    )
+    return view_bytes(view, {"image": shown.picture.description})

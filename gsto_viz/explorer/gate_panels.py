@@ -28,7 +28,7 @@ def draw_chosen(shown: Shown, gated: Sequence[str], gate: str) -> None:
     """Draw the histogram of the chosen gate, and its means by size and by class."""
     letters = [x for x in gated if chosen_maps(shown.inspections[x], gate)]
     name = f"{'All gates' if gate == ALL else gate} of {' and '.join(letters)}"
-    st.subheader(f"{name} in this image", anchor=False)
+    st.header(f"{name} in this image", anchor=False)
     st.markdown("  \n".join(_summary(shown, letter, gate) for letter in letters))
     ranges = [limits_of(shown.inspections[letter]) for letter in letters]
     limits = min(low for low, _ in ranges), max(high for _, high in ranges)
@@ -105,7 +105,7 @@ def _draw_mean_table(sizes: pd.DataFrame, classes: pd.DataFrame) -> None:
 def draw_held(held: Held, *, labelled: bool) -> None:
     """Draw what changes in the prediction when the gate is held."""
     change = held.change
-    st.subheader(f"What changes: {held.what}", anchor=False)
+    st.header(f"What changes: {held.what}", anchor=False)
     lines = [
         f"**{100 * change.share:.2f} % of the pixels get another class** "
         f"({int(change.changed.sum())} of {change.changed.size}).",
@@ -145,7 +145,7 @@ def draw_table(shown: Shown, letter: str, point: Point) -> None:
     inspection = shown.inspections[letter]
     low, high = limits_of(inspection)
     table = gate_table(inspection).assign(at_probe=gates_at(inspection, point))
-    st.subheader(f"All gates of {letter} in this image", anchor=False)
+    st.header(f"All gates of {letter} in this image", anchor=False)
     near = high - NEAR_TOP * (high - low)
     top = f"at {near:g} or more"
     number = st.column_config.NumberColumn(format="%.3f")

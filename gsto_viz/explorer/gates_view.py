@@ -107,7 +107,7 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
             ),
             options,
         )
-        force = page.bound(
+        page.bound(
             "force",
             lambda key: st.toggle(
                 "Hold this gate at",
@@ -119,9 +119,7 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
         )
         page.bound(
             "value",
-            lambda key: st.slider(
-                "Gate value", 0.0, 1.0, step=0.01, key=key, disabled=not force, width=240
-            ),
+            lambda key: st.slider("Gate value", 0.0, 1.0, step=0.01, key=key, width=240),
         )
         mean = round(mean_gate(shown.inspections[subject], gate), 2)
         st.button(

@@ -40,7 +40,7 @@ def draw_page() -> None:
 
 def _draw_training(page: Page) -> None:
     """Draw the curves of one run or several."""
-    st.subheader("Training", anchor=False)
+    st.header("Training", anchor=False)
     folders = {run.key: run for run in page.runs if run.kind == "training"}
     if not folders:
         st.markdown(NO_RUNS)
@@ -156,7 +156,7 @@ def _draw_settings(run: RunFolder) -> None:
 
 def _draw_checkpoints(page: Page) -> None:
     """Draw the table of checkpoints, and what may be done with one."""
-    st.subheader("Checkpoints", anchor=False)
+    st.header("Checkpoints", anchor=False)
     facts = _all_facts(page.choices)
     state = page.state
     table = checkpoint_table(facts, cached.fingerprint, state.a, state.b)

@@ -180,7 +180,7 @@ def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
     )
     number = object_number(regions)
     profile = region_profile(shown, regions, region_numbers(shown, regions), number)
-    st.subheader(f"What the branches say of this {drawn.name}", anchor=False)
+    st.header(f"What the branches say of this {drawn.name}", anchor=False)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         draw_profile(profile, None)
@@ -204,7 +204,7 @@ def _facts(shown: Shown, regions: PreparedRegions, picture: Picture, drawn: Draw
 
 def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
     """Draw the tuning curves of A and B, once they were asked for."""
-    st.subheader("Tuning curves", anchor=False)
+    st.header("Tuning curves", anchor=False)
     choices = [page.choice(letter) for letter in LETTERS]
     key = (*(cached.fingerprint(choice) for choice in choices), wanted.name, wanted.x, wanted.y)
     asked: set[tuple[Any, ...]] = st.session_state.setdefault(ASKED, set())

@@ -27,7 +27,7 @@ def gates(open_app):
 
 
 def said(app) -> str:
-    return " ".join(text.value for text in (*app.markdown, *app.subheader))
+    return " ".join(text.value for text in (*app.markdown, *app.header))
 
 
 def viewer_text(app) -> str:

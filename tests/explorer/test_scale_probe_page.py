@@ -23,7 +23,7 @@ def probe(open_app):
 
 
 def said(app) -> str:
-    return " ".join(text.value for text in (*app.markdown, *app.subheader))
+    return " ".join(text.value for text in (*app.markdown, *app.header))
 
 
 def test_without_any_checkpoint_the_page_says_what_to_do(probe):

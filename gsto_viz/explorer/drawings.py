@@ -13,6 +13,7 @@ from gsto_viz.explorer.view_state import MODES
 from gsto_viz.plots import (
     PairRow,
     alt_text,
+    figure_gate_maps,
     figure_scale_confusion,
     figure_sizes,
     figure_tuning_fan,
@@ -78,6 +79,18 @@ def draw_comparison(
             sample, shown["A"], shown["B"], classes=classes, mode=mode, colors=colors
         )
         return _as_bytes(figure, kind, dpi=PRINT_DPI)
+
+
+def draw_gates(sample: Sample, shown: Mapping[str, Inspection], kind: str) -> Drawing:
+    """Draw every gate map of A and B.
+
+    Args:
+        sample: The image.
+        shown: ``A`` and ``B``: what each network shows for it.
+        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
+    """
+    with _DRAWING:
+        return _as_bytes(figure_gate_maps(sample, shown), kind, dpi=PRINT_DPI)
 
 
 def draw_responses(frames: Mapping[str, pd.DataFrame], kind: str) -> Drawing:

@@ -13,6 +13,7 @@ from gsto_viz.capture import safe_name as tap_name
 from gsto_viz.explorer.comparison import responses, to_csv
 from gsto_viz.explorer.drawings import MODE_TEXTS, draw_comparison
 from gsto_viz.explorer.export_files import (
+    KINDS,
     ExportFile,
     Exports,
     csv_bytes,
@@ -47,7 +48,6 @@ from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES, HeatMap
 from gsto_viz.regions import PreparedRegions
 
 PAGE = "explore"
-KINDS = {"png": "PNG, 300 dpi", "svg": "SVG", "pdf": "PDF"}
 REDUCTIONS = {
     False: "mean over channels, each divided by its standard deviation over training images",
     True: "mean over channels",

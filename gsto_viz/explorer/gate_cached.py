@@ -1,5 +1,7 @@
 """Streamlit's caches of the page "Gates": networks with a gate held, and what the viewer gets."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -7,7 +9,8 @@ import streamlit as st
 from gsto_viz.activity import FloatMap
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice
-from gsto_viz.explorer.gate_forcing import PLAIN, HeldChange, held_change, inspect_held
+from gsto_viz.explorer.gate_choice import GateChoice, compare_held
+from gsto_viz.explorer.gate_forcing import inspect_held
 from gsto_viz.explorer.gate_numbers import region_gates
 from gsto_viz.explorer.gate_tiles import Held, gate_viewer_data
 from gsto_viz.explorer.pictures import Picture
@@ -15,31 +18,27 @@ from gsto_viz.explorer.shown import Shown
 from gsto_viz.types import Inspection
 
 
-def held(shown: Shown, letter: str, gates: tuple[str, ...], value: float, what: str) -> Held:
-    """Run a network with gates held at one value, or return what that gave before.
-
-    Args:
-        shown: Two networks on one image.
-        letter: Which of them.
-        gates: Taps.
-        value: 0..1.
-        what: The same in words.
+def held(shown: Shown, choice: GateChoice) -> Held | None:
+    """Hold the gates of a view, or return what that gave before; None where they are not held.
 
     Raises:
         GstoVizError: The checkpoint cannot be used.
     """
-    # The network as it is runs here, too: what comes with the package may differ in a pixel, and
-    # what the pages keep has logits at half precision.
-    plain = _run(shown, letter, PLAIN, 0.0)
-    inspection = _run(shown, letter, gates, value)
-    change = _change((*shown.key, letter), gates, value, plain, inspection, shown)
-    return Held(letter, what, inspection, change)
+    if choice.value is None:
+        return None
+    key = (*shown.key, choice.subject, choice.gate)
+    return _held(key, choice.value, choice, shown)
 
 
-def _run(shown: Shown, letter: str, gates: tuple[str, ...], value: float) -> Inspection:
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _held(key: tuple[str, ...], value: float, _choice: GateChoice, _shown: Shown) -> Held:
+    return compare_held(_shown, _choice, partial(_run, _shown, _choice.subject))
+
+
+def _run(shown: Shown, letter: str, gates: Sequence[str], value: float) -> Inspection:
     choice, picture = shown.choices[letter], shown.picture
     sha256 = cached.fingerprint(choice)
-    return _inspection(picture.key, sha256, choice.key, gates, value, choice, picture)
+    return _inspection(picture.key, sha256, choice.key, tuple(gates), value, choice, picture)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -55,18 +54,6 @@ def _inspection(
     model = cached.network(_choice)
     with cached.FORWARD:
         return inspect_held(model, _picture.sample.image, gates, value)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _change(
-    key: tuple[str, ...],
-    gates: tuple[str, ...],
-    value: float,
-    _plain: Inspection,
-    _inspection: Inspection,
-    _shown: Shown,
-) -> HeldChange:
-    return held_change(_plain, _inspection, _shown.classes, _shown.sample.labels)
 
 
 def region_means(shown: Shown, letter: str, gate: str) -> FloatMap:

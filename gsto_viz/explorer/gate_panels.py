@@ -20,7 +20,7 @@ from gsto_viz.explorer.gate_numbers import (
 )
 from gsto_viz.explorer.gate_tiles import Held
 from gsto_viz.explorer.probe import Point
-from gsto_viz.explorer.safe_text import plain, safe_name
+from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 
 
@@ -170,23 +170,4 @@ def draw_table(shown: Shown, letter: str, point: Point) -> None:
         f"image really reaches. *At {low:g}* is the share of cells that are as closed as the form "
         f"allows, *{top}* of those in the uppermost {100 * NEAR_TOP:g} % of the range."
     )
-    st.download_button(
-        f"Gates of {letter} (CSV)",
-        _csv(table, shown, letter),
-        file_name=f"{safe_name(shown.sample.id)}-gates-{letter}.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-    )
     st.caption(f"{plain(inspection.name)}, SHA-256 {shown.fingerprints[letter][:12]}")
-
-
-def _csv(table: pd.DataFrame, shown: Shown, letter: str) -> str:
-    """Return the table with what each row comes from."""
-    about = {
-        "model": letter,
-        "checkpoint": shown.inspections[letter].name,
-        "sha256": shown.fingerprints[letter],
-        "image": shown.sample.id,
-    }
-    return table.assign(**about)[[*about, *table.columns]].to_csv(index=False, lineterminator="\n")

@@ -27,6 +27,8 @@ from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE, Inspection
 
 Row = dict[str, Any]
+COLORS = {"gate": "viridis", "map": "inferno"}
+"""Colour maps of gates and of changes."""
 NO_GATES = "no gate: plain HRNet transfer"
 """Stands where a network has no gates."""
 
@@ -79,7 +81,7 @@ def gate_viewer_data(
         rows.append({"title": held.what, "columns": 3, "tiles": _held_tiles(held)})
     for letter in LETTERS:
         rows += _network_rows(letter, shown.inspections[letter])
-    tables = {"gate": color_table("viridis"), "map": color_table("inferno")}
+    tables = {kind: color_table(name) for kind, name in COLORS.items()}
     return {
         "image": shown.picture.key,
         "height": height,

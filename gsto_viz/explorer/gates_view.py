@@ -6,11 +6,12 @@ from functools import partial
 import streamlit as st
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer import gate_cached
+from gsto_viz.explorer import cached, gate_cached
+from gsto_viz.explorer.export_menu import draw_exports
+from gsto_viz.explorer.gate_choice import GateChoice, gate_choice
 from gsto_viz.explorer.gate_numbers import (
     ALL,
     GatePlace,
-    chosen_maps,
     first_gate,
     gate_places,
     gated_letters,
@@ -19,6 +20,7 @@ from gsto_viz.explorer.gate_numbers import (
 )
 from gsto_viz.explorer.gate_panels import draw_chosen, draw_held, draw_table
 from gsto_viz.explorer.gate_tiles import NO_GATES, Held, gate_of_tile
+from gsto_viz.explorer.gates_export import gates_exports
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
 from gsto_viz.explorer.probe import Point
@@ -65,17 +67,22 @@ def _draw_gates(page: Page, shown: Shown, gated: Sequence[str]) -> None:
     subject = gated[-1]
     places = gate_places(shown.inspections[subject])
     _take_click(page, places)
-    gate = _choose_gate(page, shown, subject, places)
-    held = _hold(page, shown, subject, gate)
-    point = _draw_viewer(page, shown, subject, gate, held)
+    _choose_gate(page, shown, subject, places)
+    choice = gate_choice(shown, page.state)
+    assert choice is not None
+    held = _hold(shown, choice)
+    point = _draw_viewer(page, shown, choice, held)
     _draw_ungated(shown)
     if held is not None:
         draw_held(held, labelled=shown.sample.labels is not None)
-    draw_chosen(shown, gated, gate)
+    draw_chosen(shown, gated, choice.gate)
     for letter in gated:
         draw_table(shown, letter, point)
     with st.container(horizontal=True, gap="medium"):
         draw_coordinates(shown, point, partial(move_probe, page))
+    make = partial(gate_cached.held, shown, choice)
+    regions = cached.regions(shown)
+    draw_exports(partial(gates_exports, shown, regions, page.state, choice, make))
 
 
 def _take_click(page: Page, places: Sequence[GatePlace]) -> None:
@@ -87,7 +94,7 @@ def _take_click(page: Page, places: Sequence[GatePlace]) -> None:
         st.session_state["gate"] = gate
 
 
-def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePlace]) -> str:
+def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePlace]) -> None:
     """Draw the selector of the gate, and the switch and value that hold it."""
     arrows = {place.name: f"{place.name}   {place.arrow}" for place in places}
     words = arrows | {ALL: f"all {len(places)} gates"}
@@ -128,7 +135,6 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
             on_click=partial(_hold_at, mean),
             icon=":material/align_vertical_center:",
         )
-    return gate
 
 
 def _hold_at(value: float) -> None:
@@ -150,42 +156,39 @@ def _replace_missing(page: Page, options: Sequence[str], default: str) -> None:
     st.session_state["gate"] = default
 
 
-def _hold(page: Page, shown: Shown, subject: str, gate: str) -> Held | None:
-    """Run the network with the gate held, where that is asked for."""
-    if not page.state.force:
+def _hold(shown: Shown, choice: GateChoice) -> Held | None:
+    """Run the network with the gates held, where that is asked for."""
+    if choice.value is None:
         return None
-    value = round(page.state.value, 6)
-    gates = tuple(chosen_maps(shown.inspections[subject], gate))
-    name = f"all {len(gates)} gates" if gate == ALL else gate
-    what = f"{subject} with {name} held at {value:g}"
-    low, high = limits_of(shown.inspections[subject])
-    if not low <= value <= high:
+    low, high = limits_of(shown.inspections[choice.subject])
+    if not low <= choice.value <= high:
         st.info(
-            f"A gate of this form never leaves {low:g} to {high:g}: {value:g} is a value that the "
-            "network has not met in training."
+            f"A gate of this form never leaves {low:g} to {high:g}: {choice.value:g} is a value "
+            "that the network has not met in training."
         )
     try:
-        with st.spinner(f"Running {what}"):
-            return gate_cached.held(shown, subject, gates, value, what)
+        with st.spinner(f"Running {choice.what}"):
+            return gate_cached.held(shown, choice)
     except GstoVizError as error:
         st.error(plain(str(error)))
         return None
 
 
-def _draw_viewer(page: Page, shown: Shown, subject: str, gate: str, held: Held | None) -> Point:
+def _draw_viewer(page: Page, shown: Shown, choice: GateChoice, held: Held | None) -> Point:
     """Draw all maps; return the probed pixel."""
     point = held_point(page, shown)
-    data = gate_cached.viewer_data(shown, subject, gate, held)
+    data = gate_cached.viewer_data(shown, choice.subject, choice.gate, held)
     clicked = draw_viewer(data, point, size=shown.size, turn=turn(), outline=True, key=KEY)
     if clicked is not None:
         point = clicked
     page.note(x=point.x, y=point.y)
-    low, high = limits_of(shown.inspections[subject])
+    low, high = limits_of(shown.inspections[choice.subject])
     st.markdown(
         f"{plain(shown.picture.description)} Each gate map multiplies the branch that it stands "
         f"in front of; rows are sources, columns targets, all bars run from {low:g} to {high:g}, "
-        f"the range of the gates of {subject}. One cell of stride s covers s x s pixels. Click a "
-        "map to choose its gate and to move the mark, use arrow keys to step, the wheel to zoom."
+        f"the range of the gates of {choice.subject}. One cell of stride s covers s x s pixels. "
+        "Click a map to choose its gate and to move the mark, use arrow keys to step, the wheel to "
+        "zoom."
     )
     return point
 

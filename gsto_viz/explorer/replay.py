@@ -17,6 +17,7 @@ from gsto_viz.explorer.checkpoints import Choice, list_choices
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_files import Exports
 from gsto_viz.explorer.gallery import stored_inspection
+from gsto_viz.explorer.gates_export import replayed_gates
 from gsto_viz.explorer.pictures import (
     MAX_BYTES,
     Picture,
@@ -38,6 +39,7 @@ from gsto_viz.types import Inspection
 
 REPLAYED: dict[str, Callable[[Shown, PreparedRegions, ViewState], Exports]] = {
     "explore": explore_exports,
+    "gates": replayed_gates,
     "sizes": replayed_sizes,
 }
 """By page, what makes its files."""

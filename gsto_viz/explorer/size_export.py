@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from gsto_viz.explorer.drawings import PRINT_DPI, draw_fan, draw_worst_pairs
-from gsto_viz.explorer.explore_export import KINDS
-from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, export_stem
+from gsto_viz.explorer.export_files import KINDS, ExportFile, Exports, csv_bytes, export_stem
 from gsto_viz.explorer.probe import region_numbers
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.size_numbers import (

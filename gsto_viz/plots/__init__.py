@@ -19,6 +19,7 @@ from gsto_viz.plots.distances import figure_distance_profile
 from gsto_viz.plots.dots import figure_sci_dots, sci_dots_data
 from gsto_viz.plots.figure1 import figure_scale_confusion, scale_confusion_data
 from gsto_viz.plots.gaps import figure_sci_by_gap
+from gsto_viz.plots.gate_maps import figure_gate_maps
 from gsto_viz.plots.gate_sizes import figure_gate_by_size, gate_by_size_data
 from gsto_viz.plots.heatmaps import draw_heatmap
 from gsto_viz.plots.outcomes import figure_segmentations, segmentations_data
@@ -45,6 +46,7 @@ __all__ = [
     "figure_distance_profile",
     "figure_drops",
     "figure_gate_by_size",
+    "figure_gate_maps",
     "figure_receptive_fields",
     "figure_scale_confusion",
     "figure_sci_by_gap",

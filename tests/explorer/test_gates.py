@@ -1,6 +1,8 @@
 """Numbers of the page "Gates", by loops; networks with a gate held, by their own layers."""
 
 import base64
+import csv
+import io
 import json
 import math
 from dataclasses import replace
@@ -8,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.gate_choice import gate_choice
 from gsto_viz.explorer.gate_forcing import PLAIN, held_change, inspect_held
 from gsto_viz.explorer.gate_numbers import (
     ALL,
@@ -27,8 +31,10 @@ from gsto_viz.explorer.gate_numbers import (
     region_gates,
 )
 from gsto_viz.explorer.gate_tiles import Held, gate_key, gate_of_tile, gate_viewer_data
+from gsto_viz.explorer.gates_export import gates_exports
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.torch_utils import image_to_tensor
@@ -295,3 +301,67 @@ def test_nothing_changes_against_itself(made_up):
     tiles = {tile["key"]: tile for row in data["rows"] for tile in row["tiles"]}
     assert tiles["changed"]["title"] == "Changed pixels (0.00 %)"
     assert (tiles["moved"]["low"], tiles["moved"]["high"]) == (0.0, 1.0)
+
+
+def exports_of(view, state):
+    choice = gate_choice(view, state)
+    held = None
+    if choice.value is not None:
+        a, b = view.inspections["A"], view.inspections["B"]
+        change = held_change(a, b, view.classes, view.sample.labels)
+        held = Held(choice.subject, choice.what, b, change)
+    made = gates_exports(view, cut_regions(view), state, choice, lambda: held)
+    return {file.name: file.make for file in made.all_files()}, choice, held
+
+
+def rows_of(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def test_exports_hold_what_the_page_shows(shown):
+    state = ViewState(x=77, y=31, gate=GATES[1], force=True, value=0.75)
+    files, choice, held = exports_of(shown, state)
+    assert (choice.subject, choice.gates, choice.value) == ("B", (GATES[1],), 0.75)
+    inspection = shown.inspections["B"]
+    rows = rows_of(files["gates.csv"]())
+    assert [row["gate"] for row in rows] == [p.name for p in gate_places(inspection)]
+    for row in rows:
+        values = inspection.gates[row["gate"]]
+        stride = int(row["from stride (px)"])
+        assert float(row["mean gate"]) == pytest.approx(values.mean(dtype=float), rel=1e-12)
+        assert float(row["gate at the probe"]) == values[31 // stride, 77 // stride]
+        assert (row["model"], row["sha256"]) == ("B", "b" * 64)
+    found = cut_regions(shown).regions
+    rows = rows_of(files["means.csv"]())
+    for by in ("size", "class"):
+        own = [int(row["regions"]) for row in rows if row["by"] == by]
+        assert sum(own) == found.qualifies.sum()
+    rows = rows_of(files["held.csv"]())
+    assert sum(int(row["before (px)"]) for row in rows) == 90 * 150
+    assert {row["what"] for row in rows} == {f"B with {GATES[1]} held at 0.75"}
+    with np.load(io.BytesIO(files["maps.npz"]()), allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(
+            arrays["B.stage4.m1.gate.2to0"], inspection.gates["stage4.m1.gate[2->0]"]
+        )
+        np.testing.assert_array_equal(arrays["B.held.changed"], held.change.changed)
+        assert json.loads(str(arrays["about"]))["held"] == choice.what
+    pixels = np.array(Image.open(io.BytesIO(files["tiles/B.stage4.m1.gate.2to0.png"]())))
+    assert pixels.shape == (*inspection.gates[GATES[1]].shape, 3)
+    # The lower end of the range is the darkest colour of viridis.
+    assert pixels[0, 0].tolist() == [68, 1, 84]
+    view = json.loads(files["view.json"]())
+    assert view["page"] == "gates"
+    assert view["numbers"]["held"]["share"] == held.change.share
+    assert len(view["numbers"]["gates"]) == 6
+
+
+def test_what_a_view_is_about(shown, made_up):
+    assert gate_choice(made_up(), ViewState()) is None
+    choice = gate_choice(shown, ViewState(gate="nonsense", value=0.3))
+    assert (choice.gate, choice.value) == ("stage4.m1.gate[3->0]", None)
+    every = gate_choice(shown, ViewState(gate=ALL, force=True, value=0.3))
+    assert set(every.gates) == set(GATES)
+    assert every.what == "B with all 6 gates held at 0.3"
+    files, _, _ = exports_of(shown, ViewState(gate=ALL))
+    assert "held.csv" not in files
+    assert json.loads(files["view.json"]())["numbers"]["held"] is None

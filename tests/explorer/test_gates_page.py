@@ -1,12 +1,23 @@
 """The page "Gates" as Streamlit runs it: none, one and two gated networks, clicks, bad links."""
 
+import json
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import entry
+from gsto_viz.explorer.checkpoints import list_choices
+from gsto_viz.explorer.gate_choice import gate_choice, hold
+from gsto_viz.explorer.gates_export import gates_exports
+from gsto_viz.explorer.pictures import scene_picture
+from gsto_viz.explorer.replay import Sources, replay
+from gsto_viz.explorer.shown import cut_regions, look, show_pair
+from gsto_viz.explorer.view_file import read_view
+from gsto_viz.files import sha256_of
+from gsto_viz.models.checkpoint import load_checkpoint
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 FIRST, OTHER = "stage4.m0.gate[3->0]", "stage3.m1.gate[0->2]"
@@ -168,3 +179,40 @@ def test_an_upload_has_regions_of_a_prediction(checkpoints, gates, png_file):
     app.run()
     assert not app.exception
     assert "Right pixels" not in said(app)
+
+
+def test_a_saved_view_is_replayed_with_its_gate_held(checkpoints, gates, tmp_path):
+    app = gates(force="1", value="0.25", gate=OTHER, scene="4", x="50", y="60").run()
+    app.session_state["export_menu"] = True
+    app.run()
+    assert not app.exception
+    labels = [button.label for button in app.get("download_button")]
+    assert {"All gates (CSV)", "What changes (CSV)", "This view (JSON)"} <= set(labels)
+    state = app.session_state["view_held"]
+    shown = show_of(checkpoints, state)
+    choice = gate_choice(shown, state)
+    held = hold(shown, choice, load_checkpoint(checkpoints / GATED))
+    made = gates_exports(shown, cut_regions(shown), state, choice, lambda: held)
+    (file,) = (file for file in made.files if file.name == "view.json")
+    view = tmp_path / "view.json"
+    view.write_bytes(file.make())
+    again = replay(read_view(view), Sources(checkpoints=checkpoints))
+    files = {file.name: file for file in again.files}
+    anew = json.loads(files["view.json"].make())
+    assert anew["numbers"] == json.loads(view.read_text())["numbers"]
+    assert f"B with {OTHER} held at 0.25" in files["held.csv"].make().decode()
+    view.write_text(
+        view.read_text().replace(f'"gate": "{OTHER}"', '"gate": "stage9.m0.gate[0->0]"')
+    )
+    with pytest.raises(GstoVizError, match="in neither network"):
+        replay(read_view(view), Sources(checkpoints=checkpoints))
+
+
+def show_of(checkpoints, state):
+    choices = {choice.key: choice for choice in list_choices(checkpoints)[0]}
+    pair = {"A": choices[state.a], "B": choices[state.b]}
+    picture = scene_picture(state.scene)
+    models = {x: load_checkpoint(choice.path, name=choice.name) for x, choice in pair.items()}
+    inspections = {x: look(model, picture) for x, model in models.items()}
+    prints = {x: sha256_of(choice.path) for x, choice in pair.items()}
+    return show_pair(picture, pair, inspections, prints)

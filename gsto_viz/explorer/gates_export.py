@@ -1,0 +1,307 @@
+"""What the page "Gates" offers for download: the same functions serve page and command line."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gsto_viz.capture import safe_name as tap_name
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.drawings import draw_gates
+from gsto_viz.explorer.export_files import (
+    KINDS,
+    ExportFile,
+    Exports,
+    csv_bytes,
+    export_stem,
+    npz_bytes,
+    png_bytes,
+)
+from gsto_viz.explorer.gate_choice import GateChoice, gate_choice, hold
+from gsto_viz.explorer.gate_numbers import (
+    GatePlace,
+    chosen_maps,
+    gate_places,
+    gate_table,
+    gated_letters,
+    gates_at,
+    limits_of,
+    means_by_class,
+    means_by_size,
+    region_gates,
+)
+from gsto_viz.explorer.gate_tiles import COLORS, Held
+from gsto_viz.explorer.probe import Point, clamped, default_point
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.view_file import ViewFile, checkpoint_records, image_record, view_bytes
+from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.explorer.viewer_data import class_pixels, map_pixels
+from gsto_viz.heatmaps import gate_map
+from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import IGNORE
+
+PAGE = "gates"
+HEADERS = {
+    "from": "from stride (px)",
+    "to": "to stride (px)",
+    "lowest": "lowest gate",
+    "highest": "highest gate",
+    "mean": "mean gate",
+    "sd": "standard deviation over cells",
+    "at_lower_end": "share of cells at the lower end (0..1)",
+    "near_upper_end": "share of cells near the upper end (0..1)",
+    "at_probe": "gate at the probe",
+}
+"""Columns of the table of gates, with units."""
+Makes = Callable[[], Held | None]
+
+
+def gates_exports(
+    shown: Shown,
+    regions: PreparedRegions,
+    state: ViewState,
+    choice: GateChoice,
+    make_held: Makes,
+) -> Exports:
+    """Return every file of a view; nothing is computed before one is made.
+
+    Args:
+        shown: Two networks on one image.
+        regions: Of that image.
+        state: The view.
+        choice: What it is about.
+        make_held: Returns what holding the gates changes; None where they are not held.
+    """
+    files = [
+        ExportFile(f"figure.{kind}", f"Figure ({text})", partial(_figure, shown, kind))
+        for kind, text in KINDS.items()
+    ]
+    files += [
+        ExportFile("gates.csv", "All gates (CSV)", partial(_gates_csv, shown, regions, state)),
+        ExportFile("means.csv", "Means (CSV)", partial(_means_csv, shown, regions, choice)),
+    ]
+    if choice.value is not None:
+        files.append(ExportFile("held.csv", "What changes (CSV)", partial(_held_csv, make_held)))
+    files += [
+        ExportFile("maps.npz", "Gate maps (NPZ)", partial(_maps, shown, choice, make_held)),
+        ExportFile(
+            "view.json",
+            "This view (JSON)",
+            partial(_view_json, shown, regions, state, choice, make_held),
+        ),
+    ]
+    names = [shown.inspections[letter].name for letter in LETTERS]
+    identity = (*shown.key, str(sorted(state.to_query(PAGE).items())))
+    stem = export_stem(shown.sample.id, names, PAGE, identity)
+    return Exports(stem, tuple(files), _tiles(shown, choice, make_held))
+
+
+def replayed_gates(shown: Shown, regions: PreparedRegions, state: ViewState) -> Exports:
+    """Return the files of a saved view; a gate that is held is held again.
+
+    Raises:
+        GstoVizError: Neither network has gates, or no longer the one of the view.
+    """
+    choice = gate_choice(shown, state)
+    if choice is None or choice.gate != state.gate:
+        raise GstoVizError(
+            "the view's gate is in neither network; give the checkpoints of the view"
+        )
+    subject = shown.choices[choice.subject]
+
+    @functools.cache
+    def make_held() -> Held | None:
+        if choice.value is None:
+            return None
+        return hold(shown, choice, load_checkpoint(subject.path, name=subject.name))
+
+    return gates_exports(shown, regions, state, choice, make_held)
+
+
+def _point(shown: Shown, regions: PreparedRegions, state: ViewState) -> Point:
+    if state.x is None or state.y is None:
+        return default_point(shown, regions)
+    return clamped(state.x, state.y, shown.size)
+
+
+def _figure(shown: Shown, kind: str) -> bytes:
+    return draw_gates(shown.sample, shown.inspections, kind).content
+
+
+def all_gates(shown: Shown, point: Point) -> pd.DataFrame:
+    """Return the tables of all gates of A and B, with ``model`` and the value at a pixel."""
+    return pd.concat(
+        [
+            gate_table(shown.inspections[letter]).assign(
+                at_probe=gates_at(shown.inspections[letter], point), model=letter
+            )
+            for letter in gated_letters(shown)
+        ],
+        ignore_index=True,
+    )
+
+
+def means(shown: Shown, regions: PreparedRegions, choice: GateChoice) -> pd.DataFrame:
+    """Return the mean of the chosen gate by size octave and by class.
+
+    Returns:
+        ``model``, ``by`` (``size`` or ``class``), ``group`` (px, or a class), ``regions`` (count),
+        ``mean`` gate.
+    """
+    gates = {
+        letter: region_gates(shown.inspections[letter], regions, choice.gate)
+        for letter in gated_letters(shown)
+        if chosen_maps(shown.inspections[letter], choice.gate)
+    }
+    sizes = means_by_size(gates, regions).rename(columns={"size": "group"}).assign(by="size")
+    classes = means_by_class(gates, regions, shown.classes)
+    classes = classes.rename(columns={"class": "group"}).assign(by="class")
+    return pd.concat([sizes, classes], ignore_index=True)[
+        ["model", "by", "group", "regions", "mean"]
+    ]
+
+
+def _origin(table: pd.DataFrame, shown: Shown) -> pd.DataFrame:
+    """Put in front of a table what each row comes from."""
+    letters = table["model"]
+    table = table.drop(columns="model")
+    table.insert(0, "image", shown.sample.id)
+    table.insert(1, "model", letters)
+    table.insert(2, "checkpoint", letters.map({k: i.name for k, i in shown.inspections.items()}))
+    table.insert(3, "sha256", letters.map(shown.fingerprints))
+    return table
+
+
+def _gates_csv(shown: Shown, regions: PreparedRegions, state: ViewState) -> bytes:
+    point = _point(shown, regions, state)
+    table = _origin(all_gates(shown, point), shown).assign(x=point.x, y=point.y)
+    return csv_bytes(table.rename(columns=HEADERS | {"x": "x (px)", "y": "y (px)"}))
+
+
+def _means_csv(shown: Shown, regions: PreparedRegions, choice: GateChoice) -> bytes:
+    table = _origin(means(shown, regions, choice), shown)
+    table.insert(4, "gate", choice.gate)
+    return csv_bytes(table.rename(columns={"mean": "mean gate"}))
+
+
+def _held_csv(make_held: Makes) -> bytes:
+    held = make_held()
+    assert held is not None
+    units = {name: f"{name} (px)" for name in ("before", "after", "left", "joined")}
+    table = held.change.classes.rename(columns=units | {"logit": "mean change of its logit"})
+    table.insert(0, "what", held.what)
+    return csv_bytes(table)
+
+
+def _maps(shown: Shown, choice: GateChoice, make_held: Makes) -> bytes:
+    """Return every gate map, predictions, labels, and what holding a gate changes."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for letter in LETTERS:
+        seen = shown.inspections[letter]
+        arrays |= {f"{letter}.{tap_name(gate)}": values for gate, values in seen.gates.items()}
+        arrays[f"{letter}.prediction"] = seen.prediction
+    if shown.sample.labels is not None:
+        arrays["labels"] = shown.sample.labels
+    held = make_held()
+    if held is not None:
+        arrays[f"{held.letter}.held.prediction"] = held.inspection.prediction
+        arrays[f"{held.letter}.held.changed"] = held.change.changed
+        arrays[f"{held.letter}.held.logit_change"] = held.change.logit_change
+    about = {
+        "image": shown.sample.id,
+        "pixels_sha256": shown.picture.key,
+        "checkpoints": {x: shown.inspections[x].name for x in LETTERS},
+        "sha256": shown.fingerprints,
+        "gate_range": {x: shown.inspections[x].gate_range for x in LETTERS},
+        "held": None if choice.value is None else choice.what,
+        "classes": list(shown.classes.names),
+    }
+    return npz_bytes(arrays, about)
+
+
+def _view_json(
+    shown: Shown,
+    regions: PreparedRegions,
+    state: ViewState,
+    choice: GateChoice,
+    make_held: Makes,
+) -> bytes:
+    """Return the whole view as a file that ``gsto-viz export`` replays."""
+    point = _point(shown, regions, state)
+    held = make_held()
+    numbers = {
+        "point": {"x_px": point.x, "y_px": point.y},
+        "subject": choice.subject,
+        "gate": choice.gate,
+        "gates": all_gates(shown, point),
+        "means": means(shown, regions, choice),
+        "region_source": shown.region_source,
+        "held": None if held is None else _held_numbers(held),
+    }
+    view = ViewFile(
+        page=PAGE,
+        state=state,
+        image=image_record(shown, state),
+        checkpoints=checkpoint_records(shown),
+        numbers=numbers,
+    )
+    display = {
+        "gate_range": {x: shown.inspections[x].gate_range for x in LETTERS},
+        "colors": COLORS["gate"],
+        "interpolation": "nearest",
+        "image": shown.picture.description,
+        "notices": {x: shown.choices[x].notice for x in LETTERS if shown.choices[x].notice},
+    }
+    return view_bytes(view, display)
+
+
+def _held_numbers(held: Held) -> dict[str, Any]:
+    """Return what holding the gates changes, without its maps."""
+    known = {field.name: getattr(held.change, field.name) for field in fields(held.change)}
+    kept = {name: value for name, value in known.items() if not isinstance(value, np.ndarray)}
+    return {"what": held.what, **kept}
+
+
+def _tiles(shown: Shown, choice: GateChoice, make_held: Makes) -> tuple[ExportFile, ...]:
+    """Return the gates as pictures, one pixel per cell, and the prediction with the gate held."""
+    tiles = []
+    if choice.value is not None:
+        tiles += [
+            _tile("held", f"Prediction {choice.subject}, held", partial(_held, shown, make_held)),
+            _tile("changed", "Changed pixels", partial(_changed, shown, make_held)),
+        ]
+    for letter in gated_letters(shown):
+        for place in gate_places(shown.inspections[letter]):
+            paint = partial(_gate_pixels, shown, letter, place)
+            tiles.append(_tile(f"{letter}.{tap_name(place.name)}", f"{letter} {place.name}", paint))
+    return tuple(tiles)
+
+
+def _tile(key: str, title: str, paint: Callable[[], npt.NDArray[np.uint8]]) -> ExportFile:
+    return ExportFile(f"tiles/{key}.png", title, lambda: png_bytes(paint()))
+
+
+def _gate_pixels(shown: Shown, letter: str, place: GatePlace) -> npt.NDArray[np.uint8]:
+    inspection = shown.inspections[letter]
+    values = inspection.gates[place.name]
+    heat = gate_map(values, stride=place.source_stride, limits=limits_of(inspection))
+    return map_pixels(heat, COLORS["gate"])
+
+
+def _held(shown: Shown, make_held: Makes) -> npt.NDArray[np.uint8]:
+    held = make_held()
+    assert held is not None
+    return class_pixels(held.inspection.prediction, shown.classes)
+
+
+def _changed(shown: Shown, make_held: Makes) -> npt.NDArray[np.uint8]:
+    held = make_held()
+    assert held is not None
+    differ = np.where(held.change.changed, held.inspection.prediction, IGNORE)
+    return class_pixels(differ, shown.classes)

@@ -19,7 +19,7 @@ EXAMPLES = (
 )
 OWN = (
     "figure.png", "figure.svg", "figure.pdf", "profile.csv", "scores.csv", "sizes.csv", "maps.npz",
-    "view.json", "tiles", "gates.csv", "means.csv", "held.csv",
+    "view.json", "tiles", "gates.csv", "means.csv", "held.csv", "curves.csv",
 )  # fmt: skip
 """All that a folder of this command can hold."""
 ROUNDING = 1e-4

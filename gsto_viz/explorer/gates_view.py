@@ -72,17 +72,17 @@ def _draw_gates(page: Page, shown: Shown, gated: Sequence[str]) -> None:
     assert choice is not None
     held = _hold(shown, choice)
     point = _draw_viewer(page, shown, choice, held)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", width=600):
+        draw_coordinates(shown, point, partial(move_probe, page))
+        make = partial(gate_cached.held, shown, choice)
+        regions = cached.regions(shown)
+        draw_exports(partial(gates_exports, shown, regions, page.state, choice, make))
     _draw_ungated(shown)
     if held is not None:
         draw_held(held, labelled=shown.sample.labels is not None)
     draw_chosen(shown, gated, choice.gate)
     for letter in gated:
         draw_table(shown, letter, point)
-    with st.container(horizontal=True, gap="medium"):
-        draw_coordinates(shown, point, partial(move_probe, page))
-    make = partial(gate_cached.held, shown, choice)
-    regions = cached.regions(shown)
-    draw_exports(partial(gates_exports, shown, regions, page.state, choice, make))
 
 
 def _take_click(page: Page, places: Sequence[GatePlace]) -> None:

@@ -12,19 +12,12 @@ from gsto_viz.explorer.object_probe import (
     draw_object,
     object_regions,
     object_response,
-    sizes_that_fit,
 )
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
 from gsto_viz.inspection import inspect_image
 from gsto_viz.regions import PreparedRegions
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def sizes(name: str) -> tuple[int, ...]:
-    """Return the sizes at which an object can be drawn."""
-    return sizes_that_fit(name)
 
 
 @st.cache_data(max_entries=64, max_size="128MB", show_spinner=False)

@@ -3,8 +3,9 @@
 One object on one background is an illustration of tuning, no estimate of anything.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,10 @@ import pandas as pd
 
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import probe_room, scale_probe
+from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.pictures import Picture, pixel_key
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT
+from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT, ViewState
 from gsto_viz.regions import PreparedRegions, prepare_regions, region_arrays
 from gsto_viz.types import Inspection, Sample
 
@@ -64,6 +66,21 @@ class Response:
     q: float
 
 
+Measured = tuple[Sequence[int], Response]
+"""Strides of a network, and what it says of an object."""
+
+
+def drawn_of(state: ViewState) -> DrawnObject:
+    """Return the object of a view, where it is wanted."""
+    name = state.object if state.object in OBJECTS else OBJECTS[0]
+    x, y = (
+        min(round(share * size), size - 1)
+        for share, size in ((state.ox, WIDTH), (state.oy, HEIGHT))
+    )
+    return DrawnObject(name, nearest_size(state.side, sizes_that_fit(name)), x, y)
+
+
+@functools.lru_cache(maxsize=64)
 def sizes_that_fit(name: str, sizes: Sequence[int] = SIZES) -> tuple[int, ...]:
     """Return the sizes at which an object fits into the street when it is in its middle."""
     return tuple(side for side in sizes if _fits(name, side))
@@ -161,6 +178,33 @@ def curve_objects(drawn: DrawnObject) -> tuple[DrawnObject, ...]:
     """Return the objects of a tuning curve: sizes that fit, at the place or the nearest one."""
     sizes = sizes_that_fit(drawn.name, CURVE)
     return tuple(moved_inside(DrawnObject(drawn.name, side, drawn.x, drawn.y)) for side in sizes)
+
+
+def measure_curves(
+    objects: Sequence[DrawnObject],
+    measure: Callable[[str, DrawnObject], Measured],
+    progress: Callable[[int], object] = lambda done: None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Measure tuning curves of A and B.
+
+    Args:
+        objects: What ``curve_objects`` gave.
+        measure: Returns what network A or B says of an object.
+        progress: Is told how many objects are done.
+
+    Returns:
+        What ``curve_table`` gives, and one sentence for each object that could not be drawn.
+    """
+    rows, left_out = [], []
+    for k, drawn in enumerate(objects):
+        progress(k)
+        try:
+            pair = [(letter, *measure(letter, drawn)) for letter in LETTERS]
+        except GstoVizError as error:
+            left_out.append(str(error))
+            continue
+        rows += [(letter, strides, drawn, response) for letter, strides, response in pair]
+    return curve_table(rows), left_out
 
 
 def curve_table(

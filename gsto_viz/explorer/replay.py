@@ -18,6 +18,8 @@ from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_files import Exports
 from gsto_viz.explorer.gallery import stored_inspection
 from gsto_viz.explorer.gates_export import replayed_gates
+from gsto_viz.explorer.object_export import replayed_object
+from gsto_viz.explorer.object_probe import draw_object, drawn_of, moved_inside
 from gsto_viz.explorer.pictures import (
     MAX_BYTES,
     Picture,
@@ -30,7 +32,7 @@ from gsto_viz.explorer.pictures import (
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, cut_regions, look, show_pair
 from gsto_viz.explorer.size_export import replayed_sizes
-from gsto_viz.explorer.view_file import CheckpointRecord, ImageRecord, ViewFile
+from gsto_viz.explorer.view_file import DRAWN, CheckpointRecord, ImageRecord, ViewFile
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.files import sha256_of
 from gsto_viz.models.checkpoint import load_checkpoint
@@ -40,6 +42,7 @@ from gsto_viz.types import Inspection
 REPLAYED: dict[str, Callable[[Shown, PreparedRegions, ViewState], Exports]] = {
     "explore": explore_exports,
     "gates": replayed_gates,
+    "scale-probe": replayed_object,
     "sizes": replayed_sizes,
 }
 """By page, what makes its files."""
@@ -120,7 +123,9 @@ def find_picture(state: ViewState, record: ImageRecord, sources: Sources) -> Pic
     ):
         if given is not None and record.source != source:
             raise GstoVizError(f"this view shows no image {what}; leave {option} out")
-    if record.source == "scene":
+    if record.source == DRAWN:
+        picture = draw_object(moved_inside(drawn_of(state)))
+    elif record.source == "scene":
         picture = scene_picture(state.scene)
     elif record.source == "data":
         picture = _data_picture(state, sources.data)

@@ -9,20 +9,25 @@ import streamlit as st
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached, object_cached
+from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.object_charts import coarseness_chart, tuning_chart
+from gsto_viz.explorer.object_export import ONE, object_exports
 from gsto_viz.explorer.object_probe import (
     HEIGHT,
     OBJECTS,
     SIZES,
     WIDTH,
     DrawnObject,
+    Measured,
     curve_objects,
-    curve_table,
+    drawn_of,
     drawn_side,
+    measure_curves,
     moved_inside,
     nearest_size,
     object_number,
     object_share,
+    sizes_that_fit,
     trades_places,
 )
 from gsto_viz.explorer.page_frame import Page, open_page
@@ -41,10 +46,9 @@ MARK = "object_mark"
 """Key of the session state: where the viewer's mark is."""
 ASKED, MEASURED = "object_curves_asked", "object_curves_measured"
 """Keys of the session state: the curves that were asked for, and those that are measured."""
-ONE = (
-    "One drawn object on one background is an illustration, not an estimate: another place, look "
-    "or street gives other curves. How often branches order real objects the wrong way round is "
-    "the SCI over many images, with an interval and null models (`gsto-viz analyze`)."
+SCI = (
+    "How often branches order real objects the wrong way round is the SCI over many images, with "
+    "an interval and null models (`gsto-viz analyze`)."
 )
 
 
@@ -57,7 +61,7 @@ def draw_page() -> None:
         raise_turn()
     with st.container(border=True):
         choose_networks(page)
-    st.info(ONE, icon=":material/science:")
+    st.info(f"{ONE} {SCI}", icon=":material/science:")
     _take_click(page)
     wanted = _choose_object(page)
     drawn = moved_inside(wanted)
@@ -75,6 +79,7 @@ def draw_page() -> None:
         )
     _draw_shown(shown, picture, drawn)
     _draw_curves(page, wanted, drawn_side(picture.sample))
+    draw_exports(partial(object_exports, shown, page.state, partial(_measure, page)))
     page.write_link()
 
 
@@ -107,9 +112,9 @@ def _choose_object(page: Page) -> DrawnObject:
             lambda key: st.selectbox("Object", OBJECTS, key=key, width=180),
             OBJECTS,
         )
-        sizes = object_cached.sizes(name)
+        sizes = sizes_that_fit(name)
         _keep_size(page, sizes)
-        side = page.bound(
+        page.bound(
             "side",
             lambda key: st.select_slider(
                 "Size: square root of its area",
@@ -121,10 +126,10 @@ def _choose_object(page: Page) -> DrawnObject:
             ),
             sizes,
         )
-        x, y = _choose_place(page)
+        _choose_place(page)
     if sizes[-1] < SIZES[-1]:
         st.markdown(f"A {name} larger than {sizes[-1]} px does not fit into the image.")
-    return DrawnObject(name, side, x, y)
+    return drawn_of(page.state)
 
 
 def _keep_size(page: Page, sizes: Sequence[int]) -> None:
@@ -136,12 +141,15 @@ def _keep_size(page: Page, sizes: Sequence[int]) -> None:
         st.session_state["side"] = side
 
 
-def _choose_place(page: Page) -> tuple[int, int]:
-    """Draw the inputs of the object's middle, the way to place it by keyboard; return it, px."""
-    place = []
-    for field, size, what in (("ox", WIDTH, "x (column"), ("oy", HEIGHT, "y (row")):
+def _choose_place(page: Page) -> None:
+    """Draw the inputs of the object's middle, the way to place it by keyboard."""
+    wanted = drawn_of(page.state)
+    for field, at, size, what in (
+        ("ox", wanted.x, WIDTH, "x (column"),
+        ("oy", wanted.y, HEIGHT, "y (row"),
+    ):
         key = f"object-{field}"
-        st.session_state[key] = min(round(getattr(page.state, field) * size), size - 1)
+        st.session_state[key] = at
         st.number_input(
             f"{what} of its middle, px)",
             min_value=0,
@@ -151,8 +159,6 @@ def _choose_place(page: Page) -> tuple[int, int]:
             width=170,
             on_change=partial(_typed, page, field, size),
         )
-        place.append(int(st.session_state[key]))
-    return place[0], place[1]
 
 
 def _typed(page: Page, field: str, size: int) -> None:
@@ -184,9 +190,8 @@ def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         draw_profile(profile, None)
-    with right:
-        st.markdown(_facts(shown, regions, picture, drawn))
-        draw_table(profile)
+    right.markdown(_facts(shown, regions, picture, drawn))
+    draw_table(profile)
 
 
 def _facts(shown: Shown, regions: PreparedRegions, picture: Picture, drawn: DrawnObject) -> str:
@@ -224,7 +229,7 @@ def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
         return
     table, left_out = _measured(page, objects, key)
     for sentence in left_out:
-        st.markdown(sentence)
+        st.markdown(f"Left out: {plain(sentence)}.")
     if not table.empty:
         _draw_tables(table, objects, wanted, side)
 
@@ -234,22 +239,21 @@ def _measured(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Run both networks on every object, or fetch what that gave; say which sizes were left out."""
     done: set[tuple[Any, ...]] = st.session_state.setdefault(MEASURED, set())
-    bar = None if key in done else st.progress(0.0, "Measuring")
-    rows, left_out = [], []
-    for k, drawn in enumerate(objects):
-        if bar is not None:
-            bar.progress(k / len(objects), f"{drawn.name} of {drawn.side} px through A and B")
-        try:
-            pair = [object_cached.response(page.choice(letter), drawn) for letter in LETTERS]
-        except GstoVizError as error:
-            left_out.append(f"Left out: {plain(str(error))}.")
-            continue
-        for letter, (strides, response) in zip(LETTERS, pair, strict=True):
-            rows.append((letter, strides, drawn, response))
-    if bar is not None:
-        bar.empty()
-        done.add(key)
-    return curve_table(rows), left_out
+    if key in done:
+        return measure_curves(objects, partial(_measure, page))
+    bar = st.progress(0.0, "Measuring")
+    found = measure_curves(
+        objects,
+        partial(_measure, page),
+        lambda k: bar.progress(k / len(objects), f"{objects[k].side} px through A and B"),
+    )
+    bar.empty()
+    done.add(key)
+    return found
+
+
+def _measure(page: Page, letter: str, drawn: DrawnObject) -> Measured:
+    return object_cached.response(page.choice(letter), drawn)
 
 
 def _draw_tables(
@@ -279,12 +283,4 @@ def _draw_tables(
         f"The middle of the object is at {where}. The dashed line is the size that is shown above. "
         "A branch that is aware of scale answers for its own sizes: /4 falls as the object grows "
         "and the coarsest branch rises. This is one object on one background."
-    )
-    st.download_button(
-        "Curves (CSV)",
-        table.to_csv(index=False, lineterminator="\n"),
-        file_name=f"scale-probe-{wanted.name}.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
     )

@@ -21,6 +21,8 @@ from gsto_viz.versions import versions
 
 SCHEMA = "gsto_viz.view"
 SCHEMA_VERSION = 1
+DRAWN = "drawn"
+"""Source of an image that the view itself describes: the object of the scale probe."""
 KEYS = {
     "schema", "schema_version", "page", "time", "view", "image", "checkpoints", "display",
     "numbers", "versions",
@@ -35,7 +37,7 @@ class ImageRecord:
     """Which image a view shows.
 
     Attributes:
-        source: One of ``SOURCES``.
+        source: One of ``SOURCES``, or ``DRAWN``.
         id: Its name.
         pixels_sha256: Of shape and pixels as the networks get them (``pixel_key``).
         labels_sha256: Likewise of the labels; None without.
@@ -196,7 +198,7 @@ def _image(value: Any) -> ImageRecord:
     _check_keys(record, _IMAGE_KEYS, "image")
     sides = (record["height_px"], record["width_px"])
     good = (
-        record["source"] in SOURCES
+        record["source"] in (*SOURCES, DRAWN)
         and isinstance(record["id"], str)
         and _is_sha256(record["pixels_sha256"])
         and (record["labels_sha256"] is None or _is_sha256(record["labels_sha256"]))

@@ -1,9 +1,23 @@
 """The page "Scale probe" as Streamlit runs it: none, one and two networks, clicks, bad links."""
 
+import csv
+import io
+import json
+
+import numpy as np
 import pytest
 import streamlit as st
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.checkpoints import list_choices
+from gsto_viz.explorer.object_export import replayed_object
+from gsto_viz.explorer.object_probe import draw_object, drawn_of, moved_inside
+from gsto_viz.explorer.replay import Sources, replay
+from gsto_viz.explorer.shown import cut_regions, look, show_pair
+from gsto_viz.explorer.view_file import read_view
+from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.files import sha256_of
+from gsto_viz.models.checkpoint import load_checkpoint
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
@@ -98,7 +112,7 @@ def test_a_size_that_cannot_be_drawn_is_left_out(checkpoints, probe, monkeypatch
     app.button(key="measure-curves").click()
     app.run()
     assert not app.exception
-    assert "Left out: a Sign cannot be drawn" in said(app)
+    assert "Left out: a Sign cannot be drawn \\[here\\]" in said(app)
     assert len(app.get("vega_lite_chart")) == 4
 
 
@@ -129,3 +143,39 @@ def test_a_bad_link_changes_nothing_but_is_said(checkpoints, probe, address):
     assert "<b>" not in " ".join(notices)
     query = address(app)
     assert (query["object"], query["side"], query["ox"]) == ("Car", "32", "0.5")
+
+
+def test_a_saved_view_is_replayed(checkpoints, probe, tmp_path):
+    app = probe(object="Bicyclist", side="45", ox="0.01", oy="0.9").run()
+    app.session_state["export_menu"] = True
+    app.run()
+    assert not app.exception
+    labels = [button.label for button in app.get("download_button")]
+    assert {"Profile (CSV)", "Curves (CSV)", "This view (JSON)"} <= set(labels)
+    state: ViewState = app.session_state["view_held"]
+    choices = {choice.key: choice for choice in list_choices(checkpoints)[0]}
+    pair = {"A": choices[state.a], "B": choices[state.b]}
+    picture = draw_object(moved_inside(drawn_of(state)))
+    models = {x: load_checkpoint(choice.path, name=choice.name) for x, choice in pair.items()}
+    inspections = {x: look(model, picture) for x, model in models.items()}
+    prints = {x: sha256_of(choice.path) for x, choice in pair.items()}
+    shown = show_pair(picture, pair, inspections, prints)
+    made = replayed_object(shown, cut_regions(shown), state)
+    files = {file.name: file.make for file in made.files}
+    view = tmp_path / "view.json"
+    view.write_bytes(files["view.json"]())
+    again = replay(read_view(view), Sources(checkpoints=checkpoints))
+    anew = {file.name: file.make for file in again.files}
+    assert json.loads(anew["view.json"]())["numbers"] == json.loads(view.read_text())["numbers"]
+    assert anew["profile.csv"]() == files["profile.csv"]()
+    rows = list(csv.DictReader(io.StringIO(files["profile.csv"]().decode())))
+    assert [row["stride (px)"] for row in rows] == ["4", "8", "16", "32"] * 2
+    assert {row["object"] for row in rows} == {"Bicyclist"}
+    table = app.markdown
+    said_q = next(text.value for text in table if text.value.startswith("q (coarseness"))
+    for letter, row in (("A", rows[0]), ("B", rows[4])):
+        assert f"{letter} {float(row['q']):+.3f}" in said_q
+    with np.load(io.BytesIO(files["maps.npz"]()), allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["object"], picture.sample.instances == 1)
+    curves = list(csv.DictReader(io.StringIO(files["curves.csv"]().decode())))
+    assert len({row["size (px)"] for row in curves}) == len(curves) / 8

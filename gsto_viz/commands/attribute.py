@@ -49,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="PNG", help="annotation: regions come from it")
     parser.add_argument("--instances", metavar="PNG", help="instance numbers of the annotation")
     parser.add_argument(
+        "--ignore",
+        type=int,
+        metavar="N",
+        help="a number in --labels that means no class, beside 255; CamVid's is 11",
+    )
+    parser.add_argument(
         "--score",
         default="margin",
         choices=("margin", "mean", "sum"),
@@ -113,6 +119,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
     if args.steps < 1:
         raise GstoVizError(f"--steps {args.steps}: give 1 or more")
+    if args.ignore is not None and not 0 <= args.ignore < 2**16:
+        raise GstoVizError(f"--ignore {args.ignore}: give a number from 0 to 65535")
     if not 0 < args.memory < 2**20:
         raise GstoVizError(f"--memory {args.memory:g}: give GiB above 0")
 
@@ -157,11 +165,14 @@ class Work:
         from gsto_viz.errors import GstoVizError
 
         args = self.args
-        if args.instances and not args.labels:
-            raise GstoVizError("--instances needs --labels; give both")
+        for option in ("instances", "ignore"):
+            if getattr(args, option) is not None and not args.labels:
+                raise GstoVizError(f"--{option} needs --labels; give both")
         if not args.labels:
             return None, None
-        maps: list[Any] = [read_label_map(args.labels, num_classes=num_classes)]
+        maps: list[Any] = [
+            read_label_map(args.labels, num_classes=num_classes, source_ignore=args.ignore)
+        ]
         if args.instances:
             maps.append(read_instance_map(args.instances))
         for option, one in zip(("--labels", "--instances"), maps, strict=False):

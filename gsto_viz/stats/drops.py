@@ -35,7 +35,7 @@ def drops(counts: pd.DataFrame) -> pd.DataFrame:
     Raises:
         GstoVizError: A region has no counts without intervention.
     """
-    rows = counts.drop_duplicates()
+    rows = counts.drop_duplicates(ignore_index=True)
     scores = rows[["intervention", *KEY]].join(outcome_scores(rows)[list(MEASURES)])
     before = scores[scores["intervention"] == UNCHANGED].drop(columns="intervention")
     after = scores[scores["intervention"] != UNCHANGED]

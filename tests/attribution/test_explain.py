@@ -219,12 +219,30 @@ def test_json_alone_on_stdout(files, tmp_path, capsys):
         (("--target", "pixel:1,1", "--steps", "0"), "--steps 0: give 1 or more"),
         (("--target", "pixel:1,1", "--memory", "nan"), "--memory nan: give GiB above 0"),
         (("--target", "pixel:1,1", "--instances", "x.png"), "--instances needs --labels"),
+        (("--target", "pixel:1,1", "--ignore", "11"), "--ignore needs --labels"),
+        (("--target", "pixel:1,1", "--ignore", "-1"), "--ignore -1: give a number from 0"),
     ],
 )
 def test_wrong_words_write_nothing(files, tmp_path, words, message):
     with pytest.raises(GstoVizError, match=message):
         call(files, *words, "--out", tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_that_is_no_class_can_be_ignored(files, tmp_path, capsys):
+    labels = np.array(Image.open(files / "labels.png"))
+    labels[20:50, 10:30] = 11
+    Image.fromarray(labels).save(tmp_path / "void.png")
+    words = ("--target", "region:car:largest", "--labels", tmp_path / "void.png")
+    quick = ("--method", "activation", "--json", "-")
+    with pytest.raises(GstoVizError, match="holds label 11"):
+        call(files, *words, *quick, "--out", tmp_path / "a")
+    assert call(files, *words, *quick, "--out", tmp_path / "a", "--ignore", 11) == 0
+    ignored = json.loads(capsys.readouterr().out)
+    labels[20:50, 10:30] = 255
+    Image.fromarray(labels).save(tmp_path / "void.png")
+    assert call(files, *words, *quick, "--out", tmp_path / "b") == 0
+    assert json.loads(capsys.readouterr().out) == ignored
 
 
 def test_labels_of_another_image(files, tmp_path):

@@ -59,6 +59,8 @@ def test_drops_are_differences_of_shares():
         assert found.loc[key, "iou"] == pytest.approx(iou[0] - iou[1])
     assert len(found) == 4 * 12 * 10
     pd.testing.assert_frame_equal(drops(pd.concat([counts, counts])), drops(counts))
+    parts = [rows.reset_index(drop=True) for _, rows in counts.groupby("image", sort=False)]
+    pd.testing.assert_frame_equal(drops(pd.concat(parts)), drops(counts))  # row numbers repeat
 
 
 @pytest.mark.parametrize("by", ["octave", "class_id", "coco_bin"])

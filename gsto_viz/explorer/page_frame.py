@@ -137,16 +137,19 @@ class Page:
         Args:
             field: Of ``ViewState``; also the widget's key.
             draw: Draws the widget under the ``key`` that it is given, and returns its value.
-            options: What may be chosen; a view that holds something else gets the first of them.
-                Empty: anything.
+            options: What may be chosen; a view that holds something else gets what this page
+                showed last, or the first of them. Empty: anything.
             nothing: The option that stands for a field that is None.
         """
         if self.fresh or field not in st.session_state:
             held = getattr(self.state, field)
             st.session_state[field] = nothing if held is None else held
+        shown_last = f"{self.name}-{field}-shown"
         if options and st.session_state[field] not in options:
-            st.session_state[field] = options[0]
+            last = st.session_state.get(shown_last)
+            st.session_state[field] = last if last in options else options[0]
         value = draw(key=field)
+        st.session_state[shown_last] = value
         self.note(**{field: None if value == nothing else value})
         return value
 

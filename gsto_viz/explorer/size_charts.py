@@ -61,7 +61,8 @@ def scatter(rows: pd.DataFrame, letter: str, position: int, limits: Limits) -> a
             tooltip=["image:N", "region:Q", "class:N", "size_px:Q", "q:Q"],
         )
         .add_params(alt.selection_interval(name=BRUSH, encodings=["x", "y"]))
-        .properties(height=300)
+        # One canvas instead of thousands of elements, none of which has a text of its own.
+        .properties(height=300, usermeta={"embedOptions": {"renderer": "canvas"}})
     )
 
 

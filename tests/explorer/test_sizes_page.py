@@ -315,3 +315,25 @@ def test_files_are_offered(folder, runs, query):
     assert "Regions (CSV)" in labels
     assert ("B - A (CSV)" in labels) == bool(query)
     assert ("This view (JSON)" in labels) == (not query)
+
+
+def test_the_analysis_is_still_there_after_a_visit_to_the_runs(folder, runs, tmp_path, monkeypatch):
+    place = tmp_path / "runs"
+    shutil.copytree(runs, place / "many")
+    (place / "trained").mkdir()
+    line = {"kind": "train", "step": 1, "epoch": 0, "loss": 1.0}
+    (place / "trained" / "log.jsonl").write_text(json.dumps(line) + "\n")
+    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    app = page({"run": "many"}).run()
+    assert app.selectbox(key="run").value == "many"
+    app.query_params.clear()
+    app.switch_page("views/runs.py").run()
+    assert not app.exception
+    assert app.selectbox(key="run").value == "trained"
+    app.query_params.clear()
+    app.switch_page("views/sizes.py").run()
+    assert not app.exception
+    assert app.selectbox(key="run").value == "many"
+    # A link to a training run is no analysis: the page keeps what it showed.
+    app = page({"run": "trained"}).run()
+    assert app.selectbox(key="run").value == "This image"

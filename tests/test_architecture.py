@@ -75,7 +75,8 @@ ALLOWED: dict[str, set[str]] = {
     "explorer": LEAVES
     | {"activity", "attribution", "capture", "data", "evaluate", "heatmaps", "inspection", "models"}
     | {"plots", "regions", "report", "stats"},
-    "bench": LEAVES | {"activity", "attribution", "data", "models", "regions", "report"},
+    "bench": LEAVES
+    | {"activity", "attribution", "data", "evaluate", "models", "regions", "report"},
     # Shells.
     "cli": {"errors", "commands"},
     "__main__": {"cli"},

@@ -4,6 +4,7 @@ The table writes exactly these columns in this order; the documentation prints t
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ REGION_COLUMNS = (*_GEOMETRY, *_RESPONSES, *_COARSENESS)
 """Every column of the region table; branch columns are written once, with ``{r}``."""
 
 
+@cache
 def region_columns(branches: int) -> tuple[Column, ...]:
     """Return the columns of a table with ``branches`` branches, in order, ``{r}`` filled in."""
     last = {"none": 1, "all": branches, "pairs": branches - 1}

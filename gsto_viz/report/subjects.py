@@ -178,7 +178,7 @@ class Subject:
             GstoVizError: The network has no gains yet, or a map is not on the grid of its stride.
         """
         with ExitStack() as stack:
-            if any(module.training for module in self.model.modules()):
+            if any(module.training for module in self._modules):
                 stack.enter_context(eval_mode(self.model))
             means = stack.enter_context(self._raw) if raw else {}
             fixed = stack.enter_context(self._fixed)
@@ -190,6 +190,10 @@ class Subject:
             gates=dict(zip(kept, _first(kept), strict=True)),
             prediction=labels_of(logits) if logits.shape[0] == self.classes else None,
         )
+
+    @cached_property
+    def _modules(self) -> tuple[nn.Module, ...]:
+        return tuple(self.model.modules())
 
     @cached_property
     def _raw(self) -> Capture:

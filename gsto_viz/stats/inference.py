@@ -8,6 +8,7 @@ stream of its own, so the result depends neither on the order of images nor on h
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -53,11 +54,24 @@ def poisson_weights(
     Returns:
         (len(clusters), replicates), every column with a positive sum.
     """
-    streams = [named_stream(name, seed) for name in clusters]
-    weights = np.stack([stream.poisson(1.0, replicates) for stream in streams])
-    while (empty := weights.sum(axis=0) == 0).any():
+    weights = np.stack([_first_draw(name, replicates, seed) for name in clusters]).astype(np.int64)
+    empty = weights.sum(axis=0) == 0
+    if empty.any():
+        streams = [named_stream(name, seed) for name in clusters]
+        for stream in streams:
+            stream.poisson(1.0, replicates)
+    while empty.any():
         weights[:, empty] = np.stack([stream.poisson(1.0, int(empty.sum())) for stream in streams])
+        empty = weights.sum(axis=0) == 0
     return weights
+
+
+@lru_cache(maxsize=4096)
+def _first_draw(name: str, replicates: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Draw one cluster's weights; hundreds of estimates of one data set ask for the same ones."""
+    drawn = named_stream(name, seed).poisson(1.0, replicates).astype(np.uint8)
+    drawn.setflags(write=False)
+    return drawn
 
 
 def named_stream(name: str, seed: int) -> np.random.Generator:

@@ -5,8 +5,9 @@ which of the two has the larger value of one column, average the answers within 
 then over images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -55,30 +56,38 @@ def pair_counts(
     size_column = "area_px" if size == "area_px" else "max_distance_px"
     table = merge_tables(tables, [size_column, "class_id", "qualifies", column])
     table = table[table["qualifies"].astype(bool)].dropna(subset=[size_column, column])
-    if size == "area_px":
-        table["squared_px"] = table["area_px"]
-    else:
+    squared = table[size_column].to_numpy(dtype=np.float64)
+    if size != "area_px":
         # Squares of distances between pixel centres are whole numbers.
-        table["squared_px"] = np.rint(table["max_distance_px"] ** 2)
+        squared = np.rint(squared**2)
+    value, class_id = table[column].to_numpy(dtype=np.float64), table["class_id"].to_numpy()
+    # Rows are sorted by image.
+    images, starts = np.unique(table["image"].to_numpy(dtype=object), return_index=True)
     rows = [
-        (image, *_count_pairs(group, column, gap, same_class))
-        for image, group in table.groupby("image")
+        (image, *_count_pairs(squared[of], value[of], class_id[of], gap, same_class))
+        for image, of in zip(images, _slices(starts, len(table)), strict=True)
     ]
     counts = pd.DataFrame(rows, columns=["image", "wins", "ties", "pairs"])
     return counts[counts["pairs"] > 0].reset_index(drop=True)
 
 
+def _slices(starts: npt.NDArray[np.integer], end: int) -> Iterator[slice]:
+    """Give the slices between neighbouring starts, the last one to the end."""
+    return (slice(a, b) for a, b in pairwise([*starts.tolist(), end]))
+
+
 def _count_pairs(
-    group: pd.DataFrame, column: str, gap: tuple[float, float], same_class: bool | None
+    area: npt.NDArray[np.float64],
+    value: npt.NDArray[np.float64],
+    class_id: npt.NDArray[np.integer],
+    gap: tuple[float, float],
+    same_class: bool | None,
 ) -> tuple[int, int, int]:
     """Return wins, ties and pairs among the regions of one image."""
-    area = group["squared_px"].to_numpy(dtype=np.float64)
-    value = group[column].to_numpy(dtype=np.float64)
-    class_id = group["class_id"].to_numpy()
     # l_y - l_x >= g is area_y >= 4^g area_x; squares decide exactly where logarithms would round.
     least, most = 4.0 ** gap[0], 4.0 ** gap[1]
     wins = ties = pairs = 0
-    for start in range(0, len(group), _ROWS_AT_ONCE):
+    for start in range(0, len(area), _ROWS_AT_ONCE):
         larger = slice(start, start + _ROWS_AT_ONCE)
         ratio_ok = (area[larger, None] >= least * area) & (area[larger, None] < most * area)
         if same_class is not None:

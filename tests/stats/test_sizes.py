@@ -6,7 +6,7 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats import response_by_octave
-from gsto_viz.stats.inference import image_mean_interval, poisson_weights
+from gsto_viz.stats.inference import image_mean_interval, named_stream, poisson_weights
 
 
 def planted(images, seed=0, branches=4):
@@ -166,3 +166,17 @@ def test_replicates_without_weight_are_drawn_again():
     assert (weights.sum(axis=0) > 0).all()
     # Poisson(2) given that it is not 0 has the mean 2 / (1 - e^-2).
     assert weights.sum(axis=0).mean() == pytest.approx(2 / (1 - np.exp(-2)), abs=0.08)
+
+
+def test_weights_are_drawn_from_the_streams_of_the_names_however_often_they_are_asked_for():
+    names = ["a", "b"]
+    streams = [named_stream(name, 3) for name in names]
+    expected = np.array([stream.poisson(1.0, 500) for stream in streams])
+    while not expected.sum(axis=0).all():
+        empty = expected.sum(axis=0) == 0
+        expected[:, empty] = [stream.poisson(1.0, empty.sum()) for stream in streams]
+    for _ in range(2):
+        weights = poisson_weights(names, 500, seed=3)
+        np.testing.assert_array_equal(weights, expected)
+        weights[:] = 0  # a caller's own copy
+    np.testing.assert_array_equal(poisson_weights(names[:1], 500, seed=3) > 0, True)

@@ -19,7 +19,9 @@ EXAMPLES = (
 )
 OWN = (
     "figure.png", "figure.svg", "figure.pdf", "profile.csv", "scores.csv", "sizes.csv", "maps.npz",
-    "view.json", "tiles", "gates.csv", "means.csv", "held.csv", "curves.csv",
+    "view.json", "tiles", "gates.csv", "means.csv", "held.csv", "curves.csv", "branches.csv",
+    "regions.csv", "sci.csv", "responses.csv", "responses.png", "responses.svg", "responses.pdf",
+    "pairs.csv", "pairs.png", "pairs.svg", "pairs.pdf",
 )  # fmt: skip
 """All that a folder of this command can hold."""
 ROUNDING = 1e-4

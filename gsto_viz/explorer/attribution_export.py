@@ -3,16 +3,21 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.attribution.shapley import BranchShapley
 from gsto_viz.explorer.evidence import Question, branch_table
-from gsto_viz.explorer.evidence_tiles import BranchMaps, unit_of
-from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, export_stem, npz_bytes
+from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, unit_of
+from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, npz_bytes
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.shown_exports import image_tiles, stem_of, tile_file, view_json
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.explorer.viewer_data import DIVERGING, map_pixels
 
 PAGE = "attribution"
+MakeMaps = Callable[[], Mapping[str, BranchMaps]]
 
 
 def attribution_exports(
@@ -20,7 +25,7 @@ def attribution_exports(
     question: Question,
     answers: Mapping[str, BranchShapley],
     state: ViewState,
-    make_maps: Callable[[], Mapping[str, BranchMaps]],
+    make_maps: MakeMaps | None,
 ) -> Exports:
     """Return every file of a view; maps are made on the click.
 
@@ -29,17 +34,58 @@ def attribution_exports(
         question: What is asked.
         answers: By letter, what ``answer`` gave.
         state: The view.
-        make_maps: Returns the maps by letter; none before a method was run.
+        make_maps: Returns the maps by letter; None before a method was run, and then there is no
+            view to save either.
     """
-    files = [
-        ExportFile(
-            "branches.csv", "Branches (CSV)", partial(branches_csv, shown, question, answers, state)
-        ),
-        ExportFile("maps.npz", "Maps (NPZ)", partial(maps_npz, shown, question, state, make_maps)),
-    ]
-    names = [shown.inspections[letter].name for letter in LETTERS]
-    identity = (*shown.key, str(sorted(state.to_query(PAGE).items())))
-    return Exports(export_stem(shown.sample.id, names, PAGE, identity), tuple(files))
+    table = partial(branches_csv, shown, question, answers, state)
+    files = [ExportFile("branches.csv", "Branches (CSV)", table)]
+    tiles = image_tiles(shown)
+    if make_maps is not None:
+        arrays = partial(maps_npz, shown, question, state, make_maps)
+        files.append(ExportFile("maps.npz", "Maps (NPZ)", arrays))
+        for letter in LETTERS:
+            for branch, stride in enumerate(shown.inspections[letter].strides):
+                paint = partial(map_tile_pixels, state.method, make_maps, letter, branch)
+                tiles.append(tile_file(f"{letter}{stride}", f"{letter} /{stride}", paint))
+        view = partial(view_file, shown, question, answers, state, make_maps)
+        files.append(ExportFile("view.json", "This view (JSON)", view))
+    return Exports(stem_of(PAGE, shown, state), tuple(files), tuple(tiles))
+
+
+def map_tile_pixels(
+    method: str, make_maps: MakeMaps, letter: str, branch: int
+) -> npt.NDArray[np.uint8]:
+    """Return the map of one branch as the page colours it, one pixel per cell."""
+    return map_pixels(scaled(make_maps(), method)[letter][branch], DIVERGING)
+
+
+def view_file(
+    shown: Shown,
+    question: Question,
+    answers: Mapping[str, BranchShapley],
+    state: ViewState,
+    make_maps: MakeMaps,
+) -> bytes:
+    """Return the whole view as a file that ``gsto-viz export`` replays."""
+    strides = {letter: shown.inspections[letter].strides for letter in LETTERS}
+    numbers = {
+        "explained": question.words,
+        "class": question.class_name,
+        "branches": branch_table(answers, strides),
+        "scores": {
+            letter: {"present": float(one.present[0]), "absent": float(one.absent[0])}
+            for letter, one in answers.items()
+        },
+        "map_sums": {
+            letter: {
+                f"/{branch}": float(np.nansum(one.astype(np.float64)))
+                for branch, one in zip(own.branches, own.maps, strict=True)
+            }
+            for letter, own in make_maps().items()
+        },
+    }
+    display = {"unit": unit_of(state.method, state.score), "colors": DIVERGING}
+    return view_json(PAGE, shown, state, numbers, display)
 
 
 def branches_csv(
@@ -70,7 +116,7 @@ def maps_npz(
     shown: Shown,
     question: Question,
     state: ViewState,
-    make_maps: Callable[[], Mapping[str, BranchMaps]],
+    make_maps: MakeMaps,
 ) -> bytes:
     """Return the maps as ``{letter}_stride{s}``, exact, and in ``about`` what they are."""
     arrays = {

@@ -130,7 +130,9 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
             answers = answer(question, shown, fields)
             draw_answers(shown, question, answers)
             draw_runs(shown, state.method, runs)
-            maps = partial(kept.branch_maps, shown, question, state.method, carried, runs)
+            maps = None
+            if runs or state.method in EXACT:
+                maps = partial(kept.branch_maps, shown, question, state.method, carried, runs)
             draw_exports(partial(attribution_exports, shown, question, answers, state, maps))
     page.write_link()
 

@@ -18,9 +18,7 @@ from gsto_viz.explorer.export_files import (
     ExportFile,
     Exports,
     csv_bytes,
-    export_stem,
     npz_bytes,
-    png_bytes,
 )
 from gsto_viz.explorer.gate_choice import GateChoice, gate_choice, hold
 from gsto_viz.explorer.gate_numbers import (
@@ -38,7 +36,7 @@ from gsto_viz.explorer.gate_numbers import (
 from gsto_viz.explorer.gate_tiles import COLORS, Held
 from gsto_viz.explorer.probe import Point, clamped, default_point
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.view_file import ViewFile, checkpoint_records, image_record, view_bytes
+from gsto_viz.explorer.shown_exports import origin, stem_of, tile_file, view_json
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import class_pixels, map_pixels
 from gsto_viz.heatmaps import gate_map
@@ -96,10 +94,8 @@ def gates_exports(
             partial(_view_json, shown, regions, state, choice, make_held),
         ),
     ]
-    names = [shown.inspections[letter].name for letter in LETTERS]
-    identity = (*shown.key, str(sorted(state.to_query(PAGE).items())))
-    stem = export_stem(shown.sample.id, names, PAGE, identity)
-    return Exports(stem, tuple(files), _tiles(shown, choice, make_held))
+    tiles = _tiles(shown, choice, make_held)
+    return Exports(stem_of(PAGE, shown, state), tuple(files), tiles)
 
 
 def replayed_gates(shown: Shown, regions: PreparedRegions, state: ViewState) -> Exports:
@@ -167,25 +163,14 @@ def means(shown: Shown, regions: PreparedRegions, choice: GateChoice) -> pd.Data
     ]
 
 
-def _origin(table: pd.DataFrame, shown: Shown) -> pd.DataFrame:
-    """Put in front of a table what each row comes from."""
-    letters = table["model"]
-    table = table.drop(columns="model")
-    table.insert(0, "image", shown.sample.id)
-    table.insert(1, "model", letters)
-    table.insert(2, "checkpoint", letters.map({k: i.name for k, i in shown.inspections.items()}))
-    table.insert(3, "sha256", letters.map(shown.fingerprints))
-    return table
-
-
 def _gates_csv(shown: Shown, regions: PreparedRegions, state: ViewState) -> bytes:
     point = _point(shown, regions, state)
-    table = _origin(all_gates(shown, point), shown).assign(x=point.x, y=point.y)
+    table = origin(all_gates(shown, point), shown).assign(x=point.x, y=point.y)
     return csv_bytes(table.rename(columns=HEADERS | {"x": "x (px)", "y": "y (px)"}))
 
 
 def _means_csv(shown: Shown, regions: PreparedRegions, choice: GateChoice) -> bytes:
-    table = _origin(means(shown, regions, choice), shown)
+    table = origin(means(shown, regions, choice), shown)
     table.insert(4, "gate", choice.gate)
     return csv_bytes(table.rename(columns={"mean": "mean gate"}))
 
@@ -244,21 +229,12 @@ def _view_json(
         "region_source": shown.region_source,
         "held": None if held is None else _held_numbers(held),
     }
-    view = ViewFile(
-        page=PAGE,
-        state=state,
-        image=image_record(shown, state),
-        checkpoints=checkpoint_records(shown),
-        numbers=numbers,
-    )
     display = {
         "gate_range": {x: shown.inspections[x].gate_range for x in LETTERS},
         "colors": COLORS["gate"],
         "interpolation": "nearest",
-        "image": shown.picture.description,
-        "notices": {x: shown.choices[x].notice for x in LETTERS if shown.choices[x].notice},
     }
-    return view_bytes(view, display)
+    return view_json(PAGE, shown, state, numbers, display)
 
 
 def _held_numbers(held: Held) -> dict[str, Any]:
@@ -273,18 +249,18 @@ def _tiles(shown: Shown, choice: GateChoice, make_held: Makes) -> tuple[ExportFi
     tiles = []
     if choice.value is not None:
         tiles += [
-            _tile("held", f"Prediction {choice.subject}, held", partial(_held, shown, make_held)),
-            _tile("changed", "Changed pixels", partial(_changed, shown, make_held)),
+            tile_file(
+                "held", f"Prediction {choice.subject}, held", partial(_held, shown, make_held)
+            ),
+            tile_file("changed", "Changed pixels", partial(_changed, shown, make_held)),
         ]
     for letter in gated_letters(shown):
         for place in gate_places(shown.inspections[letter]):
             paint = partial(_gate_pixels, shown, letter, place)
-            tiles.append(_tile(f"{letter}.{tap_name(place.name)}", f"{letter} {place.name}", paint))
+            tiles.append(
+                tile_file(f"{letter}.{tap_name(place.name)}", f"{letter} {place.name}", paint)
+            )
     return tuple(tiles)
-
-
-def _tile(key: str, title: str, paint: Callable[[], npt.NDArray[np.uint8]]) -> ExportFile:
-    return ExportFile(f"tiles/{key}.png", title, lambda: png_bytes(paint()))
 
 
 def _gate_pixels(shown: Shown, letter: str, place: GatePlace) -> npt.NDArray[np.uint8]:

@@ -1,22 +1,12 @@
 """What the page "Scale probe" offers for download; the same functions serve the command line."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 import pandas as pd
 
-from gsto_viz.explorer.drawings import draw_comparison
-from gsto_viz.explorer.explore_export import map_arrays
-from gsto_viz.explorer.export_files import (
-    KINDS,
-    ExportFile,
-    Exports,
-    csv_bytes,
-    export_stem,
-    npz_bytes,
-)
+from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, npz_bytes
 from gsto_viz.explorer.object_probe import (
     DrawnObject,
     Measured,
@@ -30,13 +20,8 @@ from gsto_viz.explorer.object_probe import (
     object_share,
 )
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.view_file import (
-    DRAWN,
-    ViewFile,
-    checkpoint_records,
-    image_record,
-    view_bytes,
-)
+from gsto_viz.explorer.shown_exports import figure_files, map_arrays, stem_of, view_json
+from gsto_viz.explorer.view_file import DRAWN
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models.checkpoint import load_checkpoint
@@ -59,18 +44,13 @@ def object_exports(shown: Shown, state: ViewState, measure: Measure) -> Exports:
         measure: Returns what network A or B says of an object, for the curves.
     """
     files = [
-        ExportFile(f"figure.{kind}", f"Figure ({text})", partial(_figure, shown, kind))
-        for kind, text in KINDS.items()
-    ]
-    files += [
+        *figure_files(shown, "percentile", "inferno"),
         ExportFile("profile.csv", "Profile (CSV)", lambda: csv_bytes(_profile(shown, state))),
         ExportFile("curves.csv", "Curves (CSV)", partial(_curves, shown, state, measure)),
         ExportFile("maps.npz", "Maps and logits (NPZ)", partial(_maps, shown)),
         ExportFile("view.json", "This view (JSON)", partial(_view_json, shown, state)),
     ]
-    names = [shown.inspections[letter].name for letter in LETTERS]
-    identity = (*shown.key, str(sorted(state.to_query(PAGE).items())))
-    return Exports(export_stem(shown.sample.id, names, PAGE, identity), tuple(files))
+    return Exports(stem_of(PAGE, shown, state), tuple(files))
 
 
 def replayed_object(shown: Shown, regions: PreparedRegions, state: ViewState) -> Exports:
@@ -87,13 +67,6 @@ def replayed_object(shown: Shown, regions: PreparedRegions, state: ViewState) ->
         return inspection.strides, object_response(inspection, sample)
 
     return object_exports(shown, state, measure)
-
-
-def _figure(shown: Shown, kind: str) -> bytes:
-    drawing = draw_comparison(
-        shown.sample, shown.inspections, shown.classes, "percentile", kind, "inferno"
-    )
-    return drawing.content
 
 
 def _responses(shown: Shown, state: ViewState) -> pd.DataFrame:
@@ -148,22 +121,10 @@ def _maps(shown: Shown) -> bytes:
 def _view_json(shown: Shown, state: ViewState) -> bytes:
     """Return the whole view as a file that ``gsto-viz export`` replays."""
     drawn = moved_inside(drawn_of(state))
-    view = ViewFile(
-        page=PAGE,
-        state=state,
-        image=replace(image_record(shown, state), source=DRAWN),
-        checkpoints=checkpoint_records(shown),
-        numbers={
-            "object": drawn,
-            "responses": _responses(shown, state),
-            "labelled_right": object_share(shown, shown.picture.sample, drawn.name),
-        },
-    )
-    display = {
-        "note": ONE,
-        "scale": "percentile",
-        "site": shown.inspections["A"].site,
-        "image": shown.picture.description,
-        "notices": {x: shown.choices[x].notice for x in LETTERS if shown.choices[x].notice},
+    numbers = {
+        "object": drawn,
+        "responses": _responses(shown, state),
+        "labelled_right": object_share(shown, shown.picture.sample, drawn.name),
     }
-    return view_bytes(view, display)
+    display = {"note": ONE, "scale": "percentile", "site": shown.inspections["A"].site}
+    return view_json(PAGE, shown, state, numbers, display, source=DRAWN)

@@ -13,6 +13,7 @@ from typing import Any
 
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.attribution_replay import replayed_attribution
 from gsto_viz.explorer.checkpoints import Choice, list_choices
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_files import Exports
@@ -41,6 +42,7 @@ from gsto_viz.types import Inspection
 
 REPLAYED: dict[str, Callable[[Shown, PreparedRegions, ViewState], Exports]] = {
     "explore": explore_exports,
+    "attribution": replayed_attribution,
     "gates": replayed_gates,
     "scale-probe": replayed_object,
     "sizes": replayed_sizes,

@@ -10,6 +10,7 @@ from gsto_viz.explorer.drawings import PRINT_DPI, draw_fan, draw_worst_pairs
 from gsto_viz.explorer.export_files import KINDS, ExportFile, Exports, csv_bytes, export_stem
 from gsto_viz.explorer.probe import region_numbers
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.shown_exports import view_json
 from gsto_viz.explorer.size_numbers import (
     Choices,
     confusion,
@@ -20,7 +21,6 @@ from gsto_viz.explorer.size_numbers import (
 )
 from gsto_viz.explorer.size_report import index_table, paired_table, worst_rows
 from gsto_viz.explorer.size_source import SizeSource, Subject, of_shown
-from gsto_viz.explorer.view_file import ViewFile, checkpoint_records, image_record, view_bytes
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.plots import PairRow, tuning_fan_data, worst_pairs_data
 from gsto_viz.regions import PreparedRegions
@@ -77,7 +77,7 @@ def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewS
             made = partial(_pairs, pairs, source, kind)
             files.append(ExportFile(f"pairs.{kind}", f"Worst pairs ({text})", made))
     if subject.shown is not None:
-        view = partial(view_json, subject.shown, source, state)
+        view = partial(view_file, subject.shown, source, state)
         files.append(ExportFile("view.json", "This view (JSON)", view))
     title = subject.shown.sample.id if subject.shown is not None else state.run or "analysis"
     identity = (*source.key, str(sorted(state.to_query(PAGE).items())))
@@ -172,20 +172,14 @@ def _fan(source: SizeSource, choices: Choices, kind: str) -> bytes:
     return draw_fan(frames, draws, source.names, kind).content
 
 
-def view_json(shown: Shown, source: SizeSource, state: ViewState) -> bytes:
+def view_file(shown: Shown, source: SizeSource, state: ViewState) -> bytes:
     """Return a view of one image with its numbers, as a file that ``gsto-viz export`` replays."""
     choices = choices_of(state)
     rows = region_rows(source, choices)
-    view = ViewFile(
-        page=PAGE,
-        state=state,
-        image=image_record(shown, state),
-        checkpoints=checkpoint_records(shown),
-        numbers={
-            "sci": sci_table(source, choices).drop(columns="checkpoint"),
-            "regions": rows.drop(columns="image"),
-            "responses": tuning_fan_data(responses(source, choices)),
-            "region_source": shown.region_source,
-        },
-    )
-    return view_bytes(view, {"image": shown.picture.description})
+    numbers = {
+        "sci": sci_table(source, choices).drop(columns="checkpoint"),
+        "regions": rows.drop(columns="image"),
+        "responses": tuning_fan_data(responses(source, choices)),
+        "region_source": shown.region_source,
+    }
+    return view_json(PAGE, shown, state, numbers, {})

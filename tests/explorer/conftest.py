@@ -3,9 +3,11 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import streamlit
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -155,3 +157,16 @@ def png_file() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture
+def buttons(monkeypatch) -> dict[str, Any]:
+    """What the page gives to download buttons: file name -> maker."""
+    given: dict[str, Any] = {}
+
+    def button(label, data, *, file_name, on_click, **options):
+        assert on_click == "ignore"
+        given[file_name] = data
+
+    monkeypatch.setattr(streamlit, "download_button", button)
+    return given

@@ -4,7 +4,6 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -276,19 +275,6 @@ def test_a_file_that_is_no_checkpoint_is_named(folder, tiny_files):
     assert len(app.selectbox(key="a").options) == 2
 
 
-@pytest.fixture
-def buttons(monkeypatch) -> dict[str, Any]:
-    """What the page gives to download buttons: file name -> maker."""
-    given: dict[str, Any] = {}
-
-    def button(label, data, *, file_name, on_click, **options):
-        assert on_click == "ignore"
-        given[file_name] = data
-
-    monkeypatch.setattr(st, "download_button", button)
-    return given
-
-
 def test_the_export_menu_costs_nothing_until_it_is_open(folder, buttons):
     app = page({"scene": "1", "x": "10", "y": "20"}).run()
     assert not app.exception
@@ -314,7 +300,7 @@ def test_the_export_menu_costs_nothing_until_it_is_open(folder, buttons):
 def test_a_view_saved_on_the_page_is_replayed_with_the_same_numbers(
     folder, buttons, tmp_path_factory, capsys, monkeypatch
 ):
-    monkeypatch.setattr("gsto_viz.explorer.explore_export._figure", lambda *_: b"drawn")
+    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
     query = {"scene": "1", "x": "256", "y": "200", "pick": "region", "mode": "zscore"}
     app = page({**query, "px": "8", "py": "9"})
     app.session_state["export_menu"] = True

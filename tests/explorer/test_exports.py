@@ -244,8 +244,15 @@ def test_the_archive_holds_every_file_in_one_folder(made_up) -> None:
 
 def test_nothing_is_computed_before_a_file_is_asked_for(made_up, monkeypatch) -> None:
     shown, regions = made_up(), cut_regions(made_up())
-    for name in ("draw_comparison", "percentile_maps", "branch_maps", "responses", "npz_bytes"):
-        monkeypatch.setattr(f"gsto_viz.explorer.explore_export.{name}", pytest.fail)
+    for name in (
+        "explore_export.percentile_maps",
+        "explore_export.branch_maps",
+        "explore_export.responses",
+        "shown_exports.branch_maps",
+        "shown_exports.draw_comparison",
+        "shown_exports.npz_bytes",
+    ):
+        monkeypatch.setattr(f"gsto_viz.explorer.{name}", pytest.fail)
     made = explore_exports(shown, regions, STATE)
     made.archive()
     assert {file.mime for file in made.all_files()} > {"image/png", "application/pdf"}

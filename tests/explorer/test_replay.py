@@ -218,11 +218,11 @@ def test_nothing_is_half_written(folder, upload_view, tmp_path, monkeypatch, cap
     photo, out = folder / "photo.png", tmp_path / "out"
     words = ["export", "--view", str(view), "--out", str(out), "--image", str(photo), "--quiet"]
     words += ["--checkpoints", str(folder)]
-    monkeypatch.setattr("gsto_viz.explorer.explore_export._figure", lambda *_: b"drawn")
-    monkeypatch.setattr("gsto_viz.explorer.explore_export._maps", stopped)
+    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    monkeypatch.setattr("gsto_viz.explorer.explore_export.maps_npz", stopped)
     assert main(words) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["view.json"]
-    monkeypatch.setattr("gsto_viz.explorer.explore_export._maps", lambda *_: b"maps")
+    monkeypatch.setattr("gsto_viz.explorer.explore_export.maps_npz", lambda *_: b"maps")
     assert main(words) == 0
     assert "largest difference 0\n" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}

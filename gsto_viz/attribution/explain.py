@@ -85,6 +85,7 @@ def explain_target(
     methods: Sequence[str] = METHODS,
     steps: int = 16,
     budget: int | None = None,
+    changes: Sequence[Intervention] = (),
     sanity: bool = False,
     seed: int = 0,
     announce: Announce = lambda sentence: None,
@@ -100,6 +101,7 @@ def explain_target(
         methods: Captum's methods at the taps that enter the head.
         steps: Of integrated gradients and conductance.
         budget: Bytes for them; None: 4 GiB.
+        changes: Interventions to read the score under, one at a time, beside closed paths.
         sanity: Also randomise weights, and measure infidelity and sensitivity.
         seed: Of everything that is random.
         announce: Called with a sentence before work that takes memory and time.
@@ -116,7 +118,7 @@ def explain_target(
     options: dict[str, Any] = {} if budget is None else {"budget": budget}
     given = [explainer.layer(m, seen.place.taps, steps=steps, **options) for m in methods]
     maps, map_strides = _maps(seen, baselines, entries, given)
-    paths = path_effects(model, image, entries, target.head)
+    paths = path_effects(model, image, entries, target.head, changes)
     rows = _branch_rows(found, given, explainer)
     checks = _sanity(model, image, entries, target.head, seed) if sanity else None
     return Explanation(
@@ -209,7 +211,13 @@ def _path_start(attribution: Attribution) -> str:
 
 
 @torch.no_grad()
-def path_effects(model: HRNet, image: Tensor, entries: Entries, head: str = "main") -> pd.DataFrame:
+def path_effects(
+    model: HRNet,
+    image: Tensor,
+    entries: Entries,
+    head: str = "main",
+    changes: Sequence[Intervention] = (),
+) -> pd.DataFrame:
     """Close paths one at a time and read the target's score each time.
 
     Branches are removed (zero) before and after the last fusion, each transfer of the last fusion
@@ -221,6 +229,7 @@ def path_effects(model: HRNet, image: Tensor, entries: Entries, head: str = "mai
         image: (1, 3, H, W), normalised.
         entries: One target.
         head: The head that it reads; places after it change nothing.
+        changes: More interventions, one at a time; of ``kind`` ``asked``.
 
     Returns:
         The table ``paths`` of :class:`Explanation`.
@@ -228,17 +237,18 @@ def path_effects(model: HRNet, image: Tensor, entries: Entries, head: str = "mai
     rows: list[dict[str, Any]] = []
     with eval_mode(model):
 
-        def score(*changes: Intervention) -> float:
-            with intervene(model, *changes) as network:
+        def score(*made: Intervention) -> float:
+            with intervene(model, *made) as network:
                 logits = head_logits(network(image), head)[0].flatten(1)
             return float(entries.scores(logits.double())[0])
 
         before = score()
-        for kind, source, target, changes in _closings(model):
-            after = score(*changes)
-            name = changes[0].path if len(changes) == 1 else "all gates"
+        asked: list[Closing] = [("asked", None, None, (change,)) for change in changes]
+        for kind, source, target, made in asked + _closings(model):
+            after = score(*made)
+            name = made[0].path if len(made) == 1 else "all gates"
             row: dict[str, Any] = {"place": name, "kind": kind, "source": source, "target": target}
-            row |= {"value": changes[0].what, "score": after, "drop": before - after}
+            row |= {"value": made[0].what, "score": after, "drop": before - after}
             rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.astype({"source": "Int64", "target": "Int64"})

@@ -23,6 +23,8 @@ EXAMPLES = (
     "--out runs/car",
     "gsto-viz attribute last.safetensors photo.png --target pixel:120,80 --labels labels.png "
     "--sanity --out runs/pixel",
+    "gsto-viz attribute last.safetensors photo.png --target class:car "
+    "--change 'stage3.m0.gate[2->0]=0.5' --change stage4.branch2=zero --out runs/changed",
     "gsto-viz attribute last.safetensors photo.png --target class:road --calibration camvid:PATH "
     "--other second.png --erf --out runs/road",
 )
@@ -76,6 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", metavar="SPEC", help="images for the dataset mean (default: this image)"
     )
     parser.add_argument("--other", metavar="IMAGE", help="another image as a third baseline")
+    parser.add_argument(
+        "--change",
+        action="append",
+        default=[],
+        metavar="PLACE=VALUE",
+        help="also read the score with one place changed, such as 'stage3.m0.gate[2->0]=0.5', "
+        "stage4.branch2=zero or stem=blur:2; may be repeated",
+    )
     parser.add_argument("--sanity", action="store_true", help="randomise weights and compare")
     parser.add_argument("--erf", action="store_true", help="effective receptive fields too (slow)")
     parser.add_argument("--size", metavar="HxW", help="resize the image first; default: native")
@@ -129,14 +139,14 @@ class Work:
     """One run of the command: what was read, and what is made of it."""
 
     def __init__(self, args: argparse.Namespace, model: "HRNet") -> None:
-        from gsto_viz.attribution import View
-        from gsto_viz.attribution.words import parse_place
+        from gsto_viz.attribution import View, parse_intervention, parse_place
         from gsto_viz.data import read_image
         from gsto_viz.evaluate import predict
         from gsto_viz.torch_utils import eval_mode
 
         self.args, self.model = args, model
         self.place = parse_place(args.target)
+        self.changes = [parse_intervention(model, text) for text in args.change]
         image = read_image(args.image)
         self.native = image.shape[:2]
         self.image = self.resized(image)
@@ -231,6 +241,7 @@ class Work:
             methods=args.method or METHODS,
             steps=args.steps,
             budget=round(args.memory * 2**30),
+            changes=self.changes,
             sanity=args.sanity,
             seed=args.seed,
             announce=self.say,
@@ -366,11 +377,14 @@ def as_text(explained: "Explanation") -> str:
         cells = "".join(_cell(row[f"branch_{r}"], 9) for r in range(len(explained.strides)))
         sums = _cell(row["sum"], 10) + _cell(row["expected"], 10)
         lines.append(f"{row['method']:<24}{row['baseline']:<26}{cells}{sums}")
-    strongest = explained.paths.reindex(
-        explained.paths["drop"].abs().sort_values(ascending=False, kind="stable").index
-    )
+    asked = explained.paths["kind"] == "asked"
+    closed = explained.paths[~asked]
+    order = closed["drop"].abs().sort_values(ascending=False, kind="stable").index
     lines += ["", f"{'closed path':<34}{'value':<16}{'score':>10}{'drop':>10}"]
-    for path in strongest.head(8).to_dict("records"):
+    for path in [
+        *explained.paths[asked].to_dict("records"),
+        *closed.loc[order].head(8).to_dict("records"),
+    ]:
         numbers = f"{path['score']:>10.4g}{path['drop']:>10.4g}"
         lines.append(f"{path['place']:<34}{path['value']:<16}{numbers}")
     lines += [

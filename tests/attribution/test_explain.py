@@ -195,6 +195,22 @@ def test_everything_that_can_be_asked(files, tmp_path, capsys):
     assert (fields["erf_px"] > 0).all()
 
 
+def test_changes_that_were_asked_for_come_first(files, tmp_path, capsys):
+    words = ("--target", "class:car", "--labels", files / "labels.png", "--method", "activation")
+    changes = ("--change", "stage4.m0.gate[2->0]=closed", "--change", "stem=blur:1")
+    assert call(files, *words, *changes, "--out", tmp_path / "a") == 0
+    printed = capsys.readouterr().out.splitlines()
+    at = next(k for k, line in enumerate(printed) if line.startswith("closed path"))
+    assert printed[at + 1].split()[:2] == ["stage4.m0.gate[2->0]", "closed"]
+    assert printed[at + 2].split()[:2] == ["stem", "blur:1"]
+    paths = pd.read_csv(tmp_path / "a" / "paths.csv")
+    assert paths["kind"].tolist()[:3] == ["asked", "asked", "branch before fusion"]
+    gate = paths[paths["place"] == "stage4.m0.gate[2->0]"]
+    assert gate["kind"].tolist() == ["asked", "gate"]
+    assert gate["score"].iloc[0] == gate["score"].iloc[1]
+    assert paths["score"][1] != pytest.approx(paths["score"][1] + paths["drop"][1], abs=1e-6)
+
+
 def test_json_alone_on_stdout(files, tmp_path, capsys):
     words = ("--target", "pixel:3,4:sky", "--out", tmp_path / "a", "--json", "-")
     assert call(files, *words, "--method", "activation", "--score", "mean") == 0
@@ -219,6 +235,7 @@ def test_json_alone_on_stdout(files, tmp_path, capsys):
         (("--target", "pixel:1,1", "--steps", "0"), "--steps 0: give 1 or more"),
         (("--target", "pixel:1,1", "--memory", "nan"), "--memory nan: give GiB above 0"),
         (("--target", "pixel:1,1", "--instances", "x.png"), "--instances needs --labels"),
+        (("--target", "pixel:1,1", "--change", "stem"), "'stem' is no intervention"),
         (("--target", "pixel:1,1", "--ignore", "11"), "--ignore needs --labels"),
         (("--target", "pixel:1,1", "--ignore", "-1"), "--ignore -1: give a number from 0"),
     ],

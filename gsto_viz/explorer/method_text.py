@@ -20,7 +20,8 @@ STEPS = (
     Section(
         "1. Activity: one map per branch",
         "The channels of a branch after its last fusion are averaged, each first divided by its "
-        "standard deviation over training images. Without this division the map is arbitrary: a "
+        "standard deviation over training images (in an analysis: over its calibration images). "
+        "Without this division the map is arbitrary: a "
         "gain on a channel changes a raw channel mean and not the network. Raw maps, as the paper "
         "draws them, therefore carry a badge.",
     ),
@@ -123,7 +124,7 @@ NULL_HINTS = {
     "N2": "below 0.5 when layout alone helps (roads are large and at the bottom)",
     "N3": "the null that matters most: untrained networks are not at 0.5",
     "N4": "near 0.5",
-    "N4c": "below N4: class, not size, carries the order",
+    "N4c": "near 0.5; below it: class, not size, carries the order",
     "N5": "exactly 0.5: pooling alone cannot move SCI",
 }
 """What to look for in each null model."""

@@ -8,8 +8,6 @@ import pandas as pd
 from gsto_viz.explorer.charts import BRANCH_COLORS
 from gsto_viz.explorer.training_log import TrainingLog, thinned_curve
 
-MAX_RUNS = len(BRANCH_COLORS)
-"""Runs in one chart."""
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 4), (1, 3))
 SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
 

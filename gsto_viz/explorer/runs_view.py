@@ -6,6 +6,7 @@ from pathlib import Path
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached, run_charts
@@ -17,6 +18,7 @@ from gsto_viz.explorer.run_table import run_table
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, check_classes
 from gsto_viz.explorer.training_log import TrainingLog, read_log
+from gsto_viz.explorer.view_state import MAX_OTHERS
 from gsto_viz.files import read_small_text
 from gsto_viz.models import shipped_checkpoints
 
@@ -25,7 +27,7 @@ NO_RUNS = (
     "it with `gsto-viz app --runs DIR`."
 )
 COMPARE, CHECKPOINT = "runs-compare", "runs-checkpoint"
-"""Keys of widgets that a link does not hold."""
+"""Keys of the runs to compare with, and of the checkpoint whose card is shown."""
 
 
 def draw_page() -> None:
@@ -48,12 +50,7 @@ def _draw_training(page: Page) -> None:
     keys = list(folders)
     left, right, again = st.columns([2, 3, 1], gap="medium", vertical_alignment="bottom")
     first = page.bound("run", lambda key: left.selectbox("Run", keys, key=key), keys)
-    others = [key for key in keys if key != first]
-    held = st.session_state.get(COMPARE, [])
-    st.session_state[COMPARE] = [key for key in held if key in others]
-    more = right.multiselect(
-        "Compare with", others, key=COMPARE, max_selections=run_charts.MAX_RUNS - 1
-    )
+    more = _choose_others(page, [key for key in keys if key != first], right)
     again.button("Read again", icon=":material/refresh:", width="stretch")
     logs = _read([folders[key] for key in (first, *more)])
     if not logs:
@@ -72,6 +69,19 @@ def _draw_training(page: Page) -> None:
     )
     _draw_curves(logs)
     _draw_settings(folders[first])
+
+
+def _choose_others(page: Page, others: Sequence[str], place: DeltaGenerator) -> list[str]:
+    """Draw the choice of runs to compare with; return their keys."""
+    if page.fresh or COMPARE not in st.session_state:
+        st.session_state[COMPARE] = (page.state.others or "").split(",")
+    st.session_state[COMPARE] = [key for key in st.session_state[COMPARE] if key in others]
+    chosen: list[str] = place.multiselect(
+        "Compare with", others, key=COMPARE, max_selections=MAX_OTHERS
+    )
+    # A key with a comma cannot be told from two keys in a link: it is left out there.
+    page.note(others=",".join(key for key in chosen if "," not in key) or None)
+    return chosen
 
 
 def _read(runs: Sequence[RunFolder]) -> dict[str, TrainingLog]:

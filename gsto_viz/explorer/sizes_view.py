@@ -21,7 +21,7 @@ from gsto_viz.explorer.size_panels import (
 )
 from gsto_viz.explorer.size_regions import draw_regions
 from gsto_viz.explorer.size_source import MAX_MODELS, Subject
-from gsto_viz.explorer.view_state import SIZES
+from gsto_viz.explorer.view_state import PANELS, SIZES
 from gsto_viz.stats import Estimate
 
 ONE_IMAGE = "This image"
@@ -35,7 +35,11 @@ GAP_HELP = (
     "How far apart in size two regions must be to make a pair; an octave is a factor of two, the "
     "step from one branch to the next."
 )
-TABS = ("Regions", "Response by size", "Null models", "B - A", "Worst pairs")
+PANEL_NAMES = dict(
+    zip(PANELS, ("Regions", "Response by size", "Null models", "B - A", "Worst pairs"), strict=True)
+)
+TAB = "sizes-tab"
+"""Key of the tabs, whose value is the name of a panel."""
 
 
 def draw_page() -> None:
@@ -190,16 +194,23 @@ def _draw_exports(page: Page, subject: Subject) -> None:
 
 def _draw_tabs(page: Page, subject: Subject, choices: Choices) -> None:
     """Draw what is open; the rest waits until it is."""
-    names = [name for name in TABS if name != "B - A" or len(subject.source.letters) == MAX_MODELS]
     draw = {
-        "Regions": partial(draw_regions, page, subject, choices),
-        "Response by size": partial(draw_responses, subject, choices),
-        "Null models": partial(draw_null_models, subject, choices),
-        "B - A": partial(draw_differences, subject, choices),
-        "Worst pairs": partial(draw_worst, subject, choices),
+        "regions": partial(draw_regions, page, subject, choices),
+        "responses": partial(draw_responses, subject, choices),
+        "nulls": partial(draw_null_models, subject, choices),
+        "differences": partial(draw_differences, subject, choices),
+        "pairs": partial(draw_worst, subject, choices),
     }
-    tabs = st.tabs(names, on_change="rerun", key="sizes-tab")
-    for name, tab in zip(names, tabs, strict=True):
+    if len(subject.source.letters) < MAX_MODELS:
+        del draw["differences"]
+    if page.fresh or TAB not in st.session_state:
+        st.session_state[TAB] = PANEL_NAMES[page.state.panel]
+    names = {PANEL_NAMES[panel]: panel for panel in draw}
+    if st.session_state[TAB] not in names:
+        st.session_state[TAB] = PANEL_NAMES[PANELS[0]]
+    tabs = st.tabs(list(names), on_change="rerun", key=TAB)
+    for panel, tab in zip(draw, tabs, strict=True):
         if tab.open:
+            page.note(panel=panel)
             with tab:
-                draw[name]()
+                draw[panel]()

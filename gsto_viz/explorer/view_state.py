@@ -19,6 +19,10 @@ PICKS = ("pixel", "region")
 """What a click chooses."""
 SIZES = ("area", "inscribed")
 """How large a region is: octaves of the square root of its area, or of its inscribed diameter."""
+PANELS = ("regions", "responses", "nulls", "differences", "pairs")
+"""Which panel of the page "Sizes" is open."""
+MAX_OTHERS = 5
+"""Runs that one is compared with."""
 METHODS = ("shapley", "shares", "gradcam", "gradient", "integrated")
 """How evidence is attributed to branches; the first two are exact."""
 SCORES = ("margin", "mean")
@@ -39,10 +43,10 @@ _SHARED = ("source", "scene", "image", "upload", "a", "b")
 PAGES: dict[str, tuple[str, ...]] = {
     "explore": (*_SHARED, "mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity"),
     "gates": (*_SHARED, "x", "y", "gate", "force", "value"),
-    "sizes": (*_SHARED, "run", "size", "cls", "gap"),
+    "sizes": (*_SHARED, "run", "size", "cls", "gap", "panel"),
     "attribution": (*_SHARED, "x", "y", "pick", "method", "target", "score", "absent", "steps"),
     "scale-probe": ("a", "b", "object", "side", "ox", "oy"),
-    "runs": ("run", "a", "b"),
+    "runs": ("run", "others", "a", "b"),
     "method": ("a", "b"),
 }
 """The pages by the last part of their address, and what their links hold."""
@@ -73,9 +77,12 @@ class ViewState:
         force: Whether that gate is held at ``value``.
         value: What the gate is held at, 0..1.
         run: Key of the folder of an analysis or training run; None: the page chooses.
+        others: Keys of up to five training runs that ``run`` is compared with, joined by commas;
+            None: it stands alone.
         size: One of ``SIZES``.
         cls: Name of the class that regions must have; None: all.
         gap: Least difference of size in a pair, octaves, 1..4.
+        panel: One of ``PANELS``.
         method: One of ``METHODS``.
         target: Name of the class that is asked about; None: what A predicts at the probe.
         score: One of ``SCORES``.
@@ -106,9 +113,11 @@ class ViewState:
     force: bool = False
     value: float = 1.0
     run: str | None = None
+    others: str | None = None
     size: str = SIZES[0]
     cls: str | None = None
     gap: float = 1.0
+    panel: str = PANELS[0]
     method: str = METHODS[0]
     target: str | None = None
     score: str = SCORES[0]
@@ -202,7 +211,9 @@ def state_from_json(values: Mapping[str, Any]) -> ViewState:
             f"the view has {len(unknown)} settings that this version does not know; replay it with "
             "the version that saved it"
         )
-    named = [value for value in values.values() if isinstance(value, str)]
+    texts = [value for value in values.values() if isinstance(value, str)]
+    # A list of runs names each of them.
+    named = {part for text in texts for part in (text, *text.split(","))}
     readers = _readers(Offered(named, named, named))
     for name, value in values.items():
         if value is None and kinds[name] is type(None):
@@ -256,9 +267,14 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "force": _Reader(_switch, "is neither 0 nor 1"),
         "value": share,
         "run": _choice(offered.runs, "names no run that is offered here"),
+        "others": _Reader(
+            partial(_others, options=offered.runs),
+            f"names no {MAX_OTHERS} or fewer runs that are offered here",
+        ),
         "size": _one_of(SIZES),
         "cls": name,
         "gap": _Reader(partial(_decimal, low=1.0, high=4.0), "is no number from 1 to 4"),
+        "panel": _one_of(PANELS),
         "method": _one_of(METHODS),
         "target": name,
         "score": _one_of(SCORES),
@@ -273,6 +289,12 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
 
 def _choice(options: Collection[str], problem: str) -> _Reader:
     return _Reader(lambda text: text if text in options else None, problem)
+
+
+def _others(text: str, options: Collection[str]) -> str | None:
+    keys = text.split(",")
+    good = len(keys) <= MAX_OTHERS and len(set(keys)) == len(keys)
+    return text if good and all(key in options for key in keys) else None
 
 
 def _one_of(options: tuple[str, ...]) -> _Reader:

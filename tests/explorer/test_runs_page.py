@@ -90,7 +90,9 @@ def test_runs_are_compared(folder, runs):
     table = app.dataframe[0].value
     assert table["run"].tolist() == ["two", "one"]
     assert table["best mIoU (%)"].tolist() == [20.0, 30.0]
-    assert query_of(app) == {"run": "two", "a": PLAIN, "b": GATED}
+    assert query_of(app) == {"run": "two", "others": "one", "a": PLAIN, "b": GATED}
+    linked = page({"run": "two", "others": "one"}).run()
+    assert linked.multiselect(key="runs-compare").value == ["one"]
     # The run that is shown first leaves the ones that it is compared with.
     app.selectbox(key="run").set_value("one")
     app.run()

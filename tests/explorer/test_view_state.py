@@ -18,6 +18,7 @@ from gsto_viz.explorer.view_state import (
     MIN_OBJECT,
     MODES,
     PAGES,
+    PANELS,
     PICKS,
     SCORES,
     SIZES,
@@ -51,9 +52,11 @@ fields = {
     "force": st.booleans(),
     "value": shares,
     "run": st.none() | st.sampled_from(OFFERED.runs),
+    "others": st.none() | st.sampled_from(["x", ".", ".,x"]),
     "size": st.sampled_from(SIZES),
     "cls": names,
     "gap": st.integers(1000, 4000).map(lambda k: k / 1000),
+    "panel": st.sampled_from(PANELS),
     "method": st.sampled_from(METHODS),
     "target": names,
     "score": st.sampled_from(SCORES),
@@ -119,9 +122,11 @@ BAD = {
     "force": "2",
     "value": "nan",
     "run": "/etc",
+    "others": "x,/etc",
     "size": "1",
     "cls": "x" * (MAX_TEXT + 1),
     "gap": "inf",
+    "panel": "B - A",
     "method": "lime",
     "target": "\n",
     "score": "sum",
@@ -143,6 +148,14 @@ def test_each_bad_setting_is_named_and_changes_nothing(page):
     assert sorted(named) == sorted(PAGES[page])
     assert "does not know" in notices[-1]
     assert not re.search("script|etc|passwd|111", " ".join(notices))
+
+
+@pytest.mark.parametrize("text", ["", "x,", "x,x", ",".join("abcdef"), "x;."])
+def test_runs_to_compare_with_are_each_offered_and_each_once(text):
+    offered = Offered(KEYS, runs=(".", *"abcdefx"))
+    state, notices = parse_query({"others": text}, "runs", DEFAULT, offered)
+    assert state.others is None
+    assert len(notices) == 1
 
 
 def test_a_bad_setting_does_not_spoil_a_good_one():

@@ -192,6 +192,12 @@ def test_everything_that_can_be_asked(files, tmp_path, capsys):
         assert set(maps.files) == set(manifest["maps"])
     fields = pd.read_csv(out / "erf.csv")
     assert len(fields) == 16
+    # The slope of a line through four points, by the textbook's sums.
+    for condition, rows in fields.groupby("condition"):
+        x, y = np.log2(rows["stride"]), np.log2(rows["erf_px"])
+        slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
+        line = next(line for line in printed.splitlines() if line.startswith(condition))
+        assert float(line.split()[-1]) == pytest.approx(slope, abs=0.006)
     assert (fields["erf_px"] > 0).all()
 
 

@@ -1,12 +1,13 @@
 """One forward pass, watched: what is called, what it gives, and what is changed in place.
 
-Hooks on every module keep its outputs until the pass ends. PyTorch counts the in-place changes of
-every tensor, views included, so a change shows as a count that grew since the tensor was last seen;
-it is put down to the module whose code was running. Functional resizing and sigmoids are seen where
-PyTorch dispatches them. Nothing of the network is changed, and the hooks are gone afterwards.
+PyTorch counts the in-place changes of every tensor, views included, so a change shows as a count
+that grew since the tensor was last seen; it is put down to the module whose code was running.
+Functional resizing and sigmoids are seen where PyTorch dispatches them. Nothing of the network is
+changed, outputs are let go with the module that asked for them, and the hooks are gone afterwards.
 """
 
 import inspect
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -108,13 +109,18 @@ class Record:
     final: set[str] = field(default_factory=set)
 
 
-@dataclass
 class _Held:
-    """An output with the module that gave it and how often it had been changed when last seen."""
+    """An output, the modules that gave it, and how often it had been changed when last seen.
 
-    tensor: Tensor
-    module: str
-    version: int
+    It is kept alive until the module whose code asked for it returns, so that no change is missed;
+    afterwards it lives as long as the network needs it.
+    """
+
+    def __init__(self, tensor: Tensor, gone: Callable[[object], object]) -> None:
+        self.tensor: Tensor | None = tensor
+        self.weak = weakref.ref(tensor, gone)
+        self.modules: list[str] = []
+        self.version = tensor._version
 
 
 class _Watcher:
@@ -125,41 +131,61 @@ class _Watcher:
         self.running: list[str] = []
         self._keep = keep
         self._held: dict[int, _Held] = {}
-        self._returned: dict[int, set[str]] = {}
+        # By running module, and last for the caller of the network, the outputs it was given.
+        self._frames: list[list[_Held]] = [[]]
 
     def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Before a module's code: what changed until now was changed by its caller."""
         self._look(self.running[-1] if self.running else "")
         self.running.append(name)
+        self._frames.append([])
 
     def leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """After a module's code: what changed since was changed by it."""
         self._look(name)
         self.running.pop()
+        tensors = tensors_of(output)
+        self._note(name, tensors)
+        given = self._frames.pop()
+        for tensor in tensors.values():
+            self._hold(name, tensor)
+        for held in given:
+            if held not in self._frames[-1]:
+                held.tensor = None
+
+    def _note(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Count the call; of the first one, keep what it gave."""
         record = self.record
         record.calls[name] += 1
-        tensors = tensors_of(output)
-        if record.calls[name] == 1:
-            record.order.append(name)
-            record.shapes[name] = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-            if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-                record.not_finite.append(name)
-            if name in self._keep and "" in tensors:
-                record.values[name] = tensors[""].detach().float().cpu().clone()
-        for tensor in tensors.values():
-            self._held[id(tensor)] = _Held(tensor, name, tensor._version)
-            returned = self._returned.setdefault(id(tensor), set())
-            if name:
-                returned.add(name)
-            else:
-                record.final |= returned
+        if record.calls[name] > 1:
+            return
+        record.order.append(name)
+        record.shapes[name] = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+        if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+            record.not_finite.append(name)
+        if name in self._keep and "" in tensors:
+            record.values[name] = tensors[""].detach().float().cpu().clone()
+
+    def _hold(self, name: str, tensor: Tensor) -> None:
+        """Hold an output for the module whose code asked for it."""
+        key = id(tensor)
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = _Held(tensor, lambda _: self._held.pop(key, None))
+        held.tensor = tensor
+        self._frames[-1].append(held)
+        if name:
+            held.modules.append(name)
+        else:
+            self.record.final |= set(held.modules)
 
     def _look(self, by: str) -> None:
         """Note every output whose count of changes grew since it was last seen."""
-        for held in self._held.values():
-            if held.tensor._version > held.version:
-                held.version = held.tensor._version
-                self.record.changes.append(Change(held.module, by))
+        for held in list(self._held.values()):
+            tensor = held.weak()
+            if tensor is not None and tensor._version > held.version:
+                held.version = tensor._version
+                self.record.changes.append(Change(held.modules[-1] if held.modules else "", by))
 
 
 class _Functions(TorchFunctionMode):

@@ -1,6 +1,7 @@
 """What the doctor says of networks with planted faults, and that it leaves nothing behind."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -220,6 +221,53 @@ def test_nothing_is_left_behind(kind) -> None:
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, weights[name])
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_outputs_are_let_go_with_the_module_that_asked_for_them() -> None:
+    alive: list[bool] = []
+    seen: list[weakref.ref[Tensor]] = []
+
+    class Inner(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            out = x + 1
+            seen.append(weakref.ref(out))
+            return out
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Inner()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) * 2
+
+    class Last(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            alive.extend(one() is not None for one in seen)
+            return x
+
+    examine(nn.Sequential(Outer(), Outer(), Outer(), Last()), IMAGE)
+    assert alive == [False, False, False]
+
+
+def test_a_change_is_found_long_after_its_module_returned() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [self.first(x), self.second(x)]
+
+    class Late(nn.Module):
+        def forward(self, parts: list[Tensor]) -> Tensor:
+            parts[0][:, :1].mul_(2)
+            return F.relu_(parts[1])
+
+    found = examine(nn.Sequential(Pair(), Late()), IMAGE)
+    assert [(c.output, c.by) for c in found.changes] == [("0", "1")]
+    plain = examine(nn.Sequential(Pair()), IMAGE)
+    assert plain.changes == ()
 
 
 def test_not_a_number_is_found_where_it_begins() -> None:

@@ -30,6 +30,12 @@ def empty_caches():
     st.cache_resource.clear()
 
 
+@pytest.fixture(autouse=True)
+def short_curves(monkeypatch):
+    """Four sizes are enough to see a curve."""
+    monkeypatch.setattr("gsto_viz.explorer.object_probe.CURVE", (4, 19, 32, 64))
+
+
 @pytest.fixture
 def probe(open_app):
     """Opens the page with the settings of a link."""

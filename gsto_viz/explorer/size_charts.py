@@ -129,7 +129,7 @@ def fan(
         means = untrained.groupby(["branch", "middle"], as_index=False)["mean"].mean().round(4)
         dashed = alt.Chart(means).mark_line(strokeDash=[5, 3], strokeWidth=1.2)
         layers.append(dashed.encode(x=x, y=y, color=color))
-    return alt.layer(*layers).properties(height=260)
+    return alt.layer(*layers).properties(height=360)
 
 
 def nulls(table: pd.DataFrame, letters: Sequence[str]) -> Layers:

@@ -1,7 +1,7 @@
 """What the page "Sizes" offers for download: tables, numbers, figures of an image or analysis."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
@@ -34,6 +34,9 @@ HEADERS = {
 }
 
 
+Averaged = tuple[dict[str, pd.DataFrame], Mapping[str, tuple[pd.DataFrame, ...]]]
+
+
 def choices_of(state: ViewState) -> Choices:
     """Return what a view narrows the statistics to."""
     return Choices(cls=state.cls, size=state.size, gap=state.gap)
@@ -60,10 +63,11 @@ def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewS
         state: The view.
     """
     source, choices = subject.source, choices_of(state)
+    averaged = cache(partial(_averaged, source, choices))
     files = [
         ExportFile("regions.csv", "Regions (CSV)", partial(regions_csv, source, choices)),
         ExportFile("sci.csv", "SCI (CSV)", partial(sci_csv, source, choices)),
-        ExportFile("responses.csv", "Responses (CSV)", partial(responses_csv, source, choices)),
+        ExportFile("responses.csv", "Responses (CSV)", partial(responses_csv, averaged)),
     ]
     if subject.report is not None:
         files += _report_files(subject.report, source)
@@ -71,7 +75,7 @@ def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewS
     files.append(ExportFile("pairs.csv", "Worst pairs (CSV)", partial(pairs_csv, pairs)))
     for kind, text in KINDS.items():
         if not region_rows(source, choices).empty:
-            made = partial(_fan, source, choices, kind)
+            made = partial(_fan, averaged, source, kind)
             files.append(ExportFile(f"responses.{kind}", f"Responses ({text})", made))
         if pairs:
             made = partial(_pairs, pairs, source, kind)
@@ -126,10 +130,14 @@ def sci_csv(source: SizeSource, choices: Choices) -> bytes:
     return csv_bytes(sci_table(source, choices))
 
 
-def responses_csv(source: SizeSource, choices: Choices) -> bytes:
+def _averaged(source: SizeSource, choices: Choices) -> Averaged:
+    """Return responses by network, and those of random weights."""
+    return responses(source, choices), random_draws(source, choices).responses
+
+
+def responses_csv(averaged: Callable[[], Averaged]) -> bytes:
     """Return the responses by octave as a file, random weights below trained ones."""
-    draws = random_draws(source, choices).responses
-    return csv_bytes(tuning_fan_data(responses(source, choices), draws))
+    return csv_bytes(tuning_fan_data(*averaged()))
 
 
 def indices_csv(report: Report, source: SizeSource) -> bytes:
@@ -166,10 +174,11 @@ def _pairs(rows: Sequence[PairRow], source: SizeSource, kind: str) -> bytes:
     return draw_worst_pairs(rows, source.names, kind, PRINT_DPI).content
 
 
-def _fan(source: SizeSource, choices: Choices, kind: str) -> bytes:
-    frames = {x: frame for x, frame in responses(source, choices).items() if len(frame)}
-    draws = {x: d for x, d in random_draws(source, choices).responses.items() if x in frames}
-    return draw_fan(frames, draws, source.names, kind).content
+def _fan(averaged: Callable[[], Averaged], source: SizeSource, kind: str) -> bytes:
+    frames, draws = averaged()
+    frames = {letter: frame for letter, frame in frames.items() if len(frame)}
+    random = {letter: some for letter, some in draws.items() if letter in frames}
+    return draw_fan(frames, random, source.names, kind).content
 
 
 def view_file(shown: Shown, source: SizeSource, state: ViewState) -> bytes:

@@ -18,7 +18,10 @@ from gsto_viz.plots import sci_dots_data
 from gsto_viz.report import NULLS
 from gsto_viz.report.text import layout_caution
 
-HEADLINE_ONLY = "The filters above do not reach this panel: it shows the headline's definition."
+HEADLINE_ONLY = (
+    "What follows is the headline's definition, without the filters: all classes, size by area, "
+    "an octave apart."
+)
 ONE_IMAGE = (
     "Null models and intervals need many images. Analyze some with `gsto-viz analyze --nulls`, and "
     "open the folder with `gsto-viz app --runs DIR`."

@@ -22,8 +22,17 @@ def settle(page) -> None:
 
 
 def go_to(page, title: str) -> None:
+    """Follow a link of the navigation and wait until the other page stands there."""
+    slug = "" if title == TITLES[0] else title.lower().replace(" ", "-")
+    there = page.url.split("?")[0].rsplit("/", 1)[1] == slug
+    before = heading(page)
     page.get_by_role("link", name=title, exact=True).click()
-    page.wait_for_timeout(300)
+    if not there:
+        page.wait_for_function(
+            "before => ![undefined, before].includes(document.querySelector('h1')?.innerText)",
+            arg=before,
+            timeout=120_000,
+        )
     settle(page)
 
 

@@ -120,7 +120,10 @@ def explain_target(
     maps, map_strides = _maps(seen, baselines, entries, given)
     paths = path_effects(model, image, entries, target.head, changes)
     rows = _branch_rows(found, given, explainer)
-    checks = _sanity(model, image, entries, target.head, seed) if sanity else None
+    checks = None
+    if sanity:
+        runs = [(m, {"steps": steps, **options}) for m in methods]
+        checks = _sanity(model, image, entries, target.head, runs, seed)
     return Explanation(
         target=str(target),
         score=float(found[0].present[0]),
@@ -283,9 +286,14 @@ def _closings(model: HRNet) -> list[Closing]:
 
 
 def _sanity(
-    model: nn.Module, image: Tensor, entries: Entries, head: str, seed: int
+    model: nn.Module,
+    image: Tensor,
+    entries: Entries,
+    head: str,
+    runs: Sequence[tuple[str, dict[str, Any]]],
+    seed: int,
 ) -> pd.DataFrame:
-    """Run every check on the Shapley maps (baseline zero) and on gradient times activation."""
+    """Run every check on the Shapley maps (baseline zero) and on methods with their options."""
     classes = asked_classes(head_pass(model, image, head), entries)
 
     def shapley(network: nn.Module, pixels: Tensor) -> npt.NDArray[np.float64]:
@@ -296,8 +304,10 @@ def _sanity(
         maps = {f"shapley/branch{r}": m for r, m in enumerate(shapley(network, image))}
         taps = find_head(network, head).taps
         explainer = Explainer(network, image, [entries], head=head)
-        products = explainer.layer("gradient_x_activation", taps).maps
-        return maps | {f"gradient_x_activation/{tap}": m[0] for tap, m in products.items()}
+        for method, options in runs:
+            given = explainer.layer(method, taps, **options).maps
+            maps |= {f"{method}/{tap}": m[0] for tap, m in given.items()}
+        return maps
 
     drawn = cascade(model, explain, seed=seed)
     rows = pd.DataFrame(

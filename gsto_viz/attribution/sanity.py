@@ -47,7 +47,8 @@ def cascade(
     Returns:
         One row per part and map: ``part`` (this one and all before it are random), ``map``,
         ``spearman`` with the map of the trained network, and ``spearman_abs`` of the magnitudes, in
-        [-1, 1]; null for constant maps. Near 0 is what a map of the network must give.
+        [-1, 1], over the cells where one of both is not 0: where a target lies is no merit of the
+        map. Null for constant maps. Near 0 is what a map of the network must give.
     """
     before = {name: np.asarray(m, dtype=np.float64) for name, m in explain(model).items()}
     drawn = copy.deepcopy(frozen_twin(model))
@@ -64,7 +65,9 @@ def cascade(
 
 
 def _spearman(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> float:
-    if one.min() == one.max() or two.min() == two.max():
+    some = (one != 0) | (two != 0)
+    one, two = one[some], two[some]
+    if one.size < 2 or one.min() == one.max() or two.min() == two.max():
         return float("nan")
     return float(spearmanr(one, two).statistic)
 

@@ -304,6 +304,7 @@ class Work:
             explained.paths,
             strides=explained.strides,
             title=f"{explained.target}: {explained.score:.3f}",
+            sanity=explained.sanity,
         )
         with new_folder(Path(self.args.out), OWN_FILES, overwrite=self.args.overwrite) as work:
             with atomic_path(work / "maps.npz") as temporary, temporary.open("wb") as file:

@@ -78,6 +78,7 @@ def figure_attribution(
     *,
     strides: Sequence[int],
     title: str,
+    sanity: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw what carries one target: maps by branch, Shapley values, closed paths.
 
@@ -91,6 +92,7 @@ def figure_attribution(
         paths: Its table of closed paths.
         strides: Of the branches.
         title: What is explained.
+        sanity: Its sanity checks: what random weights leave of the maps is then said below them.
 
     Raises:
         GstoVizError: There are no maps, or one does not lie on its grid.
@@ -108,8 +110,10 @@ def figure_attribution(
         page = Page(WIDTH, height)
         heading = shorten(title, WIDTH - 2 * MARGIN, style.HEADING, bold=True)
         page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
-        for k, (label, heatmaps) in enumerate(rows):
+        for k, (method, label, heatmaps) in enumerate(rows):
             top = MARGIN + 0.25 + k * step
+            if sanity is not None:
+                label = f"{label}\n{randomised(sanity, method)}"
             _draw_row(page, top, slot, panel, (image, outline), label, heatmaps, strides)
         _draw_charts(page, charts_top, branches, paths, strides)
         page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
@@ -119,8 +123,8 @@ def figure_attribution(
 
 def _map_rows(
     maps: Mapping[str, npt.NDArray[np.floating]], map_strides: Mapping[str, int], count: int
-) -> list[tuple[str, tuple[HeatMap, ...]]]:
-    """Return the rows to draw: a label and one map per branch."""
+) -> list[tuple[str, str, tuple[HeatMap, ...]]]:
+    """Return the rows to draw: method, label and one map per branch."""
     groups: dict[str, list[str]] = {}
     for name in maps:
         method = name.split("/")[0]
@@ -137,8 +141,26 @@ def _map_rows(
         strides = [map_strides[name] for name in names]
         areas = [stride**2 if method in PER_PIXEL else 1 for stride in strides]
         values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
-        rows.append((label, symmetric_maps(values, strides, label)))
+        rows.append((method, label, symmetric_maps(values, strides, label)))
     return rows
+
+
+def randomised(sanity: pd.DataFrame, method: str) -> str:
+    """Say how much of a method's maps is left when all weights are random.
+
+    Args:
+        sanity: ``check``, ``subject``, ``value``.
+        method: First part of the maps' names.
+    """
+    rows = sanity[sanity["check"].str.startswith("rank correlation")]
+    own = rows[rows["subject"].str.startswith(f"{method}/")]
+    values = own.loc[own["check"] == rows["check"].iloc[-1], "value"].dropna() if len(own) else own
+    if len(values) == 0:
+        return "not compared with random weights"
+    low, high = values.min(), values.max()
+    return (
+        f"rank correlation with the maps of random weights: {low:.2f} to {high:.2f} (right: near 0)"
+    )
 
 
 def _draw_row(

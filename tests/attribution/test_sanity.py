@@ -54,8 +54,27 @@ def test_every_weight_is_in_some_part(toy):
 
 
 def test_constant_maps_have_no_rank(toy):
-    frame = cascade(toy.network(), lambda m: {"flat": np.ones((3, 3))}, parts=["head"])
-    assert frame["spearman"].isna().all()
+    for flat in (np.ones((3, 3)), np.zeros((3, 3)), np.eye(1, 9)):
+        frame = cascade(toy.network(), lambda m, flat=flat: {"flat": flat}, parts=["head"])
+        assert frame["spearman"].isna().all()
+
+
+def test_the_place_of_the_target_is_no_merit_of_the_map(toy):
+    """Two unrelated maps that are 0 outside one place: the many zeros in common do not count."""
+    rng = np.random.default_rng(3)
+    maps = iter([np.zeros((30, 30)), np.zeros((30, 30))])
+
+    def explain(model):
+        one = next(maps)
+        one[5:10, 5:10] = 1 + rng.random((5, 5))
+        return {"place": one}
+
+    (found,) = cascade(toy.network(), explain, parts=["head"])["spearman"]
+    rng = np.random.default_rng(3)
+    first, second = (rng.random(25) for _ in range(2))
+    order = [np.argsort(np.argsort(values)) for values in (first, second)]
+    assert found == pytest.approx(1 - 6 * ((order[0] - order[1]) ** 2).sum() / (25 * (25**2 - 1)))
+    assert abs(found) < 0.6
 
 
 def test_coalition_infidelity_against_a_loop():

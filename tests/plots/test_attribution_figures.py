@@ -61,6 +61,22 @@ def test_the_figure_of_a_target(gated, check_text, all_text):
     assert "Shapley values in logits with zero for absent branches" in alt_text(figure)
 
 
+def test_what_random_weights_leave_stands_below_the_maps(check_text, all_text):
+    checks = [
+        {"check": f"rank correlation, random from {part} on", "subject": f"shapley/branch{r}",
+         "value": value + r / 10}
+        for part, value in (("head", 0.5), ("stem", -0.1)) for r in range(4)
+    ]  # fmt: skip
+    checks.append({"check": "sensitivity (max)", "subject": "shapley", "value": 9.0})
+    figure = figure_attribution(
+        *inputs(), strides=STRIDES, title="a target", sanity=pd.DataFrame(checks)
+    )
+    check_text(figure)
+    words = " ".join(all_text(figure))
+    assert "random weights: -0.10 to 0.20 (right: near 0)" in words
+    assert words.count("not compared with random weights") == 1  # Grad-CAM
+
+
 def test_one_symmetric_scale():
     maps = [np.array([[1.0, -2.0]]), np.array([[0.5, 0.25]])]
     drawn = symmetric_maps(maps, (4, 8), "x")

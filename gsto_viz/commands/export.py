@@ -94,4 +94,7 @@ def in_words(result: Any) -> str:
         more = f" and {len(result.others) - 1} more" if len(result.others) > 1 else ""
         return f"other numbers than in the view: {result.others[0]}{more} differ"
     verdict = "the numbers of the view" if result.largest < ROUNDING else "OTHER numbers"
-    return f"{verdict}: {result.count} compared, largest difference {result.largest:.2g}"
+    return (
+        f"{verdict}: {result.count} compared, largest difference {result.largest:.2g} (of 1, or of "
+        "the number where it is larger)"
+    )

@@ -30,8 +30,8 @@ MIMES = {
     "zip": "application/zip",
 }
 """By suffix."""
-KINDS = {"png": "PNG, 300 dpi", "svg": "SVG", "pdf": "PDF"}
-"""Formats of figures, in words."""
+KINDS = {"png": "PNG", "svg": "SVG", "pdf": "PDF"}
+"""Formats of figures, in words; PNGs have 300 dpi."""
 NAME_PART = 40
 """Longest part of a file's name, characters."""
 ABOUT = "about"

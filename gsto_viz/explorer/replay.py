@@ -71,7 +71,7 @@ class Agreement:
 
     Attributes:
         count: How many numbers were compared.
-        largest: Largest absolute difference.
+        largest: Largest difference; of numbers beyond 1, relative to the number.
         others: Places where something that is no number differs, or is there only once.
     """
 
@@ -214,7 +214,7 @@ def agreement(saved: Any, anew: Any) -> Agreement:
     for place, one, other in _pairs(saved, anew, "numbers"):
         if _is_number(one) and _is_number(other):
             count += 1
-            largest = max(largest, abs(one - other))
+            largest = max(largest, abs(one - other) / max(1.0, abs(one), abs(other)))
         elif one != other or type(one) is not type(other):
             others.append(place)
     return Agreement(count, largest, tuple(others))

@@ -224,7 +224,7 @@ def test_nothing_is_half_written(folder, upload_view, tmp_path, monkeypatch, cap
     assert [path.name for path in tmp_path.iterdir()] == ["view.json"]
     monkeypatch.setattr("gsto_viz.explorer.explore_export.maps_npz", lambda *_: b"maps")
     assert main(words) == 0
-    assert "largest difference 0\n" in capsys.readouterr().out
+    assert "largest difference 0 (of 1" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     assert names == {
         "figure.png", "figure.svg", "figure.pdf", "profile.csv", "scores.csv", "maps.npz",
@@ -243,7 +243,8 @@ def test_numbers_are_compared_leaf_by_leaf() -> None:
     same = agreement(saved, json.loads(json.dumps(saved)))
     assert (same.count, same.largest, same.others) == (3, 0.0, ())
     other = agreement(saved, {"a": [1.0, 2.5], "b": {"c": "y", "d": 3}, "e": 1, "f": 0})
-    assert (other.count, other.largest) == (3, 0.5)
+    assert (other.count, other.largest) == (3, 0.5 / 2.5)
+    assert agreement([0.25, -4000], [0.5, -4001]).largest == 0.25
     assert other.others == ("numbers.a[2]", "numbers.b.c", "numbers.e", "numbers.f")
 
 

@@ -199,7 +199,7 @@ def index_name(name: str) -> str:
     if name.startswith("sci_gap_"):
         low, high = name.removeprefix("sci_gap_").split("_")
         return f"SCI, {low} octaves or more" if high == "up" else f"SCI, {low} to {high} octaves"
-    return LABELS.get(name, name)
+    return "SCI_C" if name == "sci_c" else LABELS.get(name, name)
 
 
 def _models(letters: Sequence[str]) -> alt.Scale:

@@ -95,9 +95,9 @@ def draw_null_models(subject: Subject, choices: Choices) -> None:
     )
     for letter in source.letters:
         st.markdown(f"**{letter}: {plain(source.names[letter])}.** {report.verdict(letter).words}")
-        caution = layout_caution(report, letter)
-        if caution is not None:
-            st.markdown(caution)
+        for more in (layout_caution(report, letter), report.agreement(letter)):
+            if more is not None:
+                st.markdown(more)
         st.dataframe(
             index_table(report, letter).fillna({"reason": ""}),
             hide_index=True,

@@ -12,7 +12,7 @@ from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
 from gsto_viz.report import NULLS, Null, Report
 from gsto_viz.report.text import LABELS, MEANINGS
-from gsto_viz.stats.compare import compare_tables, comparison_table
+from gsto_viz.stats.compare import comparison_table
 
 MAX_COMPARISON_BYTES = 2**24
 NOT_COMPUTED = "This analysis was made without --nulls, so there is nothing to hold these against."
@@ -67,16 +67,7 @@ def paired_table(report: Report, a: str, b: str) -> pd.DataFrame:
     """
     stored = _stored(report, a, b)
     if stored is None:
-        depth = float(max(report.strides[a][-1], report.strides[b][-1]))
-        stored = comparison_table(
-            compare_tables(
-                report.response_table(a),
-                report.response_table(b),
-                clusters=report.clusters,
-                seed=int(report.manifest["seed"]),
-                min_depth_px=depth,
-            )
-        )
+        stored = comparison_table(report.differences(a, b))
     return stored[list(PAIRED_COLUMNS)]
 
 

@@ -192,26 +192,31 @@ class Report:
         return self._compared[a, b]
 
     def _compare(self, a: str, b: str) -> PairComparison:
+        comparisons = self.differences(a, b)
+        tables = [self.response_table(key) for key in (a, b)]
+        curve = table_curve(*tables, clusters=self.clusters, seed=int(self.manifest["seed"]))
+        return PairComparison(a, b, comparisons, curve)
+
+    def differences(self, a: str = "A", b: str = "B") -> tuple[Comparison, ...]:
+        """Compare two models index by index, without the specification curve of ``compare``.
+
+        Raises:
+            GstoVizError: A model is missing, or both are the same.
+        """
         if a == b:
             raise GstoVizError(f"cannot compare {a} with itself; analyze two models")
         tables = [self.response_table(key) for key in (a, b)]
         depth = float(max(self.strides[a][-1], self.strides[b][-1]))
-        seed = int(self.manifest["seed"])
         more = {}
         if self.manifest["attribution"]:
             values = [sci_c_values(t, self.strides[k]) for t, k in zip(tables, (a, b), strict=True)]
             more["sci_c"] = (values[0], values[1])
-        return PairComparison(
-            a,
-            b,
-            compare_tables(
-                *tables,
-                clusters=self.clusters,
-                seed=seed,
-                min_depth_px=depth,
-                confirmatory=more,
-            ),
-            table_curve(*tables, clusters=self.clusters, seed=seed),
+        return compare_tables(
+            *tables,
+            clusters=self.clusters,
+            seed=int(self.manifest["seed"]),
+            min_depth_px=depth,
+            confirmatory=more,
         )
 
     @property

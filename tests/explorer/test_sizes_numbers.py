@@ -291,7 +291,7 @@ def test_differences_are_taken_from_the_folder_or_computed(report, tmp_path, mon
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("computed")
 
-    monkeypatch.setattr("gsto_viz.explorer.size_report.compare_tables", refuse)
+    monkeypatch.setattr(Report, "differences", refuse)
     pd.testing.assert_frame_equal(paired_table(own, "A", "B"), computed, check_dtype=False)
     # Of other weights, or damaged: computed.
     for content in (
@@ -332,7 +332,7 @@ def test_tuning_table_has_a_row_for_each_branch_span_and_slope(source):
 
 
 def test_index_names():
-    assert index_name("sci") == "SCI"
+    assert (index_name("sci"), index_name("sci_c")) == ("SCI", "SCI_C")
     assert index_name("sci_gap_1_2") == "SCI, 1 to 2 octaves"
     assert index_name("sci_gap_3_up") == "SCI, 3 octaves or more"
 

@@ -1,0 +1,88 @@
+"""The page "Sizes" in a real browser: a box lists regions, a row finds one, a link opens it."""
+
+import re
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.browser
+
+CHART = "[data-testid=stVegaLiteChart] canvas"
+
+
+@pytest.fixture(scope="module")
+def with_runs(serve, analysis):
+    """An explorer with an analysis called ``run`` whose images are open as data."""
+    return serve("--runs", str(analysis.folder.parent), "--data", analysis.data)
+
+
+def settle(page) -> None:
+    page.wait_for_timeout(300)
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
+        " !== 'running' && !document.querySelector('[data-stale=true]')",
+        timeout=120_000,
+    )
+
+
+def draw_box(page, chart: int) -> None:
+    """Draw a box over the right half of a chart."""
+    place = page.locator(CHART).nth(chart).bounding_box()
+    left, top = place["x"], place["y"]
+    page.mouse.move(left + 0.5 * place["width"], top + 0.05 * place["height"])
+    page.mouse.down()
+    page.mouse.move(left + 0.98 * place["width"], top + 0.7 * place["height"], steps=5)
+    page.mouse.up()
+    settle(page)
+
+
+def count_in_box(page) -> int:
+    text = page.get_by_text(re.compile(r"regions? in the box")).first.inner_text()
+    return int(text.split()[0])
+
+
+def test_a_box_lists_regions_and_a_row_opens_one(with_runs, visit):
+    page = visit(f"{with_runs.url}/sizes?run=run", wait=CHART)
+    draw_box(page, 0)
+    one = count_in_box(page)
+    draw_box(page, 1)
+    both = count_in_box(page)
+    assert 0 < both <= one
+    table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+    page.mouse.click(table["x"] + 15, table["y"] + 55)
+    settle(page)
+    page.get_by_text("Outlined: region").wait_for()
+    number = page.get_by_text("Outlined: region").inner_text()
+    assert re.search(r"Outlined: region \d+", number)
+    page.get_by_role("link", name="Open in Explore").click()
+    page.wait_for_function("() => location.search.includes('pick=region')", timeout=60_000)
+    settle(page)
+    assert "source=data" in page.url
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.problems == []
+
+
+def test_panel_and_filters_travel_in_the_link(with_runs, visit):
+    page = visit(f"{with_runs.url}/sizes?run=run&gap=2&size=inscribed", wait=CHART)
+    page.get_by_role("tab", name="Null models").click()
+    page.wait_for_function("() => location.search.includes('panel=nulls')", timeout=60_000)
+    settle(page)
+    values = page.locator("[data-testid=stMetricValue]").all_inner_texts()
+    again = visit(page.url, wait="[data-testid=stMetricValue]")
+    assert again.get_by_role("tab", name="Null models").get_attribute("aria-selected") == "true"
+    assert again.locator("[data-testid=stMetricValue]").all_inner_texts() == values
+
+
+def test_the_files_of_an_analysis_come_down(with_runs, visit, analysis, tmp_path):
+    page = visit(f"{with_runs.url}/sizes?run=run", wait=CHART)
+    page.get_by_role("button", name="Export").click()
+    settle(page)
+    with page.expect_download(timeout=120_000) as download:
+        page.get_by_role("button", name="Regions (CSV)").click()
+    download.value.save_as(tmp_path / "regions.csv")
+    rows = pd.read_csv(tmp_path / "regions.csv")
+    table = analysis.table("A")
+    kept = table[table["qualifies"] & table["q"].notna()]
+    found = rows.dropna(subset=["q_A"]).set_index(["image", "region"])["q_A"]
+    expected = kept.set_index(["image", "region"])["q"]
+    assert found.sort_index().equals(expected.sort_index().rename("q_A"))

@@ -13,6 +13,7 @@ from gsto_viz.explorer import cached
 from gsto_viz.explorer.drawings import Drawing, draw_worst_pairs
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import Shown
+from gsto_viz.explorer.size_export import pair_rows
 from gsto_viz.explorer.size_links import regions_of
 from gsto_viz.explorer.size_numbers import (
     Choices,
@@ -24,8 +25,8 @@ from gsto_viz.explorer.size_numbers import (
     responses,
     tunings,
 )
-from gsto_viz.explorer.size_report import paired_table, worst_rows
-from gsto_viz.explorer.size_source import SizeSource, of_report, of_shown
+from gsto_viz.explorer.size_report import paired_table
+from gsto_viz.explorer.size_source import SizeSource, Subject, of_report, of_shown
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
 from gsto_viz.stats import Tuning
@@ -55,7 +56,7 @@ def stamp_of(folder: Path) -> str:
     return f"{folder} {status.st_mtime_ns} {status.st_size}"
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _analysis(folder: Path, stamp: str) -> tuple[Report, SizeSource]:
     report = load_report(folder)
     return report, of_report(report, stamp)
@@ -125,15 +126,20 @@ def _paired(key: tuple[str, ...], letters: tuple[str, ...], _report: Report) -> 
     return paired_table(_report, *letters)
 
 
-def worst_drawing(source: SizeSource, report: Report) -> Drawing | None:
-    """Draw the worst pairs of an analysis once; None: every pair is in the right order."""
-    return _worst_drawing(source.key, source, report)
+def worst_drawing(subject: Subject, choices: Choices) -> Drawing | None:
+    """Draw the worst pairs of an image or analysis once; None: all are in the right order."""
+    of_image = choices if subject.shown is not None else None
+    return _worst_drawing(subject.source.key, of_image, subject)
 
 
-@st.cache_data(max_entries=4, max_size="32MB", show_spinner=False)
-def _worst_drawing(key: tuple[str, ...], _source: SizeSource, _report: Report) -> Drawing | None:
-    rows = worst_rows(_report, _source.letters)
-    return draw_worst_pairs(rows, _source.names) if rows else None
+@st.cache_data(max_entries=16, max_size="64MB", show_spinner=False)
+def _worst_drawing(
+    key: tuple[str, ...], choices: Choices | None, _subject: Subject
+) -> Drawing | None:
+    # What an analysis has kept does not depend on the choices.
+    regions = None if _subject.shown is None else cached.regions(_subject.shown)
+    rows = pair_rows(_subject, regions, choices or Choices())
+    return draw_worst_pairs(rows, _subject.source.names) if rows else None
 
 
 def picture_regions(picture: Picture, strides: tuple[int, ...]) -> PreparedRegions | None:

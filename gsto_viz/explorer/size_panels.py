@@ -6,10 +6,8 @@ import numpy as np
 import streamlit as st
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer import cached, size_cached, size_charts
-from gsto_viz.explorer.drawings import Drawing, draw_worst_pairs
+from gsto_viz.explorer import size_cached, size_charts
 from gsto_viz.explorer.safe_text import plain
-from gsto_viz.explorer.size_export import pair_rows
 from gsto_viz.explorer.size_numbers import Choices
 from gsto_viz.explorer.size_report import NOT_COMPUTED, index_table, tuning_table
 from gsto_viz.explorer.size_source import Subject
@@ -160,7 +158,7 @@ def draw_worst(subject: Subject, choices: Choices) -> None:
         st.markdown(HEADLINE_ONLY)
     try:
         with st.spinner("Drawing the pairs"):
-            drawing = _worst_drawing(subject, choices)
+            drawing = size_cached.worst_drawing(subject, choices)
     except GstoVizError as error:
         st.error(plain(str(error)))
         return
@@ -171,14 +169,6 @@ def draw_worst(subject: Subject, choices: Choices) -> None:
     st.html(NARROW)
     with st.container(key=SIZES_FIGURE):
         st.image(drawing.content, alt=drawing.alt, width="stretch")
-
-
-def _worst_drawing(subject: Subject, choices: Choices) -> Drawing | None:
-    if subject.report is not None:
-        return size_cached.worst_drawing(subject.source, subject.report)
-    assert subject.shown is not None
-    rows = pair_rows(subject, cached.regions(subject.shown), choices)
-    return draw_worst_pairs(rows, subject.source.names) if rows else None
 
 
 def _decimals(*names: str, digits: int = 3) -> dict[str, Any]:

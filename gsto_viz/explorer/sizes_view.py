@@ -159,7 +159,8 @@ def _choose_statistics(page: Page, subject: Subject) -> Choices:
 
 def _draw_headline(subject: Subject, choices: Choices) -> None:
     """Draw SCI of every network and their difference, with what they rest on."""
-    found = size_cached.confusion_of(subject.source, choices)
+    with st.spinner("Counting pairs"):
+        found = size_cached.confusion_of(subject.source, choices)
     columns = st.columns(len(found.by_model) + (found.comparison is not None), gap="medium")
     for column, (letter, one) in zip(columns, found.by_model.items(), strict=False):
         with column:

@@ -30,6 +30,7 @@ from gsto_viz.stats.transfer import (
     transfer_counts,
     transfer_rows,
     transfer_slope,
+    transfer_values,
 )
 from gsto_viz.types import Sample
 
@@ -109,6 +110,12 @@ def causal_summary(
     }
     values: dict[str, Any] = plain(found)
     return values
+
+
+def doubled_values(folder: Path, key: str) -> pd.DataFrame:
+    """Return STP of each image at twice the size: ``image``, ``value``, ``pairs``."""
+    rows = read_table(folder / "transfer.parquet", model=key)
+    return transfer_values(transfer_counts(rows[rows["kind"] == "resized"]), DOUBLED)
 
 
 def _nulls(

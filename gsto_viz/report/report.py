@@ -10,7 +10,7 @@ import pandas as pd
 
 from gsto_viz.data.classes import class_list_from_json
 from gsto_viz.errors import GstoVizError
-from gsto_viz.report.causal import DOUBLED, agreement, sides
+from gsto_viz.report.causal import DOUBLED, agreement, doubled_values, sides
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.examples import FOLDER, Example, load_example
 from gsto_viz.report.folder import open_finished
@@ -211,6 +211,9 @@ class Report:
         if self.manifest["attribution"]:
             values = [sci_c_values(t, self.strides[k]) for t, k in zip(tables, (a, b), strict=True)]
             more["sci_c"] = (values[0], values[1])
+            grown = [doubled_values(self.folder, key) for key in (a, b)]
+            if set(grown[0]["image"]) & set(grown[1]["image"]):
+                more["stp"] = (grown[0], grown[1])
         return compare_tables(
             *tables,
             clusters=self.clusters,

@@ -98,6 +98,7 @@ from gsto_viz.stats.transfer import (
     transfer_counts,
     transfer_rows,
     transfer_slope,
+    transfer_values,
 )
 from gsto_viz.stats.trend import size_trend
 from gsto_viz.stats.tuning import Tuning, tuning
@@ -209,6 +210,7 @@ __all__ = [
     "transfer_counts",
     "transfer_rows",
     "transfer_slope",
+    "transfer_values",
     "tuning",
     "variance_explained",
 ]

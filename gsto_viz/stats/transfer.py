@@ -113,6 +113,24 @@ def transfer_counts(rows: pd.DataFrame) -> pd.DataFrame:
     return counted.groupby(["image", "m"], as_index=False)[COUNT_COLUMNS[2:]].sum()
 
 
+def transfer_values(counts: pd.DataFrame, m: float) -> pd.DataFrame:
+    """Give STP(m) of each image that has objects: ``image``, ``value``, ``pairs`` (objects).
+
+    Args:
+        counts: Of :func:`transfer_counts`.
+        m: Octaves of resizing.
+    """
+    chosen = counts[counts["m"] == m].reset_index(drop=True)
+    values = (chosen["rises"] + 0.5 * chosen["ties"]) / chosen["objects"]
+    return pd.DataFrame(
+        {
+            "image": chosen["image"],
+            "value": values.astype(np.float64),
+            "pairs": chosen["objects"].astype(np.int64),
+        }
+    )
+
+
 def scale_transfer(
     counts: pd.DataFrame,
     m: float,
@@ -132,12 +150,11 @@ def scale_transfer(
         Value in [0, 1]. For m > 0: 1 aware, 0.5 blind, 0 reversed; for m < 0 the other way round.
         ``n_pairs`` is the number of objects.
     """
-    chosen = counts[counts["m"] == m]
-    values = (chosen["rises"] + 0.5 * chosen["ties"]) / chosen["objects"]
+    values = transfer_values(counts, m)
     return image_mean_estimate(
-        chosen["image"].tolist(),
-        values.to_numpy(dtype=np.float64),
-        int(chosen["objects"].sum()),
+        values["image"].tolist(),
+        values["value"].to_numpy(),
+        int(values["pairs"].sum()),
         clusters,
         seed,
     )

@@ -76,6 +76,19 @@ def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, exp
     assert set(found) == {f"{m:+g}" for m in counts["m"]} > {"+0.5"}
     assert as_estimate(found["+1"]) == stats.scale_transfer(counts, 1.0)
     assert "SCI_C" in headline_text(explained)
+    # B - A is the mean over images of differences of shares of objects that grow coarser.
+    shares = {}
+    for key in "AB":
+        rows = pd.read_parquet(explained.folder / "transfer.parquet")
+        rows = rows[(rows["model"] == key) & (rows["kind"] == "resized") & (rows["m"] == 1)]
+        for image, objects in rows.groupby("image"):
+            rises = [1.0 if c > 1e-9 else 0.5 if abs(c) <= 1e-9 else 0.0 for c in objects["change"]]
+            shares[key, image] = sum(rises) / len(rises)
+    both = [image for key, image in shares if key == "A" and ("B", image) in shares]
+    expected = np.mean([shares["B", image] - shares["A", image] for image in both])
+    found = {one.index: one for one in explained.compare().comparisons}["stp"]
+    assert found.difference.value == pytest.approx(expected, abs=1e-12)
+    assert found.family == "confirmatory"
 
 
 def test_images_too_small_to_be_halved_have_no_scale_transfer(networks, tmp_path):
@@ -85,6 +98,7 @@ def test_images_too_small_to_be_halved_have_no_scale_transfer(networks, tmp_path
     assert report.causal("A")["stp_slope"]["value"] is None
     assert report.agreement("A").startswith("The three indices cannot all be judged")
     assert "STP" not in headline_text(report).split("The three indices")[0]
+    assert "stp" not in {one.index for one in report.compare().comparisons}
 
 
 def test_the_page_shows_what_the_text_shows(explained):

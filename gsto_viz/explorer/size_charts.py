@@ -170,6 +170,9 @@ def nulls(table: pd.DataFrame, letters: Sequence[str]) -> Layers:
     return alt.layer(chance.encode(x=x), bars, dots).properties(height=_height(order))
 
 
+CAUSAL_NAMES = {"sci_c": "SCI_C", "stp": "STP, twice as large"}
+
+
 def differences(table: pd.DataFrame) -> Layers:
     """Draw B - A of every index with its interval; confirmatory ones are filled.
 
@@ -199,7 +202,7 @@ def index_name(name: str) -> str:
     if name.startswith("sci_gap_"):
         low, high = name.removeprefix("sci_gap_").split("_")
         return f"SCI, {low} octaves or more" if high == "up" else f"SCI, {low} to {high} octaves"
-    return "SCI_C" if name == "sci_c" else LABELS.get(name, name)
+    return CAUSAL_NAMES.get(name, LABELS.get(name, name))
 
 
 def _models(letters: Sequence[str]) -> alt.Scale:

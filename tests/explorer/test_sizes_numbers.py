@@ -333,6 +333,7 @@ def test_tuning_table_has_a_row_for_each_branch_span_and_slope(source):
 
 def test_index_names():
     assert (index_name("sci"), index_name("sci_c")) == ("SCI", "SCI_C")
+    assert index_name("stp") == "STP, twice as large"
     assert index_name("sci_gap_1_2") == "SCI, 1 to 2 octaves"
     assert index_name("sci_gap_3_up") == "SCI, 3 octaves or more"
 

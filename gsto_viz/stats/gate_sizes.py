@@ -66,14 +66,16 @@ def gate_by_octave(
         ``reason`` (why there is no interval, else null).
     """
     keys = ["part", *(["class_id"] if by_class else []), "octave"]
+    sums = cells.groupby([*keys, "image"], as_index=False)[["sum", "n"]].sum()
+    means = (sums["sum"] / sums["n"]).to_numpy(dtype=np.float64)
+    names, regions = sums["image"].to_numpy(dtype=object), sums["n"].to_numpy()
     rows = []
-    for key, group in cells.groupby(keys):
-        sums = group.groupby("image")[["sum", "n"]].sum()
-        means = (sums["sum"] / sums["n"]).to_numpy(dtype=np.float64)
-        names = sums.index.tolist()
-        low, high, reason = image_mean_interval(names, means[:, None], clusters, seed)
+    for key, group in sums.groupby(keys):
+        at = group.index.to_numpy()
+        mean = means[at]
+        low, high, reason = image_mean_interval(names[at].tolist(), mean[:, None], clusters, seed)
         ends = [np.nan if end is None else float(end[0]) for end in (low, high)]
-        rows.append([*key, means.mean(), *ends, int(group["n"].sum()), len(means), reason])
+        rows.append([*key, mean.mean(), *ends, int(regions[at].sum()), len(mean), reason])
     columns = [*keys, "mean", "low", "high", "n_regions", "n_images", "reason"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.inference import Estimate, image_mean_estimate
-from gsto_viz.stats.sci import OCTAVE_GAP, pair_counts
+from gsto_viz.stats.sci import OCTAVE_GAP, all_pair_counts
 from gsto_viz.stats.tables import Tables
 
 
@@ -76,10 +76,9 @@ def gate_pair_counts(
     """
     if not taps:
         raise GstoVizError("no gate was named; a network without gates has no gate statistics")
-    counts = [
-        pair_counts(tables, f"g/{tap}", gap=gap, same_class=same_class).assign(tap=tap)
-        for tap in taps
-    ]
+    columns = [f"g/{tap}" for tap in taps]
+    found = all_pair_counts(tables, columns, gap=gap, same_class=same_class)
+    counts = [found[f"g/{tap}"].assign(tap=tap) for tap in taps]
     return pd.concat(counts, ignore_index=True)[["tap", "image", "wins", "ties", "pairs"]]
 
 

@@ -5,7 +5,7 @@ which of the two has the larger value of one column, average the answers within 
 then over images.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Literal
@@ -53,51 +53,71 @@ def pair_counts(
         ``image``, ``wins`` (the larger has the larger value), ``ties``, ``pairs``: whole numbers,
         one row per image that has a pair. Counts of shards of images simply concatenate.
     """
+    return all_pair_counts(tables, [column], gap=gap, same_class=same_class, size=size)[column]
+
+
+def all_pair_counts(
+    tables: Tables,
+    columns: Sequence[str],
+    *,
+    gap: tuple[float, float] = OCTAVE_GAP,
+    same_class: bool | None = None,
+    size: Size = "area_px",
+) -> dict[str, pd.DataFrame]:
+    """Return the :func:`pair_counts` of several columns, whose pairs are found once."""
     size_column = "area_px" if size == "area_px" else "max_distance_px"
-    table = merge_tables(tables, [size_column, "class_id", "qualifies", column])
-    table = table[table["qualifies"].astype(bool)].dropna(subset=[size_column, column])
+    table = merge_tables(tables, [size_column, "class_id", "qualifies", *columns])
+    table = table[table["qualifies"].astype(bool)].dropna(subset=[size_column])
     squared = table[size_column].to_numpy(dtype=np.float64)
     if size != "area_px":
         # Squares of distances between pixel centres are whole numbers.
         squared = np.rint(squared**2)
-    value, class_id = table[column].to_numpy(dtype=np.float64), table["class_id"].to_numpy()
+    class_id = table["class_id"].to_numpy()
+    values = {column: table[column].to_numpy(dtype=np.float64) for column in columns}
+    rows: dict[str, list[tuple[str, int, int, int]]] = {column: [] for column in values}
     # Rows are sorted by image.
     images, starts = np.unique(table["image"].to_numpy(dtype=object), return_index=True)
-    rows = [
-        (image, *_count_pairs(squared[of], value[of], class_id[of], gap, same_class))
-        for image, of in zip(images, _slices(starts, len(table)), strict=True)
-    ]
-    counts = pd.DataFrame(rows, columns=["image", "wins", "ties", "pairs"])
-    return counts[counts["pairs"] > 0].reset_index(drop=True)
+    for image, (start, end) in zip(images, pairwise([*starts, len(table)]), strict=True):
+        of = slice(start, end)
+        pairs = list(_pairs(squared[of], class_id[of], gap, same_class))
+        for column, value in values.items():
+            rows[column].append((image, *_count_pairs(value[of], pairs)))
+    names = ["image", "wins", "ties", "pairs"]
+    counts = {column: pd.DataFrame(each, columns=names) for column, each in rows.items()}
+    return {name: one[one["pairs"] > 0].reset_index(drop=True) for name, one in counts.items()}
 
 
-def _slices(starts: npt.NDArray[np.integer], end: int) -> Iterator[slice]:
-    """Give the slices between neighbouring starts, the last one to the end."""
-    return (slice(a, b) for a, b in pairwise([*starts.tolist(), end]))
-
-
-def _count_pairs(
+def _pairs(
     area: npt.NDArray[np.float64],
-    value: npt.NDArray[np.float64],
     class_id: npt.NDArray[np.integer],
     gap: tuple[float, float],
     same_class: bool | None,
-) -> tuple[int, int, int]:
-    """Return wins, ties and pairs among the regions of one image."""
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Give the pairs of one image, a few hundred larger regions at once: larger and smaller."""
     # l_y - l_x >= g is area_y >= 4^g area_x; squares decide exactly where logarithms would round.
     least, most = 4.0 ** gap[0], 4.0 ** gap[1]
-    wins = ties = pairs = 0
     for start in range(0, len(area), _ROWS_AT_ONCE):
         larger = slice(start, start + _ROWS_AT_ONCE)
-        ratio_ok = (area[larger, None] >= least * area) & (area[larger, None] < most * area)
+        counted = (area[larger, None] >= least * area) & (area[larger, None] < most * area)
         if same_class is not None:
-            ratio_ok &= (class_id[larger, None] == class_id) == same_class
-        difference = value[larger, None] - value
+            counted &= (class_id[larger, None] == class_id) == same_class
+        of_larger, of_smaller = np.nonzero(counted)
+        yield of_larger + start, of_smaller
+
+
+def _count_pairs(
+    value: npt.NDArray[np.float64],
+    pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+) -> tuple[int, int, int]:
+    """Return wins, ties and pairs of one image; a pair with a null value is none."""
+    wins = ties = known = 0
+    for larger, smaller in pairs:
+        difference = value[larger] - value[smaller]
         tied = np.abs(difference) <= TIE
-        wins += int((ratio_ok & ~tied & (difference > 0)).sum())
-        ties += int((ratio_ok & tied).sum())
-        pairs += int(ratio_ok.sum())
-    return wins, ties, pairs
+        wins += int((~tied & (difference > 0)).sum())
+        ties += int(tied.sum())
+        known += difference.size - int(np.isnan(difference).sum())
+    return wins, ties, known
 
 
 def _share_won(counts: pd.DataFrame) -> npt.NDArray[np.float64]:

@@ -38,8 +38,11 @@ def merge_tables(tables: Tables, columns: Iterable[str]) -> pd.DataFrame:
                 f"the region table lacks {', '.join(missing)}; make it with region_table"
             )
     filled = [part[wanted] for part in parts if len(part)] or [parts[0][wanted]]
-    merged = pd.concat(filled, ignore_index=True).drop_duplicates()
+    merged = pd.concat(filled, ignore_index=True)
     clash = merged.duplicated(KEY)
+    if clash.any():
+        merged = merged.drop_duplicates()
+        clash = merged.duplicated(KEY)
     if clash.any():
         image, region = merged.loc[clash, KEY].iloc[0]
         raise GstoVizError(

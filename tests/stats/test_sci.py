@@ -11,6 +11,7 @@ from gsto_viz.activity import matched_pool
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import region_table
 from gsto_viz.stats import Estimate, concordance, pair_counts, sci, sci_edge
+from gsto_viz.stats.sci import all_pair_counts
 
 
 def table_of(sizes, q, image="a", **columns):
@@ -90,6 +91,40 @@ def test_gap_and_class_select_pairs():
         assert estimate.n_pairs == pairs
     both = [pair_counts(tables, "q", same_class=same)["pairs"].sum() for same in (True, False)]
     assert sum(both) == pair_counts(tables, "q")["pairs"].sum()
+
+
+def test_columns_are_counted_together_as_each_alone_and_null_values_make_no_pair():
+    rng = np.random.default_rng(8)
+    tables = [
+        table_of(rng.integers(6, 17, n) / 2, 0.0, f"im{n}", class_id=rng.integers(0, 2, n))
+        for n in (290, 3, 12)
+    ]
+    names = ["g/one", "g/two", "g/none"]
+    for table in tables:
+        for name in names[:2]:
+            table[name] = rng.integers(0, 4, len(table)) / 4
+            table.loc[rng.random(len(table)) < 0.2, name] = np.nan
+        table["g/none"] = np.nan
+    counts = all_pair_counts(tables, names, same_class=False)
+    assert list(counts) == names
+    for name in names:
+        expected = []
+        for table in sorted(tables, key=lambda one: one["image"][0]):
+            rows = list(table[["area_px", "class_id", name]].itertuples(index=False))
+            pairs = [
+                larger[2] - smaller[2]
+                for larger, smaller in itertools.product(rows, rows)
+                if larger[0] >= 4 * smaller[0]
+                and larger[1] != smaller[1]
+                and not np.isnan([larger[2], smaller[2]]).any()
+            ]
+            wins, ties = sum(d > 0 for d in pairs), sum(d == 0 for d in pairs)
+            if pairs:
+                expected.append((table["image"][0], wins, ties, len(pairs)))
+        assert list(counts[name].itertuples(index=False, name=None)) == expected
+        alone = pair_counts(tables, name, same_class=False)
+        pd.testing.assert_frame_equal(alone, counts[name])
+    assert counts["g/none"].empty
 
 
 def test_exactly_one_octave_is_a_pair_for_every_area():

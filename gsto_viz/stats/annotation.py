@@ -47,7 +47,7 @@ class Nearest:
     shape: tuple[int, int]
     """(H, W) of the image."""
 
-    def region(self, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
+    def region(self, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the number of the region nearest to each asked pixel (N,), a flat index, (N,)."""
         regions, _ = self._regions
         if regions.size == 1:
@@ -61,7 +61,7 @@ class Nearest:
         found[open_] = self.numbers[self._tree.query(places)[1]]
         return found
 
-    def _sure(self, block: int) -> npt.NDArray[np.integer]:
+    def _sure(self, block: int) -> npt.NDArray[np.int64]:
         """Return the region nearest to each pixel, -1 = unsure or between equals, (H, W).
 
         Every region is in half of a few sets, no two in the same ones, and one transform a set
@@ -101,9 +101,10 @@ class Nearest:
         return cKDTree(self.places)
 
     @cached_property
-    def _regions(self) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]:
+    def _regions(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The regions, in order, (M,), and the index of each outer pixel's among them, (P,)."""
-        regions, member = np.unique(self.numbers, return_inverse=True)
+        # Signed, because -1 is an answer.
+        regions, member = np.unique(self.numbers.astype(np.int64), return_inverse=True)
         return regions, member
 
 

@@ -159,6 +159,18 @@ def test_the_nearest_region_is_that_of_whole_distances_and_among_equals_of_the_t
         assert max(map(len, expected)) > 1
 
 
+def test_numbers_of_regions_may_be_unsigned():
+    labels, predicted = draw(3, (60, 80), wrong=0.8)
+    regions = find_regions(labels)
+    assert len(regions) < 256
+    one, other = (
+        outcome_counts(regions.ids.astype(dtype), regions.class_id, predicted, image="a")
+        for dtype in (np.int32, np.uint8)
+    )
+    pd.testing.assert_frame_equal(one.regions, other.regions)
+    pd.testing.assert_frame_equal(one.classes, other.classes)
+
+
 def test_far_regions_are_told_apart():
     labels = np.zeros((30, 6000), np.uint8)
     labels[7, 11] = labels[7, 4711] = labels[23, 5990] = 1

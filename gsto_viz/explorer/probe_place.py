@@ -1,7 +1,6 @@
 """Where the probe is, on every page that has one, and the numeric way to move it."""
 
 from collections.abc import Callable
-from functools import partial
 
 import streamlit as st
 
@@ -49,20 +48,39 @@ def draw_coordinates(shown: Shown, point: Point, move: Callable[..., None]) -> N
         move: Moves the probe: takes ``x`` and ``y``.
     """
     height, width = shown.size
-    for name, value, size, what in (
-        ("x", point.x, width, "column"),
-        ("y", point.y, height, "row"),
-    ):
-        st.session_state[name] = value
-        st.number_input(
-            f"{name} ({what}, px)",
-            min_value=0,
-            max_value=size - 1,
-            step=1,
-            key=name,
-            on_change=partial(_typed, move),
-        )
+    draw_number("x (column, px)", point.x, width, lambda x: move(x=x, y=point.y))
+    draw_number("y (row, px)", point.y, height, lambda y: move(x=point.x, y=y))
 
 
-def _typed(move: Callable[..., None]) -> None:
-    move(x=int(st.session_state["x"]), y=int(st.session_state["y"]))
+def draw_number(
+    label: str, value: int, size: int, typed: Callable[[int], None], width: int | None = None
+) -> None:
+    """Draw a numeric input of a place that clicks move, too.
+
+    Every value gets an input of its own, and what is typed is what it returns. A browser that
+    clicks quickly sends along what its inputs still held; an input that lived on, or a callback,
+    would take that for typing and undo the click.
+
+    Args:
+        label: What the number is, with its unit; one of a kind on its page.
+        value: The place, 0..size-1 (px).
+        size: Pixels along this side of the image.
+        typed: Takes the number that was typed.
+        width: Of the input (px), None: all there is.
+    """
+    last, version = st.session_state.get(f"last-{label}", (value, 0))
+    if last != value:
+        version += 1
+    st.session_state[f"last-{label}"] = (value, version)
+    given = st.number_input(
+        label,
+        min_value=0,
+        max_value=size - 1,
+        value=value,
+        step=1,
+        key=f"number-{label}-{version}",
+        width="stretch" if width is None else width,
+    )
+    if given != value:
+        typed(int(given))
+        st.rerun()

@@ -35,7 +35,7 @@ from gsto_viz.explorer.pair_header import choose_networks, run_pair
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.probe import Point, region_numbers, region_profile
 from gsto_viz.explorer.probe_panel import draw_profile, draw_table
-from gsto_viz.explorer.probe_place import raise_turn, turn
+from gsto_viz.explorer.probe_place import draw_number, raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer import draw_viewer, last_click
@@ -148,21 +148,11 @@ def _choose_place(page: Page) -> None:
         ("ox", wanted.x, WIDTH, "x (column"),
         ("oy", wanted.y, HEIGHT, "y (row"),
     ):
-        key = f"object-{field}"
-        st.session_state[key] = at
-        st.number_input(
-            f"{what} of its middle, px)",
-            min_value=0,
-            max_value=size - 1,
-            step=1,
-            key=key,
-            width=170,
-            on_change=partial(_typed, page, field, size),
-        )
+        draw_number(f"{what} of its middle, px)", at, size, partial(_typed, page, field, size), 170)
 
 
-def _typed(page: Page, field: str, size: int) -> None:
-    page.note(**{field: st.session_state[f"object-{field}"] / size})
+def _typed(page: Page, field: str, size: int, value: int) -> None:
+    page.note(**{field: value / size})
     raise_turn()
 
 

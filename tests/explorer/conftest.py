@@ -170,3 +170,9 @@ def buttons(monkeypatch) -> dict[str, Any]:
 
     monkeypatch.setattr(streamlit, "download_button", button)
     return given
+
+
+@pytest.fixture(scope="session")
+def number() -> Callable[..., Any]:
+    """Finds a numeric input of a page by the beginning of its label: its key changes."""
+    return lambda app, label: next(n for n in app.number_input if n.label.startswith(label))

@@ -80,7 +80,7 @@ def test_two_networks_are_explained_and_everything_adds_up(folder):
     assert run_button(app) is None
 
 
-def test_a_click_asks_elsewhere(folder):
+def test_a_click_asks_elsewhere(folder, number):
     app = page({"x": "10", "y": "20"})
     before = app.dataframe[0].value
     turn = app.session_state["probe_turn"]
@@ -90,7 +90,7 @@ def test_a_click_asks_elsewhere(folder):
     assert "x 300, y 200" in said(app)
     assert (query_of(app)["x"], query_of(app)["y"]) == ("300", "200")
     assert not app.dataframe[0].value.equals(before)
-    app.number_input(key="x").set_value(5)
+    number(app, "x (").set_value(5)
     app.run()
     assert (query_of(app)["x"], query_of(app)["y"]) == ("5", "200")
 

@@ -101,21 +101,21 @@ def test_two_checkpoints_are_compared(folder):
     assert any("for research only" in note.value for note in app.info)
 
 
-def test_a_click_moves_probe_panel_and_link(folder):
+def test_a_click_moves_probe_panel_and_link(folder, number):
     app = page({"scene": "1", "x": "10", "y": "20"}).run()
-    assert (app.number_input(key="x").value, app.number_input(key="y").value) == (10, 20)
+    assert (number(app, "x (").value, number(app, "y (").value) == (10, 20)
     before = profile_of(app)
     turn = app.session_state["probe_turn"]
     app.session_state["viewer"] = {"point": {"x": 300, "y": 200, "turn": turn}}
     app.run()
     assert not app.exception
-    assert (app.number_input(key="x").value, app.number_input(key="y").value) == (300, 200)
+    assert (number(app, "x (").value, number(app, "y (").value) == (300, 200)
     after = profile_of(app)
     assert all(old[2] != new[2] for old, new in zip(before, after, strict=True))
     assert all(old[3] == new[3] for old, new in zip(before, after, strict=True))
     assert (query_of(app)["x"], query_of(app)["y"]) == ("300", "200")
     # A click from before the page moved the probe is old news.
-    app.number_input(key="x").set_value(5)
+    number(app, "x (").set_value(5)
     app.run()
     assert (query_of(app)["x"], query_of(app)["y"]) == ("5", "200")
     app.session_state["viewer"] = {"point": {"x": -4, "y": 10**9, "turn": turn + 1}}

@@ -79,7 +79,7 @@ def test_the_page_is_among_the_pages(checkpoints):
     assert app.title[0].value == "What do the gates let through?"
 
 
-def test_a_click_chooses_a_gate_once(checkpoints, gates, address):
+def test_a_click_chooses_a_gate_once(checkpoints, gates, address, number):
     app = gates().run()
     turn = app.session_state["probe_turn"]
     click = {"x": 30, "y": 40, "turn": turn, "tile": f"gate-B-{OTHER}"}
@@ -102,7 +102,7 @@ def test_a_click_chooses_a_gate_once(checkpoints, gates, address):
     app.session_state["gates-viewer"] = {"point": strange | {"tile": {"a": 1}}}
     app.run()
     assert not app.exception
-    app.number_input(key="x").set_value(100)
+    number(app, "x (").set_value(100)
     app.run()
     assert address(app)["x"] == "100"
 

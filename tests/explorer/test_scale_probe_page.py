@@ -65,27 +65,27 @@ def test_an_object_is_drawn_and_measured(checkpoints, probe, address):
     }  # fmt: skip
 
 
-def test_a_click_moves_the_object_once(checkpoints, probe, address):
+def test_a_click_moves_the_object_once(checkpoints, probe, address, number):
     app = probe(side="64").run()
     turn = app.session_state["probe_turn"]
     app.session_state["object-viewer"] = {"point": {"x": 128, "y": 192, "turn": turn}}
     app.run()
     assert not app.exception
-    assert (app.number_input(key="object-ox").value, app.number_input(key="object-oy").value) == (
+    assert (number(app, "x (").value, number(app, "y (").value) == (
         128,
         192,
     )
     assert (address(app)["ox"], address(app)["oy"]) == ("0.25", "0.75")
     assert "does not fit where it was put" not in said(app)
     # The same click does not win over the inputs afterwards.
-    app.number_input(key="object-ox").set_value(3)
+    number(app, "x (").set_value(3)
     app.run()
-    assert app.number_input(key="object-ox").value == 3
+    assert number(app, "x (").value == 3
     assert "does not fit where it was put" in said(app)
     assert app.session_state["probe_turn"] > turn
 
 
-def test_curves_are_measured_on_demand_and_kept(checkpoints, probe):
+def test_curves_are_measured_on_demand_and_kept(checkpoints, probe, number):
     app = probe(object="Pole").run()
     assert "A Pole larger than 45 px" in said(app)
     assert len(app.get("vega_lite_chart")) == 1
@@ -98,7 +98,7 @@ def test_curves_are_measured_on_demand_and_kept(checkpoints, probe):
     app.run()
     assert len(app.get("vega_lite_chart")) == 4
     assert not [button for button in app.button if button.key == "measure-curves"]
-    app.number_input(key="object-ox").set_value(100)
+    number(app, "x (").set_value(100)
     app.run()
     assert app.button(key="measure-curves").label.startswith("Measure A and B at")
 

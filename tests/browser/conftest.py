@@ -144,9 +144,11 @@ def visit(chromium) -> Iterator[Callable[..., Any]]:
         page.requests_made = []
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.on("request", lambda request: page.requests_made.append(request.url))
+        page.asked_at = time.monotonic()
         page.goto(url)
         if wait is not None:
             page.locator(wait).first.wait_for(timeout=60_000)
+        page.shown_at = time.monotonic()
         settle(page)
         return page
 

@@ -191,11 +191,7 @@ def test_the_probe_moves_by_keyboard(served, visit):
     page.locator("input[aria-label^='x (']").fill("7")
     page.keyboard.press("Enter")
     wait_for_probe(page, (7, 0))
-    page.wait_for_function(
-        "() => document.querySelector('.stBidiComponent, [data-testid=stBidiComponent]') !== null"
-    )
-    page.wait_for_timeout(500)
-    assert "x 7, y 0" in page.locator(TILE.format("A4")).get_attribute("aria-label")
+    page.locator("canvas[data-tile=A4][aria-label*='x 7, y 0']").wait_for(timeout=30_000)
 
 
 def test_of_many_quick_clicks_the_last_one_counts(served, visit):

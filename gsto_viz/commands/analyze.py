@@ -114,16 +114,11 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
 
 def _print(args: argparse.Namespace, report: "Report") -> None:
     """Write the headline, or the summary as JSON."""
-    import json
-
-    from gsto_viz.files import write_json
+    from gsto_viz.commands.options import json_only
     from gsto_viz.report.text import headline_text
 
-    if args.json == "-":
-        sys.stdout.write(json.dumps(report.summary, indent=2, allow_nan=False) + "\n")
+    if json_only(report.summary, args.json):
         return
-    if args.json:
-        write_json(args.json, report.summary)
     sys.stdout.write(headline_text(report) + "\n")
     out = report.folder
     sys.stdout.write(f"{out}: next, gsto-viz compare {out} and gsto-viz figures {out}\n")

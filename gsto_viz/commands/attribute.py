@@ -1,7 +1,6 @@
 """``gsto-viz attribute``: who carries the evidence for one target of one image."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Explain, write the folder, print the table and where to look."""
     from gsto_viz.commands.attribute_text import as_text, fields_text, table_rows
-    from gsto_viz.commands.options import check_output_file
+    from gsto_viz.commands.options import check_output_file, json_only
     from gsto_viz.folders import check_target
     from gsto_viz.models import load_model
     from gsto_viz.torch_utils import pick_device
@@ -113,13 +112,8 @@ def run(args: argparse.Namespace) -> int:
     fields = work.receptive_fields(explained) if args.erf else None
     work.write(explained, fields)
     rows = table_rows(explained)
-    if args.json == "-":
-        sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    if json_only(rows, args.json):
         return 0
-    if args.json:
-        from gsto_viz.files import write_json
-
-        write_json(args.json, rows)
     text = as_text(explained) + ("" if fields is None else fields_text(fields, explained.strides))
     sys.stdout.write(text + f"{args.out}\n")
     return 0

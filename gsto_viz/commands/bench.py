@@ -35,11 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; print a table, or JSON alone with ``--json -``."""
-    import json
-
     from gsto_viz.bench import bench_report, run_benchmarks
-    from gsto_viz.commands.options import check_output_file
-    from gsto_viz.files import write_json
+    from gsto_viz.commands.options import check_output_file, json_only
 
     check_output_file(args.json, "--json")
 
@@ -49,11 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
     found = run_benchmarks(args.only, quick=args.quick, say=say)
     report = bench_report(found, quick=args.quick)
-    if args.json == "-":
-        sys.stdout.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    if json_only(report, args.json):
         return 0
-    if args.json:
-        write_json(args.json, report)
     sys.stdout.write(table(found))
     return 0
 

@@ -1,7 +1,6 @@
 """``gsto-viz capture``: maps of any taps of one image."""
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -54,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Capture, write the file, print one line per tap."""
     from gsto_viz.capture.image import capture_image, save_maps
+    from gsto_viz.commands.options import json_only
     from gsto_viz.data import parse_size, read_image
     from gsto_viz.data.spec import resize_image
-    from gsto_viz.files import write_json
     from gsto_viz.models import load_model
     from gsto_viz.plots import save_figure
     from gsto_viz.torch_utils import pick_device
@@ -74,11 +73,8 @@ def run(args: argparse.Namespace) -> int:
         target = Path(args.figure)
         save_figure(figure, target.with_suffix(""), formats=(target.suffix.removeprefix("."),))
     rows = table(result)
-    if args.json == "-":
-        sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    if json_only(rows, args.json):
         return 0
-    if args.json:
-        write_json(args.json, rows)
     sys.stdout.write(format_rows(rows) + f"{len(rows)} maps in {args.out}\n")
     return 0
 

@@ -21,10 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write ``comparison.json``, print the table."""
-    import json
-
-    from gsto_viz.commands.options import check_output_file
-    from gsto_viz.files import write_json
+    from gsto_viz.commands.options import check_output_file, json_only
     from gsto_viz.report import load_report
     from gsto_viz.report.comparison import write_comparison
     from gsto_viz.report.text import comparison_text
@@ -33,11 +30,8 @@ def run(args: argparse.Namespace) -> int:
     report = load_report(args.folder)
     comparison = report.compare(args.a, args.b)
     values = write_comparison(report, comparison)
-    if args.json == "-":
-        sys.stdout.write(json.dumps(values, indent=2, allow_nan=False) + "\n")
+    if json_only(values, args.json):
         return 0
-    if args.json:
-        write_json(args.json, values)
     sys.stdout.write(comparison_text(comparison, report))
     sys.stdout.write(f"\n{report.folder / 'comparison.json'}\n")
     return 0

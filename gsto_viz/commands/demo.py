@@ -30,13 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Analyze, compare, draw; print the tables and where to look."""
-    import json
     from pathlib import Path
 
-    from gsto_viz.commands.options import check_output_file, is_quiet, load_pair
+    from gsto_viz.commands.options import check_output_file, is_quiet, json_only, load_pair
     from gsto_viz.data import load_data, parse_size
     from gsto_viz.demo import DEMO_A, DEMO_B, DEMO_DATA, check_free, run_demo, sizes_text
-    from gsto_viz.files import write_json
     from gsto_viz.report.text import comparison_text, headline_text
     from gsto_viz.torch_utils import pick_device
 
@@ -55,11 +53,8 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         quiet=is_quiet(args),
     )
-    if args.json == "-":
-        sys.stdout.write(json.dumps(report.summary, indent=2, allow_nan=False) + "\n")
+    if json_only(report.summary, args.json):
         return 0
-    if args.json:
-        write_json(args.json, report.summary)
     sys.stdout.write(sizes_text(report) + "\n" + headline_text(report) + "\n")
     sys.stdout.write(comparison_text(report.compare("A", "B"), report) + "\n")
     sys.stdout.write(f"{report.folder / 'report.html'} is the page, {report.folder} has the rest\n")

@@ -1,7 +1,6 @@
 """``gsto-viz doctor``: what gsto_viz sees in any network."""
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine the network; print the report or write the facts."""
-    from gsto_viz.commands.options import check_output_file
+    from gsto_viz.commands.options import check_output_file, json_only
     from gsto_viz.data import parse_size
     from gsto_viz.doctor import examine, report_text
-    from gsto_viz.files import write_json
     from gsto_viz.report.plain import plain
     from gsto_viz.torch_utils import pick_device
 
@@ -60,11 +58,8 @@ def run(args: argparse.Namespace) -> int:
     model = find_model(args)
     seen = examine(model.to(device), scene(model, size).to(device), name=args.model)
     facts = plain(seen)
-    if args.json == "-":
-        sys.stdout.write(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    if json_only(facts, args.json):
         return 0
-    if args.json:
-        write_json(args.json, facts)
     sys.stdout.write(report_text(seen))
     return 0
 

@@ -160,11 +160,9 @@ def _write(
     args: argparse.Namespace, model: "HRNet", options: "Options", result: "Evaluation"
 ) -> None:
     """Print the table and write the JSON file, or print the JSON."""
-    import json
-
     from gsto_viz.commands.evaluate_table import table
+    from gsto_viz.commands.options import json_only
     from gsto_viz.data import parse_size
-    from gsto_viz.files import write_json
     from gsto_viz.inspection import weights_record
     from gsto_viz.versions import versions
 
@@ -176,11 +174,8 @@ def _write(
         **result.to_json(),
         "versions": versions(),
     }
-    if args.json == "-":
-        sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    if json_only(value, args.json):
         return
-    if args.json:
-        write_json(args.json, value)
     sys.stdout.write(table(result))
 
 

@@ -1,7 +1,6 @@
 """``gsto-viz models``: every network and shipped checkpoint with its costs."""
 
 import argparse
-import json
 import sys
 from typing import Any
 
@@ -46,18 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, then print the table or write the rows."""
+    from gsto_viz.commands.options import json_only
     from gsto_viz.data.spec import parse_size
-    from gsto_viz.files import write_json
     from gsto_viz.models.cost_table import cost_table
 
     # No image of this size is made, so it may be larger than one that is.
     height, width = parse_size(args.size, max_side=65536)
     rows = cost_table(height, width, args.classes)
-    if args.json == "-":
-        sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    if json_only(rows, args.json):
         return 0
-    if args.json:
-        write_json(args.json, rows)
     sys.stdout.write(format_rows(rows, count=args.count, giga=args.giga))
     return 0
 

@@ -1,11 +1,12 @@
 """Options that several commands share."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gsto_viz.errors import GstoVizError
 
@@ -34,6 +35,26 @@ def check_output_file(path: str | None, option: str) -> None:
     folder = next(p for p in target.absolute().parents if p.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise GstoVizError(f"{option} {path}: {folder} cannot be written to; choose another place")
+
+
+def json_only(facts: Any, target: str | None) -> bool:
+    """Write a result as JSON where ``--json`` says.
+
+    Args:
+        facts: Plain values; NaN is refused.
+        target: ``-`` for stdout, a file, or None.
+
+    Returns:
+        Whether stdout is taken, so that no text may follow.
+    """
+    from gsto_viz.files import write_json
+
+    if target == "-":
+        sys.stdout.write(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        return True
+    if target:
+        write_json(target, facts)
+    return False
 
 
 def add_model_pair(parser: argparse.ArgumentParser, *, once: bool = False) -> None:

@@ -1,10 +1,11 @@
 """The doctor: what gsto_viz sees in any network, from one forward pass.
 
-``examine`` runs the network and returns the facts, ``watch`` is the pass with hooks on every
+``examine`` runs the network and returns the ``facts``, ``watch`` is the pass with hooks on every
 module, ``report_text`` lays the facts out.
 """
 
-from gsto_viz.doctor.examine import Examination, examine, stride_of
+from gsto_viz.doctor.examine import examine, stride_of
+from gsto_viz.doctor.facts import Examination
 from gsto_viz.doctor.text import report_text
 from gsto_viz.doctor.watch import watch
 

@@ -16,7 +16,9 @@ from gsto_viz.explorer.probe import (
     class_scores,
     default_point,
     percentile_maps,
+    pinned,
     pixel_profile,
+    probed_pixels,
     region_at,
     region_facts,
     region_numbers,
@@ -34,10 +36,7 @@ from gsto_viz.explorer.shown_exports import (
     view_json,
 )
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.explorer.viewer_data import (
-    branch_maps,
-    disagreement,
-)
+from gsto_viz.explorer.viewer_data import branch_maps, disagreement
 from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES
 from gsto_viz.regions import PreparedRegions
 
@@ -107,17 +106,10 @@ class Probe:
             parts.append(self._placed(profile, "probe", self.point))
         elif not self.nowhere:
             parts.append(self._placed(self._at(self.point), "probe", self.point))
-        pin = self.pin
+        pin = pinned(self.state, self.shown.size)
         if pin is not None:
             parts.append(self._placed(self._at(pin), "pin", pin))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-    @property
-    def pin(self) -> Point | None:
-        """The pinned pixel, or None."""
-        if self.state.px is None or self.state.py is None:
-            return None
-        return clamped(self.state.px, self.state.py, self.shown.size)
 
     def _at(self, point: Point) -> pd.DataFrame:
         return pixel_profile(self.shown, percentile_maps(self.shown), point)
@@ -132,12 +124,8 @@ class Probe:
         """Return the mean score of every class over the probed pixels: ``class``, ``A``, ``B``."""
         if self.nowhere:
             return pd.DataFrame(columns=["class", *LETTERS])
-        if self.region:
-            where = np.nonzero(self.regions.regions.ids == self.region)
-            rows, columns = where[0], where[1]
-        else:
-            rows, columns = np.array([self.point.y]), np.array([self.point.x])
-        scores = class_scores(self.shown, (rows, columns))
+        pixels = probed_pixels(self.regions, self.point, self.region)
+        scores = class_scores(self.shown, pixels)
         return pd.DataFrame({"class": list(self.shown.classes.names), **scores})
 
     def numbers(self) -> dict[str, Any]:
@@ -186,8 +174,6 @@ def _display(shown: Shown, state: ViewState) -> dict[str, Any]:
         "colors": state.colors,
         "interpolation": "nearest",
         "logits": "float16",
-        "image": shown.picture.description,
-        "notices": {x: shown.choices[x].notice for x in LETTERS if shown.choices[x].notice},
     }
 
 

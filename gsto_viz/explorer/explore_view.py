@@ -10,7 +10,7 @@ from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.pair_header import choose_shown
-from gsto_viz.explorer.probe import clamped
+from gsto_viz.explorer.probe import pinned
 from gsto_viz.explorer.probe_panel import draw_probe
 from gsto_viz.explorer.probe_place import PICK_NAMES, held_point, move_probe, raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
@@ -96,9 +96,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     state = page.state
     regions = cached.regions(shown)
     point = held_point(page, shown)
-    pin = None
-    if state.px is not None and state.py is not None:
-        pin = clamped(state.px, state.py, shown.size)
+    pin = pinned(state, shown.size)
     data = cached.viewer_data(
         shown, state.mode, state.colors, state.opacity, difference=state.difference
     )

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import softmax
 
 from gsto_viz.activity import percentile_map
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.heatmaps import valid_by_stride
 from gsto_viz.regions import PreparedRegions, region_arrays
+from gsto_viz.stats.sci import OCTAVE_GAP, TIE
 from gsto_viz.types import IGNORE, Inspection
 
-TIE = 1e-9
 RegionNumbers = Mapping[str, npt.NDArray]
 
 
@@ -129,6 +131,23 @@ def region_numbers(shown: Shown, regions: PreparedRegions) -> dict[str, RegionNu
     }
 
 
+def pinned(state: ViewState, size: tuple[int, int]) -> Point | None:
+    """Return the pinned pixel of a view, inside an image of ``size`` = (H, W), or None."""
+    if state.px is None or state.py is None:
+        return None
+    return clamped(state.px, state.py, size)
+
+
+def probed_pixels(
+    regions: PreparedRegions, point: Point, number: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return rows and columns of a region's pixels, or of the one pixel where ``number`` is 0."""
+    if number:
+        rows, columns = np.nonzero(regions.regions.ids == number)
+        return rows, columns
+    return np.array([point.y]), np.array([point.x])
+
+
 def region_at(regions: PreparedRegions, point: Point) -> int:
     """Return the number of the region under a pixel, from 1; 0: ignored, no region."""
     return int(regions.regions.ids[point.y, point.x])
@@ -178,8 +197,10 @@ def region_facts(
     k, found = number - 1, regions.regions
     area = found.area_px.astype(np.float64)
     usable = found.qualifies & np.isfinite(numbers["A"]["q"]) & np.isfinite(numbers["B"]["q"])
-    larger = usable & (area >= 4 * area[k])
-    smaller = usable & (area[k] >= 4 * area)
+    # The squares of sizes decide exactly, as in the SCI.
+    apart = 4.0 ** OCTAVE_GAP[0]
+    larger = usable & (area >= apart * area[k])
+    smaller = usable & (area[k] >= apart * area)
     wrong = None
     if usable[k]:
         wrong = {x: _wrong(numbers[x]["q"], k, larger, smaller) for x in LETTERS}
@@ -212,16 +233,9 @@ def class_scores(
         points: Rows and columns of the pixels.
     """
     return {
-        letter: softmax(logits_at(shown.inspections[letter], shown.size, *points)).mean(axis=1)
+        letter: softmax(logits_at(shown.inspections[letter], shown.size, *points), axis=0).mean(1)
         for letter in LETTERS
     }
-
-
-def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return scores that add up to 1 over the first axis."""
-    powers = np.exp(logits - logits.max(axis=0))
-    scores: npt.NDArray[np.float64] = powers / powers.sum(axis=0)
-    return scores
 
 
 def logits_at(

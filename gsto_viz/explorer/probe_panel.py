@@ -15,6 +15,7 @@ from gsto_viz.explorer.probe import (
     RegionFacts,
     class_scores,
     pixel_profile,
+    probed_pixels,
     region_at,
     region_facts,
     region_profile,
@@ -114,16 +115,12 @@ def draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
 
 def _draw_scores(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> None:
     """Draw the best classes of both networks."""
-    if number:
-        rows, columns = np.nonzero(regions.regions.ids == number)
-        what = "Mean class scores over the region"
-    else:
-        rows, columns = np.array([point.y]), np.array([point.x])
-        what = "Class scores at the pixel"
+    what = "Mean class scores over the region" if number else "Class scores at the pixel"
+    scores = class_scores(shown, probed_pixels(regions, point, number))
     st.markdown(f"**{what}**")
     bar = st.column_config.ProgressColumn(format="%.2f", min_value=0.0, max_value=1.0)
     st.dataframe(
-        top_classes(shown, class_scores(shown, (rows, columns))).round(4),
+        top_classes(shown, scores).round(4),
         hide_index=True,
         width="stretch",
         column_config=dict.fromkeys(LETTERS, bar),

@@ -1,6 +1,7 @@
 """Starting the explorer: checks first, then Streamlit's server with settings of our own."""
 
 import contextlib
+import importlib
 import ipaddress
 import os
 import socket
@@ -148,4 +149,4 @@ def serve(address: str, port: int, offers: Offers, *, open_browser: bool) -> Non
 
 def _import_pages() -> None:
     """Import what the pages need, torch above all, while nobody has opened one yet."""
-    import gsto_viz.explorer.cached  # noqa: F401
+    importlib.import_module("gsto_viz.explorer.cached")

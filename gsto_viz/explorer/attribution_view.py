@@ -14,15 +14,14 @@ from gsto_viz.explorer.evidence import Question, answer, ask
 from gsto_viz.explorer.evidence_tiles import EXACT, unit_of
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.gradient_runs import Run
-from gsto_viz.explorer.page_frame import Page, open_page
-from gsto_viz.explorer.pair_header import choose_shown
+from gsto_viz.explorer.page_frame import Page
+from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.probe_place import (
     PICK_NAMES,
     draw_coordinates,
     held_point,
     move_probe,
-    raise_turn,
     turn,
 )
 from gsto_viz.explorer.safe_text import plain
@@ -45,16 +44,11 @@ NOWHERE = "No region lies here: these pixels are ignored. Choose another place."
 
 def draw_page() -> None:
     """Draw the whole page."""
-    page = open_page("attribution", "Which branch carries the evidence?")
-    if page is None:
+    opened = open_pair("attribution", "Which branch carries the evidence?")
+    if opened is None:
         return
-    shown = choose_shown(page)
-    if shown is None:
-        page.write_link()
-        return
+    page, shown = opened
     _choose_question(page, shown)
-    if page.fresh:
-        raise_turn()
     _probe_fragment(page, shown)
 
 

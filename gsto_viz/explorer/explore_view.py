@@ -8,11 +8,11 @@ from gsto_viz.explorer import cached
 from gsto_viz.explorer.drawings import MODE_TEXTS
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_menu import draw_exports
-from gsto_viz.explorer.page_frame import Page, open_page
-from gsto_viz.explorer.pair_header import choose_shown
+from gsto_viz.explorer.page_frame import Page
+from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.probe import pinned
 from gsto_viz.explorer.probe_panel import draw_probe
-from gsto_viz.explorer.probe_place import PICK_NAMES, held_point, move_probe, raise_turn, turn
+from gsto_viz.explorer.probe_place import PICK_NAMES, held_point, move_probe, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
@@ -35,16 +35,11 @@ JET = (
 
 def draw_page() -> None:
     """Draw the whole page."""
-    page = open_page("explore", "Which branch answers for which object?")
-    if page is None:
+    opened = open_pair("explore", "Which branch answers for which object?")
+    if opened is None:
         return
-    shown = choose_shown(page)
-    if shown is None:
-        page.write_link()
-        return
+    page, shown = opened
     _choose_display(page)
-    if page.fresh:
-        raise_turn()
     _probe_fragment(page, shown)
     draw_sizes(shown)
 

@@ -21,8 +21,8 @@ from gsto_viz.explorer.gate_numbers import (
 from gsto_viz.explorer.gate_panels import draw_chosen, draw_held, draw_table
 from gsto_viz.explorer.gate_tiles import NO_GATES, Held, gate_of_tile
 from gsto_viz.explorer.gates_export import gates_exports
-from gsto_viz.explorer.page_frame import Page, open_page
-from gsto_viz.explorer.pair_header import choose_shown
+from gsto_viz.explorer.page_frame import Page
+from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.probe_place import (
     draw_coordinates,
@@ -44,15 +44,10 @@ NEITHER = (
 
 def draw_page() -> None:
     """Draw the whole page."""
-    page = open_page("gates", "What do the gates let through?")
-    if page is None:
+    opened = open_pair("gates", "What do the gates let through?")
+    if opened is None:
         return
-    if page.fresh:
-        raise_turn()
-    shown = choose_shown(page)
-    if shown is None:
-        page.write_link()
-        return
+    page, shown = opened
     gated = gated_letters(shown)
     if not gated:
         st.info(NEITHER)

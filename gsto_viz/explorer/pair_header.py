@@ -9,14 +9,37 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.gallery import gallery_scenes, thumbnail_path
-from gsto_viz.explorer.page_frame import Page, held_upload, hold_upload
+from gsto_viz.explorer.page_frame import Page, held_upload, hold_upload, open_page
 from gsto_viz.explorer.pictures import MAX_BYTES, Picture
+from gsto_viz.explorer.probe_place import raise_turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, show_pair
 from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
 from gsto_viz.types import Dataset
 
 SOURCE_NAMES = {"scene": "Scene", "data": "Data set", "upload": "Upload"}
+
+
+def open_pair(name: str, title: str) -> tuple[Page, Shown] | None:
+    """Begin a page with a probe on an image: its title, its head, and both networks run.
+
+    Args:
+        name: One of ``PAGES``.
+        title: Its headline.
+
+    Returns:
+        None when there is nothing to show; the page then says why, and its link is written.
+    """
+    page = open_page(name, title)
+    if page is None:
+        return None
+    if page.fresh:
+        raise_turn()
+    shown = choose_shown(page)
+    if shown is None:
+        page.write_link()
+        return None
+    return page, shown
 
 
 def choose_shown(page: Page) -> Shown | None:

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
 VIEWER = "canvas[role=img]"
+TILE = "canvas[data-tile='{}']"
 STREAMLIT_OWNS = frozenset(
     {
         # Parts of Streamlit's own frame: no choice of ours changes them.
@@ -132,7 +134,11 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium) -> Iterator[Callable[..., Any]]:
-    """Opens an address in a browser session of its own and waits until it stands still."""
+    """Opens an address in a browser session of its own and waits until it stands still.
+
+    A page also has ``settle`` and ``at_pixel``, ``problems`` (errors of its scripts) and
+    ``requests_made``, and the times ``asked_at`` and ``shown_at``.
+    """
     contexts = []
 
     def open_page(url: str, wait: str | None = VIEWER, **options: Any) -> Any:
@@ -140,6 +146,8 @@ def visit(chromium) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(accept_downloads=True, **options)
         contexts.append(context)
         page = context.new_page()
+        page.settle = partial(settle, page)
+        page.at_pixel = partial(at_pixel, page)
         page.problems = []
         page.requests_made = []
         page.on("pageerror", lambda error: page.problems.append(str(error)))
@@ -157,13 +165,21 @@ def visit(chromium) -> Iterator[Callable[..., Any]]:
         context.close()
 
 
-def settle(page: Any) -> None:
+def settle(page: Any, after_ms: int = 0) -> None:
     """Wait until the script has run: no running mark, no stale elements."""
+    if after_ms:
+        page.wait_for_timeout(after_ms)
     page.wait_for_function(
         "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
         " !== 'running' && !document.querySelector('[data-stale=true]')",
         timeout=120_000,
     )
+
+
+def at_pixel(page: Any, tile: str, x: int, y: int) -> dict[str, float]:
+    """Where the middle of a pixel of a 512 x 256 image lies on a tile that is not zoomed."""
+    box = page.locator(TILE.format(tile)).bounding_box()
+    return {"x": (x + 0.5) * box["width"] / 512, "y": (y + 0.5) * box["height"] / 256}
 
 
 @pytest.fixture(scope="session")

@@ -35,14 +35,6 @@ def shown(networks):
     return sample, {x: inspect_image(model, sample.image) for x, model in networks.items()}
 
 
-def settle(page) -> None:
-    page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
-        " !== 'running' && !document.querySelector('[data-stale=true]')",
-        timeout=120_000,
-    )
-
-
 def probe_of(page) -> tuple[int, int]:
     # An input of the view before can stand beside its successor for a moment.
     x, y = (page.locator(f"input[aria-label^='{name} (']").last.input_value() for name in "xy")
@@ -56,7 +48,7 @@ def wait_for_probe(page, expected: tuple[int, int]) -> None:
         arg=list(expected),
         timeout=30_000,
     )
-    settle(page)
+    page.settle()
 
 
 def table_of(page) -> list[list[str]]:
@@ -64,12 +56,6 @@ def table_of(page) -> list[list[str]]:
     table = page.locator("table").filter(has_text="stride (px)")
     rows = table.locator("tbody tr").all()
     return [row.locator("td").all_inner_texts() for row in rows]
-
-
-def at_pixel(page, tile: str, x: int, y: int) -> dict[str, float]:
-    """Where the middle of an image pixel lies on a tile, when nothing is zoomed."""
-    box = page.locator(TILE.format(tile)).bounding_box()
-    return {"x": (x + 0.5) * box["width"] / 512, "y": (y + 0.5) * box["height"] / 256}
 
 
 def reading(page, tile: str) -> str:
@@ -105,7 +91,7 @@ def test_a_click_on_any_tile_probes_the_same_pixel(served, visit, shown):
     wanted = [("input", 70, 90), ("truth", 300, 200), ("predictionB", 15, 250), ("A4", 400, 30)]
     wanted += [("A32", 260, 131), ("B8", 511, 0), ("B16", 77, 143)]
     for tile, x, y in wanted:
-        page.locator(TILE.format(tile)).click(position=at_pixel(page, tile, x, y))
+        page.locator(TILE.format(tile)).click(position=page.at_pixel(tile, x, y))
         wait_for_probe(page, (x, y))
         for cells, (r, stride) in zip(table_of(page), enumerate(STRIDES), strict=True):
             assert cells[0] == f"/{stride}"
@@ -124,7 +110,7 @@ def test_hovering_reads_every_tile_without_the_server(served, visit, shown):
     sent = []
     page.on("websocket", lambda socket: socket.on("framesent", sent.append))
     x, y = 333, 222
-    page.locator(TILE.format("B8")).hover(position=at_pixel(page, "B8", x, y))
+    page.locator(TILE.format("B8")).hover(position=page.at_pixel("B8", x, y))
     page.wait_for_timeout(300)
     red, green, blue = sample.image[y, x]
     assert reading(page, "input") == f"RGB {red}, {green}, {blue}"
@@ -145,7 +131,7 @@ def test_zoom_outlives_a_change_of_colours_and_of_networks(served, visit):
     assert (before != zoomed).mean() > 0.3
     page.get_by_label("Colours").click()
     page.get_by_role("option", name="gray").click()
-    settle(page)
+    page.settle()
     page.wait_for_timeout(300)
     assert "zoom 1.5" in page.locator(".status").inner_text()
     grey = pixels(page, "A4").astype(int)
@@ -160,10 +146,10 @@ def test_zoom_outlives_a_change_of_colours_and_of_networks(served, visit):
 def test_a_link_opens_the_same_view_in_another_browser(served, visit):
     page = visit(served.url)
     page.get_by_text("Per map (paper)").click()
-    settle(page)
+    page.settle()
     page.get_by_text("Region", exact=True).click()
-    settle(page)
-    page.locator(TILE.format("input")).click(position=at_pixel(page, "input", 123, 210))
+    page.settle()
+    page.locator(TILE.format("input")).click(position=page.at_pixel("input", 123, 210))
     wait_for_probe(page, (123, 210))
     page.wait_for_function("() => location.search.includes('x=123')")
     page.mouse.move(0, 0)
@@ -198,7 +184,7 @@ def test_the_probe_moves_by_keyboard(served, visit):
 def test_of_many_quick_clicks_the_last_one_counts(served, visit):
     page = visit(served.url)
     for x in range(40, 440, 50):
-        page.locator(TILE.format("B4")).click(position=at_pixel(page, "B4", x, 77))
+        page.locator(TILE.format("B4")).click(position=page.at_pixel("B4", x, 77))
     wait_for_probe(page, (390, 77))
     page.wait_for_function("() => location.search.includes('x=390')")
     page.wait_for_timeout(1000)
@@ -248,7 +234,7 @@ def test_uploads_good_and_bad(served, visit):
     name = "<img src=x onerror=alert(1)> $x$ [a](b).png"
     uploader.set_input_files({"name": name, "mimeType": "image/png", "buffer": png(noise)})
     page.locator("canvas[role=img]").first.wait_for(timeout=60_000)
-    settle(page)
+    page.settle()
     assert page.get_by_text(f"Shown: {name}").count() == 1
     box = page.locator(TILE.format("input")).bounding_box()
     assert box["width"] / box["height"] == pytest.approx(160 / 96, rel=0.02)
@@ -286,7 +272,7 @@ def test_bad_links_change_nothing_but_are_said(served, visit, query):
 def test_nothing_is_asked_of_any_other_computer(served, visit):
     page = visit(served.url)
     page.get_by_text("Region", exact=True).click()
-    settle(page)
+    page.settle()
     page.wait_for_timeout(1000)
     outside = [url for url in page.requests_made if not url.startswith(served.url)]
     assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
@@ -301,11 +287,11 @@ def test_the_page_recovers_when_the_server_restarts(serve, visit):
     page.locator("canvas[role=img]").first.wait_for(timeout=60_000)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        page.locator(TILE.format("input")).click(position=at_pixel(page, "input", 50, 60))
+        page.locator(TILE.format("input")).click(position=page.at_pixel("input", 50, 60))
         page.wait_for_timeout(1000)
         if probe_of(page) == (50, 60):
             break
-    settle(page)
+    page.settle()
     assert probe_of(page) == (50, 60)
     assert page.locator("[data-testid=stException]").count() == 0
     own.stop()
@@ -326,12 +312,12 @@ def test_many_images_at_once_do_not_mix(served, visit):
     tables = []
     for page in pages:
         page.locator("canvas[role=img]").first.wait_for(timeout=120_000)
-        settle(page)
+        page.settle()
         tables.append(table_of(page))
     assert tables[:2] == alone
     assert len({json.dumps(table) for table in tables}) == len(tables)
     for page, table in zip(reversed(pages), reversed(tables), strict=True):
         page.reload()
         page.locator("canvas[role=img]").first.wait_for(timeout=60_000)
-        settle(page)
+        page.settle()
         assert table_of(page) == table

@@ -15,12 +15,6 @@ GATE = "stage3.m0.gate[0->1]"
 TILE = "canvas[data-tile='{}']"
 
 
-def at_pixel(page, tile: str, x: int, y: int) -> dict[str, float]:
-    """Where the middle of a pixel of a 512 x 256 image lies on a tile."""
-    box = page.locator(TILE.format(tile)).bounding_box()
-    return {"x": (x + 0.5) * box["width"] / 512, "y": (y + 0.5) * box["height"] / 256}
-
-
 def wait_for_address(page, **expected: str) -> None:
     page.wait_for_function(
         "expected => Object.entries(expected).every("
@@ -33,7 +27,7 @@ def wait_for_address(page, **expected: str) -> None:
 def test_a_click_chooses_a_gate_and_holding_it_adds_tiles(served, visit):
     page = visit(f"{served.url}/gates?scene=0")
     tile = f"gate-B-{GATE}"
-    page.locator(TILE.format(tile)).click(position=at_pixel(page, tile, 300, 200))
+    page.locator(TILE.format(tile)).click(position=page.at_pixel(tile, 300, 200))
     wait_for_address(page, gate=GATE, x="300", y="200")
     page.wait_for_selector(f"figure.chosen {TILE.format(tile)}")
     # The tile of A's gate of that name does not exist: A has none.
@@ -69,7 +63,7 @@ def test_tiles_of_a_fusion_stand_in_rows_of_sources_and_columns_of_targets(serve
 
 def test_a_click_moves_the_object(served, visit):
     page = visit(f"{served.url}/scale-probe?side=64")
-    page.locator(TILE.format("input")).click(position=at_pixel(page, "input", 128, 192))
+    page.locator(TILE.format("input")).click(position=page.at_pixel("input", 128, 192))
     wait_for_address(page, ox="0.25", oy="0.75")
     page.wait_for_function(
         "() => [...document.querySelectorAll('input')].some(i => i.value === '192')"

@@ -13,14 +13,6 @@ SWITCH_S = 1.0
 SLACK = 3
 
 
-def settle(page) -> None:
-    page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
-        " !== 'running' && !document.querySelector('[data-stale=true]')",
-        timeout=120_000,
-    )
-
-
 def go_to(page, title: str) -> None:
     """Follow a link of the navigation and wait until the other page stands there."""
     slug = "" if title == TITLES[0] else title.lower().replace(" ", "-")
@@ -33,7 +25,7 @@ def go_to(page, title: str) -> None:
             arg=before,
             timeout=120_000,
         )
-    settle(page)
+    page.settle()
 
 
 def heading(page) -> str:
@@ -68,7 +60,7 @@ def test_switching_pages_is_quick_once_they_were_open(served, visit, capsys):
             arg=before,
         )
         seconds = time.monotonic() - begun
-        settle(page)
+        page.settle()
         with capsys.disabled():
             print(f"\npage switch to {title}: {seconds:.2f} s (budget {SWITCH_S:g} s)", end="")
         assert seconds <= SLACK * SWITCH_S

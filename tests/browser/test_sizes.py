@@ -16,15 +16,6 @@ def with_runs(serve, analysis):
     return serve("--runs", str(analysis.folder.parent), "--data", analysis.data)
 
 
-def settle(page) -> None:
-    page.wait_for_timeout(300)
-    page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
-        " !== 'running' && !document.querySelector('[data-stale=true]')",
-        timeout=120_000,
-    )
-
-
 def draw_box(page, chart: int) -> None:
     """Draw a box over the right half of a chart."""
     place = page.locator(CHART).nth(chart).bounding_box()
@@ -33,7 +24,7 @@ def draw_box(page, chart: int) -> None:
     page.mouse.down()
     page.mouse.move(left + 0.98 * place["width"], top + 0.7 * place["height"], steps=5)
     page.mouse.up()
-    settle(page)
+    page.settle(300)
 
 
 def count_in_box(page) -> int:
@@ -50,13 +41,13 @@ def test_a_box_lists_regions_and_a_row_opens_one(with_runs, visit):
     assert 0 < both <= one
     table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
     page.mouse.click(table["x"] + 15, table["y"] + 55)
-    settle(page)
+    page.settle(300)
     page.get_by_text("Outlined: region").wait_for()
     number = page.get_by_text("Outlined: region").inner_text()
     assert re.search(r"Outlined: region \d+", number)
     page.get_by_role("link", name="Open in Explore").click()
     page.wait_for_function("() => location.search.includes('pick=region')", timeout=60_000)
-    settle(page)
+    page.settle(300)
     assert "source=data" in page.url
     assert page.locator("[data-testid=stException]").count() == 0
     assert page.problems == []
@@ -66,7 +57,7 @@ def test_panel_and_filters_travel_in_the_link(with_runs, visit):
     page = visit(f"{with_runs.url}/sizes?run=run&gap=2&size=inscribed", wait=CHART)
     page.get_by_role("tab", name="Null models").click()
     page.wait_for_function("() => location.search.includes('panel=nulls')", timeout=60_000)
-    settle(page)
+    page.settle(300)
     values = page.locator("[data-testid=stMetricValue]").all_inner_texts()
     again = visit(page.url, wait="[data-testid=stMetricValue]")
     assert again.get_by_role("tab", name="Null models").get_attribute("aria-selected") == "true"
@@ -76,7 +67,7 @@ def test_panel_and_filters_travel_in_the_link(with_runs, visit):
 def test_the_files_of_an_analysis_come_down(with_runs, visit, analysis, tmp_path):
     page = visit(f"{with_runs.url}/sizes?run=run", wait=CHART)
     page.get_by_role("button", name="Export").click()
-    settle(page)
+    page.settle(300)
     with page.expect_download(timeout=120_000) as download:
         page.get_by_role("button", name="Regions (CSV)").click()
     download.value.save_as(tmp_path / "regions.csv")

@@ -52,6 +52,14 @@ def tiny_files(tmp_path_factory) -> dict[str, Path]:
     return files
 
 
+@pytest.fixture(scope="module", autouse=True)
+def empty_caches():
+    """Leave nothing behind; the tests of one file share what is keyed on content anyway."""
+    yield
+    streamlit.cache_data.clear()
+    streamlit.cache_resource.clear()
+
+
 @pytest.fixture(autouse=True)
 def nothing_shipped(monkeypatch) -> None:
     """Tests choose their own checkpoints, whatever this installation ships."""

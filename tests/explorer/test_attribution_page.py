@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gsto_viz.explorer import attribution_cached
@@ -13,33 +12,12 @@ ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    """Leave nothing behind."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch, tiny_files) -> Path:
-    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(tmp_path))
-    for key in ("plain", "gated"):
-        (tmp_path / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
-    return tmp_path
-
-
 def page(query: dict[str, str] | None = None) -> AppTest:
     app = AppTest.from_file(str(ENTRY), default_timeout=120)
     app.switch_page("views/attribution.py")
     for key, value in (query or {}).items():
         app.query_params[key] = value
     return app.run()
-
-
-def query_of(app: AppTest) -> dict[str, str]:
-    values = dict(app.query_params)
-    return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
 
 
 def viewer_text(app: AppTest) -> str:
@@ -60,7 +38,7 @@ def test_without_any_checkpoint_the_page_says_what_to_do():
     assert "gsto-viz app --checkpoints" in app.info[0].value
 
 
-def test_two_networks_are_explained_and_everything_adds_up(folder):
+def test_two_networks_are_explained_and_everything_adds_up(checkpoints, address):
     app = page({"x": "100", "y": "200"})
     assert not app.exception
     assert not app.error
@@ -72,7 +50,7 @@ def test_two_networks_are_explained_and_everything_adds_up(folder):
     np.testing.assert_allclose(table[strides].sum(axis=1), table["sum"], atol=1e-9)
     assert "The Shapley values add up to the difference" in said(app)
     assert viewer_text(app).count("A /") == 4
-    assert (query_of(app)["x"], query_of(app)["y"], query_of(app)["method"]) == (
+    assert (address(app)["x"], address(app)["y"], address(app)["method"]) == (
         "100",
         "200",
         "shapley",
@@ -80,7 +58,7 @@ def test_two_networks_are_explained_and_everything_adds_up(folder):
     assert run_button(app) is None
 
 
-def test_a_click_asks_elsewhere(folder, number):
+def test_a_click_asks_elsewhere(checkpoints, number, address):
     app = page({"x": "10", "y": "20"})
     before = app.dataframe[0].value
     turn = app.session_state["probe_turn"]
@@ -88,14 +66,14 @@ def test_a_click_asks_elsewhere(folder, number):
     app.run()
     assert not app.exception
     assert "x 300, y 200" in said(app)
-    assert (query_of(app)["x"], query_of(app)["y"]) == ("300", "200")
+    assert (address(app)["x"], address(app)["y"]) == ("300", "200")
     assert not app.dataframe[0].value.equals(before)
     number(app, "x (").set_value(5)
     app.run()
-    assert (query_of(app)["x"], query_of(app)["y"]) == ("5", "200")
+    assert (address(app)["x"], address(app)["y"]) == ("5", "200")
 
 
-def test_class_score_absence_and_region_can_be_chosen(folder):
+def test_class_score_absence_and_region_can_be_chosen(checkpoints, address):
     app = page({"x": "256", "y": "200", "pick": "region"})
     assert not app.exception
     assert "at region" in said(app)
@@ -107,12 +85,12 @@ def test_class_score_absence_and_region_can_be_chosen(folder):
     assert not app.exception
     assert "logit of Sky at region" in said(app)
     assert not app.dataframe[0].value.equals(first)
-    query = query_of(app)
+    query = address(app)
     assert (query["target"], query["score"], query["absent"]) == ("Sky", "mean", "zero")
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradient", "integrated"])
-def test_captums_methods_run_when_asked_and_are_kept(folder, method):
+def test_captums_methods_run_when_asked_and_are_kept(checkpoints, method):
     query = {"x": "64", "y": "100", "method": method, "steps": "8"}
     app = page(query)
     assert not app.exception
@@ -130,7 +108,7 @@ def test_captums_methods_run_when_asked_and_are_kept(folder, method):
     assert viewer_text(again).count("A /") == 4
 
 
-def test_what_does_not_fit_into_memory_is_refused(folder, monkeypatch):
+def test_what_does_not_fit_into_memory_is_refused(checkpoints, monkeypatch):
     monkeypatch.setattr(attribution_cached, "free_bytes", lambda: 1000)
     app = page({"x": "1", "y": "2", "method": "integrated"})
     assert not app.exception
@@ -139,8 +117,8 @@ def test_what_does_not_fit_into_memory_is_refused(folder, monkeypatch):
     assert len(app.dataframe) == 1
 
 
-def test_one_checkpoint_is_explained_beside_itself(folder):
-    (folder / GATED).unlink()
+def test_one_checkpoint_is_explained_beside_itself(checkpoints):
+    (checkpoints / GATED).unlink()
     app = page()
     assert not app.exception
     table = app.dataframe[0].value
@@ -148,13 +126,13 @@ def test_one_checkpoint_is_explained_beside_itself(folder):
     assert numbers.iloc[:3].reset_index(drop=True).equals(numbers.iloc[3:].reset_index(drop=True))
 
 
-def test_a_bad_link_changes_nothing_but_is_said(folder):
+def test_a_bad_link_changes_nothing_but_is_said(checkpoints, address):
     bad = {"method": "lime", "x": "abc", "y": "1", "steps": "9", "score": "<script>"}
     app = page(bad | {"target": "no such class"})
     assert not app.exception
     assert len(app.warning) == 5
     text = " ".join(note.value for note in app.warning)
     assert not any(word in text for word in ("lime", "abc", "script", "no such class"))
-    query = query_of(app)
+    query = address(app)
     assert (query["method"], query["steps"], query["score"]) == ("shapley", "16", "margin")
     assert "target" not in query

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -18,33 +17,11 @@ ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    """Leave nothing behind; the tests of this file share what is keyed on content anyway."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch, tiny_files) -> Path:
-    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(tmp_path))
-    for key in ("plain", "gated"):
-        (tmp_path / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
-    return tmp_path
-
-
 def page(query: dict[str, str] | None = None, path: Path = ENTRY) -> AppTest:
     app = AppTest.from_file(str(path), default_timeout=120)
     for key, value in (query or {}).items():
         app.query_params[key] = value
     return app
-
-
-def query_of(app: AppTest) -> dict[str, str]:
-    """Return the address's settings; AppTest gives a list for what was set from outside."""
-    values = dict(app.query_params)
-    return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
 
 
 def png(height: int = 64, width: int = 96) -> bytes:
@@ -80,11 +57,11 @@ def start_query(**changes: str) -> dict[str, str]:
     return first | changes
 
 
-def without_probe(app: AppTest) -> dict[str, str]:
-    return {key: value for key, value in query_of(app).items() if key not in ("x", "y")}
+def without_probe(query: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in query.items() if key not in ("x", "y")}
 
 
-def test_two_checkpoints_are_compared(folder):
+def test_two_checkpoints_are_compared(checkpoints, address):
     app = page(path=ENTRY.parents[2] / "app.py").run()
     assert not app.exception
     assert not app.error
@@ -97,11 +74,11 @@ def test_two_checkpoints_are_compared(folder):
     assert [row[0] for row in profile] == ["/4", "/8", "/16", "/32"]
     assert all(0 < float(row[k]) < 1 for row in profile for k in (1, 4))
     assert (scores[["A", "B"]].sum() <= 1 + 1e-3).all()
-    assert without_probe(app) == start_query()
+    assert without_probe(address(app)) == start_query()
     assert any("for research only" in note.value for note in app.info)
 
 
-def test_a_click_moves_probe_panel_and_link(folder, number):
+def test_a_click_moves_probe_panel_and_link(checkpoints, number, address):
     app = page({"scene": "1", "x": "10", "y": "20"}).run()
     assert (number(app, "x (").value, number(app, "y (").value) == (10, 20)
     before = profile_of(app)
@@ -113,17 +90,17 @@ def test_a_click_moves_probe_panel_and_link(folder, number):
     after = profile_of(app)
     assert all(old[2] != new[2] for old, new in zip(before, after, strict=True))
     assert all(old[3] == new[3] for old, new in zip(before, after, strict=True))
-    assert (query_of(app)["x"], query_of(app)["y"]) == ("300", "200")
+    assert (address(app)["x"], address(app)["y"]) == ("300", "200")
     # A click from before the page moved the probe is old news.
     number(app, "x (").set_value(5)
     app.run()
-    assert (query_of(app)["x"], query_of(app)["y"]) == ("5", "200")
+    assert (address(app)["x"], address(app)["y"]) == ("5", "200")
     app.session_state["viewer"] = {"point": {"x": -4, "y": 10**9, "turn": turn + 1}}
     app.run()
-    assert (query_of(app)["x"], query_of(app)["y"]) == ("0", "255")
+    assert (address(app)["x"], address(app)["y"]) == ("0", "255")
 
 
-def test_a_region_is_described_and_a_pixel_is_pinned(folder):
+def test_a_region_is_described_and_a_pixel_is_pinned(checkpoints, address):
     app = page({"pick": "region", "x": "256", "y": "200"}).run()
     assert not app.exception
     said = " ".join(text.value for text in app.markdown)
@@ -134,22 +111,22 @@ def test_a_region_is_described_and_a_pixel_is_pinned(folder):
     pin = next(b for b in app.button if b.label == "Pin this pixel")
     pin.click()
     app.run()
-    assert (query_of(app)["px"], query_of(app)["py"]) == ("256", "200")
+    assert (address(app)["px"], address(app)["py"]) == ("256", "200")
     next(b for b in app.button if b.label == "Take the pin away").click()
     app.run()
-    assert "px" not in query_of(app)
+    assert "px" not in address(app)
 
 
-def test_the_gallery_chooses_a_scene(folder):
+def test_the_gallery_chooses_a_scene(checkpoints, address):
     app = page().run()
     app.button(key="gallery-7").click()
     app.run()
     assert not app.exception
     assert app.number_input(key="scene").value == 7
-    assert query_of(app)["scene"] == "7"
+    assert address(app)["scene"] == "7"
 
 
-def test_images_of_a_data_set_are_shown(folder, tmp_path, monkeypatch):
+def test_images_of_a_data_set_are_shown(checkpoints, tmp_path, monkeypatch, address):
     data = tmp_path / "made"
     assert main(["scenes", str(data), "--count", "2", "--size", "64x96", "--quiet"]) == 0
     monkeypatch.setenv("GSTO_VIZ_DATA", f"folder:{data}")
@@ -160,12 +137,12 @@ def test_images_of_a_data_set_are_shown(folder, tmp_path, monkeypatch):
     app.selectbox(key="image").select_index(1)
     app.run()
     assert not app.exception
-    assert query_of(app)["image"] == app.selectbox(key="image").value
+    assert address(app)["image"] == app.selectbox(key="image").value
     assert any("96 x 64 pixels" in caption.value for caption in app.markdown)
 
 
-def test_one_checkpoint_is_shown_beside_itself(folder):
-    (folder / GATED).unlink()
+def test_one_checkpoint_is_shown_beside_itself(checkpoints):
+    (checkpoints / GATED).unlink()
     app = page().run()
     assert not app.exception
     assert not app.error
@@ -173,20 +150,20 @@ def test_one_checkpoint_is_shown_beside_itself(folder):
     assert "same network" in app.info[0].value
 
 
-def test_raw_scales_carry_the_badge(folder):
+def test_raw_scales_carry_the_badge(checkpoints, address):
     app = page({"mode": "shared"}).run()
     assert RAW_BADGE in viewer_text(app)
     app.segmented_control(key="mode").set_value("per_map")
     app.run()
     assert RAW_BADGE in viewer_text(app)
-    assert query_of(app)["mode"] == "per_map"
+    assert address(app)["mode"] == "per_map"
     app.segmented_control(key="mode").set_value("percentile")
     app.run()
     assert not app.exception
     assert RAW_BADGE not in viewer_text(app)
 
 
-def test_a_link_opens_its_view(folder):
+def test_a_link_opens_its_view(checkpoints, address):
     app = page({"scene": "3", "a": GATED, "b": PLAIN}).run()
     assert not app.warning
     assert app.number_input(key="scene").value == 3
@@ -194,12 +171,12 @@ def test_a_link_opens_its_view(folder):
     assert any("scene 3," in text.value for text in app.markdown)
     app.number_input(key="scene").set_value(0)
     app.run()
-    assert query_of(app)["scene"] == "0"
+    assert address(app)["scene"] == "0"
 
 
-def test_an_address_that_comes_late_takes_nothing_back(folder):
+def test_an_address_that_comes_late_takes_nothing_back(checkpoints, address):
     app = page().run()
-    late = query_of(app)
+    late = address(app)
     app.number_input(key="scene").set_value(4)
     app.run()
     for key, value in late.items():
@@ -208,10 +185,10 @@ def test_an_address_that_comes_late_takes_nothing_back(folder):
     app.run()
     assert not app.warning
     assert app.number_input(key="scene").value == 6
-    assert query_of(app)["scene"] == "6"
+    assert address(app)["scene"] == "6"
 
 
-def test_a_bad_link_changes_nothing_but_is_said(folder):
+def test_a_bad_link_changes_nothing_but_is_said(checkpoints, address):
     queries = [
         {"scene": "9" * 400, "mode": "<script>alert(1)</script>", "a": "../../etc/passwd"},
         {"scene": "abc", "nonsense": "1"},
@@ -223,12 +200,12 @@ def test_a_bad_link_changes_nothing_but_is_said(folder):
         assert len(app.warning) == len(query)
         said = " ".join(note.value for note in app.warning)
         assert not any(word in said for word in ("99999", "script", "passwd", "abc"))
-        assert without_probe(app) == start_query()
+        assert without_probe(address(app)) == start_query()
     app.run()
     assert not app.warning
 
 
-def test_an_upload_is_shown_without_table(folder):
+def test_an_upload_is_shown_without_table(checkpoints, address):
     app = page({"source": "upload"}).run()
     assert not app.exception
     app.file_uploader(key="uploader").upload("my $x$ *photo*.png", png())
@@ -238,19 +215,19 @@ def test_an_upload_is_shown_without_table(folder):
     assert any("Your image, 96 x 64 pixels" in text.value for text in app.markdown)
     assert any("has no labels" in text.value for text in app.markdown)
     assert len(app.dataframe) == 1
-    assert len(query_of(app)["upload"]) == 16
+    assert len(address(app)["upload"]) == 16
     assert any(text.value == "Shown: my $x$ *photo*.png" for text in app.text)
 
 
-def test_a_link_to_an_upload_asks_for_it(folder):
+def test_a_link_to_an_upload_asks_for_it(checkpoints, address):
     app = page({"source": "upload", "upload": "0123456789abcdef", "scene": "3"}).run()
     assert not app.exception
     assert app.number_input(key="scene").value == 3
     assert "upload it again" in app.warning[0].value
-    assert "upload" not in query_of(app)
+    assert "upload" not in address(app)
 
 
-def test_a_bad_upload_is_one_sentence(folder):
+def test_a_bad_upload_is_one_sentence(checkpoints):
     app = page({"source": "upload"}).run()
     for content, what in ((b"", "empty"), (b"<html>", "PNG"), (png(20, 500), "at least 32")):
         app.file_uploader(key="uploader").upload("evil [x](y).png", content)
@@ -265,9 +242,9 @@ def test_a_bad_upload_is_one_sentence(folder):
     assert any("Choose a file" in text.value for text in app.markdown)
 
 
-def test_a_file_that_is_no_checkpoint_is_named(folder, tiny_files):
-    (folder / "junk.safetensors").write_bytes(b"junk")
-    (folder / "bare.safetensors").write_bytes(tiny_files["no_gains"].read_bytes())
+def test_a_file_that_is_no_checkpoint_is_named(checkpoints, tiny_files):
+    (checkpoints / "junk.safetensors").write_bytes(b"junk")
+    (checkpoints / "bare.safetensors").write_bytes(tiny_files["no_gains"].read_bytes())
     app = page().run()
     assert not app.exception
     assert "2 files are not offered" in app.expander[0].label
@@ -275,7 +252,7 @@ def test_a_file_that_is_no_checkpoint_is_named(folder, tiny_files):
     assert len(app.selectbox(key="a").options) == 2
 
 
-def test_the_export_menu_costs_nothing_until_it_is_open(folder, buttons):
+def test_the_export_menu_costs_nothing_until_it_is_open(checkpoints, buttons):
     app = page({"scene": "1", "x": "10", "y": "20"}).run()
     assert not app.exception
     made = [name for name in buttons if not name.endswith("-sizes.csv")]
@@ -298,7 +275,7 @@ def test_the_export_menu_costs_nothing_until_it_is_open(folder, buttons):
 
 
 def test_a_view_saved_on_the_page_is_replayed_with_the_same_numbers(
-    folder, buttons, tmp_path_factory, capsys, monkeypatch
+    checkpoints, buttons, tmp_path_factory, capsys, monkeypatch
 ):
     monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
     query = {"scene": "1", "x": "256", "y": "200", "pick": "region", "mode": "zscore"}
@@ -310,7 +287,7 @@ def test_a_view_saved_on_the_page_is_replayed_with_the_same_numbers(
     out = tmp_path_factory.mktemp("replay")
     (out / "view.json").write_bytes(make())
     words = ["export", "--view", str(out / "view.json"), "--out", str(out / "files")]
-    assert main([*words, "--checkpoints", str(folder), "--quiet"]) == 0
+    assert main([*words, "--checkpoints", str(checkpoints), "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "25 files" in said
     assert "largest difference 0 (of 1" in said
@@ -323,9 +300,9 @@ def test_a_view_saved_on_the_page_is_replayed_with_the_same_numbers(
     assert {row["place"] for row in saved["numbers"]["profile"]} == {"probe", "pin"}
 
 
-def test_a_checkpoint_that_goes_away_is_replaced(folder):
+def test_a_checkpoint_that_goes_away_is_replaced(checkpoints):
     app = page().run()
-    (folder / GATED).unlink()
+    (checkpoints / GATED).unlink()
     app.run()
     assert not app.exception
     assert "no longer there" in app.warning[0].value

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gsto_viz.errors import GstoVizError
@@ -21,14 +20,6 @@ from gsto_viz.models.checkpoint import load_checkpoint
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 FIRST, OTHER = "stage4.m0.gate[3->0]", "stage3.m1.gate[0->2]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    """Leave nothing behind; the tests of this file share what is keyed on content anyway."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gsto_viz.explorer import method_text
@@ -34,13 +33,6 @@ TABS = (
     "Glossary",
     "Versions, licences",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 def test_the_example_prints_what_the_guide_prints():
@@ -133,16 +125,8 @@ def said(app: AppTest) -> str:
     return " ".join(text.value for text in app.markdown)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch, tiny_files) -> Path:
-    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(tmp_path))
-    for key in ("plain", "gated"):
-        (tmp_path / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
-    return tmp_path
-
-
 @pytest.mark.parametrize("tab", TABS)
-def test_every_tab_is_drawn(folder, tab):
+def test_every_tab_is_drawn(checkpoints, tab):
     app = page(tab=tab).run()
     assert not app.exception
     assert not app.error
@@ -158,18 +142,18 @@ def test_the_page_needs_no_checkpoint():
     assert versions()["torch"] in said(app)
 
 
-def test_licences_are_those_of_the_checkpoints(folder):
+def test_licences_are_those_of_the_checkpoints(checkpoints):
     app = page(tab="Versions, licences").run()
     table = app.dataframe[0].value.set_index("checkpoint")["licence"]
     assert table["gated.safetensors"] == "for research only"
     assert table["plain.safetensors"] == "none stated in the file"
-    (folder / "gated.safetensors").unlink()
+    (checkpoints / "gated.safetensors").unlink()
     app.run()
     assert not app.exception
     assert len(app.dataframe[0].value) == 1
 
 
-def test_the_example_turns_round(folder):
+def test_the_example_turns_round(checkpoints):
     app = page(tab="Worked example").run()
     assert "SCI = 0.333" in said(app)
     app.segmented_control(key=ARRANGEMENT).set_value("Turned round")
@@ -182,7 +166,7 @@ def test_the_example_turns_round(folder):
     assert "SCI = 0.500" in said(app)
 
 
-def test_bad_links_are_said_and_change_nothing(folder):
+def test_bad_links_are_said_and_change_nothing(checkpoints):
     app = page({"a": "<script>", "x": "abc"}).run()
     assert not app.exception
     assert len(app.warning) == 2

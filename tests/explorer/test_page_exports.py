@@ -6,17 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 
 from gsto_viz.cli import main
-
-
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    """Leave nothing behind."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture(autouse=True)

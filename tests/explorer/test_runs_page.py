@@ -3,30 +3,12 @@
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gsto_viz.train.log import RunLog
 
 ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch, tiny_files) -> Path:
-    place = tmp_path / "checkpoints"
-    place.mkdir()
-    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(place))
-    for key in ("plain", "gated"):
-        (place / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
-    return place
 
 
 @pytest.fixture
@@ -54,11 +36,6 @@ def page(query: dict[str, str] | None = None) -> AppTest:
     return app
 
 
-def query_of(app: AppTest) -> dict[str, str]:
-    values = dict(app.query_params)
-    return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
-
-
 def said(app: AppTest) -> str:
     return " ".join(text.value for text in app.markdown)
 
@@ -69,14 +46,14 @@ def test_without_any_checkpoint_the_page_says_what_to_do(runs):
     assert "gsto-viz app --checkpoints" in app.info[0].value
 
 
-def test_without_runs_the_page_says_how_to_make_one(folder):
+def test_without_runs_the_page_says_how_to_make_one(checkpoints):
     app = page().run()
     assert not app.exception
     assert "gsto-viz train" in said(app)
     assert app.dataframe[0].value["checkpoint"].tolist() == [GATED, PLAIN]
 
 
-def test_runs_are_compared(folder, runs):
+def test_runs_are_compared(checkpoints, runs, address):
     app = page({"run": "two"}).run()
     assert not app.exception
     assert not app.error
@@ -90,7 +67,7 @@ def test_runs_are_compared(folder, runs):
     table = app.dataframe[0].value
     assert table["run"].tolist() == ["two", "one"]
     assert table["best mIoU (%)"].tolist() == [20.0, 30.0]
-    assert query_of(app) == {"run": "two", "others": "one", "a": PLAIN, "b": GATED}
+    assert address(app) == {"run": "two", "others": "one", "a": PLAIN, "b": GATED}
     linked = page({"run": "two", "others": "one"}).run()
     assert linked.multiselect(key="runs-compare").value == ["one"]
     # The run that is shown first leaves the ones that it is compared with.
@@ -100,7 +77,7 @@ def test_runs_are_compared(folder, runs):
     assert app.multiselect(key="runs-compare").value == []
 
 
-def test_a_log_that_grows_and_is_damaged(folder, runs):
+def test_a_log_that_grows_and_is_damaged(checkpoints, runs):
     app = page({"run": "one"}).run()
     assert not app.warning
     with (runs / "one" / "log.jsonl").open("a") as log:
@@ -114,7 +91,7 @@ def test_a_log_that_grows_and_is_damaged(folder, runs):
     assert "still being written" in words[1]
 
 
-def test_a_checkpoint_becomes_a_on_all_pages(folder, runs):
+def test_a_checkpoint_becomes_a_on_all_pages(checkpoints, runs, address):
     app = page().run()
     assert app.dataframe[1].value["used as"].tolist() == ["B", "A"]
     app.selectbox(key="runs-checkpoint").set_value(GATED)
@@ -125,36 +102,36 @@ def test_a_checkpoint_becomes_a_on_all_pages(folder, runs):
     app.run()
     assert not app.exception
     assert app.dataframe[1].value["used as"].tolist() == ["A and B", ""]
-    assert query_of(app)["a"] == GATED
+    assert address(app)["a"] == GATED
     app.switch_page("views/explore.py")
     app.run()
     assert not app.exception
     assert app.selectbox(key="a").value == GATED
 
 
-def test_a_card_of_a_stranger_is_shown_as_it_is_written(folder):
-    (folder / "gated.md").write_text("# Big <b>claims</b> [x](javascript:1)\n")
+def test_a_card_of_a_stranger_is_shown_as_it_is_written(checkpoints):
+    (checkpoints / "gated.md").write_text("# Big <b>claims</b> [x](javascript:1)\n")
     app = page().run()
     assert not app.exception
     assert any("<b>claims</b>" in code.value for code in app.code)
-    (folder / "gated.md").write_bytes(b"\xff\xfe\x00")
+    (checkpoints / "gated.md").write_bytes(b"\xff\xfe\x00")
     app.run()
     assert not app.exception
     assert any("is not UTF" in error.value.replace("\\", "") for error in app.error)
 
 
-def test_bad_links_are_said_and_change_nothing(folder, runs):
+def test_bad_links_are_said_and_change_nothing(checkpoints, runs, address):
     app = page({"run": "../../etc/passwd", "a": "<script>", "x": "1"}).run()
     assert not app.exception
     assert len(app.warning) == 3
     words = " ".join(note.value for note in app.warning)
     assert not any(word in words for word in ("passwd", "script"))
     assert app.selectbox(key="run").value == "one"
-    assert query_of(app) == {"run": "one", "a": PLAIN, "b": GATED}
+    assert address(app) == {"run": "one", "a": PLAIN, "b": GATED}
 
 
-def test_one_checkpoint_is_both(folder):
-    (folder / GATED).unlink()
+def test_one_checkpoint_is_both(checkpoints):
+    (checkpoints / GATED).unlink()
     app = page().run()
     assert not app.exception
     assert app.dataframe[0].value["used as"].tolist() == ["A and B"]

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import streamlit as st
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.checkpoints import list_choices
@@ -20,14 +19,6 @@ from gsto_viz.files import sha256_of
 from gsto_viz.models.checkpoint import load_checkpoint
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    """Leave nothing behind; the tests of this file share what is keyed on content anyway."""
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture(autouse=True)

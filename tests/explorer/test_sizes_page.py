@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -20,24 +19,6 @@ from gsto_viz.report import load_report
 
 ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def empty_caches():
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch, tiny_files) -> Path:
-    """Two checkpoints."""
-    place = tmp_path / "checkpoints"
-    place.mkdir()
-    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(place))
-    for key in ("plain", "gated"):
-        (place / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
-    return place
 
 
 @pytest.fixture
@@ -55,11 +36,6 @@ def page(query: dict[str, str] | None = None, **session: object) -> AppTest:
     for key, value in (query or {}).items():
         app.query_params[key] = value
     return app
-
-
-def query_of(app: AppTest) -> dict[str, str]:
-    values = dict(app.query_params)
-    return {k: v[0] if isinstance(v, list) else v for k, v in values.items()}
 
 
 def said(app: AppTest) -> str:
@@ -97,7 +73,7 @@ def test_without_any_checkpoint_the_page_says_what_to_do(runs):
     assert not app.metric
 
 
-def test_one_image_has_values_without_intervals(folder):
+def test_one_image_has_values_without_intervals(checkpoints, address):
     app = page().run()
     assert not app.exception
     assert not app.error
@@ -105,7 +81,7 @@ def test_one_image_has_values_without_intervals(folder):
     assert all(-1 <= float(metric.value) <= 1 for metric in app.metric)
     assert said(app).count("No interval") == 3
     assert "--runs DIR" in said(app)
-    assert query_of(app) == {
+    assert address(app) == {
         "source": "scene",
         "scene": "0",
         "a": PLAIN,
@@ -116,7 +92,7 @@ def test_one_image_has_values_without_intervals(folder):
     }
 
 
-def test_a_box_lists_regions_and_outlines_them(folder):
+def test_a_box_lists_regions_and_outlines_them(checkpoints):
     app = page().run()
     a, b = (scatter_of(app, letter) for letter in "AB")
     app.session_state[a] = box(octave=[5, 9])
@@ -145,15 +121,15 @@ def test_a_box_lists_regions_and_outlines_them(folder):
     assert "No region lies in the box" in said(app)
 
 
-def test_one_checkpoint_is_enough(folder):
-    (folder / GATED).unlink()
+def test_one_checkpoint_is_enough(checkpoints):
+    (checkpoints / GATED).unlink()
     app = page().run()
     assert not app.exception
     assert float(app.metric[2].value) == 0.0
 
 
 @pytest.mark.parametrize("panel", ["responses", "nulls", "differences", "pairs"])
-def test_every_panel_draws_one_image(folder, panel):
+def test_every_panel_draws_one_image(checkpoints, panel):
     app = page({"scene": "3", "gap": "2", "size": "inscribed", "panel": panel}).run()
     assert not app.exception
     assert not app.error
@@ -165,7 +141,7 @@ def test_every_panel_draws_one_image(folder, panel):
         assert "need many images" in said(app)
 
 
-def test_an_analysis_has_intervals_that_follow_the_filters(folder, runs):
+def test_an_analysis_has_intervals_that_follow_the_filters(checkpoints, runs, address):
     source = of_report(load_report(runs), "expected")
     app = page({"run": "run"}).run()
     assert not app.exception
@@ -187,12 +163,12 @@ def test_an_analysis_has_intervals_that_follow_the_filters(folder, runs):
     for metric, letter in zip(app.metric, "AB", strict=False):
         value = narrow.by_model[letter].value
         assert metric.value == ("none" if value is None else f"{value:.3f}")
-    assert query_of(app) | {"cls": "Tree", "size": "inscribed", "gap": "1.5", "run": "run"} == (
-        query_of(app)
+    assert address(app) | {"cls": "Tree", "size": "inscribed", "gap": "1.5", "run": "run"} == (
+        address(app)
     )
 
 
-def test_a_region_of_an_analysis_says_why_it_is_not_opened(folder, runs):
+def test_a_region_of_an_analysis_says_why_it_is_not_opened(checkpoints, runs):
     app = page({"run": "run"}).run()
     app.session_state[scatter_of(app, "A")] = box(octave=[0, 12], q=[-9, 9])
     app.session_state["sizes-list"] = {"selection": {"rows": [2], "columns": []}}
@@ -205,7 +181,7 @@ def test_a_region_of_an_analysis_says_why_it_is_not_opened(folder, runs):
     assert not app.get("page_link")
 
 
-def test_a_region_of_an_analysis_is_shown_when_its_data_are_open(folder, runs, monkeypatch):
+def test_a_region_of_an_analysis_is_shown_when_its_data_are_open(checkpoints, runs, monkeypatch):
     monkeypatch.setenv("GSTO_VIZ_DATA", load_report(runs).data)
     app = page({"run": "run"}).run()
     app.session_state[scatter_of(app, "B")] = box(octave=[5, 12])
@@ -220,7 +196,7 @@ def test_a_region_of_an_analysis_is_shown_when_its_data_are_open(folder, runs, m
 
 
 @pytest.mark.parametrize("panel", ["responses", "nulls", "pairs"])
-def test_every_panel_draws_an_analysis(folder, runs, panel):
+def test_every_panel_draws_an_analysis(checkpoints, runs, panel):
     app = page({"run": "run", "gap": "2", "panel": panel}).run()
     assert not app.exception
     assert not app.error
@@ -232,7 +208,7 @@ def test_every_panel_draws_an_analysis(folder, runs, panel):
         assert len(app.dataframe) == 1 or "in the wrong order" in drawn(app)
 
 
-def test_differences_of_an_analysis_are_listed(folder, runs, monkeypatch):
+def test_differences_of_an_analysis_are_listed(checkpoints, runs, monkeypatch):
     monkeypatch.setattr(size_cached, "paired_table", made_up_differences)
     app = page({"run": "run", "panel": "differences"}).run()
     assert not app.exception
@@ -240,7 +216,7 @@ def test_differences_of_an_analysis_are_listed(folder, runs, monkeypatch):
     assert "Holm" in said(app)
 
 
-def test_bad_links_are_said_and_change_nothing(folder, runs):
+def test_bad_links_are_said_and_change_nothing(checkpoints, runs):
     for query, count in (
         ({"run": "../../etc", "gap": "99", "size": "<script>"}, 3),
         ({"cls": "No such class"}, 1),
@@ -256,7 +232,7 @@ def test_bad_links_are_said_and_change_nothing(folder, runs):
         assert app.slider(key="gap").value == 1.0
 
 
-def test_an_analysis_that_is_damaged_is_one_sentence(folder, runs, tmp_path, monkeypatch):
+def test_an_analysis_that_is_damaged_is_one_sentence(checkpoints, runs, tmp_path, monkeypatch):
     place = tmp_path / "runs"
     shutil.copytree(runs, place / "broken")
     (place / "broken" / "regions.parquet").write_bytes(b"junk")
@@ -271,7 +247,7 @@ def test_an_analysis_that_is_damaged_is_one_sentence(folder, runs, tmp_path, mon
         assert not app.metric
 
 
-def test_an_upload_is_cut_by_what_a_predicts(folder):
+def test_an_upload_is_cut_by_what_a_predicts(checkpoints):
     app = page({"source": "upload"}).run()
     pixels = np.random.default_rng(2).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -284,7 +260,7 @@ def test_an_upload_is_cut_by_what_a_predicts(folder):
     assert len(app.metric) == 3 or "large enough" in said(app)
 
 
-def test_an_analysis_of_one_network_has_no_difference(folder, runs, tmp_path, monkeypatch):
+def test_an_analysis_of_one_network_has_no_difference(checkpoints, runs, tmp_path, monkeypatch):
     place = tmp_path / "runs"
     shutil.copytree(runs, place / "alone")
     manifest = place / "alone" / "manifest.json"
@@ -309,7 +285,7 @@ def test_an_analysis_of_one_network_has_no_difference(folder, runs, tmp_path, mo
 
 
 @pytest.mark.parametrize("query", [{}, {"run": "run"}])
-def test_files_are_offered(folder, runs, query):
+def test_files_are_offered(checkpoints, runs, query):
     app = page(query, export_menu=True).run()
     assert not app.exception
     labels = [button.label for button in app.get("download_button")]
@@ -318,7 +294,9 @@ def test_files_are_offered(folder, runs, query):
     assert ("This view (JSON)" in labels) == (not query)
 
 
-def test_the_analysis_is_still_there_after_a_visit_to_the_runs(folder, runs, tmp_path, monkeypatch):
+def test_the_analysis_is_still_there_after_a_visit_to_the_runs(
+    checkpoints, runs, tmp_path, monkeypatch
+):
     place = tmp_path / "runs"
     shutil.copytree(runs, place / "many")
     (place / "trained").mkdir()

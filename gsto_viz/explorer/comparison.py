@@ -51,28 +51,3 @@ def side_by_side(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             means = rows.set_index("octave")["mean"]
             columns[f"{letter} /{stride}"] = [float(means.get(o, float("nan"))) for o in octaves]
     return pd.DataFrame(columns)
-
-
-def to_csv(
-    frames: Mapping[str, pd.DataFrame],
-    shown: Mapping[str, Inspection],
-    fingerprints: Mapping[str, str],
-    image: str,
-) -> str:
-    """Return the tidy table of both networks as CSV, with what each row comes from.
-
-    Args:
-        frames: What ``responses`` gave.
-        shown: By letter, the networks.
-        fingerprints: By letter, the SHA-256 of the checkpoint.
-        image: Id of the image (made of harmless characters).
-    """
-    parts = []
-    for letter, frame in frames.items():
-        part = frame.drop(columns=["low", "high", "reason"])
-        part.insert(0, "model", letter)
-        part.insert(1, "checkpoint", shown[letter].name)
-        part.insert(2, "sha256", fingerprints[letter])
-        part.insert(3, "image", image)
-        parts.append(part.rename(columns={"mean": "mean_percentile_response"}))
-    return pd.concat(parts, ignore_index=True).to_csv(index=False, lineterminator="\n")

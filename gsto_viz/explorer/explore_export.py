@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsto_viz.explorer.comparison import responses, to_csv
+from gsto_viz.explorer.comparison import responses
 from gsto_viz.explorer.drawings import MODE_TEXTS
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes
 from gsto_viz.explorer.probe import (
@@ -32,6 +32,7 @@ from gsto_viz.explorer.shown_exports import (
     figure_files,
     maps_npz,
     origin,
+    sizes_csv,
     stem_of,
     view_json,
 )
@@ -202,5 +203,4 @@ def _map_numbers(shown: Shown, mode: str) -> list[dict[str, Any]]:
 
 
 def _sizes(shown: Shown) -> bytes:
-    frames = responses(shown.sample, shown.inspections)
-    return to_csv(frames, shown.inspections, shown.fingerprints, shown.sample.id).encode()
+    return sizes_csv(shown, responses(shown.sample, shown.inspections))

@@ -14,6 +14,7 @@ from gsto_viz.explorer.drawings import draw_comparison
 from gsto_viz.explorer.export_files import (
     KINDS,
     ExportFile,
+    csv_bytes,
     export_stem,
     npz_bytes,
     png_bytes,
@@ -96,6 +97,15 @@ def origin(table: pd.DataFrame, shown: Shown) -> pd.DataFrame:
     named.insert(2, "checkpoint", letters.map(names))
     named.insert(3, "sha256", letters.map(shown.fingerprints))
     return named
+
+
+def sizes_csv(shown: Shown, frames: Mapping[str, pd.DataFrame]) -> bytes:
+    """Return what ``responses`` of ``comparison`` gave as a file, with what each row comes from."""
+    parts = [frame.assign(model=letter) for letter, frame in frames.items()]
+    # One image has no intervals.
+    table = pd.concat(parts, ignore_index=True).drop(columns=["low", "high", "reason"])
+    named = table.rename(columns={"mean": "mean_percentile_response"})
+    return csv_bytes(origin(named, shown))
 
 
 def figure_files(shown: Shown, mode: str, colors: str | None) -> list[ExportFile]:

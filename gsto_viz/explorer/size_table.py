@@ -7,9 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from gsto_viz.explorer import cached
-from gsto_viz.explorer.comparison import side_by_side, to_csv
+from gsto_viz.explorer.comparison import side_by_side
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.shown import Shown
+from gsto_viz.explorer.shown_exports import sizes_csv
 
 SIZES_FIGURE = "sizes-figure"
 NARROW = f"""<style>
@@ -34,7 +35,7 @@ def draw_sizes(shown: Shown) -> None:
     _draw_table(frames)
     st.download_button(
         "Table (CSV)",
-        partial(to_csv, frames, shown.inspections, shown.fingerprints, shown.sample.id),
+        partial(sizes_csv, shown, frames),
         file_name=f"{safe_name(shown.sample.id)}-sizes.csv",
         mime="text/csv",
         on_click="ignore",

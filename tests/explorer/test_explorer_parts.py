@@ -17,6 +17,7 @@ from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.explorer import checkpoints, comparison, drawings, pictures, server
 from gsto_viz.explorer.shown import annotated_for, check_classes
+from gsto_viz.explorer.shown_exports import sizes_csv
 from gsto_viz.types import ClassInfo, ClassList, Inspection
 
 
@@ -185,11 +186,15 @@ def test_table_agrees_with_a_loop():
             rows = rows[(2 ** rows["octave"] == low) & (rows["stride"] == 16)]
             assert rows["mean"].item() == row[f"{letter} /16"]
             assert rows["n_regions"].item() == row["regions"]
-    text = comparison.to_csv(frames, shown, {"A": "f" * 64, "B": "e" * 64}, sample.id)
-    back = pd.read_csv(io.StringIO(text))
+
+
+def test_the_table_as_a_file_says_what_each_row_comes_from(made_up):
+    shown = made_up()
+    frames = comparison.responses(shown.sample, shown.inspections)
+    back = pd.read_csv(io.BytesIO(sizes_csv(shown, frames)))
     assert len(back) == len(frames["A"]) + len(frames["B"])
-    assert set(back["sha256"]) == {"f" * 64, "e" * 64}
-    assert set(back["image"]) == {sample.id}
+    assert set(back["sha256"]) == {"a" * 64, "b" * 64}
+    assert set(back["image"]) == {shown.sample.id}
     np.testing.assert_allclose(
         back.loc[back["model"] == "B", "mean_percentile_response"], frames["B"]["mean"]
     )

@@ -28,6 +28,9 @@ STYLE = """<style>
 .stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 0 0.5rem; }
 .stMarkdown table { display: block; overflow-x: auto; }
 .stMarkdown td, .stMarkdown th { white-space: nowrap; }
+table.scores { width: 100%; border-collapse: collapse; }
+table.scores th, table.scores td { padding: 0.25rem 0.5rem; font-weight: 400; text-align: left; }
+table.scores td { width: 30%; padding-left: 0; font-variant-numeric: tabular-nums; }
 .stMainBlockContainer h2 { font-size: 1.35rem; padding: 0.5rem 0; }
 .stMainBlockContainer h3 { font-size: 1.1rem; padding: 0.4rem 0; }
 @media (prefers-reduced-motion: reduce) {

@@ -1,6 +1,9 @@
 """The panel under the viewer: what the branches of A and B say at the probe."""
 
+import html
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -8,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from gsto_viz.explorer import cached
-from gsto_viz.explorer.charts import model_color, model_dash, model_shape
+from gsto_viz.explorer.charts import MODEL_COLORS, model_color, model_dash, model_shape
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.probe import (
     Point,
@@ -96,8 +99,21 @@ def draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
     if pinned is not None:
         table = pd.concat([table, pinned.assign(place="pin")], ignore_index=True)
     table = table[["model", "stride", "percentile", "place"]].round({"percentile": 4})
+    st.vega_lite_chart(
+        _profile_spec() | {"datasets": {"profile": table}},
+        width="stretch",
+        alt="Percentile by stride at the probe, A and B",
+    )
+
+
+@cache
+def _profile_spec() -> dict[str, Any]:
+    """Return the chart without its data: a browser that holds it only exchanges the numbers.
+
+    Building it anew would keep the browser busy for longer than everything else a click does.
+    """
     chart = (
-        alt.Chart(table)
+        alt.Chart(alt.NamedData("profile"))
         .mark_line(point={"size": 70, "filled": True})
         .encode(
             x=alt.X("stride:O", title="stride of the branch (px)", axis=alt.Axis(labelAngle=0)),
@@ -110,7 +126,8 @@ def draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
         )
         .properties(height=220)
     )
-    st.altair_chart(chart, width="stretch", alt="Percentile by stride at the probe, A and B")
+    spec: dict[str, Any] = chart.to_dict()
+    return spec
 
 
 def _draw_scores(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> None:
@@ -118,14 +135,32 @@ def _draw_scores(shown: Shown, regions: PreparedRegions, point: Point, number: i
     what = "Mean class scores over the region" if number else "Class scores at the pixel"
     scores = class_scores(shown, probed_pixels(regions, point, number))
     st.markdown(f"**{what}**")
-    bar = st.column_config.ProgressColumn(format="%.2f", min_value=0.0, max_value=1.0)
-    st.dataframe(
-        top_classes(shown, scores).round(4),
-        hide_index=True,
-        width="stretch",
-        column_config=dict.fromkeys(LETTERS, bar),
-        alt=what,
+    st.html(scores_html(top_classes(shown, scores)))
+
+
+def scores_html(scores: pd.DataFrame) -> str:
+    """Return class scores as an HTML table with bars: lighter for a browser than a data frame.
+
+    Args:
+        scores: What ``top_classes`` gave.
+    """
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("class", *LETTERS))
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(str(row["class"]))}</th>'
+        + "".join(
+            _bar_cell(float(row[x]), color) for x, color in zip(LETTERS, MODEL_COLORS, strict=True)
+        )
+        + "</tr>"
+        for _, row in scores.iterrows()
     )
+    return f'<table class="scores"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _bar_cell(score: float, color: str) -> str:
+    """Return a cell with a score (0..1) above a bar of that length."""
+    share = f"{100 * score:.1f}%"
+    bar = f"linear-gradient({color}, {color}) 0 100% / {share} 4px no-repeat"
+    return f'<td style="background: {bar}">{score:.3f}</td>'
 
 
 def _draw_facts(facts: RegionFacts, source: str) -> None:

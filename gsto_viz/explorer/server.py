@@ -43,6 +43,9 @@ def settings(address: str, port: int, *, open_browser: bool) -> dict[str, Any]:
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "type",
         "runner.magicEnabled": False,
+        # A full collection after every run takes a tenth of a second while torch is loaded, and
+        # answers wait for it; what runs leave behind is collected soon enough without.
+        "runner.postScriptGC": False,
         "logger.hideWelcomeMessage": True,
         "theme.light.primaryColor": "#0b5c8a",
         "theme.dark.primaryColor": "#6cb8e6",

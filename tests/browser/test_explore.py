@@ -104,6 +104,25 @@ def test_a_click_on_any_tile_probes_the_same_pixel(served, visit, shown):
     assert page.problems == []
 
 
+def test_the_chart_says_what_the_table_says(served, visit):
+    page = visit(served.url)
+    marks = page.locator("[data-testid=stVegaLiteChart] path[aria-label]")
+    for x, y in ((70, 90), (300, 200)):
+        page.locator(TILE.format("A4")).click(position=page.at_pixel("A4", x, y))
+        wait_for_probe(page, (x, y))
+        page.settle(300)
+        labels = marks.evaluate_all("marks => marks.map(m => m.getAttribute('aria-label'))")
+        said = [dict(part.split(": ") for part in label.split("; ")) for label in labels]
+        drawn = {
+            (mark["network"], mark["stride of the branch (px)"]): float(mark["percentile"])
+            for mark in said
+        }
+        for stride, a, _, _, b, *_ in table_of(page):
+            assert drawn.pop(("A", stride[1:])) == pytest.approx(float(a), abs=6e-4)
+            assert drawn.pop(("B", stride[1:])) == pytest.approx(float(b), abs=6e-4)
+        assert drawn == {}
+
+
 def test_hovering_reads_every_tile_without_the_server(served, visit, shown):
     page = visit(served.url)
     sample, inspections = shown

@@ -1,6 +1,10 @@
 """What the probe panel says, against loops and torch's own resizing."""
 
+import re
+from xml.etree import ElementTree
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -20,6 +24,7 @@ from gsto_viz.explorer.probe import (
     region_profile,
     top_classes,
 )
+from gsto_viz.explorer.probe_panel import scores_html
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.regions import region_table
 
@@ -130,6 +135,20 @@ def test_scores_are_those_of_resized_logits(shown):
     best = max(class_scores(shown, some)["A"].max(), class_scores(shown, some)["B"].max())
     assert len(table) == 3
     assert table[["A", "B"]].iloc[0].max() == best
+
+
+def test_class_names_are_text_and_bars_are_as_long_as_scores():
+    table = pd.DataFrame({"class": ["<b>Sky</b>", "Road"], "A": [0.5, 0.25], "B": [0.125, 0.0]})
+    text = scores_html(table)
+    assert "<b>" not in text
+    root = ElementTree.fromstring(text)
+    body = root.find("tbody")
+    assert [["".join(cell.itertext()) for cell in row] for row in body] == [
+        ["<b>Sky</b>", "0.500", "0.125"],
+        ["Road", "0.250", "0.000"],
+    ]
+    lengths = [re.search(r"/ ([\d.]+)%", cell.get("style"))[1] for cell in root.iter("td")]
+    assert [float(length) for length in lengths] == [50.0, 12.5, 25.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ from gsto_viz.attribution.shapley import (
     exact_shapley,
     region_shapley,
     shapley_maps,
+    shapley_tables,
 )
 from gsto_viz.attribution.targets import Target, region_entries, resolve, resolve_batch
 from gsto_viz.attribution.transfer import TransferTables, transfer_tables
@@ -89,6 +90,7 @@ __all__ = [
     "resolve_batch",
     "scaled",
     "shapley_maps",
+    "shapley_tables",
     "swapped",
     "transfer_tables",
     "zero_baseline",

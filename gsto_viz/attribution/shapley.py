@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gsto_viz.attribution.baselines import Baseline, check_baseline
 from gsto_viz.attribution.head import HeadPass, coalition_logits, head_pass
-from gsto_viz.attribution.targets import Entries, Part, region_entries
+from gsto_viz.attribution.targets import Entries, Part, joined, region_entries
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import PreparedRegions, RegionMap
 
@@ -251,13 +251,54 @@ def region_shapley(
             among the logits.
     """
     seen = head_pass(model, image, baseline.head)
-    entries = region_entries(regions, tuple(seen.logits.shape), part=part, classes=classes)
-    found = branch_shapley(seen, baseline, entries)
-    known = np.bincount(entries.target, entries.weight, minlength=entries.count) > 0
-    columns: dict[str, npt.NDArray] = {"region": np.arange(1, len(regions) + 1)}
-    columns |= {"margin": found.present, "margin_base": found.absent}
+    asked = None if classes is None else [classes]
+    return shapley_tables(seen, baseline, [regions], part=part, classes=asked)[0]
+
+
+def shapley_tables(
+    seen: HeadPass,
+    baseline: Baseline,
+    cuts: Sequence[RegionMap | PreparedRegions],
+    *,
+    part: Part = "part",
+    classes: Sequence[npt.NDArray[np.integer]] | None = None,
+) -> list[RegionShapley]:
+    """Explain the regions of one image, cut in several ways, from one pass.
+
+    Every coalition of branches is computed once for all of them, so null models, which move the
+    annotation, cost little more than the annotation itself.
+
+    Args:
+        seen: A pass of one image.
+        baseline: For absent branches.
+        cuts: Sets of regions of this image's size.
+        part: Which pixels of a region, as ``region_entries``.
+        classes: For each set, the class each region is asked about; None: its own.
+
+    Returns:
+        One per set.
+
+    Raises:
+        GstoVizError: The baseline does not fit, or a class is not among the logits.
+    """
+    shape = tuple(seen.logits.shape)
+    asked = [None] * len(cuts) if classes is None else classes
+    entries = [
+        region_entries(regions, shape, part=part, classes=own)
+        for regions, own in zip(cuts, asked, strict=True)
+    ]
+    every = joined(entries)
+    found = branch_shapley(seen, baseline, every)
+    known = np.bincount(every.target, every.weight, minlength=every.count) > 0
+    columns: dict[str, npt.NDArray] = {"margin": found.present, "margin_base": found.absent}
     columns |= {f"phi_{r}": row for r, row in enumerate(found.phi)}
     columns |= {f"psi_{r}": row for r, row in enumerate(found.psi)}
     table = pd.DataFrame(columns)
-    table.loc[~known, table.columns != "region"] = np.nan
-    return RegionShapley(table, baseline.name, found.sum_error, found.efficiency_error)
+    table[~known] = np.nan
+    tables, start = [], 0
+    for part_of in entries:
+        own = table.iloc[start : start + part_of.count].reset_index(drop=True)
+        own.insert(0, "region", np.arange(1, part_of.count + 1))
+        tables.append(RegionShapley(own, baseline.name, found.sum_error, found.efficiency_error))
+        start += part_of.count
+    return tables

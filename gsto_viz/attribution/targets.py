@@ -108,6 +108,24 @@ class Entries:
         return zeros.index_add(-1, target, weighted)
 
 
+def joined(parts: Sequence[Entries]) -> Entries:
+    """Return several sets of scores of one image as one: those of the first set come first."""
+    first = parts[0]
+    starts = np.cumsum([0, *(part.count for part in parts)])
+    cell = np.concatenate([part.cell for part in parts])
+    order = np.argsort(cell, kind="stable")
+    target = np.concatenate([part.target + at for part, at in zip(parts, starts, strict=False)])
+    return Entries(
+        target[order],
+        cell[order],
+        np.concatenate([part.class_id for part in parts])[order],
+        np.concatenate([part.weight for part in parts])[order],
+        int(starts[-1]),
+        first.grid,
+        first.margin,
+    )
+
+
 def top_two(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest and the second largest logit, (..., K, n) -> (..., n) each.
 

@@ -43,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "more passes an image",
     )
     parser.add_argument(
+        "--block",
+        type=int,
+        metavar="N",
+        help="count N consecutive images of a film as one independent unit of intervals (default: "
+        "as the data set says; shorter blocks make intervals too narrow where neighbours look "
+        "alike)",
+    )
+    parser.add_argument(
         "--calibration",
         metavar="SPEC",
         help="images whose first 64 give the per-channel gains (default: those of --data)",
@@ -67,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.errors import GstoVizError
 
     check_output_file(args.json, "--json")
+    if args.block is not None and args.block < 1:
+        raise GstoVizError(f"--block {args.block}: give at least 1")
     if args.limit is not None and args.limit < 1:
         raise GstoVizError(f"--limit {args.limit}: give at least 1")
     with join_world(args.device) as (world, device):
@@ -104,6 +114,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         sites=read_sites(args.taps, models) if args.taps else None,
         limit=args.limit,
         size=args.size,
+        block=args.block,
         seed=args.seed,
         resume=args.resume,
         overwrite=args.overwrite,

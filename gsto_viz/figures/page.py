@@ -126,7 +126,7 @@ def _compared(report: Report) -> str:
     )
     return (
         f"<p>{report.summary['images']} annotated images of <code>{escape(report.data)}</code>, "
-        f"{report.summary['clusters']} of them independent.</p>"
+        f"{report.independence}.</p>"
         "<div class=scroll><table><tr><th></th><th>checkpoint</th><th>network</th>"
         "<th>mIoU here</th><th>read at</th><th>SHA-256</th></tr>"
         + "".join(rows)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
-from gsto_viz.report.settings import SHIFTS, Settings
+from gsto_viz.report.settings import Settings
 from gsto_viz.stats.annotation import Annotation, annotate
 from gsto_viz.stats.boundary_pixels import BoundaryPixels, boundary_pixels
 from gsto_viz.stats.nulls import shift_map, shift_regions, toroidal_shift
@@ -61,7 +61,7 @@ def annotated(
     regions = grids.regions
     moved = (
         shifted(grids, sample, draw, settings.seed)
-        for draw in range(SHIFTS if settings.nulls else 0)
+        for draw in range(settings.shifts if settings.nulls else 0)
     )
     return Annotated(
         sample,

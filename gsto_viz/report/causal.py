@@ -5,13 +5,13 @@ same order of pairs on exact Shapley values of each region's margin. STP asks wh
 same object is made larger: is it then answered by coarser branches?
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gsto_viz.attribution import region_shapley, transfer_tables
+from gsto_viz.attribution import head_pass, shapley_tables, transfer_tables
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.hrnet import MIN_SIZE, HRNet
 from gsto_viz.regions.prepared import PreparedRegions
@@ -54,12 +54,27 @@ def check_explainable(subject: Subject) -> None:
         )
 
 
-def shapley_columns(subject: Subject, sample: Sample, grids: PreparedRegions) -> Arrays:
-    """Return ``margin``, ``margin_base``, ``phi_{r}``, ``psi_{r}`` of every region, (K,) each."""
+def shapley_columns(
+    subject: Subject, sample: Sample, cuts: Sequence[PreparedRegions]
+) -> list[Arrays]:
+    """Explain the regions of one image, cut in one or several ways, from one pass.
+
+    Args:
+        subject: The network, with its baseline.
+        sample: The image.
+        cuts: Sets of regions. Each region is asked about its own class, also where a null model
+            has moved it: the same question, put where the object is not.
+
+    Returns:
+        For each set ``margin``, ``margin_base``, ``phi_{r}``, ``psi_{r}``, (K,) each.
+    """
     assert subject.baseline is not None
     image = subject.tensor(sample.image)[None].to(next(subject.model.parameters()).device)
-    table = region_shapley(subject.model, image, grids, subject.baseline).table
-    return {str(name): table[name].to_numpy() for name in table.columns if name != "region"}
+    seen = head_pass(subject.model, image, subject.baseline.head)
+    return [
+        {str(name): one.table[name].to_numpy() for name in one.table.columns if name != "region"}
+        for one in shapley_tables(seen, subject.baseline, cuts)
+    ]
 
 
 def transfer_frame(subject: Subject, sample: Sample) -> pd.DataFrame:
@@ -121,10 +136,10 @@ def doubled_values(folder: Path, key: str) -> pd.DataFrame:
 def _nulls(
     out: Path, key: str, table: pd.DataFrame, settings: Settings, clusters: Mapping[str, str]
 ) -> dict[str, Null]:
-    """Give SCI_C under random weights (N3) and with permuted sizes (N4)."""
+    """Give SCI_C with moved annotation (N1, N2), random weights (N3) and permuted sizes (N4)."""
     strides = tuple(settings.models[key]["strides"])
-    random = read_table(out / "random.parquet", model=key)
-    tables = {"N3": [one.drop(columns=["model", "draw"]) for _, one in random.groupby("draw")]}
+    tables = _moved(out, key)
+    tables["N3"] = _draws(read_table(out / "random.parquet", model=key))
     tables["N4"] = [
         permute_sizes(table, seed=settings.seed, draw=draw) for draw in range(PERMUTATIONS)
     ]
@@ -134,6 +149,20 @@ def _nulls(
         rows = pd.concat(values, ignore_index=True).assign(index="sci_c")
         found[name] = summarise_null(rows, clusters, settings.seed).get("sci_c", NOTHING)
     return found
+
+
+def _moved(out: Path, key: str) -> dict[str, list[pd.DataFrame]]:
+    """Return the draws of N1 and N2; none where no image can be shifted or has a partner."""
+    path = out / "moved.parquet"
+    if not path.is_file():
+        return {}
+    moved = read_table(path, model=key)
+    return {str(null): _draws(rows.drop(columns="null")) for null, rows in moved.groupby("null")}
+
+
+def _draws(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Take the region tables of one network apart by draw."""
+    return [one.drop(columns=["model", "draw"]) for _, one in table.groupby("draw")]
 
 
 def sides(sci: Estimate, sci_c: Estimate, stp: Estimate | None) -> dict[str, str]:

@@ -27,6 +27,7 @@ TABLES = (
     "gates",
     "profile",
     "random",
+    "moved",
     "confusion",
     "transfer",
 )

@@ -31,6 +31,7 @@ OWN_ENTRIES = (
     "gates.parquet",
     "profile.parquet",
     "random.parquet",
+    "moved.parquet",
     "layout.parquet",
     "transfer.parquet",
     "examples",

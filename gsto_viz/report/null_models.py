@@ -4,18 +4,20 @@ N1 shifts the annotation, N2 takes that of another image, N5 replaces the branch
 map. (N3, random weights, is a network of its own; N4, permuted sizes, needs the table alone.)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.regions.ranking import rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated
-from gsto_viz.report.measure import cut, indices_of, rows_kept
+from gsto_viz.report.measure import Arrays, cut, rows_kept
 from gsto_viz.report.settings import Settings
-from gsto_viz.report.subjects import Look, Subject
+from gsto_viz.report.subjects import Look
 from gsto_viz.stats.nulls import common_maps
 
 Row = dict[str, Any]
@@ -39,32 +41,51 @@ def rows_of(
     ]
 
 
-def null_rows(
-    subject: Subject,
+@dataclass(frozen=True, eq=False)
+class NullTable:
+    """The regions of one image as a null model has them.
+
+    Attributes:
+        null: ``N1``, ``N2`` or ``N5``.
+        draw: Number of the draw.
+        regions: Columns of the region table that stay, (K,) each.
+    """
+
+    null: str
+    draw: int
+    regions: Arrays
+
+
+def null_tables(
     cuts: Annotated,
     look: Look,
     kept: npt.NDArray[np.bool_],
     settings: Settings,
-) -> Iterator[Row]:
-    """Give the indices of one image under N1, N2 and N5.
+    explained: Sequence[Arrays] | None = None,
+) -> Iterator[NullTable]:
+    """Give the region tables of one image under N1, N2 and N5.
 
     Args:
-        subject: The network.
         cuts: The annotation of the image.
-        look: What the network shows for it.
+        look: What a network shows for it.
         kept: (K,) regions of this image that stay.
         settings: Of the analysis.
+        explained: Columns of Shapley values for each set of ``moved_annotation``; None: none.
     """
-    image, grids = cuts.sample.id, cuts.grids
-    ranked = rank_maps(grids, look.activity)
+    grids = cuts.grids
+    more: Sequence[Arrays] = [{}] * len(moved_annotation(cuts)) if explained is None else explained
     for draw, moved in enumerate(cuts.moved):
-        table = cut(region_arrays(moved, look.activity), kept)
-        yield from rows_of(subject.key, "N1", draw, image, indices_of(subject, table))
+        table = dict(region_arrays(moved, look.activity)) | more[draw]
+        yield NullTable("N1", draw, cut(table, kept))
     if cuts.partner is not None:
         other, other_grids = cuts.partner
-        table = region_arrays(other_grids, look.activity)
-        table = cut(table, rows_kept(table, other.id, settings))
-        yield from rows_of(subject.key, "N2", 0, image, indices_of(subject, table))
+        table = dict(region_arrays(other_grids, look.activity)) | more[-1]
+        yield NullTable("N2", 0, cut(table, rows_kept(table, other.id, settings)))
+    ranked = rank_maps(grids, look.activity)
     common = common_maps(ranked.native, grids.shape, grids.strides)
-    table = cut(region_arrays(grids, common), kept)
-    yield from rows_of(subject.key, "N5", 0, image, indices_of(subject, table))
+    yield NullTable("N5", 0, cut(dict(region_arrays(grids, common)), kept))
+
+
+def moved_annotation(cuts: Annotated) -> list[PreparedRegions]:
+    """Return the regions of N1, draw by draw, and then those of N2, where there are any."""
+    return [*cuts.moved, *([] if cuts.partner is None else [cuts.partner[1]])]

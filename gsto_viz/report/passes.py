@@ -16,7 +16,7 @@ from gsto_viz.report.annotations import Annotated, annotated
 from gsto_viz.report.causal import shapley_columns, transfer_frame
 from gsto_viz.report.columns import Columns, arrow_table, filled, joined, rows_in
 from gsto_viz.report.measure import Measured, cut, indices_of, measure, rows_kept
-from gsto_viz.report.null_models import Row, null_rows, rows_of
+from gsto_viz.report.null_models import NullTable, Row, moved_annotation, null_tables, rows_of
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.segmentation import confusion_matrix
@@ -25,6 +25,8 @@ from gsto_viz.types import Dataset, Sample
 VALUE_COLUMNS = ["model", "null", "draw", "image", "index", "value", "pairs"]
 Maps = tuple[npt.NDArray[np.float32], ...]
 """One activity map per branch."""
+MOVED = ("region", "area_px", "max_distance_px", "class_id", "size_octave", "qualifies")
+"""What is kept of regions with moved annotation, beside their Shapley values."""
 OWN = "none"
 """The value of ``null`` in rows of the networks themselves."""
 
@@ -35,6 +37,7 @@ class Chunk:
 
     regions: list[Columns] = field(default_factory=list)
     random: list[Columns] = field(default_factory=list)
+    moved: list[Columns] = field(default_factory=list)
     images: list[Row] = field(default_factory=list)
     values: list[Row] = field(default_factory=list)
     classes: list[Columns] = field(default_factory=list)
@@ -59,6 +62,7 @@ class Chunk:
         columns = {
             "regions": self.regions,
             "random": self.random,
+            "moved": self.moved,
             "classes": self.classes,
             "gates": self.gates,
             "profile": self.profile,
@@ -164,13 +168,17 @@ def _measured(
             known[strides] = annotated(seen.sample, seen.partner, strides, settings)
         image = known[strides]
         one = measure(subject, image, look, settings)
+        explained = None
         if settings.attribution:
-            one.regions.update(shapley_columns(subject, seen.sample, image.grids))
+            cuts = [image.grids, *moved_annotation(image)]
+            own, *explained = shapley_columns(subject, seen.sample, cuts)
+            one.regions.update(own)
             chunk.transfer.append(transfer_frame(subject, seen.sample))
         _add(chunk, subject, seen.sample, look, one)
         if settings.nulls:
             chunk.maps[f"{subject.key}/{seen.index}"] = look.activity
-            chunk.values += null_rows(subject, image, look, one.kept, settings)
+            for null in null_tables(image, look, one.kept, settings, explained):
+                _add_null(chunk, subject, seen.sample.id, null)
         for draw, maps in enumerate(seen.random.get(subject.key, ())):
             _add_random(chunk, random[subject.key][draw], draw, maps, image, settings)
     return chunk
@@ -231,6 +239,18 @@ def _profile_rows(seen: Measured, key: str) -> Columns:
     }
 
 
+def _add_null(chunk: Chunk, subject: Subject, image: str, null: NullTable) -> None:
+    """Add what one image says of one network when its annotation or its maps are broken."""
+    table = null.regions
+    chunk.values += rows_of(subject.key, null.null, null.draw, image, indices_of(subject, table))
+    if "psi_0" in table:
+        names = filled(
+            rows_in(table), model=subject.key, null=null.null, draw=null.draw, image=image
+        )
+        asked = {name: table[name] for name in table if name in MOVED or name.startswith("psi_")}
+        chunk.moved.append(names | asked)
+
+
 def _add_random(
     chunk: Chunk,
     subject: Subject,
@@ -242,7 +262,7 @@ def _add_random(
     """Add what one image says of one random-weight draw of a network (N3)."""
     table: dict[str, npt.NDArray] = dict(region_arrays(image.grids, maps))
     if settings.attribution:
-        table |= shapley_columns(subject, image.sample, image.grids)
+        table |= shapley_columns(subject, image.sample, [image.grids])[0]
     name = image.sample.id
     table = cut(table, rows_kept(table, name, settings))
     chunk.values += rows_of(subject.key, "N3", draw, name, indices_of(subject, table))

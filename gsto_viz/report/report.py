@@ -12,6 +12,7 @@ from gsto_viz.data.classes import class_list_from_json
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report.causal import DOUBLED, agreement, doubled_values, sides
 from gsto_viz.report.chunks import read_table
+from gsto_viz.report.clusters import clusters_of
 from gsto_viz.report.examples import FOLDER, Example, load_example
 from gsto_viz.report.folder import open_finished
 from gsto_viz.report.null_summary import Null, null_from_json
@@ -19,7 +20,7 @@ from gsto_viz.report.plain import as_estimate
 from gsto_viz.report.summary import without_gates
 from gsto_viz.stats.causal import sci_c_values
 from gsto_viz.stats.compare import Comparison, compare_tables
-from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate
 from gsto_viz.stats.specification import SpecificationCurve, table_curve
 from gsto_viz.stats.verdict import Condition, Headline, Verdict
 from gsto_viz.types import ClassList
@@ -223,6 +224,17 @@ class Report:
         )
 
     @property
+    def independence(self) -> str:
+        """What counts as independent, in words: ``17 of them independent``."""
+        count, block = len(set(self.clusters.values())), self.manifest.get("block")
+        if block is None:
+            hint = ""
+            if count < MIN_CLUSTERS <= len(self.clusters):
+                hint = f"; intervals need {MIN_CLUSTERS}: more images, or shorter blocks (--block)"
+            return f"{count} of them independent{hint}"
+        return f"in {count} blocks of {block} consecutive ones (--block) that count as independent"
+
+    @property
     def examples(self) -> tuple[Example, ...]:
         """The images that are kept with all their maps, the example first."""
         paths = sorted((self.folder / FOLDER).glob("*.npz"))
@@ -244,5 +256,5 @@ def load_report(folder: str | Path) -> Report:
         manifest=manifest,
         summary=summary,
         classes=class_list_from_json(manifest["classes"]),
-        clusters=dict(zip(read["image"], read["group"], strict=True)),
+        clusters=clusters_of(read, manifest.get("block")),
     )

@@ -39,6 +39,7 @@ from gsto_viz.report.chunks import (
     write_chunk,
     write_parquet,
 )
+from gsto_viz.report.clusters import clusters_of
 from gsto_viz.report.columns import arrow_table
 from gsto_viz.report.examples import FOLDER as EXAMPLES
 from gsto_viz.report.examples import write_examples
@@ -105,6 +106,7 @@ def analyze(
     size: str | None = None,
     seed: int = 0,
     max_regions: int = MAX_REGIONS,
+    block: int | None = None,
     random_draws: int = RANDOM_DRAWS,
     resume: bool = False,
     overwrite: bool = False,
@@ -128,6 +130,9 @@ def analyze(
         size: What the images were resized to, for the record.
         seed: Of null models, bootstrap and the choice of regions.
         max_regions: Rows kept of one image and network.
+        block: So many consecutive images of a film (in the order of their names) count as one
+            independent unit of intervals and tests; None: the groups of the data set. Shorter
+            blocks than those make intervals too narrow when neighbours look alike.
         random_draws: Draws of N3.
         resume: Go on with an analysis in ``out`` (begin it when there is none).
         overwrite: Replace what ``out`` holds.
@@ -153,6 +158,8 @@ def analyze(
     subjects = [
         make_subject(key, models[key], data, (sites or {}).get(key)) for key in sorted(models)
     ]
+    if block is not None and block < 1:
+        raise GstoVizError(f"block {block}: give the images of one block, at least 1")
     count = len(data) if limit is None else min(limit, len(data))
     if count < 1:
         raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
@@ -172,6 +179,7 @@ def analyze(
         seed=seed,
         random_draws=random_draws,
         max_regions=max_regions,
+        block=block,
     )
     job = _Job(
         Path(out), data, data if calibration is None else calibration, settings, world, quiet
@@ -335,7 +343,7 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
     if read.empty:
         first = skipped[0]
         raise GstoVizError(f"none of {len(skipped)} images can be analyzed; {first['reason']}")
-    clusters = dict(zip(read["image"], read["group"], strict=True))
+    clusters = clusters_of(read, job.settings.block)
     summary = {
         "schema_version": SCHEMA_VERSION,
         "data": job.settings.data,

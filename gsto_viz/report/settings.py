@@ -38,7 +38,9 @@ class Settings:
         attribution: Whether Shapley values and scale transfer are computed.
         seed: Of nulls, bootstrap and reservoir.
         random_draws: Draws of N3.
+        shifts: Draws of N1.
         max_regions: Rows kept of one image and model.
+        block: Consecutive images of a film that make one cluster; None: as the data set says.
     """
 
     data: str
@@ -51,7 +53,9 @@ class Settings:
     attribution: bool = False
     seed: int = 0
     random_draws: int = RANDOM_DRAWS
+    shifts: int = SHIFTS
     max_regions: int = MAX_REGIONS
+    block: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with the version of the folder's schema."""

@@ -58,7 +58,7 @@ def headline_text(report: Report) -> str:
         accuracy = "" if scores is None else f", mIoU {scores['miou']:.1f} % here"
         lines.append(f"{key} = {report.names[key]}{accuracy}")
         lines.append(
-            f"  {sci.n_images} images ({len(set(report.clusters.values()))} independent), "
+            f"  {sci.n_images} images ({report.independence}), "
             f"{sci.n_pairs} pairs of objects an octave or more apart"
         )
         nulls = report.nulls(key)

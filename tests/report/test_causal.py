@@ -1,5 +1,6 @@
 """SCI_C and scale transfer in an analysis, against the same made by hand; what is said of them."""
 
+from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -21,6 +22,7 @@ from gsto_viz.report.causal import agreement, sides
 from gsto_viz.report.plain import as_estimate
 from gsto_viz.report.text import headline_text
 from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.nulls import toroidal_shift
 from gsto_viz.torch_utils import image_to_tensor
 
 COUNT = 3
@@ -62,6 +64,37 @@ def test_sci_c_and_its_nulls_are_those_of_the_tables(explained):
     difference = explained.causal("B")["sci_c"]["value"] - explained.causal("A")["sci_c"]["value"]
     assert explained.compare().sci_c.value == pytest.approx(difference, abs=1e-12)
     assert explained.compare().comparisons[4].family == "confirmatory"
+
+
+def test_moved_annotation_is_explained_as_if_it_were_the_annotation(networks, scenes, explained):
+    """N1 and N2 of SCI_C, with labels rolled and swapped by hand and a pass for each."""
+    for key, model in networks.items():
+        baseline = mean_baseline(model, [image_to_tensor(scenes[i].image) for i in range(COUNT)])
+        shifted, swapped = [], []
+        for i in range(COUNT):
+            sample, other = scenes[i], scenes[(i + COUNT // 2) % COUNT]
+            image = image_to_tensor(sample.image)[None]
+            shift = toroidal_shift(sample.labels.shape, 32, image=sample.id, seed=0, draw=4)
+            own = find_regions(sample.labels, sample.instances)
+            moved = replace(
+                own,
+                ids=np.roll(own.ids, shift, (0, 1)),
+                distance_px=np.roll(own.distance_px, shift, (0, 1)),
+            )
+            theirs = find_regions(other.labels, other.instances)
+            for cut, rows in ((moved, shifted), (theirs, swapped)):
+                values = region_shapley(model, image, cut, baseline).table.drop(columns="region")
+                sizes = {name: getattr(cut, name) for name in ("area_px", "size_octave")}
+                sizes |= {name: getattr(cut, name) for name in ("max_distance_px", "class_id")}
+                names = {"image": sample.id, "region": np.arange(1, len(cut) + 1)}
+                rows.append(values.assign(**names, **sizes, qualifies=cut.qualifies))
+        nulls = explained.causal(key)["sci_c"]["nulls"]
+        assert list(nulls) == ["N1", "N2", "N3", "N4"]
+        assert len(nulls["N1"]["draws"]) == 10
+        expected = stats.sci_c(pd.concat(shifted, ignore_index=True)).value
+        assert nulls["N1"]["draws"][4] == pytest.approx(expected, abs=1e-9)
+        expected = stats.sci_c(pd.concat(swapped, ignore_index=True)).value
+        assert nulls["N2"]["draws"] == [pytest.approx(expected, abs=1e-9)]
 
 
 def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, explained):

@@ -16,12 +16,14 @@ EXAMPLES = (
     "gsto-viz export --view view.json --out figures/car",
     "gsto-viz export --view view.json --data camvid:data/camvid:eval --checkpoints runs --out car",
     "gsto-viz export --view view.json --image photo.jpg --out photo --overwrite",
+    "gsto-viz export --view view.json --runs runs --out figures/analysis",
 )
 OWN = (
     "figure.png", "figure.svg", "figure.pdf", "profile.csv", "scores.csv", "sizes.csv", "maps.npz",
     "view.json", "tiles", "gates.csv", "means.csv", "held.csv", "curves.csv", "branches.csv",
     "regions.csv", "sci.csv", "responses.csv", "responses.png", "responses.svg", "responses.pdf",
-    "pairs.csv", "pairs.png", "pairs.svg", "pairs.pdf",
+    "pairs.csv", "pairs.png", "pairs.svg", "pairs.pdf", "indices.csv", "differences.csv",
+    "runs.csv", "training.csv", "validation.csv", "training.png", "training.svg", "training.pdf",
 )  # fmt: skip
 """All that a folder of this command can hold."""
 ROUNDING = 1e-4
@@ -43,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the checkpoints lie that are not shipped, also in its subfolders",
     )
+    parser.add_argument(
+        "--runs",
+        metavar="DIR",
+        help="where the analysis or the training runs of the view lie, as for gsto-viz app",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
 
 
@@ -60,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoints is not None:
         folder = check_folder(args.checkpoints, "--checkpoints", ".safetensors files")
     image = None if args.image is None else Path(args.image)
-    exports = replay(view, Sources(args.data, image, folder))
+    runs = None
+    if args.runs is not None:
+        runs = check_folder(args.runs, "--runs", "analyses and training runs")
+    exports = replay(view, Sources(args.data, image, folder, runs))
     written = write_exports(exports, out, args)
     anew = json.loads(written["view.json"])
     for letter, notice in anew["display"]["notices"].items():

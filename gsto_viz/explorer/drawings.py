@@ -16,6 +16,7 @@ from gsto_viz.plots import (
     figure_gate_maps,
     figure_scale_confusion,
     figure_sizes,
+    figure_training,
     figure_tuning_fan,
     figure_worst_pairs,
     save_figure,
@@ -139,6 +140,20 @@ def draw_worst_pairs(
     """
     with _DRAWING:
         return _as_bytes(figure_worst_pairs(rows[:MAX_ROWS], names=names), kind, dpi)
+
+
+def draw_training(
+    scores: Mapping[str, pd.DataFrame], losses: Mapping[str, pd.DataFrame], kind: str
+) -> Drawing:
+    """Draw mIoU by epoch and loss by step of training runs.
+
+    Args:
+        scores: By run, its evaluations.
+        losses: By run, its steps.
+        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
+    """
+    with _DRAWING:
+        return _as_bytes(figure_training(scores, losses), kind, dpi=PRINT_DPI)
 
 
 def _as_bytes(figure: Figure, kind: str, dpi: float | None = None) -> Drawing:

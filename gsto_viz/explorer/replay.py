@@ -17,6 +17,7 @@ from gsto_viz.explorer.attribution_replay import replayed_attribution
 from gsto_viz.explorer.checkpoints import Choice, list_choices
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_files import Exports
+from gsto_viz.explorer.folder_views import find_folders
 from gsto_viz.explorer.gallery import stored_inspection
 from gsto_viz.explorer.gates_export import replayed_gates
 from gsto_viz.explorer.object_export import replayed_object
@@ -30,9 +31,11 @@ from gsto_viz.explorer.pictures import (
     upload_fingerprint,
     upload_picture,
 )
+from gsto_viz.explorer.run_folders import RunFolder
+from gsto_viz.explorer.runs_export import replayed_runs
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, cut_regions, look, show_pair
-from gsto_viz.explorer.size_export import replayed_sizes
+from gsto_viz.explorer.size_export import replayed_analysis, replayed_sizes
 from gsto_viz.explorer.view_file import DRAWN, CheckpointRecord, ImageRecord, ViewFile
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.files import sha256_of
@@ -47,7 +50,12 @@ REPLAYED: dict[str, Callable[[Shown, PreparedRegions, ViewState], Exports]] = {
     "scale-probe": replayed_object,
     "sizes": replayed_sizes,
 }
-"""By page, what makes its files."""
+"""By page, what makes its files, where it shows an image."""
+OF_FOLDERS: dict[str, Callable[[Sequence[RunFolder], ViewState], Exports]] = {
+    "sizes": replayed_analysis,
+    "runs": replayed_runs,
+}
+"""By page, what makes its files, where it shows folders."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,13 @@ class Sources:
         data: SPEC of the data set of its image, or None.
         image: The file that was uploaded, or None.
         checkpoints: Folder of checkpoints beside the shipped ones, or None.
+        runs: Folder of analyses and training runs, or None.
     """
 
     data: str | None = None
     image: Path | None = None
     checkpoints: Path | None = None
+    runs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,14 @@ def replay(view: ViewFile, sources: Sources) -> Exports:
     Raises:
         GstoVizError: The page cannot be replayed, or what it names is missing or has changed.
     """
+    if view.folders:
+        return _replay_folders(view, sources)
+    if sources.runs is not None:
+        raise GstoVizError("this view shows no analysis and no training run; leave --runs out")
     if view.page not in REPLAYED or view.image is None:
         raise GstoVizError(
             f"views of the page '{view.page}' cannot be replayed, only those of "
-            f"{', '.join(REPLAYED)}; open its link in gsto-viz app instead"
+            f"{', '.join(sorted({*REPLAYED, *OF_FOLDERS}))}; open its link in gsto-viz app instead"
         )
     picture = find_picture(view.state, view.image, sources)
     choices = find_checkpoints(view.checkpoints, sources.checkpoints)
@@ -111,6 +125,21 @@ def replay(view: ViewFile, sources: Sources) -> Exports:
             "with; give the same data"
         )
     return REPLAYED[view.page](shown, cut_regions(shown), view.state)
+
+
+def _replay_folders(view: ViewFile, sources: Sources) -> Exports:
+    """Return the files of a view of an analysis or of training runs."""
+    kinds = {"sizes": "analysis", "runs": "training"}
+    wrong = [one for one in view.folders if one.kind != kinds.get(view.page)]
+    if wrong or (view.page == "sizes" and len(view.folders) > 1):
+        raise GstoVizError(
+            f"a view of the page '{view.page}' does not show these folders; save the view again"
+        )
+    given = {"--data": sources.data, "--image": sources.image, "--checkpoints": sources.checkpoints}
+    for option, value in given.items():
+        if value is not None:
+            raise GstoVizError(f"this view needs only --runs; leave {option} out")
+    return OF_FOLDERS[view.page](find_folders(view.folders, sources.runs), view.state)
 
 
 def find_picture(state: ViewState, record: ImageRecord, sources: Sources) -> Picture:

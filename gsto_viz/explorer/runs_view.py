@@ -1,6 +1,7 @@
 """The page "Runs": training curves, and the checkpoints that may become A and B."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import altair as alt
@@ -12,9 +13,11 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached, run_charts
 from gsto_viz.explorer.checkpoint_facts import Facts, card_or_reason, checkpoint_table, facts_of
 from gsto_viz.explorer.checkpoints import Choice
+from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.page_frame import Page, open_page
 from gsto_viz.explorer.run_folders import RunFolder
 from gsto_viz.explorer.run_table import run_table
+from gsto_viz.explorer.runs_export import run_exports
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, check_classes
 from gsto_viz.explorer.training_log import TrainingLog, read_log
@@ -68,6 +71,8 @@ def _draw_training(page: Page) -> None:
         alt="Steps, epochs, scores, speed and time of the chosen runs",
     )
     _draw_curves(logs)
+    runs = [folders[key] for key in (first, *more)]
+    draw_exports(partial(run_exports, logs, runs, page.state))
     _draw_settings(folders[first])
 
 

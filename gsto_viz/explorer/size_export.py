@@ -8,7 +8,9 @@ import pandas as pd
 
 from gsto_viz.explorer.drawings import PRINT_DPI, draw_fan, draw_worst_pairs
 from gsto_viz.explorer.export_files import KINDS, ExportFile, Exports, csv_bytes, export_stem
+from gsto_viz.explorer.folder_views import folder_view
 from gsto_viz.explorer.probe import region_numbers
+from gsto_viz.explorer.run_folders import RunFolder
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import view_json
 from gsto_viz.explorer.size_numbers import (
@@ -20,11 +22,11 @@ from gsto_viz.explorer.size_numbers import (
     wrong_pairs,
 )
 from gsto_viz.explorer.size_report import index_table, paired_table, worst_rows
-from gsto_viz.explorer.size_source import SizeSource, Subject, of_shown
+from gsto_viz.explorer.size_source import SizeSource, Subject, of_report, of_shown
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.plots import PairRow, tuning_fan_data, worst_pairs_data
 from gsto_viz.regions import PreparedRegions
-from gsto_viz.report import Report
+from gsto_viz.report import Report, load_report
 
 PAGE = "sizes"
 HEADERS = {
@@ -54,6 +56,21 @@ def replayed_sizes(shown: Shown, regions: PreparedRegions, state: ViewState) -> 
     return size_exports(Subject(source, shown, None), regions, state)
 
 
+def replayed_analysis(runs: Sequence[RunFolder], state: ViewState) -> Exports:
+    """Return every file of a saved view of an analysis.
+
+    Args:
+        runs: Its folder.
+        state: The view.
+
+    Raises:
+        GstoVizError: The analysis cannot be read.
+    """
+    (run,) = runs
+    report = load_report(run.path)
+    return size_exports(Subject(of_report(report, str(run.path)), None, report), None, state)
+
+
 def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewState) -> Exports:
     """Return every file of a view; figures and slow numbers are made on the click.
 
@@ -80,9 +97,8 @@ def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewS
         if pairs:
             made = partial(_pairs, pairs, source, kind)
             files.append(ExportFile(f"pairs.{kind}", f"Worst pairs ({text})", made))
-    if subject.shown is not None:
-        view = partial(view_file, subject.shown, source, state)
-        files.append(ExportFile("view.json", "This view (JSON)", view))
+    view = partial(view_file, subject, state)
+    files.append(ExportFile("view.json", "This view (JSON)", view))
     title = subject.shown.sample.id if subject.shown is not None else state.run or "analysis"
     identity = (*source.key, str(sorted(state.to_query(PAGE).items())))
     return Exports(export_stem(title, list(source.names.values()), PAGE, identity), tuple(files))
@@ -181,14 +197,19 @@ def _fan(averaged: Callable[[], Averaged], source: SizeSource, kind: str) -> byt
     return draw_fan(frames, random, source.names, kind).content
 
 
-def view_file(shown: Shown, source: SizeSource, state: ViewState) -> bytes:
-    """Return a view of one image with its numbers, as a file that ``gsto-viz export`` replays."""
-    choices = choices_of(state)
-    rows = region_rows(source, choices)
-    numbers = {
+def view_file(subject: Subject, state: ViewState) -> bytes:
+    """Return a view with its numbers, as a file that ``gsto-viz export`` replays."""
+    source, choices = subject.source, choices_of(state)
+    numbers: dict[str, Any] = {
         "sci": sci_table(source, choices).drop(columns="checkpoint"),
-        "regions": rows.drop(columns="image"),
         "responses": tuning_fan_data(responses(source, choices)),
-        "region_source": shown.region_source,
     }
-    return view_json(PAGE, shown, state, numbers, {})
+    if subject.shown is not None:
+        numbers["regions"] = region_rows(source, choices).drop(columns="image")
+        numbers["region_source"] = subject.shown.region_source
+        return view_json(PAGE, subject.shown, state, numbers, {})
+    assert subject.report is not None
+    assert source.folder is not None
+    numbers["indices"] = {x: index_table(subject.report, x) for x in source.letters}
+    run = RunFolder(state.run or ".", source.folder, "analysis")
+    return folder_view(PAGE, state, [run], numbers)

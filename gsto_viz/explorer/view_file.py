@@ -15,7 +15,7 @@ from typing import Any
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.pictures import pixel_key
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.view_state import PAGES, SOURCES, ViewState, state_from_json
+from gsto_viz.explorer.view_state import MAX_OTHERS, PAGES, SOURCES, ViewState, state_from_json
 from gsto_viz.files import read_small_text
 from gsto_viz.versions import versions
 
@@ -25,10 +25,14 @@ DRAWN = "drawn"
 """Source of an image that the view itself describes: the object of the scale probe."""
 KEYS = {
     "schema", "schema_version", "page", "time", "view", "image", "checkpoints", "display",
-    "numbers", "versions",
+    "numbers", "versions", "folders",
 }  # fmt: skip
 _IMAGE_KEYS = {"source", "id", "pixels_sha256", "labels_sha256", "height_px", "width_px"}
 _CHECKPOINT_KEYS = {"key", "name", "network", "sha256"}
+MAX_FOLDERS = 1 + MAX_OTHERS
+"""A run, and those that it is compared with."""
+_FOLDER_KEYS = {"key", "kind", "sha256"}
+_KINDS = ("analysis", "training")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -64,6 +68,21 @@ class CheckpointRecord:
 
 
 @dataclass(frozen=True)
+class FolderRecord:
+    """Which folder of ``--runs`` a view shows.
+
+    Attributes:
+        key: Its path within that folder.
+        kind: ``analysis`` or ``training``.
+        sha256: Of the file that stands for it (``folder_views``).
+    """
+
+    key: str
+    kind: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ViewFile:
     """A saved view.
 
@@ -71,8 +90,9 @@ class ViewFile:
         page: One of ``PAGES``.
         state: The whole view.
         image: The image; None for pages that show none.
-        checkpoints: ``A`` and ``B``.
+        checkpoints: ``A`` and ``B``; none for pages that show folders.
         numbers: What the page showed, as JSON values.
+        folders: The folders; none for pages that show an image.
     """
 
     page: str
@@ -80,6 +100,7 @@ class ViewFile:
     image: ImageRecord | None
     checkpoints: dict[str, CheckpointRecord]
     numbers: dict[str, Any]
+    folders: tuple[FolderRecord, ...] = ()
 
 
 def image_record(shown: Shown, state: ViewState) -> ImageRecord:
@@ -126,6 +147,7 @@ def view_bytes(view: ViewFile, display: Mapping[str, Any]) -> bytes:
         "view": view.state.to_json(),
         "image": plain(view.image),
         "checkpoints": plain(view.checkpoints),
+        "folders": plain(list(view.folders)),
         "display": plain(dict(display)),
         "numbers": plain(view.numbers),
         "versions": versions(),
@@ -151,17 +173,21 @@ def read_view(path: str | Path) -> ViewFile:
             f"{path} has {what} (this version reads {SCHEMA_VERSION}); replay it with the version "
             "that saved it"
         )
+    # Views saved before there were views of folders do not have this entry.
+    record.setdefault("folders", [])
     _check_keys(record, KEYS, "the view")
     if record["page"] not in tuple(PAGES):
         raise GstoVizError(f"{path} is of a page that this version does not know; update gsto_viz")
+    folders = tuple(_folder(one) for one in _list(record["folders"], "folders"))
     held = _object(record["checkpoints"], "checkpoints")
-    _check_keys(held, set(LETTERS), "checkpoints")
+    _check_keys(held, set() if folders else set(LETTERS), "checkpoints")
     return ViewFile(
         page=record["page"],
         state=state_from_json(_object(record["view"], "view")),
         image=None if record["image"] is None else _image(record["image"]),
-        checkpoints={letter: _checkpoint(held[letter], letter) for letter in LETTERS},
+        checkpoints={letter: _checkpoint(one, letter) for letter, one in held.items()},
         numbers=_object(record["numbers"], "numbers"),
+        folders=folders,
     )
 
 
@@ -179,6 +205,12 @@ def _no_constant(word: str) -> float:
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise GstoVizError(f"{what} is no JSON object; save the view again")
+    return value
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MAX_FOLDERS:
+        raise GstoVizError(f"{what} is no list of at most {MAX_FOLDERS}; save the view again")
     return value
 
 
@@ -218,6 +250,15 @@ def _checkpoint(value: Any, letter: str) -> CheckpointRecord:
             f"the view's checkpoint {letter} is not described as it must be; save the view again"
         )
     return CheckpointRecord(**record)
+
+
+def _folder(value: Any) -> FolderRecord:
+    record = _object(value, "a folder")
+    _check_keys(record, _FOLDER_KEYS, "a folder")
+    known = isinstance(record["key"], str) and record["kind"] in _KINDS
+    if not known or not _is_sha256(record["sha256"]):
+        raise GstoVizError("a folder of the view is not described as it must be; save it again")
+    return FolderRecord(**record)
 
 
 def _is_sha256(value: Any) -> bool:

@@ -28,6 +28,7 @@ from gsto_viz.plots.panels import draw_class_legend, draw_image, draw_labels, dr
 from gsto_viz.plots.save import alt_text, save_figure
 from gsto_viz.plots.sizes import figure_sizes, figure_tuning_fan, plot_sizes, tuning_fan_data
 from gsto_viz.plots.specifications import figure_specification
+from gsto_viz.plots.training import figure_training
 
 __all__ = [
     "CostPoint",
@@ -54,6 +55,7 @@ __all__ = [
     "figure_segmentations",
     "figure_sizes",
     "figure_specification",
+    "figure_training",
     "figure_tuning_fan",
     "figure_worst_pairs",
     "gate_by_size_data",

@@ -145,6 +145,11 @@ def test_other_pixels_and_other_labels_are_refused(folder, data_view, tmp_path) 
         assert message in refused(view, Sources(data=spec, checkpoints=folder))
 
 
+def folder_of(**changes: str) -> dict[str, str]:
+    """How a view names a folder."""
+    return {"key": "a", "kind": "training", "sha256": "0" * 64} | changes
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -172,6 +177,13 @@ def test_other_pixels_and_other_labels_are_refused(folder, data_view, tmp_path) 
         (lambda r: r["checkpoints"].pop("B"), "checkpoints lacks 'B'"),
         (lambda r: r["checkpoints"]["A"].update(sha256="../../etc"), "checkpoint A"),
         (lambda r: r["checkpoints"]["A"].update(name=5), "checkpoint A"),
+        (lambda r: r.update(folders={}), "folders is no list"),
+        (lambda r: r.update(folders=[folder_of()]), "checkpoints has 2 entries"),
+        (lambda r: r.update(folders=[folder_of()] * 7, checkpoints={}), "no list of at most 6"),
+        (lambda r: r.update(folders=[folder_of(kind="zip")], checkpoints={}), "not described"),
+        (lambda r: r.update(folders=[folder_of(sha256="")], checkpoints={}), "not described"),
+        (lambda r: r.update(folders=[folder_of(path="/")], checkpoints={}), "has 1 entries"),
+        (lambda r: r.update(folders=[folder_of()], checkpoints={}), "does not show these"),
         (lambda r: r["image"].update(source="web"), "image is not described"),
         (lambda r: r["image"].update(pixels_sha256=5), "image is not described"),
         (lambda r: r["image"].update(path="/etc/passwd"), "image has 1 entries"),

@@ -92,7 +92,6 @@ def test_files_of_an_analysis(analysis):
     assert made.stem.startswith("run-")
     names = {file.name for file in made.files}
     assert {"indices.csv", "differences.csv", "pairs.csv", "responses.csv"} <= names
-    assert "view.json" not in names
     rows = rows_of(made, "regions.csv")
     tables = {x: report.table(x) for x in "AB"}
     expected = set()

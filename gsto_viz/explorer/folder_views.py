@@ -1,0 +1,80 @@
+"""Views of folders: an analysis, or training runs, in a saved view and found again.
+
+A folder is known by its name within ``--runs`` and by the SHA-256 of the file that everything in
+it depends on: the manifest of an analysis, the log of a training run.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.run_folders import Kind, RunFolder, list_runs
+from gsto_viz.explorer.safe_text import safe_name
+from gsto_viz.explorer.view_file import FolderRecord, ViewFile, view_bytes
+from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.files import sha256_of
+
+MARKS: dict[Kind, str] = {"analysis": "manifest.json", "training": "log.jsonl"}
+"""By kind, the file whose fingerprint stands for the folder."""
+
+
+def folder_record(run: RunFolder) -> FolderRecord:
+    """Return how a saved view names a folder.
+
+    Raises:
+        GstoVizError: It holds no such file any more.
+    """
+    path = run.path / MARKS[run.kind]
+    if not path.is_file():
+        raise GstoVizError(f"{run.key} has lost its {path.name}; choose another run")
+    return FolderRecord(run.key, run.kind, sha256_of(path))
+
+
+def folder_view(
+    page: str, state: ViewState, runs: Sequence[RunFolder], numbers: Mapping[str, Any]
+) -> bytes:
+    """Return a view of folders as a file that ``gsto-viz export --runs`` replays."""
+    view = ViewFile(
+        page=page,
+        state=state,
+        image=None,
+        checkpoints={},
+        numbers=dict(numbers),
+        folders=tuple(folder_record(run) for run in runs),
+    )
+    return view_bytes(view, {"notices": {}})
+
+
+def find_folders(records: Sequence[FolderRecord], folder: Path | None) -> list[RunFolder]:
+    """Return the folders of a view.
+
+    Args:
+        records: What the view says of them.
+        folder: Where to look; None: nowhere.
+
+    Raises:
+        GstoVizError: One is missing or has changed since.
+    """
+    runs: dict[tuple[str, str], RunFolder] = {(run.key, run.kind): run for run in list_runs(folder)}
+    return [_found(record, runs, folder) for record in records]
+
+
+def _found(
+    record: FolderRecord, runs: Mapping[tuple[str, str], RunFolder], folder: Path | None
+) -> RunFolder:
+    name = safe_name(record.key, "run")
+    if folder is None:
+        raise GstoVizError(f"this view shows the {record.kind} {name}; name its folder with --runs")
+    run = runs.get((record.key, record.kind))
+    if run is None:
+        raise GstoVizError(
+            f"--runs {folder} has no {record.kind} {name}; give the folder that the explorer was "
+            "started with"
+        )
+    if folder_record(run).sha256 != record.sha256:
+        raise GstoVizError(
+            f"{record.kind} {name} has changed since the view was saved (its {MARKS[run.kind]} has "
+            "another SHA-256); save the view again"
+        )
+    return run

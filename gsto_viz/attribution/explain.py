@@ -4,7 +4,7 @@ Exact answers first (Shapley values, shares, removals), gradients second, sanity
 Everything is a table or an array; ``gsto_viz.plots.attribution`` draws it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,22 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gsto_viz.attribution.baselines import Baseline, zero_baseline
+from gsto_viz.attribution.baselines import Baseline
+from gsto_viz.attribution.checks import asked_classes, sanity_checks
 from gsto_viz.attribution.effects import branch_paths, edges
-from gsto_viz.attribution.gradients import Announce, Attribution, Explainer
-from gsto_viz.attribution.head import HeadPass, find_head, head_pass
+from gsto_viz.attribution.gradients import LAYER_METHODS, Announce, Attribution, Explainer
+from gsto_viz.attribution.head import HeadPass, head_pass
 from gsto_viz.attribution.interventions import Intervention, constant, intervene
 from gsto_viz.attribution.paths import list_paths
 from gsto_viz.attribution.places import View
-from gsto_viz.attribution.sanity import (
-    cascade,
-    coalition_infidelity,
-    gradient_infidelity,
-    sensitivity,
-)
+from gsto_viz.attribution.removals import removal_infidelity
+from gsto_viz.attribution.sanity import coalition_infidelity
 from gsto_viz.attribution.shapley import BranchShapley, branch_shapley, shapley_maps
+from gsto_viz.attribution.taps import Run, TapMaps, explain_taps, find_taps, split_methods, tap_runs
 from gsto_viz.attribution.targets import Entries, Target, head_logits, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.gates import gate_range
@@ -57,6 +55,7 @@ class Explanation:
         sum_error: Of the branch split, relative to the greatest logit.
         efficiency_error: Greatest over the baselines, logits.
         outline: (H, W) int: the picked pixels, by group.
+        taps: Maps at other taps and on the image; None when not asked.
         sanity: ``check``, ``subject``, ``value``; None when not asked.
         notes: What to know when reading it.
     """
@@ -71,6 +70,7 @@ class Explanation:
     sum_error: float
     efficiency_error: float
     outline: npt.NDArray[np.int64]
+    taps: TapMaps | None = None
     sanity: pd.DataFrame | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -83,6 +83,7 @@ def explain_target(
     baselines: Sequence[Baseline],
     *,
     methods: Sequence[str] = METHODS,
+    taps: Sequence[str] = (),
     steps: int = 16,
     budget: int | None = None,
     changes: Sequence[Intervention] = (),
@@ -98,7 +99,9 @@ def explain_target(
         view: What the target refers to.
         target: What is explained.
         baselines: For absent branches, of the target's head; the first is drawn.
-        methods: Captum's methods at the taps that enter the head.
+        methods: Captum's, each once: those for taps run at the taps that enter the head, together,
+            and at ``taps``, one by one; ``saliency`` and ``smooth_grad`` on the image.
+        taps: Names or patterns of more places for the methods for taps.
         steps: Of integrated gradients and conductance.
         budget: Bytes for them; None: 4 GiB.
         changes: Interventions to read the score under, one at a time, beside closed paths.
@@ -107,23 +110,39 @@ def explain_target(
         announce: Called with a sentence before work that takes memory and time.
 
     Raises:
-        GstoVizError: The target or a baseline does not fit, or a method is unknown.
+        GstoVizError: The target, a baseline or a tap does not fit, or a method is unknown.
     """
     if not baselines:
         raise GstoVizError("no baseline was given; make at least one, such as zero_baseline(model)")
+    layer, on_image = split_methods(methods)
+    if taps and not layer:
+        raise GstoVizError(
+            f"taps were named and no method for taps; add one of {', '.join(LAYER_METHODS)}"
+        )
     seen = head_pass(model, image, target.head)
+    strides = find_taps(model, image, taps, head=target.head) if taps else {}
     entries = resolve(target, view, tuple(seen.logits.shape))
     found = [branch_shapley(seen, baseline, entries) for baseline in baselines]
     explainer = Explainer(model, image, [entries], head=target.head, announce=announce)
-    options: dict[str, Any] = {} if budget is None else {"budget": budget}
-    given = [explainer.layer(m, seen.place.taps, steps=steps, **options) for m in methods]
+    options: dict[str, Any] = {"steps": steps} | ({} if budget is None else {"budget": budget})
+    runs = [Run(method, seen.place.taps, options) for method in layer]
+    given = [run.on(explainer) for run in runs]
     maps, map_strides = _maps(seen, baselines, entries, given)
     paths = path_effects(model, image, entries, target.head, changes)
     rows = _branch_rows(found, given, explainer)
+    inner = [tap for tap in strides if tap not in seen.place.taps]
+    more = tap_runs(layer, on_image, inner, options, seed)
+    infidelity = removal_infidelity(explainer, seed=seed)
+    beside = None
+    if strides or on_image:
+        beside = explain_taps(explainer, more, strides, infidelity, given)
     checks = None
     if sanity:
-        runs = [(m, {"steps": steps, **options}) for m in methods]
-        checks = _sanity(model, image, entries, target.head, runs, seed)
+        seen_maps = {n: m for n, m in maps.items() if not n.startswith("shapley/")}
+        seen_maps |= {} if beside is None else beside.maps
+        checks = sanity_checks(
+            model, image, entries, target.head, (*runs, *more), seen_maps, infidelity, seed=seed
+        )
     return Explanation(
         target=str(target),
         score=float(found[0].present[0]),
@@ -135,6 +154,7 @@ def explain_target(
         sum_error=max(f.sum_error for f in found),
         efficiency_error=max(f.efficiency_error for f in found),
         outline=target.place.select(view).group,
+        taps=beside,
         sanity=checks,
     )
 
@@ -159,21 +179,6 @@ def _maps(
             maps[name] = one[0].astype(np.float32)
             strides[name] = seen.place.strides[seen.place.taps.index(tap)]
     return maps, strides
-
-
-def asked_classes(seen: HeadPass, entries: Entries) -> npt.NDArray[np.int64]:
-    """Return the class that the margin of each cell is explained for, (h, w).
-
-    The target's own class where it asks about one; where it asks about several, each cell's
-    predicted class, and inside the target the class with the most weight in the cell.
-    """
-    asked = np.unique(entries.class_id)
-    if asked.size == 1:
-        return np.full(entries.grid, asked[0], dtype=np.int64)
-    classes = seen.logits[0].argmax(dim=0).cpu().numpy().astype(np.int64).ravel()
-    order = np.argsort(entries.weight, kind="stable")
-    classes[entries.cell[order]] = entries.class_id[order]
-    return classes.reshape(entries.grid)
 
 
 def _branch_rows(
@@ -283,47 +288,3 @@ def _closings(model: HRNet) -> list[Closing]:
             together = tuple(constant(p.name, value, what) for p in gates)
             closings.append(("all gates", None, None, together))
     return closings
-
-
-def _sanity(
-    model: nn.Module,
-    image: Tensor,
-    entries: Entries,
-    head: str,
-    runs: Sequence[tuple[str, dict[str, Any]]],
-    seed: int,
-) -> pd.DataFrame:
-    """Run every check on the Shapley maps (baseline zero) and on methods with their options."""
-    classes = asked_classes(head_pass(model, image, head), entries)
-
-    def shapley(network: nn.Module, pixels: Tensor) -> npt.NDArray[np.float64]:
-        seen = head_pass(network, pixels, head)
-        return shapley_maps(seen, zero_baseline(network, head), classes)
-
-    def explain(network: nn.Module) -> Mapping[str, npt.NDArray[np.float64]]:
-        maps = {f"shapley/branch{r}": m for r, m in enumerate(shapley(network, image))}
-        taps = find_head(network, head).taps
-        explainer = Explainer(network, image, [entries], head=head)
-        for method, options in runs:
-            given = explainer.layer(method, taps, **options).maps
-            maps |= {f"{method}/{tap}": m[0] for tap, m in given.items()}
-        return maps
-
-    drawn = cascade(model, explain, seed=seed)
-    rows = pd.DataFrame(
-        {
-            "check": "rank correlation, random from " + drawn["part"] + " on",
-            "subject": drawn["map"],
-            "value": drawn["spearman"],
-        }
-    )
-    moved = sensitivity(lambda x: torch.from_numpy(shapley(model, x))[None], image, seed=seed)
-    misled = gradient_infidelity(Explainer(model, image, [entries], head=head), seed=seed)
-    rest = pd.DataFrame(
-        {
-            "check": ["sensitivity (max)", "infidelity"],
-            "subject": ["shapley", "gradient of the image"],
-            "value": [float(moved[0]), float(misled[0])],
-        }
-    )
-    return pd.concat([rows, rest], ignore_index=True)

@@ -144,8 +144,8 @@ class Explainer:
                 f"unknown method '{method}' for taps; choose {', '.join(LAYER_METHODS)}"
             )
         places = resolve(self.model, taps)
-        names = [place.name for place in places]
-        layers = [tap_output(self.model.get_submodule(place.module)) for place in places]
+        modules = {place.name: place.module for place in places}
+        layers = [tap_output(self.model.get_submodule(module)) for module in modules.values()]
         start = torch.zeros_like(self.image) if baseline is None else baseline
         if start.shape[-2:] != self.image.shape[-2:]:
             raise GstoVizError(
@@ -154,10 +154,10 @@ class Explainer:
             )
         start = start.expand_as(self.image)
         if method == "integrated_gradients":
-            return self._integrated(names, layers, start, steps, budget)
+            return self._integrated(modules, layers, start, steps, budget)
         if method == "conductance":
-            return self._conductance(names, layers, start, steps, budget)
-        return Attribution(method, dict(zip(names, self._single(method, layers), strict=True)))
+            return self._conductance(modules, layers, start, steps, budget)
+        return Attribution(method, dict(zip(modules, self._single(method, layers), strict=True)))
 
     def _single(self, method: str, layers: list[nn.Module]) -> list[npt.NDArray[np.float64]]:
         """Run a method of one pass (Grad-CAM: one per layer)."""
@@ -183,9 +183,15 @@ class Explainer:
         return estimate
 
     def _integrated(
-        self, names: list[str], layers: list[nn.Module], start: Tensor, steps: int, budget: int
+        self,
+        modules: dict[str, str],
+        layers: list[nn.Module],
+        start: Tensor,
+        steps: int,
+        budget: int,
     ) -> Attribution:
-        estimate = self._chunk(names, False, steps, budget)
+        paths = list(modules.values())
+        estimate = self._chunk(paths, False, steps, budget)
         with warnings.catch_warnings():
             # Captum warns of every list of layers; the branches of one place are side by side.
             warnings.filterwarnings("ignore", message="Multiple layers provided")
@@ -197,9 +203,9 @@ class Explainer:
             n_steps=steps,
             internal_batch_size=estimate.rows,
         )
-        maps = dict(zip(names, map(_channel_sum, values), strict=True))
+        maps = dict(zip(modules, map(_channel_sum, values), strict=True))
         # Captum's own delta lets everything go to the baseline, also what lies beside the taps.
-        at_start = captured(self.model, start, names)
+        at_start = captured(self.model, start, paths)
         changes = [replaced(name, value, "baseline") for name, value in at_start.items()]
         with torch.no_grad(), intervene(self.model, *changes):
             left = self.score(self.image, self._index).double().cpu().numpy()
@@ -208,11 +214,16 @@ class Explainer:
         return Attribution("integrated_gradients", maps, delta, estimate)
 
     def _conductance(
-        self, names: list[str], layers: list[nn.Module], start: Tensor, steps: int, budget: int
+        self,
+        modules: dict[str, str],
+        layers: list[nn.Module],
+        start: Tensor,
+        steps: int,
+        budget: int,
     ) -> Attribution:
-        estimate = self._chunk(names, True, steps, budget)
+        estimate = self._chunk(list(modules.values()), True, steps, budget)
         maps = {}
-        for name, layer in zip(names, layers, strict=True):
+        for name, layer in zip(modules, layers, strict=True):
             value = LayerConductance(self.score, layer).attribute(
                 self.image,
                 baselines=start,

@@ -173,3 +173,36 @@ def sensitivity(
             max_examples_per_batch=image.shape[0],
         )
     return found.double().cpu().numpy()
+
+
+def sensitivities(
+    explain: Callable[[Tensor], Maps],
+    image: Tensor,
+    *,
+    radius: float = 0.02,
+    samples: int = 4,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Return :func:`sensitivity` of each of several maps that are made together, by name.
+
+    Args:
+        explain: From an image to its maps by name.
+        image: (1, 3, H, W), normalised.
+        radius: Largest change of a value.
+        samples: Random changes, the same for all maps.
+        seed: Of the changes; torch's random state stays as it is.
+
+    Returns:
+        NaN for a map that is 0 everywhere.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    before = {name: np.asarray(m, dtype=np.float64) for name, m in explain(image).items()}
+    largest = dict.fromkeys(before, 0.0)
+    for _ in range(samples):
+        drawn = torch.rand(image.shape, generator=generator, dtype=torch.float64)
+        moved = explain(image + (radius * (2 * drawn - 1)).to(image))
+        for name, one in before.items():
+            change = float(np.linalg.norm(moved[name] - one))
+            size = float(np.linalg.norm(one))
+            largest[name] = max(largest[name], change / size) if size else float("nan")
+    return largest

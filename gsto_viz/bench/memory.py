@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gsto_viz.bench.analysis import random_pair, settings_of
-from gsto_viz.bench.timing import Measurement, Say
+from gsto_viz.bench.timing import Measurement, Say, megabytes
 from gsto_viz.data.classes import CAMVID_CLASSES
 from gsto_viz.report.chunks import write_chunk
 from gsto_viz.report.passes import run_chunk
@@ -48,9 +48,18 @@ class Patches:
 
 def resident_mb() -> float:
     """Return the resident size of this process in MB (2^20); without ``/proc``, its peak so far."""
+    return _status_mb("VmRSS")
+
+
+def peak_mb() -> float:
+    """Return the largest resident size that this process has had, in MB (2^20)."""
+    return _status_mb("VmHWM")
+
+
+def _status_mb(field: str) -> float:
     status = Path("/proc/self/status")
     if status.is_file():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmRSS"))
+        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
         return int(line.split()[1]) / 1024
     import resource
     import sys
@@ -80,15 +89,11 @@ def bench_memory(quick: bool, say: Say) -> list[Measurement]:
                 sizes[first + CHUNK_IMAGES] = resident_mb()
     growth = sizes[late] - sizes[early]
     return [
-        _megabytes("memory_resident", sizes[late], f"resident size after {late} images: {what}"),
-        _megabytes(
+        megabytes("memory_resident", sizes[late], f"resident size after {late} images: {what}"),
+        megabytes(
             "memory_growth",
             growth,
             f"resident size after {late} images less that after {early}",
             target=None if quick else TARGET_MB,
         ),
     ]
-
-
-def _megabytes(name: str, value: float, what: str, target: float | None = None) -> Measurement:
-    return Measurement(name, value, "MB", what, value, value, 1, target=target)

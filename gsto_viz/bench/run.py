@@ -7,6 +7,7 @@ from typing import Any
 
 from gsto_viz.bench.analysis import bench_analysis
 from gsto_viz.bench.attribution import bench_attribution
+from gsto_viz.bench.attribution_memory import bench_attribution_memory
 from gsto_viz.bench.memory import bench_memory
 from gsto_viz.bench.reading import bench_reading
 from gsto_viz.bench.region_table import bench_region_table
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[bool, Say], list[Measurement]]] = {
     "region-table": bench_region_table,
     "analysis": bench_analysis,
     "attribution": bench_attribution,
+    "attribution-memory": bench_attribution_memory,
     "memory": bench_memory,
     "reading": bench_reading,
     "scenes": bench_scenes,

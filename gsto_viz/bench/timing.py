@@ -140,3 +140,8 @@ def ratio(
         target=target,
         bound=bound,
     )
+
+
+def megabytes(name: str, value: float, what: str, target: float | None = None) -> Measurement:
+    """Return one size in MB (2^20 bytes), measured once."""
+    return Measurement(name, value, "MB", what, value, value, 1, target=target)

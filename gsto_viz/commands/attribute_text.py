@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gsto_viz.attribution import ReceptiveField
     from gsto_viz.attribution.explain import Explanation
 
 
 def table_rows(explained: "Explanation") -> list[dict[str, Any]]:
     """Return the table of branches as rows that JSON can hold."""
-    import pandas as pd
-
-    rows = explained.branches.astype(object).to_dict("records")
-    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+    return _plain(explained.branches)
 
 
 def as_text(explained: "Explanation") -> str:
@@ -43,11 +42,32 @@ def as_text(explained: "Explanation") -> str:
         f"branch split against the network's logits: {explained.sum_error:.1e} (relative); "
         f"Shapley values against the change of the score: {explained.efficiency_error:.1e}",
     ]
+    if explained.taps is not None:
+        lines += ["", *_tap_lines(explained.taps.table)]
     if explained.sanity is not None:
         lines += ["", f"{'check':<50}{'subject':<40}{'value':>8}"]
         for check in explained.sanity.to_dict("records"):
             lines.append(f"{check['check']:<50}{check['subject']:<40}{check['value']:>8.3f}")
     return "\n".join(lines) + "\n"
+
+
+def _tap_lines(table: "pd.DataFrame") -> list[str]:
+    """Lay out the maps at taps and on the image, one line each."""
+    lines = [
+        f"{'method':<24}{'tap':<26}{'stride':>7}{'total':>11}{'delta':>11}{'infidelity':>12}",
+    ]
+    for row in _plain(table):
+        numbers = _cell(row["total"], 11) + _cell(row["delta"], 11) + _cell(row["infidelity"], 12)
+        lines.append(f"{row['method']:<24}{row['tap']:<26}{row['stride']:>7}{numbers}")
+    return lines
+
+
+def _plain(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return rows of plain values, None where there is none."""
+    import pandas as pd
+
+    rows = frame.astype(object).to_dict("records")
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
 
 
 def _cell(value: float | None, width: int) -> str:

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from gsto_viz.errors import GstoVizError
 from gsto_viz.heatmaps import HeatMap
 from gsto_viz.plots import style
+from gsto_viz.plots.attribution_checks import CHECKED, LINES, panel_checks
 from gsto_viz.plots.attribution_paths import edge_matrix, plot_edges
 from gsto_viz.plots.colors import GUIDE, branch_style
 from gsto_viz.plots.heatmaps import fill_bar, paint
@@ -29,6 +30,8 @@ LABELS = {
     "conductance": "conductance, logits per pixel",
     "grad_cam": "Grad-CAM, not rectified, arbitrary unit",
     "activation": "sum of channels, arbitrary unit",
+    "saliency": "|gradient|, logits per standard deviation of the colours",
+    "smooth_grad": "SmoothGrad, logits per standard deviation of the colours",
 }
 PER_PIXEL = ("gradient_x_activation", "integrated_gradients", "conductance")
 """Methods whose cells add up to a score: a cell four times as large holds four times as much, so
@@ -92,7 +95,7 @@ def figure_attribution(
         paths: Its table of closed paths.
         strides: Of the branches.
         title: What is explained.
-        sanity: Its sanity checks: what random weights leave of the maps is then said below them.
+        sanity: Its sanity checks, written below each map.
 
     Raises:
         GstoVizError: There are no maps, or one does not lie on its grid.
@@ -102,19 +105,20 @@ def figure_attribution(
     count = len(strides)
     slot = (WIDTH - 2 * MARGIN - count * GAP) / (count + 1)
     panel = fit_panel(size, slot, 1.5)
-    step = 0.2 + panel[1] + 0.36
-    caption = wrap(CAPTION, WIDTH - 2 * MARGIN, style.SMALL)
+    checks = 0.0 if sanity is None else check_height()
+    step = 0.2 + panel[1] + checks + 0.36
+    caption = CAPTION if sanity is None else f"{CAPTION} {CHECKED}"
+    caption = wrap(caption, WIDTH - 2 * MARGIN, style.SMALL)
     charts_top = MARGIN + 0.25 + len(rows) * step
     height = charts_top + CHART + 0.75 + text_height(caption, style.SMALL) + MARGIN
     with style.context():
         page = Page(WIDTH, height)
         heading = shorten(title, WIDTH - 2 * MARGIN, style.HEADING, bold=True)
         page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
-        for k, (method, label, heatmaps) in enumerate(rows):
+        for k, (names, label, heatmaps) in enumerate(rows):
             top = MARGIN + 0.25 + k * step
-            if sanity is not None:
-                label = f"{label}\n{randomised(sanity, method)}"
-            _draw_row(page, top, slot, panel, (image, outline), label, heatmaps, strides)
+            below = None if sanity is None else [panel_checks(sanity, name) for name in names]
+            _draw_row(page, top, slot, panel, (image, outline), label, heatmaps, strides, below)
         _draw_charts(page, charts_top, branches, paths, strides)
         page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
     set_alt_text(page.figure, f"{title}. {_in_words(branches, strides)}")
@@ -123,8 +127,8 @@ def figure_attribution(
 
 def _map_rows(
     maps: Mapping[str, npt.NDArray[np.floating]], map_strides: Mapping[str, int], count: int
-) -> list[tuple[str, str, tuple[HeatMap, ...]]]:
-    """Return the rows to draw: method, label and one map per branch."""
+) -> list[tuple[list[str], str, tuple[HeatMap, ...]]]:
+    """Return the rows to draw: names, label and one map per branch."""
     groups: dict[str, list[str]] = {}
     for name in maps:
         method = name.split("/")[0]
@@ -138,29 +142,27 @@ def _map_rows(
         label = LABELS.get(method, method)
         if method == "shapley":
             label += f" (absent: {names[0].split('/')[1]})"
-        strides = [map_strides[name] for name in names]
-        areas = [stride**2 if method in PER_PIXEL else 1 for stride in strides]
-        values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
-        rows.append((method, label, symmetric_maps(values, strides, label)))
+        rows.append((names, label, method_maps(method, names, maps, map_strides, label)))
     return rows
 
 
-def randomised(sanity: pd.DataFrame, method: str) -> str:
-    """Say how much of a method's maps is left when all weights are random.
+def method_maps(
+    method: str,
+    names: Sequence[str],
+    maps: Mapping[str, npt.NDArray[np.floating]],
+    map_strides: Mapping[str, int],
+    label: str,
+) -> tuple[HeatMap, ...]:
+    """Give the maps of one method one symmetric scale; cells that add up become densities."""
+    strides = [map_strides[name] for name in names]
+    areas = [stride**2 if method in PER_PIXEL else 1 for stride in strides]
+    values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
+    return symmetric_maps(values, strides, label)
 
-    Args:
-        sanity: ``check``, ``subject``, ``value``.
-        method: First part of the maps' names.
-    """
-    rows = sanity[sanity["check"].str.startswith("rank correlation")]
-    own = rows[rows["subject"].str.startswith(f"{method}/")]
-    values = own.loc[own["check"] == rows["check"].iloc[-1], "value"].dropna() if len(own) else own
-    if len(values) == 0:
-        return "not compared with random weights"
-    low, high = values.min(), values.max()
-    return (
-        f"rank correlation with the maps of random weights: {low:.2f} to {high:.2f} (right: near 0)"
-    )
+
+def check_height() -> float:
+    """Return the inches below a map that its checks take."""
+    return text_height("\n" * (LINES - 1), style.SMALL) + 0.05
 
 
 def _draw_row(
@@ -172,8 +174,9 @@ def _draw_row(
     label: str,
     heatmaps: Sequence[HeatMap],
     strides: Sequence[int],
+    checks: Sequence[str] | None,
 ) -> None:
-    """Draw the image and one map per branch, and their common bar below."""
+    """Draw the image and one map per branch, what checks say of it, and their common bar below."""
     image, outline = picture
     for k in range(len(heatmaps) + 1):
         left = MARGIN + k * (slot + GAP) + (slot - panel[0]) / 2
@@ -185,11 +188,14 @@ def _draw_row(
             size = (image.shape[0], image.shape[1])
             paint(heatmaps[k - 1], ax=ax, size=size)
             ax.set_title(f"stride {strides[k - 1]}", pad=3)
+            if checks is not None:
+                page.text(left, top + 0.24 + panel[1], checks[k - 1], fontsize=style.SMALL)
         draw_outlines(outline, ax=ax)
-    left = MARGIN + slot + GAP
-    bar = page.axes(left, top + 0.2 + panel[1] + 0.06, 1.6, 0.07)
+    left, below = MARGIN + slot + GAP, top + 0.2 + panel[1]
+    below += 0.0 if checks is None else check_height()
+    bar = page.axes(left, below + 0.06, 1.6, 0.07)
     fill_bar(heatmaps[0], bar)
-    page.text(left + 1.7, top + 0.2 + panel[1] + 0.04, label, fontsize=style.SMALL)
+    page.text(left + 1.7, below + 0.04, label, fontsize=style.SMALL)
 
 
 def _draw_charts(

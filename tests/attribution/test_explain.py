@@ -217,6 +217,35 @@ def test_changes_that_were_asked_for_come_first(files, tmp_path, capsys):
     assert paths["score"][1] != pytest.approx(paths["score"][1] + paths["drop"][1], abs=1e-6)
 
 
+def test_taps_and_the_image(files, tmp_path, capsys):
+    out = tmp_path / "a"
+    words = ("--target", "pixel:30,20:car", "--method", "gradient_x_activation")
+    more = ("--method", "saliency", "--tap", "transition2.*", "--tap", "stage3.m0.gate.2to0")
+    assert call(files, *words, *more, "--out", out) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(p.name for p in out.iterdir()) == [
+        "figure.pdf", "figure.png", "manifest.json", "maps.npz", "paths.csv", "table.csv",
+        "taps.csv", "taps.pdf", "taps.png",
+    ]  # fmt: skip
+    table = pd.read_csv(out / "taps.csv")
+    assert table.columns.tolist() == ["method", "tap", "stride", "total", "delta", "infidelity"]
+    assert table["tap"].tolist() == ["transition2.gate", "stage3.m0.gate[2->0]", "input"]
+    assert table["stride"].tolist() == [8, 16, 1]
+    assert table["delta"].isna().all()
+    at = next(k for k, line in enumerate(printed) if "infidelity" in line)
+    for line, row in zip(printed[at + 1 : at + 4], table.itertuples(), strict=True):
+        assert line.split()[:3] == [row.method, row.tap, str(row.stride)]
+        assert float(line.split()[3]) == pytest.approx(row.total, rel=1e-3)
+    manifest = json.loads((out / "manifest.json").read_text())
+    with np.load(out / "maps.npz", allow_pickle=False) as maps:
+        assert set(maps.files) == set(manifest["maps"]) == set(manifest["map_strides"])
+        assert maps["gradient_x_activation/transition2.gate"].shape == (8, 10)
+        assert maps["saliency/input"].shape == (64, 80)
+        total = maps["saliency/input"].sum(dtype=np.float64)
+        assert total == pytest.approx(table["total"][2], rel=1e-4)
+    assert manifest["map_strides"]["gradient_x_activation/stage3.m0.gate[2->0]"] == 16
+
+
 def test_json_alone_on_stdout(files, tmp_path, capsys):
     words = ("--target", "pixel:3,4:sky", "--out", tmp_path / "a", "--json", "-")
     assert call(files, *words, "--method", "activation", "--score", "mean") == 0
@@ -237,7 +266,13 @@ def test_json_alone_on_stdout(files, tmp_path, capsys):
         (("--target", "pixel:80,3"), r"x=80 lies outside axis 1 of the image \(64, 80\)"),
         (("--target", "pixel:1,1:tram"), "there is no class 'tram'; choose one of Sky"),
         (("--target", "pixel:1,1", "--head", "stage9"), "no head 'stage9'; it has main, stage3"),
-        (("--target", "pixel:1,1", "--method", "lime"), "unknown method 'lime' for taps"),
+        (("--target", "pixel:1,1", "--method", "lime"), "unknown method 'lime'; choose activation"),
+        (("--target", "pixel:1,1", "--tap", "stage2.brnch0"), "did you mean stage2.branch0"),
+        (("--target", "pixel:1,1", "--method", "saliency", "--tap", "stem"), "no method for taps"),
+        (
+            ("--target", "pixel:1,1", "--head", "stage2", "--tap", "stage3.m0.branch0"),
+            "the logits of head stage2 do not depend on stage3.m0.branch0",
+        ),
         (("--target", "pixel:1,1", "--steps", "0"), "--steps 0: give 1 or more"),
         (("--target", "pixel:1,1", "--memory", "nan"), "--memory nan: give GiB above 0"),
         (("--target", "pixel:1,1", "--instances", "x.png"), "--instances needs --labels"),

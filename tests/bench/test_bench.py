@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from gsto_viz.bench import BENCHMARKS, Measurement, run_benchmarks
+from gsto_viz.bench import BENCHMARKS, Measurement, attribution_memory, run_benchmarks
+from gsto_viz.bench.memory import peak_mb, resident_mb
 from gsto_viz.bench.region_table import rectangles
 from gsto_viz.bench.timing import Times, interleaved, milliseconds, rate, ratio
 from gsto_viz.cli import main
@@ -74,6 +75,10 @@ def test_quick_figures_have_a_unit_and_no_target(capsys):
         "shapley_plain_over_bare",
         "shapley_gated",
         "shapley_gated_over_bare",
+        "integrated_last_estimate",
+        "integrated_last_growth",
+        "integrated_stem_estimate",
+        "integrated_stem_growth",
         "memory_resident",
         "memory_growth",
         "reading_png",
@@ -85,11 +90,29 @@ def test_quick_figures_have_a_unit_and_no_target(capsys):
     for one in found:
         assert one.unit in ("ms", "x", "MB", "images/s")
         assert one.low <= one.value <= one.high
-        assert one.value > 0 or one.name == "memory_growth"
+        assert one.value > 0 or one.name.endswith("_growth")
         assert one.target is None
         assert one.what
-    assert len(said) == len(BENCHMARKS)
+    assert len(said) == len(BENCHMARKS) + 3  # and two estimates of memory, one piece of work more
+    estimates = [line for line in said if "steps at once" in line]
+    assert [line.split(":")[0] for line in estimates] == ["attribution-memory"] * 2
     assert capsys.readouterr().out == ""
+
+
+def test_the_peak_remembers_what_is_gone():
+    before = resident_mb()
+    held = np.ones(64 * 2**17)  # 64 MB of float64
+    assert held.sum() == 64 * 2**17
+    del held
+    assert peak_mb() >= before + 60
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_one_sentence():
+    with pytest.raises(GstoVizError, match="the process that integrated gradients ran in ended"):
+        attribution_memory.measured(
+            attribution_memory.Case("no-such-network", (32, 32), "stem", 2**30), lambda line: None
+        )
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from gsto_viz.plots.attribution_paths import (
     figure_drops,
     interaction_words,
 )
+from gsto_viz.plots.attribution_taps import figure_taps
 from gsto_viz.plots.save import alt_text
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.tuning import Tuning
@@ -61,20 +62,88 @@ def test_the_figure_of_a_target(gated, check_text, all_text):
     assert "Shapley values in logits with zero for absent branches" in alt_text(figure)
 
 
-def test_what_random_weights_leave_stands_below_the_maps(check_text, all_text):
-    checks = [
-        {"check": f"rank correlation, random from {part} on", "subject": f"shapley/branch{r}",
-         "value": value + r / 10}
-        for part, value in (("head", 0.5), ("stem", -0.1)) for r in range(4)
+def checks(names):
+    """Planted checks: random weights leave 0.25, maps move 0.5, the first method foretells."""
+    rows = [
+        {"check": f"rank correlation, random from {part} on", "subject": name, "value": value}
+        for part, value in (("head", 0.75), ("stem", 0.25)) for name in names
     ]  # fmt: skip
-    checks.append({"check": "sensitivity (max)", "subject": "shapley", "value": 9.0})
-    figure = figure_attribution(
-        *inputs(), strides=STRIDES, title="a target", sanity=pd.DataFrame(checks)
-    )
+    rows += [{"check": "sensitivity (max)", "subject": name, "value": 0.5} for name in names]
+    rows.append({"check": "infidelity, cells removed", "subject": names[0], "value": 0.125})
+    return pd.DataFrame(rows)
+
+
+def test_the_checks_of_each_map_stand_below_it(check_text, all_text):
+    names = [f"shapley/branch{r}" for r in range(4)]
+    figure = figure_attribution(*inputs(), strides=STRIDES, title="a target", sanity=checks(names))
     check_text(figure)
-    words = " ".join(all_text(figure))
-    assert "random weights: -0.10 to 0.20 (right: near 0)" in words
-    assert words.count("not compared with random weights") == 1  # Grad-CAM
+    words = all_text(figure)
+    assert words.count("random weights 0.25\nmoves 0.5, infidelity 0.12") == 1
+    assert words.count("random weights 0.25\nmoves 0.5") == 3
+    assert words.count("not checked") == 4  # Grad-CAM
+    assert any("Below each map, its checks" in text.replace("\n", " ") for text in words)
+
+
+def tap_inputs(taps, methods):
+    """An image, a target, and planted maps of taps by method, on their grids."""
+    image, outline, *_ = inputs()
+    rng = np.random.default_rng(1)
+    maps, strides = {}, {}
+    for method in methods:
+        for tap, stride in taps.items():
+            grid = tuple(-(-n // stride) for n in SIZE)
+            maps[f"{method}/{tap}"] = rng.normal(size=grid).astype(np.float32)
+            strides[f"{method}/{tap}"] = stride
+    return image, outline, maps, strides
+
+
+TAPS = {"stage2.branch0": 4, "stage2.branch1": 8, "transition2.gate": 8, "stage3.m0.gate[2->0]": 16}
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize(
+    ("taps", "methods"),
+    [
+        ({"stem": 4}, ("grad_cam",)),
+        (TAPS, ("grad_cam", "integrated_gradients", "activation")),
+        ({f"stage4.m0.gate[{k}->{k}]": 4 for k in range(12)}, ("conductance",)),
+        ({"input": 1}, ("saliency", "smooth_grad")),
+    ],
+)
+def test_a_panel_for_each_tap(taps, methods, checked, check_text, all_text):
+    image, outline, maps, strides = tap_inputs(taps, methods)
+    sanity = checks(list(maps)) if checked else None
+    figure = figure_taps(image, outline, maps, strides, title="margin of car", sanity=sanity)
+    check_text(figure)
+    words = all_text(figure)
+    panels = [ax for ax in figure.axes if ax.images]
+    assert len(panels) == len(maps) + len(methods)
+    assert words.count("input and target") == len(methods)
+    assert sum("random weights 0.25" in text for text in words) == checked * len(maps)
+    for ax in panels:
+        assert ax.get_xlim() == (0, SIZE[1])
+        assert ax.get_ylim() == (SIZE[0], 0)
+    for tap in taps:
+        assert tap in alt_text(figure)
+
+
+def test_taps_of_one_method_have_one_scale_per_pixel():
+    image, outline, maps, strides = tap_inputs(TAPS, ("integrated_gradients", "grad_cam"))
+    figure = figure_taps(image, outline, maps, strides, title="x")
+    drawn = [ax.images[0] for ax in figure.axes if ax.images and ax.images[0].get_cmap().name]
+    signed = [one for one in drawn if one.get_array().ndim == 2]
+    limits = [one.get_clim() for one in signed]
+    assert len(set(limits[:4])) == len(set(limits[4:])) == 1
+    assert limits[0][0] == -limits[0][1]
+    for one, (name, values) in zip(signed, maps.items(), strict=True):
+        area = strides[name] ** 2 if name.startswith("integrated") else 1
+        np.testing.assert_allclose(one.get_array(), values / area, rtol=1e-6)
+    with pytest.raises(GstoVizError, match="no maps at taps to draw"):
+        figure_taps(image, outline, {}, {}, title="x")
+    with pytest.raises(GstoVizError, match="stride 8 on a 64x96 image makes"):
+        figure_taps(
+            image, outline, {"grad_cam/stem": np.ones((3, 3))}, {"grad_cam/stem": 8}, title=""
+        )
 
 
 def test_one_symmetric_scale():

@@ -27,7 +27,8 @@ from gsto_viz.explorer.probe_place import (
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import ABSENT, METHODS, PICKS, SCORES, STEPS
-from gsto_viz.explorer.viewer import draw_viewer, last_click
+from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click
+from gsto_viz.explorer.viewer_data import DIVERGING
 
 KEY = "attribution-viewer"
 METHOD_NAMES = {
@@ -49,6 +50,7 @@ def draw_page() -> None:
         return
     page, shown = opened
     _choose_question(page, shown)
+    draw_colors({"difference": DIVERGING}, key=KEY)
     _probe_fragment(page, shown)
 
 

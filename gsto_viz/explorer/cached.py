@@ -167,25 +167,16 @@ def start_point(shown: Shown) -> Point:
     return _start_point(shown.key, shown)
 
 
-def viewer_data(
-    shown: Shown, mode: str, colors: str, opacity: float, *, difference: bool
-) -> dict[str, Any]:
+def viewer_data(shown: Shown, mode: str, *, difference: bool) -> dict[str, Any]:
     """Return what the viewer of "Explore" gets; it must not be changed."""
-    return _viewer_data(shown.key, mode, colors, opacity, difference, shown)
+    return _viewer_data(shown.key, mode, difference, shown)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _viewer_data(
-    key: tuple[str, ...], mode: str, colors: str, opacity: float, difference: bool, _shown: Shown
+    key: tuple[str, ...], mode: str, difference: bool, _shown: Shown
 ) -> dict[str, Any]:
-    return make_viewer_data(
-        _shown,
-        regions(_shown),
-        mode=mode,
-        colors=colors,
-        opacity=opacity,
-        difference=difference,
-    )
+    return make_viewer_data(_shown, regions(_shown), mode=mode, difference=difference)
 
 
 @st.cache_data(max_entries=48, max_size="16MB", show_spinner=False)

@@ -11,8 +11,6 @@ from gsto_viz.attribution.field import EvidenceField
 from gsto_viz.explorer.evidence import Question
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer_data import (
-    DIVERGING,
-    color_table,
     first_row,
     map_tile,
     shared_data,
@@ -137,7 +135,5 @@ def evidence_data(
         "height": height,
         "width": width,
         "rows": rows,
-        "opacity": 1.0,
-        "tables": {"difference": color_table(DIVERGING)},
         **shared_data(shown.classes, regions),
     }

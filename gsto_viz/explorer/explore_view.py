@@ -17,7 +17,8 @@ from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
 from gsto_viz.explorer.view_state import COLORS, MODES, PICKS
-from gsto_viz.explorer.viewer import draw_viewer
+from gsto_viz.explorer.viewer import draw_colors, draw_viewer
+from gsto_viz.explorer.viewer_data import DIVERGING
 from gsto_viz.heatmaps import RAW_MODES
 
 MODE_NAMES = {
@@ -40,6 +41,8 @@ def draw_page() -> None:
         return
     page, shown = opened
     _choose_display(page)
+    colors = {"map": page.state.colors, "difference": DIVERGING}
+    draw_colors(colors, opacity=page.state.opacity)
     _probe_fragment(page, shown)
     draw_sizes(shown)
 
@@ -92,9 +95,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     regions = cached.regions(shown)
     point = held_point(page, shown)
     pin = pinned(state, shown.size)
-    data = cached.viewer_data(
-        shown, state.mode, state.colors, state.opacity, difference=state.difference
-    )
+    data = cached.viewer_data(shown, state.mode, difference=state.difference)
     clicked = draw_viewer(
         data,
         point,

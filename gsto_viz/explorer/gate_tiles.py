@@ -17,7 +17,6 @@ from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer_data import (
     Tile,
     class_tile,
-    color_table,
     map_tile,
     picture_tile,
     shared_data,
@@ -81,14 +80,11 @@ def gate_viewer_data(
         rows.append({"title": held.what, "columns": 3, "tiles": _held_tiles(held)})
     for letter in LETTERS:
         rows += _network_rows(letter, shown.inspections[letter])
-    tables = {kind: color_table(name) for kind, name in COLORS.items()}
     return {
         "image": shown.picture.key,
         "height": height,
         "width": width,
         "rows": rows,
-        "opacity": 1.0,
-        "tables": tables,
         "chosen": [gate_key(letter, gate) for letter in LETTERS],
         **shared_data(shown.classes, regions),
     }

@@ -19,7 +19,7 @@ from gsto_viz.explorer.gate_numbers import (
     mean_gate,
 )
 from gsto_viz.explorer.gate_panels import draw_chosen, draw_held, draw_table
-from gsto_viz.explorer.gate_tiles import NO_GATES, Held, gate_of_tile
+from gsto_viz.explorer.gate_tiles import COLORS, NO_GATES, Held, gate_of_tile
 from gsto_viz.explorer.gates_export import gates_exports
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.pair_header import open_pair
@@ -33,7 +33,7 @@ from gsto_viz.explorer.probe_place import (
 )
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_viewer, last_tile
+from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_tile
 
 KEY = "gates-viewer"
 NEITHER = (
@@ -173,6 +173,7 @@ def _draw_viewer(page: Page, shown: Shown, choice: GateChoice, held: Held | None
     """Draw all maps; return the probed pixel."""
     point = held_point(page, shown)
     data = gate_cached.viewer_data(shown, choice.subject, choice.gate, held)
+    draw_colors(COLORS, key=KEY)
     clicked = draw_viewer(data, point, size=shown.size, turn=turn(), outline=True, key=KEY)
     if clicked is not None:
         point = clicked

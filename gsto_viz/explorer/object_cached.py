@@ -65,6 +65,4 @@ def viewer_data(shown: Shown, found: PreparedRegions) -> dict[str, Any]:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _viewer_data(key: tuple[str, ...], _found: PreparedRegions, _shown: Shown) -> dict[str, Any]:
-    return make_viewer_data(
-        _shown, _found, mode="percentile", colors="inferno", opacity=1.0, difference=False
-    )
+    return make_viewer_data(_shown, _found, mode="percentile", difference=False)

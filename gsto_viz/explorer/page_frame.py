@@ -26,6 +26,7 @@ MISSING_PAIR = (
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
 .stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 0 0.5rem; }
+[class*="st-key-"][class*="-paint"] { display: none; }
 .stMarkdown table { display: block; overflow-x: auto; }
 .stMarkdown td, .stMarkdown th { white-space: nowrap; }
 table.scores { width: 100%; border-collapse: collapse; }

@@ -38,7 +38,8 @@ from gsto_viz.explorer.probe_panel import draw_profile, draw_table
 from gsto_viz.explorer.probe_place import draw_number, raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_viewer, last_click
+from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click
+from gsto_viz.explorer.viewer_data import SEQUENTIAL
 from gsto_viz.regions import PreparedRegions
 
 KEY = "object-viewer"
@@ -159,6 +160,7 @@ def _typed(page: Page, field: str, size: int, value: int) -> None:
 def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
     """Draw the viewer and what the branches say of the object."""
     regions = object_cached.regions(shown, picture)
+    draw_colors({"map": SEQUENTIAL[0]}, key=KEY)
     draw_viewer(
         object_cached.viewer_data(shown, regions),
         Point(drawn.x, drawn.y),

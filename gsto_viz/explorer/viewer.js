@@ -1,5 +1,6 @@
 // Linked tiles of one image: hover reads every tile, a click or the arrow keys set the probe, and
-// all tiles share one zoom and pan. Numbers arrive exact; colours are applied here.
+// all tiles share one zoom and pan. Numbers arrive exact; colours are applied here, and arrive by
+// themselves (see viewer.py), so that other colours send no number anew.
 
 const memory = new WeakMap();
 const INVALID = [176, 176, 176];
@@ -132,7 +133,7 @@ class Tile {
   fillMap(source) {
     this.numbers = floats(source.numbers);
     this.raw = source.raw ? floats(source.raw) : null;
-    const table = bytes(this.viewer.data.tables[source.colors]);
+    const table = bytes(this.viewer.paint.tables[source.colors]);
     const span = source.high - source.low;
     this.image = raster(source.width, source.height, (k) => {
       const value = this.numbers[k];
@@ -207,8 +208,8 @@ class Tile {
     context.clearRect(0, 0, canvas.width, canvas.height);
     const isMap = this.source.kind === "map";
     const base = viewer.base;
-    if (isMap && viewer.data.opacity < 1 && base) this.put(context, base, 1);
-    context.globalAlpha = isMap ? viewer.data.opacity : 1;
+    if (isMap && viewer.paint.opacity < 1 && base) this.put(context, base, 1);
+    context.globalAlpha = isMap ? viewer.paint.opacity : 1;
     if (this.image) this.put(context, this.image, this.stride);
     context.globalAlpha = 1;
     this.drawMarks(context);
@@ -363,11 +364,16 @@ class Viewer {
     this.view = { zoom: 1, left: 0, top: 0 };
     this.observer = new ResizeObserver(() => this.request());
     this.observer.observe(this.root);
+    this.painted = (event) => {
+      if (this.data && event.detail === this.data.viewer) this.refresh();
+    };
+    document.addEventListener("gsto-viz-paint", this.painted);
     this.recall();
   }
 
   forget() {
     this.observer.disconnect();
+    document.removeEventListener("gsto-viz-paint", this.painted);
     memory.delete(this.root.getRootNode());
   }
 
@@ -394,8 +400,8 @@ class Viewer {
     this.data = data;
     if (!sameImage) this.base = null;
     // What every tile is drawn with; a tile is drawn anew when this or its own source differs.
-    const { image, width, height, classes, tables } = data;
-    this.frame = JSON.stringify([image, width, height, classes, tables]);
+    const { image, width, height, classes } = data;
+    this.frame = JSON.stringify([image, width, height, classes]);
     this.regions = unroll(data.regions, data.width * data.height);
     if (data.turn !== this.turn) {
       this.turn = data.turn;
@@ -409,8 +415,17 @@ class Viewer {
       };
     }
     this.limitView();
-    this.layOut();
     this.setOutline();
+    this.refresh();
+  }
+
+  // Lay out and draw, as soon as the colours of all tiles are there.
+  refresh() {
+    const paint = (window.gstoVizPaint || {})[this.data.viewer];
+    const tiles = this.data.rows.flatMap((row) => row.tiles);
+    if (!paint || !tiles.every((tile) => tile.kind !== "map" || paint.tables[tile.colors])) return;
+    this.paint = paint;
+    this.layOut();
     this.request();
   }
 
@@ -464,12 +479,14 @@ class Viewer {
       this.tiles.set(source.key, tile);
     }
     const names = Object.keys(source);
+    const colors = source.kind === "map" ? this.paint.tables[source.colors] : "";
+    const frame = this.frame + colors;
     const same =
-      tile.frame === this.frame &&
+      tile.frame === frame &&
       Object.keys(tile.source).length === names.length &&
       names.every((name) => tile.source[name] === source[name]);
     if (!same) tile.fill(source);
-    tile.frame = this.frame;
+    tile.frame = frame;
     return tile;
   }
 
@@ -501,7 +518,7 @@ class Viewer {
   }
 
   draw() {
-    if (!this.data) return;
+    if (!this.paint) return;
     for (const tile of this.tiles.values()) tile.draw();
     const point = this.hover || this.probe;
     const where = point ? `x ${point.x}, y ${point.y}` : "";

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from gsto_viz.explorer.probe import Point, read_point
+from gsto_viz.explorer.viewer_data import color_table
 
 KEY = "viewer"
 _FILES = resources.files("gsto_viz") / "explorer"
@@ -16,6 +17,28 @@ _component = st.components.v2.component(
     css=(_FILES / "viewer.css").read_text(encoding="utf-8"),
     js=(_FILES / "viewer.js").read_text(encoding="utf-8"),
 )
+_PAINT_JS = """
+export default function ({ data }) {
+  if (!data) return;
+  window.gstoVizPaint = { ...window.gstoVizPaint, [data.viewer]: data };
+  document.dispatchEvent(new CustomEvent("gsto-viz-paint", { detail: data.viewer }));
+}
+"""
+_paint = st.components.v2.component("gsto_viz_paint", js=_PAINT_JS)
+"""Brings colours and opacity to the viewer: a few kilobytes, where its numbers are a megabyte."""
+
+
+def draw_colors(colors: Mapping[str, str], *, opacity: float = 1.0, key: str = KEY) -> None:
+    """Say how the viewer colours its maps; draw it outside the fragment that a click runs.
+
+    Args:
+        colors: Names of Matplotlib colour maps, by what tiles call their colours.
+        opacity: Of maps over the image, 0..1.
+        key: Of the viewer.
+    """
+    tables = {kind: color_table(name) for kind, name in colors.items()}
+    data = {"viewer": key, "tables": tables, "opacity": round(opacity, 3)}
+    _paint(key=f"{key}-paint", data=data)
 
 
 def draw_viewer(
@@ -28,7 +51,7 @@ def draw_viewer(
     outline: bool = False,
     key: str = KEY,
 ) -> Point | None:
-    """Draw the tiles and return the pixel that was clicked last.
+    """Draw the tiles and return the pixel that was clicked last; ``draw_colors`` colours them.
 
     The data stay the same from click to click, so that only the click travels.
 
@@ -54,7 +77,9 @@ def draw_viewer(
         "pin": None if pin is None else {"x": pin.x, "y": pin.y},
         "outline": outline,
     }
-    result = _component(key=key, data={**data, **places}, on_point_change=lambda: None)
+    result = _component(
+        key=key, data={"viewer": key, **data, **places}, on_point_change=lambda: None
+    )
     return _clicked(result, size, turn)
 
 

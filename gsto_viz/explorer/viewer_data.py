@@ -143,8 +143,6 @@ def viewer_data(
     regions: PreparedRegions,
     *,
     mode: str,
-    colors: str,
-    opacity: float,
     difference: bool,
 ) -> dict[str, Any]:
     """Return what the viewer of the page "Explore" gets.
@@ -153,8 +151,6 @@ def viewer_data(
         shown: Two networks on one image.
         regions: Of that image.
         mode: Normalisation of the branch maps.
-        colors: One of ``SEQUENTIAL``.
-        opacity: Of branch maps over the image, 0..1.
         difference: Add a row of B - A, for modes that can be compared.
     """
     height, width = shown.size
@@ -166,14 +162,11 @@ def viewer_data(
         rows.append({"title": title, "tiles": _branch_tiles(letter, inspection, maps[letter])})
     if difference:
         rows.append({"title": "B - A", "tiles": _difference_tiles(maps["A"], maps["B"])})
-    tables = {"map": color_table(colors), "difference": color_table(DIVERGING)}
     return {
         "image": shown.picture.key,
         "height": height,
         "width": width,
         "rows": rows,
-        "opacity": round(opacity, 3),
-        "tables": tables,
         **shared_data(shown.classes, regions),
     }
 

@@ -24,6 +24,7 @@ from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.types import Inspection, Sample
 
 STRIDES = (4, 8, 16, 32)
+VIEWER = "gsto_viz_viewer"
 EXPLORER = Path(__file__).parents[2] / "gsto_viz" / "explorer"
 
 
@@ -178,6 +179,17 @@ def buttons(monkeypatch) -> dict[str, Any]:
 
     monkeypatch.setattr(streamlit, "download_button", button)
     return given
+
+
+@pytest.fixture(scope="session")
+def viewer_text() -> Callable[[AppTest], str]:
+    """The data of the viewer, as they go to the browser."""
+
+    def text(app: AppTest) -> str:
+        (found,) = (c for c in app.get("bidi_component") if c.proto.component_name == VIEWER)
+        return str(found.proto)
+
+    return text
 
 
 @pytest.fixture(scope="session")

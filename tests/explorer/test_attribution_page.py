@@ -20,10 +20,6 @@ def page(query: dict[str, str] | None = None) -> AppTest:
     return app.run()
 
 
-def viewer_text(app: AppTest) -> str:
-    return str(app.get("bidi_component")[0].proto)
-
-
 def said(app: AppTest) -> str:
     return " ".join(text.value for text in app.markdown).replace("\\", "")
 
@@ -38,7 +34,7 @@ def test_without_any_checkpoint_the_page_says_what_to_do():
     assert "gsto-viz app --checkpoints" in app.info[0].value
 
 
-def test_two_networks_are_explained_and_everything_adds_up(checkpoints, address):
+def test_two_networks_are_explained_and_everything_adds_up(checkpoints, address, viewer_text):
     app = page({"x": "100", "y": "200"})
     assert not app.exception
     assert not app.error
@@ -90,7 +86,7 @@ def test_class_score_absence_and_region_can_be_chosen(checkpoints, address):
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradient", "integrated"])
-def test_captums_methods_run_when_asked_and_are_kept(checkpoints, method):
+def test_captums_methods_run_when_asked_and_are_kept(checkpoints, method, viewer_text):
     query = {"x": "64", "y": "100", "method": method, "steps": "8"}
     app = page(query)
     assert not app.exception

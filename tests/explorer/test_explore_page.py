@@ -45,12 +45,6 @@ def scores_of(app: AppTest) -> dict[str, list[float]]:
     return {name: [float(value) for value in values] for name, *values in rows}
 
 
-def viewer_text(app: AppTest) -> str:
-    """The data of the viewer, as it goes to the browser."""
-    texts = [str(component.proto) for component in app.get("bidi_component")]
-    return next(text for text in texts if "gsto_viz_viewer" in text)
-
-
 def test_without_any_checkpoint_the_page_says_what_to_do():
     app = page().run()
     assert not app.exception
@@ -161,7 +155,7 @@ def test_one_checkpoint_is_shown_beside_itself(checkpoints):
     assert "same network" in app.info[0].value
 
 
-def test_raw_scales_carry_the_badge(checkpoints, address):
+def test_raw_scales_carry_the_badge(checkpoints, address, viewer_text):
     app = page({"mode": "shared"}).run()
     assert RAW_BADGE in viewer_text(app)
     app.segmented_control(key="mode").set_value("per_map")

@@ -32,10 +32,6 @@ def said(app) -> str:
     return " ".join(text.value for text in (*app.markdown, *app.header))
 
 
-def viewer_text(app) -> str:
-    return str(app.get("bidi_component")[0].proto)
-
-
 def test_without_any_checkpoint_the_page_says_what_to_do(gates):
     app = gates().run()
     assert not app.exception
@@ -98,7 +94,7 @@ def test_a_click_chooses_a_gate_once(checkpoints, gates, address, number):
     assert address(app)["x"] == "100"
 
 
-def test_a_held_gate_is_compared(checkpoints, gates):
+def test_a_held_gate_is_compared(checkpoints, gates, viewer_text):
     app = gates(force="1", value="0.25", gate=OTHER).run()
     assert not app.exception
     assert not app.warning

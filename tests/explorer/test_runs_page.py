@@ -77,6 +77,15 @@ def test_runs_are_compared(checkpoints, runs, address):
     assert app.multiselect(key="runs-compare").value == []
 
 
+def test_curves_and_view_are_offered(checkpoints, runs):
+    app = page({"run": "one", "others": "two"})
+    app.session_state["export_menu"] = True
+    app.run()
+    assert not app.exception
+    labels = [button.label for button in app.get("download_button")]
+    assert {"Steps (CSV)", "Evaluations (CSV)", "Curves (PDF)", "This view (JSON)"} <= set(labels)
+
+
 def test_a_log_that_grows_and_is_damaged(checkpoints, runs):
     app = page({"run": "one"}).run()
     assert not app.warning

@@ -42,9 +42,7 @@ def test_runs_bring_the_map_back(values):
 def test_every_tile_holds_its_numbers(made_up):
     shown = made_up()
     regions = cut_regions(shown)
-    data = viewer_data(
-        shown, regions, mode="percentile", colors="inferno", opacity=0.5, difference=True
-    )
+    data = viewer_data(shown, regions, mode="percentile", difference=True)
     assert json.loads(json.dumps(data)) == data
     tiles = {tile["key"]: tile for row in data["rows"] for tile in row["tiles"]}
     assert list(tiles)[:5] == ["input", "truth", "predictionA", "predictionB", "disagreement"]
@@ -73,11 +71,7 @@ def test_every_tile_holds_its_numbers(made_up):
 
 def test_the_same_view_gives_the_same_bytes(made_up):
     first, second = (
-        json.dumps(
-            viewer_data(
-                shown, cut_regions(shown), mode="shared", colors="gray", opacity=1, difference=False
-            )
-        )
+        json.dumps(viewer_data(shown, cut_regions(shown), mode="shared", difference=False))
         for shown in (made_up(), made_up())
     )
     assert first == second
@@ -86,9 +80,7 @@ def test_the_same_view_gives_the_same_bytes(made_up):
 @pytest.mark.parametrize("mode", ["shared", "per_map"])
 def test_raw_modes_carry_the_badge_and_their_limits(mode, made_up):
     shown = made_up(labelled=False)
-    data = viewer_data(
-        shown, cut_regions(shown), mode=mode, colors="jet", opacity=1, difference=False
-    )
+    data = viewer_data(shown, cut_regions(shown), mode=mode, difference=False)
     a, b = (data["rows"][k]["tiles"][2] for k in (1, 2))
     raws = [shown.inspections[letter].raw[2] for letter in "AB"]
     assert a["badge"] == RAW_BADGE

@@ -1,6 +1,6 @@
 """The page "Scale probe": one drawn object grows and shrinks, and the branches trade places."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import streamlit as st
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached, object_cached
+from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.object_charts import coarseness_chart, tuning_chart
 from gsto_viz.explorer.object_export import ONE, object_exports
@@ -80,7 +81,7 @@ def draw_page() -> None:
         )
     _draw_shown(shown, picture, drawn)
     _draw_curves(page, wanted, drawn_side(picture.sample))
-    draw_exports(partial(object_exports, shown, page.state, partial(_measure, page)))
+    draw_exports(partial(object_exports, shown, page.state, partial(_measure, shown.choices)))
     page.write_link()
 
 
@@ -202,8 +203,8 @@ def _facts(shown: Shown, regions: PreparedRegions, picture: Picture, drawn: Draw
 def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
     """Draw the tuning curves of A and B, once they were asked for."""
     st.header("Tuning curves", anchor=False)
-    choices = [page.choice(letter) for letter in LETTERS]
-    key = (*(cached.fingerprint(choice) for choice in choices), wanted.name, wanted.x, wanted.y)
+    choices = {letter: page.choice(letter) for letter in LETTERS}
+    key = (*(cached.fingerprint(one) for one in choices.values()), wanted.name, wanted.x, wanted.y)
     asked: set[tuple[Any, ...]] = st.session_state.setdefault(ASKED, set())
     objects = curve_objects(wanted)
     if key not in asked:
@@ -219,7 +220,7 @@ def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
             f"place and runs both networks on each: {2 * len(objects)} forward passes."
         )
         return
-    table, left_out = _measured(page, objects, key)
+    table, left_out = _measured(choices, objects, key)
     for sentence in left_out:
         st.markdown(f"Left out: {plain(sentence)}.")
     if not table.empty:
@@ -227,16 +228,16 @@ def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
 
 
 def _measured(
-    page: Page, objects: Sequence[DrawnObject], key: tuple[Any, ...]
+    choices: Mapping[str, Choice], objects: Sequence[DrawnObject], key: tuple[Any, ...]
 ) -> tuple[pd.DataFrame, list[str]]:
     """Run both networks on every object, or fetch what that gave; say which sizes were left out."""
     done: set[tuple[Any, ...]] = st.session_state.setdefault(MEASURED, set())
     if key in done:
-        return measure_curves(objects, partial(_measure, page))
+        return measure_curves(objects, partial(_measure, choices))
     bar = st.progress(0.0, "Measuring")
     found = measure_curves(
         objects,
-        partial(_measure, page),
+        partial(_measure, choices),
         lambda k: bar.progress(k / len(objects), f"{objects[k].side} px through A and B"),
     )
     bar.empty()
@@ -244,8 +245,9 @@ def _measured(
     return found
 
 
-def _measure(page: Page, letter: str, drawn: DrawnObject) -> Measured:
-    return object_cached.response(page.choice(letter), drawn)
+def _measure(choices: Mapping[str, Choice], letter: str, drawn: DrawnObject) -> Measured:
+    # Downloads call this after the run, when there is no session to ask.
+    return object_cached.response(choices[letter], drawn)
 
 
 def _draw_tables(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -176,3 +177,18 @@ def test_a_saved_view_is_replayed(checkpoints, probe, tmp_path):
         np.testing.assert_array_equal(arrays["object"], picture.sample.instances == 1)
     curves = list(csv.DictReader(io.StringIO(files["curves.csv"]().decode())))
     assert len({row["size (px)"] for row in curves}) == len(curves) / 8
+
+
+def test_downloads_need_no_session(checkpoints, probe, buttons, monkeypatch):
+    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    app = probe(object="Pole", side="16").run()
+    app.session_state["export_menu"] = True
+    app.run()
+    assert not app.exception
+    (make,) = (make for name, make in buttons.items() if name.endswith("-curves.csv"))
+    rows = list(csv.DictReader(io.StringIO(make().decode())))
+    assert {row["model"] for row in rows} == {"A", "B"}
+    (make,) = (make for name, make in buttons.items() if name.endswith("-all.zip"))
+    with zipfile.ZipFile(io.BytesIO(make())) as archive:
+        assert archive.testzip() is None
+        assert sum(name.endswith("/curves.csv") for name in archive.namelist()) == 1

@@ -45,6 +45,7 @@ CAPTION = (
     "for the whole target, by what stands in for absent branches. Matrices: drop of the target's "
     "score when one path is closed; a path that the network lacks is empty."
 )
+CHECKED_SHAPLEY = "Shapley maps are checked with zero for absent branches."
 
 
 def symmetric_maps(
@@ -107,7 +108,7 @@ def figure_attribution(
     panel = fit_panel(size, slot, 1.5)
     checks = 0.0 if sanity is None else check_height()
     step = 0.2 + panel[1] + checks + 0.36
-    caption = CAPTION if sanity is None else f"{CAPTION} {CHECKED}"
+    caption = CAPTION if sanity is None else f"{CAPTION} {CHECKED} {CHECKED_SHAPLEY}"
     caption = wrap(caption, WIDTH - 2 * MARGIN, style.SMALL)
     charts_top = MARGIN + 0.25 + len(rows) * step
     height = charts_top + CHART + 0.75 + text_height(caption, style.SMALL) + MARGIN

@@ -17,6 +17,7 @@ from gsto_viz.attribution.interventions import constant, intervene
 from gsto_viz.attribution.places import RankedRegion, SizeBin
 from gsto_viz.attribution.targets import Target, resolve
 from gsto_viz.calibrate import calibrate
+from gsto_viz.cli import main
 from gsto_viz.commands import attribute as command
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.errors import GstoVizError
@@ -244,6 +245,28 @@ def test_taps_and_the_image(files, tmp_path, capsys):
         total = maps["saliency/input"].sum(dtype=np.float64)
         assert total == pytest.approx(table["total"][2], rel=1e-4)
     assert manifest["map_strides"]["gradient_x_activation/stage3.m0.gate[2->0]"] == 16
+
+
+def test_a_figure_that_fails_leaves_no_folder(files, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    words = ("--target", "pixel:30,20:car", "--method", "saliency", "--out", tmp_path / "a")
+    monkeypatch.setattr("gsto_viz.plots.attribution_taps.figure_taps", fail)
+    with pytest.raises(GstoVizError, match="No space left on device; free or choose a place"):
+        call(files, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("--tap", "stage9.branch0"), ("--method", "lime")])
+def test_wrong_taps_and_methods_are_one_line_and_status_2(files, tmp_path, words, capsys):
+    given = [files / "tiny.safetensors", files / "photo.png", "--target", "pixel:1,1"]
+    assert main(["attribute", *map(str, (*given, *words, "--out", tmp_path / "a"))]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words[1] in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_alone_on_stdout(files, tmp_path, capsys):

@@ -5,7 +5,7 @@ the head by branch exactly, ``baselines`` stand in for absent branches, and ``sh
 and exact Shapley values of the branches, ``field`` keeps them for any target of an image.
 ``paths`` names what ``interventions`` change, and
 ``effects`` counts what that costs. ``gradients`` has Captum's methods on a ``twin`` of the network,
-``taps`` runs them at any place; ``sanity``, ``removals`` and ``checks`` say how far maps can be
+``taps`` runs them at any place; ``sanity``, ``fidelity`` and ``checks`` say how far maps can be
 trusted. ``receptive`` measures effective receptive fields, ``transfer`` the same objects at several
 sizes, and ``explain`` puts everything about one target together. Modules that need Captum are not
 imported here.

@@ -22,7 +22,7 @@ from gsto_viz.attribution.head import HeadPass, head_pass
 from gsto_viz.attribution.interventions import Intervention, constant, intervene
 from gsto_viz.attribution.paths import list_paths
 from gsto_viz.attribution.places import View
-from gsto_viz.attribution.removals import removal_infidelity
+from gsto_viz.attribution.fidelity import removal_infidelity
 from gsto_viz.attribution.sanity import coalition_infidelity
 from gsto_viz.attribution.shapley import BranchShapley, branch_shapley, shapley_maps
 from gsto_viz.attribution.taps import Run, TapMaps, explain_taps, find_taps, split_methods, tap_runs

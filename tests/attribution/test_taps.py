@@ -1,16 +1,21 @@
 """Maps at any tap and on the image: by hand with autograd, by removal, and what is refused."""
 
+import importlib
+import pkgutil
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gsto_viz import attribution
 from gsto_viz.attribution.baselines import zero_baseline
 from gsto_viz.attribution.explain import explain_target
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.places import RankedRegion
-from gsto_viz.attribution.removals import cell_rectangles, removal_infidelity
+from gsto_viz.attribution.fidelity import cell_rectangles, removal_infidelity
 from gsto_viz.attribution.sanity import PARTS, sensitivities, sensitivity
 from gsto_viz.attribution.taps import find_taps, split_methods
 from gsto_viz.attribution.targets import Target, resolve, resolve_batch
@@ -301,3 +306,10 @@ def test_methods_are_told_apart():
     assert split_methods(["saliency", "grad_cam", "saliency"]) == (("grad_cam",), ("saliency",))
     with pytest.raises(GstoVizError, match="unknown method 'lime'; choose activation"):
         split_methods(["lime"])
+
+
+def test_no_module_hides_a_public_name():
+    for module in pkgutil.iter_modules(attribution.__path__):
+        importlib.import_module(f"{attribution.__name__}.{module.name}")
+    hidden = [n for n in attribution.__all__ if isinstance(getattr(attribution, n), ModuleType)]
+    assert hidden == []

@@ -1,7 +1,8 @@
 """``gsto-viz``: the command line. It parses, calls one function per command, and maps errors.
 
-Exit status: 0 done; 2 what the user gave is wrong, or the system refuses a file (one line on
-stderr); 3 done, but some images were skipped; 130 interrupted. A traceback is a bug.
+Exit status: 0 done; 1 done, but a replayed view has other numbers than it was saved with; 2 what
+the user gave is wrong, or the system refuses a file (one line on stderr); 3 done, but some images
+were skipped; 130 interrupted. A traceback is a bug.
 """
 
 import argparse
@@ -82,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``gsto-viz``; None takes them from ``sys.argv``.
 
     Returns:
-        0 done, 2 wrong input or a file that the system refuses, 3 done with skipped images, 130
-        interrupted.
+        0 done, 1 a replayed view has other numbers, 2 wrong input or a file that the system
+        refuses, 3 done with skipped images, 130 interrupted.
 
     Raises:
         SystemExit: With status 2 when the words are not understood, 0 after ``--help``.

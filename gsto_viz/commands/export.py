@@ -5,10 +5,11 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gsto_viz.explorer.export_files import Exports
+    from gsto_viz.explorer.replay import Agreement
 
 NAME = "export"
 HELP = "replay a view saved by the explorer: the same files, the same numbers"
@@ -28,6 +29,9 @@ OWN = (
 """All that a folder of this command can hold."""
 ROUNDING = 1e-4
 """Numbers that differ by less are the same but for another processor's or library's rounding."""
+
+DIFFERS = 1
+"""Exit status: the files are written, and their numbers are not those of the view."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,8 +80,12 @@ def run(args: argparse.Namespace) -> int:
     for letter, notice in anew["display"]["notices"].items():
         _LOG.warning("%s (%s): %s", letter, anew["checkpoints"][letter]["name"], notice)
     sys.stdout.write(f"{len(written)} files in {out}\n")
-    sys.stdout.write(in_words(agreement(view.numbers, anew["numbers"])) + "\n")
-    return 0
+    result = agreement(view.numbers, anew["numbers"])
+    if agrees(result):
+        sys.stdout.write(in_words(result) + "\n")
+        return 0
+    sys.stderr.write(f"gsto-viz export: {in_words(result)}\n")
+    return DIFFERS
 
 
 def write_exports(exports: "Exports", out: Path, args: argparse.Namespace) -> dict[str, bytes]:
@@ -98,12 +106,18 @@ def write_exports(exports: "Exports", out: Path, args: argparse.Namespace) -> di
     return written
 
 
-def in_words(result: Any) -> str:
+def agrees(result: "Agreement") -> bool:
+    """Return whether numbers are those of the view but for rounding, and everything else is too."""
+    return not result.others and result.largest < ROUNDING
+
+
+def in_words(result: "Agreement") -> str:
     """Say how the numbers compare with those of the view."""
     if result.others:
-        more = f" and {len(result.others) - 1} more" if len(result.others) > 1 else ""
-        return f"other numbers than in the view: {result.others[0]}{more} differ"
-    verdict = "the numbers of the view" if result.largest < ROUNDING else "OTHER numbers"
+        many = len(result.others) > 1
+        more = f" and {len(result.others) - 1} more differ" if many else " differs"
+        return f"other numbers than in the view: {result.others[0]}{more}"
+    verdict = "the numbers of the view" if agrees(result) else "OTHER numbers than in the view"
     return (
         f"{verdict}: {result.count} compared, largest difference {result.largest:.2g} (of 1, or of "
         "the number where it is larger)"

@@ -37,6 +37,14 @@ REDUCTIONS = {
     True: "mean over channels",
 }
 """What is kept of a branch's channels, by whether the scale is a raw one."""
+SIZE_HEADERS = {
+    "stride": "stride (px)",
+    "octave": "size, lower end (octaves)",
+    "mean": "mean percentile (0..1)",
+    "n_regions": "regions",
+    "n_images": "images",
+}
+"""Columns of the responses by size, with units; a size is log2 of the square root of an area."""
 
 
 def stem_of(page: str, shown: Shown, state: ViewState) -> str:
@@ -104,8 +112,7 @@ def sizes_csv(shown: Shown, frames: Mapping[str, pd.DataFrame]) -> bytes:
     parts = [frame.assign(model=letter) for letter, frame in frames.items()]
     # One image has no intervals.
     table = pd.concat(parts, ignore_index=True).drop(columns=["low", "high", "reason"])
-    named = table.rename(columns={"mean": "mean_percentile_response"})
-    return csv_bytes(origin(named, shown))
+    return csv_bytes(origin(table.rename(columns=SIZE_HEADERS), shown))
 
 
 def figure_files(shown: Shown, mode: str, colors: str | None) -> list[ExportFile]:

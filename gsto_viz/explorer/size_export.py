@@ -12,7 +12,7 @@ from gsto_viz.explorer.folder_views import folder_view
 from gsto_viz.explorer.probe import region_numbers
 from gsto_viz.explorer.run_folders import RunFolder
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.shown_exports import view_json
+from gsto_viz.explorer.shown_exports import maps_npz, view_json
 from gsto_viz.explorer.size_numbers import (
     Choices,
     confusion,
@@ -97,6 +97,10 @@ def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewS
         if pairs:
             made = partial(_pairs, pairs, source, kind)
             files.append(ExportFile(f"pairs.{kind}", f"Worst pairs ({text})", made))
+    if subject.shown is not None and regions is not None:
+        ids = {"regions": regions.regions.ids}
+        arrays = partial(maps_npz, subject.shown, ids)
+        files.append(ExportFile("maps.npz", "Maps and regions (NPZ)", arrays))
     view = partial(view_file, subject, state)
     files.append(ExportFile("view.json", "This view (JSON)", view))
     title = subject.shown.sample.id if subject.shown is not None else state.run or "analysis"

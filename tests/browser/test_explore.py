@@ -216,8 +216,8 @@ def test_downloads_hold_what_the_page_shows(served, visit):
         page.get_by_role("button", name="Table (CSV)").click()
     table = pd.read_csv(waiting.value.path())
     assert set(table["model"]) == {"A", "B"}
-    assert set(table["stride"]) == set(STRIDES)
-    assert table["mean_percentile_response"].between(0, 1).all()
+    assert set(table["stride (px)"]) == set(STRIDES)
+    assert table["mean percentile (0..1)"].between(0, 1).all()
 
 
 def test_the_archive_holds_every_number(served, visit, shown):

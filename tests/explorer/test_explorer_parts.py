@@ -196,8 +196,14 @@ def test_the_table_as_a_file_says_what_each_row_comes_from(made_up):
     assert set(back["sha256"]) == {"a" * 64, "b" * 64}
     assert set(back["image"]) == {shown.sample.id}
     np.testing.assert_allclose(
-        back.loc[back["model"] == "B", "mean_percentile_response"], frames["B"]["mean"]
+        back.loc[back["model"] == "B", "mean percentile (0..1)"], frames["B"]["mean"]
     )
+    lower = back["size, lower end (octaves)"].tolist()
+    assert lower == [*frames["A"]["octave"], *frames["B"]["octave"]]
+    assert list(back.columns[4:]) == [
+        "branch", "stride (px)", "size, lower end (octaves)", "mean percentile (0..1)", "regions",
+        "images",
+    ]  # fmt: skip
 
 
 def test_labels_of_other_classes_are_left_out():

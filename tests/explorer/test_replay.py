@@ -292,3 +292,28 @@ def test_views_of_a_read_file_are_those_that_were_written(upload_view, tmp_path)
     assert view.state == ViewState(**upload_view["view"])
     assert view.checkpoints["B"].key == KEYS["B"]
     assert (view.image.height_px, view.image.width_px) == (64, 96)
+
+
+@pytest.mark.parametrize(("by", "status"), [(0.0, 0), (1e-6, 0), (0.05, 1), (None, 1)])
+def test_other_numbers_than_the_views_give_status_1(
+    folder, upload_view, tmp_path, monkeypatch, capsys, by, status
+) -> None:
+    record = json.loads(json.dumps(upload_view))
+    scores = record["numbers"]["scores"][2]
+    scores["A"] = "gone" if by is None else scores["A"] + by
+    view, out = put(tmp_path / "view.json", record), tmp_path / "out"
+    words = ["export", "--view", str(view), "--out", str(out), "--quiet"]
+    words += ["--image", str(folder / "photo.png"), "--checkpoints", str(folder)]
+    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    assert main(words) == status
+    assert (out / "scores.csv").stat().st_size > 0
+    said = capsys.readouterr()
+    if status == 0:
+        assert said.err == ""
+        assert "the numbers of the view: " in said.out
+        return
+    assert "the numbers of the view" not in said.out
+    assert said.err.startswith("gsto-viz export: ")
+    assert "numbers than in the view" in said.err
+    assert said.err.count("\n") == 1
+    assert ("largest difference 0.05 " if by else "numbers.scores[2].A differs") in said.err

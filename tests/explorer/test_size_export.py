@@ -44,6 +44,12 @@ def test_files_of_an_image_hold_its_regions(of_image):
         assert float(row["q_A"]) == numbers["A"]["q"][k]
         assert float(row["q_B"]) == numbers["B"]["q"][k]
         assert float(row["size (px)"]) == pytest.approx(np.sqrt(numbers["A"]["area_px"][k]))
+    with np.load(io.BytesIO(content(made, "maps.npz")), allow_pickle=False) as arrays:
+        for row in rows:
+            count = np.count_nonzero(arrays["regions"] == int(row["region"]))
+            assert count == int(row["area (px)"])
+        activity = arrays["B.stage4.branch3.activity"]
+    np.testing.assert_array_equal(activity, shown.inspections["B"].activity[3])
     sci = rows_of(made, "sci.csv")
     assert [row["what"] for row in sci] == ["A", "B", "B - A"]
     assert {row["gap (octaves)"] for row in sci} == {"1.5"}

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz.attribution.baselines import zero_baseline
+from gsto_viz.attribution.fidelity import Infidelity
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.head import HeadPass, head_pass
-from gsto_viz.attribution.fidelity import Infidelity
 from gsto_viz.attribution.sanity import cascade, gradient_infidelity, sensitivities, sensitivity
 from gsto_viz.attribution.shapley import shapley_maps
 from gsto_viz.attribution.taps import FloatArray, Run, run_maps

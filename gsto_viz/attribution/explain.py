@@ -17,12 +17,12 @@ from torch import Tensor
 from gsto_viz.attribution.baselines import Baseline
 from gsto_viz.attribution.checks import asked_classes, sanity_checks
 from gsto_viz.attribution.effects import branch_paths, edges
+from gsto_viz.attribution.fidelity import removal_infidelity
 from gsto_viz.attribution.gradients import LAYER_METHODS, Announce, Attribution, Explainer
 from gsto_viz.attribution.head import HeadPass, head_pass
 from gsto_viz.attribution.interventions import Intervention, constant, intervene
 from gsto_viz.attribution.paths import list_paths
 from gsto_viz.attribution.places import View
-from gsto_viz.attribution.fidelity import removal_infidelity
 from gsto_viz.attribution.sanity import coalition_infidelity
 from gsto_viz.attribution.shapley import BranchShapley, branch_shapley, shapley_maps
 from gsto_viz.attribution.taps import Run, TapMaps, explain_taps, find_taps, split_methods, tap_runs

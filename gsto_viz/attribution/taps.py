@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gsto_viz.attribution.fidelity import Infidelity
 from gsto_viz.attribution.gradients import INPUT_METHODS, LAYER_METHODS, Attribution, Explainer
 from gsto_viz.attribution.memory import PROBE_SIDE
-from gsto_viz.attribution.fidelity import Infidelity
 from gsto_viz.attribution.targets import head_logits
 from gsto_viz.attribution.twin import frozen_twin
 from gsto_viz.capture.names import Place, resolve

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from gsto_viz import attribution
 from gsto_viz.attribution.baselines import zero_baseline
 from gsto_viz.attribution.explain import explain_target
+from gsto_viz.attribution.fidelity import cell_rectangles, removal_infidelity
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.places import RankedRegion
-from gsto_viz.attribution.fidelity import cell_rectangles, removal_infidelity
 from gsto_viz.attribution.sanity import PARTS, sensitivities, sensitivity
 from gsto_viz.attribution.taps import find_taps, split_methods
 from gsto_viz.attribution.targets import Target, resolve, resolve_batch

@@ -1,6 +1,8 @@
 """The script that Streamlit runs: the list of pages."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -19,6 +21,8 @@ PAGES = (
     ("method.py", "Method", "menu_book"),
 )
 """File, title and icon of every page, the first one first."""
+FIRST = "home"
+"""A name for the first page, which stands at the root: its own leads there (see ``main``)."""
 
 
 def main() -> None:
@@ -29,13 +33,21 @@ def main() -> None:
             VIEWS / file,
             title=title,
             icon=f":material/{icon}:",
-            url_path=title.lower().replace(" ", "-"),
-            default=file == PAGES[0][0],
+            url_path=FIRST if k == 0 else title.lower().replace(" ", "-"),
+            default=k == 0,
         )
-        for file, title, icon in PAGES
+        for k, (file, title, icon) in enumerate(PAGES)
     ]
-    st.navigation(pages, position="top").run()
+    alias = st.Page(
+        partial(_show, pages[0]), title="Explore", url_path="explore", visibility="hidden"
+    )
+    st.navigation([*pages, alias], position="top").run()
     run_again_after_a_break()
+
+
+def _show(page: Any) -> None:
+    """Go to a page with the query of this one: the first page has no name in its address."""
+    st.switch_page(page, query_params=st.query_params.to_dict())
 
 
 def page_icon() -> Image.Image:

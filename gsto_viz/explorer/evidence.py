@@ -27,6 +27,7 @@ class Question:
         class_id: Index of the class that is asked about.
         class_name: Its name.
         score: ``margin`` or ``mean``.
+        stride: Of the cell that stands for a pixel; None: the place is a region.
     """
 
     place: Place
@@ -34,6 +35,7 @@ class Question:
     class_id: int
     class_name: str
     score: Score
+    stride: int | None = None
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -44,7 +46,8 @@ class Question:
     def words(self) -> str:
         """What is explained, in words."""
         what = "margin of" if self.score == "margin" else "logit of"
-        return f"{what} {self.class_name} at {self.name}"
+        cell = "" if self.stride is None else f" (the /{self.stride} cell that holds it)"
+        return f"{what} {self.class_name} at {self.name}{cell}"
 
 
 def ask(
@@ -81,7 +84,8 @@ def ask(
             return None
         place = Mask(regions.regions.ids == number, str(class_id))
         words = f"region {number}"
-    return Question(place, words, class_id, names[class_id], score)
+    stride = shown.inspections["A"].strides[0] if pick == "pixel" else None
+    return Question(place, words, class_id, names[class_id], score, stride)
 
 
 def entries_of(question: Question, shown: Shown, grid: tuple[int, int]) -> Entries:

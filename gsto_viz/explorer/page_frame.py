@@ -31,7 +31,9 @@ STYLE = """<style>
 .stMarkdown td, .stMarkdown th { white-space: nowrap; }
 table.scores { width: 100%; border-collapse: collapse; }
 table.scores th, table.scores td { padding: 0.25rem 0.5rem; font-weight: 400; text-align: left; }
-table.scores td { width: 30%; padding-left: 0; font-variant-numeric: tabular-nums; }
+table.scores thead th:not(:first-child) { padding-left: 0; }
+table.scores td { width: 30%; padding: 0 1.2rem 0 0; height: 1.9rem; }
+table.scores td { font-variant-numeric: tabular-nums; }
 .stMainBlockContainer h2 { font-size: 1.35rem; padding: 0.5rem 0; }
 .stMainBlockContainer h3 { font-size: 1.1rem; padding: 0.4rem 0; }
 @media (prefers-reduced-motion: reduce) {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import streamlit as st
 
 from gsto_viz.errors import GstoVizError
@@ -11,12 +12,14 @@ from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.gallery import gallery_scenes, thumbnail_path
 from gsto_viz.explorer.page_frame import Page, held_upload, hold_upload, open_page
 from gsto_viz.explorer.pictures import MAX_BYTES, Picture
-from gsto_viz.explorer.probe_place import raise_turn
+from gsto_viz.explorer.probe_place import move_probe, raise_turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, show_pair
 from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
-from gsto_viz.types import Dataset
+from gsto_viz.types import Dataset, Inspection
 
+SIZE = "image_size"
+"""Key of the session state: (H, W) of the image that was shown last on a page with a probe."""
 SOURCE_NAMES = {"scene": "Scene", "data": "Data set", "upload": "Upload"}
 
 
@@ -39,7 +42,31 @@ def open_pair(name: str, title: str) -> tuple[Page, Shown] | None:
     if shown is None:
         page.write_link()
         return None
+    _keep_inside(page, shown)
     return page, shown
+
+
+def _keep_inside(page: Page, shown: Shown) -> None:
+    """Leave out a probe or a pin that another image was meant by.
+
+    A link may name pixels that this image does not have, and an image of another size has other
+    things there.
+    """
+    height, width = shown.size
+    state, session = page.state, st.session_state
+    places = ((state.x, state.y), (state.px, state.py))
+    outside = any(
+        x is not None and y is not None and not (x < width and y < height) for x, y in places
+    )
+    moved = session.get(SIZE, shown.size) != shown.size and not page.fresh
+    session[SIZE] = shown.size
+    if page.fresh and outside:
+        st.warning(
+            f"The link names a pixel outside this image of {width} x {height}; left out.",
+            icon=":material/link_off:",
+        )
+    if moved or outside:
+        move_probe(page, x=None, y=None, px=None, py=None)
 
 
 def choose_shown(page: Page) -> Shown | None:
@@ -71,9 +98,28 @@ def run_pair(page: Page, picture: Picture) -> Shown:
     choices = {letter: page.choice(letter) for letter in LETTERS}
     check_classes(choices["A"], choices["B"])
     with st.spinner("Running A and B on this image"):
-        inspections = {letter: cached.inspect(choices[letter], picture) for letter in LETTERS}
+        inspections = {letter: _inspect(letter, choices[letter], picture) for letter in LETTERS}
     fingerprints = {letter: cached.fingerprint(choices[letter]) for letter in LETTERS}
     return show_pair(picture, choices, inspections, fingerprints)
+
+
+def _inspect(letter: str, choice: Choice, picture: Picture) -> Inspection:
+    """Run one network.
+
+    Raises:
+        GstoVizError: It cannot be used, or gives no numbers; which one, and why.
+    """
+    try:
+        found = cached.inspect(choice, picture)
+    except GstoVizError as error:
+        raise GstoVizError(f"{letter}, {choice.key}: {error}") from error
+    maps = (*found.activity, *(() if found.logits is None else (found.logits,)))
+    if not all(np.isfinite(one).all() for one in maps):
+        raise GstoVizError(
+            f"{letter}, {choice.key}: this network gives NaN or infinity for this image, as one "
+            "does whose training diverged; choose another checkpoint"
+        )
+    return found
 
 
 def choose_networks(page: Page) -> None:
@@ -167,12 +213,14 @@ def _uploaded(page: Page) -> tuple[Picture | None, str | None]:
         args=("uploader",),
     )
     upload = held_upload()
-    page.note(upload=None if upload is None else upload.key)
+    page.note(upload=None)
     if upload is None:
         st.markdown("Choose a file to see it through both networks.")
         return None, None
-    st.text(f"Shown: {upload.name}")
     try:
-        return cached.upload(upload.key, upload.name, upload.content), None
+        picture = cached.upload(upload.key, upload.name, upload.content)
     except GstoVizError as error:
         return None, str(error)
+    page.note(upload=upload.key)
+    st.text(f"Shown: {upload.name}")
+    return picture, None

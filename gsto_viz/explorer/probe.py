@@ -38,7 +38,8 @@ class RegionFacts:
         area_px: Pixels.
         size_octave: log2 of the square root of the area.
         qualifies: Large enough for statistics.
-        part: ``core`` or ``whole``: what its responses are means over.
+        part: ``core`` or ``whole``: what its percentiles are means over.
+        part_px: Pixels of that part.
         q: By letter, coarseness at matched resolution; NaN when it has no weight on some grid.
         pairs: How many regions of the image are an octave or more larger or smaller.
         wrong: By letter, how many of these pairs the branches order the wrong way round; a tie
@@ -51,6 +52,7 @@ class RegionFacts:
     size_octave: float
     qualifies: bool
     part: str
+    part_px: int
     q: dict[str, float]
     pairs: int
     wrong: dict[str, float] | None
@@ -195,6 +197,7 @@ def region_facts(
 ) -> RegionFacts:
     """Return what a region is, its q, and its place among the pairs that the SCI counts."""
     k, found = number - 1, regions.regions
+    inside, core = found.ids == number, found.part[k] == "core"
     area = found.area_px.astype(np.float64)
     usable = found.qualifies & np.isfinite(numbers["A"]["q"]) & np.isfinite(numbers["B"]["q"])
     # The squares of sizes decide exactly, as in the SCI.
@@ -211,6 +214,7 @@ def region_facts(
         size_octave=float(found.size_octave[k]),
         qualifies=bool(found.qualifies[k]),
         part=str(found.part[k]),
+        part_px=int(np.count_nonzero(found.core & inside) if core else area[k]),
         q={letter: float(numbers[letter]["q"][k]) for letter in LETTERS},
         pairs=int(larger.sum() + smaller.sum()) if usable[k] else 0,
         wrong=wrong,

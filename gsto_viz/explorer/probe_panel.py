@@ -27,7 +27,7 @@ from gsto_viz.explorer.probe import (
 from gsto_viz.explorer.probe_place import draw_coordinates
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.regions import PreparedRegions
+from gsto_viz.regions import BAND_PX, PreparedRegions
 
 FEW_CELLS = 1.0
 
@@ -132,7 +132,8 @@ def _profile_spec() -> dict[str, Any]:
 
 def _draw_scores(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> None:
     """Draw the best classes of both networks."""
-    what = "Mean class scores over the region" if number else "Class scores at the pixel"
+    where = "mean over the region" if number else "at the pixel"
+    what = f"Class scores (softmax), {where}"
     scores = class_scores(shown, probed_pixels(regions, point, number))
     st.markdown(f"**{what}**")
     st.html(scores_html(top_classes(shown, scores)))
@@ -159,7 +160,7 @@ def scores_html(scores: pd.DataFrame) -> str:
 def _bar_cell(score: float, color: str) -> str:
     """Return a cell with a score (0..1) above a bar of that length."""
     share = f"{100 * score:.1f}%"
-    bar = f"linear-gradient({color}, {color}) 0 100% / {share} 4px no-repeat"
+    bar = f"linear-gradient({color}, {color}) 0 100% / {share} 4px no-repeat content-box"
     return f'<td style="background: {bar}">{score:.3f}</td>'
 
 
@@ -171,6 +172,7 @@ def _draw_facts(facts: RegionFacts, source: str) -> None:
         f"{facts.area_px} px in all, {2**facts.size_octave:.0f} px large "
         f"({facts.size_octave:.2f} octaves).",
         f"q (coarseness at matched resolution, larger = coarser): {q}.",
+        _part_text(facts),
     ]
     if facts.wrong is None:
         lines.append("It is too small for statistics, or a grid has no valid cell of it.")
@@ -182,6 +184,16 @@ def _draw_facts(facts: RegionFacts, source: str) -> None:
             f"It is in {facts.pairs} pairs of this image's SCI; the wrong way round: {wrong}."
         )
     st.markdown("  \n".join(lines))
+
+
+def _part_text(facts: RegionFacts) -> str:
+    """Say over which pixels the panel's numbers are means."""
+    if facts.part == "core":
+        return (
+            f"Percentiles and q are means over its core, {facts.part_px} px deeper than "
+            f"{BAND_PX:g} px; raw values and class scores over the whole region."
+        )
+    return "It has next to no core, so all numbers are means over the whole region."
 
 
 def draw_table(profile: pd.DataFrame) -> None:

@@ -184,6 +184,10 @@ def _draw_checkpoints(page: Page) -> None:
         },
         alt="Checkpoints that may be chosen: network, training, score, size, licence",
     )
+    st.markdown(
+        "mIoU: as measured when the checkpoint was written, in the precision that it was trained "
+        "in; `gsto-viz evaluate` in full precision can differ in the second decimal."
+    )
     _say_what_is_not_offered(page)
     by_key = {one.choice.key: one for one in facts}
     if st.session_state.get(CHECKPOINT) not in by_key:

@@ -193,6 +193,8 @@ def parse_query(
         if (first in changes) != (second in changes):
             changes.pop(first, None)
             changes.pop(second, None)
+            if not any(f"'{name}'" in notice for name in (first, second) for notice in notices):
+                notices.append(f"The link has only one of '{first}' and '{second}'; left out.")
     return replace(default, **changes), tuple(notices)
 
 
@@ -269,7 +271,7 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "run": _choice(offered.runs, "names no run that is offered here"),
         "others": _Reader(
             partial(_others, options=offered.runs),
-            f"names no {MAX_OTHERS} or fewer runs that are offered here",
+            f"names runs that are not offered here, or more than {MAX_OTHERS}",
         ),
         "size": _one_of(SIZES),
         "cls": name,

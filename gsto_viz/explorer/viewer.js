@@ -124,6 +124,7 @@ class Tile {
   fillClasses(source) {
     const { width, height, classes } = this.viewer.data;
     this.labels = unroll(source, width * height);
+    this.present = new Set(this.labels);
     this.image = raster(width, height, (k) => {
       const found = classes[this.labels[k]];
       return found ? found.color : INVALID;
@@ -468,7 +469,29 @@ class Viewer {
     }
     const badged = row.tiles.find((source) => source.badge);
     if (badged && heading) heading.append(element("span", "badge", badged.badge));
-    return heading ? [heading, line] : [line];
+    const legend = this.legend(row);
+    return [...(heading ? [heading] : []), line, ...(legend ? [legend] : [])];
+  }
+
+  // Names beside the colours of the classes that a row shows; none without class tiles.
+  legend(row) {
+    const tiles = row.tiles.filter((source) => source.kind === "classes");
+    if (!tiles.length) return null;
+    const present = new Set(tiles.flatMap((source) => [...this.tiles.get(source.key).present]));
+    const named = this.data.classes.filter((_, k) => present.has(k));
+    if ([...present].some((k) => !this.data.classes[k])) {
+      const unmarked = tiles.map((source) => source.unmarked).find(Boolean);
+      named.push({ name: ["ignored", unmarked].filter(Boolean).join(", or "), color: INVALID });
+    }
+    const list = element("ul", "legend");
+    for (const { name, color } of named) {
+      const item = element("li");
+      const swatch = element("span", "swatch");
+      swatch.style.backgroundColor = `rgb(${color.join(", ")})`;
+      item.append(swatch, element("span", "", name));
+      list.append(item);
+    }
+    return list;
   }
 
   // The tile of a source, drawn anew only where something of it has changed.

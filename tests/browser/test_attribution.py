@@ -37,7 +37,9 @@ def test_a_click_asks_elsewhere_and_a_run_is_kept(served, visit):
     place = {"x": 50.5 * box["width"] / 512, "y": 240.5 * box["height"] / 256}
     page.locator(TILE.format("input")).click(position=place)
     page.get_by_text(re.compile("Explained: .* at x 50, y 240")).wait_for(timeout=60_000)
-    said = page.get_by_text(re.compile("^A: the .* at x 50, y 240 is")).inner_text()
+    said = page.get_by_text(
+        re.compile(r"^A: the .* at x 50, y 240 \(the /4 cell that holds it\) is")
+    ).inner_text()
     number = float(re.search(r"is (-?[0-9.]+) logits", said)[1])
     assert number == pytest.approx(margin_of_a(50, 240), abs=2e-3)
     page.get_by_text("Grad-CAM", exact=True).click()

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models import load_model
@@ -283,9 +284,28 @@ def test_bad_links_change_nothing_but_are_said(served, visit, query):
     assert page.locator("canvas[role=img]").count() >= 13
     text = page.inner_text("body")
     assert not any(word in text for word in ("passwd", "alert(", "999999"))
-    if query not in ("?x=99999&y=99999", "?pick=region&difference=1&opacity=0.5&px=3&py=4"):
+    if query != "?pick=region&difference=1&opacity=0.5&px=3&py=4":
         assert page.locator("[data-testid=stAlert]").filter(has_text="left out").count() >= 1
     assert page.problems == []
+
+
+def test_the_first_page_answers_to_its_name(served, visit):
+    page = visit(f"{served.url}/explore?scene=5&x=30&y=40")
+    assert page.locator("[role=dialog]").count() == 0
+    assert page.locator("[data-testid=stAlert]").count() == 0
+    assert probe_of(page) == (30, 40)
+    assert "scene=5" in page.url
+    assert page.locator("h1").inner_text() == "Which branch answers for which object?"
+
+
+def test_the_legend_names_the_classes_that_are_there(served, visit, shown):
+    page = visit(served.url)
+    sample, inspections = shown
+    there = set(np.unique(sample.labels)) | set(np.unique(inspections["A"].prediction))
+    there |= set(np.unique(inspections["B"].prediction))
+    names = [c.name for c in CAMVID_CLASSES if c.id in there]
+    legend = page.locator(".legend").first.locator("li").all_inner_texts()
+    assert [text.strip() for text in legend] == [*names, "ignored, or A and B agree"]
 
 
 def test_nothing_is_asked_of_any_other_computer(served, visit):

@@ -87,7 +87,7 @@ def test_a_named_class_is_asked_about_and_an_unknown_one_is_not(case):
     assert (asked.class_id, asked.class_name) == (7, name)
     other = ask(shown, regions, Point(3, 4), pick="pixel", target="nothing", score="mean")
     assert other.class_id == shown.inspections["A"].prediction[4, 3]
-    assert asked.words == f"logit of {name} at x 3, y 4"
+    assert asked.words == f"logit of {name} at x 3, y 4 (the /4 cell that holds it)"
     entries = entries_of(asked, shown, GRID)
     assert (entries.cell.tolist(), entries.class_id.tolist()) == ([38], [7])
     assert not entries.margin

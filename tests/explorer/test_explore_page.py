@@ -210,6 +210,53 @@ def test_a_bad_link_changes_nothing_but_is_said(checkpoints, address):
     assert not app.warning
 
 
+def test_a_pixel_outside_the_image_is_left_out_and_said(checkpoints, address):
+    start = address(page().run())
+    for query in ({"x": "512", "y": "10"}, {"px": "3", "py": "256"}):
+        app = page(query).run()
+        assert ["outside this image of 512 x 256" in note.value for note in app.warning] == [True]
+        assert address(app) == start
+    app = page({"x": "511", "y": "255"}).run()
+    assert not app.warning
+    assert (address(app)["x"], address(app)["y"]) == ("511", "255")
+    app = page({"px": "7"}).run()
+    assert ["only one of 'px' and 'py'" in note.value for note in app.warning] == [True]
+
+
+def test_an_image_of_another_size_starts_with_a_probe_of_its_own(checkpoints, address):
+    app = page({"source": "upload", "x": "90", "y": "60"}).run()
+    app.file_uploader(key="uploader").upload("small.png", png())
+    app.run()
+    assert (address(app)["x"], address(app)["y"]) == ("90", "60")
+    app.segmented_control(key="source").set_value("scene")
+    app.run()
+    assert not app.warning
+    own = address(page().run())
+    assert (address(app)["x"], address(app)["y"]) == (own["x"], own["y"])
+    app.number_input(key="scene").set_value(4)
+    app.run()
+    assert (address(app)["x"], address(app)["y"]) == (own["x"], own["y"])
+
+
+def test_a_refused_upload_is_not_said_to_be_shown(checkpoints, address):
+    app = page({"source": "upload"}).run()
+    app.file_uploader(key="uploader").upload("no.png", b"GIF89a nothing")
+    app.run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert not any("Shown" in text.value for text in app.text)
+    assert "upload" not in address(app)
+
+
+def test_what_is_wrong_with_a_checkpoint_names_it(checkpoints, tiny_files):
+    content = bytearray((checkpoints / GATED).read_bytes())
+    content[-4000:] = b"\xff" * 4000
+    (checkpoints / GATED).write_bytes(content)
+    app = page().run()
+    assert not app.exception
+    assert [GATED in note.value and note.value.startswith("B, ") for note in app.error] == [True]
+
+
 def test_an_upload_is_shown_without_table(checkpoints, address):
     app = page({"source": "upload"}).run()
     assert not app.exception

@@ -148,7 +148,8 @@ def test_a_bad_link_changes_nothing_but_is_said(checkpoints, gates, address):
     assert not app.exception
     assert not app.error
     notices = [note.value for note in app.warning]
-    assert len(notices) == 3
+    assert len(notices) == 4
+    assert any("only one of 'x' and 'y'" in notice for notice in notices)
     assert "not in this network" in notices[-1]
     assert "script" not in " ".join(notices)
     query = address(app)

@@ -25,3 +25,8 @@ def model_shape(title: str = "network") -> alt.Shape:
     """Return the marker channel of a column ``model``: A a disc, B a diamond."""
     scale = alt.Scale(domain=LETTERS, range=["circle", "diamond"])
     return alt.Shape("model:N", scale=scale, title=title)
+
+
+def every_label() -> alt.Axis:
+    """Return an axis of names, each beside its mark: Streamlit's theme moves the first and last."""
+    return alt.Axis(labelOverlap=False, labelLimit=260, labelFlush=False)

@@ -74,7 +74,12 @@ def class_chart(table: pd.DataFrame, limits: Limits) -> alt.Chart:
         limits: Ends of the gate's range.
     """
     order = table.groupby("class")["mean"].mean().sort_values(ascending=False).index.tolist()
-    names = alt.Y("class:N", sort=order, title=None, axis=alt.Axis(labelOverlap=False, grid=True))
+    names = alt.Y(
+        "class:N",
+        sort=order,
+        title=None,
+        axis=alt.Axis(labelOverlap=False, labelFlush=False, grid=True),
+    )
     chart: alt.Chart = (
         alt.Chart(table)
         .mark_point(size=70, filled=True, opacity=1)

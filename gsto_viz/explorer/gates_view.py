@@ -121,7 +121,9 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
         )
         page.bound(
             "value",
-            lambda key: st.slider("Gate value", 0.0, 1.0, step=0.01, key=key, width=240),
+            lambda key: st.slider(
+                "Gate value", 0.0, 1.0, step=0.01, key=key, width=240, disabled=not page.state.force
+            ),
         )
         mean = round(mean_gate(shown.inspections[subject], gate), 2)
         st.button(

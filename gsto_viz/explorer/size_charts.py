@@ -6,9 +6,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from gsto_viz.explorer.charts import BRANCH_COLORS, MODEL_COLORS
+from gsto_viz.explorer.charts import BRANCH_COLORS, MODEL_COLORS, every_label
+from gsto_viz.explorer.size_report import INTERVAL, index_name
 from gsto_viz.plots import tuning_fan_data
-from gsto_viz.report.text import LABELS
+from gsto_viz.report.plain import shown_p
 
 Layers = alt.LayerChart | alt.FacetChart
 Limits = tuple[tuple[float, float], tuple[float, float]]
@@ -148,7 +149,7 @@ def nulls(table: pd.DataFrame, letters: Sequence[str]) -> Layers:
     table["kind"] = np.where(table["source"] == "model", "network", "null model")
     shown = table[["name", "model", "kind", "value", "low", "high"]].round(4)
     order = list(dict.fromkeys(shown["name"]))
-    y = alt.Y("name:N", sort=order, title=None, axis=_every_label())
+    y = alt.Y("name:N", sort=order, title=None, axis=every_label())
     color = alt.Color("model:N", title="network", scale=_models(letters))
     x = alt.X("value:Q", title="SCI (0 aware, 0.5 chance, 1 reversed)", scale=_share())
     base = alt.Chart(shown)
@@ -170,9 +171,6 @@ def nulls(table: pd.DataFrame, letters: Sequence[str]) -> Layers:
     return alt.layer(chance.encode(x=x), bars, dots).properties(height=_height(order))
 
 
-CAUSAL_NAMES = {"sci_c": "SCI_C", "stp": "STP, twice as large"}
-
-
 def differences(table: pd.DataFrame) -> Layers:
     """Draw B - A of every index with its interval; confirmatory ones are filled.
 
@@ -181,8 +179,11 @@ def differences(table: pd.DataFrame) -> Layers:
     """
     shown = table[table["difference"].notna()].copy()
     shown["name"] = [index_name(name) for name in shown["index"]]
-    shown = shown[["name", "family", "difference", "low", "high", "p_adjusted"]].round(4)
-    y = alt.Y("name:N", sort=list(shown["name"]), title=None, axis=_every_label())
+    shown["adjusted"] = [
+        shown_p(*both) for both in zip(shown["p_adjusted"], shown["p"], strict=True)
+    ]
+    shown = shown[["name", "family", "difference", "low", "high", "adjusted"]].round(4)
+    y = alt.Y("name:N", sort=list(shown["name"]), title=None, axis=every_label())
     base = alt.Chart(shown)
     bars = base.mark_rule(strokeWidth=2, color=MODEL_COLORS[0]).encode(x="low:Q", x2="high:Q", y=y)
     dots = base.mark_point(size=80, stroke=MODEL_COLORS[0]).encode(
@@ -190,19 +191,16 @@ def differences(table: pd.DataFrame) -> Layers:
         y=y,
         shape=alt.Shape("family:N", title="family", scale=_families(["circle", "diamond"])),
         fill=alt.Fill("family:N", title="family", scale=_families([MODEL_COLORS[0], "white"])),
-        tooltip=["name:N", "difference:Q", "low:Q", "high:Q", "p_adjusted:Q"],
+        tooltip=[
+            alt.Tooltip("name:N", title="index"),
+            alt.Tooltip("difference:Q", title="B - A"),
+            *(alt.Tooltip(f"{end}:Q", title=title) for end, title in INTERVAL.items()),
+            alt.Tooltip("adjusted:N", title="p, adjusted"),
+        ],
     )
     zero = alt.Chart(pd.DataFrame({"difference": [0.0]})).mark_rule(strokeDash=[2, 3], color=GUIDE)
     layers = alt.layer(zero.encode(x="difference:Q"), bars, dots)
     return layers.properties(height=_height(shown))
-
-
-def index_name(name: str) -> str:
-    """Return what an index is called on the page."""
-    if name.startswith("sci_gap_"):
-        low, high = name.removeprefix("sci_gap_").split("_")
-        return f"SCI, {low} octaves or more" if high == "up" else f"SCI, {low} to {high} octaves"
-    return CAUSAL_NAMES.get(name, LABELS.get(name, name))
 
 
 def _models(letters: Sequence[str]) -> alt.Scale:
@@ -215,10 +213,6 @@ def _families(values: list[str]) -> alt.Scale:
 
 def _share() -> alt.Scale:
     return alt.Scale(domain=[0, 1])
-
-
-def _every_label() -> alt.Axis:
-    return alt.Axis(labelOverlap=False, labelLimit=260)
 
 
 def _height(lines: Sized) -> int:

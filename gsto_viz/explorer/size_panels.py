@@ -9,12 +9,20 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import size_cached, size_charts
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.size_numbers import Choices
-from gsto_viz.explorer.size_report import NOT_COMPUTED, index_table, tuning_table
+from gsto_viz.explorer.size_report import (
+    INTERVAL,
+    NOT_COMPUTED,
+    index_table,
+    paired_words,
+    readable,
+    tuning_table,
+)
 from gsto_viz.explorer.size_source import Subject
 from gsto_viz.explorer.size_table import NARROW, SIZES_FIGURE
 from gsto_viz.plots import sci_dots_data
 from gsto_viz.report import NULLS
 from gsto_viz.report.text import layout_caution
+from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
 
 HEADLINE_ONLY = (
     "What follows is the headline's definition, without the filters: all classes, size by area, "
@@ -23,6 +31,14 @@ HEADLINE_ONLY = (
 ONE_IMAGE = (
     "Null models and intervals need many images. Analyze some with `gsto-viz analyze --nulls`, and "
     "open the folder with `gsto-viz app --runs DIR`."
+)
+PAIRED = (
+    "All indices are probabilities. Paired over images, 95 % bootstrap interval, sign-flip test; p "
+    "is adjusted by Holm among the confirmatory indices and by Benjamini and Hochberg among the "
+    f"others. p of {FLIPS} random sign patterns cannot be smaller than {P_FLOOR:.4f}: where it is "
+    "that small, or adjusted from that, it is written with <=. Equivalent: the 90 % interval of "
+    f"B - A lies within {MARGIN} of 0. Each network is one training run: this is about these two "
+    "networks, not about a method."
 )
 WORST = (
     "Pairs far apart in size that the branches order the wrong way round. They are chosen for "
@@ -54,10 +70,10 @@ def draw_responses(subject: Subject, choices: Choices) -> None:
         f"{dashed}Without scale confusion the finest branch falls with size and the coarsest rises."
     )
     st.dataframe(
-        tuning_table(tunings).fillna({"reason": ""}),
+        readable(tuning_table(tunings)),
         hide_index=True,
         width="stretch",
-        column_config=_decimals("value", "low", "high"),
+        column_config=_decimals("value", *INTERVAL.values()),
         alt="Centre, span and slope of the branches' tuning",
     )
     st.markdown(
@@ -97,10 +113,10 @@ def draw_null_models(subject: Subject, choices: Choices) -> None:
             if more is not None:
                 st.markdown(more)
         st.dataframe(
-            index_table(report, letter).fillna({"reason": ""}),
+            readable(index_table(report, letter)),
             hide_index=True,
             width="stretch",
-            column_config=_decimals("value", "low", "high"),
+            column_config=_decimals("value", *INTERVAL.values()),
             alt=f"Indices of {letter} with intervals and null models",
         )
 
@@ -135,21 +151,16 @@ def draw_differences(subject: Subject, choices: Choices) -> None:
             width="stretch",
             alt="B minus A of every index with its interval",
         )
+    words = paired_words(table, *source.letters)
     st.dataframe(
-        table.assign(index=[size_charts.index_name(name) for name in table["index"]]).fillna(
-            {"reason": ""}
-        ),
+        words,
         hide_index=True,
         width="stretch",
-        column_config=_decimals("a", "b", "difference", "low", "high", digits=3)
-        | _decimals("p", "p_adjusted", digits=4),
+        height="content",
+        column_config=_decimals(*words.select_dtypes("float64")),
         alt="B minus A of every index, with interval, p, images and pairs",
     )
-    st.markdown(
-        "Paired over images, 95 % bootstrap interval, sign-flip test; p is adjusted by Holm among "
-        "the confirmatory indices and by Benjamini and Hochberg among the others. Each network is "
-        "one training run: this is about these two networks, not about a method."
-    )
+    st.markdown(PAIRED)
 
 
 def draw_worst(subject: Subject, choices: Choices) -> None:

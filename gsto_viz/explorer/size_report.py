@@ -11,13 +11,25 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
 from gsto_viz.report import NULLS, Null, Report
+from gsto_viz.report.plain import shown_p
 from gsto_viz.report.text import LABELS, MEANINGS
 from gsto_viz.stats.compare import comparison_table
+from gsto_viz.stats.hypothesis import MARGIN
 
 MAX_COMPARISON_BYTES = 2**24
 NOT_COMPUTED = "This analysis was made without --nulls, so there is nothing to hold these against."
 PAIRED_COLUMNS = ("index", "family", "a", "b", "difference", "low", "high", "p", "p_adjusted",
                   "equivalent", "n_images", "n_pairs", "reason")  # fmt: skip
+CAUSAL_NAMES = {"sci_c": "SCI_C", "stp": "STP, twice as large"}
+INTERVAL = {"low": "95 % from", "high": "95 % to"}
+"""What the ends of an interval are called on the page."""
+REASON = "why a number is missing"
+PAIRED_HEADINGS = {
+    "p_adjusted": "p, adjusted",
+    "equivalent": f"equivalent (within {MARGIN})",
+    "n_images": "images",
+    "n_pairs": "pairs",
+}
 
 
 def index_table(report: Report, letter: str) -> pd.DataFrame:
@@ -69,6 +81,40 @@ def paired_table(report: Report, a: str, b: str) -> pd.DataFrame:
     if stored is None:
         stored = comparison_table(report.differences(a, b))
     return stored[list(PAIRED_COLUMNS)]
+
+
+def paired_words(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """Lay ``paired_table`` out for reading: plain headings with units, p and equivalence in words.
+
+    Args:
+        table: What ``paired_table`` gave.
+        a: The network that is subtracted.
+        b: The network that it is subtracted from.
+    """
+    ps = zip(table["p"], table["p_adjusted"], strict=True)
+    same = {True: "yes", False: "no"}
+    words = table.assign(
+        index=[index_name(name) for name in table["index"]],
+        p=[shown_p(p) for p in table["p"]],
+        p_adjusted=[shown_p(adjusted, p) for p, adjusted in ps],
+        equivalent=[same.get(value, "-") for value in table["equivalent"]],
+    )
+    values = {"a": f"{a} (0 to 1)", "b": f"{b} (0 to 1)", "difference": f"{b} - {a}"}
+    return readable(words).rename(columns=PAIRED_HEADINGS | values)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Give intervals and reasons plain headings; without any reason there is no such column."""
+    shown = table.drop(columns="reason") if table["reason"].isna().all() else table
+    return shown.fillna({"reason": ""}).rename(columns=INTERVAL | {"reason": REASON})
+
+
+def index_name(name: str) -> str:
+    """Return what an index is called on the page."""
+    if name.startswith("sci_gap_"):
+        low, high = name.removeprefix("sci_gap_").split("_")
+        return f"SCI, {low} octaves or more" if high == "up" else f"SCI, {low} to {high} octaves"
+    return CAUSAL_NAMES.get(name, LABELS.get(name, name))
 
 
 def _stored(report: Report, a: str, b: str) -> pd.DataFrame | None:

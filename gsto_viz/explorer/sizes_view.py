@@ -22,7 +22,9 @@ from gsto_viz.explorer.size_panels import (
 from gsto_viz.explorer.size_regions import draw_regions
 from gsto_viz.explorer.size_source import MAX_MODELS, Subject
 from gsto_viz.explorer.view_state import PANELS, SIZES
+from gsto_viz.report.plain import shown_p
 from gsto_viz.stats import Estimate
+from gsto_viz.stats.inference import cause
 
 ONE_IMAGE = "This image"
 ALL_CLASSES = "All classes"
@@ -169,7 +171,8 @@ def _draw_headline(subject: Subject, choices: Choices) -> None:
         with columns[-1]:
             _draw_number("B - A, paired", found.comparison.difference, signed=True)
             if found.comparison.test.p is not None:
-                st.markdown(f"Sign-flip test: p {found.comparison.test.p:.4f}, not adjusted.")
+                p = plain(shown_p(found.comparison.test.p))
+                st.markdown(f"Sign-flip test: p {p}, not adjusted.")
     st.markdown(
         "SCI: how often two regions of one image are ordered the wrong way round by the branches. "
         "0 aware of size, 0.5 chance, 1 reversed. Untrained networks are not at 0.5: see the null "
@@ -183,7 +186,8 @@ def _draw_number(label: str, one: Estimate, *, signed: bool = False) -> None:
     images = "1 image" if one.n_images == 1 else f"{one.n_images} images"
     pairs = f"{images}, {one.n_pairs} pairs"
     if one.value is None or one.low is None or one.high is None:
-        st.markdown(f"No {'value' if one.value is None else 'interval'}: {one.reason}; {pairs}.")
+        missing = "value" if one.value is None else "interval"
+        st.markdown(f"No {missing}: {cause(one.reason)}; {pairs}.")
     else:
         st.markdown(f"95 % interval {one.low:.3f} to {one.high:.3f}; {pairs}.")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsto_viz.stats.hypothesis import P_FLOOR
 from gsto_viz.stats.inference import Estimate
 
 
@@ -47,3 +48,16 @@ def shown(estimate: Estimate, digits: int = 3) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.{digits}f} (no interval: {estimate.reason})"
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def shown_p(p: float | None, tested: float | None = None) -> str:
+    """Write a p value for people: ``0.0123``; ``<= 0.0001`` at the floor of the test.
+
+    Args:
+        p: Of a sign-flip test, adjusted or not; None or NaN, written ``-``: not estimated.
+        tested: p before it was adjusted, where it was: what rests on a floor is a bound, too.
+    """
+    if p is None or math.isnan(p):
+        return "-"
+    bound = (p if tested is None else tested) <= P_FLOOR
+    return f"<= {p:.4f}" if bound else f"{p:.4f}"

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 from gsto_viz.report.causal import DOUBLED
 from gsto_viz.report.null_summary import NULLS, Null, null_from_json
-from gsto_viz.report.plain import as_estimate, shown
+from gsto_viz.report.plain import as_estimate, shown, shown_p
 from gsto_viz.report.report import PairComparison, Report
 from gsto_viz.stats.compare import Comparison
+from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
+from gsto_viz.stats.inference import cause
 
 LABELS = {
     "sci": "SCI",
@@ -32,6 +34,11 @@ MEANINGS = {
 RANDOM_NOTE = (
     "Random weights (N3): every convolution drawn anew, batch-norm statistics measured again on\n"
     "the calibration images; regions of at least 64 px. Both choices move these values."
+)
+
+PAIRED_NOTE = (
+    f"equivalent: the 90 % interval of the difference lies within {MARGIN} of 0\n"
+    f"<=: p of {FLIPS} random sign patterns cannot be smaller than {P_FLOOR:.4f}"
 )
 
 
@@ -143,7 +150,8 @@ def comparison_text(comparison: PairComparison, report: Report) -> str:
     lines = [
         f"{b} - {a}, paired over images: {b} = {report.names[b]}, {a} = {report.names[a]}",
         "",
-        f"{'index':<20}{a:>8}{b:>8}  {'difference [95 %]':<28}{'p':>8}{'adjusted':>10}  equivalent",
+        f"{'index':<20}{a:>8}{b:>8}  {'difference [95 %]':<28}"
+        f"{'p':>10}{'adjusted':>11}  equivalent",
     ]
     family = None
     for one in comparison.comparisons:
@@ -154,23 +162,23 @@ def comparison_text(comparison: PairComparison, report: Report) -> str:
         lines.append(_comparison_row(one))
     curve = comparison.curve
     if curve.same_sign is None:
-        lines.append(f"specification curve: not estimated ({curve.reason})")
+        lines.append(f"specification curve: not estimated ({cause(curve.reason)})")
     else:
         lines.append(
             f"specification curve: {100 * curve.same_sign:.0f} % of {curve.estimated} reasonable "
             "choices give the difference of SCI the sign of the headline"
         )
-    lines += ["", difference_words(comparison, report)]
+    lines += [PAIRED_NOTE, "", difference_words(comparison, report)]
     return "\n".join(lines) + "\n"
 
 
 def _comparison_row(one: Comparison) -> str:
     numbers = ["-" if v is None else f"{v:.3f}" for v in (one.a, one.b)]
-    p = ["-" if v is None else f"{v:.4f}" for v in (one.test.p, one.p_adjusted)]
+    p = [shown_p(one.test.p), shown_p(one.p_adjusted, one.test.p)]
     same = {True: "yes", False: "no", None: "-"}[one.equivalence.equivalent]
     return (
         f"  {one.index:<18}{numbers[0]:>8}{numbers[1]:>8}  {shown(one.difference):<28}"
-        f"{p[0]:>8}{p[1]:>10}  {same}"
+        f"{p[0]:>10}{p[1]:>11}  {same}"
     )
 
 
@@ -179,12 +187,13 @@ def difference_words(comparison: PairComparison, report: Report) -> str:
     one = next(c for c in comparison.comparisons if c.index == "sci")
     a, b = comparison.a, comparison.b
     if one.difference.value is None:
-        return f"SCI cannot be compared: {one.difference.reason}."
+        return f"SCI cannot be compared: {cause(one.difference.reason)}."
     if one.difference.low is None or one.difference.high is None or one.p_adjusted is None:
         return (
             f"SCI of {b} minus {a} is {one.difference.value:+.3f}, without an interval "
             f"({one.difference.reason}): no claim."
         )
+    p = shown_p(one.p_adjusted, one.test.p)
     if one.difference.high < 0 and one.p_adjusted < 0.05:
         found = f"{b} orders objects by size better than {a} on these images"
     elif one.difference.low > 0 and one.p_adjusted < 0.05:
@@ -194,6 +203,6 @@ def difference_words(comparison: PairComparison, report: Report) -> str:
     else:
         found = f"no difference between {a} and {b} is shown on these images"
     return (
-        f"{found} (SCI {shown(one.difference)}, p {one.p_adjusted:.4f} after Holm). "
+        f"{found} (SCI {shown(one.difference)}, p {p} after Holm). "
         "Each network is one training run: this is about these two networks, not about a method."
     )

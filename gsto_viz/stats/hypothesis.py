@@ -20,6 +20,8 @@ from gsto_viz.stats.inference import (
 )
 
 FLIPS = 9999
+P_FLOOR = 1 / (1 + FLIPS)
+"""No p of a sampled test is smaller: there it only says that p is this or less."""
 EXACT_CLUSTERS = 13
 """Up to here all 2^K sign patterns are fewer than FLIPS and are all tried."""
 MARGIN = 0.05

@@ -18,6 +18,8 @@ REPLICATES = 2000
 MIN_CLUSTERS = 10
 """Below this many clusters the percentile interval is not trustworthy and is not given."""
 LEVEL = 0.95
+NOT_ESTIMATED = "not estimated: "
+"""A ``reason`` begins so where there is no value at all."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -109,7 +111,13 @@ def too_few(clusters: int) -> str | None:
     """
     if clusters >= MIN_CLUSTERS:
         return None
-    return f"{clusters} independent images, an interval needs {MIN_CLUSTERS}"
+    images = "image" if clusters == 1 else "images"
+    return f"{clusters} independent {images}, an interval needs {MIN_CLUSTERS}"
+
+
+def cause(reason: str | None) -> str:
+    """Return a ``reason`` for a sentence that already says that there is no number."""
+    return (reason or "undefined").removeprefix(NOT_ESTIMATED)
 
 
 def weighted_sums(
@@ -183,7 +191,7 @@ def image_mean_estimate(
 ) -> Estimate:
     """Estimate the unweighted mean over images of one per-image value, (n,)."""
     if len(images) == 0:
-        return Estimate(None, None, None, 0, 0, "not estimated: no image has a pair to compare")
+        return Estimate(None, None, None, 0, 0, f"{NOT_ESTIMATED}no image has a pair to compare")
     low, high, reason = image_mean_interval(images, values[:, None], clusters, seed)
     return Estimate(
         value=float(values.mean()),

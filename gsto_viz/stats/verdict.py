@@ -7,9 +7,9 @@ re-scaling of the branches can remove. A model that is not strictly aware is not
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.inference import Estimate, cause
 from gsto_viz.stats.sci import (
     EDGE_DEPTH_PX,
     c_coarse,
@@ -61,17 +61,21 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """The verdict in one sentence."""
+        """The verdict, with the conditions that hold, that fail and that are not judged."""
         if self.state == "holds":
             return "Scale-aware in the strict sense: all three conditions hold."
+        listed = []
+        for state in get_args(State):
+            names = [c.name for c in self.conditions if c.state == state]
+            if names:
+                listed.append(f"{state}: {', '.join(names)}")
+        conditions = "; ".join(listed)
         if self.state == "fails":
-            failed = [c.name for c in self.conditions if c.state == "fails"]
             return (
-                f"Not scale-aware in the strict sense ({'; '.join(failed)}: no). "
+                f"Not scale-aware in the strict sense ({conditions}). "
                 "This alone does not make it confused."
             )
-        missing = [c.name for c in self.conditions if c.state == "not judged"]
-        return f"Strict awareness could not be judged ({'; '.join(missing)})."
+        return f"Strict awareness could not be judged ({conditions})."
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def strict_verdict(
 
 def _below(name: str, index: Estimate, limit: float, what: str) -> Condition:
     if index.high is None:
-        return Condition(name, "not judged", f"SCI has no interval: {index.reason}")
+        return Condition(name, "not judged", f"SCI has no interval: {cause(index.reason)}")
     state: State = "holds" if index.high < limit else "fails"
     return Condition(name, state, f"upper end {index.high:.3f}, {what} {limit:.3f}")
 
@@ -176,7 +180,9 @@ def _cross_over(first: Estimate, last: Estimate) -> Condition:
     name = "cross-over at matched resolution"
     reasons = [one.reason for one in (first, last) if one.low is None or one.high is None]
     if first.high is None or last.low is None:
-        return Condition(name, "not judged", f"a size preference has no interval: {reasons[0]}")
+        return Condition(
+            name, "not judged", f"a size preference has no interval: {cause(reasons[0])}"
+        )
     state: State = "holds" if first.high < 0.5 < last.low else "fails"
     why = (
         f"finest branch {first.value:.3f} [{first.low:.3f}, {first.high:.3f}], "

@@ -108,9 +108,11 @@ def test_a_held_gate_is_compared(checkpoints, gates, viewer_text):
     app.button(key="hold-mean").click()
     app.run()
     assert 0.5 <= app.slider(key="value").value < 1
+    assert not app.slider(key="value").disabled
     app.toggle(key="force").set_value(False)
     app.run()
     assert "What changes" not in said(app)
+    assert app.slider(key="value").disabled
 
 
 def test_all_gates_at_once(checkpoints, gates):

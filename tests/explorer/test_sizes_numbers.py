@@ -16,7 +16,7 @@ from gsto_viz.explorer.pictures import scene_picture
 from gsto_viz.explorer.probe import region_numbers
 from gsto_viz.explorer.region_picture import DIMMED, INNER, OUTER, marked
 from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.size_charts import index_name, limits_of
+from gsto_viz.explorer.size_charts import limits_of
 from gsto_viz.explorer.size_links import Place, has_region, inner_point, place_of, regions_of
 from gsto_viz.explorer.size_numbers import (
     Choices,
@@ -31,9 +31,12 @@ from gsto_viz.explorer.size_numbers import (
     wrong_pairs,
 )
 from gsto_viz.explorer.size_report import (
+    PAIRED_COLUMNS,
+    index_name,
     index_table,
     null_text,
     paired_table,
+    paired_words,
     tuning_table,
     worst_rows,
 )
@@ -254,7 +257,7 @@ def test_an_image_has_the_table_of_the_library(made_up):
     found = confusion(one, Choices())
     assert found.by_model["A"].value is not None
     assert found.by_model["A"].low is None
-    assert "1 independent images" in str(found.by_model["A"].reason)
+    assert "1 independent image," in str(found.by_model["A"].reason)
     kept = expected[expected["qualifies"]]["class_id"]
     assert one.class_names == tuple(CAMVID_CLASSES.names[k] for k in sorted(set(kept)))
 
@@ -403,3 +406,23 @@ def test_chosen_regions_stand_out():
             else:
                 expected = pixel if shown[y, x] else np.round(DIMMED * pixel)
             assert tuple(found[y, x]) == tuple(expected)
+
+
+def test_differences_are_read_in_words():
+    rows = [
+        ("sci", "confirmatory", 0.5, 0.3, -0.2, -0.3, -0.1, 1e-4, 4e-4, False, 40, 99, None),
+        ("a_last", "confirmatory", 0.5, 0.5, 0.0, -0.01, 0.01, 2e-4, 6e-4, True, 40, 99, None),
+        ("c_fine", "exploratory", *[np.nan] * 7, None, 0, 0, "few"),
+    ]
+    found = paired_words(pd.DataFrame(rows, columns=list(PAIRED_COLUMNS)), "A", "B")
+    assert list(found) == [
+        *("index", "family", "A (0 to 1)", "B (0 to 1)", "B - A", "95 % from", "95 % to", "p"),
+        *("p, adjusted", "equivalent (within 0.05)", "images", "pairs", "why a number is missing"),
+    ]
+    assert found["p"].tolist() == ["<= 0.0001", "0.0002", "-"]
+    # What is four times a bound is a bound; three times a number is a number.
+    assert found["p, adjusted"].tolist() == ["<= 0.0004", "0.0006", "-"]
+    assert found["equivalent (within 0.05)"].tolist() == ["no", "yes", "-"]
+    assert found["why a number is missing"].tolist() == ["", "", "few"]
+    whole = paired_words(pd.DataFrame(rows[:2], columns=list(PAIRED_COLUMNS)), "A", "B")
+    assert list(whole) == list(found)[:-1]

@@ -213,6 +213,7 @@ def test_differences_of_an_analysis_are_listed(checkpoints, runs, monkeypatch):
     app = page({"run": "run", "panel": "differences"}).run()
     assert not app.exception
     assert app.dataframe[0].value["index"].tolist() == ["SCI", "SCI, 1 to 2 octaves"]
+    assert "within 0.05 of 0" in said(app)
     assert "Holm" in said(app)
 
 

@@ -1,6 +1,7 @@
 """Paired comparison, headline, strict verdict and specification curve on planted tables."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,9 @@ def test_each_condition_decides_alone(index, draws, first, last, states):
     if "fails" in states:
         assert verdict.state == "fails"
         assert "not make it confused" in verdict.words
+        for state in ("holds", "fails"):
+            names = [c.name for c in verdict.conditions if c.state == state]
+            assert f"{state}: {', '.join(names)}" in verdict.words
     else:
         assert verdict.state == ("not judged" if "not" in states else "holds")
     if verdict.state == "holds":
@@ -191,7 +195,15 @@ def test_values_without_intervals_are_not_judged():
     verdict = strict_verdict(FEW, [0.4] * 5, FEW, estimate(0.7))
     assert [c.state for c in verdict.conditions] == ["not judged"] * 3
     assert "needs 10" in verdict.cross_over.why
-    assert "could not be judged" in verdict.words
+    assert "could not be judged (not judged: interval" in verdict.words
+    mixed = strict_verdict(estimate(0.2), [0.4], estimate(0.3), estimate(0.7))
+    assert mixed.words.endswith(
+        "(holds: interval of SCI below 0.43, cross-over at matched resolution; "
+        "not judged: interval of SCI below random weights)."
+    )
+    nothing = replace(FEW, value=None, reason="not estimated: no image has a pair")
+    why = strict_verdict(nothing, [], FEW, FEW).below_false_signal.why
+    assert why == "SCI has no interval: no image has a pair"
     assert strict_verdict(estimate(0.5), [], FEW, FEW).state == "fails"
 
 

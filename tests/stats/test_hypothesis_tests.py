@@ -7,7 +7,9 @@ import pytest
 import scipy.stats
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.report.plain import shown_p
 from gsto_viz.stats import benjamini_hochberg, cliffs_delta, d_z, equivalence, holm, sign_flip
+from gsto_viz.stats.hypothesis import P_FLOOR
 from gsto_viz.stats.inference import image_mean_interval, poisson_weights, weighted_sums
 
 
@@ -65,6 +67,24 @@ def test_order_of_images_changes_nothing():
     assert equivalence(names(30), d).low == pytest.approx(
         equivalence(shuffled, d[turned]).low, abs=1e-12
     )
+
+
+def test_a_sampled_p_at_its_floor_is_written_as_a_bound():
+    sampled = sign_flip(names(40), np.ones(40))
+    assert not sampled.exact
+    assert sampled.p == P_FLOOR == 1 / 10_000
+    assert shown_p(sampled.p) == "<= 0.0001"
+    assert shown_p(0.0006, sampled.p) == "<= 0.0006"
+    exact = sign_flip(names(13), np.ones(13))
+    assert exact.p == 2 / 2**13
+    assert shown_p(exact.p) == "0.0002"
+    assert shown_p(0.02, exact.p) == "0.0200"
+    assert shown_p(None) == shown_p(None, 0.1) == shown_p(float("nan")) == "-"
+
+
+def test_one_image_is_one_image():
+    assert sign_flip(names(1), np.ones(1)).reason == "1 independent image, a test needs 10"
+    assert sign_flip([], np.ones(0)).reason == "0 independent images, a test needs 10"
 
 
 def test_too_few_clusters_have_a_reason_instead_of_a_number():

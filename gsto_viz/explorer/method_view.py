@@ -17,20 +17,26 @@ from gsto_viz.explorer.method_example import (
 )
 from gsto_viz.explorer.method_text import Section
 from gsto_viz.explorer.page_frame import open_page
+from gsto_viz.explorer.view_state import TABS
 from gsto_viz.versions import versions
 
 ARRANGEMENT, TAB = "method-arrangement", "method-tab"
-"""Keys of widgets that a link does not hold."""
+"""Keys of the arrangement of the worked example, which a link does not hold, and of the tabs."""
 
 
 def draw_page() -> None:
     """Draw the whole page; it needs no checkpoint."""
     page = open_page("method", "What do the numbers mean?")
+    names = dict(zip(TABS, _TABS, strict=True))
+    if page is not None and (page.fresh or TAB not in st.session_state):
+        st.session_state[TAB] = names[page.state.tab]
     tabs = st.tabs(list(_TABS), on_change="rerun", key=TAB)
-    for tab, draw in zip(tabs, _TABS.values(), strict=True):
+    for tab, (key, name) in zip(tabs, names.items(), strict=True):
         if tab.open:
+            if page is not None:
+                page.note(tab=key)
             with tab:
-                draw()
+                _TABS[name]()
     if page is not None:
         page.write_link()
 

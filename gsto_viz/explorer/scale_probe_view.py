@@ -139,6 +139,11 @@ def _keep_size(page: Page, sizes: Sequence[int]) -> None:
     wanted = page.state.side if page.fresh else st.session_state.get("side", page.state.side)
     if wanted not in sizes:
         side = nearest_size(wanted, sizes)
+        if page.fresh:
+            st.warning(
+                f"The object cannot be drawn at {wanted} px; the nearest size is {side} px.",
+                icon=":material/link_off:",
+            )
         page.note(side=side)
         st.session_state["side"] = side
 
@@ -173,6 +178,7 @@ def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
     site = plain(shown.inspections["A"].site)
     st.markdown(
         f"{plain(picture.description)} Click a tile to put the object there; arrow keys move it. "
+        "The mark is the middle of the object's bounding box, which a thin object may not cover. "
         "Each map shows the rank of every cell among the cells of this image (percentile, fixed "
         "bar 0 to 1) of the channel average, after each channel was divided by its spread over "
         f"training images. Branch maps: {site}."
@@ -207,6 +213,9 @@ def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
     key = (*(cached.fingerprint(one) for one in choices.values()), wanted.name, wanted.x, wanted.y)
     asked: set[tuple[Any, ...]] = st.session_state.setdefault(ASKED, set())
     objects = curve_objects(wanted)
+    if page.fresh and page.state.curves:
+        asked.add(key)
+    page.note(curves=key in asked)
     if key not in asked:
         st.button(
             f"Measure A and B at {len(objects)} sizes",

@@ -21,6 +21,8 @@ SIZES = ("area", "inscribed")
 """How large a region is: octaves of the square root of its area, or of its inscribed diameter."""
 PANELS = ("regions", "responses", "nulls", "differences", "pairs")
 """Which panel of the page "Sizes" is open."""
+TABS = ("steps", "example", "numbers", "evidence", "gates", "limits", "glossary", "sources")
+"""Which part of the page "Method" is open."""
 MAX_OTHERS = 5
 """Runs that one is compared with."""
 METHODS = ("shapley", "shares", "gradcam", "gradient", "integrated")
@@ -45,9 +47,9 @@ PAGES: dict[str, tuple[str, ...]] = {
     "gates": (*_SHARED, "x", "y", "gate", "force", "value"),
     "sizes": (*_SHARED, "run", "size", "cls", "gap", "panel"),
     "attribution": (*_SHARED, "x", "y", "pick", "method", "target", "score", "absent", "steps"),
-    "scale-probe": ("a", "b", "object", "side", "ox", "oy"),
+    "scale-probe": ("a", "b", "object", "side", "ox", "oy", "curves"),
     "runs": ("run", "others", "a", "b"),
-    "method": ("a", "b"),
+    "method": ("a", "b", "tab"),
 }
 """The pages by the last part of their address, and what their links hold."""
 
@@ -92,6 +94,8 @@ class ViewState:
         side: Size of the drawn object, 4..256 pixels.
         ox: Column of its middle, 0..1 of the image's width.
         oy: Row of its middle, 0..1 of the image's height.
+        curves: Whether its tuning curves are shown.
+        tab: One of ``TABS``.
     """
 
     source: str = SOURCES[0]
@@ -127,6 +131,8 @@ class ViewState:
     side: int = 32
     ox: float = 0.5
     oy: float = 0.5
+    curves: bool = False
+    tab: str = TABS[0]
 
     def to_query(self, page: str) -> dict[str, str]:
         """Return the parameters of a link to this view on a page of ``PAGES``."""
@@ -286,6 +292,8 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "side": _Reader(_side, f"is no whole number from {MIN_OBJECT} to {MAX_OBJECT}"),
         "ox": share,
         "oy": share,
+        "curves": _Reader(_switch, "is neither 0 nor 1"),
+        "tab": _one_of(TABS),
     }
 
 

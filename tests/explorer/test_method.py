@@ -16,6 +16,7 @@ from gsto_viz.explorer.method_example import (
     worked_example,
 )
 from gsto_viz.explorer.method_view import ARRANGEMENT, TAB
+from gsto_viz.explorer.view_state import TABS as SLUGS
 from gsto_viz.report import NULLS
 from gsto_viz.report.text import LABELS
 from gsto_viz.versions import versions
@@ -115,6 +116,7 @@ def test_tables_are_whole():
 def page(query: dict[str, str] | None = None, tab: str = TABS[0]) -> AppTest:
     app = AppTest.from_file(str(ENTRY), default_timeout=60)
     app.session_state[TAB] = tab
+    app.query_params["tab"] = SLUGS[TABS.index(tab)]
     app.switch_page("views/method.py")
     for key, value in (query or {}).items():
         app.query_params[key] = value
@@ -151,6 +153,18 @@ def test_licences_are_those_of_the_checkpoints(checkpoints):
     app.run()
     assert not app.exception
     assert len(app.dataframe[0].value) == 1
+
+
+def test_the_open_tab_is_in_the_link(checkpoints, address):
+    app = page(tab="Glossary").run()
+    assert address(app)["tab"] == "glossary"
+    assert app.session_state[TAB] == "Glossary"
+    app.session_state[TAB] = "Limits"
+    app.run()
+    assert address(app)["tab"] == "limits"
+    app = page({"tab": "attic"}).run()
+    assert ["'tab' is none of" in note.value for note in app.warning] == [True]
+    assert address(app)["tab"] == "steps"
 
 
 def test_the_example_turns_round(checkpoints):

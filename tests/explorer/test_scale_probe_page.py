@@ -54,6 +54,7 @@ def test_an_object_is_drawn_and_measured(checkpoints, probe, address):
     assert len(app.get("vega_lite_chart")) == 1
     assert address(app) == {
         "a": PLAIN, "b": GATED, "object": "Car", "side": "32", "ox": "0.5", "oy": "0.5",
+        "curves": "0",
     }  # fmt: skip
 
 
@@ -77,7 +78,15 @@ def test_a_click_moves_the_object_once(checkpoints, probe, address, number):
     assert app.session_state["probe_turn"] > turn
 
 
-def test_curves_are_measured_on_demand_and_kept(checkpoints, probe, number):
+def test_a_link_brings_measured_curves_back(checkpoints, probe, address):
+    app = probe(object="Pole", curves="1").run()
+    assert not app.exception
+    assert not app.warning
+    assert len(app.get("vega_lite_chart")) == 4
+    assert address(app)["curves"] == "1"
+
+
+def test_curves_are_measured_on_demand_and_kept(checkpoints, probe, number, address):
     app = probe(object="Pole").run()
     assert "A Pole larger than 45 px" in said(app)
     assert len(app.get("vega_lite_chart")) == 1
@@ -85,6 +94,7 @@ def test_curves_are_measured_on_demand_and_kept(checkpoints, probe, number):
     app.run()
     assert not app.exception
     assert len(app.get("vega_lite_chart")) == 4
+    assert address(app)["curves"] == "1"
     assert "answers" in said(app)
     app.select_slider(key="side").set_value(16)
     app.run()
@@ -93,6 +103,7 @@ def test_curves_are_measured_on_demand_and_kept(checkpoints, probe, number):
     number(app, "x (").set_value(100)
     app.run()
     assert app.button(key="measure-curves").label.startswith("Measure A and B at")
+    assert address(app)["curves"] == "0"
 
 
 def test_a_size_that_cannot_be_drawn_is_left_out(checkpoints, probe, monkeypatch):
@@ -117,6 +128,7 @@ def test_a_size_that_cannot_be_drawn_is_left_out(checkpoints, probe, monkeypatch
 def test_another_object_keeps_a_size_that_it_can_have(checkpoints, probe, address):
     app = probe(side="250").run()
     assert app.select_slider(key="side").value == 256
+    assert ["cannot be drawn at 250 px" in note.value for note in app.warning] == [True]
     app.selectbox(key="object").set_value("Pedestrian")
     app.run()
     assert not app.exception

@@ -24,6 +24,7 @@ from gsto_viz.explorer.view_state import (
     SIZES,
     SOURCES,
     STEPS,
+    TABS,
     Offered,
     ViewState,
     parse_query,
@@ -66,6 +67,8 @@ fields = {
     "side": st.integers(MIN_OBJECT, MAX_OBJECT),
     "ox": shares,
     "oy": shares,
+    "curves": st.booleans(),
+    "tab": st.sampled_from(TABS),
 }
 points = st.none() | st.tuples(pixels, pixels)
 texts = st.text(max_size=40) | st.sampled_from(
@@ -136,6 +139,8 @@ BAD = {
     "side": "3",
     "ox": "1.1",
     "oy": "1e-1",
+    "curves": "true",
+    "tab": "Glossary",
 }
 
 

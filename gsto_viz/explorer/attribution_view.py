@@ -64,12 +64,21 @@ def _choose_question(page: Page, shown: Shown) -> None:
             ("absent", "In place of absent branches", ABSENT, ABSENT_NAMES),
         ):
             draw = partial(
-                st.segmented_control, label, options, format_func=names.__getitem__, required=True
+                st.segmented_control,
+                label,
+                options,
+                format_func=names.__getitem__,
+                required=True,
+                wrap=True,
             )
             page.bound(field, draw, options)
         _choose_class(page, shown)
         if page.state.method == "integrated":
-            page.bound("steps", partial(st.segmented_control, "Steps", STEPS, required=True), STEPS)
+            page.bound(
+                "steps",
+                partial(st.segmented_control, "Steps", STEPS, required=True, wrap=True),
+                STEPS,
+            )
 
 
 def _choose_class(page: Page, shown: Shown) -> None:

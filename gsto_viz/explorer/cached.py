@@ -17,7 +17,6 @@ import streamlit as st
 from gsto_viz.data import load_data
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.comparison import responses
-from gsto_viz.explorer.drawings import Drawing, draw_responses
 from gsto_viz.explorer.gallery import stored_inspection
 from gsto_viz.explorer.pictures import Picture, data_picture, scene_picture, upload_picture
 from gsto_viz.explorer.probe import (
@@ -183,9 +182,3 @@ def _viewer_data(
 def tables(key: tuple[str, ...], _shown: Shown) -> dict[str, pd.DataFrame]:
     """Return the responses by object size; ``key`` names image and networks."""
     return responses(_shown.sample, _shown.inspections)
-
-
-@st.cache_data(max_entries=48, max_size="64MB", show_spinner=False)
-def responses_drawing(key: tuple[str, ...], kind: str, _frames: dict[str, pd.DataFrame]) -> Drawing:
-    """Draw the responses by object size; ``key`` names image and networks."""
-    return draw_responses(_frames, kind)

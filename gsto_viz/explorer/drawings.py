@@ -15,7 +15,6 @@ from gsto_viz.plots import (
     alt_text,
     figure_gate_maps,
     figure_scale_confusion,
-    figure_sizes,
     figure_training,
     figure_tuning_fan,
     figure_worst_pairs,
@@ -94,17 +93,6 @@ def draw_gates(sample: Sample, shown: Mapping[str, Inspection], kind: str) -> Dr
         return _as_bytes(figure_gate_maps(sample, shown), kind, dpi=PRINT_DPI)
 
 
-def draw_responses(frames: Mapping[str, pd.DataFrame], kind: str) -> Drawing:
-    """Draw the responses by object size, one panel per network.
-
-    Args:
-        frames: By title, with rows (``responses`` of ``comparison``).
-        kind: ``png`` or ``pdf``.
-    """
-    with _DRAWING:
-        return _as_bytes(figure_sizes(frames), kind)
-
-
 def draw_fan(
     frames: Mapping[str, pd.DataFrame],
     random: Mapping[str, Sequence[pd.DataFrame]],
@@ -129,6 +117,8 @@ def draw_worst_pairs(
     names: Mapping[str, str],
     kind: str = "png",
     dpi: float | None = None,
+    *,
+    caption: bool = True,
 ) -> Drawing:
     """Draw pairs of regions in the wrong order, at most as many as fit one page.
 
@@ -137,9 +127,11 @@ def draw_worst_pairs(
         names: By network, the checkpoint.
         kind: ``png``, ``svg`` or ``pdf``.
         dpi: Of a PNG; None: for the screen.
+        caption: Say below what a row shows.
     """
     with _DRAWING:
-        return _as_bytes(figure_worst_pairs(rows[:MAX_ROWS], names=names), kind, dpi)
+        figure = figure_worst_pairs(rows[:MAX_ROWS], names=names, caption=caption)
+        return _as_bytes(figure, kind, dpi)
 
 
 def draw_training(

@@ -58,6 +58,7 @@ def _choose_display(page: Page) -> None:
                 key=key,
                 format_func=MODE_NAMES.__getitem__,
                 required=True,
+                wrap=True,
             ),
             MODES,
         )
@@ -69,6 +70,7 @@ def _choose_display(page: Page) -> None:
                 key=key,
                 format_func=PICK_NAMES.__getitem__,
                 required=True,
+                wrap=True,
             ),
             PICKS,
         )

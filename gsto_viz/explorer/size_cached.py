@@ -27,6 +27,7 @@ from gsto_viz.explorer.size_numbers import (
 )
 from gsto_viz.explorer.size_report import paired_table
 from gsto_viz.explorer.size_source import SizeSource, Subject, of_report, of_shown
+from gsto_viz.plots.pairs import MAX_ROWS, WrongPair
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
 from gsto_viz.stats import Tuning
@@ -126,20 +127,21 @@ def _paired(key: tuple[str, ...], letters: tuple[str, ...], _report: Report) -> 
     return paired_table(_report, *letters)
 
 
-def worst_drawing(subject: Subject, choices: Choices) -> Drawing | None:
-    """Draw the worst pairs of an image or analysis once; None: all are in the right order."""
+def worst_drawings(subject: Subject, choices: Choices) -> list[tuple[WrongPair, Drawing]]:
+    """Draw the worst pairs of an image or analysis once; none: all are in the right order."""
     of_image = choices if subject.shown is not None else None
-    return _worst_drawing(subject.source.key, of_image, subject)
+    return _worst_drawings(subject.source.key, of_image, subject)
 
 
 @st.cache_data(max_entries=16, max_size="64MB", show_spinner=False)
-def _worst_drawing(
+def _worst_drawings(
     key: tuple[str, ...], choices: Choices | None, _subject: Subject
-) -> Drawing | None:
+) -> list[tuple[WrongPair, Drawing]]:
     # What an analysis has kept does not depend on the choices.
     regions = None if _subject.shown is None else cached.regions(_subject.shown)
-    rows = pair_rows(_subject, regions, choices or Choices())
-    return draw_worst_pairs(rows, _subject.source.names) if rows else None
+    rows = pair_rows(_subject, regions, choices or Choices())[:MAX_ROWS]
+    names = _subject.source.names
+    return [(row.pair, draw_worst_pairs([row], names, caption=False)) for row in rows]
 
 
 def picture_regions(picture: Picture, strides: tuple[int, ...]) -> PreparedRegions | None:

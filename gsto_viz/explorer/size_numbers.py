@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gsto_viz.explorer.size_source import SizeSource, qualifying
+from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report import WorstPair
 from gsto_viz.stats.compare import Comparison, compare_values
 from gsto_viz.stats.inference import Estimate, estimate
@@ -233,6 +235,34 @@ def wrong_pairs(source: SizeSource, choices: Choices, count: int = 2) -> list[Wo
         kept = narrowed(table[table["qualifies"]].dropna(subset=["q"]), source.classes, choices)
         found += _wrong(kept, letter, choices)[:count]
     return found
+
+
+def pair_words(source: SizeSource, choices: Choices, pair: WrongPair) -> str:
+    """Say what the two regions of a pair are: class, size in px and q of each.
+
+    Args:
+        source: Where the pair was found.
+        choices: By which its sizes are measured.
+        pair: The pair.
+    """
+    names = {c.id: c.name for c in source.classes}
+    small, large = (pair.small_region, pair.q_small), (pair.large_region, pair.q_large)
+    sentences = []
+    for which, (number, q) in (("Smaller", small), ("Larger", large)):
+        found = region_of(source, pair, number)
+        what = f"region {number}"
+        if found is not None:
+            column = "size_octave" if choices.size == "area" else "inscribed_octave"
+            what = f"{names[int(found['class_id'])]}, {2.0 ** found[column]:.0f} px"
+        sentences.append(f"{which}: {what}, q {q:+.3f}.")
+    return " ".join(sentences)
+
+
+def region_of(source: SizeSource, pair: WrongPair, number: int) -> "pd.Series[Any] | None":
+    """Return a region of a pair's image as its network sees it; None: it is not in the table."""
+    table = source.tables[pair.model]
+    found = table[(table["image"] == pair.image) & (table["region"] == number)]
+    return found.iloc[0] if len(found) else None
 
 
 def _wrong(table: pd.DataFrame, letter: str, choices: Choices) -> list[WorstPair]:

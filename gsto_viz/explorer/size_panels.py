@@ -7,8 +7,11 @@ import streamlit as st
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import size_cached, size_charts
+from gsto_viz.explorer.fan_chart import draw_fans
+from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.safe_text import plain
-from gsto_viz.explorer.size_numbers import Choices
+from gsto_viz.explorer.size_numbers import Choices, pair_words, region_of
+from gsto_viz.explorer.size_opened import OTHER_NETWORKS, Opened, draw_link, open_pair
 from gsto_viz.explorer.size_report import (
     INTERVAL,
     NOT_COMPUTED,
@@ -18,12 +21,20 @@ from gsto_viz.explorer.size_report import (
     tuning_table,
 )
 from gsto_viz.explorer.size_source import Subject
-from gsto_viz.explorer.size_table import NARROW, SIZES_FIGURE
 from gsto_viz.plots import sci_dots_data
+from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report import NULLS
 from gsto_viz.report.text import layout_caution
 from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
 
+SIZES_FIGURE = "sizes-figure"
+NARROW = f"""<style>
+@media (max-width: 640px) {{
+  [class*="st-key-{SIZES_FIGURE}"] {{ overflow-x: auto; }}
+  [class*="st-key-{SIZES_FIGURE}"] img {{ width: 900px !important; max-width: none !important; }}
+}}
+</style>"""
+"""On a phone figures keep a readable size and scroll sideways."""
 HEADLINE_ONLY = (
     "What follows is the headline's definition, without the filters: all classes, size by area, "
     "an octave apart."
@@ -42,8 +53,14 @@ PAIRED = (
 )
 WORST = (
     "Pairs far apart in size that the branches order the wrong way round. They are chosen for "
-    "being wrong: they show how an error looks, not how often it happens."
+    "being wrong: they show how an error looks, not how often it happens. q: coarseness at matched "
+    "resolution, higher where coarse branches answer; aware branches give the larger region the "
+    "larger q. The second picture enlarges the smaller region; maps are percentiles of activity."
 )
+SIZE_WORDS = {
+    "area": "Sizes: square root of a region's area, in pixels of the network's input.",
+    "inscribed": "Sizes: diameter of the largest disc inside, in pixels of the network's input.",
+}
 
 
 def draw_responses(subject: Subject, choices: Choices) -> None:
@@ -52,17 +69,7 @@ def draw_responses(subject: Subject, choices: Choices) -> None:
     with st.spinner("Averaging responses"):
         frames, tunings = size_cached.responses_of(source, choices)
         draws = size_cached.draws_of(source, choices).responses
-    for column, letter in zip(st.columns(len(frames)), frames, strict=True):
-        with column:
-            st.markdown(f"**{letter}: {plain(source.names[letter])}**")
-            if frames[letter].empty:
-                st.markdown("No such region.")
-                continue
-            st.altair_chart(
-                size_charts.fan(frames, draws, letter),
-                width="stretch",
-                alt=f"Mean percentile response of each branch of {letter} by object size",
-            )
+    draw_fans(frames, draws, source.names)
     dashed = "Dashed: the same network with random weights. " if draws else ""
     st.markdown(
         "Mean percentile (0 to 1) of each branch over regions of one size, images weighted "
@@ -163,23 +170,41 @@ def draw_differences(subject: Subject, choices: Choices) -> None:
     st.markdown(PAIRED)
 
 
-def draw_worst(subject: Subject, choices: Choices) -> None:
+def draw_worst(page: Page, subject: Subject, choices: Choices) -> None:
     """Draw the pairs that lie farthest apart in size and are still in the wrong order."""
     if subject.shown is None and not choices.are_headline:
         st.markdown(HEADLINE_ONLY)
+        choices = Choices()
     try:
         with st.spinner("Drawing the pairs"):
-            drawing = size_cached.worst_drawing(subject, choices)
+            drawn = size_cached.worst_drawings(subject, choices)
     except GstoVizError as error:
         st.error(plain(str(error)))
         return
-    if drawing is None:
+    if not drawn:
         st.markdown("Every pair that is kept here is in the right order.")
         return
-    st.markdown(WORST)
+    st.markdown(f"{WORST} {SIZE_WORDS[choices.size]}")
     st.html(NARROW)
-    with st.container(key=SIZES_FIGURE):
-        st.image(drawing.content, alt=drawing.alt, width="stretch")
+    opened = [open_pair(page, subject, pair) for pair, _ in drawn]
+    if any(one is not None and not one.same_networks for one in opened):
+        st.markdown(OTHER_NETWORKS)
+    for number, ((pair, drawing), image) in enumerate(zip(drawn, opened, strict=True)):
+        with st.container(key=f"{SIZES_FIGURE}-{number}"):
+            st.image(drawing.content, alt=drawing.alt, width="stretch")
+        _draw_pair(subject, choices, pair, image)
+
+
+def _draw_pair(subject: Subject, choices: Choices, pair: WrongPair, image: Opened | None) -> None:
+    """Say what a pair is, and link to its smaller region where its image can be opened."""
+    words = plain(pair_words(subject.source, choices, pair))
+    region = region_of(subject.source, pair, pair.small_region)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        st.markdown(f"**{pair.model}.** {words}", width="content")
+        if image is not None and region is not None:
+            area = int(region["area_px"])
+            if image.holds(pair.small_region, area):
+                draw_link(image, pair.small_region, area)
 
 
 def _decimals(*names: str, digits: int = 3) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,17 +10,14 @@ import streamlit as st
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached, size_cached, size_charts
 from gsto_viz.explorer.page_frame import Page
-from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.region_picture import marked
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
-from gsto_viz.explorer.size_links import Place, has_region, inner_point, place_of
 from gsto_viz.explorer.size_numbers import Choices, in_box, thinned
+from gsto_viz.explorer.size_opened import OTHER_NETWORKS, draw_link, open_analysed, open_shown
 from gsto_viz.explorer.size_source import Subject
-from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report
 
-EXPLORE = Path(__file__).parent / "views" / "explore.py"
 MAX_LISTED = 500
 """Regions in the list below the scatter."""
 
@@ -149,69 +145,32 @@ def _draw_picture(page: Page, shown: Shown, chosen: pd.DataFrame, row: pd.Series
         width="stretch",
     )
     if row is not None:
-        state = page.state
-        query = {name: value for name, value in state.to_query("explore").items()
-                 if name in ("source", "scene", "image", "upload", "a", "b")}  # fmt: skip
-        _link(query, regions, int(row["region"]))
+        opened = open_shown(page, shown)
+        draw_link(opened, int(row["region"]), int(row["area_px"]))
 
 
 def _draw_region_of_analysis(page: Page, subject: Subject, report: Report, row: pd.Series) -> None:
     """Show where a region of an analysis lies, and link to it, or say why that cannot be done."""
     try:
-        data = cached.data_set()
-    except GstoVizError:
-        data = None
-    resized = report.manifest["size"] is not None
-    place = place_of(str(row["image"]), report.data, resized, data)
-    if isinstance(place, str):
-        st.markdown(f"Not opened in Explore: {plain(place)}")
-        return
-    try:
-        picture = _picture(place)
+        opened = open_analysed(page, subject.source, report, str(row["image"]))
     except GstoVizError as error:
         st.error(plain(str(error)))
         return
-    strides = subject.source.strides[subject.source.letters[0]]
-    regions = size_cached.picture_regions(picture, strides)
-    offered = {choice.key for choice in page.choices}
-    names = list(subject.source.names.values())
-    query = place.query()
-    if offered.issuperset(names):
-        query |= dict(zip("ab", (names[0], names[-1]), strict=True))
-    else:
-        query |= {"a": str(page.state.a), "b": str(page.state.b)}
-        st.markdown(
-            "The networks of this analysis are not offered here (start with --checkpoints and "
-            "their folder); Explore shows A and B as chosen last."
-        )
-    number, area = int(row["region"]), int(row["area_px"])
-    if regions is None or not has_region(regions, number, area):
-        st.markdown("The region itself was not found in the image as it is shown here.")
-        _link(query, None, number)
+    if isinstance(opened, str):
+        st.markdown(f"Not opened in Explore: {plain(opened)}")
         return
-    st.image(
-        marked(picture.sample.image, regions.regions.ids, {number}),
-        alt=f"Image {row['image']} with region {number} outlined",
-        caption=f"{plain(picture.description)} Outlined: region {number}, {plain(row['class'])}.",
-        width="stretch",
-    )
-    _link(query, regions, number)
-
-
-def _picture(place: Place) -> Picture:
-    if place.source == "scene":
-        return cached.scene(place.scene)
-    data = cached.data_set()
-    assert data is not None
-    assert place.image is not None
-    return cached.data_image(data.name, place.image, data)
-
-
-def _link(query: dict[str, str], regions: PreparedRegions | None, number: int) -> None:
-    """Draw the link to Explore, with the probe in the region where that is known."""
-    if regions is not None:
-        point = inner_point(regions, number)
-        query = query | {"pick": "region", "x": str(point.x), "y": str(point.y)}
-    st.page_link(
-        EXPLORE, label="Open in Explore", icon=":material/travel_explore:", query_params=query
-    )
+    if not opened.same_networks:
+        st.markdown(OTHER_NETWORKS)
+    number, area = int(row["region"]), int(row["area_px"])
+    if opened.holds(number, area):
+        assert opened.regions is not None
+        st.image(
+            marked(opened.picture.sample.image, opened.regions.regions.ids, {number}),
+            alt=f"Image {row['image']} with region {number} outlined",
+            caption=f"{plain(opened.picture.description)} Outlined: region {number}, "
+            f"{plain(row['class'])}.",
+            width="stretch",
+        )
+    else:
+        st.markdown("The region itself was not found in the image as it is shown here.")
+    draw_link(opened, number, area)

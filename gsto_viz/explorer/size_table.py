@@ -1,4 +1,4 @@
-"""Responses by object size in one image: table, figure, downloads."""
+"""Responses by object size in one image: table, chart, download."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,18 +8,10 @@ import streamlit as st
 
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.comparison import side_by_side
+from gsto_viz.explorer.fan_chart import draw_fans
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.shown_exports import sizes_csv
-
-SIZES_FIGURE = "sizes-figure"
-NARROW = f"""<style>
-@media (max-width: 640px) {{
-  .st-key-{SIZES_FIGURE} {{ overflow-x: auto; }}
-  .st-key-{SIZES_FIGURE} img {{ width: 900px !important; max-width: none !important; }}
-}}
-</style>"""
-"""On a phone figures keep a readable size and scroll sideways."""
 
 
 def draw_sizes(shown: Shown) -> None:
@@ -41,10 +33,7 @@ def draw_sizes(shown: Shown) -> None:
         on_click="ignore",
         icon=":material/download:",
     )
-    drawing = cached.responses_drawing(shown.key, "png", frames)
-    st.html(NARROW)
-    with st.container(key=SIZES_FIGURE):
-        st.image(drawing.content, alt=drawing.alt, width=900)
+    draw_fans(frames, {}, {letter: shown.inspections[letter].name for letter in frames})
     st.markdown(
         "Mean percentile (0 to 1) of each branch over the annotated regions of one size, by the "
         "square root of their area in network-input pixels. Without scale confusion /4 falls with "

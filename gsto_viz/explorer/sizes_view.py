@@ -140,6 +140,7 @@ def _choose_statistics(page: Page, subject: Subject) -> Choices:
                 key=key,
                 format_func=SIZE_NAMES.__getitem__,
                 required=True,
+                wrap=True,
                 help=SIZE_HELP,
             ),
             SIZES,
@@ -204,7 +205,7 @@ def _draw_tabs(page: Page, subject: Subject, choices: Choices) -> None:
         "responses": partial(draw_responses, subject, choices),
         "nulls": partial(draw_null_models, subject, choices),
         "differences": partial(draw_differences, subject, choices),
-        "pairs": partial(draw_worst, subject, choices),
+        "pairs": partial(draw_worst, page, subject, choices),
     }
     if len(subject.source.letters) < MAX_MODELS:
         del draw["differences"]

@@ -119,7 +119,11 @@ def worst_pairs_data(rows: Sequence[PairRow]) -> pd.DataFrame:
 
 
 def figure_worst_pairs(
-    rows: Sequence[PairRow], *, names: Mapping[str, str] | None = None, width: float = WIDTH
+    rows: Sequence[PairRow],
+    *,
+    names: Mapping[str, str] | None = None,
+    width: float = WIDTH,
+    caption: bool = True,
 ) -> Figure:
     """Draw pairs of regions in the wrong order: the image, the smaller region, every branch's map.
 
@@ -127,6 +131,7 @@ def figure_worst_pairs(
         rows: At most eight, in the order of the page; images may have different sizes.
         names: By network, the checkpoint's name for the headings.
         width: Inches.
+        caption: Say below what a row shows.
 
     Raises:
         GstoVizError: No row or too many, region numbers that the image does not have, or maps
@@ -139,10 +144,11 @@ def figure_worst_pairs(
     columns = 2 + max(len(row.inspection.strides) for row in rows)
     slot = (width - 2 * MARGIN - (columns - 1) * GAP) / columns
     panels = [fit_panel(_size(row), slot, HEIGHT) for row in rows]
-    text = wrap(CAPTION, width - 2 * MARGIN, style.SMALL)
+    text = wrap(CAPTION, width - 2 * MARGIN, style.SMALL) if caption else ""
     with style.context():
         heights = [HEAD + TITLE + panel[1] + GAP for panel in panels]
-        page = Page(width, 2 * MARGIN + sum(heights) + FOOT + text_height(text, style.SMALL))
+        below = text_height(text, style.SMALL) if caption else -MARGIN
+        page = Page(width, 2 * MARGIN + sum(heights) + FOOT + below)
         top = MARGIN
         for row, panel, height in zip(rows, panels, heights, strict=True):
             _draw_row(page, top, row, panel, slot, names)

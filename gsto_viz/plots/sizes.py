@@ -178,7 +178,7 @@ def _figure(
             row[0].set_ylabel("mean percentile response")
             for ax in row[1:]:
                 ax.tick_params(labelleft=False)
-    set_alt_text(page.figure, _alt_text(frames, random))
+    set_alt_text(page.figure, response_words(frames, random))
     return page.figure
 
 
@@ -283,10 +283,15 @@ def _about_draws(
     return " ".join(parts)
 
 
-def _alt_text(
+def response_words(
     frames: Mapping[str, pd.DataFrame], random: Mapping[str, Sequence[pd.DataFrame]]
 ) -> str:
-    """Describe the figure in words, with each branch's best octave."""
+    """Describe responses by size in words, with each branch's best octave.
+
+    Args:
+        frames: By title, what ``response_by_octave`` gave.
+        random: By title, the same of each draw of random weights; may be empty.
+    """
     parts = []
     for title, frame in frames.items():
         known = frame.dropna(subset=["mean"])

@@ -8,6 +8,7 @@ from gsto_viz.explorer.entry import PAGES
 
 pytestmark = pytest.mark.browser
 
+PHONE = {"width": 420, "height": 2600}
 TITLES = [title for _, title, _ in PAGES]
 SWITCH_S = 1.0
 SLACK = 3
@@ -89,6 +90,28 @@ def test_screenshots(served, visit, artefacts, title, width, scheme):
     assert path.stat().st_size > 20_000
     wide = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
     assert wide <= 0
+
+
+@pytest.mark.parametrize("title", ["Explore", "Sizes", "Attribution"])
+def test_every_choice_can_be_seen_on_a_phone(served, visit, title):
+    groups = "[data-testid=stButtonGroup] button"
+    url = f"{served.url}/{title.lower()}".removesuffix("explore")
+    page = visit(url, wait=groups, viewport=PHONE)
+    names = page.locator(groups)
+    assert names.count() > 3
+    for place in (names.nth(k).bounding_box() for k in range(names.count())):
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= PHONE["width"]
+
+
+def test_gates_of_transitions_are_no_larger_than_the_others_on_a_phone(served, visit):
+    page = visit(f"{served.url}/gates", viewport=PHONE)
+    widths = {
+        block: page.locator(f"canvas[data-tile^='gate-B-{block}']").first.bounding_box()["width"]
+        for block in ("stage2", "stage3", "stage4", "transition")
+    }
+    # A block of several columns gives a few pixels to the gaps between them.
+    assert widths["transition"] < 1.1 * min(widths["stage2"], widths["stage3"])
 
 
 @pytest.mark.parametrize("title", TITLES)

@@ -52,6 +52,16 @@ def test_without_any_checkpoint_the_page_says_what_to_do():
     assert len(app.image) == 0
 
 
+def test_responses_by_size_follow_the_theme(checkpoints):
+    app = page().run()
+    assert not app.exception
+    # Charts and no picture: a picture stays white in a dark page.
+    assert not any("Mean percentile" in str(image.proto) for image in app.image)
+    words = " ".join(str(chart.proto) for chart in app.get("vega_lite_chart"))
+    for letter in "AB":
+        assert f"{letter}: stride 4 is highest at octave" in words
+
+
 def start_query(**changes: str) -> dict[str, str]:
     """The address of the first view, the probe's place left out."""
     first = {"source": "scene", "scene": "0", "a": PLAIN, "b": GATED, "mode": "percentile"}

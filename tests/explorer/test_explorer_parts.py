@@ -227,9 +227,10 @@ def test_drawings_are_files_with_words(kind, head):
     drawing = drawings.draw_comparison(sample, shown, CAMVID_CLASSES, "shared", kind)
     assert drawing.content.startswith(head)
     assert sample.id in drawing.alt
-    sizes = drawings.draw_responses(comparison.responses(sample, shown), kind)
-    assert sizes.content.startswith(head)
-    assert sizes.alt
+    frames = comparison.responses(sample, shown)
+    fan = drawings.draw_fan(frames, {}, dict.fromkeys(frames, "net"), kind)
+    assert fan.content.startswith(head)
+    assert fan.alt
 
 
 # before the server starts

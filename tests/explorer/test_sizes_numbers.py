@@ -23,6 +23,7 @@ from gsto_viz.explorer.size_numbers import (
     confusion,
     in_box,
     narrowed,
+    pair_words,
     random_draws,
     region_rows,
     responses,
@@ -241,6 +242,30 @@ def test_wrong_pairs_of_an_image_are_the_farthest_apart(made_up):
         assert found
     assert all(p.gap_octaves >= 1.0 and p.q_small > p.q_large for p in pairs)
     assert wrong_pairs(one, Choices(gap=4.0)) == []
+
+
+@pytest.mark.parametrize("size", ["area", "inscribed"])
+def test_both_regions_of_a_pair_are_named_with_their_size(made_up, size):
+    shown = made_up(height=108, width=196)
+    cut = cut_regions(shown)
+    one = of_shown(shown, region_numbers(shown, cut))
+    choices = Choices(size=size)
+    pair = wrong_pairs(one, choices)[0]
+    expected = []
+    for which, number, q in (
+        ("Smaller", pair.small_region, pair.q_small),
+        ("Larger", pair.large_region, pair.q_large),
+    ):
+        mask = cut.regions.ids == number
+        (class_id,) = set(shown.sample.labels[mask].tolist())
+        # The inscribed disc has twice the largest distance to the outside as its diameter.
+        disc = 2 * cut.regions.distance_px[mask].max()
+        side = mask.sum() ** 0.5 if size == "area" else disc
+        name = CAMVID_CLASSES.names[class_id]
+        expected.append(f"{which}: {name}, {side:.0f} px, q {q:+.3f}.")
+    assert pair_words(one, choices, pair) == " ".join(expected)
+    unknown = replace(pair, small_region=10_000)
+    assert pair_words(one, choices, unknown).startswith("Smaller: region 10000, q ")
 
 
 def test_an_image_has_the_table_of_the_library(made_up):

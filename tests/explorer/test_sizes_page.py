@@ -208,6 +208,31 @@ def test_every_panel_draws_an_analysis(checkpoints, runs, panel):
         assert len(app.dataframe) == 1 or "in the wrong order" in drawn(app)
 
 
+def test_worst_pairs_open_in_explore_where_their_image_can(checkpoints, runs, monkeypatch):
+    app = page({"run": "run", "panel": "pairs"}).run()
+    assert not app.exception
+    pairs = said(app).count("Smaller\\: ")
+    assert drawn(app).count("in the wrong order") == pairs > 0
+    # The images of the analysis are not open here: nothing is offered.
+    assert not app.get("page_link")
+    assert "are not offered here" not in said(app)
+    monkeypatch.setenv("GSTO_VIZ_DATA", load_report(runs).data)
+    app = page({"run": "run", "panel": "pairs"}).run()
+    assert not app.exception
+    links = [link.proto.query_string for link in app.get("page_link")]
+    assert len(links) == pairs
+    assert all("source=data" in link and "pick=region" in link for link in links)
+    assert said(app).count("are not offered here") == 1
+
+
+def test_worst_pairs_of_an_image_link_to_it(checkpoints):
+    app = page({"scene": "3", "panel": "pairs"}).run()
+    assert not app.exception
+    links = [link.proto.query_string for link in app.get("page_link")]
+    assert len(links) == said(app).count("Smaller\\: ") > 0
+    assert all("scene=3" in link and f"a={PLAIN}" in link for link in links)
+
+
 def test_differences_of_an_analysis_are_listed(checkpoints, runs, monkeypatch):
     monkeypatch.setattr(size_cached, "paired_table", made_up_differences)
     app = page({"run": "run", "panel": "differences"}).run()

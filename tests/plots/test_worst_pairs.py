@@ -79,6 +79,15 @@ def test_headings_give_gap_and_both_q(make_row, all_text):
     assert numbers in alt_text(figure)
 
 
+def test_the_caption_can_be_left_out(make_row, all_text, check_text):
+    whole, bare = (figure_worst_pairs([make_row()], caption=c) for c in (True, False))
+    words = "chosen for being wrong"
+    assert any(words in " ".join(text.split()) for text in all_text(whole))
+    assert not any(words in text for text in all_text(bare))
+    assert bare.get_figheight() < whole.get_figheight()
+    check_text(bare)
+
+
 @pytest.mark.parametrize(
     ("sizes", "options"),
     [

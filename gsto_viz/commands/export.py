@@ -20,6 +20,7 @@ EXAMPLES = (
     "gsto-viz export --view view.json --runs runs --out figures/analysis",
 )
 OWN = (
+    "view.png", "view.svg", "view.pdf",
     "figure.png", "figure.svg", "figure.pdf", "profile.csv", "scores.csv", "sizes.csv", "maps.npz",
     "view.json", "tiles", "gates.csv", "means.csv", "held.csv", "curves.csv", "branches.csv",
     "regions.csv", "sci.csv", "responses.csv", "responses.png", "responses.svg", "responses.pdf",

@@ -8,13 +8,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.attribution.shapley import BranchShapley
+from gsto_viz.explorer.drawings import Sheet
 from gsto_viz.explorer.evidence import Question, branch_table
 from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, unit_of
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, npz_bytes
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import image_tiles, stem_of, tile_file, view_json
+from gsto_viz.explorer.view_figures import attribution_sheet, view_files
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import DIVERGING, map_pixels
+from gsto_viz.plots import Marks
 
 PAGE = "attribution"
 MakeMaps = Callable[[], Mapping[str, BranchMaps]]
@@ -26,6 +29,7 @@ def attribution_exports(
     answers: Mapping[str, BranchShapley],
     state: ViewState,
     make_maps: MakeMaps | None,
+    marks: Marks,
 ) -> Exports:
     """Return every file of a view; maps are made on the click.
 
@@ -36,11 +40,14 @@ def attribution_exports(
         state: The view.
         make_maps: Returns the maps by letter; None before a method was run, and then there is no
             view to save either.
+        marks: Probe and outlined region.
     """
     table = partial(branches_csv, shown, question, answers, state)
     files = [ExportFile("branches.csv", "Branches (CSV)", table)]
     tiles = image_tiles(shown)
     if make_maps is not None:
+        sheet = partial(_sheet, shown, marks, make_maps, question.words, state)
+        files = [*view_files(shown, sheet), *files]
         arrays = partial(maps_npz, shown, question, state, make_maps)
         files.append(ExportFile("maps.npz", "Maps (NPZ)", arrays))
         for letter in LETTERS:
@@ -50,6 +57,10 @@ def attribution_exports(
         view = partial(view_file, shown, question, answers, state, make_maps)
         files.append(ExportFile("view.json", "This view (JSON)", view))
     return Exports(stem_of(PAGE, shown, state), tuple(files), tuple(tiles))
+
+
+def _sheet(shown: Shown, marks: Marks, make_maps: MakeMaps, asked: str, state: ViewState) -> Sheet:
+    return attribution_sheet(shown, marks, make_maps(), asked, state)
 
 
 def map_tile_pixels(

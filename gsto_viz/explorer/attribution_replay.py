@@ -10,8 +10,9 @@ from gsto_viz.explorer.evidence import Question, answer, ask, entries_of
 from gsto_viz.explorer.evidence_tiles import EXACT, NAMES, BranchMaps, exact_maps
 from gsto_viz.explorer.export_files import Exports
 from gsto_viz.explorer.gradient_runs import memory_budget, run_method
-from gsto_viz.explorer.probe import clamped, default_point
+from gsto_viz.explorer.probe import Point, clamped, default_point
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.view_figures import marks_at
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.models import HRNet
 from gsto_viz.models.checkpoint import load_checkpoint
@@ -30,7 +31,10 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
         GstoVizError: No region lies at the probe, a head cannot be split by branch, or a run does
             not fit into memory.
     """
-    question = _question(shown, regions, state)
+    point = default_point(shown, regions)
+    if state.x is not None and state.y is not None:
+        point = clamped(state.x, state.y, shown.size)
+    question = _question(shown, regions, point, state)
     models = {x: load_checkpoint(choice.path) for x, choice in shown.choices.items()}
     fields = {x: _field(models[x], shown, state) for x in LETTERS}
     if state.method in EXACT:
@@ -38,13 +42,11 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
     else:
         maps = {x: _run(models[x], shown, question, state, fields[x]) for x in LETTERS}
     answers = answer(question, shown, fields)
-    return attribution_exports(shown, question, answers, state, lambda: maps)
+    marks = marks_at(regions, point, outline=state.pick == "region")
+    return attribution_exports(shown, question, answers, state, lambda: maps, marks)
 
 
-def _question(shown: Shown, regions: PreparedRegions, state: ViewState) -> Question:
-    point = default_point(shown, regions)
-    if state.x is not None and state.y is not None:
-        point = clamped(state.x, state.y, shown.size)
+def _question(shown: Shown, regions: PreparedRegions, point: Point, state: ViewState) -> Question:
     question = ask(
         shown,
         regions,

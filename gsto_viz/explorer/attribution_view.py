@@ -26,6 +26,7 @@ from gsto_viz.explorer.probe_place import (
 )
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.view_figures import marks_at
 from gsto_viz.explorer.view_state import ABSENT, METHODS, PICKS, SCORES, STEPS
 from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click
 from gsto_viz.explorer.viewer_data import DIVERGING
@@ -138,7 +139,9 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
             maps = None
             if runs or state.method in EXACT:
                 maps = partial(kept.branch_maps, shown, question, state.method, carried, runs)
-            draw_exports(partial(attribution_exports, shown, question, answers, state, maps))
+            marks = marks_at(regions, point, outline=state.pick == "region")
+            given = (shown, question, answers, page.state, maps, marks)
+            draw_exports(partial(attribution_exports, *given))
     page.write_link()
 
 

@@ -11,12 +11,15 @@ from matplotlib.figure import Figure
 
 from gsto_viz.explorer.view_state import MODES
 from gsto_viz.plots import (
+    Marks,
     PairRow,
+    PanelRow,
     alt_text,
     figure_gate_maps,
     figure_scale_confusion,
     figure_training,
     figure_tuning_fan,
+    figure_view,
     figure_worst_pairs,
     save_figure,
 )
@@ -77,6 +80,44 @@ def draw_comparison(
     with _DRAWING:
         figure = figure_scale_confusion(
             sample, shown["A"], shown["B"], classes=classes, mode=mode, colors=colors
+        )
+        return _as_bytes(figure, kind, dpi=PRINT_DPI)
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """What a page shows, ready to be drawn.
+
+    Attributes:
+        rows: Its tiles.
+        marks: Probe, pin and outlined region.
+        caption: What image, networks and scale are.
+        opacity: Of heat maps over the image, 0..1.
+    """
+
+    rows: Sequence[PanelRow]
+    marks: Marks
+    caption: str
+    opacity: float = 1.0
+
+
+def draw_view(sample: Sample, classes: ClassList, sheet: Sheet, kind: str) -> Drawing:
+    """Draw a view as its page shows it.
+
+    Args:
+        sample: The image.
+        classes: Of the networks.
+        sheet: What the page shows.
+        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
+    """
+    with _DRAWING:
+        figure = figure_view(
+            sheet.rows,
+            image=sample.image,
+            classes=classes,
+            marks=sheet.marks,
+            opacity=sheet.opacity,
+            caption=sheet.caption,
         )
         return _as_bytes(figure, kind, dpi=PRINT_DPI)
 

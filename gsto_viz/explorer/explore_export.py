@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.explorer.comparison import responses
-from gsto_viz.explorer.drawings import MODE_TEXTS
+from gsto_viz.explorer.drawings import MODE_TEXTS, Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes
 from gsto_viz.explorer.probe import (
     Point,
@@ -36,6 +36,7 @@ from gsto_viz.explorer.shown_exports import (
     stem_of,
     view_json,
 )
+from gsto_viz.explorer.view_figures import branch_sheet, marks_at, view_files
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import branch_maps, disagreement
 from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES
@@ -65,6 +66,7 @@ def explore_exports(shown: Shown, regions: PreparedRegions, state: ViewState) ->
     """
     probe = Probe(shown, regions, state)
     files = [
+        *view_files(shown, probe.sheet),
         *figure_files(shown, state.mode, state.colors),
         ExportFile("profile.csv", "Profile (CSV)", probe.profile_csv),
         ExportFile("scores.csv", "Class scores (CSV)", probe.scores_csv),
@@ -144,6 +146,24 @@ class Probe:
             "disagreement_share": disagreement(self.shown)[1],
             "maps": _map_numbers(self.shown, self.state.mode),
         }
+
+    def sheet(self) -> Sheet:
+        """Return what the viewer shows."""
+        state = self.state
+        marks = marks_at(
+            self.regions,
+            self.point,
+            pin=pinned(state, self.shown.size),
+            outline=state.pick == "region",
+        )
+        return branch_sheet(
+            self.shown,
+            marks,
+            mode=state.mode,
+            colors=state.colors,
+            difference=state.difference,
+            opacity=state.opacity,
+        )
 
     def profile_csv(self) -> bytes:
         """Return the profile as a file: units in the headers, and what each row comes from."""

@@ -111,9 +111,19 @@ def _held_tiles(held: Held) -> list[Tile]:
     change, prediction = held.change, held.inspection.prediction
     differ = np.where(change.changed, prediction, IGNORE)
     title = f"Changed pixels ({100 * change.share:.2f} %)"
-    top = float(change.logit_change.max())
-    moved = HeatMap(
-        change.logit_change,
+    return [
+        class_tile("held", f"Prediction {held.letter}, held", prediction),
+        class_tile("changed", title, differ) | {"unmarked": "unchanged"},
+        map_tile("moved", "Change of logits (rms)", moved_map(held)),
+    ]
+
+
+def moved_map(held: Held) -> HeatMap:
+    """Return how far logits moved, root mean square over classes; its bar begins at 0."""
+    change = held.change.logit_change
+    top = float(change.max())
+    return HeatMap(
+        change,
         0.0,
         top if top > 0 else 1.0,
         mode="change",
@@ -121,11 +131,6 @@ def _held_tiles(held: Held) -> list[Tile]:
         raw=False,
         stride=held.inspection.strides[0],
     )
-    return [
-        class_tile("held", f"Prediction {held.letter}, held", prediction),
-        class_tile("changed", title, differ) | {"unmarked": "unchanged"},
-        map_tile("moved", "Change of logits (rms)", moved),
-    ]
 
 
 def _network_rows(letter: str, inspection: Inspection) -> list[Row]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from gsto_viz.capture import safe_name as tap_name
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.drawings import draw_gates
+from gsto_viz.explorer.drawings import Sheet, draw_gates
 from gsto_viz.explorer.export_files import (
     KINDS,
     ExportFile,
@@ -37,6 +37,7 @@ from gsto_viz.explorer.gate_tiles import COLORS, Held
 from gsto_viz.explorer.probe import Point, clamped, default_point
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import origin, stem_of, tile_file, view_json
+from gsto_viz.explorer.view_figures import gates_sheet, marks_at, view_files
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import class_pixels, map_pixels
 from gsto_viz.heatmaps import gate_map
@@ -76,8 +77,10 @@ def gates_exports(
         choice: What it is about.
         make_held: Returns what holding the gates changes; None where they are not held.
     """
-    files = [
-        ExportFile(f"figure.{kind}", f"Figure ({text})", partial(_figure, shown, kind))
+    sheet = partial(_sheet, shown, regions, state, choice, make_held)
+    files = view_files(shown, sheet)
+    files += [
+        ExportFile(f"figure.{kind}", f"All gates ({text})", partial(_figure, shown, kind))
         for kind, text in KINDS.items()
     ]
     files += [
@@ -124,6 +127,17 @@ def _point(shown: Shown, regions: PreparedRegions, state: ViewState) -> Point:
     if state.x is None or state.y is None:
         return default_point(shown, regions)
     return clamped(state.x, state.y, shown.size)
+
+
+def _sheet(
+    shown: Shown,
+    regions: PreparedRegions,
+    state: ViewState,
+    choice: GateChoice,
+    make_held: Makes,
+) -> Sheet:
+    marks = marks_at(regions, _point(shown, regions, state), outline=True)
+    return gates_sheet(shown, marks, choice, make_held())
 
 
 def _figure(shown: Shown, kind: str) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from gsto_viz.explorer.drawings import Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, npz_bytes
 from gsto_viz.explorer.object_probe import (
     DrawnObject,
@@ -16,15 +17,19 @@ from gsto_viz.explorer.object_probe import (
     drawn_of,
     measure_curves,
     moved_inside,
+    object_number,
+    object_regions,
     object_response,
     object_share,
 )
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import figure_files, map_arrays, stem_of, view_json
+from gsto_viz.explorer.view_figures import branch_sheet, view_files
 from gsto_viz.explorer.view_file import DRAWN
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.plots import Marks
 from gsto_viz.regions import PreparedRegions
 
 PAGE = "scale-probe"
@@ -32,6 +37,8 @@ ONE = (
     "One drawn object on one background is an illustration, not an estimate: another place, look "
     "or street gives other curves."
 )
+SCALE = ("percentile", "inferno")
+"""Normalisation and colours of the branch maps."""
 Measure = Callable[[str, DrawnObject], Measured]
 
 
@@ -44,7 +51,8 @@ def object_exports(shown: Shown, state: ViewState, measure: Measure) -> Exports:
         measure: Returns what network A or B says of an object, for the curves.
     """
     files = [
-        *figure_files(shown, "percentile", "inferno"),
+        *view_files(shown, partial(_sheet, shown, state)),
+        *figure_files(shown, *SCALE),
         ExportFile("profile.csv", "Profile (CSV)", lambda: csv_bytes(_profile(shown, state))),
         ExportFile("curves.csv", "Curves (CSV)", partial(_curves, shown, state, measure)),
         ExportFile("maps.npz", "Maps and logits (NPZ)", partial(_maps, shown)),
@@ -67,6 +75,16 @@ def replayed_object(shown: Shown, regions: PreparedRegions, state: ViewState) ->
         return inspection.strides, object_response(inspection, sample)
 
     return object_exports(shown, state, measure)
+
+
+def _sheet(shown: Shown, state: ViewState) -> Sheet:
+    drawn = moved_inside(drawn_of(state))
+    regions = object_regions(shown.picture.sample, shown.inspections["A"].strides)
+    # The middle of a bounding box need not lie on the object itself.
+    outline = regions.regions.ids == object_number(regions)
+    marks = Marks(probe=(drawn.x, drawn.y), outline=outline)
+    mode, colors = SCALE
+    return branch_sheet(shown, marks, mode=mode, colors=colors, difference=False)
 
 
 def _responses(shown: Shown, state: ViewState) -> pd.DataFrame:

@@ -120,7 +120,7 @@ def figure_files(shown: Shown, mode: str, colors: str | None) -> list[ExportFile
     files = []
     for kind, text in KINDS.items():
         draw = partial(_figure, shown, mode, colors, kind)
-        files.append(ExportFile(f"figure.{kind}", f"Figure ({text})", draw))
+        files.append(ExportFile(f"figure.{kind}", f"Figure as in the paper ({text})", draw))
     return files
 
 

@@ -232,8 +232,8 @@ def _difference_tiles(a: Sequence[HeatMap], b: Sequence[HeatMap]) -> list[Tile]:
 
 
 def difference_map(a: HeatMap, b: HeatMap) -> HeatMap:
-    """Return B - A of two maps of one grid; the bar is symmetric about 0."""
-    span = a.high - a.low
+    """Return B - A of two maps of one grid; the bar is symmetric about 0 and holds both ranges."""
+    span = max(a.high, b.high) - min(a.low, b.low)
     return HeatMap(
         b.values - a.values,
         -span,

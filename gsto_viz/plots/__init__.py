@@ -29,10 +29,15 @@ from gsto_viz.plots.save import alt_text, save_figure
 from gsto_viz.plots.sizes import figure_sizes, figure_tuning_fan, plot_sizes, tuning_fan_data
 from gsto_viz.plots.specifications import figure_specification
 from gsto_viz.plots.training import figure_training
+from gsto_viz.plots.view import figure_view
+from gsto_viz.plots.view_parts import Marks, Panel, PanelRow
 
 __all__ = [
     "CostPoint",
+    "Marks",
     "PairRow",
+    "Panel",
+    "PanelRow",
     "alt_text",
     "branch_size_data",
     "costs_data",
@@ -57,6 +62,7 @@ __all__ = [
     "figure_specification",
     "figure_training",
     "figure_tuning_fan",
+    "figure_view",
     "figure_worst_pairs",
     "gate_by_size_data",
     "join_frames",

@@ -131,7 +131,8 @@ def fill_bar(heatmap: HeatMap, bar: Axes) -> None:
 
 def bar_ticks(heatmap: HeatMap) -> list[float]:
     """Return where the bar has numbers: both ends, and the middle where that means something."""
-    if heatmap.mode in ("percentile", "zscore", "attribution"):
+    symmetric = heatmap.low == -heatmap.high
+    if symmetric or heatmap.mode == "percentile":
         return [heatmap.low, (heatmap.low + heatmap.high) / 2, heatmap.high]
     return [heatmap.low, heatmap.high]
 

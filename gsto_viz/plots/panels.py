@@ -67,8 +67,9 @@ def draw_labels(
     ax: Axes,
     image: npt.NDArray[np.uint8] | None = None,
     opacity: float = 0.6,
+    ignored: tuple[int, int, int] = (0, 0, 0),
 ) -> Axes:
-    """Draw a label map in its classes' colours, ignored pixels black; over ``image`` if given.
+    """Draw a label map in its classes' colours; over ``image`` if given.
 
     Args:
         labels: (H, W) class indices 0..K-1 or 255 (ignore).
@@ -76,6 +77,7 @@ def draw_labels(
         ax: Where.
         image: (H, W, 3) uint8, drawn grey below the labels.
         opacity: Of the labels over the image, 0..1; without an image they are opaque.
+        ignored: Colour of ignored pixels, black unless said otherwise.
 
     Raises:
         GstoVizError: The map holds another value, or its size is not the image's.
@@ -89,7 +91,7 @@ def draw_labels(
             f"label {int(unknown[0])} is outside the {len(classes)} classes of '{classes.name}'; "
             "pass the class list of this map"
         )
-    palette = np.zeros((256, 3), dtype=np.uint8)
+    palette = np.full((256, 3), ignored, dtype=np.uint8)
     palette[: len(classes)] = classes.colors
     if image is not None:
         check_same_size(labels, image)
@@ -206,7 +208,12 @@ def without_specks(
 
 
 def draw_outlines(
-    regions: npt.NDArray[np.integer], *, ax: Axes, color: str = "white", width: float = 0.4
+    regions: npt.NDArray[np.integer],
+    *,
+    ax: Axes,
+    color: str = "white",
+    width: float = 0.4,
+    closed: bool = False,
 ) -> Axes:
     """Draw the borders between regions: a thin line on a dark edge, readable on any colour.
 
@@ -215,8 +222,9 @@ def draw_outlines(
         ax: Axes in the coordinates of the image.
         color: Of the line.
         width: Of the line, points.
+        closed: Also where a region ends at the edge of the image.
     """
-    segments = outline_segments(regions)
+    segments = outline_segments(np.pad(regions, 1)) - 1 if closed else outline_segments(regions)
     # One path for all pieces: ragged outlines have thousands, and one artist each fills a file.
     codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=Path.code_type), len(segments))
     path = Path(segments.reshape(-1, 2), codes)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from gsto_viz.explorer.evidence_tiles import BranchMaps, evidence_data, exact_ma
 from gsto_viz.explorer.gradient_runs import Kept, Run, memory_budget, refusal
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.view_figures import attribution_sheet, marks_at
 from gsto_viz.explorer.view_state import ViewState
 
 STRIDES = (4, 8, 16, 32)
@@ -204,7 +206,8 @@ def test_table_and_maps_are_downloaded_with_what_they_are(case):
     answers = answer(question, shown, fields)
     maps = {x: exact_maps(fields[x], question, "shapley") for x in "AB"}
     state = ViewState(x=70, y=45)
-    exports = attribution_exports(shown, question, answers, state, lambda: maps)
+    marks = marks_at(regions, Point(70, 45), outline=False)
+    exports = attribution_exports(shown, question, answers, state, lambda: maps, marks)
     made = {file.name: file.make() for file in exports.files}
     csv = pd.read_csv(io.BytesIO(made["branches.csv"]))
     assert list(csv["sha256"]) == ["a" * 64] * 3 + ["b" * 64] * 3
@@ -217,3 +220,24 @@ def test_table_and_maps_are_downloaded_with_what_they_are(case):
     assert about["explained"] == question.words
     assert about["unit"] == "Shapley value of the margin at each cell, logits"
     assert exports.stem.startswith("made-up-a-b-attribution-")
+    said = " ".join("".join(ET.fromstring(made["view.svg"]).itertext()).split())
+    for words in (question.words, about["unit"], "their mean over this image", "at x 70, y 45."):
+        assert words in said
+
+
+def test_maps_are_drawn_on_one_scale_about_0(case):
+    shown, regions, fields = case
+    question = ask(shown, regions, Point(70, 45), pick="region", target=None, score="margin")
+    maps = {x: exact_maps(fields[x], question, "shapley") for x in "AB"}
+    marks = marks_at(regions, Point(70, 45), outline=True)
+    sheet = attribution_sheet(shown, marks, maps, question.words, ViewState(method="shapley"))
+    np.testing.assert_array_equal(marks.outline, regions.regions.ids == regions.regions.ids[45, 70])
+    _, *rows = sheet.rows
+    heats = {panel.title: panel.heat for row in rows for panel in row.panels}
+    assert list(heats) == [f"{x} /{s}" for x in "AB" for s in shown.inspections[x].strides]
+    (scale,) = {(heat.low, heat.high) for heat in heats.values()}
+    largest = max(np.percentile(np.abs(one), 99.5) for own in maps.values() for one in own.maps)
+    assert scale == pytest.approx((-largest, largest))
+    for x, own in maps.items():
+        for stride, one in zip(own.branches, own.maps, strict=True):
+            np.testing.assert_allclose(heats[f"{x} /{stride}"].values, one)

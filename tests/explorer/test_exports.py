@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from PIL import Image
 
+from gsto_viz.explorer import drawings
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_files import (
     Exports,
@@ -196,6 +197,75 @@ def test_figures_are_printable(made_up) -> None:
     assert RAW_BADGE in text
 
 
+def drawn(monkeypatch, made: Exports) -> tuple[dict, object]:
+    """Draw the view; return its tiles by title, each as (pixels of its last image, axes)."""
+    figures = []
+    real = drawings.figure_view
+
+    def keep(*rows, **more):
+        figures.append(real(*rows, **more))
+        return figures[0]
+
+    monkeypatch.setattr(drawings, "figure_view", keep)
+    svg = content(made, "view.svg")
+    tiles = {ax.get_label(): ax for ax in figures[0].axes if ax.images}
+    return tiles, " ".join("".join(ET.fromstring(svg).itertext()).split())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_view_is_drawn_as_the_page_shows_it(made_up, monkeypatch, mode) -> None:
+    shown = made_up()
+    ids = cut_regions(shown).regions.ids
+    changes = {"difference": True, "opacity": 0.6, "pick": "region", "px": 3, "py": 80}
+    tiles, text = drawn(monkeypatch, exports(shown, mode=mode, **changes))
+    labels = shown.sample.labels
+    pair = [shown.inspections[letter] for letter in "AB"]
+    heats = normalise(pair, mode, valid_by_stride(labels, (4, 8, 16, 32)))
+    for r, stride in enumerate((4, 8, 16, 32)):
+        a, b = (np.ma.filled(tiles[f"{x} /{stride}"].images[-1].get_array(), np.nan) for x in "AB")
+        np.testing.assert_array_equal(a, heats[0][r].values)
+        np.testing.assert_array_equal(b, heats[1][r].values)
+        for letter, own in zip("AB", heats, strict=True):
+            image = tiles[f"{letter} /{stride}"].images[-1]
+            assert image.get_clim() == (own[r].low, own[r].high)
+            assert (image.get_cmap().name, image.get_alpha()) == ("viridis", 0.6)
+        image = tiles[f"B - A /{stride}"].images[-1]
+        low, high = image.get_clim()
+        shown_difference = np.ma.filled(image.get_array(), np.nan)
+        for i, j in np.ndindex(a.shape):
+            if np.isnan(a[i, j]):
+                assert np.isnan(shown_difference[i, j])
+            else:
+                assert shown_difference[i, j] == b[i, j] - a[i, j]
+                if mode != "zscore":
+                    assert low <= shown_difference[i, j] <= high
+        assert (low, image.get_cmap().name) == (-high, "RdBu_r")
+    for ax in tiles.values():
+        marks = {line.get_marker(): tuple(line.get_xydata()[0]) for line in ax.lines}
+        assert marks == {"+": (77.5, 31.5), "s": (3.5, 80.5)}
+    number = ids[31, 77]
+    border = 0
+    for y, x in np.argwhere(ids == number):
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            border += not (0 <= v < 90 and 0 <= u < 150 and ids[v, u] == number)
+    paths = [p.get_path().vertices for p in tiles["Input"].patches]
+    assert {float(np.abs(np.diff(v.reshape(-1, 2, 2), axis=1)).sum()) for v in paths} == {border}
+    assert "Cross: the probe at x 77, y 31. Outline: the region that is probed." in text
+    assert "Square: the pin at x 3, y 80." in text
+    assert (RAW_BADGE in text) == (mode in ("shared", "per_map"))
+    assert "Made up. A: a; B: b." in text
+
+
+def test_the_view_leaves_out_what_the_page_does(made_up, monkeypatch) -> None:
+    tiles, text = drawn(monkeypatch, exports(made_up(labelled=False)))
+    assert "Ground truth" not in tiles
+    assert not [title for title in tiles if title.startswith("B - A")]
+    assert {line.get_marker() for line in tiles["Input"].lines} == {"+"}
+    assert len(tiles["Input"].patches) == 0
+    assert "Square" not in text
+    assert "Outline" not in text
+
+
 def test_the_figure_has_the_colours_of_the_page(made_up) -> None:
     shown = made_up()
     colors = set()
@@ -231,7 +301,9 @@ def test_the_view_says_what_was_shown_of_what_and_how(made_up) -> None:
     assert len(text) < 40_000
 
 
-def test_the_archive_holds_every_file_in_one_folder(made_up) -> None:
+def test_the_archive_holds_every_file_in_one_folder(made_up, monkeypatch) -> None:
+    for name in ("shown_exports._figure", "view_figures._view"):
+        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *words: words[-1].encode())
     shown = made_up()
     made = exports(shown)
     with zipfile.ZipFile(io.BytesIO(made.archive().make())) as archive:
@@ -250,6 +322,8 @@ def test_nothing_is_computed_before_a_file_is_asked_for(made_up, monkeypatch) ->
         "explore_export.responses",
         "shown_exports.branch_maps",
         "shown_exports.draw_comparison",
+        "view_figures.branch_maps",
+        "view_figures.draw_view",
         "shown_exports.npz_bytes",
     ):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", pytest.fail)

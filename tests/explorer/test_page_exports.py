@@ -13,7 +13,8 @@ from gsto_viz.cli import main
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch) -> None:
     """Figures are tested elsewhere."""
-    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    for name in ("shown_exports._figure", "view_figures._view"):
+        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
 
 
 def opened(app: Any) -> Any:
@@ -43,6 +44,8 @@ def replayed(buttons: dict[str, Any], checkpoints: Path, place: Path, capsys: An
     names = {p.relative_to(place / "files").as_posix() for p in (place / "files").rglob("*.*")}
     ends = {name.partition("-tiles-")[2] for name in buttons if "-tiles-" in name}
     assert {f"tiles/{end}" for end in ends} <= names
+    if saved["page"] != "sizes":
+        assert {"view.png", "view.svg", "view.pdf"} <= names
     return saved
 
 
@@ -68,6 +71,25 @@ def test_attribution(checkpoints, open_app, buttons, tmp_path, capsys, method) -
     with np.load(tmp_path / "files" / "maps.npz", allow_pickle=False) as file:
         total = float(np.nansum(file["B_stride16"].astype(np.float64)))
     assert numbers["map_sums"]["B"]["/16"] == pytest.approx(total, rel=1e-4)
+
+
+def test_a_click_while_the_menu_is_open_is_in_the_files(checkpoints, open_app, buttons) -> None:
+    query = {"scene": "1", "x": "40", "y": "200", "pick": "region"}
+    app = opened(open_app("attribution.py", **query))
+    turn = app.session_state["probe_turn"]
+    app.session_state["attribution-viewer"] = {"point": {"x": 300, "y": 180, "turn": turn}}
+    buttons.clear()
+    app.run()
+    assert not app.exception
+    view = json.loads(made(buttons, "view.json"))["view"]
+    assert (view["x"], view["y"]) == (300, 180)
+
+
+def test_gates(checkpoints, open_app, buttons, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("gsto_viz.explorer.gates_export._figure", lambda *_: b"drawn")
+    opened(open_app("gates.py", scene="1", x="40", y="200", force="1", value="0"))
+    saved = replayed(buttons, checkpoints, tmp_path, capsys)
+    assert saved["numbers"]["held"]["what"].endswith("held at 0")
 
 
 def test_sizes_of_one_image(checkpoints, open_app, buttons, tmp_path, capsys, monkeypatch) -> None:

@@ -230,7 +230,8 @@ def test_nothing_is_half_written(folder, upload_view, tmp_path, monkeypatch, cap
     photo, out = folder / "photo.png", tmp_path / "out"
     words = ["export", "--view", str(view), "--out", str(out), "--image", str(photo), "--quiet"]
     words += ["--checkpoints", str(folder)]
-    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    for name in ("shown_exports._figure", "view_figures._view"):
+        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
     monkeypatch.setattr("gsto_viz.explorer.explore_export.maps_npz", stopped)
     assert main(words) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["view.json"]
@@ -239,8 +240,8 @@ def test_nothing_is_half_written(folder, upload_view, tmp_path, monkeypatch, cap
     assert "largest difference 0 (of 1" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "figure.png", "figure.svg", "figure.pdf", "profile.csv", "scores.csv", "maps.npz",
-        "view.json", "tiles",
+        "view.png", "view.svg", "view.pdf", "figure.png", "figure.svg", "figure.pdf",
+        "profile.csv", "scores.csv", "maps.npz", "view.json", "tiles",
     }  # fmt: skip
     assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -304,7 +305,8 @@ def test_other_numbers_than_the_views_give_status_1(
     view, out = put(tmp_path / "view.json", record), tmp_path / "out"
     words = ["export", "--view", str(view), "--out", str(out), "--quiet"]
     words += ["--image", str(folder / "photo.png"), "--checkpoints", str(folder)]
-    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    for name in ("shown_exports._figure", "view_figures._view"):
+        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
     assert main(words) == status
     assert (out / "scores.csv").stat().st_size > 0
     said = capsys.readouterr()

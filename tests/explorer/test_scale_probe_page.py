@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import xml.etree.ElementTree as ET
 import zipfile
 
 import numpy as np
@@ -32,6 +33,10 @@ def short_curves(monkeypatch):
 def probe(open_app):
     """Opens the page with the settings of a link."""
     return lambda **query: open_app("scale_probe.py", **query)
+
+
+def made_side(picture) -> float:
+    return float(np.sqrt(np.count_nonzero(picture.sample.instances == 1)))
 
 
 def said(app) -> str:
@@ -185,6 +190,10 @@ def test_a_saved_view_is_replayed(checkpoints, probe, tmp_path):
     said_q = next(text.value for text in table if text.value.startswith("q (coarseness"))
     for letter, row in (("A", rows[0]), ("B", rows[4])):
         assert f"{letter} {float(row['q']):+.3f}" in said_q
+    text = " ".join("".join(ET.fromstring(files["view.svg"]()).itertext()).split())
+    x, y = (moved_inside(drawn_of(state)).x, moved_inside(drawn_of(state)).y)
+    assert f"Bicyclist of {made_side(picture):.1f} px" in text
+    assert f"Cross: the probe at x {x}, y {y}. Outline: the region that is probed." in text
     with np.load(io.BytesIO(files["maps.npz"]()), allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["object"], picture.sample.instances == 1)
     curves = list(csv.DictReader(io.StringIO(files["curves.csv"]().decode())))
@@ -192,7 +201,8 @@ def test_a_saved_view_is_replayed(checkpoints, probe, tmp_path):
 
 
 def test_downloads_need_no_session(checkpoints, probe, buttons, monkeypatch):
-    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    for name in ("shown_exports._figure", "view_figures._view"):
+        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
     app = probe(object="Pole", side="16").run()
     app.session_state["export_menu"] = True
     app.run()

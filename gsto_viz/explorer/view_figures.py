@@ -1,0 +1,246 @@
+"""A view of a page as a figure: the viewer's tiles, marks and scales, on paper and in vectors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+
+from gsto_viz.explorer.drawings import MODE_TEXTS, Sheet, draw_view
+from gsto_viz.explorer.evidence_tiles import EXACT, NAMES, OWN_SCALE, BranchMaps, scaled, unit_of
+from gsto_viz.explorer.export_files import KINDS, ExportFile
+from gsto_viz.explorer.gate_choice import GateChoice
+from gsto_viz.explorer.gate_numbers import gate_places, group_title, limits_of
+from gsto_viz.explorer.gate_tiles import COLORS, NO_GATES, Held, moved_map
+from gsto_viz.explorer.probe import Point, region_at
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.shown_exports import REDUCTIONS
+from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.explorer.viewer_data import DIVERGING, branch_maps, difference_map, disagreement
+from gsto_viz.heatmaps import RAW_MODES, HeatMap, gate_map
+from gsto_viz.plots import Marks, Panel, PanelRow
+from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import IGNORE
+
+AGREE = "A and B agree"
+ABSENT = {"mean": "their mean over this image", "zero": "zero"}
+"""What stands in for absent branches, in words."""
+
+
+def view_files(shown: Shown, make: Callable[[], Sheet]) -> list[ExportFile]:
+    """Return the view as the page shows it, in every format.
+
+    Args:
+        shown: Two networks on one image.
+        make: Returns what the page shows; called when a file is asked for.
+    """
+    return [
+        ExportFile(f"view.{kind}", f"This view ({text})", partial(_view, shown, make, kind))
+        for kind, text in KINDS.items()
+    ]
+
+
+def _view(shown: Shown, make: Callable[[], Sheet], kind: str) -> bytes:
+    return draw_view(shown.sample, shown.classes, make(), kind).content
+
+
+def marks_at(
+    regions: PreparedRegions, point: Point, *, pin: Point | None = None, outline: bool
+) -> Marks:
+    """Return what the viewer marks.
+
+    Args:
+        regions: Of the image.
+        point: The probed pixel.
+        pin: The pinned one.
+        outline: Whether the region under the probe is outlined, if there is one.
+    """
+    number = region_at(regions, point) if outline else 0
+    return Marks(
+        probe=(point.x, point.y),
+        pin=None if pin is None else (pin.x, pin.y),
+        outline=regions.regions.ids == number if number else None,
+    )
+
+
+def marks_in_words(marks: Marks) -> str:
+    """Say what is marked where."""
+    words = []
+    if marks.probe is not None:
+        words.append(f"Cross: the probe at x {marks.probe[0]}, y {marks.probe[1]}.")
+    if marks.outline is not None:
+        words.append("Outline: the region that is probed.")
+    if marks.pin is not None:
+        words.append(f"Square: the pin at x {marks.pin[0]}, y {marks.pin[1]}.")
+    return " ".join(words)
+
+
+def networks_in_words(shown: Shown) -> str:
+    """Name the image and the checkpoints."""
+    names = "; ".join(f"{x}: {shown.inspections[x].name}" for x in LETTERS)
+    return f"{shown.picture.description} {names}."
+
+
+def branch_sheet(
+    shown: Shown, marks: Marks, *, mode: str, colors: str, difference: bool, opacity: float = 1.0
+) -> Sheet:
+    """Return image, predictions and branch maps of both networks.
+
+    Args:
+        shown: Two networks on one image.
+        marks: Probe, pin and outline.
+        mode: Normalisation of the branch maps, one of ``MODES``.
+        colors: Their colour map.
+        difference: Add a row of B - A.
+        opacity: Of maps over the image, 0..1.
+    """
+    maps = branch_maps(shown, mode)
+    rows = [PanelRow("", image_panels(shown))]
+    for letter in LETTERS:
+        title = f"{letter}: {shown.inspections[letter].name}"
+        rows.append(PanelRow(title, _map_panels(letter, maps[letter], colors)))
+    more = ""
+    if difference:
+        more = " The bars of B - A are symmetric about 0."
+        pairs = zip(maps["A"], maps["B"], strict=True)
+        differences = [difference_map(a, b) for a, b in pairs]
+        rows.append(PanelRow("B - A", _map_panels("B - A", differences, DIVERGING)))
+    caption = (
+        f"{networks_in_words(shown)} {MODE_TEXTS[mode]}{more} Reduction: "
+        f"{REDUCTIONS[mode in RAW_MODES]}; {shown.inspections['A'].site}, one cell of stride s "
+        f"covers s x s pixels. {marks_in_words(marks)}"
+    )
+    return Sheet(rows, marks, caption, opacity)
+
+
+def image_panels(shown: Shown) -> list[Panel]:
+    """Return input, ground truth if there is any, predictions, and where they differ."""
+    panels = [Panel("Input", pixels=shown.sample.image)]
+    if shown.sample.labels is not None:
+        panels.append(Panel("Ground truth", labels=shown.sample.labels))
+    for letter in LETTERS:
+        prediction = shown.inspections[letter].prediction
+        panels.append(Panel(f"Prediction {letter}", labels=prediction))
+    differ, share = disagreement(shown)
+    title = f"B where it differs from A ({100 * share:.1f} %)"
+    return [*panels, Panel(title, labels=differ, unmarked=AGREE)]
+
+
+def _map_panels(what: str, maps: Sequence[HeatMap], colors: str) -> list[Panel]:
+    return [Panel(f"{what} /{heat.stride}", heat=replace(heat, colors=colors)) for heat in maps]
+
+
+def attribution_sheet(
+    shown: Shown,
+    marks: Marks,
+    maps: Mapping[str, BranchMaps],
+    asked: str,
+    state: ViewState,
+) -> Sheet:
+    """Return image, predictions and the signed maps of both networks.
+
+    Args:
+        shown: Two networks on one image.
+        marks: Probe and outline.
+        maps: By letter.
+        asked: What is explained, in words.
+        state: The view.
+    """
+    unit = unit_of(state.method, state.score)
+    heats = scaled(maps, state.method)
+    rows = [PanelRow("", image_panels(shown))]
+    for letter, own in maps.items():
+        panels = [
+            Panel(f"{letter} /{branch}", heat=replace(heat, colors=DIVERGING))
+            for branch, heat in zip(own.branches, heats[letter], strict=True)
+        ]
+        rows.append(PanelRow(f"{letter}: {shown.inspections[letter].name}", panels, note=unit))
+    scale = "each network" if NAMES[state.method] in OWN_SCALE else "all maps"
+    how = ""
+    if state.method in EXACT:
+        how = f" In place of absent branches: {ABSENT[state.absent]}."
+    elif state.method == "integrated":
+        how = f" {state.steps} steps."
+    caption = (
+        f"{networks_in_words(shown)} Explained: {asked}. Maps: {unit}; red raises the number, blue "
+        f"lowers it; one scale for {scale}, symmetric about 0.{how} "
+        f"{marks_in_words(marks)}"
+    )
+    return Sheet(rows, marks, caption)
+
+
+def gates_sheet(shown: Shown, marks: Marks, choice: GateChoice, held: Held | None) -> Sheet:
+    """Return image, predictions, what holding a gate changes, and all gate maps.
+
+    Args:
+        shown: Two networks on one image.
+        marks: Probe and outline.
+        choice: What the view is about.
+        held: What holding gates changes; None: they are not held.
+    """
+    rows = [PanelRow("", _gated_panels(shown, choice.subject))]
+    if held is not None:
+        rows.append(PanelRow(held.what, _held_panels(held)))
+    for letter in LETTERS:
+        rows += _gate_rows(shown, letter, choice.gate)
+    low, high = limits_of(shown.inspections[choice.subject])
+    caption = (
+        f"{networks_in_words(shown)} Each gate map multiplies the branch that it stands in front "
+        "of; rows are sources, columns targets. One cell of stride s covers s x s pixels. Bars of "
+        f"gates run from {low:g} to {high:g}, the range of the gates of {choice.subject}; the "
+        f"chosen gate is framed. {marks_in_words(marks)}"
+    )
+    return Sheet(rows, marks, caption)
+
+
+def _gated_panels(shown: Shown, subject: str) -> list[Panel]:
+    """Return image, labels (or the other network's prediction), and the prediction looked at."""
+    panels = [Panel("Input", pixels=shown.sample.image)]
+    labels = shown.sample.labels
+    if labels is not None:
+        panels.append(Panel("Ground truth", labels=labels))
+    for letter in LETTERS:
+        if letter == subject or labels is None:
+            prediction = shown.inspections[letter].prediction
+            panels.append(Panel(f"Prediction {letter}", labels=prediction))
+    return panels
+
+
+def _held_panels(held: Held) -> list[Panel]:
+    """Return the prediction with the gate held, what changed in it, and how far logits moved."""
+    change, prediction = held.change, held.inspection.prediction
+    title = f"Changed pixels ({100 * change.share:.2f} %)"
+    differ = np.where(change.changed, prediction, IGNORE)
+    moved = replace(moved_map(held), colors=COLORS["map"])
+    return [
+        Panel(f"Prediction {held.letter}, held", labels=prediction),
+        Panel(title, labels=differ, unmarked="unchanged"),
+        Panel("Change of logits (rms)", heat=moved),
+    ]
+
+
+def _gate_rows(shown: Shown, letter: str, chosen: str) -> list[PanelRow]:
+    """Return one block per fusion, sources down and targets across, and one of transitions."""
+    inspection = shown.inspections[letter]
+    name = f"{letter}: {inspection.name}"
+    if not inspection.gates:
+        return [PanelRow(f"{name} - {NO_GATES}", [])]
+    rows = [PanelRow(name, [])]
+    limits = limits_of(inspection)
+    for group, members in groupby(gate_places(inspection), key=lambda place: place.group):
+        inside, panels = list(members), []
+        fusion = group != "transitions"
+        for k, place in enumerate(inside):
+            heat = gate_map(inspection.gates[place.name], stride=place.source_stride, limits=limits)
+            panels.append(
+                Panel(
+                    place.arrow,
+                    heat=replace(heat, colors=COLORS["gate"]),
+                    cell=(place.source, place.target) if fusion else (k, 0),
+                    chosen=place.name == chosen,
+                )
+            )
+        columns = 1 + max(place.target for place in inside) if fusion else 1
+        rows.append(PanelRow(group_title(group), panels, columns=columns))
+    return rows

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.drawings import draw_view
 from gsto_viz.explorer.gate_choice import gate_choice
 from gsto_viz.explorer.gate_forcing import PLAIN, held_change, inspect_held
 from gsto_viz.explorer.gate_numbers import (
@@ -34,6 +36,7 @@ from gsto_viz.explorer.gate_tiles import Held, gate_key, gate_of_tile, gate_view
 from gsto_viz.explorer.gates_export import gates_exports
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.view_figures import gates_sheet, marks_at
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models.checkpoint import load_checkpoint
@@ -353,6 +356,38 @@ def test_exports_hold_what_the_page_shows(shown):
     assert view["page"] == "gates"
     assert view["numbers"]["held"]["share"] == held.change.share
     assert len(view["numbers"]["gates"]) == 6
+
+
+def test_the_view_is_drawn_as_the_page_shows_it(shown):
+    state = ViewState(x=77, y=31, gate=GATES[1], force=True, value=0.75)
+    _, choice, held = exports_of(shown, state)
+    regions = cut_regions(shown)
+    marks = marks_at(regions, Point(77, 31), outline=True)
+    sheet = gates_sheet(shown, marks, choice, held)
+    data = gate_viewer_data(shown, regions, "B", GATES[1], held)
+    tiles = [tile for row in data["rows"] for tile in row["tiles"]]
+    panels = [panel for row in sheet.rows for panel in row.panels]
+    assert [panel.title for panel in panels] == [tile["title"] for tile in tiles]
+    inspection = shown.inspections["B"]
+    places = gate_places(inspection)
+    for place, panel in zip(places, panels[-len(places) :], strict=True):
+        np.testing.assert_array_equal(panel.heat.values, inspection.gates[place.name])
+        assert (panel.heat.low, panel.heat.high, panel.heat.colors) == (0.5, 1.0, "viridis")
+        assert panel.heat.stride == (4, 8, 16, 32)[place.source]
+        assert panel.chosen == (place.name == GATES[1])
+        if place.group != "transitions":
+            assert panel.cell == (place.source, place.target)
+    named = {panel.title: panel for panel in panels}
+    np.testing.assert_array_equal(named["Prediction B, held"].labels, held.inspection.prediction)
+    changed = next(p for title, p in named.items() if title.startswith("Changed pixels"))
+    np.testing.assert_array_equal(changed.labels != 255, held.change.changed)
+    assert any("no gate" in row.title for row in sheet.rows)
+    assert "Bars of gates run from 0.5 to 1" in sheet.caption
+    svg = draw_view(shown.sample, shown.classes, sheet, "svg").content
+    text = " ".join("".join(ET.fromstring(svg).itertext()).split())
+    # Once in the figure, once in its description.
+    assert text.count("/16 → /4") == 2
+    assert held.what in text
 
 
 def test_what_a_view_is_about(shown, made_up):

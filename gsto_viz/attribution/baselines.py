@@ -67,7 +67,15 @@ def own_mean_baseline(seen: HeadPass) -> Baseline:
 def image_baseline(
     model: nn.Module, image: Tensor, head: str = "main", *, name: str = "another image"
 ) -> Baseline:
-    """Return the features of another image of the same size, (1, 3, H, W) normalised."""
+    """Return the features of another image of the same size, (1, 3, H, W) normalised.
+
+    Raises:
+        GstoVizError: It is a batch of several images.
+    """
+    if image.shape[0] != 1:
+        raise GstoVizError(
+            f"axis 0 of {tuple(image.shape)} has {image.shape[0]} images; give one as a baseline"
+        )
     return Baseline(name, head_pass(model, image, head).branches, head)
 
 

@@ -25,6 +25,10 @@ from gsto_viz.stats.outcome import outcome_counts
 from gsto_viz.torch_utils import eval_mode
 
 SITES = ("after", "before")
+MAX_BLUR = 13
+"""Octaves: a cell as large as the largest image."""
+MAX_VALUE = 1e30
+"""Of a place that is fixed: float32 holds it."""
 
 
 def intervention_counts(
@@ -61,22 +65,30 @@ def intervention_counts(
     return pd.concat(parts, ignore_index=True)
 
 
-def branch_paths(model: nn.Module, site: str = "after") -> list[str]:
-    """Return the places of the branches of stage 4, the finest first.
+def branch_paths(model: nn.Module, site: str = "after", stage: int = 4) -> list[str]:
+    """Return the places of the branches of a stage, the finest first.
 
     Args:
         model: An HRNetV2 or GSTO-HRNet.
-        site: ``after`` or ``before`` the last fusion. After it, a branch is already a sum of all;
-            before it, removing one also takes away what it would have given to the others.
+        site: ``after`` or ``before`` the stage's last fusion. After it, a branch is already a sum
+            of all; before it, removing one also takes away what it would have given to the others.
+            Stage 1 has no fusion, so nothing lies before it.
+        stage: 1 to 4.
     """
     if site not in SITES:
         raise GstoVizError(f"unknown site '{site}'; choose {' or '.join(SITES)} the last fusion")
     if not isinstance(model, HRNet):
         raise GstoVizError(f"{type(model).__name__} declares no branches; name modules instead")
-    last = len(model.stage4) - 1
     if site == "after":
-        return [f"stage4.branch{r}" for r in range(4)]
-    return [f"stage4.m{last}.branch{r}.pre" for r in range(4)]
+        return [f"stage{stage}.branch{r}" for r in range(stage)]
+    if stage == 1:
+        return []
+    return [f"{last_module(model, stage)}.branch{r}.pre" for r in range(stage)]
+
+
+def last_module(model: HRNet, stage: int) -> str:
+    """Return the place of the last module of stage 2, 3 or 4, such as ``stage4.m1``."""
+    return f"stage{stage}.m{len(model.get_submodule(f'stage{stage}')) - 1}"  # type: ignore[arg-type]
 
 
 def mean_features(
@@ -146,6 +158,8 @@ def parse_intervention(model: nn.Module, text: str) -> Intervention:
         return constant(path.name, words[value], value)
     kind, _, octaves = value.partition(":")
     if kind == "blur" and octaves.isdecimal():
+        if not 1 <= int(octaves[:3]) <= MAX_BLUR:
+            raise GstoVizError(f"{value} is no blur; give 1 to {MAX_BLUR} octaves")
         return blurred(path.name, int(octaves))
     try:
         number = float(value)
@@ -154,8 +168,8 @@ def parse_intervention(model: nn.Module, text: str) -> Intervention:
         raise GstoVizError(
             f"'{value}' is no value for {path.name}; give a number, {known}"
         ) from error
-    if not np.isfinite(number):
-        raise GstoVizError(f"{path.name} cannot be {value}; give a finite number")
+    if not abs(number) < MAX_VALUE:
+        raise GstoVizError(f"{path.name} cannot be {value}; give a number below {MAX_VALUE:g}")
     return constant(path.name, number)
 
 

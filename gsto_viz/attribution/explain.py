@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gsto_viz.attribution.baselines import Baseline
 from gsto_viz.attribution.checks import asked_classes, sanity_checks
-from gsto_viz.attribution.effects import branch_paths, edges
+from gsto_viz.attribution.effects import branch_paths, edges, last_module
 from gsto_viz.attribution.fidelity import removal_infidelity
 from gsto_viz.attribution.gradients import LAYER_METHODS, Announce, Attribution, Explainer
-from gsto_viz.attribution.head import HeadPass, head_pass
+from gsto_viz.attribution.head import HeadPass, find_head, head_pass
 from gsto_viz.attribution.interventions import Intervention, constant, intervene
 from gsto_viz.attribution.paths import list_paths
 from gsto_viz.attribution.places import View
@@ -32,6 +32,8 @@ from gsto_viz.models.gates import gate_range
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.torch_utils import eval_mode
 
+FAR_OFF = 0.05
+"""A sum that is off by more than this share of what it must be asks for more steps."""
 METHODS = ("gradient_x_activation", "grad_cam", "integrated_gradients")
 """Captum's methods that run by default."""
 
@@ -156,6 +158,18 @@ def explain_target(
         outline=target.place.select(view).group,
         taps=beside,
         sanity=checks,
+        notes=_far_off(rows, steps),
+    )
+
+
+def _far_off(rows: pd.DataFrame, steps: int) -> tuple[str, ...]:
+    """Say which path integrals do not add up yet."""
+    paths = rows[rows["method"].isin(["integrated_gradients", "conductance"])]
+    return tuple(
+        f"{row['method']}: with {steps} steps the branches add up to {row['sum']:.4g}, and the "
+        f"score changes by {row['expected']:.4g}; take more steps"
+        for row in paths.to_dict("records")
+        if abs(row["sum"] - row["expected"]) > FAR_OFF * abs(row["expected"])
     )
 
 
@@ -198,6 +212,9 @@ def _branch_rows(
         totals = np.array([t[0] for t in attribution.totals.values()])
         delta = attribution.delta
         expected = None if delta is None else float(totals.sum() - delta[0])
+        if attribution.method == "conductance":
+            # Every path to the head leads through one of its branches.
+            expected = explainer.change()
         rows.append((attribution.method, _path_start(attribution), totals, expected))
     coalitions = found[0].values[:, 0]
     table = []
@@ -230,7 +247,8 @@ def path_effects(
 
     Branches are removed (zero) before and after the last fusion, each transfer of the last fusion
     and each new branch is closed; each gate of the last fusion and of the transitions is closed as
-    far as its form allows, and all gates of the network are opened and closed together.
+    far as its form allows, and all gates are opened and closed together. What lies behind the head
+    is left alone: the last fusion is that of the head's own stage.
 
     Args:
         model: An HRNetV2 or GSTO-HRNet.
@@ -252,7 +270,7 @@ def path_effects(
 
         before = score()
         asked: list[Closing] = [("asked", None, None, (change,)) for change in changes]
-        for kind, source, target, made in asked + _closings(model):
+        for kind, source, target, made in asked + _closings(model, head):
             after = score(*made)
             name = made[0].path if len(made) == 1 else "all gates"
             row: dict[str, Any] = {"place": name, "kind": kind, "source": source, "target": target}
@@ -265,23 +283,26 @@ def path_effects(
 Closing = tuple[str, int | None, int | None, tuple[Intervention, ...]]
 
 
-def _closings(model: HRNet) -> list[Closing]:
+def _closings(model: HRNet, head: str) -> list[Closing]:
     """List what ``path_effects`` closes: kind, source, target, interventions."""
-    last = f"stage4.m{len(model.stage4) - 1}"
+    stage = len(find_head(model, head).taps)
+    last = last_module(model, stage) if stage > 1 else None
+    transitions = [f"transition{k}" for k in range(1, stage)]
     closings: list[Closing] = []
     for site in ("before", "after"):
-        for r, name in enumerate(branch_paths(model, site)):
+        for r, name in enumerate(branch_paths(model, site, stage)):
             closings.append((f"branch {site} fusion", None, r, (constant(name, 0, "zero"),)))
-    places = [last, "transition1", "transition2", "transition3"]
+    places = [*([] if last is None else [last]), *transitions]
     for path in (p for place in places for p in edges(model, "transfer", place)):
         change = constant(path.name, 0, "closed")
         closings.append(("transfer", path.source, path.target, (change,)))
-    gates = [p for p in list_paths(model) if p.kind == "gate"]
+    before = (*transitions, *(f"stage{k}." for k in range(1, stage + 1)))
+    gates = [p for p in list_paths(model) if p.kind == "gate" and p.name.startswith(before)]
     gating = model.config.gating
     if gates and gating is not None:
         low = gate_range(gating.form)[0]
         for path in gates:
-            if path.name.startswith((f"{last}.", "transition")):
+            if path.name.startswith((f"{last}.", *transitions)):
                 change = constant(path.name, low, f"closed ({low:g})")
                 closings.append(("gate", path.source, path.target, (change,)))
         for value, what in ((1.0, "open"), (low, f"closed ({low:g})")):

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from gsto_viz.attribution.interventions import captured, intervene, replaced
 from gsto_viz.attribution.memory import DEFAULT_BUDGET, MemoryEstimate, estimate_memory
-from gsto_viz.attribution.targets import Entries, head_logits
+from gsto_viz.attribution.targets import Entries, check_grid, head_logits
 from gsto_viz.attribution.twin import frozen_twin, tap_output
 from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
@@ -107,7 +107,10 @@ class Explainer:
 
     def score(self, image: Tensor, index: Tensor) -> Tensor:
         """Return the score of each row: (M, 3, H, W) and the image number of each row -> (M,)."""
-        logits = head_logits(self.model(image), self.head).flatten(2)
+        given = head_logits(self.model(image), self.head)
+        for entries in self.targets:
+            check_grid(entries, given)
+        logits = given.flatten(2)
         rows = zip(logits, index.tolist(), strict=True)
         return torch.stack([self.targets[i].scores(row)[0] for row, i in rows])
 
@@ -115,6 +118,12 @@ class Explainer:
     def scores(self) -> npt.NDArray[np.float64]:
         """Return the score of each image, (N,)."""
         return self.score(self.image, self._index).double().cpu().numpy()
+
+    @torch.no_grad()
+    def change(self) -> float:
+        """Return the score of the first image minus that of the mean colour: what paths add up."""
+        start = self.score(torch.zeros_like(self.image), self._index)
+        return float(self.scores()[0] - start.double().cpu().numpy()[0])
 
     def layer(
         self,

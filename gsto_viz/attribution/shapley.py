@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gsto_viz.attribution.baselines import Baseline, check_baseline
 from gsto_viz.attribution.head import HeadPass, coalition_logits, head_pass
-from gsto_viz.attribution.targets import Entries, Part, joined, region_entries
+from gsto_viz.attribution.targets import Entries, Part, check_grid, joined, region_entries
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import PreparedRegions, RegionMap
 
@@ -110,6 +110,7 @@ def branch_shapley(seen: HeadPass, baseline: Baseline, entries: Entries) -> Bran
         baseline: For absent branches.
         entries: T targets on the grid of the logits.
     """
+    check_grid(entries, seen.logits)
     base, deltas = split_pass(seen, baseline)
     branches = len(deltas)
     values = np.zeros((1 << branches, entries.count))

@@ -108,6 +108,20 @@ class Entries:
         return zeros.index_add(-1, target, weighted)
 
 
+def check_grid(entries: Entries, logits: Tensor) -> None:
+    """Refuse entries that were made for logits of another grid.
+
+    Raises:
+        GstoVizError: Axes 2 and 3 of the logits differ from the grid of the entries.
+    """
+    grid = tuple(logits.shape[-2:])
+    if grid != entries.grid:
+        raise GstoVizError(
+            f"the target was resolved on a grid of {entries.grid} cells and axes 2 and 3 of the "
+            f"logits {tuple(logits.shape)} are {grid}; resolve it for this image"
+        )
+
+
 def joined(parts: Sequence[Entries]) -> Entries:
     """Return several sets of scores of one image as one: those of the first set come first."""
     first = parts[0]

@@ -42,6 +42,7 @@ def as_text(explained: "Explanation") -> str:
         f"branch split against the network's logits: {explained.sum_error:.1e} (relative); "
         f"Shapley values against the change of the score: {explained.efficiency_error:.1e}",
     ]
+    lines += explained.notes
     if explained.taps is not None:
         lines += ["", *_tap_lines(explained.taps.table)]
     if explained.sanity is not None:

@@ -107,9 +107,48 @@ def test_ungated_networks_and_stage_heads(toy, view):
         gated, toy.picture(), view, target, [zero_baseline(gated, "stage3")], methods=["grad_cam"]
     )
     assert found.strides == (4, 8, 16)
-    late = found.paths[found.paths["place"].str.startswith("stage4")]
-    assert (late["drop"] == 0).all()
-    assert found.paths["drop"].abs().max() > 0
+    # Nothing behind the head is closed, and everything before it counts.
+    late = found.paths["place"].str.startswith(("stage4", "transition3"))
+    assert not late.any()
+    assert set(found.paths["kind"]) == {
+        "transfer", "branch before fusion", "branch after fusion", "gate", "all gates",
+    }  # fmt: skip
+    assert (found.paths["drop"].abs() > 0).mean() > 0.5
+
+
+@pytest.mark.parametrize(("head", "branches"), [("stage3", 3), ("stage2", 2)])
+def test_other_heads_through_the_command(files, tmp_path, head, branches):
+    words = ("--target", "pixel:20,20", "--head", head, "--method", "conductance", "--sanity")
+    assert call(files, *words, "--out", tmp_path / "a") == 0
+    rows = pd.read_csv(tmp_path / "a" / "table.csv").set_index("method")
+    assert f"branch_{branches - 1}" in rows
+    assert f"branch_{branches}" not in rows
+    assert (tmp_path / "a" / "figure.png").stat().st_size > 1000
+    places = pd.read_csv(tmp_path / "a" / "paths.csv")["place"]
+    assert not places.str.startswith(f"stage{branches + 1}").any()
+
+
+def test_conductance_says_what_it_must_add_up_to(explained, toy):
+    model, view, target, _ = explained
+    given = {}
+    for steps in (2, 200):
+        found = explain_target(
+            model, toy.picture(), view, target, [zero_baseline(model)],
+            methods=["conductance"], steps=steps,
+        )  # fmt: skip
+        given[steps] = found.branches.set_index("method").loc["conductance"], found.notes
+    entries = resolve(target, view, SHAPE)
+    with torch.no_grad():
+        change = [
+            float(entries.scores(model(image).logits[0].flatten(1).double())[0])
+            for image in (toy.picture(), torch.zeros_like(toy.picture()))
+        ]
+    for row, _ in given.values():
+        assert row["expected"] == pytest.approx(change[0] - change[1], rel=1e-4)
+    off = {n: abs(row["sum"] - row["expected"]) for n, (row, _) in given.items()}
+    assert off[200] < off[2]
+    assert off[2] > 0.05 * abs(given[2][0]["expected"])
+    assert "with 2 steps" in given[2][1][0]
 
 
 def test_classes_of_maps(toy, view):
@@ -300,6 +339,8 @@ def test_json_alone_on_stdout(files, tmp_path, capsys):
         (("--target", "pixel:1,1", "--memory", "nan"), "--memory nan: give GiB above 0"),
         (("--target", "pixel:1,1", "--instances", "x.png"), "--instances needs --labels"),
         (("--target", "pixel:1,1", "--change", "stem"), "'stem' is no intervention"),
+        (("--target", "pixel:1,1", "--change", "stem=blur:99"), "give 1 to 13 octaves"),
+        (("--target", "pixel:1,1", "--change", "head=1e39"), "give a number below 1e"),
         (("--target", "pixel:1,1", "--ignore", "11"), "--ignore needs --labels"),
         (("--target", "pixel:1,1", "--ignore", "-1"), "--ignore -1: give a number from 0"),
     ],

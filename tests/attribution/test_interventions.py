@@ -270,7 +270,9 @@ def test_paper_gates_close_to_zero(toy):
         ("stem=", "is no intervention; write PLACE=VALUE"),
         ("stem=open", "'open' is no value for stem; give a number, zero, blur:OCTAVES"),
         ("stem=nan", "stem cannot be nan"),
-        ("stem=blur:0", "changes nothing; give 1 or more"),
+        ("stem=blur:0", "give 1 to 13 octaves"),
+        ("stem=blur:" + "9" * 5000, "give 1 to 13 octaves"),
+        ("stem=-1e31", "give a number below 1e"),
         ("stage4.m0.gate[9->0]=1", r"no place 'stage4.m0.gate\[9->0\]'; did you mean stage4"),
     ],
 )

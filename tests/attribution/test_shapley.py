@@ -1,6 +1,7 @@
 """The head split by branch, shares and Shapley values, each by a slower road."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from gsto_viz.attribution.baselines import (
     mean_baseline,
     zero_baseline,
 )
+from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.head import coalition_logits, find_head, head_pass, split_head
 from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.attribution.shapley import (
@@ -324,6 +326,15 @@ def test_what_cannot_be_split_says_so(toy):
     regions = find_regions(toy.annotation())
     with pytest.raises(GstoVizError, match="explain one image at a time"):
         region_shapley(model, toy.picture(count=2), regions, zero_baseline(model))
+    with pytest.raises(GstoVizError, match="give one as a baseline"):
+        image_baseline(model, toy.picture(count=2))
+    entries = region_entries(regions, (1, 4, 18, 26))
+    other = replace(entries, grid=(9, 13))
+    with pytest.raises(GstoVizError, match=r"grid of \(9, 13\) cells and axes 2 and 3"):
+        branch_shapley(head_pass(model, toy.picture()), zero_baseline(model), other)
+    one = replace(entries, count=1, target=np.zeros_like(entries.target), grid=(9, 13))
+    with pytest.raises(GstoVizError, match=r"grid of \(9, 13\) cells and axes 2 and 3"):
+        Explainer(model, toy.picture(), [one]).scores()
     small = image_baseline(model, toy.picture(size=(64, 64)))
     with pytest.raises(GstoVizError, match="take an image of the same size"):
         region_shapley(model, toy.picture(), regions, small)

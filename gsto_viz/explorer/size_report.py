@@ -11,10 +11,13 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
 from gsto_viz.report import NULLS, Null, Report
-from gsto_viz.report.plain import shown_p
+from gsto_viz.report.causal import DOUBLED
+from gsto_viz.report.null_summary import null_from_json
+from gsto_viz.report.plain import as_estimate, shown_p
 from gsto_viz.report.text import LABELS, MEANINGS
 from gsto_viz.stats.compare import comparison_table
 from gsto_viz.stats.hypothesis import MARGIN
+from gsto_viz.stats.inference import Estimate
 
 MAX_COMPARISON_BYTES = 2**24
 NOT_COMPUTED = "This analysis was made without --nulls, so there is nothing to hold these against."
@@ -41,22 +44,36 @@ def index_table(report: Report, letter: str) -> pd.DataFrame:
         (why a value or an interval is missing, else null).
     """
     nulls = report.nulls(letter)
-    rows = []
-    for name, label in LABELS.items():
-        one = report.index(letter, name)
-        row: dict[str, Any] = {
-            "index": label,
-            "meaning": MEANINGS[name],
-            "value": one.value,
-            "low": one.low,
-            "high": one.high,
-            "images": one.n_images,
-            "pairs": one.n_pairs,
-        }
-        found = nulls.get(name, {})
-        row |= {null: null_text(null, found.get(null)) for null in NULLS}
-        rows.append(row | {"reason": one.reason})
+    rows = [
+        _index_row(label, MEANINGS[name], report.index(letter, name), nulls.get(name, {}))
+        for name, label in LABELS.items()
+    ]
+    rows += _causal_rows(report, letter)
     return pd.DataFrame(rows).astype(dict.fromkeys(("value", "low", "high"), "float64"))
+
+
+def _index_row(
+    label: str, meaning: str, one: Estimate, nulls: Mapping[str, Null]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"index": label, "meaning": meaning, "value": one.value}
+    row |= {"low": one.low, "high": one.high, "images": one.n_images, "pairs": one.n_pairs}
+    row |= {null: null_text(null, nulls.get(null)) for null in NULLS}
+    return row | {"reason": one.reason}
+
+
+def _causal_rows(report: Report, letter: str) -> list[dict[str, Any]]:
+    """Return SCI_C and STP at twice the size, where they were computed."""
+    found = report.causal(letter)
+    if found is None:
+        return []
+    nulls = {name: null_from_json(one) for name, one in found["sci_c"]["nulls"].items()}
+    meaning = "SCI on exact Shapley values of the branches (0 aware)"
+    rows = [_index_row(CAUSAL_NAMES["sci_c"], meaning, as_estimate(found["sci_c"]), nulls)]
+    doubled = found["stp"].get(f"{DOUBLED:+g}")
+    if doubled is not None:
+        meaning = "an object that grows is answered coarser (1 aware, .5 blind)"
+        rows.append(_index_row(CAUSAL_NAMES["stp"], meaning, as_estimate(doubled), {}))
+    return rows
 
 
 def null_text(name: str, null: Null | None) -> str:

@@ -14,6 +14,7 @@ from gsto_viz.attribution import mean_baseline, region_shapley, transfer_tables
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.size_report import index_table
 from gsto_viz.figures.catalogue import NotInReportError, branch_by_size
 from gsto_viz.figures.page import page
 from gsto_viz.regions import find_regions
@@ -139,6 +140,15 @@ def test_the_page_shows_what_the_text_shows(explained):
     for key in "AB":
         assert f"{explained.causal(key)['sci_c']['value']:.3f}" in text
         assert escape(explained.agreement(key)) in text
+
+
+def test_the_explorer_lists_both_beside_the_other_indices(explained):
+    table = index_table(explained, "A").set_index("index")
+    found = explained.causal("A")
+    assert table.loc["SCI_C", "value"] == found["sci_c"]["value"]
+    assert table.loc["SCI_C", "N2"] == f"{found['sci_c']['nulls']['N2']['value']:.2f}"
+    assert table.loc["STP, twice as large", "value"] == found["stp"]["+1"]["value"]
+    assert table.loc["STP, twice as large", "N1"] == ""
 
 
 def test_the_figure_by_size_holds_means_over_regions_and_then_images(explained, monkeypatch):

@@ -45,6 +45,30 @@ def check_target(target: Path, own: Collection[str], *, overwrite: bool) -> None
         )
 
 
+def check_creatable(target: Path) -> None:
+    """Refuse a result folder that could not be made, before any work is done.
+
+    A folder is made for a moment where the work would begin: permissions alone do not say whether
+    that succeeds.
+
+    Raises:
+        GstoVizError: The operating system refused.
+    """
+    try:
+        work = _work_folder(target.absolute())
+        probe = next(p for p in work.parents if p.exists()) / work.name
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise GstoVizError(f"cannot write {target}: {reason}; choose another place") from error
+
+
+def _work_folder(target: Path) -> Path:
+    """Return a new name beside ``target`` for the results while they are written."""
+    return target.parent / f".{target.name}-{uuid.uuid4().hex[:12]}"
+
+
 @contextmanager
 def new_folder(target: Path, own: Collection[str], *, overwrite: bool) -> Iterator[Path]:
     """Give an empty folder beside ``target``; it takes the target's place when the block succeeds.
@@ -57,7 +81,7 @@ def new_folder(target: Path, own: Collection[str], *, overwrite: bool) -> Iterat
             names ``target``, not the temporary folder.
     """
     check_target(target, own, overwrite=overwrite)
-    work = target.parent / f".{target.name}-{uuid.uuid4().hex[:12]}"
+    work = _work_folder(target)
     try:
         work.mkdir(parents=True)
         yield work

@@ -102,12 +102,13 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.commands.attribute_text import as_text, fields_text, table_rows
     from gsto_viz.commands.attribute_work import OWN_FILES, Work
     from gsto_viz.commands.options import check_output_file, json_only
-    from gsto_viz.folders import check_target
+    from gsto_viz.folders import check_creatable, check_target
     from gsto_viz.models import load_model
     from gsto_viz.torch_utils import pick_device
 
     check_output_file(args.json, "--json")
     check_target(Path(args.out), OWN_FILES, overwrite=args.overwrite)
+    check_creatable(Path(args.out))
     _check_numbers(args)
     model = load_model(args.checkpoint, **official_options(args)).to(pick_device(args.device))
     work = Work(args, model)

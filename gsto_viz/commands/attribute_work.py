@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ if TYPE_CHECKING:
 
     from gsto_viz.attribution.baselines import Baseline
     from gsto_viz.attribution.explain import Explanation
+    from gsto_viz.attribution.places import Place
     from gsto_viz.attribution.receptive import ReceptiveField
     from gsto_viz.models import HRNet
+    from gsto_viz.types import Dataset
 
 OWN_FILES = (
     "maps.npz", "table.csv", "taps.csv", "paths.csv", "sanity.csv", "erf.csv", "manifest.json",
@@ -26,16 +29,21 @@ class Work:
 
     def __init__(self, args: argparse.Namespace, model: "HRNet") -> None:
         from gsto_viz.attribution import View, parse_intervention, parse_place
-        from gsto_viz.data import read_image
+        from gsto_viz.attribution.explain import METHODS
+        from gsto_viz.data import parse_size, read_image
         from gsto_viz.evaluate import predict
         from gsto_viz.torch_utils import eval_mode
 
         self.args, self.model = args, model
-        self.place = parse_place(args.target)
+        place = parse_place(args.target)
         self.changes = [parse_intervention(model, text) for text in args.change]
+        self.methods = tuple(dict.fromkeys(args.method or METHODS))
+        self.size = parse_size(args.size) if args.size else None
+        self.calibration = self._calibration()
         image = read_image(args.image)
         self.native = image.shape[:2]
         self.image = self.resized(image)
+        self.place = self._resized_mask(place)
         with eval_mode(model):
             prediction = predict(model, self.image)
         info = model.info
@@ -49,10 +57,30 @@ class Work:
 
     def resized(self, image: Any) -> Any:
         """Bring an image to the size of --size, or leave it."""
-        from gsto_viz.data import parse_size
         from gsto_viz.data.spec import resize_image
 
-        return resize_image(image, parse_size(self.args.size)) if self.args.size else image
+        return image if self.size is None else resize_image(image, self.size)
+
+    def _resized_mask(self, place: "Place") -> "Place":
+        """Bring a mask of the native image to the size of --size; other places stay."""
+        from gsto_viz.attribution.places import Mask
+        from gsto_viz.data.spec import resize_map
+
+        if isinstance(place, Mask) and self.size and place.pixels.shape == tuple(self.native):
+            return replace(place, pixels=resize_map(place.pixels, self.size))
+        return place
+
+    def _calibration(self) -> "Dataset | None":
+        """Return the data set of --calibration, its images at the size of --size."""
+        from gsto_viz.data import load_data
+
+        spec = self.args.calibration
+        return load_data(spec, purpose="eval", size=self.size) if spec else None
+
+    @property
+    def mean_images(self) -> int:
+        """How many images of --calibration the dataset mean is taken over, the first ones."""
+        return 0 if self.calibration is None else min(len(self.calibration), MEAN_IMAGES)
 
     def _annotation(self, num_classes: int) -> tuple[Any, Any]:
         """Read labels and instances at the size of the image."""
@@ -93,15 +121,14 @@ class Work:
     def baselines(self) -> "list[Baseline]":
         """Return the baselines: a mean, zero, and another image where one is given."""
         from gsto_viz.attribution import image_baseline, mean_baseline, zero_baseline
-        from gsto_viz.data import load_data, read_image
+        from gsto_viz.data import read_image
         from gsto_viz.data.spec import resize_image
 
         head = self.args.head
-        if self.args.calibration:
-            data = load_data(self.args.calibration, purpose="eval")
-            count = min(len(data), MEAN_IMAGES)
-            images = (self.tensor(data[k].image) for k in range(count))
-            name = f"mean of {count} images"
+        data = self.calibration
+        if data is not None:
+            images = (self.tensor(data[k].image) for k in range(self.mean_images))
+            name = f"mean of {self.mean_images} images"
             found = [mean_baseline(self.model, images, head, name=name)]
         else:
             found = [mean_baseline(self.model, [self.pixels], head, name="mean of this image")]
@@ -115,7 +142,7 @@ class Work:
     def explain(self) -> "Explanation":
         """Run every method."""
         from gsto_viz.attribution import Target
-        from gsto_viz.attribution.explain import METHODS, explain_target
+        from gsto_viz.attribution.explain import explain_target
 
         args = self.args
         return explain_target(
@@ -124,7 +151,7 @@ class Work:
             self.view,
             Target(self.place, args.score, args.head),
             self.baselines(),
-            methods=args.method or METHODS,
+            methods=self.methods,
             taps=args.tap,
             steps=args.steps,
             budget=round(args.memory * 2**30),
@@ -174,6 +201,7 @@ class Work:
         import pandas as pd
 
         from gsto_viz.attribution.receptive import field_rows
+        from gsto_viz.commands.attribute_manifest import all_maps, manifest
         from gsto_viz.files import atomic_path, write_json, write_text
         from gsto_viz.folders import new_folder
         from gsto_viz.plots import save_figure
@@ -194,7 +222,7 @@ class Work:
         )
         with new_folder(Path(self.args.out), OWN_FILES, overwrite=self.args.overwrite) as work:
             with atomic_path(work / "maps.npz") as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **_all_maps(explained))
+                np.savez_compressed(file, **all_maps(explained))
             write_text(work / "table.csv", explained.branches.to_csv(index=False))
             write_text(work / "paths.csv", explained.paths.to_csv(index=False))
             if explained.sanity is not None:
@@ -219,45 +247,4 @@ class Work:
                     self.image, explained.outline, list(fields.items()), title=explained.target
                 )
                 save_figure(ladder, work / "erf")
-            write_json(work / "manifest.json", self.manifest(explained))
-
-    def manifest(self, explained: "Explanation") -> dict[str, Any]:
-        """Return what the results depend on."""
-        from gsto_viz.files import sha256_of
-        from gsto_viz.inspection import weights_record
-        from gsto_viz.versions import versions
-
-        args = self.args
-        return {
-            "schema_version": 1,
-            "target": explained.target,
-            "score": explained.score,
-            "score_unit": "logits, on the grid of the logits, cells weighted by pixels",
-            "regions_from": self.view.source,
-            "checkpoint": weights_record(self.model),
-            "image": {
-                "name": Path(args.image).name,
-                "sha256": sha256_of(args.image),
-                "native_size": list(self.native),
-                "input_size": list(self.image.shape[:2]),
-            },
-            "labels": None if not args.labels else {"sha256": sha256_of(args.labels)},
-            "baselines": explained.branches["baseline"].drop_duplicates().tolist(),
-            "calibration": args.calibration and args.calibration.partition(":")[0],
-            "strides": list(explained.strides),
-            "maps": {k: list(m.shape) for k, m in _all_maps(explained).items()},
-            "map_strides": explained.map_strides
-            | ({} if explained.taps is None else explained.taps.strides),
-            "steps": args.steps,
-            "seed": args.seed,
-            "checks": {
-                "sum_error": explained.sum_error,
-                "efficiency_error": explained.efficiency_error,
-            },
-            "versions": versions(),
-        }
-
-
-def _all_maps(explained: "Explanation") -> dict[str, Any]:
-    """Return the maps of the head and those beside it by name."""
-    return explained.maps | ({} if explained.taps is None else explained.taps.maps)
+            write_json(work / "manifest.json", manifest(self, explained))

@@ -1,14 +1,18 @@
-"""Small live networks in float64, and an image with annotated rectangles."""
+"""Small live networks in float64, an image with annotated rectangles, and files of such things."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from gsto_viz.attribution.places import View
-from gsto_viz.models import build_model
+from gsto_viz.calibrate import calibrate
+from gsto_viz.data import CAMVID_CLASSES
+from gsto_viz.models import ModelInfo, build_model, save_checkpoint
 
 NAMES = ("road", "car", "pole", "sky")
 SIZE = (70, 101)
@@ -65,3 +69,24 @@ def _view():
     prediction = np.zeros(SIZE, dtype=np.uint8)
     prediction[:, 50:] = 1
     return View(prediction, NAMES, annotation())
+
+
+@pytest.fixture(name="files", scope="session")
+def _files(tmp_path_factory):
+    """A checkpoint, a picture of 64x80 pixels and its labels."""
+    folder = tmp_path_factory.mktemp("attribute")
+    torch.manual_seed(4)
+    net = build_model("gsto-hrnet-tiny", num_classes=len(CAMVID_CLASSES))
+    for part in net.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(part.weight)
+    info = ModelInfo("tiny", "gsto-hrnet-tiny", CAMVID_CLASSES, (0.4,) * 3, (0.2,) * 3)
+    gains = calibrate(net, [torch.randn(3, 64, 64)], ["stage4.branch*", "stage4.m0.branch*.pre"])
+    save_checkpoint(folder / "tiny.safetensors", net, replace(info, gains=gains))
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)).save(folder / "photo.png")
+    labels = np.zeros((64, 80), dtype=np.uint8)
+    labels[20:50, 10:50] = 8
+    Image.fromarray(labels).save(folder / "labels.png")
+    Image.fromarray(labels[:9]).save(folder / "small.png")
+    return folder

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,10 @@ from gsto_viz.attribution.head import head_pass
 from gsto_viz.attribution.interventions import constant, intervene
 from gsto_viz.attribution.places import RankedRegion, SizeBin
 from gsto_viz.attribution.targets import Target, resolve
-from gsto_viz.calibrate import calibrate
 from gsto_viz.cli import main
 from gsto_viz.commands import attribute as command
-from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
-from gsto_viz.models import ModelInfo, build_model, save_checkpoint
 
 SHAPE = (1, 4, 18, 26)
 
@@ -170,27 +166,6 @@ def test_wrong_requests(explained, toy):
         explain_target(model, toy.picture(), view, target, [])
     with pytest.raises(GstoVizError, match="unknown method 'lime'"):
         explain_target(model, toy.picture(), view, target, [zero_baseline(model)], methods=["lime"])
-
-
-@pytest.fixture(name="files", scope="module")
-def _files(tmp_path_factory):
-    """A checkpoint, a picture of 64x80 pixels and its labels."""
-    folder = tmp_path_factory.mktemp("attribute")
-    torch.manual_seed(4)
-    net = build_model("gsto-hrnet-tiny", num_classes=len(CAMVID_CLASSES))
-    for part in net.modules():
-        if isinstance(part, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(part.weight)
-    info = ModelInfo("tiny", "gsto-hrnet-tiny", CAMVID_CLASSES, (0.4,) * 3, (0.2,) * 3)
-    gains = calibrate(net, [torch.randn(3, 64, 64)], ["stage4.branch*", "stage4.m0.branch*.pre"])
-    save_checkpoint(folder / "tiny.safetensors", net, replace(info, gains=gains))
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)).save(folder / "photo.png")
-    labels = np.zeros((64, 80), dtype=np.uint8)
-    labels[20:50, 10:50] = 8
-    Image.fromarray(labels).save(folder / "labels.png")
-    Image.fromarray(labels[:9]).save(folder / "small.png")
-    return folder
 
 
 def call(files, *words):

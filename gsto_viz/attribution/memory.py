@@ -87,7 +87,7 @@ def estimate_memory(
     if per_row * image.shape[0] > budget:
         raise GstoVizError(
             f"one step of {image.shape[0]} images {height}x{width} takes about "
-            f"{per_row * image.shape[0] / GIB:.2f} GiB and the budget is {budget / GIB:g} GiB; "
+            f"{per_row * image.shape[0] / GIB:.2g} GiB and the budget is {budget / GIB:.2g} GiB; "
             "allow more, give fewer or smaller images, or take later taps"
         )
     return MemoryEstimate(per_row, int(min(rows, total)), total, budget)

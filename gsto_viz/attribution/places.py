@@ -200,8 +200,8 @@ class Region:
         count = len(view.regions)
         if not 1 <= self.number <= count:
             raise GstoVizError(
-                f"there is no region {self.number}: the {view.source} of this image {view.size} "
-                f"have regions 1 to {count}; choose one of them"
+                f"there is no region {self.number}: in the {view.source} of this image {view.size} "
+                f"there are regions 1 to {count}; choose one of them"
             )
         return _one_region(self.number, view)
 
@@ -233,8 +233,8 @@ class RankedRegion:
         if numbers.size == 0:
             present = [view.names[k] for k in np.unique(view.regions.class_id)]
             raise GstoVizError(
-                f"{self}: the {view.source} of this image {view.size} have no region of this "
-                f"class; they have {', '.join(present) or 'no region at all'}"
+                f"{self}: in the {view.source} of this image {view.size} there is no region of "
+                f"this class; there are {', '.join(present) or 'no regions at all'}"
             )
         by_size = numbers[np.argsort(-view.regions.area_px[numbers], kind="stable")]
         place = {"largest": 1, "smallest": by_size.size}.get(self.rank)
@@ -242,7 +242,7 @@ class RankedRegion:
             place = int(self.rank) if self.rank.isdecimal() else 0
         if not 1 <= place <= by_size.size:
             raise GstoVizError(
-                f"{self}: the {view.source} have {by_size.size} regions of this class; choose "
+                f"{self}: the number of regions of this class is {by_size.size}; choose "
                 f"largest, smallest or 1 to {by_size.size}"
             )
         return int(by_size[place - 1]) + 1

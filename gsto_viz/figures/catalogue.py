@@ -14,7 +14,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.report import Report
 from gsto_viz.report.examples import Example
 from gsto_viz.stats.sizes import response_by_octave
-from gsto_viz.stats.tuning import tuning
+from gsto_viz.stats.tuning import MIN_IMAGES, tuning
 
 MACS_PER_GI = 2**30
 
@@ -139,7 +139,7 @@ def branch_by_size(report: Report) -> Drawn:
     if not tuned:
         raise NotInReportError("no Shapley values; gsto-viz analyze --attribution computes them")
     if not any(one.octaves for one in tuned.values()):
-        raise NotInReportError("no size octave is found in enough images")
+        raise NotInReportError(f"no size octave is found in {MIN_IMAGES} images or more")
     title = "Exact Shapley value of the margin, by branch and size"
     return Drawn(
         plots.figure_branch_size(tuned, title=title, names=report.names),

@@ -174,9 +174,9 @@ def test_targets_that_do_not_fit_the_batch(view):
         (Box(9, 9, 8, 8), "box:9,9,8,8 is empty"),
         (Mask(np.ones((3, 3))), "the mask is (3, 3) and axes 0 and 1 of the image are (70, 101)"),
         (Mask(np.zeros((70, 101))), "mask:given has no pixel"),
-        (Region(9), "no region 9: the labels of this image (70, 101) have regions 1 to 5"),
+        (Region(9), "no region 9: in the labels of this image (70, 101) there are regions 1 to 5"),
         (Pixel(0, 0, "tram"), "there is no class 'tram'; choose one of road, car, pole, sky"),
-        (RankedRegion("car", "3"), "have 2 regions of this class; choose largest, smallest or 1"),
+        (RankedRegion("car", "3"), "regions of this class is 2; choose largest, smallest or 1"),
         (ClassRegion("pole", "predicted"), "is predicted as this class; there are road, car"),
         (SizeBin(9, 10), "no region of the labels of this image (70, 101) has this size"),
     ],
@@ -198,7 +198,7 @@ def test_other_misfits(view):
     bare = View(view.prediction, view.names)
     with pytest.raises(GstoVizError, match="there are no labels; give them, or ask for predicted"):
         resolve(Target(ClassRegion("car", "true")), bare, SHAPE)
-    with pytest.raises(GstoVizError, match="no region of this class; they have road, car"):
+    with pytest.raises(GstoVizError, match="no region of this class; there are road, car"):
         resolve(Target(RankedRegion("sky")), bare, SHAPE)
     with pytest.raises(GstoVizError, match="give maps of one image"):
         View(view.prediction, view.names, view.labels[:5])

@@ -152,7 +152,7 @@ def test_the_explorer_lists_both_beside_the_other_indices(explained):
 
 
 def test_the_figure_by_size_holds_means_over_regions_and_then_images(explained, monkeypatch):
-    with pytest.raises(NotInReportError, match="enough images"):
+    with pytest.raises(NotInReportError, match="in 30 images or more"):
         branch_by_size(explained)
     monkeypatch.setattr("gsto_viz.figures.catalogue.tuning", partial(stats.tuning, min_images=1))
     data = branch_by_size(explained).data

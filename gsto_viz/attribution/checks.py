@@ -60,7 +60,8 @@ def sanity_checks(
         seed: Of everything that is random.
 
     Returns:
-        ``check``, ``subject``, ``value``. For each map: its rank correlation with the map of the
+        ``check``, ``subject``, ``value``, ``cells`` (how many a rank correlation is over; null for
+        other checks). For each map: its rank correlation with the map of the
         network with random weights from each part on (``cascade``), how far small changes of the
         image move it (``sensitivities``) and, where its sum is a change of the score, how badly it
         foretells removals. Subjects are ``shapley/branch{r}`` and ``{method}/{tap}``; ``shapley``
@@ -82,6 +83,7 @@ def sanity_checks(
             "check": "rank correlation, random from " + drawn["part"] + " on",
             "subject": drawn["map"],
             "value": drawn["spearman"],
+            "cells": drawn["cells"].astype("Int64"),
         }
     )
     explainer = Explainer(model, image, [entries], head=head)
@@ -101,4 +103,7 @@ def sanity_checks(
         wrong = infidelity(method, tap, values.astype(np.float64))
         if wrong is not None:
             rest.append((REMOVAL, name, wrong))
-    return pd.concat([rows, pd.DataFrame(rest, columns=rows.columns)], ignore_index=True)
+    others = pd.DataFrame(rest, columns=rows.columns[:3]).assign(
+        cells=pd.array([None] * len(rest), dtype="Int64")
+    )
+    return pd.concat([rows, others], ignore_index=True)

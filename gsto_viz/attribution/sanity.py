@@ -48,7 +48,9 @@ def cascade(
         One row per part and map: ``part`` (this one and all before it are random), ``map``,
         ``spearman`` with the map of the trained network, and ``spearman_abs`` of the magnitudes, in
         [-1, 1], over the cells where one of both is not 0: where a target lies is no merit of the
-        map. Null for constant maps. Near 0 is what a map of the network must give.
+        map. Null for constant maps. Near 0 is what a map of the network must give. ``cells`` is how
+        many cells these are: of n cells without any relation, rank correlations spread by
+        1 / sqrt(n - 1) around 0.
     """
     before = {name: np.asarray(m, dtype=np.float64) for name, m in explain(model).items()}
     drawn = copy.deepcopy(frozen_twin(model))
@@ -60,8 +62,9 @@ def cascade(
         for name, after in explain(drawn).items():
             one, two = before[name].ravel(), np.asarray(after, dtype=np.float64).ravel()
             row = {"part": part, "map": name, "spearman": _spearman(one, two)}
-            rows.append(row | {"spearman_abs": _spearman(np.abs(one), np.abs(two))})
-    return pd.DataFrame(rows, columns=["part", "map", "spearman", "spearman_abs"])
+            row |= {"spearman_abs": _spearman(np.abs(one), np.abs(two))}
+            rows.append(row | {"cells": int(np.count_nonzero((one != 0) | (two != 0)))})
+    return pd.DataFrame(rows, columns=["part", "map", "spearman", "spearman_abs", "cells"])
 
 
 def _spearman(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> float:

@@ -93,7 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     add_official_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
-    parser.add_argument("--json", metavar="F", help="write the table as JSON too; - for stdout")
+    parser.add_argument(
+        "--json",
+        metavar="F",
+        help="write the table, and with --erf the slopes, as JSON too; - for stdout",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
@@ -115,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     explained = work.explain()
     fields = work.receptive_fields(explained) if args.erf else None
     work.write(explained, fields)
-    rows = table_rows(explained)
+    rows = table_rows(explained, fields)
     if json_only(rows, args.json):
         return 0
     text = as_text(explained) + ("" if fields is None else fields_text(fields, explained.strides))

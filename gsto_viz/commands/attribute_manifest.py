@@ -1,11 +1,13 @@
 """What the results of ``gsto-viz attribute`` depend on: its ``manifest.json``."""
 
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gsto_viz.attribution.explain import Explanation
+    from gsto_viz.attribution.receptive import ReceptiveField
     from gsto_viz.commands.attribute_work import Work
     from gsto_viz.types import Dataset
 
@@ -13,7 +15,11 @@ SCHEMA_VERSION = 2
 """Of the manifest; 1 knew neither the request nor the images of the calibration."""
 
 
-def manifest(work: "Work", explained: "Explanation") -> dict[str, Any]:
+def manifest(
+    work: "Work",
+    explained: "Explanation",
+    fields: "Mapping[str, Sequence[ReceptiveField]] | None",
+) -> dict[str, Any]:
     """Return the manifest: inputs by SHA-256, the request, the checks, the versions.
 
     No path of this machine is in it.
@@ -45,6 +51,7 @@ def manifest(work: "Work", explained: "Explanation") -> dict[str, Any]:
         "maps": {name: list(one.shape) for name, one in all_maps(explained).items()},
         "map_strides": explained.map_strides
         | ({} if explained.taps is None else explained.taps.strides),
+        "erf": None if fields is None else _erf(explained, fields),
         "checks": {
             "sum_error": explained.sum_error,
             "efficiency_error": explained.efficiency_error,
@@ -72,6 +79,20 @@ def _request(work: "Work") -> dict[str, Any]:
         "seed": args.seed,
         "device": str(work.pixels.device),
         "official_file": official_options(args),
+    }
+
+
+def _erf(
+    explained: "Explanation", fields: "Mapping[str, Sequence[ReceptiveField]]"
+) -> dict[str, Any]:
+    """Return where effective receptive fields were measured, and how they follow the stride."""
+    from gsto_viz.commands.attribute_work import field_slopes, middle_pixel
+
+    return {
+        "pixel": list(middle_pixel(explained.outline)),
+        "slopes": field_slopes(fields),
+        "slope_n": len(explained.strides),
+        "slope_unit": "log2 size on log2 stride, a line through the branches at one pixel",
     }
 
 

@@ -10,33 +10,39 @@ if TYPE_CHECKING:
     from gsto_viz.attribution.explain import Explanation
 
 
-def table_rows(explained: "Explanation") -> list[dict[str, Any]]:
-    """Return the table of branches as rows that JSON can hold."""
-    return _plain(explained.branches)
+def table_rows(
+    explained: "Explanation", fields: "Mapping[str, Sequence[ReceptiveField]] | None" = None
+) -> list[dict[str, Any]]:
+    """Return the table of branches as rows that JSON can hold.
+
+    Args:
+        explained: One target.
+        fields: By condition, one receptive field per branch; each condition becomes a row
+            ``erf_px`` with its ``condition``, ``branch_{r}`` (px) and ``slope``.
+    """
+    from gsto_viz.commands.attribute_work import field_slopes
+
+    rows = _plain(explained.branches)
+    slopes = {} if fields is None else field_slopes(fields)
+    for name, row in (fields or {}).items():
+        sizes = {f"branch_{r}": field.erf_px for r, field in enumerate(row)}
+        rows.append({"method": "erf_px", "condition": name, **sizes, "slope": slopes[name]})
+    return rows
 
 
 def as_text(explained: "Explanation") -> str:
     """Lay out the result for the screen: branches, the paths that matter most, the checks."""
-    heads = "".join(f"{f'/{s}':>9}" for s in explained.strides)
-    lines = [
-        f"{explained.target}: {explained.score:.4f}",
-        "",
-        f"{'method':<24}{'absent branches':<26}{heads}{'sum':>10}{'expected':>10}",
-    ]
+    lines = [f"{explained.target}: {explained.score:.4f}", ""]
+    heads = [f"/{stride}" for stride in explained.strides]
+    branches = [["method", "absent branches", *heads, "sum", "expected"]]
     for row in table_rows(explained):
-        cells = "".join(_cell(row[f"branch_{r}"], 9) for r in range(len(explained.strides)))
-        sums = _cell(row["sum"], 10) + _cell(row["expected"], 10)
-        lines.append(f"{row['method']:<24}{row['baseline']:<26}{cells}{sums}")
-    asked = explained.paths["kind"] == "asked"
-    closed = explained.paths[~asked]
-    order = closed["drop"].abs().sort_values(ascending=False, kind="stable").index
-    lines += ["", f"{'closed path':<34}{'value':<16}{'score':>10}{'drop':>10}"]
-    for path in [
-        *explained.paths[asked].to_dict("records"),
-        *closed.loc[order].head(8).to_dict("records"),
-    ]:
-        numbers = f"{path['score']:>10.4g}{path['drop']:>10.4g}"
-        lines.append(f"{path['place']:<34}{path['value']:<16}{numbers}")
+        names = [*(f"branch_{r}" for r in range(len(heads))), "sum", "expected"]
+        branches.append([row["method"], row["baseline"], *(_cell(row[name]) for name in names)])
+    lines += lay_out(branches)
+    paths = [["closed path", "value", "score", "drop"]]
+    for path in _paths_to_show(explained.paths):
+        paths.append([path["place"], path["value"], _cell(path["score"]), _cell(path["drop"])])
+    lines += ["", *lay_out(paths)]
     lines += [
         "",
         f"branch split against the network's logits: {explained.sum_error:.1e} (relative); "
@@ -44,23 +50,42 @@ def as_text(explained: "Explanation") -> str:
     ]
     lines += explained.notes
     if explained.taps is not None:
-        lines += ["", *_tap_lines(explained.taps.table)]
+        taps = [["method", "tap", "stride", "total", "delta", "infidelity"]]
+        for row in _plain(explained.taps.table):
+            numbers = [_cell(row[name]) for name in ("stride", "total", "delta", "infidelity")]
+            taps.append([row["method"], row["tap"], *numbers])
+        lines += ["", *lay_out(taps)]
     if explained.sanity is not None:
-        lines += ["", f"{'check':<50}{'subject':<40}{'value':>8}"]
+        checks = [["check", "subject", "value"]]
         for check in explained.sanity.to_dict("records"):
-            lines.append(f"{check['check']:<50}{check['subject']:<40}{check['value']:>8.3f}")
+            checks.append([check["check"], check["subject"], f"{check['value']:.3f}"])
+        lines += ["", *lay_out(checks)]
     return "\n".join(lines) + "\n"
 
 
-def _tap_lines(table: "pd.DataFrame") -> list[str]:
-    """Lay out the maps at taps and on the image, one line each."""
-    lines = [
-        f"{'method':<24}{'tap':<26}{'stride':>7}{'total':>11}{'delta':>11}{'infidelity':>12}",
+def _paths_to_show(paths: "pd.DataFrame") -> list[dict[Any, Any]]:
+    """Return the changes that were asked for, then the eight closed paths that move most."""
+    asked = paths["kind"] == "asked"
+    closed = paths[~asked]
+    order = closed["drop"].abs().sort_values(ascending=False, kind="stable").index
+    return [*paths[asked].to_dict("records"), *closed.loc[order].head(8).to_dict("records")]
+
+
+def lay_out(rows: Sequence[Sequence[str]], words: int = 2) -> list[str]:
+    """Lay out a table: every column is as wide as its widest entry, two blanks lie between.
+
+    Args:
+        rows: The heads, then the entries.
+        words: So many first columns begin at the left; the others, numbers, end at the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{entry:<{width}}" if k < words else f"{entry:>{width}}"
+            for k, (entry, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
     ]
-    for row in _plain(table):
-        numbers = _cell(row["total"], 11) + _cell(row["delta"], 11) + _cell(row["infidelity"], 12)
-        lines.append(f"{row['method']:<24}{row['tap']:<26}{row['stride']:>7}{numbers}")
-    return lines
 
 
 def _plain(frame: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -71,9 +96,9 @@ def _plain(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
 
 
-def _cell(value: float | None, width: int) -> str:
+def _cell(value: float | None) -> str:
     """Return a number for the screen, a dash where there is none."""
-    return f"{'-' if value is None else f'{value:.4g}':>{width}}"
+    return "-" if value is None else f"{value:.4g}"
 
 
 def fields_text(fields: "Mapping[str, Sequence[ReceptiveField]]", strides: Sequence[int]) -> str:
@@ -83,15 +108,12 @@ def fields_text(fields: "Mapping[str, Sequence[ReceptiveField]]", strides: Seque
         fields: By condition, one field per branch, the finest first.
         strides: Of the branches.
     """
-    import numpy as np
+    from gsto_viz.commands.attribute_work import field_slopes
 
-    from gsto_viz.stats import erf_slope
-
-    heads = "".join(f"{f'/{s}':>9}" for s in strides)
-    lines = ["", f"{'effective receptive field, px':<50}{heads}{'slope':>10}"]
+    slopes = field_slopes(fields)
+    rows = [["effective receptive field, px", *(f"/{stride}" for stride in strides), "slope"]]
     for name, row in fields.items():
-        sizes = [field.erf_px for field in row]
-        cells = "".join(f"{size:>9.1f}" for size in sizes)
-        lines.append(f"{name:<50}{cells}{float(erf_slope(np.array(sizes), strides)):>10.2f}")
+        rows.append([name, *(f"{field.erf_px:.1f}" for field in row), f"{slopes[name]:.2f}"])
+    lines = ["", *lay_out(rows, words=1)]
     lines.append("slope: of log2 size on log2 stride; 1 as in a pyramid, 0 all branches see alike")
     return "\n".join(lines) + "\n"

@@ -2,11 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
     from torch import Tensor
 
     from gsto_viz.attribution.baselines import Baseline
@@ -168,14 +172,10 @@ class Work:
 
     def receptive_fields(self, explained: "Explanation") -> "dict[str, list[ReceptiveField]]":
         """Measure what the branches see at the target's middle pixel."""
-        import numpy as np
-
         from gsto_viz.attribution.effects import branch_paths
         from gsto_viz.attribution.receptive import receptive_fields
 
-        places = np.argwhere(explained.outline == 1)
-        middle = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
-        pixel = (int(middle[1]), int(middle[0]))
+        pixel = middle_pixel(explained.outline)
         rows = {}
         for site in ("before", "after"):
             for gated in (True, False) if self.model.config.gating else (True,):
@@ -193,14 +193,25 @@ class Work:
                 )
         return rows
 
+    def fields_table(self, fields: "Mapping[str, Sequence[ReceptiveField]]") -> "pd.DataFrame":
+        """Return one row per field, with its condition and the slope of that condition."""
+        import pandas as pd
+
+        from gsto_viz.attribution.receptive import field_rows
+
+        name, slopes = Path(self.args.image).name, field_slopes(fields)
+        frames = [
+            field_rows(row, name).assign(condition=key, slope=slopes[key], slope_n=len(row))
+            for key, row in fields.items()
+        ]
+        return pd.concat(frames)
+
     def write(
         self, explained: "Explanation", fields: "dict[str, list[ReceptiveField]] | None"
     ) -> None:
         """Write the folder, the manifest last; whole or not at all."""
         import numpy as np
-        import pandas as pd
 
-        from gsto_viz.attribution.receptive import field_rows
         from gsto_viz.commands.attribute_manifest import all_maps, manifest
         from gsto_viz.files import atomic_path, write_json, write_text
         from gsto_viz.folders import new_folder
@@ -218,6 +229,7 @@ class Work:
             explained.paths,
             strides=explained.strides,
             title=f"{explained.target}: {explained.score:.3f}",
+            score=self.args.score,
             sanity=explained.sanity,
         )
         with new_folder(Path(self.args.out), OWN_FILES, overwrite=self.args.overwrite) as work:
@@ -236,15 +248,35 @@ class Work:
                     explained.taps.maps,
                     explained.taps.strides,
                     title=f"{explained.target}: {explained.score:.3f}",
+                    score=self.args.score,
                     sanity=explained.sanity,
                 )
                 save_figure(beside, work / "taps")
             if fields is not None:
-                name = Path(self.args.image).name
-                frames = [field_rows(f, name).assign(condition=k) for k, f in fields.items()]
-                write_text(work / "erf.csv", pd.concat(frames).to_csv(index=False))
+                write_text(work / "erf.csv", self.fields_table(fields).to_csv(index=False))
                 ladder = figure_receptive_fields(
                     self.image, explained.outline, list(fields.items()), title=explained.target
                 )
                 save_figure(ladder, work / "erf")
-            write_json(work / "manifest.json", manifest(self, explained))
+            write_json(work / "manifest.json", manifest(self, explained, fields))
+
+
+def middle_pixel(outline: "npt.NDArray[np.integer]") -> tuple[int, int]:
+    """Return x and y of the pixel of a target's first group that lies nearest to its centroid."""
+    import numpy as np
+
+    places = np.argwhere(outline == 1)
+    middle = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
+    return int(middle[1]), int(middle[0])
+
+
+def field_slopes(fields: "Mapping[str, Sequence[ReceptiveField]]") -> dict[str, float]:
+    """Return the slope of log2 size on log2 stride of each condition's fields."""
+    import numpy as np
+
+    from gsto_viz.stats import erf_slope
+
+    return {
+        name: float(erf_slope(np.array([f.erf_px for f in row]), [f.stride for f in row]))
+        for name, row in fields.items()
+    }

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from gsto_viz.errors import GstoVizError
 from gsto_viz.heatmaps import HeatMap
 from gsto_viz.plots import style
+from gsto_viz.plots.attribution_captions import color_words, score_words
 from gsto_viz.plots.attribution_checks import CHECKED, LINES, panel_checks
 from gsto_viz.plots.attribution_paths import edge_matrix, plot_edges
 from gsto_viz.plots.colors import GUIDE, branch_style
@@ -38,13 +39,6 @@ PER_PIXEL = ("gradient_x_activation", "integrated_gradients", "conductance")
 they are drawn divided by the pixels of a cell."""
 CHART = 1.7
 """Height of the charts below the maps, inches."""
-CAPTION = (
-    "Each row of maps has one scale, symmetric about 0: red raises the score of the target, blue "
-    "lowers it. White outline: the target. Shapley values are exact: at every cell they sum over "
-    "the branches to its margin minus its margin with every branch at the baseline. Bars: the same "
-    "for the whole target, by what stands in for absent branches. Matrices: drop of the target's "
-    "score when one path is closed; a path that the network lacks is empty."
-)
 CHECKED_SHAPLEY = "Shapley maps are checked with zero for absent branches."
 
 
@@ -82,6 +76,7 @@ def figure_attribution(
     *,
     strides: Sequence[int],
     title: str,
+    score: str = "margin",
     sanity: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw what carries one target: maps by branch, Shapley values, closed paths.
@@ -96,10 +91,11 @@ def figure_attribution(
         paths: Its table of closed paths.
         strides: Of the branches.
         title: What is explained.
+        score: ``margin``, ``mean`` or ``sum``: what bars, matrices and gradients explain.
         sanity: Its sanity checks, written below each map.
 
     Raises:
-        GstoVizError: There are no maps, or one does not lie on its grid.
+        GstoVizError: There are no maps, one does not lie on its grid, or the score is unknown.
     """
     rows = _map_rows(maps, map_strides, len(strides))
     size = (image.shape[0], image.shape[1])
@@ -108,7 +104,9 @@ def figure_attribution(
     panel = fit_panel(size, slot, 1.5)
     checks = 0.0 if sanity is None else check_height()
     step = 0.2 + panel[1] + checks + 0.36
-    caption = CAPTION if sanity is None else f"{CAPTION} {CHECKED} {CHECKED_SHAPLEY}"
+    caption = _caption([label.split("/")[0] for label in maps], score)
+    if sanity is not None:
+        caption += f" {CHECKED} {CHECKED_SHAPLEY}"
     caption = wrap(caption, WIDTH - 2 * MARGIN, style.SMALL)
     charts_top = MARGIN + 0.25 + len(rows) * step
     height = charts_top + CHART + 0.75 + text_height(caption, style.SMALL) + MARGIN
@@ -124,6 +122,16 @@ def figure_attribution(
         page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
     set_alt_text(page.figure, f"{title}. {_in_words(branches, strides)}")
     return page.figure
+
+
+def _caption(methods: Sequence[str], score: str) -> str:
+    """Say how to read the maps, the bars and the matrices."""
+    return (
+        "Each row of maps has one scale, symmetric about 0. White outline: the target. "
+        f"{color_words(methods, score)} Bars: Shapley values of the {score_words(score)}, by what "
+        f"stands in for absent branches. Matrices: drop of the {score_words(score)} when one path "
+        "is closed; a path that the network lacks is empty."
+    )
 
 
 def _map_rows(

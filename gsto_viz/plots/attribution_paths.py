@@ -22,6 +22,8 @@ from gsto_viz.stats.tuning import Tuning
 FloatArray = npt.NDArray[np.float64]
 CELL = 0.42
 """Inches of a matrix cell."""
+NOISE = 1e-9
+"""Share of a scale's end below which a value is the rounding of a sum, and shown as 0."""
 
 
 def edge_matrix(paths: pd.DataFrame, kind: str, branches: int) -> FloatArray | None:
@@ -52,6 +54,7 @@ def draw_matrix(
     bar: Axes | None,
     digits: int = 2,
     limit: float | None = None,
+    unit: str | None = None,
 ) -> None:
     """Draw a matrix in diverging colours symmetric about 0, its numbers in the cells.
 
@@ -61,6 +64,7 @@ def draw_matrix(
         bar: Where its colour bar goes; None: it has none.
         digits: Significant digits of the numbers.
         limit: End of the scale; None: the greatest |value|.
+        unit: Written below the colour bar.
     """
     known = np.abs(matrix[np.isfinite(matrix)])
     end = limit if limit is not None else float(known.max(initial=0.0)) or 1.0
@@ -72,7 +76,7 @@ def draw_matrix(
     for y, x in np.argwhere(np.isfinite(matrix)):
         value = float(matrix[y, x])
         dark = abs(value) > 0.6 * end
-        text = f"{value:.{digits}g}" if abs(value) >= 10.0**-digits else "0"
+        text = cell_text(value, digits) if abs(value) > NOISE * end else "0"
         ax.text(x, y, text, ha="center", va="center", fontsize=5.5, color="w" if dark else "k")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -83,11 +87,26 @@ def draw_matrix(
     colorbar.outline.set_linewidth(0.4)
     bar.set_xticks([-end, 0, end], [number(v) for v in (-end, 0, end)], fontsize=style.SMALL)
     bar.tick_params(length=1.5, pad=1, width=0.4)
+    if unit is not None:
+        bar.set_xlabel(unit, labelpad=1, fontsize=style.SMALL)
+
+
+def cell_text(value: float, digits: int = 2) -> str:
+    """Return a number that fits a cell: its significant digits, or all before the point.
+
+    Below 0.001 and from 10000 on with a power of ten, as short as it goes: ``-1.2e-5``.
+    """
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    exponent = int(power)
+    if value and not -3 <= exponent <= 3:
+        return f"{mantissa}e{exponent}"
+    text = f"{value:.{max(0, digits - 1 - exponent)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def plot_edges(matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[int]) -> Axes:
     """Draw a source x target matrix of drops (see :func:`edge_matrix`)."""
-    draw_matrix(matrix, ax=ax, bar=bar)
+    draw_matrix(matrix, ax=ax, bar=bar, unit="logits")
     names = [f"/{s}" for s in strides]
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)

@@ -11,6 +11,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.heatmaps import HeatMap
 from gsto_viz.plots import style
 from gsto_viz.plots.attribution import LABELS, check_height, method_maps
+from gsto_viz.plots.attribution_captions import color_words
 from gsto_viz.plots.attribution_checks import CHECKED, panel_checks
 from gsto_viz.plots.heatmaps import fill_bar, paint
 from gsto_viz.plots.layout import (
@@ -38,9 +39,9 @@ TITLE = 7.0
 HEAD, BAR = 0.2, 0.36
 """Inches above a panel for its title, and below a method's panels for the bar."""
 CAPTION = (
-    "Each method has one scale, symmetric about 0: red raises the score of the target, blue lowers "
-    "it; saliency has no sign. White outline: the target. After each tap: its stride. Every tap "
-    "inside the network is explained alone. Colours end at the 99.5th percentile of a method's map."
+    "Each method has one scale, symmetric about 0. White outline: the target. After each tap: its "
+    "stride. Every tap inside the network is explained alone. Colours end at the 99.5th percentile "
+    "of a method's map."
 )
 
 
@@ -51,6 +52,7 @@ def figure_taps(
     map_strides: Mapping[str, int],
     *,
     title: str,
+    score: str = "margin",
     sanity: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw maps of one target, method by method: the image first, then a panel per tap.
@@ -61,10 +63,11 @@ def figure_taps(
         maps: By name, ``{method}/{tap}`` or ``{method}/input``.
         map_strides: Pixels per cell of each map.
         title: What is explained.
-        sanity: ``check``, ``subject``, ``value``: written below each map.
+        score: ``margin``, ``mean`` or ``sum``: what the methods explain.
+        sanity: ``check``, ``subject``, ``value``, ``cells``: written below each map.
 
     Raises:
-        GstoVizError: There are no maps, or one does not lie on its grid.
+        GstoVizError: There are no maps, one does not lie on its grid, or the score is unknown.
     """
     groups: dict[str, list[str]] = {}
     for name in maps:
@@ -78,7 +81,9 @@ def figure_taps(
     panel = fit_panel((image.shape[0], image.shape[1]), slot, LARGEST[1])
     step = HEAD + panel[1] + (0.05 if sanity is None else check_height())
     rows = [-(-(1 + len(names)) // columns) for names in groups.values()]
-    caption = CAPTION if sanity is None else f"{CAPTION} {CHECKED}"
+    caption = f"{CAPTION} {color_words(groups, score)}"
+    if sanity is not None:
+        caption += f" {CHECKED}"
     caption = wrap(caption, width - 2 * MARGIN, style.SMALL)
     height = MARGIN + 0.25 + sum(rows) * step + len(rows) * BAR
     height += text_height(caption, style.SMALL) + 2 * MARGIN

@@ -6,6 +6,7 @@ import math
 
 import captum
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -154,3 +155,23 @@ def test_looking_at_a_place_leaves_nothing_there(tmp_path, capsys):
     assert main(["attribute", "none.safetensors", "none.png", *QUICK, "--out", out]) == 2
     assert "none.safetensors" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_slopes_of_receptive_fields_are_in_the_folder_and_in_the_json(files, tmp_path, capsys):
+    out = tmp_path / "run"
+    words = ("--target", "box:20,10,29,19:car", "--method", "activation", "--erf", "--json", "-")
+    assert attribute(files, *words, "--out", out) == 0
+    rows = [row for row in printed(capsys) if row["method"] == "erf_px"]
+    table = pd.read_csv(out / "erf.csv")
+    found = json.loads((out / "manifest.json").read_text())["erf"]
+    assert found["pixel"] in [[x, y] for x in (24, 25) for y in (14, 15)]
+    assert found["slope_n"] == 4
+    assert list(found["slopes"]) == [row["condition"] for row in rows]
+    assert len(rows) == 4
+    for row, (condition, own) in zip(rows, table.groupby("condition", sort=False), strict=True):
+        line = np.polyfit(np.log2(own["stride"]), np.log2(own["erf_px"]), 1)[0]
+        assert row["condition"] == condition
+        assert own["slope"].tolist() == pytest.approx([line] * 4)
+        assert set(own["slope_n"]) == {4}
+        assert row["slope"] == found["slopes"][condition] == pytest.approx(line)
+        assert [row[f"branch_{r}"] for r in range(4)] == pytest.approx(own["erf_px"].tolist())

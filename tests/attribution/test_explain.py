@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from gsto_viz.attribution.places import RankedRegion, SizeBin
 from gsto_viz.attribution.targets import Target, resolve
 from gsto_viz.cli import main
 from gsto_viz.commands import attribute as command
+from gsto_viz.commands.attribute_text import as_text
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
 
@@ -160,6 +162,27 @@ def test_classes_of_maps(toy, view):
     np.testing.assert_array_equal(classes[untouched], predicted[untouched])
 
 
+def test_numbers_of_any_size_stand_apart_on_the_screen(explained):
+    found = explained[3]
+    numbers = found.branches.select_dtypes("number").columns
+    large = found.branches.copy()
+    large[numbers] *= -12345678.9
+    paths = found.paths.assign(drop=-1.25e9, place="stage4.m0.transfer[0->1]" * 3)
+    lines = as_text(replace(found, branches=large, paths=paths)).splitlines()
+    for row in large.to_dict("records"):
+        line = next(line for line in lines if line.startswith(f"{row['method']} "))
+        words = [word for word in line.split("  ") if word]
+        names = [*(f"branch_{r}" for r in range(4)), "sum", "expected"]
+        assert [word.strip() for word in words[:2]] == [row["method"], row["baseline"]]
+        for word, name in zip(words[2:], names, strict=True):
+            known = not np.isnan(row[name])
+            assert float(word) == pytest.approx(row[name], rel=1e-3) if known else "-" in word
+    assert sum(line.endswith("  -1.25e+09") for line in lines) == 8
+    tables = "\n".join(lines).split("\n\n")[1:3]
+    for table in tables:
+        assert len({len(line) for line in table.splitlines()}) == 1
+
+
 def test_wrong_requests(explained, toy):
     model, view, target, _ = explained
     with pytest.raises(GstoVizError, match="no baseline was given"):
@@ -205,6 +228,10 @@ def test_everything_that_can_be_asked(files, tmp_path, capsys):
     with np.load(out / "maps.npz", allow_pickle=False) as maps:
         assert maps["shapley/zero/branch1"].shape == (16, 20)
         assert set(maps.files) == set(manifest["maps"])
+    checks = pd.read_csv(out / "sanity.csv").set_index(["subject", "check"])
+    last = checks.loc[("grad_cam/stage4.branch3", "rank correlation, random from stem on")]
+    assert last["cells"] == 2 * 3
+    assert checks.loc[("shapley", "sensitivity (max)")].isna()["cells"]
     fields = pd.read_csv(out / "erf.csv")
     assert len(fields) == 16
     # The slope of a line through four points, by the textbook's sums.

@@ -40,6 +40,7 @@ def test_parts_become_random_from_the_output_on(toy):
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert frame["part"].drop_duplicates().tolist() == list(PARTS)
     fine = frame[frame["map"] == "fine"].set_index("part")["spearman"]
+    assert set(frame.loc[frame["map"] == "image", "cells"]) == {toy.picture()[0, 0].numel()}
     assert fine["head"] == pytest.approx(1)  # the branches do not depend on the head
     assert abs(fine["stage4"]) < 0.95
     assert frame.loc[frame["map"] == "image", "spearman"].tolist() == pytest.approx([1] * 9)
@@ -69,7 +70,9 @@ def test_the_place_of_the_target_is_no_merit_of_the_map(toy):
         one[5:10, 5:10] = 1 + rng.random((5, 5))
         return {"place": one}
 
-    (found,) = cascade(toy.network(), explain, parts=["head"])["spearman"]
+    frame = cascade(toy.network(), explain, parts=["head"])
+    (found,) = frame["spearman"]
+    assert frame["cells"].tolist() == [25]
     rng = np.random.default_rng(3)
     first, second = (rng.random(25) for _ in range(2))
     order = [np.argsort(np.argsort(values)) for values in (first, second)]

@@ -8,9 +8,10 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.attribution import figure_attribution, symmetric_maps
-from gsto_viz.plots.attribution_fields import figure_receptive_fields
+from gsto_viz.plots.attribution_fields import figure_receptive_fields, half_inside
 from gsto_viz.plots.attribution_paths import (
     branch_size_data,
+    cell_text,
     edge_matrix,
     figure_branch_size,
     figure_drops,
@@ -62,7 +63,7 @@ def test_the_figure_of_a_target(gated, check_text, all_text):
     assert "Shapley values in logits with zero for absent branches" in alt_text(figure)
 
 
-def checks(names):
+def checks(names, cells=400):
     """Planted checks: random weights leave 0.25, maps move 0.5, the first method foretells."""
     rows = [
         {"check": f"rank correlation, random from {part} on", "subject": name, "value": value}
@@ -70,7 +71,102 @@ def checks(names):
     ]  # fmt: skip
     rows += [{"check": "sensitivity (max)", "subject": name, "value": 0.5} for name in names]
     rows.append({"check": "infidelity, cells removed", "subject": names[0], "value": 0.125})
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    correlated = frame["check"].str.startswith("rank correlation")
+    return frame.assign(cells=pd.Series(cells, frame.index, dtype="Int64").where(correlated))
+
+
+def caption(figure, all_text):
+    """The longest text of a figure on one line."""
+    return max(all_text(figure), key=len).replace("\n", " ")
+
+
+def test_over_few_cells_a_check_says_over_how_many(check_text, all_text):
+    names = [f"shapley/branch{r}" for r in range(4)]
+    for cells, words in ((15, "random weights 0.25, n = 15"), (16, "random weights 0.25")):
+        planted = checks(names, cells)
+        figure = figure_attribution(*inputs(), strides=STRIDES, title="a target", sanity=planted)
+        check_text(figure)
+        assert sum(text.split("\n")[0] == words for text in all_text(figure)) == 4
+        assert "n: over so few cells, below 16," in caption(figure, all_text)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        ("margin", "margin of the target"),
+        ("mean", "mean logit of the target's class"),
+        ("sum", "sum of the logits of the target's class"),
+    ],
+)
+def test_the_caption_says_which_score_each_part_explains(score, words, check_text, all_text):
+    figure = figure_attribution(*inputs(), strides=STRIDES, title="a target", score=score)
+    check_text(figure)
+    text = caption(figure, all_text)
+    assert f"Bars: Shapley values of the {words}, by" in text
+    assert f"Matrices: drop of the {words} when" in text
+    assert f"red speaks for a greater {words}," in text
+    assert "Shapley maps: red raises the margin of a cell" in text
+    other = f"They explain the margin, not the score that was asked, the {words}."
+    assert (other in text) == (score != "margin")
+    with pytest.raises(GstoVizError, match="unknown score 'max'; choose margin, mean, sum"):
+        figure_attribution(*inputs(), strides=STRIDES, title="a target", score="max")
+
+
+@pytest.mark.parametrize("method", ["activation", "saliency", "smooth_grad", "conductance"])
+def test_red_raises_a_score_only_where_a_map_knows_one(method, check_text, all_text):
+    figure = figure_taps(*tap_inputs({"stem": 4}, (method,)), title="mean of car", score="mean")
+    check_text(figure)
+    text = caption(figure, all_text)
+    raises = "Conductance: red raises the mean logit of the target's class, blue lowers it."
+    assert (raises in text) == (method == "conductance") == ("red raises" in text)
+    assert ("it knows neither target nor score" in text) == (method == "activation")
+    assert ("no sign; the redder, the more" in text) == (method in ("saliency", "smooth_grad"))
+    assert "Shapley" not in text
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_numbers_in_cells_keep_their_digits_and_fit(digits):
+    rng = np.random.default_rng(0)
+    values = rng.choice([-1, 1], 2000) * 10 ** rng.uniform(-30, 30, 2000)
+    for value in (*values, 0.0996, 99.96, 999.7, 9999.6, -0.00099996, 0.001, 1e4, -0.004):
+        text = cell_text(value, digits)
+        assert float(text) == pytest.approx(value, rel=0.5001 * 10.0 ** (1 - digits))
+        assert len(text.lstrip("-")) <= digits + 5
+    assert [cell_text(v) for v in (0.0, 2.7, -0.004, 0.00071, 1.0, 123.4, 66410.0)] == [
+        "0", "2.7", "-0.004", "7.1e-4", "1", "123", "6.6e4",
+    ]  # fmt: skip
+
+
+def test_small_drops_are_not_zero_and_bars_have_a_unit(check_text, all_text):
+    *given, paths = inputs()
+    paths.loc[:3, "drop"] = [0.0, -0.0042, 0.00031, 1e-13]
+    figure = figure_attribution(*given, paths, strides=STRIDES, title="a target")
+    check_text(figure)
+    words = all_text(figure)
+    assert {"-0.0042", "3.1e-4"} <= set(words)
+    assert not any("e-13" in text for text in words)
+    bars = [ax for ax in figure.axes if ax.get_xlabel() == "logits"]
+    assert len(bars) == 2
+
+
+def test_the_line_around_half_of_a_gradient():
+    y, x = np.mgrid[:200, :240]
+    wide, blur = 9.0, 4.0
+    gradient = np.exp(-((y - 90) ** 2 + (x - 130) ** 2) / (2 * wide**2))
+    blurred, level = half_inside(gradient, blur)
+    # Blurring adds variances; a disc of radius s sqrt(2 ln 2) holds half of a normal distribution.
+    radius = np.sqrt(2 * np.log(2) * (wide**2 + blur**2))
+    assert (blurred > level).sum() == pytest.approx(np.pi * radius**2, rel=0.02)
+    assert blurred[blurred > level].sum() == pytest.approx(gradient.sum() / 2, rel=0.02)
+
+
+def test_a_gradient_in_one_pixel_or_alike_everywhere_can_be_drawn(check_text):
+    image, outline, *_ = inputs()
+    point = np.zeros(SIZE)
+    point[32, 48] = 1.0
+    fields = [Seen(4, (32.0, 48.0), point, 0.5), Seen(8, (32.0, 48.0), np.ones(SIZE), 60.0)]
+    check_text(figure_receptive_fields(image, outline, [("a row", fields)], title="pixel:48,32"))
 
 
 def test_the_checks_of_each_map_stand_below_it(check_text, all_text):
@@ -217,7 +313,7 @@ class Seen:
     erf_px: float
 
 
-def test_the_ladder(check_text):
+def test_the_ladder(check_text, all_text):
     image, outline, *_ = inputs()
     y, x = np.mgrid[:64, :96]
     fields = [
@@ -227,6 +323,10 @@ def test_the_ladder(check_text):
     rows = [("before the last fusion, gated", fields), ("after the last fusion, gated", fields)]
     figure = figure_receptive_fields(image, outline, rows, title="pixel:48,32")
     check_text(figure)
+    words = all_text(figure)
+    # Radii that double with the stride.
+    assert "after the last fusion, gated: slope 1.00" in words
+    assert words.count("stride 16: ERF radius 32 px") == 2
     circles = [p for ax in figure.axes for p in ax.patches if hasattr(p, "radius")]
     assert sorted({c.radius for c in circles}) == [8, 16, 32, 64]
     assert "stride 32 64 px" in alt_text(figure)

@@ -48,7 +48,9 @@ def color_words(methods: Iterable[str], score: str) -> str:
             "baseline."
         )
         if score != "margin":
-            sentences.append(f"They explain the margin, not the score that was asked, the {asked}.")
+            sentences.append(
+                f"These maps explain the margin, not the score that was asked: the {asked}."
+            )
     signed = [words for method, words in SIGNED.items() if method in shown]
     if signed:
         sentences.append(f"{_list(signed)}: red raises the {asked}, blue lowers it.")

@@ -107,7 +107,7 @@ def test_the_caption_says_which_score_each_part_explains(score, words, check_tex
     assert f"Matrices: drop of the {words} when" in text
     assert f"red speaks for a greater {words}," in text
     assert "Shapley maps: red raises the margin of a cell" in text
-    other = f"They explain the margin, not the score that was asked, the {words}."
+    other = f"These maps explain the margin, not the score that was asked: the {words}."
     assert (other in text) == (score != "margin")
     with pytest.raises(GstoVizError, match="unknown score 'max'; choose margin, mean, sum"):
         figure_attribution(*inputs(), strides=STRIDES, title="a target", score="max")

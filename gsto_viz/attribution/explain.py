@@ -58,7 +58,7 @@ class Explanation:
         efficiency_error: Greatest over the baselines, logits.
         outline: (H, W) int: the picked pixels, by group.
         taps: Maps at other taps and on the image; None when not asked.
-        sanity: ``check``, ``subject``, ``value``; None when not asked.
+        sanity: ``check``, ``subject``, ``value``, ``cells``; None when not asked.
         notes: What to know when reading it.
     """
 

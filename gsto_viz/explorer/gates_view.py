@@ -122,7 +122,7 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
         page.bound(
             "value",
             lambda key: st.slider(
-                "Gate value", 0.0, 1.0, step=0.01, key=key, width=240, disabled=not page.state.force
+                "Gate value", 0.0, 1.0, step=0.01, key=key, width=240, on_change=_switch_on
             ),
         )
         mean = round(mean_gate(shown.inspections[subject], gate), 2)
@@ -132,6 +132,11 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
             on_click=partial(_hold_at, mean),
             icon=":material/align_vertical_center:",
         )
+
+
+def _switch_on() -> None:
+    """Hold the gate: whoever moves the slider wants to see it held there."""
+    st.session_state["force"] = True
 
 
 def _hold_at(value: float) -> None:

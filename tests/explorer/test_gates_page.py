@@ -108,11 +108,14 @@ def test_a_held_gate_is_compared(checkpoints, gates, viewer_text):
     app.button(key="hold-mean").click()
     app.run()
     assert 0.5 <= app.slider(key="value").value < 1
-    assert not app.slider(key="value").disabled
     app.toggle(key="force").set_value(False)
     app.run()
     assert "What changes" not in said(app)
-    assert app.slider(key="value").disabled
+    # Whoever moves the slider wants to see the gate held there.
+    app.slider(key="value").set_value(0.75)
+    app.run()
+    assert app.toggle(key="force").value
+    assert f"What changes: B with {OTHER} held at 0.75" in said(app)
 
 
 def test_all_gates_at_once(checkpoints, gates):

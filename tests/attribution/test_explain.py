@@ -129,7 +129,7 @@ def test_other_heads_through_the_command(files, tmp_path, head, branches):
 def test_conductance_says_what_it_must_add_up_to(explained, toy):
     model, view, target, _ = explained
     given = {}
-    for steps in (2, 200):
+    for steps in (2, 64):
         found = explain_target(
             model, toy.picture(), view, target, [zero_baseline(model)],
             methods=["conductance"], steps=steps,
@@ -144,7 +144,7 @@ def test_conductance_says_what_it_must_add_up_to(explained, toy):
     for row, _ in given.values():
         assert row["expected"] == pytest.approx(change[0] - change[1], rel=1e-4)
     off = {n: abs(row["sum"] - row["expected"]) for n, (row, _) in given.items()}
-    assert off[200] < off[2]
+    assert off[64] < off[2]
     assert off[2] > 0.05 * abs(given[2][0]["expected"])
     assert "with 2 steps" in given[2][1][0]
 

@@ -55,6 +55,7 @@ def test_label_maps_have_as_many_regions_as_asked(height, width, regions):
     assert (labels.shape, count) == ((height, width), regions)
 
 
+@pytest.mark.slow
 def test_quick_figures_have_a_unit_and_no_target(capsys):
     said = []
     found = run_benchmarks(quick=True, say=said.append)

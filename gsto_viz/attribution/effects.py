@@ -88,7 +88,8 @@ def branch_paths(model: nn.Module, site: str = "after", stage: int = 4) -> list[
 
 def last_module(model: HRNet, stage: int) -> str:
     """Return the place of the last module of stage 2, 3 or 4, such as ``stage4.m1``."""
-    return f"stage{stage}.m{len(model.get_submodule(f'stage{stage}')) - 1}"  # type: ignore[arg-type]
+    modules = getattr(model, f"stage{stage}")
+    return f"stage{stage}.m{len(modules) - 1}"
 
 
 def mean_features(
@@ -158,7 +159,7 @@ def parse_intervention(model: nn.Module, text: str) -> Intervention:
         return constant(path.name, words[value], value)
     kind, _, octaves = value.partition(":")
     if kind == "blur" and octaves.isdecimal():
-        if not 1 <= int(octaves[:3]) <= MAX_BLUR:
+        if len(octaves) > 2 or not 1 <= int(octaves) <= MAX_BLUR:
             raise GstoVizError(f"{value} is no blur; give 1 to {MAX_BLUR} octaves")
         return blurred(path.name, int(octaves))
     try:

@@ -75,8 +75,6 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.errors import GstoVizError
 
     check_output_file(args.json, "--json")
-    if args.block is not None and args.block < 1:
-        raise GstoVizError(f"--block {args.block}: give at least 1")
     if args.limit is not None and args.limit < 1:
         raise GstoVizError(f"--limit {args.limit}: give at least 1")
     with join_world(args.device) as (world, device):

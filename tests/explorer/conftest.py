@@ -21,6 +21,7 @@ from gsto_viz.explorer.shown import Shown
 from gsto_viz.models import build_model, save_checkpoint
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.torch_utils import image_to_tensor
+from gsto_viz.train.log import RunLog
 from gsto_viz.types import Inspection, Sample
 
 STRIDES = (4, 8, 16, 32)
@@ -51,6 +52,21 @@ def tiny_files(tmp_path_factory) -> dict[str, Path]:
         bare = ModelInfo(name="no_gains", network=network, classes=CAMVID_CLASSES)
         save_checkpoint(files["no_gains"], model, bare)
     return files
+
+
+@pytest.fixture
+def training_runs(tmp_path) -> Path:
+    """Two training runs: ``one``, and ``two``, which was not evaluated yet."""
+    place = tmp_path / "runs"
+    for name, first in (("one", 3.0), ("two", 2.0)):
+        (place / name).mkdir(parents=True)
+        with RunLog(place / name) as log:
+            for step in range(10, 60, 10):
+                numbers = {"loss": first / step, "lr": 0.1, "images_per_s": 4.0, "seconds": step}
+                log.write("train", step, epoch=step // 20, **numbers)
+            if name == "one":
+                log.write("val", 50, epoch=2, miou=30.0, pixel_accuracy=60.0, mean_accuracy=40.0)
+    return place
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,24 +19,9 @@ from gsto_viz.train.log import RunLog
 
 
 @pytest.fixture
-def runs(tmp_path) -> Path:
-    """Two training runs; ``two`` was not evaluated yet."""
-    place = tmp_path / "runs"
-    for name, first in (("one", 3.0), ("two", 2.0)):
-        (place / name).mkdir(parents=True)
-        with RunLog(place / name) as log:
-            for step in range(10, 60, 10):
-                numbers = {"loss": first / step, "lr": 0.1, "images_per_s": 4.0, "seconds": step}
-                log.write("train", step, epoch=step // 20, **numbers)
-            if name == "one":
-                log.write("val", 50, epoch=2, miou=30.0, pixel_accuracy=60.0, mean_accuracy=40.0)
-    return place
-
-
-@pytest.fixture
-def runs_view(runs, tmp_path) -> Path:
+def runs_view(training_runs, tmp_path) -> Path:
     """The page's own view of both runs."""
-    folders = list_runs(runs)
+    folders = list_runs(training_runs)
     logs = {run.key: read_log(run.path / "log.jsonl") for run in folders}
     exports = run_exports(logs, folders, ViewState(run="one", others="two"))
     (view,) = (file for file in exports.files if file.name == "view.json")
@@ -49,9 +34,9 @@ def export(view: Path, out: Path, *words: str) -> int:
     return main(["export", "--view", str(view), "--out", str(out), "--quiet", *words])
 
 
-def test_runs_are_replayed_with_every_record(runs, runs_view, tmp_path, capsys) -> None:
+def test_runs_are_replayed_with_every_record(training_runs, runs_view, tmp_path, capsys) -> None:
     out = tmp_path / "out"
-    assert export(runs_view, out, "--runs", str(runs)) == 0
+    assert export(runs_view, out, "--runs", str(training_runs)) == 0
     assert "the numbers of the view: " in capsys.readouterr().out
     with (out / "training.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -70,18 +55,20 @@ def test_runs_are_replayed_with_every_record(runs, runs_view, tmp_path, capsys) 
     assert str(tmp_path) not in runs_view.read_text()
 
 
-def test_a_run_that_went_on_or_is_missing_is_refused(runs, runs_view, tmp_path, capsys) -> None:
+def test_a_run_that_went_on_or_is_missing_is_refused(
+    training_runs, runs_view, tmp_path, capsys
+) -> None:
     out = tmp_path / "out"
     assert export(runs_view, out) == 2
     assert "--runs" in capsys.readouterr().err
-    assert export(runs_view, out, "--runs", str(runs / "one")) == 2
+    assert export(runs_view, out, "--runs", str(training_runs / "one")) == 2
     assert "has no training one" in capsys.readouterr().err
-    assert export(runs_view, out, "--runs", str(runs), "--data", "scenes") == 2
+    assert export(runs_view, out, "--runs", str(training_runs), "--data", "scenes") == 2
     assert "leave --data out" in capsys.readouterr().err
-    length = (runs / "two" / "log.jsonl").stat().st_size
-    with RunLog(runs / "two", start=length, step=50) as log:
+    length = (training_runs / "two" / "log.jsonl").stat().st_size
+    with RunLog(training_runs / "two", start=length, step=50) as log:
         log.write("train", 60, epoch=3, loss=0.1, lr=0.1, images_per_s=4.0, seconds=60)
-    assert export(runs_view, out, "--runs", str(runs)) == 2
+    assert export(runs_view, out, "--runs", str(training_runs)) == 2
     assert "training two has changed since the view was saved" in capsys.readouterr().err
     assert not out.exists()
 

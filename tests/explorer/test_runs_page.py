@@ -12,16 +12,12 @@ GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch) -> Path:
-    """Two training runs, ``one`` and ``two``."""
-    place = tmp_path / "runs"
-    for name, first in (("one", 3.0), ("two", 2.0)):
-        (place / name).mkdir(parents=True)
-        with RunLog(place / name) as log:
-            for step in range(10, 60, 10):
-                numbers = {"loss": first / step, "lr": 0.1, "images_per_s": 4.0, "seconds": step}
-                log.write("train", step, epoch=step // 20, **numbers)
-            log.write("val", 50, epoch=2, miou=10 * first, pixel_accuracy=60.0, mean_accuracy=40.0)
+def runs(training_runs, monkeypatch) -> Path:
+    """Two training runs, ``one`` and ``two``, with settings and a checkpoint each."""
+    place: Path = training_runs
+    with RunLog(place / "two", start=(place / "two" / "log.jsonl").stat().st_size) as log:
+        log.write("val", 50, epoch=2, miou=20.0, pixel_accuracy=60.0, mean_accuracy=40.0)
+    for name in ("one", "two"):
         (place / name / "config.yaml").write_text(f"recipe: {name}\n")
         (place / name / "best.safetensors").write_bytes(b"not opened")
     monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))

@@ -25,8 +25,6 @@ from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.models.costs import count_costs
-from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.tensor_files import read_tensors, write_tensors
 from gsto_viz.nulls import random_draws
 from gsto_viz.report.causal import check_explainable
@@ -67,9 +65,6 @@ from gsto_viz.report.summary import model_summary
 from gsto_viz.stats.nulls import swapped_labels
 from gsto_viz.types import Dataset
 from gsto_viz.versions import versions
-
-COST_SIZE = (1024, 2048)
-"""Height and width at which costs are counted, as the papers do."""
 
 
 @dataclass(frozen=True)
@@ -389,18 +384,4 @@ def _model(job: _Job, subject: Subject, clusters: Mapping[str, str]) -> dict[str
     found = model_summary(
         job.out, subject.key, job.settings, clusters, classes, subject.transmission
     )
-    return {**found, "costs": _costs(subject.model)}
-
-
-def _costs(model: nn.Module) -> dict[str, Any] | None:
-    """Count parameters and multiply-adds of one of our networks; None for a foreign one."""
-    if not isinstance(model, HRNet):
-        return None
-    costs = count_costs(model, *COST_SIZE)
-    return {
-        "params": costs.params,
-        "conv_params": costs.conv_params,
-        "macs": costs.macs,
-        "height": COST_SIZE[0],
-        "width": COST_SIZE[1],
-    }
+    return {**found, "costs": subject.costs}

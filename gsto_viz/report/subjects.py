@@ -18,12 +18,16 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import full_logits
 from gsto_viz.evaluate.logits import labels_of
 from gsto_viz.gains import Gains
+from gsto_viz.models.costs import count_costs
 from gsto_viz.models.gates import gate_range
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.report.transmission import watch_transmission
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
 from gsto_viz.types import Dataset
+
+COST_SIZE = (1024, 2048)
+"""Height and width at which costs are counted, as the papers do."""
 
 DEFAULT_SITE = "stage4.branch*"
 """The branches after the last fusion: what the paper draws."""
@@ -143,6 +147,20 @@ class Subject:
             "sha256": self.sha256,
             "taps": list(self.site.branches),
             "strides": list(self.site.strides),
+        }
+
+    @property
+    def costs(self) -> dict[str, Any] | None:
+        """Parameters and multiply-adds of one of our networks; None for a foreign one."""
+        if not isinstance(self.model, HRNet):
+            return None
+        costs = count_costs(self.model, *COST_SIZE)
+        return {
+            "params": costs.params,
+            "conv_params": costs.conv_params,
+            "macs": costs.macs,
+            "height": COST_SIZE[0],
+            "width": COST_SIZE[1],
         }
 
     def tensor(self, image: npt.NDArray[np.uint8]) -> Tensor:

@@ -10,7 +10,7 @@ from gsto_viz.explorer.evidence import Question, answer, ask, entries_of
 from gsto_viz.explorer.evidence_tiles import EXACT, NAMES, BranchMaps, exact_maps
 from gsto_viz.explorer.export_files import Exports
 from gsto_viz.explorer.gradient_runs import memory_budget, run_method
-from gsto_viz.explorer.probe import Point, clamped, default_point
+from gsto_viz.explorer.probe import Point, probed
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_figures import marks_at
 from gsto_viz.explorer.view_state import ViewState
@@ -31,9 +31,7 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
         GstoVizError: No region lies at the probe, a head cannot be split by branch, or a run does
             not fit into memory.
     """
-    point = default_point(shown, regions)
-    if state.x is not None and state.y is not None:
-        point = clamped(state.x, state.y, shown.size)
+    point = probed(state, shown, regions)
     question = _question(shown, regions, point, state)
     models = {x: load_checkpoint(choice.path) for x, choice in shown.choices.items()}
     fields = {x: _field(models[x], shown, state) for x in LETTERS}

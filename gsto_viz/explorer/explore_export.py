@@ -12,12 +12,11 @@ from gsto_viz.explorer.drawings import MODE_TEXTS, Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes
 from gsto_viz.explorer.probe import (
     Point,
-    clamped,
     class_scores,
-    default_point,
     percentile_maps,
     pinned,
     pixel_profile,
+    probed,
     probed_pixels,
     region_at,
     region_facts,
@@ -92,9 +91,7 @@ class Probe:
 
     def __init__(self, shown: Shown, regions: PreparedRegions, state: ViewState) -> None:
         self.shown, self.regions, self.state = shown, regions, state
-        self.point = default_point(shown, regions)
-        if state.x is not None and state.y is not None:
-            self.point = clamped(state.x, state.y, shown.size)
+        self.point = probed(state, shown, regions)
         by_region = state.pick == "region"
         self.region = region_at(regions, self.point) if by_region else 0
         """Number of the region under the probe; 0: a pixel is probed, or it lies in no region."""

@@ -34,7 +34,7 @@ from gsto_viz.explorer.gate_numbers import (
     region_gates,
 )
 from gsto_viz.explorer.gate_tiles import COLORS, Held
-from gsto_viz.explorer.probe import Point, clamped, default_point
+from gsto_viz.explorer.probe import Point, probed
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import origin, stem_of, tile_file, view_json
 from gsto_viz.explorer.view_figures import gates_sheet, marks_at, view_files
@@ -123,12 +123,6 @@ def replayed_gates(shown: Shown, regions: PreparedRegions, state: ViewState) -> 
     return gates_exports(shown, regions, state, choice, make_held)
 
 
-def _point(shown: Shown, regions: PreparedRegions, state: ViewState) -> Point:
-    if state.x is None or state.y is None:
-        return default_point(shown, regions)
-    return clamped(state.x, state.y, shown.size)
-
-
 def _sheet(
     shown: Shown,
     regions: PreparedRegions,
@@ -136,7 +130,7 @@ def _sheet(
     choice: GateChoice,
     make_held: Makes,
 ) -> Sheet:
-    marks = marks_at(regions, _point(shown, regions, state), outline=True)
+    marks = marks_at(regions, probed(state, shown, regions), outline=True)
     return gates_sheet(shown, marks, choice, make_held())
 
 
@@ -178,7 +172,7 @@ def means(shown: Shown, regions: PreparedRegions, choice: GateChoice) -> pd.Data
 
 
 def _gates_csv(shown: Shown, regions: PreparedRegions, state: ViewState) -> bytes:
-    point = _point(shown, regions, state)
+    point = probed(state, shown, regions)
     table = origin(all_gates(shown, point), shown).assign(x=point.x, y=point.y)
     return csv_bytes(table.rename(columns=HEADERS | {"x": "x (px)", "y": "y (px)"}))
 
@@ -232,7 +226,7 @@ def _view_json(
     make_held: Makes,
 ) -> bytes:
     """Return the whole view as a file that ``gsto-viz export`` replays."""
-    point = _point(shown, regions, state)
+    point = probed(state, shown, regions)
     held = make_held()
     numbers = {
         "point": {"x_px": point.x, "y_px": point.y},

@@ -140,6 +140,13 @@ def pinned(state: ViewState, size: tuple[int, int]) -> Point | None:
     return clamped(state.px, state.py, size)
 
 
+def probed(state: ViewState, shown: Shown, regions: PreparedRegions) -> Point:
+    """Return the probed pixel of a view: where it says, else where the page starts."""
+    if state.x is None or state.y is None:
+        return default_point(shown, regions)
+    return clamped(state.x, state.y, shown.size)
+
+
 def probed_pixels(
     regions: PreparedRegions, point: Point, number: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

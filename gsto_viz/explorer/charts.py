@@ -1,5 +1,7 @@
 """What all charts of the pages share: A and B by colour, dash and marker, on light and on dark."""
 
+from typing import Any
+
 import altair as alt
 
 from gsto_viz.explorer.shown import LETTERS
@@ -27,6 +29,6 @@ def model_shape(title: str = "network") -> alt.Shape:
     return alt.Shape("model:N", scale=scale, title=title)
 
 
-def every_label() -> alt.Axis:
+def every_label(**more: Any) -> alt.Axis:
     """Return an axis of names, each beside its mark: Streamlit's theme moves the first and last."""
-    return alt.Axis(labelOverlap=False, labelLimit=260, labelFlush=False)
+    return alt.Axis(labelOverlap=False, labelLimit=260, labelFlush=False, **more)

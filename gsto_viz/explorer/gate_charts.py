@@ -3,7 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from gsto_viz.explorer.charts import model_color, model_dash, model_shape
+from gsto_viz.explorer.charts import every_label, model_color, model_dash, model_shape
 
 HEIGHT = 240
 Limits = tuple[float, float]
@@ -78,7 +78,7 @@ def class_chart(table: pd.DataFrame, limits: Limits) -> alt.Chart:
         "class:N",
         sort=order,
         title=None,
-        axis=alt.Axis(labelOverlap=False, labelFlush=False, grid=True),
+        axis=every_label(grid=True),
     )
     chart: alt.Chart = (
         alt.Chart(table)

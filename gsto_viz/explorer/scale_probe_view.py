@@ -12,7 +12,7 @@ from gsto_viz.explorer import cached, object_cached
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.object_charts import coarseness_chart, tuning_chart
-from gsto_viz.explorer.object_export import ONE, object_exports
+from gsto_viz.explorer.object_export import ONE, SCALE, object_exports
 from gsto_viz.explorer.object_probe import (
     HEIGHT,
     OBJECTS,
@@ -40,7 +40,6 @@ from gsto_viz.explorer.probe_place import draw_number, raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click
-from gsto_viz.explorer.viewer_data import SEQUENTIAL
 from gsto_viz.regions import PreparedRegions
 
 KEY = "object-viewer"
@@ -166,7 +165,7 @@ def _typed(page: Page, field: str, size: int, value: int) -> None:
 def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
     """Draw the viewer and what the branches say of the object."""
     regions = object_cached.regions(shown, picture)
-    draw_colors({"map": SEQUENTIAL[0]}, key=KEY)
+    draw_colors({"map": SCALE[1]}, key=KEY)
     draw_viewer(
         object_cached.viewer_data(shown, regions),
         Point(drawn.x, drawn.y),

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CAMVID := $(abspath ../shared/data/camvid)
+# One process a core; tests of one file stay together and share what they prepare.
+PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 
 ifneq ($(wildcard $(CAMVID)/.),)
 export GSTO_VIZ_CAMVID ?= $(CAMVID)
@@ -27,7 +29,7 @@ demo: $(STAMP) ## compare the two shipped networks on procedural scenes -> runs/
 	$(BIN)/gsto-viz demo --out runs/demo --overwrite
 
 test: $(STAMP) ## run the tests (slow and browser tests excepted)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(STAMP) ## run the slow tests
 	$(BIN)/python -m pytest -m slow

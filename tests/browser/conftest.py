@@ -136,8 +136,8 @@ def chromium() -> Iterator[Any]:
 def visit(chromium) -> Iterator[Callable[..., Any]]:
     """Opens an address in a browser session of its own and waits until it stands still.
 
-    A page also has ``settle`` and ``at_pixel``, ``problems`` (errors of its scripts) and
-    ``requests_made``, and the times ``asked_at`` and ``shown_at``.
+    A page also has ``settle``, ``stand_still`` and ``at_pixel``, ``problems`` (errors of its
+    scripts) and ``requests_made``, and the times ``asked_at`` and ``shown_at``.
     """
     contexts = []
 
@@ -147,6 +147,7 @@ def visit(chromium) -> Iterator[Callable[..., Any]]:
         contexts.append(context)
         page = context.new_page()
         page.settle = partial(settle, page)
+        page.stand_still = partial(stand_still, page)
         page.at_pixel = partial(at_pixel, page)
         page.problems = []
         page.requests_made = []
@@ -172,6 +173,27 @@ def settle(page: Any, after_ms: int = 0) -> None:
     page.wait_for_function(
         "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState"
         " !== 'running' && !document.querySelector('[data-stale=true]')",
+        timeout=120_000,
+    )
+
+
+def stand_still(page: Any) -> None:
+    """Wait until the page is done and no longer grows.
+
+    Charts and the viewer fill their places only after the script has run; what hangs on a button
+    below them, as an open menu does, moves with it.
+    """
+    settle(page)
+    height = "document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight"
+    page.evaluate("() => { window.lastHeight = -1; window.stillSince = performance.now(); }")
+    page.wait_for_function(
+        f"""() => {{
+            if (window.lastHeight !== {height}) {{
+                window.lastHeight = {height};
+                window.stillSince = performance.now();
+            }}
+            return performance.now() - window.stillSince > 1500;
+        }}""",
         timeout=120_000,
     )
 

@@ -88,6 +88,7 @@ KINDS = {"PNG", "SVG", "PDF", "CSV", "NPZ", "JSON", "ZIP"}
 
 def all_files(page) -> dict[str, bytes]:
     """Press every button of the open menu; return the files by the end of their names."""
+    menu = page.get_by_role("button", name="Export", exact=True)
     buttons = page.get_by_test_id("stPopoverBody").get_by_test_id("stDownloadButton")
     buttons.first.wait_for(timeout=60_000)
     page.settle()
@@ -97,6 +98,8 @@ def all_files(page) -> dict[str, bytes]:
         label = button.inner_text()
         kind = label.rsplit("(", 1)[1].rstrip(")").strip()
         assert kind in KINDS, label
+        # The list of files hangs on the menu's button: out of sight, it cannot be reached.
+        menu.scroll_into_view_if_needed()
         with page.expect_download(timeout=180_000) as waiting:
             button.click()
         download = waiting.value
@@ -113,7 +116,7 @@ def all_files(page) -> dict[str, bytes]:
 def exported(page) -> dict[str, bytes]:
     button = page.get_by_role("button", name="Export", exact=True)
     button.wait_for(timeout=120_000)
-    page.settle()
+    page.stand_still()
     button.click()
     files = all_files(page)
     assert page.problems == []

@@ -16,11 +16,27 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
 from gsto_viz.inspection import DEFAULT_SITE, inspect_image
 from gsto_viz.models.hrnet import MIN_SIZE, HRNet
-from gsto_viz.regions import find_regions, table_of_regions
+from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
+from gsto_viz.regions.table import table_of_prepared
 from gsto_viz.stats.transfer import BORDER_COLUMN, border_distance
 from gsto_viz.types import Sample
 
 OCTAVES = (-1.0, -0.5, 0.5, 1.0)
+Maps = tuple[npt.NDArray[np.float32], ...]
+"""One activity map per branch."""
+
+
+@dataclass(frozen=True, eq=False)
+class SizedMaps:
+    """Activity maps of one image at several sizes."""
+
+    strides: tuple[int, ...]
+    base: Maps
+    """Of the image as it is."""
+    resized: dict[float, Maps]
+    """By m: at factor 2^m."""
+    blurred: dict[float, Maps]
+    """By m: of the image resized by 2^-|m| and back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +51,52 @@ class TransferTables:
     """By m: of the image resized by 2^-|m| and back."""
     coarsest: int
     """Stride of the coarsest branch, pixels: objects nearer to the border do not count."""
+
+
+def sized_maps(
+    model: HRNet,
+    image: npt.NDArray[np.uint8],
+    octaves: Sequence[float] = OCTAVES,
+    *,
+    gains: Mapping[str, Gains] | None = None,
+    site: str = DEFAULT_SITE,
+) -> SizedMaps:
+    """Run one image through a network at several sizes: 2 passes per m, and 1.
+
+    Args:
+        model: A network from a checkpoint.
+        image: (H, W, 3) uint8 sRGB.
+        octaves: m != 0 each; |m| <= 1 is what training augmentations reach.
+        gains: Per-channel gains; None takes those of the checkpoint.
+        site: Taps of the branches.
+
+    Raises:
+        GstoVizError: m is 0, or an image would be smaller than 32 pixels.
+    """
+    size = (int(image.shape[0]), int(image.shape[1]))
+    base = inspect_image(model, image, gains=gains, site=site)
+    resized, blurred = {}, {}
+    for m in octaves:
+        if m == 0:
+            raise GstoVizError("m = 0 is the image as it is; give octaves other than 0")
+        resized[m] = maps_at(model, image, m, gains=gains, site=site)
+        there = resize_image(image, resized_size(size, -abs(m)))
+        back = resize_image(there, size)
+        blurred[m] = inspect_image(model, back, gains=gains, site=site).activity
+    return SizedMaps(base.strides, base.activity, resized, blurred)
+
+
+def maps_at(
+    model: HRNet,
+    image: npt.NDArray[np.uint8],
+    m: float,
+    *,
+    gains: Mapping[str, Gains] | None = None,
+    site: str = DEFAULT_SITE,
+) -> Maps:
+    """Return the activity maps of one image at factor 2^m; arguments as of ``sized_maps``."""
+    at = resized_size((int(image.shape[0]), int(image.shape[1])), m)
+    return inspect_image(model, resize_image(image, at), gains=gains, site=site).activity
 
 
 def transfer_tables(
@@ -57,34 +119,72 @@ def transfer_tables(
     Raises:
         GstoVizError: No labels, m is 0, or an image would be smaller than 32 pixels.
     """
+    _labels_of(sample)
+    return sized_tables(sized_maps(model, sample.image, octaves, gains=gains, site=site), sample)
+
+
+def sized_tables(maps: SizedMaps, sample: Sample) -> TransferTables:
+    """Measure the regions of an annotated image on its maps at several sizes.
+
+    Args:
+        maps: Of the image, from ``sized_maps``.
+        sample: The image, with labels.
+
+    Raises:
+        GstoVizError: No labels.
+    """
+    labels = _labels_of(sample)
+    own = prepare_regions(labels, maps.strides, sample.instances)
+    ids = own.regions.ids
+    size = (int(labels.shape[0]), int(labels.shape[1]))
+    again = prepare_regions(labels, maps.strides, ids)
+    return TransferTables(
+        base=placed_table(own, maps.base, sample.id),
+        resized={
+            m: placed_table(
+                regions_at(labels, ids, resized_size(size, m), maps.strides), one, sample.id
+            )
+            for m, one in maps.resized.items()
+        },
+        blurred={m: placed_table(again, one, sample.id) for m, one in maps.blurred.items()},
+        coarsest=max(maps.strides),
+    )
+
+
+def regions_at(
+    labels: npt.NDArray[np.integer],
+    ids: npt.NDArray[np.integer],
+    size: tuple[int, int],
+    strides: tuple[int, ...],
+) -> PreparedRegions:
+    """Resize an annotation; its regions keep their numbers, as ``instance_id``.
+
+    Args:
+        labels: (H, W) class indices.
+        ids: (H, W) region numbers, 0 = none.
+        size: (H, W) to resize to.
+        strides: Of the branches.
+    """
+    return prepare_regions(resize_map(labels, size), strides, resize_map(ids, size))
+
+
+def placed_table(prepared: PreparedRegions, maps: Maps, image: str) -> pd.DataFrame:
+    """Return the region table of one size with ``border_distance_px``, as ``transfer_rows`` reads.
+
+    Args:
+        prepared: The regions of the image at the size of the maps.
+        maps: One activity map per branch.
+        image: Name of the image.
+    """
+    table = table_of_prepared(prepared, maps, image)
+    table[BORDER_COLUMN] = border_distance(prepared.regions.ids)
+    return table
+
+
+def _labels_of(sample: Sample) -> npt.NDArray[np.integer]:
     if sample.labels is None:
         raise GstoVizError(f"{sample.id} has no labels; scale transfer needs annotated images")
-    labels = sample.labels
-    ids = find_regions(labels, sample.instances).ids
-    size = (int(labels.shape[0]), int(labels.shape[1]))
-
-    def table(
-        image: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.integer],
-        numbers: npt.NDArray[np.integer] | None,
-    ) -> tuple[pd.DataFrame, int]:
-        seen = inspect_image(model, image, gains=gains, site=site)
-        regions = find_regions(labels, numbers)
-        rows = table_of_regions(regions, labels, seen.activity, seen.strides, image=sample.id)
-        rows[BORDER_COLUMN] = border_distance(regions.ids)
-        return rows, max(seen.strides)
-
-    base, coarsest = table(sample.image, labels, sample.instances)
-    resized, blurred = {}, {}
-    for m in octaves:
-        if m == 0:
-            raise GstoVizError("m = 0 is the image as it is; give octaves other than 0")
-        at = resized_size(size, m)
-        image = resize_image(sample.image, at)
-        resized[m] = table(image, resize_map(labels, at), resize_map(ids, at))[0]
-        there = resize_image(sample.image, resized_size(size, -abs(m)))
-        blurred[m] = table(resize_image(there, size), labels, ids)[0]
-    return TransferTables(base, resized, blurred, coarsest)
+    return sample.labels
 
 
 def resized_size(size: tuple[int, int], m: float) -> tuple[int, int]:

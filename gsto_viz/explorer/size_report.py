@@ -11,9 +11,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
 from gsto_viz.report import NULLS, Null, Report
-from gsto_viz.report.causal import DOUBLED
-from gsto_viz.report.null_summary import null_from_json
+from gsto_viz.report.null_summary import nulls_beside
 from gsto_viz.report.plain import as_estimate, shown_p
+from gsto_viz.report.settings import DOUBLED
 from gsto_viz.report.text import LABELS, MEANINGS
 from gsto_viz.stats.compare import comparison_table
 from gsto_viz.stats.hypothesis import MARGIN
@@ -66,13 +66,15 @@ def _causal_rows(report: Report, letter: str) -> list[dict[str, Any]]:
     found = report.causal(letter)
     if found is None:
         return []
-    nulls = {name: null_from_json(one) for name, one in found["sci_c"]["nulls"].items()}
+    nulls = nulls_beside(found["sci_c"])
     meaning = "SCI on exact Shapley values of the branches (0 aware)"
     rows = [_index_row(CAUSAL_NAMES["sci_c"], meaning, as_estimate(found["sci_c"]), nulls)]
     doubled = found["stp"].get(f"{DOUBLED:+g}")
     if doubled is not None:
         meaning = "an object that grows is answered coarser (1 aware, .5 blind)"
-        rows.append(_index_row(CAUSAL_NAMES["stp"], meaning, as_estimate(doubled), {}))
+        rows.append(
+            _index_row(CAUSAL_NAMES["stp"], meaning, as_estimate(doubled), nulls_beside(doubled))
+        )
     return rows
 
 

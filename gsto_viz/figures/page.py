@@ -12,7 +12,7 @@ from typing import Any
 from gsto_viz.figures.write import Written, write_figures
 from gsto_viz.files import write_text
 from gsto_viz.report import NULLS, Report
-from gsto_viz.report.null_summary import null_from_json
+from gsto_viz.report.null_summary import nulls_beside
 from gsto_viz.report.plain import as_estimate, shown
 from gsto_viz.report.text import (
     LABELS,
@@ -199,18 +199,18 @@ def _causal_rows(report: Report, key: str) -> list[str]:
     found = report.causal(key)
     if found is None:
         return []
-    nulls = {name: null_from_json(one) for name, one in found["sci_c"]["nulls"].items()}
-    named = [("SCI_C", found["sci_c"], nulls, "SCI of exact Shapley values of the branches")]
+    named = [("SCI_C", found["sci_c"], "SCI of exact Shapley values of the branches")]
     for m, one in found["stp"].items():
         what = f"an object answers coarser when resized by {m} octaves (aware: above .5 for +)"
-        named.append((f"STP, {m} octaves", one, {}, what))
+        named.append((f"STP, {m} octaves", one, what))
     rows = []
-    for label, values, beside, meaning in named:
+    for label, values, meaning in named:
         one = as_estimate(values)
+        beside = "; ".join(null_cells(nulls_beside(values)))
         rows.append(
             f"<tr><th>{escape(label)}</th><td class=number>{escape(shown(one))}</td>"
             f"<td class=number>{one.n_images} / {one.n_pairs}</td>"
-            f"<td>{escape('; '.join(null_cells(beside)))}</td><td>{escape(meaning)}</td></tr>"
+            f"<td>{escape(beside)}</td><td>{escape(meaning)}</td></tr>"
         )
     return rows
 

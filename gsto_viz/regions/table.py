@@ -86,6 +86,25 @@ def table_of_regions(
     """
     _check_strides(maps, strides)
     prepared = prepare_regions(labels, strides, ignore=ignore, regions=regions)
+    return table_of_prepared(prepared, maps, image)
+
+
+def table_of_prepared(
+    prepared: PreparedRegions, maps: Maps | RankedMaps, image: str = "id"
+) -> pd.DataFrame:
+    """Measure how strongly each branch answers for prepared regions.
+
+    Args:
+        prepared: As for :func:`region_arrays`.
+        maps: As for :func:`region_arrays`.
+        image: As for :func:`region_table`.
+
+    Returns:
+        The table of :func:`region_table`, one row per region of ``prepared``.
+
+    Raises:
+        GstoVizError: As :func:`region_arrays`.
+    """
     return _frame(region_arrays(prepared, maps), image)
 
 

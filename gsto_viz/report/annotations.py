@@ -1,10 +1,12 @@
 """The annotation of one image, prepared once for all networks, and as null models have it."""
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 
+from gsto_viz.attribution.transfer import regions_at, resized_size
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
-from gsto_viz.report.settings import Settings
+from gsto_viz.report.settings import DOUBLED, Settings
 from gsto_viz.stats.annotation import Annotation, annotate
 from gsto_viz.stats.boundary_pixels import BoundaryPixels, boundary_pixels
 from gsto_viz.stats.nulls import shift_map, shift_regions, toroidal_shift
@@ -20,7 +22,8 @@ class Annotated:
         grids: Its regions on the grids of a network.
         truth: What predictions are counted against.
         edges: Its pixels by distance to the edge, on the same grids.
-        moved: Its regions under every shift of N1; empty without nulls or for tiny images.
+        shifts: The shifts of N1, (rows, columns); empty without nulls or for tiny images.
+        moved: Its regions under each of them.
         partner: The image whose annotation N2 takes, with its regions; None without one.
     """
 
@@ -28,8 +31,35 @@ class Annotated:
     grids: PreparedRegions
     truth: Annotation
     edges: BoundaryPixels
+    shifts: tuple[tuple[int, int], ...] = ()
     moved: tuple[PreparedRegions, ...] = ()
     partner: tuple[Sample, PreparedRegions] | None = None
+
+    @property
+    def broken(self) -> tuple[PreparedRegions, ...]:
+        """The regions of N1, draw by draw, and then those of N2, where there are any."""
+        return (*self.moved, *(() if self.partner is None else (self.partner[1],)))
+
+    @property
+    def broken_names(self) -> tuple[tuple[str, int], ...]:
+        """Null model and draw of each entry of ``broken``."""
+        shifts = tuple(("N1", draw) for draw in range(len(self.moved)))
+        return (*shifts, *(() if self.partner is None else (("N2", 0),)))
+
+    @cached_property
+    def doubled(self) -> tuple[PreparedRegions, ...]:
+        """Its regions, and then those of ``broken``, in the image at twice its size."""
+        assert self.sample.labels is not None
+        own = self.sample.labels
+        labels = [own, *(shift_map(own, shift) for shift in self.shifts)]
+        if self.partner is not None:
+            assert self.partner[0].labels is not None
+            labels.append(self.partner[0].labels)
+        size = resized_size(self.grids.shape, DOUBLED)
+        return tuple(
+            regions_at(one, cut.regions.ids, size, self.grids.strides)
+            for one, cut in zip(labels, (self.grids, *self.broken), strict=True)
+        )
 
 
 def prepared(sample: Sample, strides: tuple[int, ...]) -> PreparedRegions:
@@ -59,28 +89,34 @@ def annotated(
     """
     grids = prepared(sample, strides)
     regions = grids.regions
-    moved = (
-        shifted(grids, sample, draw, settings.seed)
-        for draw in range(settings.shifts if settings.nulls else 0)
-    )
+    shifts = _shifts(grids, sample, settings)
     return Annotated(
         sample,
         grids,
         truth=annotate(regions.ids, regions.class_id),
         edges=boundary_pixels(regions, strides),
-        moved=tuple(one for one in moved if one is not None),
+        shifts=shifts,
+        moved=tuple(_shifted(grids, sample, shift) for shift in shifts),
         partner=None if partner is None else (partner, prepared(partner, strides)),
     )
 
 
-def shifted(grids: PreparedRegions, sample: Sample, draw: int, seed: int) -> PreparedRegions | None:
-    """Return the regions of an image shifted on the torus (N1); None where it is too small."""
-    assert sample.labels is not None
-    shape = (sample.labels.shape[0], sample.labels.shape[1])
+def _shifts(
+    grids: PreparedRegions, sample: Sample, settings: Settings
+) -> tuple[tuple[int, int], ...]:
+    """Draw the shifts of N1; none without nulls, and where the image is too small."""
+    if not settings.nulls:
+        return ()
+    draw = partial(toroidal_shift, grids.shape, grids.strides[-1], image=sample.id)
     try:
-        shift = toroidal_shift(shape, grids.strides[-1], image=sample.id, seed=seed, draw=draw)
+        return tuple(draw(seed=settings.seed, draw=k) for k in range(settings.shifts))
     except GstoVizError:
-        return None
+        return ()
+
+
+def _shifted(grids: PreparedRegions, sample: Sample, shift: tuple[int, int]) -> PreparedRegions:
+    """Return the regions of an image shifted on the torus (N1)."""
+    assert sample.labels is not None
     return prepare_regions(
         shift_map(sample.labels, shift),
         grids.strides,

@@ -11,33 +11,24 @@ from typing import Any
 
 import pandas as pd
 
-from gsto_viz.attribution import head_pass, shapley_tables, transfer_tables
+from gsto_viz.attribution import head_pass, shapley_tables
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.hrnet import MIN_SIZE, HRNet
+from gsto_viz.models.hrnet import HRNet
 from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.measure import Arrays
 from gsto_viz.report.null_summary import Null, summarise_null
 from gsto_viz.report.plain import plain
+from gsto_viz.report.scale_transfer import transfer_summary
 from gsto_viz.report.settings import PERMUTATIONS, Settings
 from gsto_viz.report.subjects import Subject
 from gsto_viz.stats.causal import sci_c_values
 from gsto_viz.stats.inference import Estimate, estimate
 from gsto_viz.stats.nulls import permute_sizes
-from gsto_viz.stats.transfer import (
-    scale_transfer,
-    transfer_beyond_blur,
-    transfer_counts,
-    transfer_rows,
-    transfer_slope,
-    transfer_values,
-)
 from gsto_viz.types import Sample
 
 NOTHING = Null((), Estimate(None, None, None, 0, 0, "not estimated: no image has a pair"))
 """What a null model says when no region could be explained."""
-DOUBLED = 1.0
-"""STP is read where objects are one octave larger: the step between neighbouring branches."""
 
 
 def check_explainable(subject: Subject) -> None:
@@ -77,25 +68,6 @@ def shapley_columns(
     ]
 
 
-def transfer_frame(subject: Subject, sample: Sample) -> pd.DataFrame:
-    """Resize one image and its labels and follow its objects.
-
-    Returns:
-        ``image``, ``region``, ``m``, ``change`` of coarseness, ``kind`` (``resized``, or
-        ``blurred`` for the control), ``model``. No rows where half the image is too small for the
-        network.
-    """
-    assert isinstance(subject.model, HRNet)
-    if min(sample.image.shape[:2]) < 2 * MIN_SIZE:
-        return pd.DataFrame(columns=["image", "region", "m", "change", "kind", "model"])
-    tables = transfer_tables(subject.model, sample, gains=subject.gains)
-    parts = [
-        transfer_rows(tables.base, sizes, tables.coarsest).assign(kind=kind)
-        for kind, sizes in (("resized", tables.resized), ("blurred", tables.blurred))
-    ]
-    return pd.concat(parts, ignore_index=True).assign(model=subject.key)
-
-
 def causal_summary(
     out: Path, key: str, table: pd.DataFrame, settings: Settings, clusters: Mapping[str, str]
 ) -> dict[str, Any] | str:
@@ -106,31 +78,13 @@ def causal_summary(
     seed = settings.seed
     own = estimate(sci_c_values(table, strides), clusters, seed)
     nulls = _nulls(out, key, table, settings, clusters) if settings.nulls else {}
-    rows = read_table(out / "transfer.parquet", model=key)
-    resized, blurred = (
-        rows[rows["kind"] == kind].drop(columns=["kind", "model"])
-        for kind in ("resized", "blurred")
-    )
-    counts, control = transfer_counts(resized), transfer_counts(blurred)
-    shared: dict[str, Any] = {"clusters": clusters, "seed": seed}
     found = {
         "sci_c": {**plain(own), "nulls": {name: one.to_json() for name, one in nulls.items()}},
         "sci_c_shares": estimate(sci_c_values(table, strides, response="phi"), clusters, seed),
-        "stp": {f"{m:+g}": scale_transfer(counts, m, **shared) for m in sorted(set(counts["m"]))},
-        "stp_beyond_blur": {
-            f"{m:+g}": transfer_beyond_blur(counts, control, m, **shared)
-            for m in sorted(set(counts["m"]))
-        },
-        "stp_slope": transfer_slope(resized, **shared),
+        **transfer_summary(out, key, clusters, seed),
     }
     values: dict[str, Any] = plain(found)
     return values
-
-
-def doubled_values(folder: Path, key: str) -> pd.DataFrame:
-    """Return STP of each image at twice the size: ``image``, ``value``, ``pairs``."""
-    rows = read_table(folder / "transfer.parquet", model=key)
-    return transfer_values(transfer_counts(rows[rows["kind"] == "resized"]), DOUBLED)
 
 
 def _nulls(

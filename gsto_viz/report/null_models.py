@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.regions.ranking import rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated
@@ -70,10 +69,10 @@ def null_tables(
         look: What a network shows for it.
         kept: (K,) regions of this image that stay.
         settings: Of the analysis.
-        explained: Columns of Shapley values for each set of ``moved_annotation``; None: none.
+        explained: Columns of Shapley values for each entry of ``cuts.broken``; None: none.
     """
     grids = cuts.grids
-    more: Sequence[Arrays] = [{}] * len(moved_annotation(cuts)) if explained is None else explained
+    more: Sequence[Arrays] = [{}] * len(cuts.broken) if explained is None else explained
     for draw, moved in enumerate(cuts.moved):
         table = dict(region_arrays(moved, look.activity)) | more[draw]
         yield NullTable("N1", draw, cut(table, kept))
@@ -84,8 +83,3 @@ def null_tables(
     ranked = rank_maps(grids, look.activity)
     common = common_maps(ranked.native, grids.shape, grids.strides)
     yield NullTable("N5", 0, cut(dict(region_arrays(grids, common)), kept))
-
-
-def moved_annotation(cuts: Annotated) -> list[PreparedRegions]:
-    """Return the regions of N1, draw by draw, and then those of N2, where there are any."""
-    return [*cuts.moved, *([] if cuts.partner is None else [cuts.partner[1]])]

@@ -72,6 +72,11 @@ def null_from_json(values: Mapping[str, Any]) -> Null:
     return Null(tuple(values["draws"]), as_estimate(values))
 
 
+def nulls_beside(values: Mapping[str, Any]) -> dict[str, Null]:
+    """Read the null models beside an estimate of ``summary.json``; none where it has none."""
+    return {name: null_from_json(one) for name, one in values.get("nulls", {}).items()}
+
+
 def summarise_null(values: pd.DataFrame, clusters: Mapping[str, str], seed: int) -> dict[str, Null]:
     """Summarise the rows of one model and null model.
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import Annotated, annotated
-from gsto_viz.report.causal import shapley_columns, transfer_frame
+from gsto_viz.report.causal import shapley_columns
 from gsto_viz.report.columns import Columns, arrow_table, filled, joined, rows_in
 from gsto_viz.report.measure import Measured, cut, indices_of, measure, rows_kept
-from gsto_viz.report.null_models import NullTable, Row, moved_annotation, null_tables, rows_of
+from gsto_viz.report.null_models import NullTable, Row, null_tables, rows_of
+from gsto_viz.report.scale_transfer import transfer_frame
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.segmentation import confusion_matrix
@@ -168,19 +169,22 @@ def _measured(
             known[strides] = annotated(seen.sample, seen.partner, strides, settings)
         image = known[strides]
         one = measure(subject, image, look, settings)
+        drawn = list(
+            zip(random.get(subject.key, ()), seen.random.get(subject.key, ()), strict=True)
+        )
         explained = None
         if settings.attribution:
-            cuts = [image.grids, *moved_annotation(image)]
-            own, *explained = shapley_columns(subject, seen.sample, cuts)
+            own, *explained = shapley_columns(subject, seen.sample, [image.grids, *image.broken])
             one.regions.update(own)
-            chunk.transfer.append(transfer_frame(subject, seen.sample))
+            frame = transfer_frame(subject, image, drawn, nulls=settings.nulls)
+            chunk.transfer.append(frame)
         _add(chunk, subject, seen.sample, look, one)
         if settings.nulls:
             chunk.maps[f"{subject.key}/{seen.index}"] = look.activity
             for null in null_tables(image, look, one.kept, settings, explained):
                 _add_null(chunk, subject, seen.sample.id, null)
-        for draw, maps in enumerate(seen.random.get(subject.key, ())):
-            _add_random(chunk, random[subject.key][draw], draw, maps, image, settings)
+        for draw, (twin, maps) in enumerate(drawn):
+            _add_random(chunk, twin, draw, maps, image, settings)
     return chunk
 
 

@@ -10,13 +10,15 @@ import pandas as pd
 
 from gsto_viz.data.classes import class_list_from_json
 from gsto_viz.errors import GstoVizError
-from gsto_viz.report.causal import DOUBLED, agreement, doubled_values, sides
+from gsto_viz.report.causal import agreement, sides
 from gsto_viz.report.chunks import read_table
 from gsto_viz.report.clusters import clusters_of
 from gsto_viz.report.examples import FOLDER, Example, load_example
 from gsto_viz.report.folder import open_finished
-from gsto_viz.report.null_summary import Null, null_from_json
+from gsto_viz.report.null_summary import Null, nulls_beside
 from gsto_viz.report.plain import as_estimate
+from gsto_viz.report.scale_transfer import doubled_values
+from gsto_viz.report.settings import DOUBLED
 from gsto_viz.report.summary import without_gates
 from gsto_viz.stats.causal import sci_c_values
 from gsto_viz.stats.compare import Comparison, compare_tables
@@ -136,10 +138,7 @@ class Report:
 
     def nulls(self, key: str) -> dict[str, dict[str, Null]]:
         """Return the null models of one model: by index, then by null; empty without nulls."""
-        return {
-            index: {null: null_from_json(one) for null, one in values["nulls"].items()}
-            for index, values in self.model(key)["indices"].items()
-        }
+        return {index: nulls_beside(values) for index, values in self.model(key)["indices"].items()}
 
     def layout_adjusted(self, key: str, name: str) -> Estimate | None:
         """Return an index on layout-adjusted maps; None where there are none."""

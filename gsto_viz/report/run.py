@@ -117,7 +117,9 @@ def analyze(
         nulls: Compute null models N1 to N5 as well; N3 runs every network ``random_draws`` times
             more with random weights.
         attribution: Compute exact Shapley values of the branches for every region (SCI_C) and the
-            scale transfer of resized objects (STP) as well: ten more passes an image.
+            scale transfer of resized objects (STP) as well: ten more passes an image, two of them
+            of larger images; with nulls one more, of the image at twice its size, for each of the
+            ``random_draws``.
         calibration: Images whose first 64 by id give the per-channel gains; None for those of the
             data.
         sites: By key, where a network is read that does not know its branches.

@@ -19,6 +19,8 @@ PERMUTATIONS = 10
 """Draws of N4 (permuted sizes)."""
 RANDOM_DRAWS = 5
 """Draws of N3 (random weights)."""
+DOUBLED = 1.0
+"""STP is read where objects are one octave larger: the step between neighbouring branches."""
 CHUNK_IMAGES = 8
 """Images that are measured and written together; also one row group."""
 

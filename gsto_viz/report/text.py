@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from gsto_viz.report.causal import DOUBLED
-from gsto_viz.report.null_summary import NULLS, Null, null_from_json
+from gsto_viz.report.null_summary import NULLS, Null, nulls_beside
 from gsto_viz.report.plain import as_estimate, shown, shown_p
 from gsto_viz.report.report import PairComparison, Report
+from gsto_viz.report.settings import DOUBLED
 from gsto_viz.stats.compare import Comparison
 from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
 from gsto_viz.stats.inference import cause
@@ -71,9 +71,7 @@ def headline_text(report: Report) -> str:
         nulls = report.nulls(key)
         for name, label in LABELS.items():
             lines.append(f"  {label:<18} {shown(report.index(key, name)):<24} {MEANINGS[name]}")
-            cells = null_cells(nulls.get(name, {}))
-            if cells:
-                lines.append(f"  {'':<18} nulls: {', '.join(cells)}")
+            lines += _null_lines(nulls.get(name, {}))
         adjusted = report.layout_adjusted(key, "sci")
         if adjusted is not None:
             lines.append(
@@ -123,11 +121,8 @@ def _causal_lines(report: Report, key: str) -> list[str]:
     if found is None:
         return []
     sci_c = as_estimate(found["sci_c"])
-    nulls = {name: null_from_json(one) for name, one in found["sci_c"]["nulls"].items()}
     lines = [f"  {'SCI_C':<18} {shown(sci_c):<24} SCI of exact Shapley values (0 aware)"]
-    cells = null_cells(nulls)
-    if cells:
-        lines.append(f"  {'':<18} nulls: {', '.join(cells)}")
+    lines += _null_lines(nulls_beside(found["sci_c"]))
     doubled = found["stp"].get(f"{DOUBLED:+g}")
     if doubled is not None:
         beyond = as_estimate(found["stp_beyond_blur"][f"{DOUBLED:+g}"])
@@ -135,7 +130,14 @@ def _causal_lines(report: Report, key: str) -> list[str]:
             f"  {'STP, twice as large':<18} {shown(as_estimate(doubled)):<23} an object grows "
             f"coarser when it grows (1 aware, .5 blind); beyond blur {shown(beyond)}"
         )
+        lines += _null_lines(nulls_beside(doubled))
     return [*lines, f"  {report.agreement(key)}"]
+
+
+def _null_lines(nulls: dict[str, Null]) -> list[str]:
+    """Write the null models below their index; nothing where there are none."""
+    cells = null_cells(nulls)
+    return [f"  {'':<18} nulls: {', '.join(cells)}"] if cells else []
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:

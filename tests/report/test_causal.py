@@ -5,6 +5,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +18,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.size_report import index_table
 from gsto_viz.figures.catalogue import NotInReportError, branch_by_size
 from gsto_viz.figures.page import page
-from gsto_viz.regions import find_regions
+from gsto_viz.inspection import inspect_image
+from gsto_viz.nulls import random_draws
+from gsto_viz.regions import find_regions, region_table, table_of_regions
 from gsto_viz.report import Site, analyze
 from gsto_viz.report.causal import agreement, sides
 from gsto_viz.report.plain import as_estimate
@@ -125,6 +128,74 @@ def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, exp
     assert found.family == "confirmatory"
 
 
+def coarser(before: pd.DataFrame, after: pd.DataFrame, ids: np.ndarray) -> list[float]:
+    """Follow regions from one table to the next: 1 coarser, 0.5 as before, 0 finer.
+
+    Those count that qualify in both and keep more than 32 pixels from the border of the smaller
+    image (and so from that of the one twice as large).
+    """
+    found = []
+    for row in before.itertuples():
+        (match,) = after[after["instance_id"] == row.region].itertuples()
+        ys, xs = np.nonzero(ids == row.region)
+        height, width = ids.shape
+        border = min(ys.min(), xs.min(), height - 1 - ys.max(), width - 1 - xs.max())
+        change = match.q - row.q
+        if border > 32 and row.qualifies and match.qualifies and not np.isnan(change):
+            found.append(1.0 if change > 1e-9 else 0.5 if change >= -1e-9 else 0.0)
+    return found
+
+
+def test_nulls_of_scale_transfer_follow_what_are_no_objects(networks, scenes, explained):
+    """N1 to N3 of STP, with labels rolled, swapped and doubled by hand."""
+    for key, model in networks.items():
+        tensors = [image_to_tensor(scenes[i].image) for i in range(COUNT)]
+        (twin,) = random_draws(model, tensors, draws=1, seed=0)
+        gains = {model: calibrate(model, tensors), twin: calibrate(twin, tensors)}
+        shares: dict[str, dict[int, list[float]]] = {"N1": {}, "N2": {}, "N3": {}}
+        for i in range(COUNT):
+            sample, other = scenes[i], scenes[(i + COUNT // 2) % COUNT]
+            regions = find_regions(sample.labels, sample.instances)
+            cases = [
+                ("N2", 0, model, find_regions(other.labels, other.instances), other.labels),
+                ("N3", 0, twin, regions, sample.labels),
+            ]
+            for draw in range(10):
+                shift = toroidal_shift(sample.labels.shape, 32, image=sample.id, seed=0, draw=draw)
+                ids, distance = (
+                    np.roll(one, shift, (0, 1)) for one in (regions.ids, regions.distance_px)
+                )
+                moved = replace(regions, ids=ids, distance_px=distance)
+                cases.append(("N1", draw, model, moved, np.roll(sample.labels, shift, (0, 1))))
+            double = cv2.resize(sample.image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+            maps = {
+                network: [
+                    inspect_image(network, image, gains=gains[network]).activity
+                    for image in (sample.image, double)
+                ]
+                for network in (model, twin)
+            }
+            for null, draw, network, cut, labels in cases:
+                before = table_of_regions(cut, labels, maps[network][0])
+                large, ids = (one.repeat(2, 0).repeat(2, 1) for one in (labels, cut.ids))
+                after = region_table(large, maps[network][1], instances=ids)
+                found = coarser(before, after, cut.ids)
+                if found:
+                    shares[null].setdefault(draw, []).append(sum(found) / len(found))
+        stp = explained.causal(key)["stp"]
+        assert {m for m in stp if stp[m]["nulls"]} == {"+1"}
+        assert len(shares["N1"]) > 5
+        assert shares["N2"]
+        assert shares["N3"]
+        for name, by_draw in shares.items():
+            expected = [np.mean(by_draw[draw]) for draw in sorted(by_draw)]
+            found = stp["+1"]["nulls"][name]["draws"]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    lines = headline_text(explained).splitlines()
+    (at, *_) = (k for k, line in enumerate(lines) if "STP, twice as large" in line)
+    assert lines[at + 1].split()[0] == "nulls:"
+
+
 def test_images_too_small_to_be_halved_have_no_scale_transfer(networks, tmp_path):
     data = load_data("scenes:count=2,seed=5,size=64x128", size=(48, 96))
     report = analyze(networks, data, tmp_path / "r", attribution=True)
@@ -148,7 +219,9 @@ def test_the_explorer_lists_both_beside_the_other_indices(explained):
     assert table.loc["SCI_C", "value"] == found["sci_c"]["value"]
     assert table.loc["SCI_C", "N2"] == f"{found['sci_c']['nulls']['N2']['value']:.2f}"
     assert table.loc["STP, twice as large", "value"] == found["stp"]["+1"]["value"]
-    assert table.loc["STP, twice as large", "N1"] == ""
+    nulls = found["stp"]["+1"]["nulls"]
+    assert table.loc["STP, twice as large", "N1"] == f"{nulls['N1']['value']:.2f}"
+    assert table.loc["STP, twice as large", "N4"] == ""
 
 
 def test_the_figure_by_size_holds_means_over_regions_and_then_images(explained, monkeypatch):

@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attribution",
         action="store_true",
         help="compute SCI_C (exact Shapley values of the branches) and scale transfer too; ten "
-        "more passes an image",
+        "more passes an image; with --nulls also their null models, one more pass of the image at "
+        "twice its size for each random network",
     )
     parser.add_argument(
         "--block",

@@ -17,7 +17,7 @@ from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
 from gsto_viz.explorer.view_state import COLORS, MODES, PICKS
-from gsto_viz.explorer.viewer import draw_colors, draw_viewer
+from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_zoom
 from gsto_viz.explorer.viewer_data import DIVERGING
 from gsto_viz.heatmaps import RAW_MODES
 
@@ -105,10 +105,12 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
         turn=turn(),
         pin=pin,
         outline=state.pick == "region",
+        zoom=state.zoom,
+        opened=page.fresh,
     )
     if clicked is not None:
         point = clicked
-    page.note(x=point.x, y=point.y)
+    page.note(x=point.x, y=point.y, zoom=last_zoom(state.zoom))
     st.markdown(_caption(shown, state.mode))
     draw_probe(page, shown, regions, point, pin, move=partial(move_probe, page))
     draw_exports(partial(explore_exports, shown, regions, page.state))

@@ -33,7 +33,7 @@ from gsto_viz.explorer.probe_place import (
 )
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_tile
+from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_tile, last_zoom
 
 KEY = "gates-viewer"
 NEITHER = (
@@ -181,10 +181,19 @@ def _draw_viewer(page: Page, shown: Shown, choice: GateChoice, held: Held | None
     point = held_point(page, shown)
     data = gate_cached.viewer_data(shown, choice.subject, choice.gate, held)
     draw_colors(COLORS, key=KEY)
-    clicked = draw_viewer(data, point, size=shown.size, turn=turn(), outline=True, key=KEY)
+    clicked = draw_viewer(
+        data,
+        point,
+        size=shown.size,
+        turn=turn(),
+        outline=True,
+        zoom=page.state.zoom,
+        opened=page.fresh,
+        key=KEY,
+    )
     if clicked is not None:
         point = clicked
-    page.note(x=point.x, y=point.y)
+    page.note(x=point.x, y=point.y, zoom=last_zoom(page.state.zoom, key=KEY))
     low, high = limits_of(shown.inspections[choice.subject])
     st.markdown(
         f"{plain(shown.picture.description)} Each gate map multiplies the branch that it stands "

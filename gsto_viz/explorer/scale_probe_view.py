@@ -39,7 +39,7 @@ from gsto_viz.explorer.probe_panel import draw_profile, draw_table
 from gsto_viz.explorer.probe_place import draw_number, raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click
+from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click, last_zoom
 from gsto_viz.regions import PreparedRegions
 
 KEY = "object-viewer"
@@ -78,7 +78,7 @@ def draw_page() -> None:
         st.markdown(
             f"The object does not fit where it was put; it is drawn at x {drawn.x}, y {drawn.y}."
         )
-    _draw_shown(shown, picture, drawn)
+    _draw_shown(page, shown, picture, drawn)
     _draw_curves(page, wanted, drawn_side(picture.sample))
     draw_exports(partial(object_exports, shown, page.state, partial(_measure, shown.choices)))
     page.write_link()
@@ -162,7 +162,7 @@ def _typed(page: Page, field: str, size: int, value: int) -> None:
     raise_turn()
 
 
-def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
+def _draw_shown(page: Page, shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
     """Draw the viewer and what the branches say of the object."""
     regions = object_cached.regions(shown, picture)
     draw_colors({"map": SCALE[1]}, key=KEY)
@@ -172,8 +172,11 @@ def _draw_shown(shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
         size=shown.size,
         turn=turn(),
         outline=True,
+        zoom=page.state.zoom,
+        opened=page.fresh,
         key=KEY,
     )
+    page.note(zoom=last_zoom(page.state.zoom, key=KEY))
     site = plain(shown.inspections["A"].site)
     st.markdown(
         f"{plain(picture.description)} Click a tile to put the object there; arrow keys move it. "

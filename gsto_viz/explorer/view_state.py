@@ -39,15 +39,23 @@ MAX_PIXEL = 99_999
 MIN_OBJECT, MAX_OBJECT = 4, 256
 """Pixels: size of the drawn object of the scale probe."""
 MAX_TEXT = 200
+MAX_ZOOM = 32
+"""As in viewer.js."""
 
 Value = str | int | float | bool
 _SHARED = ("source", "scene", "image", "upload", "a", "b")
 PAGES: dict[str, tuple[str, ...]] = {
-    "explore": (*_SHARED, "mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity"),
-    "gates": (*_SHARED, "x", "y", "gate", "force", "value"),
+    "explore": (
+        *_SHARED,
+        *("mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity", "zoom"),
+    ),
+    "gates": (*_SHARED, "x", "y", "gate", "force", "value", "zoom"),
     "sizes": (*_SHARED, "run", "size", "cls", "gap", "panel"),
-    "attribution": (*_SHARED, "x", "y", "pick", "method", "target", "score", "absent", "steps"),
-    "scale-probe": ("a", "b", "object", "side", "ox", "oy", "curves"),
+    "attribution": (
+        *_SHARED,
+        *("x", "y", "pick", "method", "target", "score", "absent", "steps", "zoom"),
+    ),
+    "scale-probe": ("a", "b", "object", "side", "ox", "oy", "curves", "zoom"),
     "runs": ("run", "others", "a", "b"),
     "method": ("a", "b", "tab"),
 }
@@ -96,6 +104,8 @@ class ViewState:
         oy: Row of its middle, 0..1 of the image's height.
         curves: Whether its tuning curves are shown.
         tab: One of ``TABS``.
+        zoom: Which part of the image the tiles show: how much larger, and where its left and top
+            edge lie (0..1 of width and height), as ``written_zoom`` gives; None: all of it.
     """
 
     source: str = SOURCES[0]
@@ -133,6 +143,7 @@ class ViewState:
     oy: float = 0.5
     curves: bool = False
     tab: str = TABS[0]
+    zoom: str | None = None
 
     def to_query(self, page: str) -> dict[str, str]:
         """Return the parameters of a link to this view on a page of ``PAGES``."""
@@ -294,6 +305,7 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "oy": share,
         "curves": _Reader(_switch, "is neither 0 nor 1"),
         "tab": _one_of(TABS),
+        "zoom": _Reader(_zoom, f"is no part of an image, enlarged up to {MAX_ZOOM} times"),
     }
 
 
@@ -337,6 +349,31 @@ def _decimal(text: str, low: float, high: float) -> float | None:
         return None
     value = float(text)
     return value if low <= value <= high else None
+
+
+def written_zoom(zoom: float, left: float, top: float) -> str | None:
+    """Return a part of the image as a view holds it; None for all of it.
+
+    Args:
+        zoom: How many times larger, 1..32; outside it is cut off, as the viewer does.
+        left: Its left edge, 0..1 of the width.
+        top: Its upper edge, 0..1 of the height.
+    """
+    zoom = round(min(zoom, MAX_ZOOM), 3)
+    if not (zoom > 1 and math.isfinite(left + top)):
+        return None
+    room = 1 - 1 / zoom
+    edges = (min(max(edge, 0.0), room) for edge in (left, top))
+    return ",".join(_written(float(value)) for value in (zoom, *(round(e, 4) for e in edges)))
+
+
+def _zoom(text: str) -> str | None:
+    number = r"[0-9]{1,2}(?:\.[0-9]{1,6})?"
+    if re.fullmatch(rf"{number},{number},{number}", text, re.ASCII) is None:
+        return None
+    zoom, left, top = map(float, text.split(","))
+    inside = 1 < zoom <= MAX_ZOOM and max(left, top) <= 1 - 1 / zoom + 1e-3
+    return written_zoom(zoom, left, top) if inside else None
 
 
 def _switch(text: str) -> bool | None:

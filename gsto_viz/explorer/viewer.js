@@ -6,6 +6,7 @@ const memory = new WeakMap();
 const INVALID = [176, 176, 176];
 const NOT_FINITE = [255, 0, 255];
 const MAX_ZOOM = 32;
+const STILL_MS = 400; // The zoom goes into the address when it has stood still for so long.
 
 export default function (component) {
   const { data, parentElement, setStateValue } = component;
@@ -15,7 +16,7 @@ export default function (component) {
     viewer = new Viewer(parentElement);
     memory.set(parentElement, viewer);
   }
-  viewer.send = (point) => setStateValue("point", point);
+  viewer.send = setStateValue;
   viewer.show(data);
   return () => viewer.forget();
 }
@@ -341,11 +342,13 @@ class Tile {
     };
     canvas.onpointerup = (event) => {
       const clicked = drag && !drag.far;
+      if (drag && drag.far) viewer.keep();
       drag = null;
       const point = this.at(event);
       if (clicked && point) viewer.choose(point, this);
     };
     canvas.onpointercancel = () => {
+      if (drag && drag.far) viewer.keep();
       drag = null;
     };
     canvas.onwheel = (event) => {
@@ -369,31 +372,45 @@ class Viewer {
       if (this.data && event.detail === this.data.viewer) this.refresh();
     };
     document.addEventListener("gsto-viz-paint", this.painted);
-    this.recall();
   }
 
   forget() {
     this.observer.disconnect();
     document.removeEventListener("gsto-viz-paint", this.painted);
+    clearTimeout(this.still);
     memory.delete(this.root.getRootNode());
   }
 
-  // The zoom outlives a change of page and a reload.
-  recall() {
-    try {
-      const kept = JSON.parse(sessionStorage.getItem("gsto-viz-zoom") || "null");
-      if (kept && [kept.zoom, kept.left, kept.top].every(Number.isFinite)) this.view = kept;
-    } catch {
-      // Storage may be switched off; the zoom then starts at 1.
+  // Begin with the zoom of the view, or go on with that of the viewer that stood here before.
+  open({ opened, zoom }) {
+    if (opened === this.opened) return;
+    this.opened = opened;
+    const kept = window.gstoVizZoom;
+    if (kept && kept.opened === opened) this.view = { ...kept.view };
+    else {
+      const { width, height } = this.data;
+      const [factor, left, top] = (zoom || "1,0,0").split(",").map(Number);
+      this.view = { zoom: factor, left: left * width, top: top * height };
     }
   }
 
+  // Remember the zoom, as exactly as an address holds it, and say it once it stands still.
   keep() {
-    try {
-      sessionStorage.setItem("gsto-viz-zoom", JSON.stringify(this.view));
-    } catch {
-      // As above.
-    }
+    const { width, height } = this.data;
+    const rounded = (value, unit) => Math.round(value * unit) / unit;
+    this.view = {
+      zoom: rounded(this.view.zoom, 1e3),
+      left: rounded(this.view.left / width, 1e4) * width,
+      top: rounded(this.view.top / height, 1e4) * height,
+    };
+    this.limitView();
+    const { opened } = this;
+    window.gstoVizZoom = { opened, view: { ...this.view } };
+    clearTimeout(this.still);
+    this.still = setTimeout(() => {
+      const { zoom, left, top } = this.view;
+      this.send("zoom", { zoom, left: left / width, top: top / height, opened });
+    }, STILL_MS);
   }
 
   show(data) {
@@ -415,6 +432,7 @@ class Viewer {
         y: Math.min(this.probe.y, data.height - 1),
       };
     }
+    this.open(data.start);
     this.limitView();
     this.setOutline();
     this.refresh();
@@ -553,7 +571,7 @@ class Viewer {
     this.probe = { x: point.x, y: point.y };
     this.setOutline();
     this.request();
-    this.send({ x: point.x, y: point.y, turn: this.turn, tile: tile.key });
+    this.send("point", { x: point.x, y: point.y, turn: this.turn, tile: tile.key });
   }
 
   key(event, tile) {
@@ -597,7 +615,6 @@ class Viewer {
     this.view.left = drag.left - (event.clientX - drag.x) * perPixel;
     this.view.top = drag.top - (event.clientY - drag.y) * perPixel;
     this.limitView();
-    this.keep();
   }
 
   limitView() {

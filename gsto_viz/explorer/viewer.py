@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from gsto_viz.explorer.probe import Point, read_point
+from gsto_viz.explorer.view_state import written_zoom
 from gsto_viz.explorer.viewer_data import color_table
 
 KEY = "viewer"
@@ -49,6 +50,8 @@ def draw_viewer(
     turn: int,
     pin: Point | None = None,
     outline: bool = False,
+    zoom: str | None = None,
+    opened: bool = False,
     key: str = KEY,
 ) -> Point | None:
     """Draw the tiles and return the pixel that was clicked last; ``draw_colors`` colours them.
@@ -62,6 +65,9 @@ def draw_viewer(
         turn: Raised whenever the page itself moves the probe.
         pin: A second pixel that stays marked.
         outline: Outline the region under the probe.
+        zoom: The part of the image that the view shows (``ViewState.zoom``).
+        opened: The page was just opened or a link was followed: the viewer takes ``zoom``. Else it
+            keeps its own.
         key: Of the component.
 
     Returns:
@@ -70,15 +76,20 @@ def draw_viewer(
     start = st.session_state.setdefault(f"{key}-start", {})
     if start.get("turn") != turn or start.get("image") != data["image"]:
         # Only where the page itself put the probe, or every click would send the data again.
+        if opened or "opened" not in start:
+            start.update(opened=turn, zoom=zoom)
         start.update(turn=turn, image=data["image"], x=point.x, y=point.y)
     places = {
         "turn": turn,
-        "start": {"x": start["x"], "y": start["y"]},
+        "start": {name: start[name] for name in ("x", "y", "zoom", "opened")},
         "pin": None if pin is None else {"x": pin.x, "y": pin.y},
         "outline": outline,
     }
     result = _component(
-        key=key, data={"viewer": key, **data, **places}, on_point_change=lambda: None
+        key=key,
+        data={"viewer": key, **data, **places},
+        on_point_change=lambda: None,
+        on_zoom_change=lambda: None,
     )
     return _clicked(result, size, turn)
 
@@ -99,6 +110,25 @@ def last_tile(turn: int, *, key: str = KEY) -> str | None:
     sent = _sent(st.session_state.get(key), turn)
     tile = None if sent is None else sent.get("tile")
     return tile if isinstance(tile, str) else None
+
+
+def last_zoom(held: str | None, *, key: str = KEY) -> str | None:
+    """Return the part of the image that the viewer shows, once it is drawn in this run.
+
+    Args:
+        held: What the view holds; returned until the viewer says something else.
+        key: Of the viewer.
+    """
+    result = st.session_state.get(key)
+    sent = result.get("zoom") if isinstance(result, Mapping) else None
+    if not isinstance(sent, Mapping):
+        return held
+    values = [sent.get(name) for name in ("zoom", "left", "top")]
+    numbers = [float(one) for one in values if isinstance(one, int | float)]
+    since = st.session_state.get(f"{key}-start", {}).get("opened")
+    if len(numbers) < len(values) or sent.get("opened") != since:
+        return held
+    return written_zoom(*numbers)
 
 
 def _clicked(result: object, size: tuple[int, int], turn: int) -> Point | None:

@@ -172,6 +172,16 @@ def test_a_link_opens_the_same_view_in_another_browser(served, visit):
     page.locator(TILE.format("input")).click(position=page.at_pixel("input", 123, 210))
     wait_for_probe(page, (123, 210))
     page.wait_for_function("() => location.search.includes('x=123')")
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Zoom in").click()
+    tile = page.locator(TILE.format("B8"))
+    tile.scroll_into_view_if_needed()
+    box = tile.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 20, steps=5)
+    page.mouse.up()
+    page.wait_for_function("() => location.search.includes('zoom=2.25')")
     page.mouse.move(0, 0)
     page.wait_for_timeout(200)
     other = visit(page.url)
@@ -181,6 +191,15 @@ def test_a_link_opens_the_same_view_in_another_browser(served, visit):
     for tile in ("A16", "input"):
         np.testing.assert_array_equal(pixels(other, tile), pixels(page, tile))
     assert "arbitrary" in other.locator(".badge").first.inner_text()
+    assert other.locator(".status").inner_text() == "x 123, y 210, zoom 2.3"
+    # A page keeps the zoom, and "Reset view" takes it out of the address again.
+    other.get_by_role("link", name="Gates").click()
+    other.locator("canvas[data-tile=input]").wait_for(timeout=60_000)
+    other.settle()
+    assert "zoom 2.3" in other.locator(".status").inner_text()
+    assert "zoom=2.25" in other.url
+    other.get_by_role("button", name="Reset view").click()
+    other.wait_for_function("() => !location.search.includes('zoom')")
 
 
 def test_the_probe_moves_by_keyboard(served, visit):

@@ -163,7 +163,7 @@ def folder_of(**changes: str) -> dict[str, str]:
         (lambda r: r.update(page="method"), "cannot be replayed"),
         (lambda r: r.update(image=None), "cannot be replayed"),
         (lambda r: r.update(numbers=[1]), "numbers is no JSON object"),
-        (lambda r: r["view"].update(zoom=3), "1 settings"),
+        (lambda r: r["view"].update(depth=3), "1 settings"),
         (lambda r: r["view"].update(x="5"), "setting 'x' is no whole number"),
         (lambda r: r["view"].update(x=True), "setting 'x'"),
         (lambda r: r["view"].update(x=-1), "setting 'x'"),

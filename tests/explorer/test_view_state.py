@@ -28,6 +28,7 @@ from gsto_viz.explorer.view_state import (
     Offered,
     ViewState,
     parse_query,
+    written_zoom,
 )
 
 KEYS = ("one", "two/best.safetensors")
@@ -37,6 +38,7 @@ DEFAULT = ViewState(a="one", b="two/best.safetensors")
 shares = st.integers(0, 1000).map(lambda k: k / 1000)
 pixels = st.integers(0, MAX_PIXEL)
 names = st.none() | st.text(min_size=1, max_size=MAX_TEXT).filter(str.isprintable)
+zooms = st.builds(written_zoom, st.floats(0, 99), st.floats(-1, 2), st.floats(-1, 2))
 fields = {
     "source": st.sampled_from(SOURCES),
     "scene": st.integers(0, MAX_SCENE),
@@ -69,6 +71,7 @@ fields = {
     "oy": shares,
     "curves": st.booleans(),
     "tab": st.sampled_from(TABS),
+    "zoom": zooms,
 }
 points = st.none() | st.tuples(pixels, pixels)
 texts = st.text(max_size=40) | st.sampled_from(
@@ -141,6 +144,7 @@ BAD = {
     "oy": "1e-1",
     "curves": "true",
     "tab": "Glossary",
+    "zoom": "33,0,0",
 }
 
 
@@ -153,6 +157,33 @@ def test_each_bad_setting_is_named_and_changes_nothing(page):
     assert sorted(named) == sorted(PAGES[page])
     assert "does not know" in notices[-1]
     assert not re.search("script|etc|passwd|111", " ".join(notices))
+
+
+@pytest.mark.parametrize(
+    ("zoom", "left", "top", "expected"),
+    [
+        (1.5, 0.25, 0.1, "1.5,0.25,0.1"),
+        (1.5, 0.9, -1.0, "1.5,0.3333,0"),
+        (2.34567, 0.123456, 0.5, "2.346,0.1235,0.5"),
+        (99.0, 0.5, 0.96875, "32,0.5,0.9688"),
+        (1.0, 0.0, 0.0, None),
+        (1.0004, 0.0, 0.0, None),
+        (0.0, 0.0, 0.0, None),
+        (float("nan"), 0.0, 0.0, None),
+        (2.0, float("inf"), 0.0, None),
+    ],
+)
+def test_a_part_of_the_image_is_written_short_and_inside(zoom, left, top, expected):
+    assert written_zoom(zoom, left, top) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["2", "2,0", "2,0,0,0", "1,0,0", "2,0.6,0", "2,0,-0", "a,0,0", "2,0,0\n", "1e1,0,0"]
+)
+def test_what_is_no_part_of_the_image_is_left_out(text):
+    state, notices = parse_query({"zoom": text}, "explore", DEFAULT, OFFERED)
+    assert state.zoom is None
+    assert len(notices) == 1
 
 
 @pytest.mark.parametrize("text", ["", "x,", "x,x", ",".join("abcdef"), "x;."])

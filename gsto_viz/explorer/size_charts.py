@@ -1,6 +1,7 @@
 """Altair charts of the page "Sizes"; networks differ by colour and marker, branches likewise."""
 
 from collections.abc import Sequence, Sized
+from functools import partial
 
 import altair as alt
 import numpy as np
@@ -21,7 +22,9 @@ FEW_POINTS = 400
 """Up to so many regions are drawn larger."""
 
 
-def scatter(rows: pd.DataFrame, letter: str, position: int, limits: Limits) -> alt.Chart:
+def scatter(
+    rows: pd.DataFrame, letter: str, position: int, limits: Limits, box: Limits | None = None
+) -> alt.Chart:
     """Draw q against size for one network, with a box to draw.
 
     Args:
@@ -29,8 +32,10 @@ def scatter(rows: pd.DataFrame, letter: str, position: int, limits: Limits) -> a
         letter: The network.
         position: 0 for the first network, 1 for the second.
         limits: Of octaves and of q, shared by the networks.
+        box: Ends, in octaves and in q, of a box that is there from the start.
     """
     q = f"q_{letter}"
+    brush = partial(alt.selection_interval, name=BRUSH, encodings=["x", "y"])
     shown = rows[["octave", q, "image", "region", "class", "size_px"]].dropna(subset=[q])
     shown = shown.rename(columns={q: "q"}).round({"octave": 3, "q": 4, "size_px": 1})
     (left, right), (low, high) = limits
@@ -59,7 +64,7 @@ def scatter(rows: pd.DataFrame, letter: str, position: int, limits: Limits) -> a
             ),
             tooltip=["image:N", "region:Q", "class:N", "size_px:Q", "q:Q"],
         )
-        .add_params(alt.selection_interval(name=BRUSH, encodings=["x", "y"]))
+        .add_params(brush() if box is None else brush(value={"x": box[0], "y": box[1]}))
         # One canvas instead of thousands of elements, none of which has a text of its own.
         .properties(height=300, usermeta={"embedOptions": {"renderer": "canvas"}})
     )

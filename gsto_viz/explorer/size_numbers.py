@@ -17,6 +17,7 @@ from gsto_viz.stats.sizes import response_by_octave
 from gsto_viz.stats.tuning import Tuning, tuning
 from gsto_viz.types import ClassList
 
+Ends = tuple[float, float]
 MAX_POINTS = 5000
 """Regions that the scatter draws; beyond, every k-th in the order of images and regions."""
 
@@ -190,27 +191,21 @@ def thinned(rows: pd.DataFrame, limit: int = MAX_POINTS) -> pd.DataFrame:
     return rows.iloc[(np.arange(limit) * len(rows)) // limit]
 
 
-def in_box(rows: pd.DataFrame, letter: str, box: Mapping[str, object]) -> "pd.Series[bool]":
+def in_box(rows: pd.DataFrame, letter: str, box: tuple[Ends, Ends]) -> "pd.Series[bool]":
     """Say which regions lie in a box of the scatter.
 
     Args:
         rows: What ``region_rows`` gave.
         letter: The network whose scatter it was drawn in.
-        box: ``octave`` and ``q``: two numbers each, in any order; what is missing does not bound,
-            and what is no pair of numbers leaves nothing in the box (a browser sent it).
+        box: Its ends in octaves and in q, the smaller one first.
     """
-    inside = rows[f"q_{letter}"].notna()
-    for name, column in (("octave", "octave"), ("q", f"q_{letter}")):
-        if name not in box:
-            continue
-        ends = _ends(box[name])
-        if ends is None:
-            return inside & False
-        inside &= rows[column].between(*ends)
-    return inside
+    octave, q = box
+    # A region without q lies nowhere.
+    return rows["octave"].between(*octave) & rows[f"q_{letter}"].between(*q)
 
 
-def _ends(value: object) -> tuple[float, float] | None:
+def ends_of(value: object) -> Ends | None:
+    """Return two numbers that a browser sent, the smaller one first; None for anything else."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
     if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in value):

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,11 +15,14 @@ from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.region_picture import marked
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
-from gsto_viz.explorer.size_numbers import Choices, in_box, thinned
+from gsto_viz.explorer.size_numbers import Choices, ends_of, in_box, thinned
 from gsto_viz.explorer.size_opened import OTHER_NETWORKS, draw_link, open_analysed, open_shown
 from gsto_viz.explorer.size_source import Subject
+from gsto_viz.explorer.view_state import read_box, written_box
 from gsto_viz.report import Report
 
+BEGUN = "sizes-boxes"
+"""Key of the session state: what the scatters began with."""
 MAX_LISTED = 500
 """Regions in the list below the scatter."""
 
@@ -29,7 +34,9 @@ def draw_regions(page: Page, subject: Subject, choices: Choices) -> None:
     if rows.empty:
         st.markdown("No region is left with these filters.")
         return
-    inside = _draw_scatters(subject, choices, rows)
+    inside = _draw_scatters(page, subject, choices, rows)
+    _draw_linked()
+    page.write_link()
     if inside is None:
         st.markdown(
             "Draw a box in a chart to list the regions in it. Boxes in both charts: the regions "
@@ -51,27 +58,35 @@ def draw_regions(page: Page, subject: Subject, choices: Choices) -> None:
 
 
 def _draw_scatters(
-    subject: Subject, choices: Choices, rows: pd.DataFrame
+    page: Page, subject: Subject, choices: Choices, rows: pd.DataFrame
 ) -> "pd.Series[bool] | None":
     """Draw one chart per network; return which regions lie in all boxes, None without a box."""
     source = subject.source
     shown = thinned(rows)
     limits = size_charts.limits_of(rows, source.letters)
+    begun = _boxes_begun(page, subject, choices)
     inside: pd.Series[bool] | None = None
     for position, column in enumerate(st.columns(len(source.letters))):
         letter = source.letters[position]
         with column:
             st.markdown(f"**{letter}: {plain(source.names[letter])}**")
+            first = begun.boxes.get(letter)
+            key = scatter_key(subject, choices, letter, first)
             event = st.altair_chart(
-                size_charts.scatter(shown, letter, position, limits),
+                size_charts.scatter(
+                    shown, letter, position, limits, None if first is None else read_box(first)
+                ),
                 width="stretch",
-                key=scatter_key(subject, choices, letter),
-                on_select="rerun",
+                key=key,
+                on_select=partial(begun.changed.add, letter),
                 alt=f"q of every region against its size, network {letter}",
             )
         box = _box_of(event)
-        if box:
-            found = in_box(rows, letter, box)
+        if box is None and letter not in begun.changed:
+            box = first
+        page.note(**{f"box_{letter.lower()}": box})
+        if box is not None:
+            found = in_box(rows, letter, read_box(box))
             inside = found if inside is None else inside & found
     sampled = ""
     if len(shown) < len(rows):
@@ -86,17 +101,64 @@ def _draw_scatters(
     return inside
 
 
-def scatter_key(subject: Subject, choices: Choices, letter: str) -> str:
-    """Return the key of a scatter: other regions or another size, and boxes are forgotten."""
+@dataclass
+class Begun:
+    """What the charts began with.
+
+    Attributes:
+        page: The run of the page that began them.
+        about: What they show.
+        boxes: By letter, the box that the link holds.
+        changed: Letters of the charts in which a box was drawn, moved or taken away since.
+    """
+
+    page: Page
+    about: str
+    boxes: Mapping[str, str]
+    changed: set[str] = field(default_factory=set)
+
+    def forget(self) -> None:
+        """Go on without the link's boxes that nobody has changed."""
+        self.boxes = {letter: box for letter, box in self.boxes.items() if letter in self.changed}
+
+
+def _boxes_begun(page: Page, subject: Subject, choices: Choices) -> Begun:
+    """Return what the charts began with; other regions or another size, and boxes are forgotten."""
     about = repr((subject.source.key, choices.cls, choices.size))
+    held: Begun | None = st.session_state.get(BEGUN)
+    # A box runs this fragment again, with the page that opened it.
+    linked = page.fresh and (held is None or held.page is not page)
+    if held is None or linked or held.about != about:
+        boxes = {"A": page.state.box_a, "B": page.state.box_b} if linked else {}
+        given = {letter: box for letter, box in boxes.items() if box is not None}
+        held = st.session_state[BEGUN] = Begun(page, about, given)
+    return held
+
+
+def _draw_linked() -> None:
+    """Draw a way to take the boxes of the link away.
+
+    A browser does not say that a box is gone which it never said was there.
+    """
+    held: Begun = st.session_state[BEGUN]
+    if set(held.boxes) - held.changed:
+        st.button("Take the link's boxes away", icon=":material/close:", on_click=held.forget)
+
+
+def scatter_key(subject: Subject, choices: Choices, letter: str, begun: str | None = None) -> str:
+    """Return the key of a scatter: of what it shows, and of the box that it began with."""
+    about = repr((subject.source.key, choices.cls, choices.size, begun))
     return f"scatter-{letter}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
 
 
-def _box_of(event: Any) -> Mapping[str, object]:
-    """Return what the browser says of the box; empty without one."""
+def _box_of(event: Any) -> str | None:
+    """Return what the browser says of the box, as a view holds it; None without one."""
     selection = event["selection"] if isinstance(event, Mapping) else {}
     box = selection.get(size_charts.BRUSH) if isinstance(selection, Mapping) else None
-    return box if isinstance(box, Mapping) else {}
+    if not isinstance(box, Mapping):
+        return None
+    octave, q = (ends_of(box.get(name)) for name in ("octave", "q"))
+    return None if octave is None or q is None else written_box(octave, q)
 
 
 def _draw_list(subject: Subject, chosen: pd.DataFrame) -> pd.Series | None:

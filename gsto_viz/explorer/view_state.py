@@ -39,6 +39,7 @@ MAX_PIXEL = 99_999
 MIN_OBJECT, MAX_OBJECT = 4, 256
 """Pixels: size of the drawn object of the scale probe."""
 MAX_TEXT = 200
+BOX_PROBLEM = "is no box: two sizes in octaves and two values of q, each pair rising"
 MAX_ZOOM = 32
 """As in viewer.js."""
 
@@ -50,7 +51,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         *("mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity", "zoom"),
     ),
     "gates": (*_SHARED, "x", "y", "gate", "force", "value", "zoom"),
-    "sizes": (*_SHARED, "run", "size", "cls", "gap", "panel"),
+    "sizes": (*_SHARED, "run", "size", "cls", "gap", "panel", "box_a", "box_b"),
     "attribution": (
         *_SHARED,
         *("x", "y", "pick", "method", "target", "score", "absent", "steps", "zoom"),
@@ -93,6 +94,9 @@ class ViewState:
         cls: Name of the class that regions must have; None: all.
         gap: Least difference of size in a pair, octaves, 1..4.
         panel: One of ``PANELS``.
+        box_a: The box drawn in A's chart of q against size: its ends in octaves and in q, as
+            ``written_box`` gives; None: there is none.
+        box_b: That in B's chart.
         method: One of ``METHODS``.
         target: Name of the class that is asked about; None: what A predicts at the probe.
         score: One of ``SCORES``.
@@ -132,6 +136,8 @@ class ViewState:
     cls: str | None = None
     gap: float = 1.0
     panel: str = PANELS[0]
+    box_a: str | None = None
+    box_b: str | None = None
     method: str = METHODS[0]
     target: str | None = None
     score: str = SCORES[0]
@@ -294,6 +300,8 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "cls": name,
         "gap": _Reader(partial(_decimal, low=1.0, high=4.0), "is no number from 1 to 4"),
         "panel": _one_of(PANELS),
+        "box_a": _Reader(_box, BOX_PROBLEM),
+        "box_b": _Reader(_box, BOX_PROBLEM),
         "method": _one_of(METHODS),
         "target": name,
         "score": _one_of(SCORES),
@@ -351,6 +359,37 @@ def _decimal(text: str, low: float, high: float) -> float | None:
     return value if low <= value <= high else None
 
 
+def written_box(octave: tuple[float, float], q: tuple[float, float]) -> str | None:
+    """Return a box of the page "Sizes" as a view holds it, rounded to three decimals.
+
+    Args:
+        octave: Its ends in size, octaves.
+        q: Its ends in q.
+
+    Returns:
+        None for what no link can hold: numbers that are not finite or beyond 100.
+    """
+    ends = [round(float(end), 3) + 0.0 for pair in (octave, q) for end in sorted(pair)]
+    if not all(abs(end) < 100 for end in ends):
+        return None
+    return ",".join(map(_written, ends))
+
+
+def read_box(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the ends, in octaves and in q, of a box that a view holds."""
+    left, right, low, high = map(float, text.split(","))
+    return (left, right), (low, high)
+
+
+def _box(text: str) -> str | None:
+    number = r"-?[0-9]{1,2}(?:\.[0-9]{1,3})?"
+    if re.fullmatch(rf"{number}(?:,{number}){{3}}", text, re.ASCII) is None:
+        return None
+    octave, q = read_box(text)
+    rising = octave[0] <= octave[1] and q[0] <= q[1]
+    return written_box(octave, q) if rising else None
+
+
 def written_zoom(zoom: float, left: float, top: float) -> str | None:
     """Return a part of the image as a view holds it; None for all of it.
 
@@ -363,7 +402,7 @@ def written_zoom(zoom: float, left: float, top: float) -> str | None:
     if not (zoom > 1 and math.isfinite(left + top)):
         return None
     room = 1 - 1 / zoom
-    edges = (min(max(edge, 0.0), room) for edge in (left, top))
+    edges = (min(max(edge, 0.0), room) + 0.0 for edge in (left, top))
     return ",".join(_written(float(value)) for value in (zoom, *(round(e, 4) for e in edges)))
 
 

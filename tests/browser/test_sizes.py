@@ -39,6 +39,20 @@ def test_a_box_lists_regions_and_a_row_opens_one(with_runs, visit):
     draw_box(page, 1)
     both = count_in_box(page)
     assert 0 < both <= one
+    page.wait_for_function("() => location.search.includes('box_b')")
+    other = visit(page.url, wait=CHART)
+    assert count_in_box(other) == both
+    assert other.url == page.url
+    # A's is there to be moved; what nobody has moved can be taken away.
+    draw_box(other, 0)
+    other.wait_for_function("old => location.href !== old", arg=page.url)
+    moved = count_in_box(other)
+    other.get_by_role("button", name="Take the link's boxes away").click()
+    other.settle(500)
+    assert count_in_box(other) >= moved
+    assert "box_b" not in other.url
+    assert "box_a" in other.url
+    assert other.get_by_role("button", name="Take the link's boxes away").count() == 0
     table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
     page.mouse.click(table["x"] + 15, table["y"] + 55)
     page.settle(300)

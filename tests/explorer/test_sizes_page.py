@@ -63,7 +63,8 @@ def made_up_differences(*_: object) -> pd.DataFrame:
 
 
 def box(**ends: list[float]) -> dict[str, object]:
-    return {"selection": {"box": ends}}
+    """What a browser sends of a box; an end that is left out takes in everything."""
+    return {"selection": {"box": {"octave": [0, 12], "q": [-9, 9]} | ends}}
 
 
 def test_without_any_checkpoint_the_page_says_what_to_do(runs):
@@ -106,7 +107,7 @@ def test_a_box_lists_regions_and_outlines_them(checkpoints):
     # A second box, in the other chart, narrows it.
     middle = float(table["q of B"].median())
     app.session_state[a] = box(octave=[5, 9])
-    app.session_state[b] = box(q=[middle, 9])
+    app.session_state[b] = box(q=[9, middle])
     app.session_state["sizes-list"] = {"selection": {"rows": [0], "columns": []}}
     app.run()
     assert not app.exception
@@ -115,10 +116,47 @@ def test_a_box_lists_regions_and_outlines_them(checkpoints):
     link = app.get("page_link")[0].proto
     assert "pick=region" in link.query_string
     assert f"a={PLAIN}" in link.query_string
-    app.session_state[a] = box(octave=["x", None])
+    app.session_state[a] = box(octave=[11, 12])
     app.run()
     assert not app.exception
     assert "No region lies in the box" in said(app)
+
+
+def test_what_a_browser_says_that_is_no_box_is_none(checkpoints):
+    app = page().run()
+    app.session_state[scatter_of(app, "A")] = box(octave=["x", None])
+    app.run()
+    assert not app.exception
+    assert "Draw a box in a chart" in said(app)
+
+
+def test_boxes_travel_in_the_link(checkpoints, address):
+    app = page().run()
+    app.session_state[scatter_of(app, "B")] = box(octave=[5, 12], q=[-1.23456, 9])
+    app.run()
+    assert address(app)["box_b"] == "5,12,-1.235,9"
+    assert "box_a" not in address(app)
+    rows = app.dataframe[0].value
+    again = page()
+    for name, value in address(app).items():
+        again.query_params[name] = value
+    again.run()
+    assert not again.exception
+    assert again.dataframe[0].value.equals(rows)
+    assert address(again) == address(app)
+    (button,) = (one for one in again.button if one.label == "Take the link's boxes away")
+    button.click().run()
+    assert "Draw a box in a chart" in said(again)
+    assert "box_b" not in address(again)
+    again = page()
+    for name, value in address(app).items():
+        again.query_params[name] = value
+    again.run()
+    assert again.dataframe[0].value.equals(rows)
+    # Another class: the charts begin without a box, and so does the link.
+    again.selectbox(key="cls").set_value("Road").run()
+    assert "Draw a box in a chart" in said(again)
+    assert "box_b" not in address(again)
 
 
 def test_one_checkpoint_is_enough(checkpoints):

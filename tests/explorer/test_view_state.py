@@ -28,6 +28,8 @@ from gsto_viz.explorer.view_state import (
     Offered,
     ViewState,
     parse_query,
+    read_box,
+    written_box,
     written_zoom,
 )
 
@@ -38,6 +40,8 @@ DEFAULT = ViewState(a="one", b="two/best.safetensors")
 shares = st.integers(0, 1000).map(lambda k: k / 1000)
 pixels = st.integers(0, MAX_PIXEL)
 names = st.none() | st.text(min_size=1, max_size=MAX_TEXT).filter(str.isprintable)
+ends = st.floats(-110, 110)
+boxes = st.builds(written_box, st.tuples(ends, ends), st.tuples(ends, ends))
 zooms = st.builds(written_zoom, st.floats(0, 99), st.floats(-1, 2), st.floats(-1, 2))
 fields = {
     "source": st.sampled_from(SOURCES),
@@ -72,6 +76,8 @@ fields = {
     "curves": st.booleans(),
     "tab": st.sampled_from(TABS),
     "zoom": zooms,
+    "box_a": boxes,
+    "box_b": boxes,
 }
 points = st.none() | st.tuples(pixels, pixels)
 texts = st.text(max_size=40) | st.sampled_from(
@@ -145,6 +151,8 @@ BAD = {
     "curves": "true",
     "tab": "Glossary",
     "zoom": "33,0,0",
+    "box_a": "1,2,3",
+    "box_b": "5,4,0,1",
 }
 
 
@@ -166,6 +174,7 @@ def test_each_bad_setting_is_named_and_changes_nothing(page):
         (1.5, 0.9, -1.0, "1.5,0.3333,0"),
         (2.34567, 0.123456, 0.5, "2.346,0.1235,0.5"),
         (99.0, 0.5, 0.96875, "32,0.5,0.9688"),
+        (2.0, 0.0, -0.0, "2,0,0"),
         (1.0, 0.0, 0.0, None),
         (1.0004, 0.0, 0.0, None),
         (0.0, 0.0, 0.0, None),
@@ -184,6 +193,14 @@ def test_what_is_no_part_of_the_image_is_left_out(text):
     state, notices = parse_query({"zoom": text}, "explore", DEFAULT, OFFERED)
     assert state.zoom is None
     assert len(notices) == 1
+
+
+def test_a_box_is_written_short_and_read_back():
+    assert written_box((7.5, 3.25), (-0.12345, 1)) == "3.25,7.5,-0.123,1"
+    assert written_box((0, 100), (0, 1)) is None
+    assert written_box((0, float("nan")), (0, 1)) is None
+    assert written_box((-0.0001, 1), (0, 1)) == "0,1,0,1"
+    assert read_box("3.25,7.5,-0.123,1") == ((3.25, 7.5), (-0.123, 1.0))
 
 
 @pytest.mark.parametrize("text", ["", "x,", "x,x", ",".join("abcdef"), "x;."])

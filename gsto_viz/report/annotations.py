@@ -1,7 +1,11 @@
 """The annotation of one image, prepared once for all networks, and as null models have it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
 
 from gsto_viz.attribution.transfer import regions_at, resized_size
 from gsto_viz.errors import GstoVizError
@@ -46,20 +50,24 @@ class Annotated:
         shifts = tuple(("N1", draw) for draw in range(len(self.moved)))
         return (*shifts, *(() if self.partner is None else (("N2", 0),)))
 
-    @cached_property
-    def doubled(self) -> tuple[PreparedRegions, ...]:
-        """Its regions, and then those of ``broken``, in the image at twice its size."""
+    def doubled(self) -> Iterator[PreparedRegions]:
+        """Yield its regions, and then those of ``broken``, in the image at twice its size.
+
+        One after the other: of a large image all of them together take a gigabyte.
+        """
+        size = resized_size(self.grids.shape, DOUBLED)
+        for labels, cut in zip(self._labels(), (self.grids, *self.broken), strict=True):
+            yield regions_at(labels, cut.regions.ids, size, self.grids.strides)
+
+    def _labels(self) -> Iterator[npt.NDArray[np.integer]]:
+        """Yield the labels that its regions, and then those of ``broken``, are cut from."""
         assert self.sample.labels is not None
-        own = self.sample.labels
-        labels = [own, *(shift_map(own, shift) for shift in self.shifts)]
+        yield self.sample.labels
+        for shift in self.shifts:
+            yield shift_map(self.sample.labels, shift)
         if self.partner is not None:
             assert self.partner[0].labels is not None
-            labels.append(self.partner[0].labels)
-        size = resized_size(self.grids.shape, DOUBLED)
-        return tuple(
-            regions_at(one, cut.regions.ids, size, self.grids.strides)
-            for one, cut in zip(labels, (self.grids, *self.broken), strict=True)
-        )
+            yield self.partner[0].labels
 
 
 def prepared(sample: Sample, strides: tuple[int, ...]) -> PreparedRegions:

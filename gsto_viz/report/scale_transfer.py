@@ -66,15 +66,16 @@ def transfer_frame(
         for kind, sizes in zip(OWN, (tables.resized, tables.blurred), strict=True)
     ]
     if nulls:
-        own, *broken = image.doubled
+        larger = image.doubled()
+        own = next(larger)
         before = zip(image.broken_names, image.broken, strict=True)
-        for ((null, draw), cut), doubled in zip(before, broken, strict=True):
+        for ((null, draw), cut), doubled in zip(before, larger, strict=True):
             rows = _doubled(sample.id, (cut, maps.base), (doubled, maps.resized[DOUBLED]))
             parts.append(rows.assign(kind=null, draw=draw))
         for draw, (twin, there) in enumerate(random):
             assert isinstance(twin.model, HRNet)
-            larger = maps_at(twin.model, sample.image, DOUBLED, gains=twin.gains)
-            rows = _doubled(sample.id, (image.grids, there), (own, larger))
+            after = maps_at(twin.model, sample.image, DOUBLED, gains=twin.gains)
+            rows = _doubled(sample.id, (image.grids, there), (own, after))
             parts.append(rows.assign(kind="N3", draw=draw))
     return pd.concat(parts, ignore_index=True).assign(model=subject.key)
 

@@ -6,13 +6,20 @@ change nothing, because an object is compared with itself, and under one common 
 is 0 at every size, so STP is 0.5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gsto_viz.attribution.transfer import Maps, maps_at, placed_table, sized_maps, sized_tables
+from gsto_viz.attribution.transfer import (
+    Maps,
+    SizedMaps,
+    maps_at,
+    placed_table,
+    sized_maps,
+    sized_tables,
+)
 from gsto_viz.models.hrnet import MIN_SIZE, HRNet
 from gsto_viz.regions.prepared import PreparedRegions
 from gsto_viz.report.annotations import Annotated
@@ -66,18 +73,31 @@ def transfer_frame(
         for kind, sizes in zip(OWN, (tables.resized, tables.blurred), strict=True)
     ]
     if nulls:
-        larger = image.doubled()
-        own = next(larger)
-        before = zip(image.broken_names, image.broken, strict=True)
-        for ((null, draw), cut), doubled in zip(before, larger, strict=True):
-            rows = _doubled(sample.id, (cut, maps.base), (doubled, maps.resized[DOUBLED]))
-            parts.append(rows.assign(kind=null, draw=draw))
-        for draw, (twin, there) in enumerate(random):
-            assert isinstance(twin.model, HRNet)
-            after = maps_at(twin.model, sample.image, DOUBLED, gains=twin.gains)
-            rows = _doubled(sample.id, (image.grids, there), (own, after))
-            parts.append(rows.assign(kind="N3", draw=draw))
+        parts += _null_rows(image, maps, random)
     return pd.concat(parts, ignore_index=True).assign(model=subject.key)
+
+
+def _null_rows(
+    image: Annotated, maps: SizedMaps, random: Sequence[tuple[Subject, Maps]]
+) -> Iterator[pd.DataFrame]:
+    """Follow what is no object (N1, N2), and objects in untrained networks (N3), to twice the size.
+
+    Args:
+        image: The image.
+        maps: What the network shows for it.
+        random: As for ``transfer_frame``.
+    """
+    sample, larger = image.sample, image.doubled()
+    own = next(larger)
+    moved = zip(image.broken_names, image.broken, larger, strict=True)
+    for (null, draw), cut, doubled in moved:
+        rows = _doubled(sample.id, (cut, maps.base), (doubled, maps.resized[DOUBLED]))
+        yield rows.assign(kind=null, draw=draw)
+    for draw, (twin, there) in enumerate(random):
+        assert isinstance(twin.model, HRNet)
+        after = maps_at(twin.model, sample.image, DOUBLED, gains=twin.gains)
+        rows = _doubled(sample.id, (image.grids, there), (own, after))
+        yield rows.assign(kind="N3", draw=draw)
 
 
 def _doubled(

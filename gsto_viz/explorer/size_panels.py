@@ -24,7 +24,7 @@ from gsto_viz.explorer.size_source import Subject
 from gsto_viz.plots import sci_dots_data
 from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report import NULLS
-from gsto_viz.report.text import layout_caution
+from gsto_viz.report.text import layout_caution, transfer_caution
 from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
 
 SIZES_FIGURE = "sizes-figure"
@@ -116,7 +116,8 @@ def draw_null_models(subject: Subject, choices: Choices) -> None:
     )
     for letter in source.letters:
         st.markdown(f"**{letter}: {plain(source.names[letter])}.** {report.verdict(letter).words}")
-        for more in (layout_caution(report, letter), report.agreement(letter)):
+        cautions = layout_caution(report, letter), transfer_caution(report, letter)
+        for more in (*cautions, report.agreement(letter)):
             if more is not None:
                 st.markdown(more)
         st.dataframe(

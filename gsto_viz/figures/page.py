@@ -22,6 +22,7 @@ from gsto_viz.report.text import (
     difference_words,
     layout_caution,
     null_cells,
+    transfer_caution,
 )
 
 PAGE = "report.html"
@@ -142,7 +143,8 @@ def _verdict(report: Report, key: str) -> str:
         for one in verdict.conditions
     )
     sci = shown(report.index(key, "sci"))
-    sentences = (verdict.words, layout_caution(report, key), report.agreement(key))
+    cautions = layout_caution(report, key), transfer_caution(report, key)
+    sentences = (verdict.words, *cautions, report.agreement(key))
     words = " ".join(filter(None, sentences))
     return (
         f"<div class=verdict><b>{escape(key)}</b>: SCI {escape(sci)}. {escape(words)}"

@@ -115,6 +115,31 @@ def layout_caution(report: Report, key: str) -> str | None:
     )
 
 
+def transfer_caution(report: Report, key: str) -> str | None:
+    """Say when what is no object, or an untrained network, does about as well in STP.
+
+    Enlarging anything may move answers to coarser branches. None when STP's interval lies above
+    its null models or not above 0.5, and without them.
+    """
+    found = report.causal(key)
+    doubled = None if found is None else found["stp"].get(f"{DOUBLED:+g}")
+    if doubled is None or doubled["low"] is None or doubled["low"] <= 0.5:
+        return None
+    nulls = nulls_beside(doubled)
+    reached = {
+        name: one.high if name == "N3" else one.mean
+        for name, one in nulls.items()
+        if one.mean is not None
+    }
+    as_well = [f"{name} {v:.3f}" for name, v in reached.items() if v and v >= doubled["low"]]
+    if not as_well:
+        return None
+    return (
+        f"Caution: null models of STP do about as well ({', '.join(as_well)}), so STP above 0.5 is "
+        "no evidence here that trained branches follow the size of objects."
+    )
+
+
 def _causal_lines(report: Report, key: str) -> list[str]:
     """Write SCI_C and STP, and whether the three indices agree; nothing without attribution."""
     found = report.causal(key)
@@ -131,6 +156,8 @@ def _causal_lines(report: Report, key: str) -> list[str]:
             f"coarser when it grows (1 aware, .5 blind); beyond blur {shown(beyond)}"
         )
         lines += _null_lines(nulls_beside(doubled))
+    caution = transfer_caution(report, key)
+    lines += [] if caution is None else [f"  {caution}"]
     return [*lines, f"  {report.agreement(key)}"]
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from gsto_viz.regions import find_regions, region_table, table_of_regions
 from gsto_viz.report import Site, analyze
 from gsto_viz.report.causal import agreement, sides
 from gsto_viz.report.plain import as_estimate
-from gsto_viz.report.text import headline_text
+from gsto_viz.report.text import headline_text, transfer_caution
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.nulls import toroidal_shift
 from gsto_viz.torch_utils import image_to_tensor
@@ -252,6 +253,28 @@ def test_networks_without_a_head_that_splits_are_refused(networks, scenes, tmp_p
     with pytest.raises(GstoVizError, match="cannot be analyzed with attribution"):
         analyze(networks, scenes, tmp_path / "x", attribution=True, sites={"A": site}, limit=1)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "n1", "n3", "words"),
+    [
+        (0.6, 0.58, (0.5, 0.55), None),
+        (0.6, 0.62, (0.5, 0.55), "(N1 0.620)"),
+        (0.6, 0.62, (0.5, 0.7), "(N1 0.620, N3 0.700)"),
+        (0.5, 0.62, (0.5, 0.7), None),
+        (None, 0.62, (0.5, 0.7), None),
+        (0.6, None, None, None),
+    ],
+)
+def test_a_caution_stands_where_what_is_no_object_does_as_well(low, n1, n3, words):
+    mean = {"reason": None, "n_images": 20, "n_pairs": 100, "low": None, "high": None}
+    nulls = {} if n1 is None else {"N1": {**mean, "value": n1, "draws": [n1]}}
+    if n3 is not None:
+        nulls["N3"] = {**mean, "value": sum(n3) / len(n3), "draws": list(n3)}
+    report = SimpleNamespace(causal=lambda key: {"stp": {"+1": {"low": low, "nulls": nulls}}})
+    found = transfer_caution(report, "A")
+    assert (found is None) if words is None else (words in found)
+    assert transfer_caution(SimpleNamespace(causal=lambda key: None), "A") is None
 
 
 def interval(low: float, high: float) -> Estimate:

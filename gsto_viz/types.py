@@ -186,6 +186,10 @@ class Tap:
     kind: str
 
 
+BranchMaps = tuple[npt.NDArray[np.float32], ...]
+"""One map per branch, the finest first: (h_r, w_r) float32 each."""
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What one network shows for one image: prediction, branch maps, gate maps.
@@ -210,8 +214,8 @@ class Inspection:
     network: str
     strides: tuple[int, ...]
     prediction: npt.NDArray[np.uint8]
-    raw: tuple[npt.NDArray[np.float32], ...]
-    activity: tuple[npt.NDArray[np.float32], ...]
+    raw: BranchMaps
+    activity: BranchMaps
     gates: dict[str, npt.NDArray[np.float32]]
     gate_range: tuple[float, float] | None
     site: str = "stage4.branch*"

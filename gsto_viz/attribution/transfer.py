@@ -14,16 +14,14 @@ import pandas as pd
 from gsto_viz.data.spec import resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
-from gsto_viz.inspection import DEFAULT_SITE, inspect_image
+from gsto_viz.inspection import inspect_image
 from gsto_viz.models.hrnet import MIN_SIZE, HRNet
 from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
 from gsto_viz.regions.table import table_of_prepared
 from gsto_viz.stats.transfer import BORDER_COLUMN, border_distance
-from gsto_viz.types import Sample
+from gsto_viz.types import BranchMaps, Sample
 
 OCTAVES = (-1.0, -0.5, 0.5, 1.0)
-Maps = tuple[npt.NDArray[np.float32], ...]
-"""One activity map per branch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +29,11 @@ class SizedMaps:
     """Activity maps of one image at several sizes."""
 
     strides: tuple[int, ...]
-    base: Maps
+    base: BranchMaps
     """Of the image as it is."""
-    resized: dict[float, Maps]
+    resized: dict[float, BranchMaps]
     """By m: at factor 2^m."""
-    blurred: dict[float, Maps]
+    blurred: dict[float, BranchMaps]
     """By m: of the image resized by 2^-|m| and back."""
 
 
@@ -59,7 +57,6 @@ def sized_maps(
     octaves: Sequence[float] = OCTAVES,
     *,
     gains: Mapping[str, Gains] | None = None,
-    site: str = DEFAULT_SITE,
 ) -> SizedMaps:
     """Run one image through a network at several sizes: 2 passes per m, and 1.
 
@@ -68,21 +65,20 @@ def sized_maps(
         image: (H, W, 3) uint8 sRGB.
         octaves: m != 0 each; |m| <= 1 is what training augmentations reach.
         gains: Per-channel gains; None takes those of the checkpoint.
-        site: Taps of the branches.
 
     Raises:
         GstoVizError: m is 0, or an image would be smaller than 32 pixels.
     """
     size = (int(image.shape[0]), int(image.shape[1]))
-    base = inspect_image(model, image, gains=gains, site=site)
+    base = inspect_image(model, image, gains=gains)
     resized, blurred = {}, {}
     for m in octaves:
         if m == 0:
             raise GstoVizError("m = 0 is the image as it is; give octaves other than 0")
-        resized[m] = maps_at(model, image, m, gains=gains, site=site)
+        resized[m] = maps_at(model, image, m, gains=gains)
         there = resize_image(image, resized_size(size, -abs(m)))
         back = resize_image(there, size)
-        blurred[m] = inspect_image(model, back, gains=gains, site=site).activity
+        blurred[m] = inspect_image(model, back, gains=gains).activity
     return SizedMaps(base.strides, base.activity, resized, blurred)
 
 
@@ -92,11 +88,10 @@ def maps_at(
     m: float,
     *,
     gains: Mapping[str, Gains] | None = None,
-    site: str = DEFAULT_SITE,
-) -> Maps:
+) -> BranchMaps:
     """Return the activity maps of one image at factor 2^m; arguments as of ``sized_maps``."""
     at = resized_size((int(image.shape[0]), int(image.shape[1])), m)
-    return inspect_image(model, resize_image(image, at), gains=gains, site=site).activity
+    return inspect_image(model, resize_image(image, at), gains=gains).activity
 
 
 def transfer_tables(
@@ -105,22 +100,14 @@ def transfer_tables(
     octaves: Sequence[float] = OCTAVES,
     *,
     gains: Mapping[str, Gains] | None = None,
-    site: str = DEFAULT_SITE,
 ) -> TransferTables:
-    """Run one annotated image through a network at several sizes: 2 passes per m, and 1.
-
-    Args:
-        model: A network from a checkpoint.
-        sample: With labels.
-        octaves: m != 0 each; |m| <= 1 is what training augmentations reach.
-        gains: Per-channel gains; None takes those of the checkpoint.
-        site: Taps of the branches.
+    """Run ``sized_maps`` on an image with labels, and measure its regions on what it gives.
 
     Raises:
         GstoVizError: No labels, m is 0, or an image would be smaller than 32 pixels.
     """
     _labels_of(sample)
-    return sized_tables(sized_maps(model, sample.image, octaves, gains=gains, site=site), sample)
+    return sized_tables(sized_maps(model, sample.image, octaves, gains=gains), sample)
 
 
 def sized_tables(maps: SizedMaps, sample: Sample) -> TransferTables:
@@ -168,7 +155,7 @@ def regions_at(
     return prepare_regions(resize_map(labels, size), strides, resize_map(ids, size))
 
 
-def placed_table(prepared: PreparedRegions, maps: Maps, image: str) -> pd.DataFrame:
+def placed_table(prepared: PreparedRegions, maps: BranchMaps, image: str) -> pd.DataFrame:
     """Return the region table of one size with ``border_distance_px``, as ``transfer_rows`` reads.
 
     Args:

@@ -272,11 +272,6 @@ def middle_pixel(outline: "npt.NDArray[np.integer]") -> tuple[int, int]:
 
 def field_slopes(fields: "Mapping[str, Sequence[ReceptiveField]]") -> dict[str, float]:
     """Return the slope of log2 size on log2 stride of each condition's fields."""
-    import numpy as np
+    from gsto_viz.stats import fields_slope
 
-    from gsto_viz.stats import erf_slope
-
-    return {
-        name: float(erf_slope(np.array([f.erf_px for f in row]), [f.stride for f in row]))
-        for name, row in fields.items()
-    }
+    return {name: fields_slope(row) for name, row in fields.items()}

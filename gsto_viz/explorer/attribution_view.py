@@ -20,6 +20,7 @@ from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.probe_place import (
     PICK_NAMES,
     draw_coordinates,
+    draw_tiles,
     held_point,
     move_probe,
     turn,
@@ -28,7 +29,7 @@ from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_figures import marks_at
 from gsto_viz.explorer.view_state import ABSENT, METHODS, PICKS, SCORES, STEPS
-from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click, last_zoom
+from gsto_viz.explorer.viewer import draw_colors, last_click
 from gsto_viz.explorer.viewer_data import DIVERGING
 
 KEY = "attribution-viewer"
@@ -191,17 +192,8 @@ def _draw_viewer(
     data = kept.viewer_data(
         shown, question, (state.method, state.absent, state.steps), carried, runs
     )
-    draw_viewer(
-        data,
-        point,
-        size=shown.size,
-        turn=turn(),
-        outline=state.pick == "region",
-        zoom=state.zoom,
-        opened=page.fresh,
-        key=KEY,
-    )
-    page.note(x=point.x, y=point.y, zoom=last_zoom(state.zoom, key=KEY))
+    draw_tiles(page, data, point, shown.size, outline=state.pick == "region", key=KEY)
+    page.note(x=point.x, y=point.y)
     scale = "one scale for each network" if state.method == "gradcam" else "one scale for all maps"
     st.markdown(
         f"{plain(shown.picture.description)} Maps: {unit_of(state.method, state.score)}; red "

@@ -12,12 +12,12 @@ from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.probe import pinned
 from gsto_viz.explorer.probe_panel import draw_probe
-from gsto_viz.explorer.probe_place import PICK_NAMES, held_point, move_probe, turn
+from gsto_viz.explorer.probe_place import PICK_NAMES, draw_tiles, held_point, move_probe
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
 from gsto_viz.explorer.view_state import COLORS, MODES, PICKS
-from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_zoom
+from gsto_viz.explorer.viewer import draw_colors
 from gsto_viz.explorer.viewer_data import DIVERGING
 from gsto_viz.heatmaps import RAW_MODES
 
@@ -98,19 +98,10 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     point = held_point(page, shown)
     pin = pinned(state, shown.size)
     data = cached.viewer_data(shown, state.mode, difference=state.difference)
-    clicked = draw_viewer(
-        data,
-        point,
-        size=shown.size,
-        turn=turn(),
-        pin=pin,
-        outline=state.pick == "region",
-        zoom=state.zoom,
-        opened=page.fresh,
-    )
+    clicked = draw_tiles(page, data, point, shown.size, pin=pin, outline=state.pick == "region")
     if clicked is not None:
         point = clicked
-    page.note(x=point.x, y=point.y, zoom=last_zoom(state.zoom))
+    page.note(x=point.x, y=point.y)
     st.markdown(_caption(shown, state.mode))
     draw_probe(page, shown, regions, point, pin, move=partial(move_probe, page))
     draw_exports(partial(explore_exports, shown, regions, page.state))

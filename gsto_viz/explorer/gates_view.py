@@ -26,6 +26,7 @@ from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.probe_place import (
     draw_coordinates,
+    draw_tiles,
     held_point,
     move_probe,
     raise_turn,
@@ -33,7 +34,7 @@ from gsto_viz.explorer.probe_place import (
 )
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_tile, last_zoom
+from gsto_viz.explorer.viewer import draw_colors, last_tile
 
 KEY = "gates-viewer"
 NEITHER = (
@@ -181,19 +182,10 @@ def _draw_viewer(page: Page, shown: Shown, choice: GateChoice, held: Held | None
     point = held_point(page, shown)
     data = gate_cached.viewer_data(shown, choice.subject, choice.gate, held)
     draw_colors(COLORS, key=KEY)
-    clicked = draw_viewer(
-        data,
-        point,
-        size=shown.size,
-        turn=turn(),
-        outline=True,
-        zoom=page.state.zoom,
-        opened=page.fresh,
-        key=KEY,
-    )
+    clicked = draw_tiles(page, data, point, shown.size, outline=True, key=KEY)
     if clicked is not None:
         point = clicked
-    page.note(x=point.x, y=point.y, zoom=last_zoom(page.state.zoom, key=KEY))
+    page.note(x=point.x, y=point.y)
     low, high = limits_of(shown.inspections[choice.subject])
     st.markdown(
         f"{plain(shown.picture.description)} Each gate map multiplies the branch that it stands "

@@ -1,6 +1,7 @@
 """Where the probe is, on every page that has one, and the numeric way to move it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -8,6 +9,7 @@ from gsto_viz.explorer import cached
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.probe import Point, clamped
 from gsto_viz.explorer.shown import Shown
+from gsto_viz.explorer.viewer import KEY, draw_viewer, last_zoom
 
 TURN = "probe_turn"
 """Key of the session state: how often a page itself has moved the probe."""
@@ -37,6 +39,32 @@ def move_probe(page: Page, **changes: int | None) -> None:
     page.note(**changes)
     if "x" in changes or "y" in changes:
         raise_turn()
+
+
+def draw_tiles(
+    page: Page,
+    data: Mapping[str, Any],
+    point: Point,
+    size: tuple[int, int],
+    *,
+    pin: Point | None = None,
+    outline: bool = False,
+    key: str = KEY,
+) -> Point | None:
+    """Draw the viewer of a page and note the zoom in its view; see ``draw_viewer``."""
+    clicked = draw_viewer(
+        data,
+        point,
+        size=size,
+        turn=turn(),
+        pin=pin,
+        outline=outline,
+        zoom=page.state.zoom,
+        opened=page.fresh,
+        key=key,
+    )
+    page.note(zoom=last_zoom(page.state.zoom, key=key))
+    return clicked
 
 
 def draw_coordinates(shown: Shown, point: Point, move: Callable[..., None]) -> None:

@@ -36,10 +36,10 @@ from gsto_viz.explorer.pair_header import choose_networks, run_pair
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.probe import Point, region_numbers, region_profile
 from gsto_viz.explorer.probe_panel import draw_profile, draw_table
-from gsto_viz.explorer.probe_place import draw_number, raise_turn, turn
+from gsto_viz.explorer.probe_place import draw_number, draw_tiles, raise_turn, turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.viewer import draw_colors, draw_viewer, last_click, last_zoom
+from gsto_viz.explorer.viewer import draw_colors, last_click
 from gsto_viz.regions import PreparedRegions
 
 KEY = "object-viewer"
@@ -166,17 +166,8 @@ def _draw_shown(page: Page, shown: Shown, picture: Picture, drawn: DrawnObject) 
     """Draw the viewer and what the branches say of the object."""
     regions = object_cached.regions(shown, picture)
     draw_colors({"map": SCALE[1]}, key=KEY)
-    draw_viewer(
-        object_cached.viewer_data(shown, regions),
-        Point(drawn.x, drawn.y),
-        size=shown.size,
-        turn=turn(),
-        outline=True,
-        zoom=page.state.zoom,
-        opened=page.fresh,
-        key=KEY,
-    )
-    page.note(zoom=last_zoom(page.state.zoom, key=KEY))
+    data = object_cached.viewer_data(shown, regions)
+    draw_tiles(page, data, Point(drawn.x, drawn.y), shown.size, outline=True, key=KEY)
     site = plain(shown.inspections["A"].site)
     st.markdown(
         f"{plain(picture.description)} Click a tile to put the object there; arrow keys move it. "

@@ -18,7 +18,7 @@ from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_numbers import Choices, ends_of, in_box, thinned
 from gsto_viz.explorer.size_opened import OTHER_NETWORKS, draw_link, open_analysed, open_shown
 from gsto_viz.explorer.size_source import Subject
-from gsto_viz.explorer.view_state import read_box, written_box
+from gsto_viz.explorer.view_texts import box_ends, written_box
 from gsto_viz.report import Report
 
 BEGUN = "sizes-boxes"
@@ -74,7 +74,7 @@ def _draw_scatters(
             key = scatter_key(subject, choices, letter, first)
             event = st.altair_chart(
                 size_charts.scatter(
-                    shown, letter, position, limits, None if first is None else read_box(first)
+                    shown, letter, position, limits, None if first is None else box_ends(first)
                 ),
                 width="stretch",
                 key=key,
@@ -86,7 +86,7 @@ def _draw_scatters(
             box = first
         page.note(**{f"box_{letter.lower()}": box})
         if box is not None:
-            found = in_box(rows, letter, read_box(box))
+            found = in_box(rows, letter, box_ends(box))
             inside = found if inside is None else inside & found
     sampled = ""
     if len(shown) < len(rows):

@@ -1,13 +1,25 @@
 """What a link to the explorer holds, and reading it without trusting it."""
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.view_texts import (
+    MAX_TEXT,
+    MAX_ZOOM,
+    Value,
+    read_box,
+    read_decimal,
+    read_fingerprint,
+    read_switch,
+    read_text,
+    read_whole,
+    read_zoom,
+    written,
+)
 
 MODES = ("percentile", "shared", "per_map", "zscore")
 """Normalisations that the page offers, the comparable one first."""
@@ -38,12 +50,8 @@ MAX_SCENE = 9999
 MAX_PIXEL = 99_999
 MIN_OBJECT, MAX_OBJECT = 4, 256
 """Pixels: size of the drawn object of the scale probe."""
-MAX_TEXT = 200
 BOX_PROBLEM = "is no box: two sizes in octaves and two values of q, each pair rising"
-MAX_ZOOM = 32
-"""As in viewer.js."""
 
-Value = str | int | float | bool
 _SHARED = ("source", "scene", "image", "upload", "a", "b")
 PAGES: dict[str, tuple[str, ...]] = {
     "explore": (
@@ -154,7 +162,7 @@ class ViewState:
     def to_query(self, page: str) -> dict[str, str]:
         """Return the parameters of a link to this view on a page of ``PAGES``."""
         values = {name: getattr(self, name) for name in PAGES[page]}
-        return {name: _written(value) for name, value in values.items() if value is not None}
+        return {name: written(value) for name, value in values.items() if value is not None}
 
     def to_json(self) -> dict[str, Value | None]:
         """Return every field, for a file."""
@@ -264,19 +272,19 @@ def _shortened(value: Value) -> str:
         return ""
     if isinstance(value, int) and abs(value) > MAX_PIXEL:
         return ""
-    return _written(value)
+    return written(value)
 
 
 def _readers(offered: Offered) -> dict[str, _Reader]:
     pixel = _Reader(_pixel, f"is no whole number from 0 to {MAX_PIXEL}")
-    share = _Reader(partial(_decimal, low=0.0, high=1.0), "is no number from 0 to 1")
-    name = _Reader(_text, f"is no text of 1 to {MAX_TEXT} printable characters")
+    share = _Reader(partial(read_decimal, low=0.0, high=1.0), "is no number from 0 to 1")
+    name = _Reader(read_text, f"is no text of 1 to {MAX_TEXT} printable characters")
     checkpoint = _choice(offered.checkpoints, "names no checkpoint that is offered here")
     return {
         "source": _one_of(SOURCES),
         "scene": _Reader(_scene, f"is no whole number from 0 to {MAX_SCENE}"),
         "image": _choice(offered.images, "names no image of the data set that is open here"),
-        "upload": _Reader(_fingerprint, "is no fingerprint of an image"),
+        "upload": _Reader(read_fingerprint, "is no fingerprint of an image"),
         "a": checkpoint,
         "b": checkpoint,
         "mode": _one_of(MODES),
@@ -286,10 +294,10 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "px": pixel,
         "py": pixel,
         "pick": _one_of(PICKS),
-        "opacity": _Reader(partial(_decimal, low=0.1, high=1.0), "is no number from 0.1 to 1"),
-        "difference": _Reader(_switch, "is neither 0 nor 1"),
+        "opacity": _Reader(partial(read_decimal, low=0.1, high=1.0), "is no number from 0.1 to 1"),
+        "difference": _Reader(read_switch, "is neither 0 nor 1"),
         "gate": name,
-        "force": _Reader(_switch, "is neither 0 nor 1"),
+        "force": _Reader(read_switch, "is neither 0 nor 1"),
         "value": share,
         "run": _choice(offered.runs, "names no run that is offered here"),
         "others": _Reader(
@@ -298,10 +306,10 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         ),
         "size": _one_of(SIZES),
         "cls": name,
-        "gap": _Reader(partial(_decimal, low=1.0, high=4.0), "is no number from 1 to 4"),
+        "gap": _Reader(partial(read_decimal, low=1.0, high=4.0), "is no number from 1 to 4"),
         "panel": _one_of(PANELS),
-        "box_a": _Reader(_box, BOX_PROBLEM),
-        "box_b": _Reader(_box, BOX_PROBLEM),
+        "box_a": _Reader(read_box, BOX_PROBLEM),
+        "box_b": _Reader(read_box, BOX_PROBLEM),
         "method": _one_of(METHODS),
         "target": name,
         "score": _one_of(SCORES),
@@ -311,9 +319,9 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "side": _Reader(_side, f"is no whole number from {MIN_OBJECT} to {MAX_OBJECT}"),
         "ox": share,
         "oy": share,
-        "curves": _Reader(_switch, "is neither 0 nor 1"),
+        "curves": _Reader(read_switch, "is neither 0 nor 1"),
         "tab": _one_of(TABS),
-        "zoom": _Reader(_zoom, f"is no part of an image, enlarged up to {MAX_ZOOM} times"),
+        "zoom": _Reader(read_zoom, f"is no part of an image, enlarged up to {MAX_ZOOM} times"),
     }
 
 
@@ -331,107 +339,15 @@ def _one_of(options: tuple[str, ...]) -> _Reader:
     return _choice(options, f"is none of {', '.join(options)}")
 
 
-def _whole(text: str, digits: int) -> int | None:
-    # The pattern bounds the length, too: a number of a million digits is never converted.
-    if re.fullmatch(rf"[0-9]{{1,{digits}}}", text, re.ASCII) is None:
-        return None
-    return int(text)
-
-
-_scene = partial(_whole, digits=4)
-_pixel = partial(_whole, digits=5)
+_scene = partial(read_whole, digits=4)
+_pixel = partial(read_whole, digits=5)
 
 
 def _side(text: str) -> int | None:
-    value = _whole(text, 3)
+    value = read_whole(text, 3)
     return value if value is not None and MIN_OBJECT <= value <= MAX_OBJECT else None
 
 
 def _steps(text: str) -> int | None:
-    value = _whole(text, 2)
+    value = read_whole(text, 2)
     return value if value in STEPS else None
-
-
-def _decimal(text: str, low: float, high: float) -> float | None:
-    if re.fullmatch(r"[0-9](\.[0-9]{1,6})?", text, re.ASCII) is None:
-        return None
-    value = float(text)
-    return value if low <= value <= high else None
-
-
-def written_box(octave: tuple[float, float], q: tuple[float, float]) -> str | None:
-    """Return a box of the page "Sizes" as a view holds it, rounded to three decimals.
-
-    Args:
-        octave: Its ends in size, octaves.
-        q: Its ends in q.
-
-    Returns:
-        None for what no link can hold: numbers that are not finite or beyond 100.
-    """
-    ends = [round(float(end), 3) + 0.0 for pair in (octave, q) for end in sorted(pair)]
-    if not all(abs(end) < 100 for end in ends):
-        return None
-    return ",".join(map(_written, ends))
-
-
-def read_box(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the ends, in octaves and in q, of a box that a view holds."""
-    left, right, low, high = map(float, text.split(","))
-    return (left, right), (low, high)
-
-
-def _box(text: str) -> str | None:
-    number = r"-?[0-9]{1,2}(?:\.[0-9]{1,3})?"
-    if re.fullmatch(rf"{number}(?:,{number}){{3}}", text, re.ASCII) is None:
-        return None
-    octave, q = read_box(text)
-    rising = octave[0] <= octave[1] and q[0] <= q[1]
-    return written_box(octave, q) if rising else None
-
-
-def written_zoom(zoom: float, left: float, top: float) -> str | None:
-    """Return a part of the image as a view holds it; None for all of it.
-
-    Args:
-        zoom: How many times larger, 1..32; outside it is cut off, as the viewer does.
-        left: Its left edge, 0..1 of the width.
-        top: Its upper edge, 0..1 of the height.
-    """
-    zoom = round(min(zoom, MAX_ZOOM), 3)
-    if not (zoom > 1 and math.isfinite(left + top)):
-        return None
-    room = 1 - 1 / zoom
-    edges = (min(max(edge, 0.0), room) + 0.0 for edge in (left, top))
-    return ",".join(_written(float(value)) for value in (zoom, *(round(e, 4) for e in edges)))
-
-
-def _zoom(text: str) -> str | None:
-    number = r"[0-9]{1,2}(?:\.[0-9]{1,6})?"
-    if re.fullmatch(rf"{number},{number},{number}", text, re.ASCII) is None:
-        return None
-    zoom, left, top = map(float, text.split(","))
-    inside = 1 < zoom <= MAX_ZOOM and max(left, top) <= 1 - 1 / zoom + 1e-3
-    return written_zoom(zoom, left, top) if inside else None
-
-
-def _switch(text: str) -> bool | None:
-    return {"0": False, "1": True}.get(text)
-
-
-def _text(text: str) -> str | None:
-    return text if 1 <= len(text) <= MAX_TEXT and text.isprintable() else None
-
-
-def _fingerprint(text: str) -> str | None:
-    return text if re.fullmatch(r"[0-9a-f]{16}", text, re.ASCII) else None
-
-
-def _written(value: Value) -> str:
-    """Return a value as a link writes it; numbers are rounded to six decimals."""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float):
-        assert math.isfinite(value)
-        return f"{value:.6f}".rstrip("0").rstrip(".")
-    return str(value)

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from gsto_viz.explorer.probe import Point, read_point
-from gsto_viz.explorer.view_state import written_zoom
+from gsto_viz.explorer.view_texts import written_zoom
 from gsto_viz.explorer.viewer_data import color_table
 
 KEY = "viewer"

@@ -15,7 +15,7 @@ from gsto_viz.plots.colors import branch_style
 from gsto_viz.plots.layout import GAP, MARGIN, Page, fit_panel, shorten, text_height, wrap
 from gsto_viz.plots.panels import draw_outlines, grey, show
 from gsto_viz.plots.save import set_alt_text
-from gsto_viz.stats.receptive import erf_slope
+from gsto_viz.stats.receptive import Sized, fields_slope
 
 WIDTH = 8.0
 CAPTION = (
@@ -32,17 +32,13 @@ BLUR = 8
 """Parts of the radius that the line around half of the gradient is smoothed by."""
 
 
-class Field(Protocol):
+class Field(Sized, Protocol):
     """What is drawn of one receptive field."""
 
-    @property
-    def stride(self) -> int: ...  # noqa: D102
     @property
     def centre(self) -> tuple[float, float]: ...  # noqa: D102
     @property
     def gradient(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def erf_px(self) -> float: ...  # noqa: D102
 
 
 def figure_receptive_fields(
@@ -78,7 +74,7 @@ def figure_receptive_fields(
         page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
         for k, (name, fields) in enumerate(rows):
             top = MARGIN + 0.25 + k * step
-            page.text(MARGIN, top, f"{name}: slope {_slope(fields):.2f}")
+            page.text(MARGIN, top, f"{name}: slope {fields_slope(fields):.2f}")
             for r, field in enumerate(fields):
                 left = MARGIN + r * (slot + GAP) + (slot - panel[0]) / 2
                 ax = page.axes(left, top + 0.36, *panel)
@@ -88,17 +84,12 @@ def figure_receptive_fields(
                 ax.set_title(f"stride {field.stride}: ERF radius {field.erf_px:.0f} px", pad=3)
         page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
     words = "; ".join(
-        f"{name}, slope {_slope(fields):.2f}: "
+        f"{name}, slope {fields_slope(fields):.2f}: "
         + ", ".join(f"stride {f.stride} {f.erf_px:.0f} px" for f in fields)
         for name, fields in rows
     )
     set_alt_text(page.figure, f"{title}. Effective receptive fields. {words}.")
     return page.figure
-
-
-def _slope(fields: Sequence[Field]) -> float:
-    """Return the slope of log2 radius on log2 stride."""
-    return float(erf_slope(np.array([f.erf_px for f in fields]), [f.stride for f in fields]))
 
 
 def half_inside(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.annotations import prepared
@@ -19,16 +18,14 @@ from gsto_viz.report.null_models import Row, rows_of
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Subject
 from gsto_viz.stats.layout import LayoutMean
-from gsto_viz.types import Dataset
+from gsto_viz.types import BranchMaps, Dataset
 
 LAYOUT = "layout"
 """The value of ``null`` in rows of this variant (it is none: a part of the signal is taken out)."""
 MAPS = "maps.npz"
 
-Maps = tuple[npt.NDArray[np.float32], ...]
 
-
-def save_maps(folder: Path, maps: dict[str, Maps]) -> None:
+def save_maps(folder: Path, maps: dict[str, BranchMaps]) -> None:
     """Write the activity maps of a chunk.
 
     Args:
@@ -39,7 +36,7 @@ def save_maps(folder: Path, maps: dict[str, Maps]) -> None:
     np.savez(folder / MAPS, **arrays)  # type: ignore[arg-type]
 
 
-def _stored(out: Path, chunks: int, subject: Subject) -> Iterator[tuple[int, Maps]]:
+def _stored(out: Path, chunks: int, subject: Subject) -> Iterator[tuple[int, BranchMaps]]:
     """Give index and maps of every image of one network, a chunk at a time."""
     branches = range(len(subject.site.branches))
     for number in range(chunks):

@@ -73,13 +73,13 @@ def null_tables(
     """
     grids = cuts.grids
     more: Sequence[Arrays] = [{}] * len(cuts.broken) if explained is None else explained
-    for draw, moved in enumerate(cuts.moved):
-        table = dict(region_arrays(moved, look.activity)) | more[draw]
-        yield NullTable("N1", draw, cut(table, kept))
-    if cuts.partner is not None:
-        other, other_grids = cuts.partner
-        table = dict(region_arrays(other_grids, look.activity)) | more[-1]
-        yield NullTable("N2", 0, cut(table, rows_kept(table, other.id, settings)))
+    for (null, draw), broken, columns in zip(cuts.broken_names, cuts.broken, more, strict=True):
+        table = dict(region_arrays(broken, look.activity)) | columns
+        if cuts.partner is not None and null == "N2":
+            kept_here = rows_kept(table, cuts.partner[0].id, settings)
+        else:
+            kept_here = kept
+        yield NullTable(null, draw, cut(table, kept_here))
     ranked = rank_maps(grids, look.activity)
     common = common_maps(ranked.native, grids.shape, grids.strides)
     yield NullTable("N5", 0, cut(dict(region_arrays(grids, common)), kept))

@@ -67,14 +67,12 @@ class Null:
         return {**plain(self.estimate), "draws": list(self.values)}
 
 
-def null_from_json(values: Mapping[str, Any]) -> Null:
-    """Read what :meth:`Null.to_json` wrote."""
-    return Null(tuple(values["draws"]), as_estimate(values))
-
-
 def nulls_beside(values: Mapping[str, Any]) -> dict[str, Null]:
     """Read the null models beside an estimate of ``summary.json``; none where it has none."""
-    return {name: null_from_json(one) for name, one in values.get("nulls", {}).items()}
+    return {
+        name: Null(tuple(one["draws"]), as_estimate(one))
+        for name, one in values.get("nulls", {}).items()
+    }
 
 
 def summarise_null(values: pd.DataFrame, clusters: Mapping[str, str], seed: int) -> dict[str, Null]:

@@ -21,11 +21,9 @@ from gsto_viz.report.scale_transfer import transfer_frame
 from gsto_viz.report.settings import Settings
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.segmentation import confusion_matrix
-from gsto_viz.types import Dataset, Sample
+from gsto_viz.types import BranchMaps, Dataset, Sample
 
 VALUE_COLUMNS = ["model", "null", "draw", "image", "index", "value", "pairs"]
-Maps = tuple[npt.NDArray[np.float32], ...]
-"""One activity map per branch."""
 MOVED = ("region", "area_px", "max_distance_px", "class_id", "size_octave", "qualifies")
 """What is kept of regions with moved annotation, beside their Shapley values."""
 OWN = "none"
@@ -46,7 +44,7 @@ class Chunk:
     profile: list[Columns] = field(default_factory=list)
     confusion: list[Columns] = field(default_factory=list)
     transfer: list[pd.DataFrame] = field(default_factory=list)
-    maps: dict[str, Maps] = field(default_factory=dict)
+    maps: dict[str, BranchMaps] = field(default_factory=dict)
     """By ``KEY/INDEX``, the activity maps of an image; only with nulls."""
 
     def extend(self, other: "Chunk") -> None:
@@ -94,7 +92,7 @@ class _Seen:
     sample: Sample
     partner: Sample | None
     looks: dict[str, Look]
-    random: dict[str, list[Maps]]
+    random: dict[str, list[BranchMaps]]
 
 
 def run_chunk(
@@ -176,8 +174,7 @@ def _measured(
         if settings.attribution:
             own, *explained = shapley_columns(subject, seen.sample, [image.grids, *image.broken])
             one.regions.update(own)
-            frame = transfer_frame(subject, image, drawn, nulls=settings.nulls)
-            chunk.transfer.append(frame)
+            chunk.transfer.append(transfer_frame(subject, image, drawn))
         _add(chunk, subject, seen.sample, look, one)
         if settings.nulls:
             chunk.maps[f"{subject.key}/{seen.index}"] = look.activity
@@ -259,7 +256,7 @@ def _add_random(
     chunk: Chunk,
     subject: Subject,
     draw: int,
-    maps: Maps,
+    maps: BranchMaps,
     image: Annotated,
     settings: Settings,
 ) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from gsto_viz.attribution.transfer import (
-    Maps,
     SizedMaps,
     maps_at,
     placed_table,
@@ -36,8 +35,11 @@ from gsto_viz.stats.transfer import (
     transfer_slope,
     transfer_values,
 )
+from gsto_viz.types import BranchMaps
 
 COLUMNS = ("image", "region", "m", "change", "kind", "draw", "model")
+Seen = tuple[PreparedRegions, BranchMaps]
+"""Regions, and the maps that they are measured on."""
 OWN = ("resized", "blurred")
 """Kinds of rows of the network itself; those of null models are named after them."""
 
@@ -45,17 +47,15 @@ OWN = ("resized", "blurred")
 def transfer_frame(
     subject: Subject,
     image: Annotated,
-    random: Sequence[tuple[Subject, Maps]] = (),
-    *,
-    nulls: bool = False,
+    random: Sequence[tuple[Subject, BranchMaps]] = (),
 ) -> pd.DataFrame:
     """Resize one image and its labels and follow its objects.
 
     Args:
         subject: The network.
-        image: The image.
+        image: The image; where null models have its annotation (N1, N2), they are followed to
+            twice the size, too.
         random: Random-weight draws of the network (N3), each with its maps of the image as it is.
-        nulls: Follow the regions of N1 and N2 to twice the size, too, and N3 with every draw.
 
     Returns:
         ``image``, ``region``, ``m``, ``change`` of coarseness, ``kind`` (``resized``, ``blurred``
@@ -72,13 +72,13 @@ def transfer_frame(
         transfer_rows(tables.base, sizes, tables.coarsest).assign(kind=kind, draw=0)
         for kind, sizes in zip(OWN, (tables.resized, tables.blurred), strict=True)
     ]
-    if nulls:
+    if image.broken or random:
         parts += _null_rows(image, maps, random)
     return pd.concat(parts, ignore_index=True).assign(model=subject.key)
 
 
 def _null_rows(
-    image: Annotated, maps: SizedMaps, random: Sequence[tuple[Subject, Maps]]
+    image: Annotated, maps: SizedMaps, random: Sequence[tuple[Subject, BranchMaps]]
 ) -> Iterator[pd.DataFrame]:
     """Follow what is no object (N1, N2), and objects in untrained networks (N3), to twice the size.
 
@@ -100,9 +100,7 @@ def _null_rows(
         yield rows.assign(kind="N3", draw=draw)
 
 
-def _doubled(
-    image: str, before: tuple[PreparedRegions, Maps], after: tuple[PreparedRegions, Maps]
-) -> pd.DataFrame:
+def _doubled(image: str, before: Seen, after: Seen) -> pd.DataFrame:
     """Follow regions from the image as it is to twice its size."""
     tables = [placed_table(cut, maps, image) for cut, maps in (before, after)]
     return transfer_rows(tables[0], {DOUBLED: tables[1]}, max(before[0].strides))

@@ -24,7 +24,7 @@ from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.report.transmission import watch_transmission
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
-from gsto_viz.types import Dataset
+from gsto_viz.types import BranchMaps, Dataset
 
 COST_SIZE = (1024, 2048)
 """Height and width at which costs are counted, as the papers do."""
@@ -105,8 +105,8 @@ class Look:
         prediction: (H, W) uint8 classes; None when the network gives no logits of these classes.
     """
 
-    activity: tuple[npt.NDArray[np.float32], ...]
-    raw: tuple[npt.NDArray[np.float32], ...]
+    activity: BranchMaps
+    raw: BranchMaps
     gates: dict[str, npt.NDArray[np.float32]]
     prediction: npt.NDArray[np.uint8] | None
 
@@ -227,7 +227,7 @@ class Subject:
         return Capture(self.model, list(self.site.gates))
 
 
-def _first(maps: Mapping[str, Tensor]) -> tuple[npt.NDArray[np.float32], ...]:
+def _first(maps: Mapping[str, Tensor]) -> BranchMaps:
     """Return the maps of a batch of one."""
     return tuple(one[0].to("cpu").float().numpy() for one in maps.values())
 

@@ -71,7 +71,7 @@ from gsto_viz.stats.probes import (
     squared_errors,
 )
 from gsto_viz.stats.profile import distance_profile, energy_ratio, hf_auc, lf_auc
-from gsto_viz.stats.receptive import effective_size, erf_estimate, erf_slope
+from gsto_viz.stats.receptive import effective_size, erf_estimate, erf_slope, fields_slope
 from gsto_viz.stats.sci import (
     c_coarse,
     c_fine,
@@ -153,6 +153,7 @@ __all__ = [
     "equivalence",
     "erf_estimate",
     "erf_slope",
+    "fields_slope",
     "fold_of",
     "gate_by_octave",
     "gate_cells",

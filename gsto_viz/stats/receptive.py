@@ -8,6 +8,7 @@ whether branches see different scales at all: 1 like a pyramid, 0 all the same.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,18 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.inference import Estimate, image_mean_estimate
+
+
+class Sized(Protocol):
+    """A measured receptive field."""
+
+    @property
+    def erf_px(self) -> float:
+        """ERF, pixels."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of its branch."""
 
 
 def effective_size(gradient: npt.NDArray[np.floating], centre: tuple[float, float]) -> float:
@@ -50,6 +63,12 @@ def erf_slope(sizes: npt.NDArray[np.floating], strides: Sequence[int]) -> npt.ND
     steps = np.log2(np.asarray(strides, dtype=np.float64))
     steps = steps - steps.mean()
     return np.asarray(np.log2(sizes) @ steps / (steps @ steps))
+
+
+def fields_slope(fields: Sequence[Sized]) -> float:
+    """Return the slope of the fields of one cell, one per branch."""
+    sizes = np.array([field.erf_px for field in fields])
+    return float(erf_slope(sizes, [field.stride for field in fields]))
 
 
 def erf_estimate(

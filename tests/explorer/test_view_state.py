@@ -13,7 +13,6 @@ from gsto_viz.explorer.view_state import (
     MAX_OBJECT,
     MAX_PIXEL,
     MAX_SCENE,
-    MAX_TEXT,
     METHODS,
     MIN_OBJECT,
     MODES,
@@ -28,10 +27,8 @@ from gsto_viz.explorer.view_state import (
     Offered,
     ViewState,
     parse_query,
-    read_box,
-    written_box,
-    written_zoom,
 )
+from gsto_viz.explorer.view_texts import MAX_TEXT, box_ends, written_box, written_zoom
 
 KEYS = ("one", "two/best.safetensors")
 OFFERED = Offered(KEYS, images=("a", "b/c"), runs=(".", "x"))
@@ -200,7 +197,7 @@ def test_a_box_is_written_short_and_read_back():
     assert written_box((0, 100), (0, 1)) is None
     assert written_box((0, float("nan")), (0, 1)) is None
     assert written_box((-0.0001, 1), (0, 1)) == "0,1,0,1"
-    assert read_box("3.25,7.5,-0.123,1") == ((3.25, 7.5), (-0.123, 1.0))
+    assert box_ends("3.25,7.5,-0.123,1") == ((3.25, 7.5), (-0.123, 1.0))
 
 
 @pytest.mark.parametrize("text", ["", "x,", "x,x", ",".join("abcdef"), "x;."])

@@ -10,6 +10,9 @@ import numpy.typing as npt
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import IGNORE, mirror_order
 
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the grey image (ITU-R BT.601), as OpenCV and Pillow have it."""
+
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
@@ -47,8 +50,59 @@ class BaseSize:
 
 
 @dataclass(frozen=True)
+class Photometric:
+    """Random hue, saturation, gamma, grey, blur and noise, in this order; all off by default.
+
+    Seven numbers are drawn for an image in any case, and its noise last, so that what one of the
+    steps does to an image does not depend on which others are on.
+
+    Attributes:
+        hue: Hues are rotated by an angle from ``-+ hue`` degrees (HSV).
+        saturation: Distances from the grey image are multiplied by a factor from
+            ``1 -+ saturation``. Grey is BT.601 luma, 0.299 R + 0.587 G + 0.114 B.
+        gamma: Values, as shares of 255, are raised to a power from ``1 / (1 + gamma)`` to
+            ``1 + gamma``, whose logarithm is drawn uniformly.
+        grey: Probability of the grey image, with three equal channels.
+        blur: A Gaussian with a standard deviation from 0 to ``blur`` pixels smooths the image.
+        blur_probability: How often it does.
+        noise: Gaussian noise is added to each channel of each pixel, with a standard deviation
+            from 0 to ``noise`` times 255.
+    """
+
+    hue: float = 0.0
+    saturation: float = 0.0
+    gamma: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+    blur_probability: float = 0.5
+    noise: float = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether any step is on."""
+        return any((self.hue, self.saturation, self.gamma, self.grey, self.blur, self.noise))
+
+    def __call__(
+        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
+        """Return the changed image, (H, W, 3) uint8."""
+        hue, saturation, gamma, grey, blurred, sigma, noise = rng.random(7).tolist()
+        image = rotate_hue(image, self.hue * (2 * hue - 1))
+        image = saturate(
+            image, 0.0 if grey < self.grey else 1 + self.saturation * (2 * saturation - 1)
+        )
+        image = raise_to(image, (1 + self.gamma) ** (2 * gamma - 1))
+        if self.blur and blurred < self.blur_probability:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), self.blur * sigma), dtype=np.uint8)
+        return add_noise(image, self.noise * noise, rng) if self.noise else image
+
+
+@dataclass(frozen=True)
 class Augmentation:
-    """Random scale, crop, mirror image, brightness and contrast.
+    """Random scale, crop, mirror image, brightness, contrast, and what ``Photometric`` has.
+
+    Padding counts as black pixels of the image from then on: contrast and noise change it, blur
+    mixes it with what lies beside it, and its labels stay 255.
 
     Attributes:
         crop: Height and width of the result.
@@ -62,6 +116,7 @@ class Augmentation:
         window_first: Cut the crop out of the image and resize only that, not the whole image.
             Several times faster on large images. The window begins and ends on whole pixels of the
             image, so the factor of a crop of h rows differs by up to 1 / h from the one drawn.
+        photometric: Drawn and done after everything else; without it the draws are the same.
     """
 
     crop: tuple[int, int]
@@ -73,6 +128,7 @@ class Augmentation:
     scale_step: float = 0.0
     base: BaseSize | None = None
     window_first: bool = False
+    photometric: Photometric = Photometric()
 
     def __call__(
         self,
@@ -104,7 +160,10 @@ class Augmentation:
             image, labels = mirror(image, labels, self.flip_pairs)
         gain = rng.uniform(1 - self.brightness, 1 + self.brightness)
         spread = rng.uniform(1 - self.contrast, 1 + self.contrast)
-        return _own(adjust(image, gain, spread)), _own(np.ascontiguousarray(labels))
+        image = adjust(image, gain, spread)
+        if self.photometric.active:
+            image = self.photometric(image, rng)
+        return _own(image), _own(np.ascontiguousarray(labels))
 
     def _factor(self, rng: np.random.Generator) -> float:
         """Draw the scale factor."""
@@ -202,7 +261,49 @@ def adjust(image: npt.NDArray[np.uint8], gain: float, spread: float) -> npt.NDAr
     if gain == 1.0 and spread == 1.0:
         return np.ascontiguousarray(image)
     mean = float(image.mean())
-    # One table look-up for 256 values instead of arithmetic on every pixel.
-    table = gain * (mean + spread * (np.arange(256, dtype=np.float64) - mean))
+    return _looked_up(image, gain * (mean + spread * (np.arange(256, dtype=np.float64) - mean)))
+
+
+def _looked_up(
+    image: npt.NDArray[np.uint8], table: npt.NDArray[np.float64]
+) -> npt.NDArray[np.uint8]:
+    """Map each of the 256 values, instead of arithmetic on every pixel; round and clip."""
     lookup = np.clip(np.rint(table), 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(np.ascontiguousarray(image), lookup), dtype=np.uint8)
+
+
+def rotate_hue(image: npt.NDArray[np.uint8], degrees: float) -> npt.NDArray[np.uint8]:
+    """Rotate the hue of each pixel (HSV), keeping its saturation and value."""
+    if degrees == 0.0:
+        return image
+    # In floats: hues of 8 bits are whole steps of 1.4 degrees, and the way back is off by 7 of 255.
+    hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
+    hue = hsv[..., 0]
+    np.add(hue, degrees % 360, out=hue)
+    np.subtract(hue, 360, out=hue, where=hue >= 360)  # five times as fast as a remainder
+    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return np.asarray(cv2.convertScaleAbs(rgb), dtype=np.uint8)  # rounds and clips
+
+
+def saturate(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:
+    """Multiply distances from the grey image (BT.601 luma) by ``factor``; 0 gives that image."""
+    if factor == 1.0:
+        return image
+    matrix = factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))
+    return np.asarray(cv2.transform(image, matrix), dtype=np.uint8)
+
+
+def raise_to(image: npt.NDArray[np.uint8], power: float) -> npt.NDArray[np.uint8]:
+    """Raise values, as shares of 255, to a power: gamma correction."""
+    if power == 1.0:
+        return image
+    return _looked_up(image, 255 * (np.arange(256) / 255) ** power)
+
+
+def add_noise(
+    image: npt.NDArray[np.uint8], sigma: float, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """Add Gaussian noise with standard deviation ``sigma`` x 255 to each channel of each pixel."""
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    noise *= np.float32(255 * sigma)
+    return np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), dtype=np.uint8)  # rounds and clips

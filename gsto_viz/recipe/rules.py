@@ -12,6 +12,9 @@ MIN_SIDE, MAX_SIDE = 32, 8192
 
 MAX_SCALE = 16.0
 
+MAX_GAMMA, MAX_BLUR = 9.0, 64.0
+"""Powers of 0.1 to 10 and 64 pixels: beyond, nothing can be recognised, and blurs take long."""
+
 MAX_COUNT = 1_000_000
 """Epochs, images per step and steps of the warm-up: far beyond use, and no sum overflows."""
 
@@ -44,8 +47,8 @@ def check_choices(values: Mapping[str, Any]) -> None:
 
 def check_ranges(values: Mapping[str, Any]) -> None:
     """Refuse numbers that cannot be trained with."""
-    for rules in (_samples(values), _batches(values), _optimizer(values), _losses(values)):
-        for name, holds, expected in rules:
+    for rules in (_samples, _colours, _batches, _optimizer, _losses):
+        for name, holds, expected in rules(values):
             if not holds:
                 shown = values[name]
                 shown = list(shown) if isinstance(shown, tuple) else shown
@@ -69,11 +72,23 @@ def _samples(v: Mapping[str, Any]) -> list[Rule]:
         ("scale_range", 0.05 <= low <= high <= MAX_SCALE, f"least, greatest in 0.05..{MAX_SCALE}"),
         ("scale_step", v["scale_step"] >= 0, "0 (any factor) or more"),
         ("flip", 0 <= v["flip"] <= 1, "a probability 0..1"),
-        ("brightness", 0 <= v["brightness"] < 1, "from 0 to below 1"),
-        ("contrast", 0 <= v["contrast"] < 1, "from 0 to below 1"),
         ("loader_threads", 1 <= v["loader_threads"] <= 256, "from 1 to 256"),
         ("loader_processes", 0 <= v["loader_processes"] <= 256, "from 0 (threads) to 256"),
         ("seed", 0 <= v["seed"] < 2**63, "0 or more, below 2**63"),
+    ]
+
+
+def _colours(v: Mapping[str, Any]) -> list[Rule]:
+    return [
+        ("brightness", 0 <= v["brightness"] < 1, "from 0 to below 1"),
+        ("contrast", 0 <= v["contrast"] < 1, "from 0 to below 1"),
+        ("hue", 0 <= v["hue"] <= 180, "an angle from 0 to 180 degrees"),
+        ("saturation", 0 <= v["saturation"] <= 1, "from 0 to 1"),
+        ("gamma", 0 <= v["gamma"] <= MAX_GAMMA, f"from 0 to {MAX_GAMMA:g}"),
+        ("grey", 0 <= v["grey"] <= 1, "a probability 0..1"),
+        ("blur", 0 <= v["blur"] <= MAX_BLUR, f"from 0 to {MAX_BLUR:g} pixels"),
+        ("blur_probability", 0 <= v["blur_probability"] <= 1, "a probability 0..1"),
+        ("noise", 0 <= v["noise"] <= 1, "from 0 to 1, full scale"),
     ]
 
 

@@ -36,6 +36,16 @@ class Recipe:
         flip: Probability of a horizontal mirror image.
         brightness: Pixel values are multiplied by a factor drawn from 1 -+ this.
         contrast: Distance from the image's mean is multiplied by a factor drawn from 1 -+ this.
+        hue: Hues are rotated by an angle drawn from -+ this, in degrees.
+        saturation: Distance from the grey image is multiplied by a factor drawn from 1 -+ this.
+        gamma: Values (0 to 1) are raised to a power drawn from 1 / (1 + this) to 1 + this, evenly
+            on a logarithmic scale.
+        grey: Probability of the grey image.
+        blur: The image is smoothed by a Gaussian whose standard deviation, in pixels of the crop,
+            is drawn from 0 to this.
+        blur_probability: How often it is smoothed, where ``blur`` is above 0.
+        noise: Gaussian noise is added whose standard deviation, as a share of full scale, is drawn
+            from 0 to this.
         batch_size: Images per step, over all processes.
         accumulate: Parts in which each process computes its share of a batch, to save memory. The
             gradients are those of the whole batch; batch norm sees one part at a time.
@@ -81,6 +91,13 @@ class Recipe:
     flip: float = 0.5
     brightness: float = 0.25
     contrast: float = 0.0
+    hue: float = 0.0
+    saturation: float = 0.0
+    gamma: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+    blur_probability: float = 0.5
+    noise: float = 0.0
     batch_size: int = 8
     accumulate: int = 1
     epochs: int = 80

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gsto_viz.data.check import check_dataset, raise_problems
-from gsto_viz.data.transforms import Augmentation, BaseSize
+from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
@@ -54,6 +54,15 @@ def augmentation_of(recipe: Recipe, classes: ClassList) -> Augmentation:
         scale_step=recipe.scale_step,
         base=None if chosen is None else BaseSize(**chosen),
         window_first=recipe.window_first,
+        photometric=Photometric(
+            hue=recipe.hue,
+            saturation=recipe.saturation,
+            gamma=recipe.gamma,
+            grey=recipe.grey,
+            blur=recipe.blur,
+            blur_probability=recipe.blur_probability,
+            noise=recipe.noise,
+        ),
     )
 
 

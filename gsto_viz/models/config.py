@@ -82,6 +82,8 @@ class HRNetConfig:
         align_corners: Corner convention of bilinear resizing.
         resize_mode: ``bilinear`` or ``nearest``, inside fusions; heads always resize bilinearly.
         bn_momentum: Running-average momentum of batch norm (0.01 for segmentation, else 0.1).
+        head_dropout: Probability with which training drops each channel before the classifier of
+            the main head (``dropout2d``). Auxiliary heads have none: gates read their logits.
         gating: None for HRNetV2.
     """
 
@@ -94,6 +96,7 @@ class HRNetConfig:
     align_corners: bool = False
     resize_mode: str = "bilinear"
     bn_momentum: float = 0.01
+    head_dropout: float = 0.0
     gating: GatingConfig | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -115,13 +118,15 @@ class HRNetConfig:
                 f"modules is {_shown(self.modules)}; give three counts from 1 to {MAX_MODULES}"
             )
         object.__setattr__(self, "modules", modules)
-        momentum = self.bn_momentum
-        real = isinstance(momentum, Real) and not isinstance(momentum, bool)
-        if not real or not 0 < float(momentum) <= 1:
-            raise GstoVizError(
-                f"bn_momentum is {_shown(momentum)}; it is a number above 0 and at most 1"
-            )
-        object.__setattr__(self, "bn_momentum", float(momentum))
+        for name, holds, expected in (
+            ("bn_momentum", lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
+            ("head_dropout", lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+        ):
+            value = getattr(self, name)
+            real = isinstance(value, Real) and not isinstance(value, bool)
+            if not real or not holds(float(value)):
+                raise GstoVizError(f"{name} is {_shown(value)}; it is {expected}")
+            object.__setattr__(self, name, float(value))
         self._check_kinds()
 
     def _check_kinds(self) -> None:

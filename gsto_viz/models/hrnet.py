@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.blocks import (
@@ -89,10 +90,18 @@ class SegmentationHead(nn.Module):
     """Resize all branches to the finest, concatenate, 1x1 conv + BN + ReLU, 1x1 classifier.
 
     Also the predictor of a supervised gate (GSTO Eq. 5, in the released two-layer form).
+
+    Args:
+        channels: Of each branch.
+        config: Of the network.
+        dropout: Probability with which training drops each channel before the classifier.
     """
 
-    def __init__(self, channels: Sequence[int], config: HRNetConfig) -> None:
+    def __init__(
+        self, channels: Sequence[int], config: HRNetConfig, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.dropout = dropout
         in_channels = sum(channels)
         self.resizes = resizes(len(channels) - 1, align_corners=config.align_corners)
         self.conv = nn.Conv2d(in_channels, in_channels, 1, bias=True)
@@ -109,6 +118,8 @@ class SegmentationHead(nn.Module):
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Return logits (N, K, h_0, w_0)."""
         hidden = self.relu(self.bn(self.conv(self.gather(branches))))
+        if self.dropout and self.training:
+            hidden = F.dropout2d(hidden, self.dropout)
         logits: Tensor = self.classifier(hidden)
         return logits
 
@@ -148,7 +159,7 @@ class HRNet(nn.Module):
         self.stage3 = self._stage(3)
         self.transition3 = Transition(3, widths[:3], config, predictor)
         self.stage4 = self._stage(4)
-        self.head = SegmentationHead(widths, config)
+        self.head = SegmentationHead(widths, config, dropout=config.head_dropout)
         initialize(self, "normal")
 
     def _stage(self, stage: int) -> nn.Sequential:

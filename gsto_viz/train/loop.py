@@ -94,8 +94,9 @@ def train(
         progress = read_progress(folder.state) if resume and folder.state.is_file() else Progress()
     finished = progress.finished
     if not finished:
-        # Nothing of ours draws from torch's generator between steps; whatever does is reproducible
-        # too, and the caller's own numbers go on as if nothing had happened.
+        # Nothing of ours draws from torch's generator between steps (dropout seeds it in each);
+        # whatever does is reproducible too, and the caller's own numbers go on as if nothing had
+        # happened.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             with world.together():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -35,6 +36,16 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Return the rate of step 0..steps-1: a linear warm-up times the poly decay."""
     warmup = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
     return float(recipe.lr * warmup * (1.0 - step / steps) ** recipe.poly_power)
+
+
+def dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
+    """Return the seed of one forward pass, from which the dropped channels follow.
+
+    So they are the same in a run that was stopped and goes on, on GPUs too (their generators are in
+    no state), and processes drop channels of their own.
+    """
+    sequence = np.random.SeedSequence((seed, step, part, rank))
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 class Stepper:
@@ -97,6 +108,8 @@ class Stepper:
     def take(self, batch: Batch, step: int) -> float:
         """Take optimiser step ``step`` (from 0).
 
+        With dropout, torch's generator is seeded anew.
+
         Returns:
             The loss of the whole batch, over all processes. If it is not finite, no weight has
             changed.
@@ -107,7 +120,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._gradients(batch)
+        loss = self._gradients(batch, step)
         if not math.isfinite(loss):
             return loss
         if self.recipe.clip_norm:
@@ -124,7 +137,7 @@ class Stepper:
             self.average.update(self.network, step)
         return loss
 
-    def _gradients(self, batch: Batch) -> float:
+    def _gradients(self, batch: Batch, step: int) -> float:
         """Add up the gradients of a batch; return its loss, over all processes."""
         count = self.recipe.accumulate
         labels = batch.labels.to(self.device, non_blocking=True).long()
@@ -133,6 +146,8 @@ class Stepper:
         # Parts that are cut on the host go to the device one by one: they are what saves memory.
         parts = zip(batch.images.chunk(count), labels.chunk(count), strict=True)
         for number, (images, targets) in enumerate(parts, 1):
+            if self.network.config.head_dropout:
+                torch.manual_seed(dropout_seed(self.recipe.seed, step, number, self.world.rank))
             with self._communication(last=number == count):
                 share = self._share(images, targets, mass)
                 # Gradients are averaged over processes, where the shares of a loss add up.

@@ -28,6 +28,7 @@ from gsto_viz.attribution.shapley import (
 )
 from gsto_viz.attribution.targets import Target, region_entries, resolve
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models import build_model, initialize
 from gsto_viz.regions import find_regions, prepare_regions
 
 HEADS = [
@@ -342,3 +343,18 @@ def test_what_cannot_be_split_says_so(toy):
     seen, entries = head_pass(gated, toy.picture()), region_entries(regions, (1, 4, 18, 26))
     with pytest.raises(GstoVizError, match="is of head stage3 and head main is explained"):
         branch_shapley(seen, zero_baseline(gated, "stage3"), entries)
+
+
+def test_a_head_with_dropout_is_split_exactly_in_evaluation():
+    plain = build_model("gsto-hrnet-tiny", num_classes=3)
+    dropping = build_model("gsto-hrnet-tiny", num_classes=3, head_dropout=0.5).train()
+    initialize(plain, "kaiming")
+    dropping.load_state_dict(plain.state_dict())
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    found = [head_pass(network, image) for network in (plain, dropping)]
+    for seen in found:
+        hidden = sum(seen.contributions) + seen.head.bias[:, None, None]
+        again = seen.head.logits(hidden[0].flatten(1)).view(seen.logits[0].shape)
+        torch.testing.assert_close(again, seen.logits[0], rtol=1e-4, atol=1e-4)
+    assert torch.equal(found[0].logits, found[1].logits)
+    assert dropping.training

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import build_model, initialize
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, Resize
+from gsto_viz.models.costs import count_costs
 
 SWITCHES = [
     {"gate_fusion": False},
@@ -227,3 +228,46 @@ def test_resize_states_its_convention() -> None:
     nearest = Resize("nearest")(ramp, (1, 8)).flatten().tolist()
     assert nearest == [0, 0, 1, 1, 2, 2, 3, 3]
     assert repr(Resize(align_corners=True)) == "Resize(mode=bilinear, align_corners=True)"
+
+
+@pytest.mark.parametrize("family", ["hrnetv2", "gsto-hrnet"])
+def test_dropout_changes_training_of_the_main_head_and_nothing_else(family: str) -> None:
+    """The same modules, keys, costs and evaluation as without; its channels and its scale."""
+    plain = build_model(f"{family}-tiny", num_classes=3)
+    dropping = build_model(f"{family}-tiny", num_classes=3, head_dropout=0.5)
+    assert [name for name, _ in dropping.named_modules()] == [n for n, _ in plain.named_modules()]
+    assert list(dropping.state_dict()) == list(plain.state_dict())
+    assert count_costs(dropping, 64, 96) == count_costs(plain, 64, 96)
+    for network in (plain, dropping):
+        initialize(network, "kaiming")
+    dropping.load_state_dict(plain.state_dict())
+    image = torch.randn(4, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(dropping.eval()(image).logits, plain.eval()(image).logits)
+        entering: list[torch.Tensor] = []
+        for network in (plain.train(), dropping.train()):
+            hook = network.head.classifier.register_forward_pre_hook(
+                lambda _, args: entering.append(args[0])
+            )
+            torch.manual_seed(1)
+            output = network(image)
+            hook.remove()
+            entering.extend(output.auxiliary.values())
+    half = len(entering) // 2
+    (hidden, *auxiliary), (dropped, *others) = entering[:half], entering[half:]
+    for ours, theirs in zip(auxiliary, others, strict=True):
+        assert torch.equal(ours, theirs)
+    kept = 0
+    for image_hidden, image_dropped in zip(hidden, dropped, strict=True):
+        for channel, result in zip(image_hidden, image_dropped, strict=True):
+            lives = bool((result != 0).any())
+            kept += lives
+            assert torch.equal(result, 2 * channel if lives else torch.zeros_like(channel))
+    assert 0.3 < kept / hidden.shape[0] / hidden.shape[1] < 0.6  # channels that are 0 before count
+
+
+def test_without_dropout_training_draws_nothing() -> None:
+    network = build_model("gsto-hrnet-tiny", num_classes=3).train()
+    before = torch.get_rng_state()
+    network(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -85,6 +85,10 @@ def test_what_makes_no_network_is_refused(name, options, message) -> None:
         ({"bn_momentum": 0}, "bn_momentum is 0"),
         ({"bn_momentum": True}, "bn_momentum is True"),
         ({"bn_momentum": "0.1"}, "bn_momentum is '0.1'"),
+        ({"head_dropout": 1}, "head_dropout is 1; it is a number from 0 to below 1"),
+        ({"head_dropout": -0.1}, "head_dropout is -0.1"),
+        ({"head_dropout": float("nan")}, "head_dropout is nan"),
+        ({"head_dropout": False}, "head_dropout is False"),
         ({"align_corners": "no"}, "align_corners is 'no'; it is true or false"),
         ({"resize_mode": [1]}, r"resize_mode is \[1\]; it is a word"),
         ({"gating": [1]}, r"gating is \[1\]; give a mapping"),
@@ -115,7 +119,7 @@ def test_numpy_numbers_are_numbers_and_are_stored_as_plain_ones() -> None:
 
 @pytest.mark.parametrize("name", ["hrnetv2-w48", "gsto-hrnet-tiny"])
 def test_configuration_survives_json(name: str) -> None:
-    config = CONFIGS[name].with_options(num_classes=7, align_corners=True)
+    config = CONFIGS[name].with_options(num_classes=7, align_corners=True, head_dropout=0.25)
     if config.gating is not None:
         config = config.with_options(gate_form="paper", gate_supervised=(3,), gate_diagonal=False)
     assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -492,6 +492,37 @@ def test_stopping_from_another_thread_saves_the_state(
     assert (tmp_path / "run" / "state.safetensors").is_file()
 
 
+def test_a_stopped_run_with_dropout_ends_like_one_that_was_left_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the generator's state is lost, as a GPU's is."""
+    recipe = Recipe(**{**SMALL, "epochs": 2, "model_options": {"head_dropout": 0.5}})
+    train_data = load_data(f"folder:{data}:train")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    train(recipe, train_data, tmp_path / "whole")
+    assert torch.equal(torch.get_rng_state(), before)
+    real = Trainer._step
+
+    def step(self: Trainer, batch: Any) -> float:
+        self.stop_requested = self.progress.step == 2
+        return real(self, batch)
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(TrainingStopped):
+        train(recipe, train_data, tmp_path / "cut")
+    monkeypatch.undo()
+    state = tmp_path / "cut" / "state.safetensors"
+    tensors, metadata = read_tensors(state)
+    write_tensors(state, {k: t for k, t in tensors.items() if k != "rng/torch"}, metadata)
+    train(recipe, train_data, tmp_path / "cut", resume=True)
+    whole, cut = (load_file(tmp_path / run / "last.safetensors") for run in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    model = load_model(tmp_path / "cut" / "last.safetensors")
+    assert model.config.head_dropout == 0.5
+
+
 def test_the_rate_rises_and_falls_as_written() -> None:
     recipe = Recipe(model="hrnetv2-tiny", lr=0.04, warmup_steps=4, poly_power=0.9)
     rates = [learning_rate(recipe, step, 10) for step in range(10)]

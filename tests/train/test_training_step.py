@@ -13,7 +13,7 @@ from gsto_viz.recipe import Recipe
 from gsto_viz.train.average import WeightAverage
 from gsto_viz.train.build import build_for
 from gsto_viz.train.samples import Batch
-from gsto_viz.train.step import SMALLEST_SCALE, Stepper
+from gsto_viz.train.step import SMALLEST_SCALE, Stepper, dropout_seed
 
 BASE: dict[str, Any] = {
     "model": "hrnetv2-tiny",
@@ -163,3 +163,28 @@ def test_a_compiled_network_takes_the_same_steps() -> None:
         losses = [stepper.take(batch_of(step), step) for stepper in (compiled, plain)]
         assert losses[0] == pytest.approx(losses[1], rel=tolerance)
     assert compiled.network.state_dict().keys() == plain.network.state_dict().keys()
+
+
+def test_dropped_channels_follow_from_seed_and_step_alone() -> None:
+    """A step does the same whatever was drawn before it, and another one where the seed differs."""
+
+    def after(seed: int, drawn: int, **options: float) -> dict[str, torch.Tensor]:
+        stepper = stepper_of(model_options=options, accumulate=2)
+        stepper.recipe = stepper.recipe.with_settings({"seed": seed})  # the weights stay the same
+        for step in range(2):
+            torch.rand(drawn)
+            stepper.take(batch_of(step), step)
+        return weights_of(stepper.network)
+
+    with torch.random.fork_rng(devices=[]):
+        first, same = after(0, 0, head_dropout=0.5), after(0, 3, head_dropout=0.5)
+        assert all(torch.equal(first[name], same[name]) for name in first)
+        for other in (after(1, 0, head_dropout=0.5), after(0, 0)):
+            assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_every_forward_pass_drops_channels_of_its_own() -> None:
+    words = [(s, step, part, rank) for s in (0, 7) for step in range(5) for part in (1, 2)
+             for rank in range(3)]  # fmt: skip
+    assert len({dropout_seed(*each) for each in words}) == len(words)
+    assert dropout_seed(2**62, 10**6, 3, 4) == dropout_seed(2**62, 10**6, 3, 4)

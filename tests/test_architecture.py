@@ -56,7 +56,8 @@ ALLOWED: dict[str, set[str]] = {
         "regions",
         "stats",
     },
-    "train": LEAVES | {"calibrate", "data", "evaluate", "models", "recipe", "stats"},
+    "train": LEAVES
+    | {"calibrate", "capture", "data", "evaluate", "models", "recipe", "regions", "stats"},
     "report": LEAVES
     | {
         "activity",

@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 METADATA_KEY = "gsto_viz"
+BYTES_OF_NAME = 120
+"""What a file says of each tensor: its name, shape and place."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,15 @@ def save_checkpoint(
         path,
         {**tensors, **gains_to_tensors(info.gains)},
         {METADATA_KEY: json.dumps(about, allow_nan=False)},
+    )
+
+
+def checkpoint_bytes(model: HRNet, *, half_weights: bool = False) -> int:
+    """Return about how large ``save_checkpoint`` makes a file without gains."""
+    tensors = model.state_dict().values()
+    return sum(
+        BYTES_OF_NAME + t.numel() * (2 if half_weights and t.dim() == 4 else t.element_size())
+        for t in tensors
     )
 
 

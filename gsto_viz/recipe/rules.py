@@ -56,6 +56,9 @@ def check_ranges(values: Mapping[str, Any]) -> None:
     for name in ("eval_every", "state_every", "log_every"):
         if values[name] < 1:
             raise GstoVizError(f"recipe: {name} is {values[name]}; it must be at least 1")
+    for name in ("keep_every", "sci_every"):
+        if values[name] < 0:
+            raise GstoVizError(f"recipe: {name} is {values[name]}; it must be 0 (never) or more")
 
 
 def _samples(v: Mapping[str, Any]) -> list[Rule]:

@@ -72,6 +72,10 @@ class Recipe:
         channels_last: Memory layout; faster for convolutions on most hardware.
         compile: Compile the network with ``torch.compile``; slow to start, then faster on GPUs.
         eval_every: Epochs between evaluations on the validation data.
+        keep_every: Above 0, every so many epochs the evaluated weights are kept in the run's folder
+            ``snapshots``, convolutions in float16 (see ``save_checkpoint``), without gains.
+        sci_every: Above 0, every so many epochs, and at the end, SCI, c_fine and c_coarse of the
+            evaluated weights are logged; see ``gsto_viz.train.confusion``.
         state_every: Steps between resume states (one is also kept at the end of each epoch).
         log_every: Steps between lines of ``log.jsonl``.
         loader_threads: Threads that read and augment images ahead of the network.
@@ -119,6 +123,8 @@ class Recipe:
     channels_last: bool = True
     compile: bool = False
     eval_every: int = 5
+    keep_every: int = 0
+    sci_every: int = 0
     state_every: int = 100
     log_every: int = 10
     loader_threads: int = 1

@@ -1,5 +1,6 @@
 """The folder of a training run: its files, and when it may be written to."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ OWN_FILES = (
     "best.safetensors",
     "last.safetensors",
 )
+
+SNAPSHOTS = "epoch-*.safetensors"
+"""Names of the files in ``snapshots``."""
 
 CHANGE_NOTHING = ("loader_threads", "loader_processes")
 """Settings on which no result depends: a run may go on with others."""
@@ -50,6 +54,38 @@ class RunFolder:
         """Checkpoint of the last evaluation."""
         return self.path / "last.safetensors"
 
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the weights that ``keep_every`` keeps."""
+        return self.path / "snapshots"
+
+    def snapshot(self, epoch: int) -> Path:
+        """Return the file of the weights after so many epochs."""
+        return self.snapshots / SNAPSHOTS.replace("*", f"{epoch:04d}")
+
+    def check_room(self, size: int, *, resume: bool) -> None:
+        """Refuse a run whose snapshots do not fit on the disk.
+
+        Args:
+            size: Bytes that are still to be written.
+            resume: Whether the snapshots that are there will stay.
+
+        Raises:
+            GstoVizError: There is less free space, or the system does not say how much.
+        """
+        place = next(p for p in (self.path.absolute(), *self.path.absolute().parents) if p.exists())
+        try:
+            free = shutil.disk_usage(place).free
+            if not resume:
+                free += sum(path.stat().st_size for path in self.snapshots.glob(SNAPSHOTS))
+        except OSError as error:
+            raise GstoVizError(f"cannot look at {place}: {error.strerror}; check it") from error
+        if size > free:
+            raise GstoVizError(
+                f"the snapshots of keep_every take about {size / 1e9:.3g} GB and {place} has "
+                f"{free / 1e9:.3g} GB free; raise keep_every, free space or choose another folder"
+            )
+
     def check(
         self, recipe: Recipe, data: Dataset, val: Dataset | None, *, resume: bool, overwrite: bool
     ) -> None:
@@ -78,6 +114,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.path, OWN_FILES)
+            remove_leftovers(self.snapshots, [SNAPSHOTS])
             if not resume:
                 self._clear()
         except OSError as error:
@@ -111,7 +148,8 @@ class RunFolder:
                 f"{self.path} holds another run ({'; '.join(changed)}); give the same recipe and "
                 "data, or another folder"
             )
-        if not self.state.is_file() and (self.best.is_file() or self.last.is_file()):
+        kept = (self.best, self.last, *self.snapshots.glob(SNAPSHOTS))
+        if not self.state.is_file() and any(path.is_file() for path in kept):
             raise GstoVizError(
                 f"{self.path} holds checkpoints but no {self.state.name} to continue from; "
                 "give another folder, or --overwrite to start anew"
@@ -121,6 +159,8 @@ class RunFolder:
         """Remove the files of an earlier run, and nothing else."""
         for name in OWN_FILES:
             (self.path / name).unlink(missing_ok=True)
+        for snapshot in self.snapshots.glob(SNAPSHOTS):
+            snapshot.unlink()
         board = self.path / "tensorboard"
         if board.is_dir():
             for event in board.glob("events.out.tfevents.*"):

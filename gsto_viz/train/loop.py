@@ -1,7 +1,8 @@
 """Train a network, or continue a run that was stopped.
 
 A run's folder holds ``config.yaml`` (recipe and data), ``log.jsonl``, ``tensorboard/``,
-``state.safetensors`` (to continue from), ``last.safetensors`` and ``best.safetensors``.
+``state.safetensors`` (to continue from), ``last.safetensors``, ``best.safetensors`` and, where the
+recipe asks for them, ``snapshots/``.
 """
 
 import signal
@@ -132,6 +133,8 @@ def _run(trainer: Trainer, *, resume: bool) -> Progress:
     with world.together():
         if resume:
             trainer.resume()
+        if world.is_main:
+            trainer.check_room(resume=resume)
     progress = trainer.progress
     with ExitStack() as stack:
         log: RunLog | None = None

@@ -60,10 +60,17 @@ class Plan:
             ("starts from", recipe.initialization),
             ("data", f"{len(self.data)} images of {self.data.name}, crops of {crop}"),
             ("validation", f"{scored}, every {recipe.eval_every} epochs"),
+            *((name, text) for name, text in self._along_the_way() if text),
             ("steps", self._steps()),
             ("on", self._place()),
         ]
         return [f"{name:<12} {text}" for name, text in rows]
+
+    def _along_the_way(self) -> list[tuple[str, str]]:
+        recipe = self.recipe
+        sci = f"on validation images, every {recipe.sci_every} epochs" if recipe.sci_every else ""
+        kept = f"every {recipe.keep_every} epochs" if recipe.keep_every else ""
+        return [("SCI", sci), ("snapshots", kept)]
 
     def _steps(self) -> str:
         recipe = self.recipe

@@ -16,13 +16,14 @@ from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
-from gsto_viz.models.checkpoint import save_checkpoint
+from gsto_viz.models.checkpoint import checkpoint_bytes, save_checkpoint
 from gsto_viz.models.losses import log_inverse_frequency
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.recipe import Recipe
 from gsto_viz.recipe.values import parse_base_size
 from gsto_viz.stats.segmentation import SegmentationScores
 from gsto_viz.train.build import build_for
+from gsto_viz.train.confusion import check_confusion, scale_confusion
 from gsto_viz.train.folder import RunFolder
 from gsto_viz.train.identity import NOTICES, data_kind, portable_name, portable_recipe
 from gsto_viz.train.log import RunLog
@@ -96,6 +97,9 @@ class Trainer:
         self.recipe, self.data, self.val, self.world = recipe, data, val, world
         self.folder, self.device, self.quiet = folder, device, quiet or not world.is_main
         network = build_for(recipe, len(data.classes)).to(device)
+        with world.together():
+            if recipe.sci_every and world.is_main:
+                check_confusion(network, val)
         if check:
             self._check()
         self.readers = Readers(
@@ -149,6 +153,14 @@ class Trainer:
         """Continue from the folder's state if it has one."""
         if self.folder.state.is_file():
             self.progress = load_state(self.folder.state, self.stepper)
+
+    def check_room(self, *, resume: bool) -> None:
+        """Refuse a run whose snapshots do not fit on the disk; see ``RunFolder.check_room``."""
+        every = self.recipe.keep_every
+        if every:
+            left = self.recipe.epochs // every - self.progress.epoch // every
+            size = checkpoint_bytes(self.stepper.network, half_weights=True)
+            self.folder.check_room(left * size, resume=resume)
 
     def plan(self) -> Plan:
         """Return what is about to be computed."""
@@ -228,11 +240,23 @@ class Trainer:
             return next(batches, None)
 
     def _finish_epoch(self, log: RunLog | None) -> None:
-        """Count the epoch as done, evaluating where the recipe says so."""
-        done = self.progress.epoch + 1
-        if done == self.recipe.epochs or done % self.recipe.eval_every == 0:
-            self.save_state(log)  # a run that is killed in the evaluation repeats only that
-            self._evaluate(log, epochs_done=done)
+        """Count the epoch as done, evaluating and keeping weights where the recipe says so."""
+        recipe, done = self.recipe, self.progress.epoch + 1
+        last = done == recipe.epochs
+        evaluates = last or done % recipe.eval_every == 0
+        measures = recipe.sci_every and (last or done % recipe.sci_every == 0)
+        keeps = recipe.keep_every and done % recipe.keep_every == 0
+        if evaluates or measures or keeps:
+            self.save_state(log)  # a run that is killed from here on repeats only this
+        miou = self._evaluate(log, epochs_done=done) if evaluates else None
+        if measures and self.val is not None:
+            self._measure_confusion(log, self.val, epochs_done=done)
+        if keeps:
+            with self.world.together():
+                if self.world.is_main:
+                    info = self.checkpoint_info(miou, epochs_done=done)
+                    path = self.folder.snapshot(done)
+                    save_checkpoint(path, self.stepper.evaluated, info, half_weights=True)
         self.progress.epoch, self.progress.batch = done, 0
         self.progress.finished = done == self.recipe.epochs
         self.save_state(log)
@@ -294,8 +318,12 @@ class Trainer:
             if log is not None:
                 log.write(kind, self.progress.step, **values)
 
-    def _evaluate(self, log: RunLog | None, *, epochs_done: int) -> None:
-        """Score the network, keep it as the last checkpoint and, if it is, as the best."""
+    def _evaluate(self, log: RunLog | None, *, epochs_done: int) -> float | None:
+        """Score the network, keep it as the last checkpoint and, if it is, as the best.
+
+        Returns:
+            Its mIoU in percent; None without validation data.
+        """
         progress = self.progress
         clock = time.perf_counter()
         miou: float | None = None
@@ -321,6 +349,21 @@ class Trainer:
                 save_checkpoint(self.folder.last, self.stepper.evaluated, info)
                 if better:
                     save_checkpoint(self.folder.best, self.stepper.evaluated, info)
+        return miou
+
+    def _measure_confusion(self, log: RunLog | None, val: Dataset, *, epochs_done: int) -> None:
+        """Log SCI and what belongs to it; process 0 measures, the others wait."""
+        clock = time.perf_counter()
+        found: dict[str, Any] | None = None
+        with self.world.together():
+            if self.world.is_main:
+                found = scale_confusion(
+                    self.stepper.evaluated, val, stopped=lambda: self.stop_requested
+                )
+        if self.world.any(self.stop_requested):
+            raise self._stopped()
+        self._write(log, "sci", epoch=epochs_done, **(found or {}))
+        self.progress.seconds += time.perf_counter() - clock
 
     def _score(self, val: Dataset) -> SegmentationScores:
         error: GstoVizError | None = None

@@ -346,6 +346,7 @@ def test_what_cannot_be_split_says_so(toy):
 
 
 def test_a_head_with_dropout_is_split_exactly_in_evaluation():
+    torch.manual_seed(0)
     plain = build_model("gsto-hrnet-tiny", num_classes=3)
     dropping = build_model("gsto-hrnet-tiny", num_classes=3, head_dropout=0.5).train()
     initialize(plain, "kaiming")

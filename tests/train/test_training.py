@@ -255,7 +255,8 @@ def test_the_plan_comes_first_and_the_table_last(
 ) -> None:
     monkeypatch.setattr("gsto_viz.commands.options.is_quiet", lambda args: False)
     out = tmp_path / "run"
-    more = ["--set", "epochs=12", "--set", "eval_every=12", "--set", "ema_decay=0.9"]
+    settings = ["epochs=12", "eval_every=12", "ema_decay=0.9", "keep_every=6", "sci_every=12"]
+    more = [word for setting in settings for word in ("--set", setting)]
     assert main(words(recipe_file, data, out, *more)) == 0
     captured = capsys.readouterr()
     plan, _, rest = captured.err.partition("\non ")
@@ -265,6 +266,8 @@ def test_the_plan_comes_first_and_the_table_last(
     assert "network      hrnetv2-tiny, 3 classes" in plan
     assert "steps        24 = 12 epochs of 2, 4 images each" in plan
     assert "8 images of folder:" in plan
+    assert "SCI          on validation images, every 12 epochs\n" in plan
+    assert "snapshots    every 6 epochs\n" in plan
     assert "cpu, fp32" in rest
     estimate = [line for line in rest.splitlines() if line.startswith("after 20 steps: ")]
     assert len(estimate) == 1

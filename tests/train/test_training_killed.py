@@ -24,6 +24,8 @@ epochs: 2
 lr: 0.02
 warmup_steps: 3
 eval_every: 1
+keep_every: 1
+sci_every: 2
 state_every: 3
 log_every: 2
 loader_threads: 2
@@ -40,7 +42,7 @@ import os, signal, sys
 
 root, *scenarios = sys.argv[1:]
 import gsto_viz.train.trainer as trainer, gsto_viz.train.loop as loop
-import gsto_viz.evaluate.counting as counting
+import gsto_viz.evaluate.counting as counting, gsto_viz.train.confusion as confusion
 from gsto_viz.cli import main
 
 def on_call(owner, name, number, act):
@@ -63,6 +65,8 @@ PLANS = {
     "in-epoch": lambda: on_call(trainer.Trainer, "_step", 8, die),
     "in-evaluation": lambda: on_call(counting, "class_evidence", 4, die),
     "in-write": lambda: on_call(os, "fsync", 7, die),
+    "in-snapshot": lambda: on_call(os, "fsync", 6, die),
+    "in-confusion": lambda: on_call(confusion, "region_table", 2, die),
     "before-gains": lambda: on_call(loop, "add_gains", 2, die),
     "sigterm": lambda: on_call(trainer.Trainer, "_step", 6, terminate),
     "sigterm-in-evaluation": lambda: on_call(counting, "class_evidence", 2, terminate),
@@ -81,6 +85,8 @@ SCENARIOS = (
     "in-epoch",
     "in-evaluation",
     "in-write",
+    "in-snapshot",
+    "in-confusion",
     "before-gains",
     "sigterm",
     "sigterm-in-evaluation",
@@ -130,8 +136,8 @@ def about(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_stopped_run_ends_like_one_that_was_left_alone(root: Path, scenario: str) -> None:
     whole, stopped = root / "whole", root / scenario
-    before = len(list(stopped.glob(".*")))
-    assert before == (1 if scenario == "in-write" else 0)
+    place = stopped / "snapshots" if scenario == "in-snapshot" else stopped
+    assert len(list(place.glob(".*"))) == scenario.startswith(("in-write", "in-snapshot"))
     assert run(root, scenario, "--resume") == 0
     for name in ("best", "last", "state"):
         expected = load_file(whole / f"{name}.safetensors")
@@ -143,6 +149,12 @@ def test_a_stopped_run_ends_like_one_that_was_left_alone(root: Path, scenario: s
     assert about(stopped / "last.safetensors") == about(whole / "last.safetensors")
     assert lines_of(stopped) == lines_of(whole)
     assert not list(stopped.glob(".*"))
+    names = ["epoch-0001.safetensors", "epoch-0002.safetensors"]
+    assert sorted(path.name for path in (stopped / "snapshots").iterdir()) == names
+    for name in names:
+        expected, got = (load_file(run / "snapshots" / name) for run in (whole, stopped))
+        assert all(torch.equal(got[k], expected[k]) for k in expected), name
+        assert about(stopped / "snapshots" / name) == about(whole / "snapshots" / name)
 
 
 def test_the_uninterrupted_log_is_what_the_recipe_asks_for(root: Path) -> None:
@@ -154,6 +166,7 @@ def test_the_uninterrupted_log_is_what_the_recipe_asks_for(root: Path) -> None:
         ("train", 6),
         ("train", 8),
         ("val", 8),
+        ("sci", 8),
     ]
     assert records[2]["epoch"] == 1
     assert records[5]["epoch"] == 2

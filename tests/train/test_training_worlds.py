@@ -16,6 +16,7 @@ from gsto_viz.train import train
 
 BODY = '''
 from pathlib import Path
+import gsto_viz.train.trainer as trainer
 from gsto_viz.data import load_data
 from gsto_viz.distributed import join_world
 from gsto_viz.errors import GstoVizError
@@ -87,6 +88,9 @@ def steps(settings, root, world):
         tensors |= {f"average/{k}": v.clone(**plain) for k, v in averaged.items()}
     return losses, tensors
 
+def broken(*words, **options):
+    raise GstoVizError("features are not finite")
+
 def body(root):
     root = Path(root)
     with join_world("cpu") as (world, device):
@@ -98,11 +102,20 @@ def body(root):
         data, val = load_data(f"folder:{root}/train"), load_data(f"folder:{root}/val")
         settings = json.loads((root / "runs.json").read_text())["weighted"]
         train(recipe_from_dict(settings), data, root / "run", val=val, world=world)
+        found["errors"] = []
+        for wrong in ({"batch_size": 7}, {"sci_every": 1}, {"keep_every": 1, "epochs": 10**6}):
+            try:
+                odd = recipe_from_dict({**settings, **wrong})
+                chosen = None if wrong == {"sci_every": 1} else val
+                train(odd, data, root / "odd", val=chosen, world=world)
+            except GstoVizError as error:
+                found["errors"].append([type(error).__name__, str(error)])
+        if world.is_main:
+            trainer.scale_confusion = broken
         try:
-            odd = recipe_from_dict({**settings, "batch_size": 7})
-            train(odd, data, root / "odd", val=val, world=world)
+            train(recipe_from_dict(settings), data, root / "broken", val=val, world=world)
         except GstoVizError as error:
-            found["error"] = [type(error).__name__, str(error)]
+            found["errors"].append([type(error).__name__, str(error)])
         return found
 '''
 
@@ -117,7 +130,7 @@ BASE = {
     "seed": 3,
 }
 RUNS: dict[str, dict[str, Any]] = {
-    "weighted": {"clip_norm": 1.0},
+    "weighted": {"clip_norm": 1.0, "keep_every": 1, "sci_every": 1},
     "hard": {"class_weights": "none", "ohem_kept": 9000, "ohem_threshold": 0.3},
     "parts": {"accumulate": 2, "ema_decay": 0.5, "channels_last": False},
 }
@@ -166,9 +179,10 @@ def test_two_processes_make_the_run_of_one(
         for folder in (tmp_path / "one", root / "run")
     )
     assert [list(r) for r in two] == [list(r) for r in one]
-    assert [r["kind"] for r in two] == ["train", "train", "val"]
+    assert [r["kind"] for r in two] == ["train", "train", "val", "sci"]
+    assert two[3]["pairs"] == one[3]["pairs"] > 0
     assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-4)
-    files = {"config.yaml", "log.jsonl", "tensorboard"}
+    files = {"config.yaml", "log.jsonl", "tensorboard", "snapshots"}
     files |= {f"{name}.safetensors" for name in ("state", "best", "last")}
     assert {path.name for path in (root / "run").iterdir()} == files
     info = load_model(root / "run" / "best.safetensors").info
@@ -223,10 +237,17 @@ def test_hard_pixels_are_chosen_among_those_of_all(found: list[dict[str, Any]]) 
         assert sum(said["hard"][number] for said in found) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_batch_that_cannot_be_shared_is_said_once(
-    root: Path, found: list[dict[str, Any]]
-) -> None:
-    message = "a batch of 7 images cannot be shared by 2 processes in 1 parts each"
-    assert [said["error"][0] for said in found] == ["AgreedError", "SaidElsewhereError"]
-    assert all(message in said["error"][1] for said in found)
+def test_what_one_process_finds_wrong_is_said_once(root: Path, found: list[dict[str, Any]]) -> None:
+    messages = [
+        "a batch of 7 images cannot be shared by 2 processes in 1 parts each",
+        "sci_every measures SCI on validation images and there are none",
+        "the snapshots of keep_every take about",
+        "features are not finite",
+    ]
+    for said in zip(*(each["errors"] for each in found), strict=True):
+        assert [kind for kind, _ in said] == ["AgreedError", "SaidElsewhereError"]
+        assert all(messages[0] in text for _, text in said)
+        messages.pop(0)
+    assert messages == []
     assert not (root / "odd").exists()
+    assert (root / "broken" / "state.safetensors").is_file()

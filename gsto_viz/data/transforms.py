@@ -51,7 +51,7 @@ class BaseSize:
 
 @dataclass(frozen=True)
 class Photometric:
-    """Random hue, saturation, gamma, grey, blur and noise, in this order; all off by default.
+    """Random hue, saturation or grey, gamma, blur and noise, in this order; all off by default.
 
     Seven numbers are drawn for an image in any case, and its noise last, so that what one of the
     steps does to an image does not depend on which others are on.

@@ -98,11 +98,12 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_the_record_is_what_analyze_says(trained: Path, val: Dataset) -> None:
+def test_the_record_is_what_analyze_says(trained: Path, val: Dataset, tmp_path: Path) -> None:
     """Of the averaged weights, on the first 24 scenes, with gains of these scenes."""
     found = [r for r in records(trained) if r["kind"] == "sci"]
     assert [(r["epoch"], r["step"]) for r in found] == [(2, 2), (3, 3)]
-    report = analyze({"A": load_model(trained / "last.safetensors")}, val, limit=24)
+    network = load_model(trained / "last.safetensors")
+    report = analyze({"A": network}, val, tmp_path / "analysis", limit=24)
     indices = report.summary["models"]["A"]["indices"]
     for name in INDICES:
         assert found[-1][name] == pytest.approx(indices[name]["value"], abs=1e-12)

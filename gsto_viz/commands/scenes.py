@@ -8,6 +8,7 @@ HELP = "write procedural street scenes with exact labels and instances"
 EXAMPLES = (
     "gsto-viz scenes scenes/eval --count 64 --seed 0 --size 256x512",
     "gsto-viz scenes scenes/train --count 1000 --seed 7 --split train",
+    "gsto-viz scenes scenes/any-size --count 64 --decorrelated",
 )
 
 
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train: scene seeds below 1,000,000; eval (default): 1,000,000 is added to the seed",
     )
     parser.add_argument(
+        "--decorrelated",
+        action="store_true",
+        help="draw objects whose size does not depend on their class",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace a folder written by this command"
     )
 
@@ -45,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.data.scenes import SceneDataset, write_scenes
     from gsto_viz.data.spec import parse_size
 
-    dataset = SceneDataset(args.count, args.seed, parse_size(args.size), args.split)
+    size = parse_size(args.size)
+    dataset = SceneDataset(args.count, args.seed, size, args.split, decorrelated=args.decorrelated)
     progress = not is_quiet(args)
     folder = write_scenes(args.out, dataset, overwrite=args.overwrite, progress=progress)
     sys.stdout.write(f"{folder}\n")

@@ -37,12 +37,11 @@ SPLITS: dict[str, tuple[str, ...]] = {
 }
 """The data sets that lie in a folder, and the words that may follow its path."""
 
+_SCENE_DEFAULTS = {"count": "64", "seed": "0", "size": "256x512", "decorrelated": "0"}
+_SCENE_FORM = ",".join(f"{key}={value}" for key, value in _SCENE_DEFAULTS.items())
 NAMES = ("scenes", *SPLITS)
-FORMS = "scenes[:count=64,seed=0,size=256x512] or NAME:PATH[:SPLIT] with NAME one of " + ", ".join(
-    SPLITS
-)
+FORMS = f"scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME one of {', '.join(SPLITS)}"
 
-_SCENE_DEFAULTS = {"count": "64", "seed": "0", "size": "256x512"}
 _MAX_COUNT, _MAX_SEED = 1_000_000, 999_999_999
 
 
@@ -56,9 +55,10 @@ def load_data(
     """Make the data set that a SPEC names.
 
     Args:
-        spec: ``scenes[:count=64,seed=0,size=256x512]``, or ``NAME:PATH[:SPLIT]`` with NAME one of
-            ``camvid``, ``cityscapes``, ``lip``, ``pascal_context`` (59 classes),
-            ``pascal_context60`` (with the background), ``ade20k`` and ``folder``. A PATH may hold
+        spec: ``scenes[:count=64,seed=0,size=256x512,decorrelated=0]`` (``decorrelated=1``: sizes
+            that do not depend on the class), or ``NAME:PATH[:SPLIT]`` with NAME one of ``camvid``,
+            ``cityscapes``, ``lip``, ``pascal_context`` (59 classes), ``pascal_context60`` (with
+            the background), ``ade20k`` and ``folder``. A PATH may hold
             colons: only a known split name after the last one is a split. Without SPLIT, training
             takes ``train`` and everything else ``val``; a folder that holds ``images/`` itself has
             no splits and is taken whole.
@@ -175,7 +175,7 @@ def _load_scenes(rest: str, purpose: Purpose) -> Dataset:
         if key not in values or not equals:
             raise GstoVizError(
                 f"unknown setting '{item}' of scenes;{_closest(key, tuple(values))} write "
-                "scenes:count=64,seed=0,size=256x512"
+                f"scenes:{_SCENE_FORM}"
             )
         if key in seen:
             raise GstoVizError(f"setting '{key}' of scenes is given twice; give it once")
@@ -189,6 +189,7 @@ def _load_scenes(rest: str, purpose: Purpose) -> Dataset:
         seed=_whole_number("seed", values["seed"], 0, _MAX_SEED),
         size=parse_size(values["size"]),
         split="train" if purpose == "train" else "eval",
+        decorrelated=bool(_whole_number("decorrelated", values["decorrelated"], 0, 1)),
     )
 
 

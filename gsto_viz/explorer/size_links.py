@@ -67,8 +67,8 @@ def _scene_place(image: str, spec: str) -> Place | str:
     found = _SCENE.fullmatch(image)
     if found is None or _SCENES_SPEC.fullmatch(spec) is None:
         return (
-            "Explore shows scenes of seed 0 at 256x512, these are others; open the explorer with "
-            "--data and the SPEC of this analysis to see them."
+            "Explore shows ordinary scenes of seed 0 at 256x512, these are others; open the "
+            "explorer with --data and the SPEC of this analysis to see them."
         )
     number = int(found[1])
     if number > MAX_SCENE:

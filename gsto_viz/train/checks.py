@@ -34,12 +34,13 @@ def annotated(sample: Sample, num_classes: int) -> Annotated:
 def validation_spec(spec: str) -> str:
     """Return the SPEC of the validation images that belong to training images.
 
-    Scenes: 64 scenes of an evaluation seed at the same size. Anything else: the ``val`` split where
-    ``spec`` says ``train`` or no split, else the same images.
+    Scenes: 64 scenes of an evaluation seed, of the same size and kind. Anything else: the ``val``
+    split where ``spec`` says ``train`` or no split, else the same images.
     """
     name, _, rest = spec.partition(":")
     if name == "scenes":
-        kept = [part.strip() for part in rest.split(",") if part.strip().startswith("size=")]
+        parts = [part.strip() for part in rest.split(",")]
+        kept = [part for part in parts if part.startswith(("size=", "decorrelated="))]
         return ":".join(["scenes", ",".join(["count=64", *kept])])
     path, colon, split = rest.rpartition(":")
     return f"{name}:{path}:val" if colon and split == "train" else spec

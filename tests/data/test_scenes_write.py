@@ -55,6 +55,14 @@ def test_training_split_names_training_seeds(tmp_path):
     assert listing(tmp_path / "t" / "images") == ["scene-0000004-00000.png"]
 
 
+def test_decorrelated_scenes_are_written(tmp_path):
+    call(tmp_path / "d", "--count", 1, "--size", "64x96", "--decorrelated")
+    (sample,) = SceneDataset(1, 0, SIZE, decorrelated=True)
+    assert listing(tmp_path / "d" / "images") == ["scene-decorrelated-1000000-00000.png"]
+    read = np.array(Image.open(tmp_path / "d" / "labels" / f"{sample.id}.png"))
+    assert (read == sample.labels).all()
+
+
 def test_a_full_folder_needs_overwrite(tmp_path):
     out = tmp_path / "scenes"
     call(out, "--count", 2, "--size", "64x96")

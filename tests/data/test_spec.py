@@ -110,6 +110,11 @@ def test_folder_with_and_without_splits(tmp_path):
         ("scenes:seed=-1", "seed=-1 .* from 0 to 999999999"),
         ("scenes:seed=1000000000", "seed=1000000000"),
         ("scenes:count=1000001", "count=1000001 .* from 1 to 1000000"),
+        ("scenes:decorrelated=2", "decorrelated=2 .* from 0 to 1"),
+        ("scenes:decorrelated=yes", "decorrelated=yes .* from 0 to 1"),
+        ("scenes:decorrelated", "unknown setting 'decorrelated' of scenes"),
+        ("scenes:decorelated=1", "did you mean 'decorrelated'"),
+        ("scenes:decorrelated=1,decorrelated=1", "'decorrelated' of scenes is given twice"),
         ("scenes:size=256", "'256' is no size"),
         ("scenes:size=16x512", "size 16x512 is out of range"),
     ],
@@ -264,6 +269,30 @@ def test_scenes_for_training_and_the_rest_never_meet():
     assert not np.array_equal(evaluation[0].image, training[0].image)
     assert not set(evaluation.ids) & set(training.ids)
     assert len(load_data("scenes")) == 64
+
+
+@pytest.mark.parametrize("purpose", ["train", "eval"])
+def test_scenes_say_in_name_and_ids_whether_they_are_decorrelated(purpose):
+    spec = "scenes:count=2,seed=3,size=64x96"
+    ordinary = load_data(spec, purpose=purpose)
+    other = load_data(f"{spec},decorrelated=1", purpose=purpose)
+    assert ordinary.name == load_data(f"{spec},decorrelated=0", purpose=purpose).name == spec
+    assert other.name == f"{spec},decorrelated=1"
+    again = load_data(other.name, purpose=purpose)
+    assert (again.name, again.ids) == (other.name, other.ids)
+    assert np.array_equal(again[1].image, other[1].image)
+    assert not np.array_equal(ordinary[1].image, other[1].image)
+    assert other[1].id == other.ids[1]
+    assert not set(ordinary.ids) & set(other.ids)
+
+
+def test_decorrelated_scenes_for_training_and_the_rest_never_meet():
+    spec = "scenes:count=2,seed=3,size=64x96,decorrelated=1"
+    evaluation, training = load_data(spec), load_data(spec, purpose="train")
+    assert not set(evaluation.ids) & set(training.ids)
+    assert not np.array_equal(evaluation[0].labels, training[0].labels)
+    with pytest.raises(GstoVizError, match="1000000"):
+        load_data("scenes:seed=1000000,decorrelated=1", purpose="train")
 
 
 def test_data_room_is_light():

@@ -384,6 +384,7 @@ def test_images_of_an_analysis_are_found_again():
         ("scene-1000000-00007", scenes, True, "--size"),
         ("scene-1000001-00007", "scenes:count=20,seed=1,size=256x512", False, "seed 0"),
         ("scene-1000000-00007", "scenes:count=20,seed=0,size=96x160", False, "256x512"),
+        ("scene-decorrelated-1000000-00007", f"{scenes},decorrelated=1", False, "ordinary scenes"),
         ("scene-1000000-12000", "scenes:count=20000,seed=0,size=256x512", False, "9999"),
         ("Seq05VD_f00000", "camvid:PATH:eval", False, "--data camvid:PATH"),
     ):

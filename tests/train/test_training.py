@@ -599,6 +599,7 @@ def test_one_step_is_sgd_with_nesterov_momentum_written_out(data: Path, tmp_path
     [
         ("scenes", "scenes:count=64"),
         ("scenes:count=800,seed=3,size=64x96", "scenes:count=64,size=64x96"),
+        ("scenes:decorrelated=1, count=8,seed=3", "scenes:count=64,decorrelated=1"),
         ("camvid:/data/camvid", "camvid:/data/camvid"),
         ("camvid:/data/camvid:train", "camvid:/data/camvid:val"),
         ("folder:/a:b:train", "folder:/a:b:val"),
@@ -615,6 +616,7 @@ def test_validation_images_that_belong_to_training_images(spec: str, expected: s
         ("folder:/home/me:x:val", "folder:val"),
         ("folder:/home/me/images", "folder"),
         ("scenes:count=6,seed=0,size=64x96", "scenes:count=6,seed=0,size=64x96"),
+        ("scenes:count=6,decorrelated=1", "scenes:count=6,decorrelated=1"),
         ("/home/me/own", "own"),
     ],
 )

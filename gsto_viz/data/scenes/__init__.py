@@ -8,6 +8,9 @@ annotation exact.
 The classes are CamVid's eleven. Countable things with instance ids are Pole, SignSymbol, Car
 (with vans, lorries and buses, as in CamVid's eleven classes), Pedestrian and Bicyclist; the others
 are stuff with instance id 0. Grass and hedges count as Tree, paved yards as Pavement.
+
+``decorrelated`` scenes show the same streets with objects whose size does not depend on their
+class, see ``gsto_viz.data.scenes.decorrelated``.
 """
 
 from gsto_viz.data.scenes.dataset import SceneDataset, scene_seed

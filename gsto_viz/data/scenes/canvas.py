@@ -104,8 +104,12 @@ class Canvas:
         return len(self._labels)
 
     def move_pieces(self, first: int, factor: float) -> None:
-        """Multiply the depths of the pieces from ``first`` on: an object drawn zoomed moves."""
+        """Multiply the distances of the pieces from ``first`` on: an object drawn zoomed moves."""
         self._depths[first:] = [depth * factor for depth in self._depths[first:]]
+        self._planes[first:] = [
+            (nx, nz, distance * factor, ax, az, origin * factor)
+            for nx, nz, distance, ax, az, origin in self._planes[first:]
+        ]
 
     def fill(self, piece: int, polygons: FloatArray | Sequence[FloatArray]) -> None:
         """Fill disjoint polygons, (N, M, 2) or a sequence of (M, 2) in pixels, with a piece."""

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from gsto_viz.data.classes import CAMVID_CLASSES
-from gsto_viz.data.scenes.render import check_size, render_scene
+from gsto_viz.data.scenes.render import check_size, render_scene, scene_id
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import ClassList, Sample
 
@@ -46,6 +46,7 @@ class SceneDataset:
         seed: The user's seed, see ``scene_seed``.
         size: Height and width in pixels, each 64..4096.
         split: ``train`` or ``eval``.
+        decorrelated: Draw objects whose size does not depend on their class.
 
     Raises:
         GstoVizError: An argument is out of range.
@@ -57,18 +58,22 @@ class SceneDataset:
         seed: int = 0,
         size: tuple[int, int] = (256, 512),
         split: Split = "eval",
+        *,
+        decorrelated: bool = False,
     ) -> None:
         if count < 1:
             raise GstoVizError(f"scenes: count {count} is not possible; give 1 or more")
         check_size(*size)
         self.scene_seed = scene_seed(seed, split)
         self.seed, self.size, self._count = seed, size, count
+        self.decorrelated = decorrelated
 
     @property
     def name(self) -> str:
         """The SPEC that made it."""
         height, width = self.size
-        return f"scenes:count={self._count},seed={self.seed},size={height}x{width}"
+        kind = ",decorrelated=1" if self.decorrelated else ""
+        return f"scenes:count={self._count},seed={self.seed},size={height}x{width}{kind}"
 
     @property
     def classes(self) -> ClassList:
@@ -77,8 +82,8 @@ class SceneDataset:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Sample ids such as ``scene-1000000-00003``."""
-        return tuple(f"scene-{self.scene_seed:07d}-{k:05d}" for k in range(self._count))
+        """Sample ids such as ``scene-1000000-00003`` or ``scene-decorrelated-1000000-00003``."""
+        return tuple(scene_id(self.scene_seed, k, self.decorrelated) for k in range(self._count))
 
     def __len__(self) -> int:
         return self._count
@@ -91,4 +96,4 @@ class SceneDataset:
         """
         if not 0 <= index < self._count:
             raise IndexError(f"scene {index} of {self._count}")
-        return render_scene(self.scene_seed, index, *self.size)
+        return render_scene(self.scene_seed, index, *self.size, decorrelated=self.decorrelated)

@@ -113,17 +113,18 @@ class Sign:
         return self.spot[1]
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Draw the pole, then the plate."""
+        """Draw the pole, unless the plate stands on the ground, then the plate."""
         pole = Figure(canvas, camera, POLE, self.spot, canvas.new_instance())
         if not pole.visible:
             return
         spot_shadow(canvas, camera, light, self.spot, 0.06, self.height)
         if not pole.in_view:
             return
-        bright = light.on((0.0, 0.1, -0.99))
-        legs = (-0.7 * self.size[0], 0.7 * self.size[0]) if self.form == "board" else (0.0,)
-        bars = [limb(x, 0, x, self.height, 0.045, 0.045) for x in legs]
-        pole.shape(lit(self.colors[3], bright), *bars)
+        if self.height > self.size[1]:
+            bright = light.on((0.0, 0.1, -0.99))
+            legs = (-0.7 * self.size[0], 0.7 * self.size[0]) if self.form == "board" else (0.0,)
+            bars = [limb(x, 0, x, self.height, 0.045, 0.045) for x in legs]
+            pole.shape(lit(self.colors[3], bright), *bars)
         self.draw_plate(canvas, camera, light)
 
     def draw_plate(self, canvas: Canvas, camera: Camera, light: Light) -> None:

@@ -1,10 +1,13 @@
 """Render one scene: sample it, draw it, develop it, and read the annotation off the pieces."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data.scenes.camera import Camera, Light
 from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.decorrelated import narrow_view, sample_objects
 from gsto_viz.data.scenes.film import expose
 from gsto_viz.data.scenes.layout import sample_items
 from gsto_viz.data.scenes.shading import TILE, shade
@@ -16,7 +19,9 @@ from gsto_viz.types import Sample
 SMALLEST_PX, LARGEST_PX = 64, 4096
 
 
-def render_scene(seed: int, index: int, height: int = 256, width: int = 512) -> Sample:
+def render_scene(
+    seed: int, index: int, height: int = 256, width: int = 512, *, decorrelated: bool = False
+) -> Sample:
     """Render image ``index`` of the set with this seed.
 
     Everything is drawn from ``SeedSequence((seed, index))``, so the image depends on nothing else:
@@ -28,6 +33,8 @@ def render_scene(seed: int, index: int, height: int = 256, width: int = 512) -> 
         index: Number of the image, from 0.
         height: Pixels, 64..4096.
         width: Pixels, 64..4096.
+        decorrelated: Draw objects whose size does not depend on their class, see
+            ``gsto_viz.data.scenes.decorrelated``, in the same street under the same light.
 
     Returns:
         The image with labels 0..10 (no pixel is ignored) and instances, numbered without gaps.
@@ -43,13 +50,24 @@ def render_scene(seed: int, index: int, height: int = 256, width: int = 512) -> 
     street = sample_street(rng)
     light = sample_light(rng)
     camera = sample_camera(rng, street, height, width)
+    if decorrelated:
+        street, camera = replace(street, green=(False, False)), narrow_view(camera, height, width)
+        items = sample_objects(rng, camera, light, height, width)
+    else:
+        items = sample_items(rng, street, camera)
     ground = survey(camera, street, height, width)
     canvas = start_canvas(ground, light, street)
-    for item in sample_items(rng, street, camera):
+    for item in items:
         item.draw(canvas, camera, light)
     image = develop(canvas, camera, light, street, ground, film)
     labels, instances = annotation(canvas)
-    return Sample(f"scene-{seed:07d}-{index:05d}", image, labels, instances)
+    return Sample(scene_id(seed, index, decorrelated), image, labels, instances)
+
+
+def scene_id(seed: int, index: int, decorrelated: bool) -> str:
+    """Return the id of a scene, such as ``scene-1000000-00003``."""
+    kind = "scene-decorrelated" if decorrelated else "scene"
+    return f"{kind}-{seed:07d}-{index:05d}"
 
 
 def check_size(height: int, width: int) -> None:

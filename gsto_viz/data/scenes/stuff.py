@@ -84,7 +84,7 @@ class Building:
         if camera.misses(self.base):
             return
         near_front, far_front, far_back, near_back = self.base
-        if self.roof:
+        if self.roof or camera.eye[1] > self.height:
             self._draw_roof(canvas, camera, light)
         self._draw_wall(canvas, camera, light, near_back, near_front, gable=self.roof > 0)
         self._draw_wall(canvas, camera, light, far_back, far_front, gable=False)
@@ -92,13 +92,16 @@ class Building:
 
     def _draw_roof(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         near_front, far_front, far_back, near_back = self.base
-        ridge = self.height + self.roof
+        eaves, ridge = self.height, self.height + self.roof
         near, far = (near_front + near_back) / 2, (far_front + far_back) / 2
-        slope = _lift([near_front, far_front, far, near], [self.height, self.height, ridge, ridge])
+        slope = _lift([near_front, far_front, far, near], [eaves, eaves, ridge, ridge])
         depth = camera.depth_of(*slope[:2].mean(axis=0).tolist())
-        piece = canvas.piece(
-            BUILDING, lit(self.colors[5], light.on((0.0, 0.8, -0.6))), depth=depth, grain=0.10
-        )
+        color = lit(self.colors[5], light.on((0.0, 0.8, -0.6)))
+        piece = canvas.piece(BUILDING, color, depth=depth, grain=0.10)
+        if camera.eye[1] > eaves:
+            # Seen from above, the roof hides the walls at the back.
+            back = _lift([near_back, far_back, far, near], [eaves, eaves, ridge, ridge])
+            _fill_space(canvas, camera, piece, back)
         _fill_space(canvas, camera, piece, slope)
 
     def _draw_wall(

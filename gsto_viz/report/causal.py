@@ -93,7 +93,8 @@ def _nulls(
     """Give SCI_C with moved annotation (N1, N2), random weights (N3) and permuted sizes (N4)."""
     strides = tuple(settings.models[key]["strides"])
     tables = _moved(out, key)
-    tables["N3"] = _draws(read_table(out / "random.parquet", model=key))
+    if settings.random_draws:
+        tables["N3"] = _draws(read_table(out / "random.parquet", model=key))
     tables["N4"] = [
         permute_sizes(table, seed=settings.seed, draw=draw) for draw in range(PERMUTATIONS)
     ]

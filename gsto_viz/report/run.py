@@ -130,7 +130,7 @@ def analyze(
         block: So many consecutive images of a film (in the order of their names) count as one
             independent unit of intervals and tests; None: the groups of the data set. Shorter
             blocks than those make intervals too narrow when neighbours look alike.
-        random_draws: Draws of N3.
+        random_draws: Draws of N3; 0 leaves this null model out.
         resume: Go on with an analysis in ``out`` (begin it when there is none).
         overwrite: Replace what ``out`` holds.
         quiet: No progress bars on stderr.
@@ -155,6 +155,8 @@ def analyze(
     subjects = [
         make_subject(key, models[key], data, (sites or {}).get(key)) for key in sorted(models)
     ]
+    if random_draws < 0:
+        raise GstoVizError(f"random_draws {random_draws}: give 0 (no N3) or more")
     if block is not None and block < 1:
         raise GstoVizError(f"block {block}: give the images of one block, at least 1")
     count = len(data) if limit is None else min(limit, len(data))
@@ -277,7 +279,8 @@ def _chunks(job: _Job, subjects: list[Subject]) -> None:
     todo = [k for k in job.world.share(job.chunks) if not is_done(job.out, k)]
     if not todo:
         return
-    random = _random_subjects(job, subjects) if job.settings.nulls else {}
+    drawn = job.settings.nulls and job.settings.random_draws > 0
+    random = _random_subjects(job, subjects) if drawn else {}
     partners = _partners(job) if job.settings.nulls else {}
     for number in job.bar(todo, "analyze", "chunk"):
         first = number * CHUNK_IMAGES

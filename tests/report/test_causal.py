@@ -71,6 +71,18 @@ def test_sci_c_and_its_nulls_are_those_of_the_tables(explained):
     assert explained.compare().comparisons[4].family == "confirmatory"
 
 
+def test_random_weights_can_be_left_out_of_the_null_models(networks, scenes, explained, tmp_path):
+    given = {"nulls": True, "attribution": True, "limit": COUNT}
+    report = analyze({"A": networks["A"]}, scenes, tmp_path / "r", random_draws=0, **given)
+    assert report.random_tables("A") == ()
+    for index, nulls in explained.nulls("A").items():
+        assert report.nulls("A")[index] == {k: v for k, v in nulls.items() if k != "N3"}
+    own, other = (one.causal("A")["sci_c"]["nulls"] for one in (report, explained))
+    assert own == {name: value for name, value in other.items() if name != "N3"}
+    with pytest.raises(GstoVizError, match=r"random_draws -1: give 0 \(no N3\) or more"):
+        analyze(networks, scenes, tmp_path / "x", random_draws=-1, **given)
+
+
 def test_moved_annotation_is_explained_as_if_it_were_the_annotation(networks, scenes, explained):
     """N1 and N2 of SCI_C, with labels rolled and swapped by hand and a pass for each."""
     for key, model in networks.items():

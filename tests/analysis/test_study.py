@@ -33,6 +33,8 @@ RECIPE = {
     "epochs": 2,
     "warmup_steps": 2,
     "eval_every": 2,
+    "keep_every": 2,
+    "sci_every": 2,
     "state_every": 1,
     "log_every": 1,
 }
@@ -181,7 +183,8 @@ def test_results_say_what_other_commands_say(small_study: Path) -> None:
         assert all(path.with_suffix(end).stat().st_size < 50_000 for end in (".csv", ".json"))
     assert runs["gate_selectivity"].notna().tolist() == [True, False]
     course = pd.read_csv(results / "course.csv")
-    assert set(course["name"]) >= {"miou", "pixel_accuracy"}
+    assert set(course["kind"]) == {"val", "sci"}
+    assert set(course["name"]) >= {"miou", "pixel_accuracy", "pairs"}
     assert str(small_study) not in (results / "plain-seed1.json").read_text()
 
 

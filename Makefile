@@ -12,7 +12,7 @@ export GSTO_VIZ_CAMVID ?= $(CAMVID)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-browser lint format app clean
+.PHONY: help setup demo test test-slow test-browser lint format judge app clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ lint: $(STAMP) ## ruff, format check, types
 format: $(STAMP) ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+judge: $(STAMP) ## compare all numbers with those of a commit: make judge BASE=SHA
+	$(BIN)/python tests/judge/judge.py --base "$(BASE)" $(JUDGE)
 
 app: $(STAMP) ## open the explorer at http://127.0.0.1:8501
 	$(BIN)/gsto-viz app

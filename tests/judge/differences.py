@@ -40,6 +40,8 @@ FILES_LEFT_OUT = {
     ".tensorboard": "events of the log, dated; log.jsonl holds the same numbers",
 }
 """Endings of files that are not compared, and why."""
+CANCELLED = 1e-15
+"""What reordered sums leave of a difference of equal numbers; allowed where a tolerance is."""
 PIXELS = ("scenes/",)
 """Folders of data: PNG files in them are compared pixel by pixel."""
 
@@ -101,7 +103,7 @@ def compare_folders(
     Args:
         base: What was.
         head: What is.
-        rtol: Floats may differ by so much of the larger one.
+        rtol: Floats may differ by so much of the larger one; where it is not 0, also by 1e-15.
         clean: Applied to every text first, to take out where the folders lie.
         most: Differences that are kept of each file.
     """
@@ -278,10 +280,18 @@ def _same(old: Any, new: Any, rtol: float) -> bool:
         if math.isnan(old) or math.isnan(new):
             return math.isnan(old) and math.isnan(new)
         same = old == new and math.copysign(1, old) == math.copysign(1, new)
-        return same or (rtol > 0 and _relative(old, new) <= rtol)
+        return same or _close(old, new, rtol)
     if type(old) is type(new) and old == new:
         return True
-    return rtol > 0 and isinstance(old, str) and _relative(old, new) <= rtol
+    return isinstance(old, str) and isinstance(new, str) and _close(old, new, rtol)
+
+
+def _close(old: Any, new: Any, rtol: float) -> bool:
+    """Tell whether two numbers, or texts of numbers, agree within a tolerance that is not 0."""
+    if not rtol:
+        return False
+    relative = _relative(old, new)
+    return relative <= rtol or (relative < math.inf and abs(float(old) - float(new)) <= CANCELLED)
 
 
 def _relative(old: object, new: object) -> float:

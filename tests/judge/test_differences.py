@@ -91,6 +91,22 @@ def test_one_bit_of_a_float_is_found_in_every_kind_of_file(pair):
 
 
 @pytest.mark.parametrize(
+    ("left", "rtol", "equal"),
+    [
+        (1e-16, 1e-12, True),
+        (1e-16, 0.0, False),
+        (1e-14, 1e-12, False),
+        (-0.0, 0.0, False),
+    ],
+)
+def test_what_is_left_of_a_difference_of_equal_numbers(pair, left, rtol, equal):
+    for folder, value in zip(pair, (0.0, left), strict=True):
+        (folder / "t.json").write_text(json.dumps([value]))
+        (folder / "t.csv").write_text(f"x\n{value}\n")
+    assert (places(pair, rtol) == []) == equal
+
+
+@pytest.mark.parametrize(
     ("file", "change", "place"),
     [
         ("t.parquet", lambda f: f.assign(n=[1, 3]), "n[1]"),

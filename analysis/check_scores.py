@@ -19,8 +19,7 @@ import torch
 
 from gsto_viz.data import CITYSCAPES_CLASSES, write_png
 from gsto_viz.data.cityscapes import LABEL_IDS
-from gsto_viz.stats.cityscapes import cityscapes_scores, instance_counts
-from gsto_viz.stats.segmentation import confusion_matrix, scores_of
+from gsto_viz.stats.outcome import cityscapes_scores, confusion_matrix, instance_counts, scores_of
 
 IDS = np.array(LABEL_IDS, dtype=np.uint8)
 

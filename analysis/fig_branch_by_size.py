@@ -7,7 +7,7 @@ Needs an analysis with --attribution.
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("branch_by_size"))

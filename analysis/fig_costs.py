@@ -7,7 +7,7 @@ Lower SCI is not better segmentation.
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("costs"))

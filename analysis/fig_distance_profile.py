@@ -7,7 +7,7 @@ Without confusion stride 4 is high at the edge and low inside large objects.
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("distance_profile"))

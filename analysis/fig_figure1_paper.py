@@ -7,7 +7,7 @@ The size of these numbers is arbitrary; the figure says so. Compare with figure1
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("figure1_paper"))

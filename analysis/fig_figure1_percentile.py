@@ -7,7 +7,7 @@ Look for bright cells of stride 4 on small objects and at edges, of stride 32 in
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("figure1_percentile"))

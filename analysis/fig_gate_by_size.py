@@ -7,7 +7,7 @@ Needs a model with gates.
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("gate_by_size"))

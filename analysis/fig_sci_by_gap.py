@@ -7,7 +7,7 @@ Data sets are compared at equal gaps.
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("sci_by_gap"))

@@ -7,7 +7,7 @@ A dot means something only to the left of the random networks (N3).
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("sci_dots"))

@@ -7,7 +7,7 @@ Where A and B disagree, and which of them is right.
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("segmentations"))

@@ -7,7 +7,7 @@ How many choices keep the sign of the headline?
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("specification"))

@@ -7,7 +7,7 @@ Look before you believe a number.
 
 import sys
 
-from gsto_viz.figures.script import main
+from gsto_viz.report.catalogue import main
 
 if __name__ == "__main__":
     sys.exit(main("worst_pairs"))

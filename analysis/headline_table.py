@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 from gsto_viz.report import Null, Report, load_report
-from gsto_viz.report.plain import shown
+from gsto_viz.report.folder import shown
 from gsto_viz.stats import Estimate
 
 ROWS = {

@@ -21,7 +21,7 @@ from gsto_viz.evaluate import Evaluation, evaluate
 from gsto_viz.files import write_text
 from gsto_viz.models import load_checkpoint, save_checkpoint
 from gsto_viz.train.build import SCHEMES
-from gsto_viz.train.identity import NOTICES, data_kind, portable_name
+from gsto_viz.train.folder import NOTICES, data_kind, portable_name
 
 WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from torch import nn
 
 from gsto_viz.data import KeptDataset
-from gsto_viz.figures import write_page
-from gsto_viz.files import write_text
-from gsto_viz.folders import check_target, new_folder
+from gsto_viz.files import check_target, new_folder, write_text
 from gsto_viz.report import Report, analyze, load_report
-from gsto_viz.report.comparison import write_comparison
 from gsto_viz.report.folder import OWN_ENTRIES
+from gsto_viz.report.page import write_page
+from gsto_viz.report.text import write_comparison
 from gsto_viz.types import Dataset
 
 DEMO_A = "scenes-hrnetv2-w18-small-v1"
@@ -80,7 +79,7 @@ def run_demo(
 
 
 def check_free(target: Path, *, overwrite: bool) -> None:
-    """Refuse a target folder before the work starts; see ``gsto_viz.folders.check_target``."""
+    """Refuse a target folder before the work starts; see ``gsto_viz.files.check_target``."""
     check_target(target, OWN_FILES, overwrite=overwrite)
 
 

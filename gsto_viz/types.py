@@ -186,6 +186,8 @@ class Tap:
     kind: str
 
 
+FloatArray = npt.NDArray[np.float64]
+
 BranchMaps = tuple[npt.NDArray[np.float32], ...]
 """One map per branch, the finest first: (h_r, w_r) float32 each."""
 

@@ -10,7 +10,7 @@ import gsto_viz
 PACKAGE = Path(gsto_viz.__file__).parent
 
 LEAVES = {
-    "errors", "types", "files", "folders", "gains", "torch_utils", "distributed", "versions",
+    "errors", "types", "files", "gains", "torch_utils", "distributed",
 }  # fmt: skip
 PURE = {"errors", "types", "files"}
 
@@ -19,29 +19,24 @@ ALLOWED: dict[str, set[str]] = {
     # Leaves know nobody; all may raise the one error.
     "errors": set(),
     "types": set(),
-    "versions": set(),
     "files": {"errors"},
-    "folders": {"errors"},
     "gains": {"errors"},
     "torch_utils": {"errors"},
     "distributed": {"errors", "torch_utils"},
     # Pure functions on arrays and tables.
     "activity": PURE,
-    "cells": PURE | {"activity"},
-    "heatmaps": PURE | {"activity"},
-    "regions": PURE | {"activity", "cells"},
-    "stats": PURE | {"activity", "cells"},
-    "recipe": PURE,
+    "regions": PURE | {"activity"},
+    "stats": PURE | {"activity"},
     "models": LEAVES,
     # One thing each: read, look inside, draw.
-    "data": PURE | {"folders"},
-    "capture": LEAVES | {"activity", "heatmaps"},
-    "plots": PURE | {"activity", "heatmaps", "stats"},
+    "data": PURE,
+    "capture": LEAVES | {"activity"},
+    "plots": PURE | {"activity", "stats"},
     # Compositions.
     "calibrate": LEAVES | {"capture"},
     "nulls": LEAVES | {"models"},
     "evaluate": LEAVES | {"models", "regions", "stats"},
-    "doctor": LEAVES | {"activity", "capture", "heatmaps", "models"},
+    "doctor": LEAVES | {"activity", "capture", "models"},
     "inspection": LEAVES | {"activity", "capture", "evaluate", "models"},
     "attribution": LEAVES
     | {
@@ -56,8 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "regions",
         "stats",
     },
-    "train": LEAVES
-    | {"calibrate", "capture", "data", "evaluate", "models", "recipe", "regions", "stats"},
+    "train": LEAVES | {"calibrate", "capture", "data", "evaluate", "models", "regions", "stats"},
     "report": LEAVES
     | {
         "activity",
@@ -70,11 +64,10 @@ ALLOWED: dict[str, set[str]] = {
         "nulls",
         "regions",
     }
-    | {"stats"},
-    "figures": PURE | {"folders", "plots", "report", "stats", "heatmaps"},
-    "demo": LEAVES | {"data", "figures", "report"},
+    | {"plots", "stats"},
+    "demo": LEAVES | {"data", "report"},
     "explorer": LEAVES
-    | {"activity", "attribution", "capture", "data", "evaluate", "heatmaps", "inspection", "models"}
+    | {"activity", "attribution", "capture", "data", "evaluate", "inspection", "models"}
     | {"plots", "regions", "report", "stats"},
     "bench": LEAVES
     | {"activity", "attribution", "data", "evaluate", "models", "regions", "report"},
@@ -95,7 +88,7 @@ LIBRARIES: dict[str, set[str]] = {
     },
     "captum": {"attribution"},
     "safetensors": {"models", "explorer"},
-    "matplotlib": {"plots", "explorer", "figures"},
+    "matplotlib": {"plots", "explorer", "report"},
     "streamlit": {"explorer"},
     "matplotlib.pyplot": set(),
 }  # fmt: skip

@@ -17,8 +17,7 @@ from gsto_viz.capture import capture_image, load_maps, save_maps, tap_names
 from gsto_viz.commands import capture as command
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.files import sha256_of
-from gsto_viz.models import build_model
-from gsto_viz.models.checkpoint import ModelInfo, load_model, save_checkpoint
+from gsto_viz.models import ModelInfo, build_model, load_model, save_checkpoint
 from gsto_viz.torch_utils import image_to_tensor
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

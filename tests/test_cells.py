@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsto_viz.activity import grid_shape
-from gsto_viz.cells import cell_counts
+from gsto_viz.activity import cell_counts, grid_shape
 
 
 def count_pixels(categories, number, stride):

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from gsto_viz.errors import GstoVizError
-from gsto_viz.heatmaps import (
+from gsto_viz.activity import (
     LABELS,
     MODES,
     RAW_BADGE,
@@ -13,6 +12,7 @@ from gsto_viz.heatmaps import (
     saturated_share,
     valid_by_stride,
 )
+from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Inspection
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.recipe import Recipe, load_recipe, recipe_from_dict, recipe_names
+from gsto_viz.train.recipe import Recipe, load_recipe, recipe_from_dict, recipe_names
 
 
 def test_plain_values_and_back() -> None:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.regions import distance, find_regions, region_distance
-from gsto_viz.regions.distance import color_regions
+from gsto_viz.regions import find as distance
+from gsto_viz.regions import find_regions, region_distance
+from gsto_viz.regions.find import color_regions
 
 
 def components_by_search(labels, instances, ignore):

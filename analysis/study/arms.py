@@ -13,8 +13,9 @@ import yaml
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text
-from gsto_viz.models.registry import closest, model_config
-from gsto_viz.recipe import Recipe, load_recipe, recipe_from_dict
+from gsto_viz.models import model_config
+from gsto_viz.models.hrnet import closest
+from gsto_viz.train.recipe import Recipe, load_recipe, recipe_from_dict
 
 STUDY = Path(__file__).with_name("study.yaml")
 SWITCH = ("model", "model_options")

@@ -18,20 +18,17 @@ import torch
 from arms import Arm, Run, load_arm
 from places import Places
 
-from gsto_viz.data import load_data
-from gsto_viz.data.wrapped import KeptDataset
+from gsto_viz.data import KeptDataset, load_data
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import atomic_path, write_text
+from gsto_viz.files import atomic_path, versions, write_text
 from gsto_viz.models import HRNet, load_checkpoint
 from gsto_viz.report import Report, Site, analyze, site_of
-from gsto_viz.report.chunks import read_table
+from gsto_viz.report.causal import doubled_values
+from gsto_viz.report.folder import plain, read_table
 from gsto_viz.report.passes import OWN
-from gsto_viz.report.plain import plain
-from gsto_viz.report.scale_transfer import doubled_values
-from gsto_viz.stats.causal import sci_c_values
-from gsto_viz.stats.indices import INDICES
+from gsto_viz.stats import sci_c_values
+from gsto_viz.stats.pairs import INDICES
 from gsto_viz.types import Dataset
-from gsto_viz.versions import versions
 
 KEY = "A"
 RANDOM_SEED = 1

@@ -27,7 +27,7 @@ from gsto_viz.commands.options import is_quiet
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_text
-from gsto_viz.train.plan import duration
+from gsto_viz.train.build import duration
 
 DIVERGED = re.compile(
     r"the loss is -?(nan|inf) at step|is not finite at step|gives no finite logits"

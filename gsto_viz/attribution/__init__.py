@@ -11,47 +11,50 @@ sizes, and ``explain`` puts everything about one target together. Modules that n
 imported here.
 """
 
-from gsto_viz.attribution.baselines import (
+from gsto_viz.attribution.head import (
     Baseline,
+    HeadPass,
+    head_pass,
     image_baseline,
     mean_baseline,
     own_mean_baseline,
     zero_baseline,
 )
-from gsto_viz.attribution.effects import (
+from gsto_viz.attribution.interventions import (
+    Intervention,
+    blurred,
     branch_paths,
+    captured,
+    constant,
+    intervene,
     intervention_counts,
     mean_features,
     parse_intervention,
     removals,
-)
-from gsto_viz.attribution.field import EvidenceField, evidence_field
-from gsto_viz.attribution.head import HeadPass, head_pass
-from gsto_viz.attribution.interventions import (
-    Intervention,
-    blurred,
-    captured,
-    constant,
-    intervene,
     replaced,
     scaled,
     swapped,
 )
-from gsto_viz.attribution.paths import list_paths
-from gsto_viz.attribution.places import View
-from gsto_viz.attribution.receptive import ReceptiveField, field_rows, receptive_fields
+from gsto_viz.attribution.places import View, list_paths
+from gsto_viz.attribution.receptive import (
+    ReceptiveField,
+    TransferTables,
+    field_rows,
+    receptive_fields,
+    transfer_tables,
+)
 from gsto_viz.attribution.shapley import (
     BranchShapley,
+    EvidenceField,
     RegionShapley,
     branch_shapley,
+    evidence_field,
     exact_shapley,
     region_shapley,
     shapley_maps,
     shapley_tables,
 )
-from gsto_viz.attribution.targets import Target, region_entries, resolve, resolve_batch
-from gsto_viz.attribution.transfer import TransferTables, transfer_tables
-from gsto_viz.attribution.words import parse_place
+from gsto_viz.attribution.targets import Target, parse_place, region_entries, resolve, resolve_batch
 
 __all__ = [
     "Baseline",

@@ -14,18 +14,28 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gsto_viz.attribution.baselines import Baseline
-from gsto_viz.attribution.checks import asked_classes, sanity_checks
-from gsto_viz.attribution.effects import branch_paths, edges, last_module
-from gsto_viz.attribution.fidelity import removal_infidelity
 from gsto_viz.attribution.gradients import LAYER_METHODS, Announce, Attribution, Explainer
-from gsto_viz.attribution.head import HeadPass, find_head, head_pass
-from gsto_viz.attribution.interventions import Intervention, constant, intervene
-from gsto_viz.attribution.paths import list_paths
-from gsto_viz.attribution.places import View
-from gsto_viz.attribution.sanity import coalition_infidelity
+from gsto_viz.attribution.head import Baseline, HeadPass, find_head, head_pass
+from gsto_viz.attribution.interventions import (
+    Intervention,
+    branch_paths,
+    constant,
+    edges,
+    intervene,
+    last_module,
+)
+from gsto_viz.attribution.places import View, list_paths
+from gsto_viz.attribution.sanity import asked_classes, coalition_infidelity, sanity_checks
 from gsto_viz.attribution.shapley import BranchShapley, branch_shapley, shapley_maps
-from gsto_viz.attribution.taps import Run, TapMaps, explain_taps, find_taps, split_methods, tap_runs
+from gsto_viz.attribution.taps import (
+    Run,
+    TapMaps,
+    explain_taps,
+    find_taps,
+    removal_infidelity,
+    split_methods,
+    tap_runs,
+)
 from gsto_viz.attribution.targets import Entries, Target, head_logits, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.gates import gate_range

@@ -1,4 +1,4 @@
-"""``analyze`` beside the bare forward passes of the same networks on the same images.
+"""``analyze``, the region table and Shapley values beside what they are compared with.
 
 All three pieces of work see one image at a time, from memory, in inference mode, with one thread
 count, and take turns:
@@ -15,21 +15,31 @@ they have their own lines.
 """
 
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
+from scipy.stats import rankdata
+from skimage.measure import regionprops_table
 
+from gsto_viz.activity import FloatMap, grid_shape
+from gsto_viz.attribution import region_shapley, zero_baseline
 from gsto_viz.bench.timing import Measurement, Say, interleaved, milliseconds, ratio
 from gsto_viz.data.scenes import SceneDataset
+from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
 from gsto_viz.models import build_model
-from gsto_viz.report.chunks import TABLES, merge, write_chunk
+from gsto_viz.regions import prepare_regions, region_arrays, region_distance
+from gsto_viz.regions.find import BAND_PX, measure_regions, number_regions
+from gsto_viz.report.folder import CHUNK_IMAGES, TABLES, Settings, fingerprint, merge, write_chunk
 from gsto_viz.report.passes import run_chunk
-from gsto_viz.report.settings import CHUNK_IMAGES, Settings, fingerprint
 from gsto_viz.report.subjects import Subject, make_subject
 from gsto_viz.report.summary import model_summary
 from gsto_viz.torch_utils import eval_mode
@@ -214,3 +224,177 @@ def _renamed(table: pa.Table, number: int) -> pa.Table:
     """Give the images of a table names of their own."""
     names = pa.array([f"{name}-{number}" for name in table["image"].to_pylist()], pa.large_string())
     return table.set_column(table.column_names.index("image"), "image", names)
+
+
+STRIDES = (4, 8, 16, 32)
+TARGET_MS, REGION_TABLE_RATIO = 150.0, 3.0
+
+
+def rectangles(height: int, width: int, regions: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Draw a label map of exactly ``regions`` 8-connected regions of all sizes, nothing ignored.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+        regions: At least 1.
+        seed: Of the drawing.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((height, width), dtype=np.int64)
+    for _ in range(100 * regions):
+        missing = regions - int(number_regions(labels).max())
+        if missing == 0:
+            return labels
+        before = labels.copy()
+        for _ in range(max(1, missing // 4)):
+            low, high = np.log(height / 60), np.log(height / 4)
+            rows, columns = np.exp(rng.uniform(low, high, 2)).astype(int) + 1
+            y, x = rng.integers(0, height), rng.integers(0, width)
+            labels[y : y + rows, x : x + columns] = rng.integers(0, 19)
+        if number_regions(labels).max() > regions:
+            labels = before
+    raise GstoVizError(f"could not draw {regions} regions at {height}x{width}; ask for fewer")
+
+
+def our_means(
+    labels: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], maps: list[npt.NDArray[np.float32]]
+) -> dict[str, npt.NDArray]:
+    """Measure numbered regions and return their columns: distances, ranks, pooling and means."""
+    regions = measure_regions(ids, labels, np.zeros_like(labels))
+    return region_arrays(prepare_regions(labels, STRIDES, regions=regions), maps)
+
+
+def their_means(
+    ids: npt.NDArray[np.int32], maps: list[npt.NDArray[np.float32]]
+) -> dict[str, FloatMap]:
+    """Return the same means: ranked maps are blown up to pixels and averaged by scikit-image.
+
+    One transform per region would take minutes, so this road, too, uses our distances.
+    """
+    deep = region_distance(ids) > BAND_PX
+    keys, stack = [], []
+    for r, activity in enumerate(maps):
+        pooled = activity.astype(np.float64)
+        for g in range(r, len(maps)):
+            if g > r:
+                pooled = _halved(pooled)
+            if g in (r, r + 1, len(maps) - 1):
+                ranks = (rankdata(pooled).reshape(pooled.shape) - 0.5) / pooled.size
+                rows, columns = (np.arange(n) // STRIDES[g] for n in ids.shape)
+                keys.append((r, g))
+                stack.append(ranks[np.ix_(rows, columns)])
+    intensity = np.stack(stack, axis=2)
+    means = {}
+    for part, mask in (("whole", ids > 0), ("core", deep), ("band", (ids > 0) & ~deep)):
+        table = regionprops_table(
+            np.where(mask, ids, 0), intensity, properties=("label", "area", "intensity_mean")
+        )
+        for k, (r, g) in enumerate(keys):
+            column = np.full(int(ids.max()), np.nan)
+            column[table["label"] - 1] = table[f"intensity_mean-{k}"]
+            means[f"{part} {r} {g}"] = column
+    return means
+
+
+def _halved(activity: FloatMap) -> FloatMap:
+    """Average 2x2 cells of a map of even size."""
+    height, width = activity.shape
+    return activity.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+
+
+def bench_region_table(quick: bool, say: Say) -> list[Measurement]:
+    """Time the table of one image on one core, in turns with the peer."""
+    (height, width), count = ((256, 512), 60) if quick else ((1024, 2048), 300)
+    labels = rectangles(height, width, count)
+    ids = number_regions(labels)
+    rng = np.random.default_rng(1)
+    maps = [rng.random(grid_shape(height, width, s)).astype(np.float32) for s in STRIDES]
+    what = f"{height}x{width}, {count} regions, 4 branches; without connected components"
+    _check_same(our_means(labels, ids, maps), their_means(ids, maps))
+    say(f"region table: {what}")
+    with one_thread():
+        times = interleaved(
+            {
+                "ours": lambda: our_means(labels, ids, maps),
+                "theirs": lambda: their_means(ids, maps),
+            },
+            repeats=3 if quick else 7,
+        )
+    return [
+        milliseconds("region_table", times["ours"], what, target=None if quick else TARGET_MS),
+        milliseconds("region_table_peer", times["theirs"], "the same numbers, regionprops_table"),
+        ratio(
+            "region_table_speedup",
+            times["theirs"],
+            times["ours"],
+            "regionprops_table on upsampled maps over ours",
+            target=None if quick else REGION_TABLE_RATIO,
+            bound="at least",
+        ),
+    ]
+
+
+def _check_same(ours: dict[str, npt.NDArray], theirs: dict[str, FloatMap]) -> None:
+    """Refuse to time two roads that do not arrive at the same numbers."""
+    for part in ("whole", "core", "band"):
+        for r in range(len(STRIDES)):
+            a, b = ours[f"z_{part}_{r}"], theirs[f"{part} {r} {r}"]
+            if not np.allclose(a, b, rtol=0, atol=1e-9, equal_nan=True):
+                raise GstoVizError(f"z_{part}_{r} differs between the two roads; report this")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let OpenCV use one thread; NumPy and SciPy use one here anyway."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+NETWORKS = {"plain": "hrnetv2-w18-small-v2", "gated": "gsto-hrnet-w18-small-v2"}
+SHAPLEY_STRIDES = (4, 8, 16, 32)
+SHAPLEY_RATIO = 2.5
+
+
+def bench_attribution(quick: bool, say: Say) -> list[Measurement]:
+    """Time ``region_shapley``, its own forward pass included, and bare passes in turns.
+
+    Cutting the annotation into regions is left out: an analysis has done so already.
+    """
+    size, count, repeats = ((96, 128), 12, 2) if quick else ((360, 480), 100, 7)
+    labels = rectangles(*size, count)
+    regions = prepare_regions(labels, SHAPLEY_STRIDES)
+    image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    what = (
+        f"random weights, {size[0]}x{size[1]}, {len(regions)} regions together, "
+        f"{torch.get_num_threads()} threads"
+    )
+    say(f"attribution: {' and '.join(NETWORKS.values())}, {what}")
+    found = []
+    for short, name in NETWORKS.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_model(name, num_classes=int(labels.max()) + 1)
+        works = {
+            "explain": partial(region_shapley, model, image, regions, zero_baseline(model)),
+            "forward": partial(model, image),
+        }
+        with eval_mode(model), torch.no_grad():
+            times = interleaved(works, repeats)
+        text = f"exact Shapley values of the branches, {name}, {what}"
+        target = None if quick else SHAPLEY_RATIO
+        over = f"{text}; beside a bare forward pass"
+        found += [
+            milliseconds(f"shapley_{short}", times["explain"], text),
+            ratio(
+                f"shapley_{short}_over_bare",
+                times["explain"],
+                times["forward"],
+                over,
+                target=target,
+            ),
+        ]
+    return found

@@ -1,21 +1,31 @@
-"""Whether memory stays flat, however many images are analyzed."""
+"""Whether memory stays flat, and whether gradients keep the memory that they are allowed.
+
+Each piece of work runs in a process of its own, whose largest resident size is read at its end.
+"""
 
 import gc
+import multiprocessing
 import tempfile
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from gsto_viz.attribution.gradients import DEFAULT_BUDGET, Explainer
+from gsto_viz.attribution.places import Pixel, View
+from gsto_viz.attribution.targets import Target, resolve_batch
 from gsto_viz.bench.analysis import random_pair, settings_of
 from gsto_viz.bench.timing import Measurement, Say, megabytes
 from gsto_viz.data.classes import CAMVID_CLASSES
-from gsto_viz.report.chunks import write_chunk
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models import build_model
+from gsto_viz.report.folder import CHUNK_IMAGES, write_chunk
 from gsto_viz.report.passes import run_chunk
-from gsto_viz.report.settings import CHUNK_IMAGES
 from gsto_viz.types import ClassList, Sample
 
-PAIR = {"A": "hrnetv2-w18-small-v1", "B": "gsto-hrnet-w18-small-v1"}
+MEMORY_PAIR = {"A": "hrnetv2-w18-small-v1", "B": "gsto-hrnet-w18-small-v1"}
 TARGET_MB = 100.0
 SIZE = (64, 96)
 
@@ -72,11 +82,11 @@ def bench_memory(quick: bool, say: Say) -> list[Measurement]:
     """Analyze many small images chunk by chunk and compare the resident size early and late."""
     early, late = (16, 48) if quick else (200, 2000)
     data = Patches(late)
-    subjects = random_pair(data, PAIR)
+    subjects = random_pair(data, MEMORY_PAIR)
     pictures = [data[index].image for index in range(4)]
     subjects = [subject.calibrated(pictures) for subject in subjects]
     settings = settings_of(data, subjects)
-    what = f"{' and '.join(PAIR.values())}, images of {SIZE[0]}x{SIZE[1]}"
+    what = f"{' and '.join(MEMORY_PAIR.values())}, images of {SIZE[0]}x{SIZE[1]}"
     say(f"memory: {late} images, {what}")
     sizes = {}
     with tempfile.TemporaryDirectory(prefix="gsto-viz-bench-") as folder:
@@ -97,3 +107,104 @@ def bench_memory(quick: bool, say: Say) -> list[Measurement]:
             target=None if quick else TARGET_MB,
         ),
     ]
+
+
+MB = 2**20
+CLASSES = 19
+STEPS = 2
+TAPS = {"last": "stage4.branch*", "stem": "stem"}
+"""What gradients are taken at: the branches that enter the head, and the longest way there is."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work.
+
+    Attributes:
+        network: Its name; random weights, 19 classes.
+        size: Height and width of the image.
+        taps: Where gradients are taken.
+        budget: Bytes allowed, besides the network itself.
+    """
+
+    network: str
+    size: tuple[int, int]
+    taps: str
+    budget: int
+
+
+def bench_attribution_memory(quick: bool, say: Say) -> list[Measurement]:
+    """Integrate gradients and compare the growth of resident memory with estimate and budget."""
+    network, size = ("hrnetv2-w18-small-v1", (96, 128)) if quick else ("hrnetv2-w48", (512, 1024))
+    found = []
+    for short, taps in TAPS.items():
+        case = Case(network, size, taps, DEFAULT_BUDGET)
+        what = (
+            f"integrated gradients at {taps}, {STEPS} steps, {network}, random weights, "
+            f"{size[0]}x{size[1]}"
+        )
+        say(f"attribution-memory: {what}")
+        estimate, growth = measured(case, say)
+        found += [
+            megabytes(f"integrated_{short}_estimate", estimate, f"estimate before: {what}"),
+            megabytes(
+                f"integrated_{short}_growth",
+                growth,
+                "largest resident size of the process less that with the network and image alone",
+                target=None if quick else case.budget / MB,
+            ),
+        ]
+    return found
+
+
+def measured(case: Case, say: Say) -> tuple[float, float]:
+    """Run one piece of work in a new process.
+
+    Args:
+        case: The work.
+        say: Takes the estimate in words before the work starts.
+
+    Returns:
+        The estimate, and by how much resident memory grew at most, MB.
+
+    Raises:
+        GstoVizError: The process ended early, for want of memory for example.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(sender, case, torch.get_num_threads()))
+    process.start()
+    sender.close()
+    try:
+        say(f"attribution-memory: {receiver.recv()}")
+        estimate, growth = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise GstoVizError(
+            f"the process that integrated gradients ran in ended with {process.exitcode}; free "
+            "memory and run it again"
+        ) from error
+    finally:
+        receiver.close()
+        process.join()
+    return estimate, growth
+
+
+def _work(sender: Connection, case: Case, threads: int) -> None:
+    """Send the estimate in words, then the estimate and the growth in MB."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    height, width = case.size
+    names = tuple(str(k) for k in range(CLASSES))
+    model = build_model(case.network, num_classes=CLASSES)
+    image = torch.randn(1, 3, height, width)
+    view = View(np.zeros(case.size, dtype=np.uint8), names)
+    target = Target(Pixel(width // 2, height // 2, "1"))
+    entries = resolve_batch(target, view, (1, CLASSES, -(-height // 4), -(-width // 4)))
+    explainer = Explainer(model, image, entries, announce=sender.send)
+    before = resident_mb()
+    found = explainer.layer("integrated_gradients", case.taps, steps=STEPS, budget=case.budget)
+    growth = peak_mb() - before
+    estimate = found.memory
+    sender.send((0.0 if estimate is None else estimate.peak / MB, growth))
+    sender.close()

@@ -5,16 +5,11 @@ import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gsto_viz.bench.analysis import bench_analysis
-from gsto_viz.bench.attribution import bench_attribution
-from gsto_viz.bench.attribution_memory import bench_attribution_memory
-from gsto_viz.bench.memory import bench_memory
-from gsto_viz.bench.reading import bench_reading
-from gsto_viz.bench.region_table import bench_region_table
-from gsto_viz.bench.scenes import bench_scenes
-from gsto_viz.bench.timing import Measurement, Say
+from gsto_viz.bench.analysis import bench_analysis, bench_attribution, bench_region_table
+from gsto_viz.bench.memory import bench_attribution_memory, bench_memory
+from gsto_viz.bench.timing import Measurement, Say, bench_reading, bench_scenes
 from gsto_viz.errors import GstoVizError
-from gsto_viz.versions import versions
+from gsto_viz.files import versions
 
 BENCHMARKS: dict[str, Callable[[bool, Say], list[Measurement]]] = {
     "region-table": bench_region_table,

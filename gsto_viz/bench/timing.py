@@ -1,10 +1,13 @@
-"""Repeated, interleaved timing, and one measured figure beside its target."""
+"""Repeated, interleaved timing; how fast scenes are drawn and samples are read."""
 
-import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any, Literal
+
+from gsto_viz.data.scenes import SceneDataset
+from gsto_viz.data.throughput import Throughput, measure_throughput
 
 Say = Callable[[str], None]
 """Takes one line of progress."""
@@ -85,10 +88,10 @@ def milliseconds(
 ) -> Measurement:
     """Return the median time of one piece of work, per image when it was ``per`` images."""
     wall = [1e3 * one / per for one in times.wall]
-    cpu = 1e3 * statistics.median(times.cpu) / per
+    cpu = 1e3 * median(times.cpu) / per
     return Measurement(
         name,
-        statistics.median(wall),
+        median(wall),
         "ms",
         what,
         min(wall),
@@ -102,10 +105,10 @@ def milliseconds(
 def rate(name: str, times: Times, what: str, *, count: int) -> Measurement:
     """Return how many images a second one piece of work got through, that was ``count`` images."""
     wall = [count / one for one in times.wall]
-    cpu = statistics.median(times.cpu)
+    cpu = median(times.cpu)
     return Measurement(
         name,
-        statistics.median(wall),
+        median(wall),
         "images/s",
         what,
         min(wall),
@@ -130,13 +133,13 @@ def ratio(
     cpu = [a / b for a, b in zip(above.cpu, below.cpu, strict=True) if b > 0]
     return Measurement(
         name,
-        statistics.median(wall),
+        median(wall),
         "x",
         what,
         min(wall),
         max(wall),
         len(wall),
-        cpu=statistics.median(cpu) if cpu else None,
+        cpu=median(cpu) if cpu else None,
         target=target,
         bound=bound,
     )
@@ -145,3 +148,93 @@ def ratio(
 def megabytes(name: str, value: float, what: str, target: float | None = None) -> Measurement:
     """Return one size in MB (2^20 bytes), measured once."""
     return Measurement(name, value, "MB", what, value, value, 1, target=target)
+
+
+SIZE = (256, 512)
+
+
+def bench_scenes(quick: bool, say: Say) -> list[Measurement]:
+    """Draw scenes with their labels and instances, in this process alone."""
+    images = 2 if quick else 20
+    data = SceneDataset(images, 0, SIZE, "eval")
+    what = f"{SIZE[0]}x{SIZE[1]} with labels and instances, one process"
+    say(f"scenes: {images} of {what}")
+
+    def draw() -> None:
+        for index in range(images):
+            data[index]
+
+    times = interleaved({"draw": draw}, repeats=1 if quick else 3)
+    return [rate("scenes", times["draw"], what, count=images)]
+
+
+PNG_TARGET = 15.0
+"""Images per second of one worker process, from PNG."""
+WORKERS_TARGET = 1.8
+"""Two workers beside one, where there are two cores: near to twice."""
+CACHE_TARGET = 5.0
+"""The cache beside PNG, one worker each."""
+
+
+def bench_reading(quick: bool, say: Say) -> list[Measurement]:
+    """Read, augment and collate crops of 512x1024 from street images of 2048x1024."""
+    what = "512x1024 crops of 2048x1024 images"
+    say(f"reading: {what}, from PNG and from the cache, by 1 and by 2 processes")
+    found = measure_throughput(
+        workers=(1, 2),
+        kinds=("processes",),
+        seconds=0.2 if quick else 4.0,
+        count=2 if quick else 8,
+        repeats=1 if quick else 3,
+    )
+    png, pair, cache, _ = (found[k::4] for k in range(4))
+    return [
+        _rate("reading_png", png, f"{what}, one worker process", None if quick else PNG_TARGET),
+        _rate("reading_cache", cache, f"{what}, one worker process", None),
+        _ratio(
+            "reading_two_over_one", pair, png, "2 worker processes / 1, PNG", quick, WORKERS_TARGET
+        ),
+        _ratio("reading_cache_over_png", cache, png, "decoded cache / PNG", quick, CACHE_TARGET),
+    ]
+
+
+def _rate(name: str, runs: Sequence[Throughput], what: str, target: float | None) -> Measurement:
+    values = [run.images_per_s for run in runs]
+    return Measurement(
+        name,
+        median(values),
+        "images/s",
+        what,
+        min(values),
+        max(values),
+        len(values),
+        cpu=median(run.images_per_cpu_s for run in runs),
+        target=target,
+        bound="at least",
+    )
+
+
+def _ratio(
+    name: str,
+    above: Sequence[Throughput],
+    below: Sequence[Throughput],
+    what: str,
+    quick: bool,
+    target: float,
+) -> Measurement:
+    pairs = list(zip(above, below, strict=True))
+    values = [a.images_per_s / b.images_per_s for a, b in pairs]
+    # Each worker has a core of its own: by processor time the machine's other work drops out.
+    by_cpu = [a.images_per_cpu_s * a.workers / b.images_per_cpu_s for a, b in pairs]
+    return Measurement(
+        name,
+        median(values),
+        "x",
+        what,
+        min(values),
+        max(values),
+        len(values),
+        cpu=median(by_cpu),
+        target=None if quick else target,
+        bound="at least",
+    )

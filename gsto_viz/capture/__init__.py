@@ -6,17 +6,16 @@
 
 from gsto_viz.capture.core import Capture
 from gsto_viz.capture.image import ImageMaps, capture_image, load_maps, save_maps
-from gsto_viz.capture.maps import Maps, Record
-from gsto_viz.capture.names import Place, canonical_name, safe_name, tap_names
-from gsto_viz.capture.reduce import REDUCTIONS
+from gsto_viz.capture.maps import REDUCTIONS, Maps, Record
+from gsto_viz.capture.names import ResolvedTap, canonical_name, safe_name, tap_names
 
 __all__ = [
     "REDUCTIONS",
     "Capture",
     "ImageMaps",
     "Maps",
-    "Place",
     "Record",
+    "ResolvedTap",
     "canonical_name",
     "capture_image",
     "load_maps",

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gsto_viz.capture.maps import Maps
-from gsto_viz.capture.names import Place, resolve
-from gsto_viz.capture.reduce import ReduceChoice, Reducer, apply_reducer, make_reducer
+from gsto_viz.capture.maps import Maps, ReduceChoice, Reducer, apply_reducer, make_reducer
+from gsto_viz.capture.names import ResolvedTap, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
 
@@ -134,7 +133,7 @@ class Capture:
         self,
         thread: int,
         maps: Maps,
-        place: Place,
+        place: ResolvedTap,
         reducer: Reducer,
         module: nn.Module,
         inputs: Any,
@@ -189,7 +188,7 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return model, tuple(wrappers)
 
 
-def pick(output: Any, place: Place) -> Tensor:
+def pick(output: Any, place: ResolvedTap) -> Tensor:
     """Return the tensor that ``place`` means in its module's output.
 
     Raises:

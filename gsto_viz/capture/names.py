@@ -23,7 +23,7 @@ _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDic
 
 
 @dataclass(frozen=True)
-class Place:
+class ResolvedTap:
     """One tap that was asked for, found in a network.
 
     Attributes:
@@ -90,7 +90,9 @@ def callable_modules(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def resolve(model: nn.Module, taps: str | Sequence[str] | Mapping[str, str]) -> tuple[Place, ...]:
+def resolve(
+    model: nn.Module, taps: str | Sequence[str] | Mapping[str, str]
+) -> tuple[ResolvedTap, ...]:
     """Find the places that ``taps`` means, each once, in the order asked for.
 
     Args:
@@ -128,11 +130,11 @@ def _checked_taps(taps: object) -> list[str] | dict[str, str]:
     return given
 
 
-def _expand(model: nn.Module, pattern: str) -> list[Place]:
+def _expand(model: nn.Module, pattern: str) -> list[ResolvedTap]:
     """Return the places of one name or pattern."""
     declared = declared_taps(model)
     places = [
-        Place(name, tap.module, (), tap.kind, tap.stride, tap.channels)
+        ResolvedTap(name, tap.module, (), tap.kind, tap.stride, tap.channels)
         for name, tap in declared.items()
         if name_matches(name, pattern)
     ]
@@ -141,7 +143,7 @@ def _expand(model: nn.Module, pattern: str) -> list[Place]:
     target, path = _split(pattern)
     if has_wildcard(target):
         places = [
-            Place("#".join((name, *path)), name, path)
+            ResolvedTap("#".join((name, *path)), name, path)
             for name in callable_modules(model)
             if name_matches(name, target)
         ]
@@ -151,7 +153,7 @@ def _expand(model: nn.Module, pattern: str) -> list[Place]:
     return [_module_place(model, pattern, pattern)]
 
 
-def _module_place(model: nn.Module, name: str, target: str) -> Place:
+def _module_place(model: nn.Module, name: str, target: str) -> ResolvedTap:
     """Return the place of a dotted module name with an optional ``#`` path."""
     module_name, path = _split(target)
     try:
@@ -163,7 +165,7 @@ def _module_place(model: nn.Module, name: str, target: str) -> Place:
             f"'{module_name}' is a {type(module).__name__}, which is never called itself; "
             f"name one of its elements, e.g. '{module_name}.{_first_child(module)}'"
         )
-    return Place(name, module_name, path)
+    return ResolvedTap(name, module_name, path)
 
 
 def _first_child(module: nn.Module) -> str:

@@ -92,7 +92,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     from gsto_viz.data import load_data, parse_size
     from gsto_viz.report.folder import check_free
     from gsto_viz.report.run import analyze
-    from gsto_viz.report.taps_file import read_sites
+    from gsto_viz.report.subjects import read_sites
 
     with world.together():
         if world.is_main:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gsto_viz.commands.official_options import add_official_options, official_options
+from gsto_viz.commands.options import add_official_options, official_options
 
 NAME = "attribute"
 HELP = "explain a target of one image: exact branch contributions, closed paths, Captum's maps"
@@ -103,10 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain, write the folder, print the table and where to look."""
-    from gsto_viz.commands.attribute_text import as_text, fields_text, table_rows
-    from gsto_viz.commands.attribute_work import OWN_FILES, Work
+    from gsto_viz.commands.attribute_work import OWN_FILES, Work, as_text, fields_text, table_rows
     from gsto_viz.commands.options import check_output_file, json_only
-    from gsto_viz.folders import check_creatable, check_target
+    from gsto_viz.files import check_creatable, check_target
     from gsto_viz.models import load_model
     from gsto_viz.torch_utils import pick_device
 

@@ -1,9 +1,10 @@
-"""What ``gsto-viz attribute`` reads, explains and writes."""
+"""What ``gsto-viz attribute`` reads, explains, writes and prints."""
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from gsto_viz.attribution.baselines import Baseline
     from gsto_viz.attribution.explain import Explanation
+    from gsto_viz.attribution.head import Baseline
     from gsto_viz.attribution.places import Place
     from gsto_viz.attribution.receptive import ReceptiveField
     from gsto_viz.models import HRNet
     from gsto_viz.types import Dataset
+
 
 OWN_FILES = (
     "maps.npz", "table.csv", "taps.csv", "paths.csv", "sanity.csv", "erf.csv", "manifest.json",
@@ -172,7 +174,7 @@ class Work:
 
     def receptive_fields(self, explained: "Explanation") -> "dict[str, list[ReceptiveField]]":
         """Measure what the branches see at the target's middle pixel."""
-        from gsto_viz.attribution.effects import branch_paths
+        from gsto_viz.attribution.interventions import branch_paths
         from gsto_viz.attribution.receptive import receptive_fields
 
         pixel = middle_pixel(explained.outline)
@@ -212,13 +214,10 @@ class Work:
         """Write the folder, the manifest last; whole or not at all."""
         import numpy as np
 
-        from gsto_viz.commands.attribute_manifest import all_maps, manifest
-        from gsto_viz.files import atomic_path, write_json, write_text
-        from gsto_viz.folders import new_folder
+        from gsto_viz.files import atomic_path, new_folder, write_json, write_text
         from gsto_viz.plots import save_figure
-        from gsto_viz.plots.attribution import figure_attribution
-        from gsto_viz.plots.attribution_fields import figure_receptive_fields
-        from gsto_viz.plots.attribution_taps import figure_taps
+        from gsto_viz.plots.attribution import figure_attribution, figure_taps
+        from gsto_viz.plots.attribution_paths import figure_receptive_fields
 
         figure = figure_attribution(
             self.image,
@@ -275,3 +274,236 @@ def field_slopes(fields: "Mapping[str, Sequence[ReceptiveField]]") -> dict[str, 
     from gsto_viz.stats import fields_slope
 
     return {name: fields_slope(row) for name, row in fields.items()}
+
+
+SCHEMA_VERSION = 2
+"""Of the manifest; 1 knew neither the request nor the images of the calibration."""
+
+
+def manifest(
+    work: "Work",
+    explained: "Explanation",
+    fields: "Mapping[str, Sequence[ReceptiveField]] | None",
+) -> dict[str, Any]:
+    """Return the manifest: inputs by SHA-256, the request, the checks, the versions.
+
+    No path of this machine is in it.
+    """
+    from gsto_viz.files import versions
+    from gsto_viz.inspection import weights_record
+
+    args = work.args
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "target": explained.target,
+        "score": explained.score,
+        "score_unit": "logits, on the grid of the logits, cells weighted by pixels",
+        "regions_from": work.view.source,
+        "checkpoint": weights_record(work.model),
+        "image": {
+            **_file(args.image),
+            "native_size": list(work.native),
+            "input_size": list(work.image.shape[:2]),
+        },
+        "labels": _given(args.labels),
+        "instances": _given(args.instances),
+        "mask": _given(mask_file(args.target)),
+        "other": _given(args.other),
+        "calibration": calibration_record(work.calibration, work.mean_images),
+        "request": _request(work),
+        "baselines": explained.branches["baseline"].drop_duplicates().tolist(),
+        "strides": list(explained.strides),
+        "maps": {name: list(one.shape) for name, one in all_maps(explained).items()},
+        "map_strides": explained.map_strides
+        | ({} if explained.taps is None else explained.taps.strides),
+        "erf": None if fields is None else _erf(explained, fields),
+        "checks": {
+            "sum_error": explained.sum_error,
+            "efficiency_error": explained.efficiency_error,
+        },
+        "versions": versions() | {"captum": metadata.version("captum")},
+    }
+
+
+def _request(work: "Work") -> dict[str, Any]:
+    """Return what was asked for, defaults filled in."""
+    from gsto_viz.commands.options import official_options
+
+    args = work.args
+    return {
+        "score": args.score,
+        "head": args.head,
+        "methods": list(work.methods),
+        "taps": list(args.tap),
+        "changes": list(args.change),
+        "ignore": args.ignore,
+        "steps": args.steps,
+        "memory_gib": args.memory,
+        "sanity": args.sanity,
+        "erf": args.erf,
+        "seed": args.seed,
+        "device": str(work.pixels.device),
+        "official_file": official_options(args),
+    }
+
+
+def _erf(
+    explained: "Explanation", fields: "Mapping[str, Sequence[ReceptiveField]]"
+) -> dict[str, Any]:
+    """Return where effective receptive fields were measured, and how they follow the stride."""
+    return {
+        "pixel": list(middle_pixel(explained.outline)),
+        "slopes": field_slopes(fields),
+        "slope_n": len(explained.strides),
+        "slope_unit": "log2 size on log2 stride, a line through the branches at one pixel",
+    }
+
+
+def calibration_record(data: "Dataset | None", count: int) -> dict[str, Any] | None:
+    """Return which images the dataset mean is taken over.
+
+    Args:
+        data: The data set of ``--calibration``; None when it was not given.
+        count: How many of its images, the first ones, are used.
+
+    Returns:
+        ``data`` (name and split, without its folder), ``images`` and ``ids_sha256``.
+    """
+    from gsto_viz.report.folder import fingerprint
+    from gsto_viz.train.folder import portable_name
+
+    if data is None:
+        return None
+    return {
+        "data": portable_name(data.name),
+        "images": count,
+        "ids_sha256": fingerprint(tuple(data.ids[:count])),
+    }
+
+
+def mask_file(target: str) -> str | None:
+    """Return the file of a target ``mask:FILE``; None for other targets."""
+    kind, _, rest = target.partition(":")
+    return rest if kind == "mask" else None
+
+
+def _given(path: str | None) -> dict[str, str] | None:
+    """Return name and SHA-256 of a file; None where none was given."""
+    return None if path is None else _file(path)
+
+
+def _file(path: str) -> dict[str, str]:
+    """Return name and SHA-256 of a file."""
+    from gsto_viz.files import sha256_of
+
+    return {"name": Path(path).name, "sha256": sha256_of(path)}
+
+
+def all_maps(explained: "Explanation") -> dict[str, Any]:
+    """Return the maps of the head and those beside it by name."""
+    return explained.maps | ({} if explained.taps is None else explained.taps.maps)
+
+
+def table_rows(
+    explained: "Explanation", fields: "Mapping[str, Sequence[ReceptiveField]] | None" = None
+) -> list[dict[str, Any]]:
+    """Return the table of branches as rows that JSON can hold.
+
+    Args:
+        explained: One target.
+        fields: By condition, one receptive field per branch; each condition becomes a row
+            ``erf_px`` with its ``condition``, ``branch_{r}`` (px) and ``slope``.
+    """
+    rows = _plain(explained.branches)
+    slopes = {} if fields is None else field_slopes(fields)
+    for name, row in (fields or {}).items():
+        sizes = {f"branch_{r}": field.erf_px for r, field in enumerate(row)}
+        rows.append({"method": "erf_px", "condition": name, **sizes, "slope": slopes[name]})
+    return rows
+
+
+def as_text(explained: "Explanation") -> str:
+    """Lay out the result for the screen: branches, the paths that matter most, the checks."""
+    lines = [f"{explained.target}: {explained.score:.4f}", ""]
+    heads = [f"/{stride}" for stride in explained.strides]
+    branches = [["method", "absent branches", *heads, "sum", "expected"]]
+    for row in table_rows(explained):
+        names = [*(f"branch_{r}" for r in range(len(heads))), "sum", "expected"]
+        branches.append([row["method"], row["baseline"], *(_cell(row[name]) for name in names)])
+    lines += lay_out(branches)
+    paths = [["closed path", "value", "score", "drop"]]
+    for path in _paths_to_show(explained.paths):
+        paths.append([path["place"], path["value"], _cell(path["score"]), _cell(path["drop"])])
+    lines += ["", *lay_out(paths)]
+    lines += [
+        "",
+        f"branch split against the network's logits: {explained.sum_error:.1e} (relative); "
+        f"Shapley values against the change of the score: {explained.efficiency_error:.1e}",
+    ]
+    lines += explained.notes
+    if explained.taps is not None:
+        taps = [["method", "tap", "stride", "total", "delta", "infidelity"]]
+        for row in _plain(explained.taps.table):
+            numbers = [_cell(row[name]) for name in ("stride", "total", "delta", "infidelity")]
+            taps.append([row["method"], row["tap"], *numbers])
+        lines += ["", *lay_out(taps)]
+    if explained.sanity is not None:
+        checks = [["check", "subject", "value"]]
+        for check in explained.sanity.to_dict("records"):
+            checks.append([check["check"], check["subject"], f"{check['value']:.3f}"])
+        lines += ["", *lay_out(checks)]
+    return "\n".join(lines) + "\n"
+
+
+def _paths_to_show(paths: "pd.DataFrame") -> list[dict[Any, Any]]:
+    """Return the changes that were asked for, then the eight closed paths that move most."""
+    asked = paths["kind"] == "asked"
+    closed = paths[~asked]
+    order = closed["drop"].abs().sort_values(ascending=False, kind="stable").index
+    return [*paths[asked].to_dict("records"), *closed.loc[order].head(8).to_dict("records")]
+
+
+def lay_out(rows: Sequence[Sequence[str]], words: int = 2) -> list[str]:
+    """Lay out a table: every column is as wide as its widest entry, two blanks lie between.
+
+    Args:
+        rows: The heads, then the entries.
+        words: So many first columns begin at the left; the others, numbers, end at the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{entry:<{width}}" if k < words else f"{entry:>{width}}"
+            for k, (entry, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _plain(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return rows of plain values, None where there is none."""
+    import pandas as pd
+
+    rows = frame.astype(object).to_dict("records")
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+
+
+def _cell(value: float | None) -> str:
+    """Return a number for the screen, a dash where there is none."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def fields_text(fields: "Mapping[str, Sequence[ReceptiveField]]", strides: Sequence[int]) -> str:
+    """Lay out effective receptive fields: their sizes, and how these follow the stride.
+
+    Args:
+        fields: By condition, one field per branch, the finest first.
+        strides: Of the branches.
+    """
+    slopes = field_slopes(fields)
+    rows = [["effective receptive field, px", *(f"/{stride}" for stride in strides), "slope"]]
+    for name, row in fields.items():
+        rows.append([name, *(f"{field.erf_px:.1f}" for field in row), f"{slopes[name]:.2f}"])
+    lines = ["", *lay_out(rows, words=1)]
+    lines.append("slope: of log2 size on log2 stride; 1 as in a pyramid, 0 all branches see alike")
+    return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gsto_viz.commands.official_options import add_official_options, official_options
+from gsto_viz.commands.options import add_official_options, official_options
 
 NAME = "capture"
 HELP = "write maps of any taps of one image to an .npz file"

@@ -23,8 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare, write ``comparison.json``, print the table."""
     from gsto_viz.commands.options import check_output_file, json_only
     from gsto_viz.report import load_report
-    from gsto_viz.report.comparison import write_comparison
-    from gsto_viz.report.text import comparison_text
+    from gsto_viz.report.text import comparison_text, write_comparison
 
     check_output_file(args.json, "--json")
     report = load_report(args.folder)

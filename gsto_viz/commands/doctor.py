@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gsto_viz.commands.official_options import add_official_options, official_options
+from gsto_viz.commands.options import add_official_options, official_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.commands.options import check_output_file, json_only
     from gsto_viz.data import parse_size
     from gsto_viz.doctor import examine, report_text
-    from gsto_viz.report.plain import plain
+    from gsto_viz.report.folder import plain
     from gsto_viz.torch_utils import pick_device
 
     check_output_file(args.json, "--json")

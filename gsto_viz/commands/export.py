@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.explorer.replay import Sources, agreement, replay
     from gsto_viz.explorer.server import check_folder
     from gsto_viz.explorer.view_file import read_view
-    from gsto_viz.folders import check_target
+    from gsto_viz.files import check_target
 
     view = read_view(args.view)
     out = Path(args.out)
@@ -94,8 +94,7 @@ def write_exports(exports: "Exports", out: Path, args: argparse.Namespace) -> di
     from tqdm import tqdm
 
     from gsto_viz.commands.options import is_quiet
-    from gsto_viz.files import atomic_path
-    from gsto_viz.folders import new_folder
+    from gsto_viz.files import atomic_path, new_folder
 
     files = exports.all_files()
     written = {}

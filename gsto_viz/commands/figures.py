@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw; print where each figure lies, and the page that shows them all."""
     from gsto_viz.commands.options import is_quiet
-    from gsto_viz.figures import write_figures
-    from gsto_viz.figures.page import PAGE, page
     from gsto_viz.files import write_text
     from gsto_viz.report import load_report
+    from gsto_viz.report.catalogue import write_figures
+    from gsto_viz.report.page import PAGE, page
 
     formats = tuple(word.strip() for word in args.format.split(",") if word.strip())
     report = load_report(args.folder)

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Count, then print the table or write the rows."""
     from gsto_viz.commands.options import json_only
     from gsto_viz.data.spec import parse_size
-    from gsto_viz.models.cost_table import cost_table
+    from gsto_viz.models.costs import cost_table
 
     # No image of this size is made, so it may be larger than one that is.
     height, width = parse_size(args.size, max_side=65536)
@@ -62,7 +62,7 @@ def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
     """Lay the rows out as text of at most 100 columns, the notes below the table.
 
     Args:
-        rows: What ``gsto_viz.models.cost_table.cost_table`` returns.
+        rows: What ``gsto_viz.models.costs.cost_table`` returns.
         count: ``conv`` (convolutions only) or ``all`` parameters.
         giga: ``2^30`` or ``1e9``: the unit of multiply-adds.
     """

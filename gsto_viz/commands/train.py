@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     import torch
 
     from gsto_viz.distributed import World
-    from gsto_viz.recipe import Recipe
     from gsto_viz.train import TrainingResult
+    from gsto_viz.train.recipe import Recipe
     from gsto_viz.types import Dataset
 
 NAME = "train"
@@ -123,7 +123,7 @@ def _run(args: argparse.Namespace, world: "World", device: "torch.device") -> in
 
 def _recipe(args: argparse.Namespace) -> "Recipe":
     """Read the recipe and change what the command line changes."""
-    from gsto_viz.recipe import load_recipe
+    from gsto_viz.train.recipe import load_recipe
 
     settings = parse_settings(args.settings)
     model = settings.pop("model", None) if args.model is None else args.model
@@ -145,7 +145,7 @@ def _data(args: argparse.Namespace) -> "tuple[Dataset, Dataset | None]":
 
 def _table(result: "TrainingResult") -> list[tuple[str, str]]:
     """Return what a finished run is summed up in."""
-    from gsto_viz.train.plan import duration
+    from gsto_viz.train.build import duration
 
     rows = [
         ("best mIoU", "-" if result.best_miou is None else f"{result.best_miou:.2f} %"),

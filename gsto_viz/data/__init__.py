@@ -6,20 +6,19 @@ And the one safe image reader, training augmentation, a check of whole data sets
 """
 
 from gsto_viz.data.ade20k import ADE20KDataset
-from gsto_viz.data.ade20k_classes import ADE20K_CLASSES
-from gsto_viz.data.cache import PredecodedCache
+from gsto_viz.data.base import KeptDataset, WrappedDataset
+from gsto_viz.data.cache import PredecodedCache, Problem, check_dataset, raise_problems
 from gsto_viz.data.camvid import CamVidDataset
-from gsto_viz.data.check import Problem, check_dataset, raise_problems
 from gsto_viz.data.cityscapes import CITYSCAPES_CLASSES, CityscapesDataset
-from gsto_viz.data.classes import CAMVID_CLASSES, class_list_from_json, colorize
+from gsto_viz.data.classes import ADE20K_CLASSES, CAMVID_CLASSES, class_list_from_json, colorize
 from gsto_viz.data.folder import FolderDataset
 from gsto_viz.data.lip import LIP_CLASSES, LIPDataset
 from gsto_viz.data.pascal_context import (
     PASCAL_CONTEXT_59_CLASSES,
     PASCAL_CONTEXT_60_CLASSES,
     PascalContextDataset,
+    write_pascal_context_masks,
 )
-from gsto_viz.data.pascal_context_masks import write_pascal_context_masks
 from gsto_viz.data.reader import (
     encode_instances,
     read_image,
@@ -28,7 +27,6 @@ from gsto_viz.data.reader import (
     write_png,
 )
 from gsto_viz.data.spec import ResizedDataset, load_data, parse_size
-from gsto_viz.data.wrapped import KeptDataset, WrappedDataset
 
 __all__ = [
     "ADE20K_CLASSES",

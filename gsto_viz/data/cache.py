@@ -1,4 +1,4 @@
-"""Samples decoded once and kept on disk as memory-mapped arrays.
+"""A data set decoded once onto disk, and a fast pass that finds what would stop a run.
 
 Decoding a PNG takes most of the time of reading a training sample; a crop of an array that lies
 decoded on a local disk takes a small part of it. An entry is found by the id of its sample and by
@@ -8,9 +8,11 @@ never used; it is removed when the new one is written.
 
 import hashlib
 import json
+import os
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from gsto_viz.data.wrapped import WrappedDataset
+from gsto_viz.data.base import WrappedDataset
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.files import atomic_path
-from gsto_viz.types import Dataset, FileDataset, Sample, SampleFiles
+from gsto_viz.types import IGNORE, Dataset, FileDataset, Sample, SampleFiles
 
 FORM = 1
 """Number of the form of the entries; another one makes all of them unknown."""
@@ -169,3 +171,96 @@ def _write(path: Path, array: npt.NDArray[Any]) -> None:
     for old in path.parent.glob(f"{part}-*.npy"):
         if old != path:
             old.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why one sample cannot be used.
+
+    Attributes:
+        index: Place in the data set.
+        id: Name in the data set.
+        message: One sentence: file, what is wrong, what to do.
+    """
+
+    index: int
+    id: str
+    message: str
+
+
+def check_dataset(
+    data: Dataset, quiet: bool = False, *, threads: int | None = None
+) -> tuple[Problem, ...]:
+    """Read every sample: it opens, is annotated, its maps have its size, all labels are classes.
+
+    Args:
+        data: What to check; it is read from several threads.
+        quiet: No progress bar.
+        threads: How many; by default one per core.
+
+    Returns:
+        One entry per sample that cannot be used, in index order. Samples that are wrong for one and
+        the same reason (a file that several share) are named once.
+    """
+    bar = tqdm(total=len(data), desc=f"checking {data.name}", disable=quiet, leave=False)
+    found: list[Problem] = []
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool, bar:
+        futures = [pool.submit(_check, data, index) for index in range(len(data))]
+        try:
+            for future in futures:
+                problem = future.result()
+                if problem is not None:
+                    found.append(problem)
+                bar.update()
+        finally:
+            for future in futures:
+                future.cancel()
+    return tuple({problem.message: problem for problem in reversed(found)}.values())[::-1]
+
+
+def raise_problems(data: Dataset, problems: Sequence[Problem], *, most: int = 3) -> None:
+    """Stop when there are problems.
+
+    Args:
+        data: What was checked.
+        problems: What ``check_dataset`` found.
+        most: How many are named.
+
+    Raises:
+        GstoVizError: There are some; the message counts them and names the first.
+    """
+    if problems:
+        named = "; ".join(problem.message for problem in problems[:most])
+        more = f"; and {len(problems) - most} more" if len(problems) > most else ""
+        raise GstoVizError(
+            f"{len(problems)} of {len(data)} samples of {data.name} cannot be used: {named}{more}"
+        )
+
+
+def _check(data: Dataset, index: int) -> Problem | None:
+    try:
+        message = sample_problem(data[index], len(data.classes))
+    except GstoVizError as error:
+        message = str(error)
+    return None if message is None else Problem(index, data.ids[index], message)
+
+
+def sample_problem(sample: Sample, num_classes: int) -> str | None:
+    """Say in one sentence why a sample cannot be trained on or scored; None when it can."""
+    labels = sample.labels
+    if labels is None:
+        return f"{sample.id} has no labels; annotate it or leave it out"
+    for what, array in (("labels", labels), ("instances", sample.instances)):
+        if array is not None and array.shape != sample.image.shape[:2]:
+            height, width = sample.image.shape[:2]
+            return (
+                f"{sample.id}: the image is {height}x{width} and its {what} are "
+                f"{'x'.join(map(str, array.shape))}; make them equal"
+            )
+    stray = labels[(labels >= num_classes) & (labels != IGNORE)]
+    if stray.size:
+        return (
+            f"{sample.id} has label {stray.min()} and the class list ends at {num_classes - 1}; "
+            f"correct the labels or use {IGNORE} for no class"
+        )
+    return None

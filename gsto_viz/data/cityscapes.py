@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data.annotated import AnnotatedFiles, Entry, check_folders, check_split
-from gsto_viz.data.pairs import IMAGE_SUFFIXES, MAP_SUFFIXES, list_stems
+from gsto_viz.data.base import (
+    IMAGE_SUFFIXES,
+    MAP_SUFFIXES,
+    AnnotatedFiles,
+    Entry,
+    check_folders,
+    check_split,
+    list_stems,
+)
 from gsto_viz.data.reader import label_table, read_instance_map, read_mapped_labels
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import ClassInfo, ClassList

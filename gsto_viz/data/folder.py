@@ -4,9 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gsto_viz.data.annotated import AnnotatedFiles, Entry, check_folders
+from gsto_viz.data.base import (
+    IMAGE_SUFFIXES,
+    AnnotatedFiles,
+    Entry,
+    check_folders,
+    list_stems,
+    pair_up,
+)
 from gsto_viz.data.classes import class_list_from_json
-from gsto_viz.data.pairs import IMAGE_SUFFIXES, list_stems, pair_up
 from gsto_viz.data.reader import label_table
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text

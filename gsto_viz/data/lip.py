@@ -6,8 +6,15 @@ non-commercial research only.
 
 from pathlib import Path
 
-from gsto_viz.data.annotated import AnnotatedFiles, Entry, check_folders, check_split
-from gsto_viz.data.pairs import IMAGE_SUFFIXES, list_stems, pair_up
+from gsto_viz.data.base import (
+    IMAGE_SUFFIXES,
+    AnnotatedFiles,
+    Entry,
+    check_folders,
+    check_split,
+    list_stems,
+    pair_up,
+)
 from gsto_viz.data.reader import label_table
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import ClassInfo, ClassList

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data import ade20k, camvid, cityscapes, lip, pascal_context
+from gsto_viz.data.base import WrappedDataset, is_utf8
 from gsto_viz.data.cache import PredecodedCache
 from gsto_viz.data.folder import FolderDataset
-from gsto_viz.data.pairs import is_utf8
-from gsto_viz.data.wrapped import WrappedDataset
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Dataset, Sample
 

@@ -4,8 +4,7 @@
 module, ``report_text`` lays the facts out.
 """
 
-from gsto_viz.doctor.examine import examine, stride_of
-from gsto_viz.doctor.facts import Examination
+from gsto_viz.doctor.examine import Examination, examine, stride_of
 from gsto_viz.doctor.text import report_text
 from gsto_viz.doctor.watch import watch
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gsto_viz.capture.names import safe_name
-from gsto_viz.doctor.facts import ITSELF, Examination, GateFacts, ModuleFacts
+from gsto_viz.doctor.examine import ITSELF, Examination, GateFacts, ModuleFacts
 
 WIDTH = 100
 """Columns of sentences; tables are as wide as names are."""

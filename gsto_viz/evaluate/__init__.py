@@ -15,8 +15,15 @@ from gsto_viz.evaluate.evaluation import (
     tally_images,
 )
 from gsto_viz.evaluate.evidence import class_evidence
-from gsto_viz.evaluate.logits import LogitsNotFiniteError, full_logits, model_logits, predict
-from gsto_viz.evaluate.protocols import PROTOCOLS, Protocol, protocol_named
+from gsto_viz.evaluate.protocols import (
+    PROTOCOLS,
+    LogitsNotFiniteError,
+    Protocol,
+    full_logits,
+    model_logits,
+    predict,
+    protocol_named,
+)
 
 __all__ = [
     "PROTOCOLS",

@@ -1,8 +1,12 @@
-"""Count right and wrong pixels image by image: whole numbers, which processes add up exactly."""
+"""Counts of one image after another, with work done ahead in other threads."""
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +15,59 @@ from torch import nn
 
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError, UnreadableImageError
-from gsto_viz.evaluate.ahead import map_ahead, thread_pool
 from gsto_viz.evaluate.evidence import class_evidence
-from gsto_viz.evaluate.logits import LogitsNotFiniteError, Precision, labels_of
-from gsto_viz.evaluate.protocols import SINGLE, Protocol
+from gsto_viz.evaluate.protocols import SINGLE, LogitsNotFiniteError, Precision, Protocol, labels_of
 from gsto_viz.regions import find_regions
-from gsto_viz.stats.annotation import DILATION_RATIO
-from gsto_viz.stats.cityscapes import instance_counts, is_cityscapes
-from gsto_viz.stats.outcome import COUNTS, outcome_counts
-from gsto_viz.stats.segmentation import confusion_matrix
+from gsto_viz.stats.nulls import DILATION_RATIO
+from gsto_viz.stats.outcome import (
+    COUNTS,
+    confusion_matrix,
+    instance_counts,
+    is_cityscapes,
+    outcome_counts,
+)
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Sample
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextmanager
+def thread_pool(workers: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Give a pool of threads, or None for no workers; what is left undone at the end is dropped."""
+    if workers == 0:
+        yield None
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def map_ahead(
+    pool: ThreadPoolExecutor | None, function: Callable[[T], R], items: Iterable[T], *, depth: int
+) -> Iterator[R]:
+    """Yield ``function(item)`` in the order of the items, with ``depth`` items under way.
+
+    Args:
+        pool: Where it runs; None runs it here, one item when it is asked for.
+        function: Must be safe to call from several threads.
+        items: Taken in the calling thread.
+        depth: How many items are taken ahead of the one that is yielded.
+    """
+    if pool is None:
+        yield from map(function, items)
+        return
+    under_way: deque[Future[R]] = deque()
+    for item in items:
+        under_way.append(pool.submit(function, item))
+        if len(under_way) > depth:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()
+
 
 Rows = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.uint8]

@@ -22,10 +22,18 @@ from gsto_viz.evaluate.counting import (
 from gsto_viz.evaluate.protocols import SINGLE, Protocol
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.regions.find import MIN_AREA_PX, coco_bins, size_octaves
-from gsto_viz.stats.cityscapes import CityscapesScores, cityscapes_scores, is_cityscapes
 from gsto_viz.stats.inference import Estimate, image_mean_estimate
-from gsto_viz.stats.outcome import COUNTS, class_scores, image_scores, outcome_by_size
-from gsto_viz.stats.segmentation import SegmentationScores, scores_of
+from gsto_viz.stats.outcome import (
+    COUNTS,
+    CityscapesScores,
+    SegmentationScores,
+    cityscapes_scores,
+    class_scores,
+    image_scores,
+    is_cityscapes,
+    outcome_by_size,
+    scores_of,
+)
 from gsto_viz.types import ClassList, Dataset
 
 

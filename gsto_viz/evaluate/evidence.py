@@ -13,19 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate.logits import (
+from gsto_viz.evaluate.protocols import (
     LogitsNotFiniteError,
     Precision,
+    Protocol,
+    Size,
+    Windows,
     aligns_corners,
     batch_logits,
     black,
     full_logits,
     input_batch,
-)
-from gsto_viz.evaluate.protocols import (
-    Protocol,
-    Size,
-    Windows,
     scaled_size,
     short_side_size,
     spans,

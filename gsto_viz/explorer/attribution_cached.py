@@ -13,9 +13,8 @@ from gsto_viz.attribution import (
     own_mean_baseline,
     zero_baseline,
 )
-from gsto_viz.attribution.memory import free_bytes
-from gsto_viz.attribution.timing import forward_passes
-from gsto_viz.evaluate.logits import input_batch
+from gsto_viz.attribution.gradients import forward_passes, free_bytes
+from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.evidence import Question, entries_of
 from gsto_viz.explorer.evidence_tiles import (

@@ -1,10 +1,10 @@
 """A saved view of the page "Attribution" again, without Streamlit and its caches."""
 
 from gsto_viz.attribution import evidence_field, head_pass, own_mean_baseline, zero_baseline
-from gsto_viz.attribution.field import EvidenceField
-from gsto_viz.attribution.memory import free_bytes
+from gsto_viz.attribution.gradients import free_bytes
+from gsto_viz.attribution.shapley import EvidenceField
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate.logits import input_batch
+from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.attribution_export import attribution_exports
 from gsto_viz.explorer.evidence import Question, answer, ask, entries_of
 from gsto_viz.explorer.evidence_tiles import EXACT, NAMES, BranchMaps, exact_maps

@@ -4,7 +4,7 @@ from functools import partial
 
 import streamlit as st
 
-from gsto_viz.attribution.timing import in_words
+from gsto_viz.attribution.gradients import in_words
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import attribution_cached as kept
 from gsto_viz.explorer import cached

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gsto_viz.attribution.field import EvidenceField
 from gsto_viz.attribution.places import Mask, Pixel, Place, View
-from gsto_viz.attribution.shapley import BranchShapley
+from gsto_viz.attribution.shapley import BranchShapley, EvidenceField
 from gsto_viz.attribution.targets import Entries, Score, Target, resolve
 from gsto_viz.explorer.probe import Point, region_at
 from gsto_viz.explorer.shown import Shown

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.attribution.field import EvidenceField
+from gsto_viz.activity import HeatMap
+from gsto_viz.attribution.shapley import EvidenceField
 from gsto_viz.explorer.evidence import Question
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer_data import (
@@ -15,7 +16,6 @@ from gsto_viz.explorer.viewer_data import (
     map_tile,
     shared_data,
 )
-from gsto_viz.heatmaps import HeatMap
 from gsto_viz.plots.attribution import LABELS, PER_PIXEL, symmetric_maps
 from gsto_viz.regions import PreparedRegions
 

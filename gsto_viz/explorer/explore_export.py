@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsto_viz.activity import RAW_BADGE, RAW_MODES
 from gsto_viz.explorer.comparison import responses
 from gsto_viz.explorer.drawings import MODE_TEXTS, Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes
@@ -38,7 +39,6 @@ from gsto_viz.explorer.shown_exports import (
 from gsto_viz.explorer.view_figures import branch_sheet, marks_at, view_files
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import branch_maps, disagreement
-from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES
 from gsto_viz.regions import PreparedRegions
 
 PAGE = "explore"

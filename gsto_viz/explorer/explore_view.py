@@ -4,6 +4,7 @@ from functools import partial
 
 import streamlit as st
 
+from gsto_viz.activity import RAW_MODES
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.drawings import MODE_TEXTS
 from gsto_viz.explorer.explore_export import explore_exports
@@ -19,7 +20,6 @@ from gsto_viz.explorer.size_table import draw_sizes
 from gsto_viz.explorer.view_state import COLORS, MODES, PICKS
 from gsto_viz.explorer.viewer import draw_colors
 from gsto_viz.explorer.viewer_data import DIVERGING
-from gsto_viz.heatmaps import RAW_MODES
 
 MODE_NAMES = {
     "percentile": "Percentile",

@@ -10,7 +10,7 @@ import pandas as pd
 from gsto_viz.attribution.interventions import constant, intervene
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models import HRNet
-from gsto_viz.stats.segmentation import confusion_matrix, scores_of
+from gsto_viz.stats.outcome import confusion_matrix, scores_of
 from gsto_viz.types import IGNORE, ClassList, Inspection
 
 PLAIN: tuple[str, ...] = ()

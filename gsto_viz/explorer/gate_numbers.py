@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.activity import FloatMap
+from gsto_viz.activity import FloatMap, saturated_share
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.heatmaps import saturated_share
 from gsto_viz.regions import PreparedRegions, part_means
 from gsto_viz.stats.gates import gate_edge
 from gsto_viz.types import ClassList, Inspection

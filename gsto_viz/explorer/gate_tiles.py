@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gsto_viz.activity import HeatMap, gate_map
 from gsto_viz.explorer.gate_forcing import HeldChange
 from gsto_viz.explorer.gate_numbers import (
     GatePlace,
@@ -21,7 +22,6 @@ from gsto_viz.explorer.viewer_data import (
     picture_tile,
     shared_data,
 )
-from gsto_viz.heatmaps import HeatMap, gate_map
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE, Inspection
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gsto_viz.activity import gate_map
 from gsto_viz.capture import safe_name as tap_name
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.drawings import Sheet, draw_gates
@@ -40,7 +41,6 @@ from gsto_viz.explorer.shown_exports import origin, stem_of, tile_file, view_jso
 from gsto_viz.explorer.view_figures import gates_sheet, marks_at, view_files
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import class_pixels, map_pixels
-from gsto_viz.heatmaps import gate_map
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE

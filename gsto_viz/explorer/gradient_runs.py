@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from gsto_viz.attribution.gradients import GIB, MemoryEstimate, estimate_memory
 from gsto_viz.attribution.head import find_head
-from gsto_viz.attribution.memory import GIB, MemoryEstimate, estimate_memory
+from gsto_viz.attribution.interventions import frozen_twin
 from gsto_viz.attribution.targets import Entries
-from gsto_viz.attribution.twin import frozen_twin
 from gsto_viz.models import HRNet
 
 MOST_BYTES = GIB // 2

@@ -12,7 +12,7 @@ import pandas as pd
 
 from gsto_viz.activity import matched_pool
 from gsto_viz.regions import region_table
-from gsto_viz.stats.sci import TIE, sci
+from gsto_viz.stats.pairs import TIE, sci
 
 ARRANGEMENTS = ("As it should be", "Turned round", "One map for both")
 REGIONS = ("background", "small square", "large square")

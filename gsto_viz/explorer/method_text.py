@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gsto_viz.report import NULLS
+from gsto_viz.stats.compare import FALSE_SIGNAL, MIN_DRAWS
 from gsto_viz.stats.inference import MIN_CLUSTERS, REPLICATES
-from gsto_viz.stats.verdict import FALSE_SIGNAL, MIN_DRAWS
 
 
 @dataclass(frozen=True)

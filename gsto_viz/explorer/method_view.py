@@ -18,7 +18,7 @@ from gsto_viz.explorer.method_example import (
 from gsto_viz.explorer.method_text import Section
 from gsto_viz.explorer.page_frame import open_page
 from gsto_viz.explorer.view_state import TABS
-from gsto_viz.versions import versions
+from gsto_viz.files import versions
 
 ARRANGEMENT, TAB = "method-arrangement", "method-tab"
 """Keys of the arrangement of the worked example, which a link does not hold, and of the tabs."""

@@ -9,12 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import softmax
 
-from gsto_viz.activity import percentile_map
+from gsto_viz.activity import percentile_map, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.heatmaps import valid_by_stride
 from gsto_viz.regions import PreparedRegions, region_arrays
-from gsto_viz.stats.sci import OCTAVE_GAP, TIE
+from gsto_viz.stats.pairs import OCTAVE_GAP, TIE
 from gsto_viz.types import IGNORE, Inspection
 
 RegionNumbers = Mapping[str, npt.NDArray]

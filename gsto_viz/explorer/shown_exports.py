@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gsto_viz.activity import RAW_BADGE
 from gsto_viz.capture import safe_name as tap_name
 from gsto_viz.explorer.drawings import draw_comparison
 from gsto_viz.explorer.export_files import (
@@ -30,7 +31,6 @@ from gsto_viz.explorer.viewer_data import (
     disagreement,
     map_pixels,
 )
-from gsto_viz.heatmaps import RAW_BADGE
 
 REDUCTIONS = {
     False: "mean over channels, each divided by its standard deviation over training images",

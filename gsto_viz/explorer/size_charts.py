@@ -10,7 +10,7 @@ import pandas as pd
 from gsto_viz.explorer.charts import MODEL_COLORS, every_label
 from gsto_viz.explorer.fan_chart import Layers
 from gsto_viz.explorer.size_report import INTERVAL, index_name
-from gsto_viz.report.plain import shown_p
+from gsto_viz.report.folder import shown_p
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 BRUSH = "box"

@@ -12,9 +12,8 @@ from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report import WorstPair
 from gsto_viz.stats.compare import Comparison, compare_values
 from gsto_viz.stats.inference import Estimate, estimate
-from gsto_viz.stats.sci import TIE, Size, sci_values
-from gsto_viz.stats.sizes import response_by_octave
-from gsto_viz.stats.tuning import Tuning, tuning
+from gsto_viz.stats.pairs import TIE, Size, sci_values
+from gsto_viz.stats.sizes import Tuning, response_by_octave, tuning
 from gsto_viz.types import ClassList
 
 Ends = tuple[float, float]

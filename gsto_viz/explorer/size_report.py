@@ -11,9 +11,8 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
 from gsto_viz.report import NULLS, Null, Report
-from gsto_viz.report.null_summary import nulls_beside
-from gsto_viz.report.plain import as_estimate, shown_p
-from gsto_viz.report.settings import DOUBLED
+from gsto_viz.report.causal import nulls_beside
+from gsto_viz.report.folder import DOUBLED, as_estimate, shown_p
 from gsto_viz.report.text import LABELS, MEANINGS
 from gsto_viz.stats.compare import comparison_table
 from gsto_viz.stats.hypothesis import MARGIN

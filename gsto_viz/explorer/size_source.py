@@ -13,7 +13,7 @@ import pandas as pd
 from gsto_viz.explorer.probe import RegionNumbers
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.report import Report
-from gsto_viz.report.chunks import read_table
+from gsto_viz.report.folder import read_table
 from gsto_viz.types import ClassList
 
 GEOMETRY = (

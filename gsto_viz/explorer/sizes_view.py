@@ -22,7 +22,7 @@ from gsto_viz.explorer.size_panels import (
 from gsto_viz.explorer.size_regions import draw_regions
 from gsto_viz.explorer.size_source import MAX_MODELS, Subject
 from gsto_viz.explorer.view_state import PANELS, SIZES
-from gsto_viz.report.plain import shown_p
+from gsto_viz.report.folder import shown_p
 from gsto_viz.stats import Estimate
 from gsto_viz.stats.inference import cause
 

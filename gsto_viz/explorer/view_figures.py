@@ -7,6 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
+from gsto_viz.activity import RAW_MODES, HeatMap, gate_map
 from gsto_viz.explorer.drawings import MODE_TEXTS, Sheet, draw_view
 from gsto_viz.explorer.evidence_tiles import EXACT, NAMES, OWN_SCALE, BranchMaps, scaled, unit_of
 from gsto_viz.explorer.export_files import KINDS, ExportFile
@@ -18,7 +19,6 @@ from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import REDUCTIONS
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import DIVERGING, branch_maps, difference_map, disagreement
-from gsto_viz.heatmaps import RAW_MODES, HeatMap, gate_map
 from gsto_viz.plots import Marks, Panel, PanelRow
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE

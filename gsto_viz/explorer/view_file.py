@@ -16,8 +16,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.pictures import pixel_key
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import MAX_OTHERS, PAGES, SOURCES, ViewState, state_from_json
-from gsto_viz.files import read_small_text
-from gsto_viz.versions import versions
+from gsto_viz.files import read_small_text, versions
 
 SCHEMA = "gsto_viz.view"
 SCHEMA_VERSION = 1
@@ -137,7 +136,7 @@ def view_bytes(view: ViewFile, display: Mapping[str, Any]) -> bytes:
         view: The view.
         display: How its numbers are shown: scale, limits, reduction.
     """
-    from gsto_viz.report.plain import plain
+    from gsto_viz.report.folder import plain
 
     record = {
         "schema": SCHEMA,

@@ -10,14 +10,20 @@ from gsto_viz.models.checkpoint import (
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.costs import Costs, count_costs
 from gsto_viz.models.gates import GatedScaleTransfer, SupervisedGate, UnsupervisedGate
-from gsto_viz.models.hrnet import HRNet, SegmentationOutput, initialize
+from gsto_viz.models.hrnet import (
+    CONFIGS,
+    HRNet,
+    SegmentationOutput,
+    build_model,
+    initialize,
+    model_config,
+)
 from gsto_viz.models.official import (
     LoadReport,
     infer_official_config,
     load_official,
     to_official_keys,
 )
-from gsto_viz.models.registry import CONFIGS, build_model, model_config
 
 __all__ = [
     "CONFIGS",

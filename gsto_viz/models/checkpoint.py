@@ -20,10 +20,15 @@ from gsto_viz.files import sha256_of
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.gains import gains_from_tensors, gains_to_tensors
 from gsto_viz.models.config import HRNetConfig, config_from_dict
-from gsto_viz.models.hrnet import HRNet
-from gsto_viz.models.model_info import ModelInfo, info_from_json, info_to_json
-from gsto_viz.models.registry import closest, some_keys
-from gsto_viz.models.tensor_files import read_metadata, read_tensors, write_tensors
+from gsto_viz.models.hrnet import HRNet, closest, some_keys
+from gsto_viz.models.model_info import (
+    ModelInfo,
+    info_from_json,
+    info_to_json,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
 
 __all__ = [
     "ModelInfo",

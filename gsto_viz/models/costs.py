@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, counted as HRNet and GSTO count them.
+"""What networks cost, counted as HRNet and GSTO count it, beside the figures of the papers.
 
 The "GFLOPs" of their tables are multiply-adds of the convolutions (MACs) per 2**30; the "params" of
 their segmentation tables are convolution weights and biases, without batch norm. ``cost_table``
@@ -6,15 +6,22 @@ sets our counts beside the printed ones.
 """
 
 import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gsto_viz.errors import GstoVizError
 from gsto_viz.models.blocks import Resize
+from gsto_viz.models.checkpoint import METADATA_KEY, shipped_checkpoints
+from gsto_viz.models.config import HRNetConfig, config_from_dict
+from gsto_viz.models.hrnet import CONFIGS, HRNet, model_config
+from gsto_viz.models.model_info import read_metadata
 
 GI = 2**30
 """Divisor of the papers' "GFLOPs"."""
@@ -143,3 +150,193 @@ def _call_records(model: nn.Module) -> Iterator[_Calls]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+PAPER_SIZE = (1024, 2048)
+PAPER_CLASSES = 19
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Figures as printed, digits included: millions of parameters, "GFLOPs" (MACs / 2**30)."""
+
+    params_m: str
+    gflops: str
+    source: str
+
+
+PRINTED: dict[str, Printed] = {
+    "hrnetv2-w18-small-v1": Printed("1.5", "31.1", "HRNet README"),
+    "hrnetv2-w18-small-v2": Printed("3.92", "71.6", "GSTO Table 4"),
+    "hrnetv2-w48": Printed("65.78", "696.2", "GSTO Table 4"),
+    "gsto-hrnet-w18-small-v2": Printed("3.95", "74.4", "GSTO Table 4"),
+    "gsto-hrnet-w48": Printed("65.93", "714.0", "GSTO Table 4"),
+}
+"""For 19 classes at 1024x2048. What GSTO's tables call W18 is ``w18-small-v2``."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A row of GSTO's ablation tables: W18-Small-v2 with some of the gates."""
+
+    label: str
+    options: dict[str, Any]
+    printed: Printed | None
+    about: str
+
+
+ABLATIONS: tuple[Ablation, ...] = (
+    Ablation(
+        "supervised=none",
+        {"gate_supervised": ()},
+        Printed("3.93", "71.7", "GSTO Table 2, row 1"),
+        "gated fusions, ungated transitions",
+    ),
+    Ablation(
+        "supervised=3",
+        {"gate_supervised": (3,)},
+        Printed("3.95", "73.9", "GSTO Table 2, row 2"),
+        "gated fusions, supervised gate after stage 3",
+    ),
+    Ablation(
+        "supervised=2+3",
+        {"gate_supervised": (2, 3)},
+        Printed("3.95", "74.4", "GSTO Table 2, row 3"),
+        "the same network as gsto-hrnet-w18-small-v2",
+    ),
+    Ablation(
+        "supervised=1+2+3",
+        {"gate_supervised": (1, 2, 3)},
+        Printed("4.02", "83.0", "GSTO Table 2, row 4"),
+        "gated fusions, supervised gates after all stages",
+    ),
+    Ablation(
+        "unsupervised=1+2+3",
+        {"gate_supervised": (), "gate_unsupervised": (1, 2, 3)},
+        Printed("3.93", "71.7", "GSTO Table 3, row 6"),
+        "gated fusions, unsupervised gates after all stages",
+    ),
+    Ablation(
+        "fusion=off,unsupervised=1+2+3",
+        {"gate_fusion": False, "gate_supervised": (), "gate_unsupervised": (1, 2, 3)},
+        None,
+        "GSTO Table 1, gated transitions without supervision; no costs printed",
+    ),
+    Ablation(
+        "fusion=off,supervised=1+2+3",
+        {"gate_fusion": False, "gate_supervised": (1, 2, 3)},
+        None,
+        "GSTO Table 1, gated transitions with supervision; no costs printed",
+    ),
+    Ablation(
+        "fusion=off,heads=2+3",
+        {"gate_fusion": False, "gate_supervised": (), "gate_auxiliary_heads": (2, 3)},
+        None,
+        "GSTO Table 1, baseline with deep supervision; no costs printed",
+    ),
+)
+ABLATED = "gsto-hrnet-w18-small-v2"
+
+
+def cost_table(
+    height: int = PAPER_SIZE[0], width: int = PAPER_SIZE[1], num_classes: int = PAPER_CLASSES
+) -> list[dict[str, Any]]:
+    """Count every registered network, the ablations of GSTO's tables, and shipped checkpoints.
+
+    Args:
+        height: Image height in pixels, at least 32.
+        width: Image width in pixels, at least 32.
+        num_classes: Classes of the logits; a checkpoint keeps its own.
+
+    Returns:
+        One row each: ``name, kind`` (``network``, ``ablation`` or ``checkpoint``), ``params,
+        conv_params, macs, macs_gi, height, width, num_classes, paper_params_m, paper_gflops,
+        note``. The papers' figures are None where none is printed for this network, size and class
+        count.
+    """
+    rows = []
+    for name in CONFIGS:
+        config = model_config(name, num_classes=num_classes)
+        rows.append(cost_row(name, "network", config, height, width, PRINTED.get(name)))
+    for ablation in ABLATIONS:
+        config = model_config(ABLATED, num_classes=num_classes, **ablation.options)
+        name = f"{ABLATED}[{ablation.label}]"
+        rows.append(
+            cost_row(name, "ablation", config, height, width, ablation.printed, ablation.about)
+        )
+    for name, path in shipped_checkpoints().items():
+        config, about = describe_checkpoint(path)
+        rows.append(cost_row(name, "checkpoint", config, height, width, about=about))
+    return rows
+
+
+def describe_checkpoint(path: Path) -> tuple[HRNetConfig, str]:
+    """Return the configuration of one of our checkpoints, and its network and classes in words.
+
+    Only the metadata is read: no tensor, and no fingerprint of the file.
+
+    Raises:
+        GstoVizError: Not a checkpoint of ours, or damaged metadata.
+    """
+    try:
+        about = json.loads(read_metadata(path)[METADATA_KEY])
+        config = config_from_dict(about["config"])
+        return config, f"{about['network']} with the classes of {about['classes']['name']}"
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise GstoVizError(
+            f"{path} has no or damaged gsto_viz metadata ({type(error).__name__}: {error}); "
+            "take another copy"
+        ) from error
+
+
+def cost_row(
+    name: str,
+    kind: str,
+    config: HRNetConfig,
+    height: int,
+    width: int,
+    printed: Printed | None = None,
+    about: str = "",
+) -> dict[str, Any]:
+    """Count one network and set it beside what is printed for it (``cost_table`` has the keys)."""
+    with torch.device("meta"):
+        model = HRNet(config)
+    costs = count_ghost(model, height, width)
+    if (height, width) != PAPER_SIZE or config.num_classes != PAPER_CLASSES:
+        printed = None
+    notes = [about] if about else []
+    if printed is not None:
+        notes.append(verdict(costs, printed))
+    return {
+        "name": name,
+        "kind": kind,
+        "params": costs.params,
+        "conv_params": costs.conv_params,
+        "macs": costs.macs,
+        "macs_gi": costs.macs_gi,
+        "height": height,
+        "width": width,
+        "num_classes": config.num_classes,
+        "paper_params_m": None if printed is None else float(printed.params_m),
+        "paper_gflops": None if printed is None else float(printed.gflops),
+        "note": "; ".join(notes),
+    }
+
+
+def verdict(costs: Costs, printed: Printed) -> str:
+    """Say whether our count, rounded to the printed digits, is the printed figure.
+
+    Parameters are compared without batch norm and multiply-adds per 2**30: the convention that
+    reproduces all printed figures but two.
+    """
+    apart = []
+    for what, ours, theirs in (
+        ("M parameters", costs.conv_params / 1e6, printed.params_m),
+        ("Gi multiply-adds", costs.macs_gi, printed.gflops),
+    ):
+        digits = len(theirs.partition(".")[2])
+        if f"{ours:.{digits}f}" != theirs:
+            apart.append(f"{theirs} {what} where we count {ours:.{digits + 2}f}")
+    if not apart:
+        return f"equals {printed.source}"
+    return f"{printed.source} prints {' and '.join(apart)}: not reproducible"

@@ -1,4 +1,4 @@
-"""HRNetV2 and GSTO-HRNet for segmentation.
+"""HRNetV2 and GSTO-HRNet for segmentation, their taps, and the register of named networks.
 
 HRNetV2: a stem to stride 4, stage 1, then stages 2 to 4 with two to four branches at strides 4, 8,
 16, 32; the head brings all branches to stride 4. GSTO-HRNet (arXiv:2005.13363) is the same network
@@ -6,28 +6,25 @@ with gates in its fusions and transitions and deep-supervision heads after stage
 configuration's ``gating`` says which (None: plain HRNetV2).
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.blocks import (
-    BasicBlock,
-    Bottleneck,
-    ConvBN,
-    batch_norm,
-    resizes,
-    spatial_size,
-)
-from gsto_viz.models.config import HRNetConfig
+from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes, spatial_size
+from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.fusion import Fusion, Transition
+from gsto_viz.models.gates import GatedScaleTransfer
 from gsto_viz.types import Tap
 
 if TYPE_CHECKING:
-    from gsto_viz.models.checkpoint import ModelInfo
+    from gsto_viz.models.model_info import ModelInfo
+
 
 STRIDES = (4, 8, 16, 32)
 STEM_CHANNELS = 64
@@ -199,8 +196,6 @@ class HRNet(nn.Module):
 
     def taps(self) -> dict[str, Tap]:
         """Return every tap of this network by its name, in the order of computation."""
-        from gsto_viz.models.taps import list_taps
-
         return list_taps(self)
 
 
@@ -226,3 +221,123 @@ def initialize(model: nn.Module, scheme: str) -> None:
                     nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+
+
+def list_taps(model: "HRNet") -> dict[str, Tap]:
+    """Return every tap of an HRNetV2 or GSTO-HRNet by name, in the order of computation."""
+    taps = [
+        Tap("stem", "stem", 4, 64, "feature"),
+        Tap("stage1.branch0", "stage1", 4, model.config.stage1_planes * 4, "feature"),
+        *_transition_taps(model, 1),
+    ]
+    for stage in (2, 3, 4):
+        taps += _stage_taps(model, stage)
+        if stage < 4:
+            taps += _transition_taps(model, stage)
+    taps.append(Tap("head.logits", "head", 4, model.config.num_classes, "logits"))
+    return {tap.name: tap for tap in taps}
+
+
+def _stage_taps(model: "HRNet", stage: int) -> Iterator[Tap]:
+    modules: nn.Sequential = getattr(model, f"stage{stage}")
+    widths = model.config.widths
+    for m, (_, module) in enumerate(modules.named_children()):
+        place = f"stage{stage}.m{m}"
+        for r in range(stage):
+            stride = 4 * 2**r
+            yield Tap(
+                f"{place}.branch{r}.pre", f"{place}.branches.{r}", stride, widths[r], "feature"
+            )
+        fusion = cast(Fusion, module.fusion)
+        for key, transfer in fusion.transfers.items():
+            if isinstance(transfer, GatedScaleTransfer):
+                source, target = key.split("to")
+                name = f"{place}.gate[{source}->{target}]"
+                path = f"{place}.fusion.transfers.{key}.gate"
+                yield Tap(name, path, 4 * 2 ** int(source), 1, "gate")
+        for r in range(stage):
+            path = f"{place}.fusion.targets.{r}"
+            yield Tap(f"{place}.branch{r}", path, 4 * 2**r, widths[r], "feature")
+    last = f"stage{stage}.m{len(modules) - 1}.fusion.targets"
+    for r in range(stage):
+        yield Tap(f"stage{stage}.branch{r}", f"{last}.{r}", 4 * 2**r, widths[r], "feature")
+
+
+def _transition_taps(model: "HRNet", stage: int) -> Iterator[Tap]:
+    transition = getattr(model, f"transition{stage}")
+    if transition.predictor is not None:
+        path = f"transition{stage}.predictor"
+        yield Tap(f"head.stage{stage}", path, 4, model.config.num_classes, "logits")
+    if transition.gate is not None:
+        yield Tap(f"transition{stage}.gate", f"transition{stage}.gate", 2 ** (stage + 1), 1, "gate")
+
+
+SMALL_V1 = HRNetConfig(width=16, stage1_blocks=1, stage1_planes=32, modules=(1, 1, 1), blocks=2)
+SMALL_V2 = HRNetConfig(width=18, stage1_blocks=2, stage1_planes=64, modules=(1, 3, 2), blocks=2)
+TINY = HRNetConfig(width=4, stage1_blocks=1, stage1_planes=4, modules=(1, 2, 1), blocks=1)
+"""For tests: every kind of part, a few thousand weights."""
+
+SIZES: dict[str, HRNetConfig] = {
+    "w18-small-v1": SMALL_V1,
+    "w18-small-v2": SMALL_V2,
+    **{f"w{width}": HRNetConfig(width=width) for width in (18, 30, 32, 40, 44, 48, 64)},
+    "tiny": TINY,
+}
+
+CONFIGS: dict[str, HRNetConfig] = {
+    **{f"hrnetv2-{size}": config for size, config in SIZES.items()},
+    **{
+        f"gsto-hrnet-{size}": replace(config, gating=GatingConfig())
+        for size, config in SIZES.items()
+    },
+}
+"""Every registered network at 19 classes. ``w18-small-v1`` has 16 channels in branch 0, as HRNet's
+own file of that name; the GSTO paper's "W18" is ``w18-small-v2``."""
+
+
+MAX_LISTED = 5
+"""Keys that a message lists before it counts the rest."""
+
+
+def closest(name: str, valid: Iterable[str], count: int = 3) -> str:
+    """Return a help clause with the names nearest to ``name``: ``did you mean a, b?``."""
+    names = list(valid)
+    matches = difflib.get_close_matches(name, names, n=count, cutoff=0.4)
+    return f"did you mean {', '.join(matches)}?" if matches else f"valid: {', '.join(names)}"
+
+
+def some_keys(keys: Iterable[object]) -> str:
+    """Return the first few keys and how many more there are, for messages."""
+    listed = [str(key) for key in keys]
+    more = f", and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+    return ", ".join(listed[:MAX_LISTED]) + more
+
+
+def model_config(name: str, **options: Any) -> HRNetConfig:
+    """Return the configuration of a registered network with options changed.
+
+    Raises:
+        GstoVizError: Unknown name or option (the closest valid names are given).
+    """
+    if name not in CONFIGS:
+        raise GstoVizError(f"unknown model '{name}'; {closest(name, CONFIGS)}")
+    return CONFIGS[name].with_options(**options)
+
+
+def build_model(name: str, **options: Any) -> HRNet:
+    """Make a network with freshly drawn weights.
+
+    Args:
+        name: A key of ``CONFIGS``, e.g. ``hrnetv2-w48`` or ``gsto-hrnet-w18-small-v2``.
+        **options: Fields of ``HRNetConfig`` (``num_classes=11``, ``align_corners=True``) and, for
+            gated networks, of ``GatingConfig`` with the prefix ``gate_`` (``gate_form="paper"``,
+            ``gate_supervised=(3,)``, ``gate_diagonal=False``).
+
+    Raises:
+        GstoVizError: Unknown name, unknown option, or a value that makes no network.
+
+    Example:
+        >>> build_model("gsto-hrnet-tiny", num_classes=11).config.gating.form
+        'released'
+    """
+    return HRNet(model_config(name, **options))

@@ -1,11 +1,17 @@
-"""What a checkpoint says about its network, and its form as JSON metadata."""
+"""What a checkpoint says about its network, and the safetensors files that carry it."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
 from gsto_viz.errors import GstoVizError
+from gsto_viz.files import atomic_path
 from gsto_viz.gains import Gains
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassInfo, ClassList
@@ -150,3 +156,59 @@ def _class(entry: Any, index: int, source: str) -> ClassInfo:
     if not 0 <= min(color) <= max(color) <= 255:
         raise _damaged(source, f"{where} has a colour outside 0..255")
     return ClassInfo(index, name, (color[0], color[1], color[2]), thing=kind == "thing")
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file.
+
+    Args:
+        path: Where it shall appear.
+        tensors: Any device and layout; stored contiguous, values and types as they are.
+        metadata: Texts by name.
+
+    Raises:
+        GstoVizError: The operating system refused the write; what was there before is intact.
+    """
+    stored = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    # Not safetensors' own save_file: that puts a second temporary file, readable by its owner
+    # alone, in the place of ours, and reports a full disk as an error of its own kind.
+    content = save(stored, dict(metadata))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Returns:
+        Tensors by name, and the file's text metadata.
+
+    Raises:
+        GstoVizError: Missing, a folder, or not a whole safetensors file.
+    """
+    if not path.is_file():
+        raise GstoVizError(f"no file {path}; check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise GstoVizError(
+            f"{path} is not a readable safetensors file ({error}); take another copy"
+        ) from error
+    return tensors, metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the texts of a safetensors file without its tensors; errors as in ``read_tensors``."""
+    if not path.is_file():
+        raise GstoVizError(f"no file {path}; check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise GstoVizError(
+            f"{path} is not a readable safetensors file ({error}); take another copy"
+        ) from error

@@ -4,11 +4,12 @@
 loaded, missing and left over is always reported, and a file that does not fit changes nothing.
 """
 
+import colorsys
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +17,200 @@ from torch import Tensor, nn
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
 from gsto_viz.models.blocks import BN_EPS
-from gsto_viz.models.checkpoint import ModelInfo
-from gsto_viz.models.hrnet import HRNet
-from gsto_viz.models.official_files import read_official
-from gsto_viz.models.official_infer import generic_classes, infer_official_config, network_name
-from gsto_viz.models.official_keys import check_official_layout, dead_shapes
-from gsto_viz.models.official_plan import (
-    COUNTER,
-    LoadPlan,
-    ShapeMismatch,
-    official_places,
+from gsto_viz.models.config import GatingConfig, HRNetConfig
+from gsto_viz.models.hrnet import CONFIGS, HRNet, model_config, some_keys
+from gsto_viz.models.model_info import ModelInfo
+from gsto_viz.models.official_files import (
+    BACKBONE_PREFIXES,
+    CLASSIFICATION_PREFIXES,
+    check_official_layout,
+    dead_shapes,
+    official_modules,
+    read_official,
 )
-from gsto_viz.models.registry import model_config, some_keys
+from gsto_viz.types import ClassInfo, ClassList
+
+
+def infer_official_config(
+    source: Mapping[str, Any] | str | Path, *, num_classes: int | None = None
+) -> HRNetConfig:
+    """Infer widths, depths, gates and class count of an official checkpoint.
+
+    What shapes do not tell stays at its default: ``align_corners`` (True in HRNet's OCR branch),
+    the resize mode, batch norm's momentum.
+
+    Args:
+        source: A file or state dict, as for ``load_official``.
+        num_classes: For a file without segmentation head (ImageNet); elsewhere it must be None or
+            what the file has.
+
+    Raises:
+        GstoVizError: Not an HRNet file (the first key that it lacks), no class count, or two.
+    """
+    weights, _ = read_official(source)
+    gated = any(".att_layers." in key for key in weights)
+    modules = tuple(_count(weights, f"stage{stage}.") for stage in (2, 3, 4))
+    return HRNetConfig(
+        width=_channels(weights, "transition1.0.0.weight"),
+        stage1_blocks=_count(weights, "layer1."),
+        stage1_planes=_channels(weights, "layer1.0.conv1.weight"),
+        modules=(modules[0], modules[1], modules[2]),
+        blocks=_count(weights, "stage2.0.branches.0."),
+        num_classes=_classes(weights, num_classes),
+        gating=GatingConfig() if gated else None,
+    )
+
+
+def _channels(weights: Mapping[str, Tensor], key: str) -> int:
+    """Return the output channels of a convolution."""
+    if key not in weights or weights[key].dim() != 4:
+        raise GstoVizError(f"this is no official HRNet file: it has no convolution '{key}'")
+    return int(weights[key].shape[0])
+
+
+def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
+    """Count the numbered children under ``prefix``."""
+    numbers = {
+        key.removeprefix(prefix).partition(".")[0] for key in weights if key.startswith(prefix)
+    }
+    count = sum(number.isdigit() for number in numbers)
+    if count == 0:
+        raise GstoVizError(f"this is no official HRNet file: it has no keys '{prefix}0...'")
+    return count
+
+
+def _classes(weights: Mapping[str, Tensor], given: int | None) -> int:
+    if not any(key.startswith("last_layer.") for key in weights):
+        if given is None:
+            raise GstoVizError(
+                "the file has no segmentation head (ImageNet weights?), so it does not say how many"
+                " classes; give num_classes, or load it into a network with load_official"
+            )
+        return given
+    found = _channels(weights, "last_layer.3.weight")
+    if given not in (None, found):
+        raise GstoVizError(f"num_classes is {given} and the file has {found} classes; leave it out")
+    return found
+
+
+def network_name(config: HRNetConfig) -> str:
+    """Return the registered name of a network, or a description of one that has none."""
+    for name, known in CONFIGS.items():
+        same = replace(
+            config,
+            num_classes=known.num_classes,
+            align_corners=known.align_corners,
+        )
+        if same == known:
+            return name
+    kind = "hrnetv2" if config.gating is None else "gsto-hrnet"
+    return f"{kind} (width {config.width})"
+
+
+def generic_classes(count: int) -> ClassList:
+    """Return numbered classes with distinct colours, for files that name none."""
+    classes = []
+    for index in range(count):
+        # Steps of the golden angle keep neighbouring indices far apart in hue.
+        rgb = colorsys.hsv_to_rgb((index * 0.618034) % 1.0, 0.65, 0.95 if index % 2 else 0.7)
+        red, green, blue = (round(255 * value) for value in rgb)
+        classes.append(ClassInfo(index, f"class {index}", (red, green, blue), thing=False))
+    return ClassList("numbered", tuple(classes))
+
+
+COUNTER = "num_batches_tracked"
+FUSION_GATES = ".att_layers."
+
+
+class ShapeMismatch(NamedTuple):
+    """A key that file and network have in different shapes."""
+
+    key: str
+    file: tuple[int, ...]
+    network: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.key} {list(self.file)} in the file, {list(self.network)} in the network"
+
+
+@dataclass
+class LoadPlan:
+    """What to do with each key; made before anything is changed."""
+
+    fitting: dict[str, str]
+    """Official key -> our key."""
+    missing: list[str]
+    required: list[str]
+    """The part of ``missing`` that a complete file has."""
+    unexpected: list[str]
+    ignored: list[str]
+    dead: list[str]
+    mismatch: list[ShapeMismatch]
+
+    @classmethod
+    def make(cls, model: HRNet, weights: Mapping[str, Tensor], *, backbone: bool) -> "LoadPlan":
+        """Compare the keys and shapes of a file with those of a network."""
+        own = model.state_dict()
+        places, nameless = official_places(model)
+        if backbone:
+            nameless += [k for k in places if not k.startswith(BACKBONE_PREFIXES)]
+            places = {k: v for k, v in places.items() if k.startswith(BACKBONE_PREFIXES)}
+        dead = dead_shapes(model.config) if not backbone else {}
+        shapes = {k: tuple(own[v].shape) for k, v in places.items()} | dead
+        mismatch = [
+            ShapeMismatch(k, tuple(weights[k].shape), shape)
+            for k, shape in shapes.items()
+            if k in weights and tuple(weights[k].shape) != shape
+        ]
+        wrong = {m.key for m in mismatch}
+        missing = [k for k in places if k not in weights and not k.endswith(COUNTER)]
+        unknown = [k for k in weights if k not in shapes]
+        ignored = [k for k in unknown if backbone and _is_no_backbone(k)]
+        return cls(
+            fitting={k: v for k, v in places.items() if k in weights and k not in wrong},
+            missing=missing + [k for k in nameless if not k.endswith(COUNTER)],
+            required=[k for k in missing if not (backbone and FUSION_GATES in k)],
+            unexpected=[k for k in unknown if k not in ignored],
+            ignored=ignored,
+            dead=[k for k in dead if k in weights and k not in wrong],
+            mismatch=mismatch,
+        )
+
+    def refuse(self, what: str) -> None:
+        """Raise with the first few keys of each kind if the file does not fit."""
+        problems = [
+            f"{len(keys)} {word} ({some_keys(keys)})"
+            for word, keys in (
+                ("missing", self.required),
+                ("left over", self.unexpected),
+                ("of another shape", self.mismatch),
+            )
+            if keys
+        ]
+        if problems:
+            raise GstoVizError(
+                f"{what} does not fit this network, keys: {'; '.join(problems)}; it belongs to "
+                "another architecture or class count"
+            )
+
+
+def _is_no_backbone(key: str) -> bool:
+    known = (*CLASSIFICATION_PREFIXES, "last_layer", "att1.", "att2.", "att3.")
+    return key.startswith(known) or FUSION_GATES in key
+
+
+def official_places(model: HRNet) -> tuple[dict[str, str], list[str]]:
+    """Return official key -> our key of a network's state, and our keys without official name."""
+    modules = official_modules(model.config)
+    places, nameless = {}, []
+    for key in model.state_dict():
+        module, _, tensor = key.rpartition(".")
+        if module in modules:
+            places[f"{modules[module]}.{tensor}"] = key
+        else:
+            nameless.append(key)
+    return places, nameless
+
 
 KINDS = ("auto", "segmentation", "backbone")
 
@@ -221,13 +404,3 @@ def load_official_model(
         sha256=sha256_of(source),
     )
     return model.eval()
-
-
-__all__ = [
-    "LoadReport",
-    "ShapeMismatch",
-    "infer_official_config",
-    "load_official",
-    "load_official_model",
-    "to_official_keys",
-]

@@ -6,31 +6,46 @@ one tidy table; where the figure takes frames by network, ``join_frames`` does.
 """
 
 from gsto_viz.plots.attribution import figure_attribution
-from gsto_viz.plots.attribution_fields import figure_receptive_fields
 from gsto_viz.plots.attribution_paths import (
     branch_size_data,
     figure_branch_size,
     figure_drops,
+    figure_receptive_fields,
 )
-from gsto_viz.plots.chart import join_frames
-from gsto_viz.plots.contact import maps_figure
-from gsto_viz.plots.costs import CostPoint, costs_data, figure_costs
-from gsto_viz.plots.distances import figure_distance_profile
-from gsto_viz.plots.dots import figure_sci_dots, sci_dots_data
-from gsto_viz.plots.figure1 import figure_scale_confusion, scale_confusion_data
-from gsto_viz.plots.gaps import figure_sci_by_gap
-from gsto_viz.plots.gate_maps import figure_gate_maps
-from gsto_viz.plots.gate_sizes import figure_gate_by_size, gate_by_size_data
-from gsto_viz.plots.heatmaps import draw_heatmap
-from gsto_viz.plots.outcomes import figure_segmentations, segmentations_data
-from gsto_viz.plots.pairs import PairRow, figure_worst_pairs, worst_pairs_data
-from gsto_viz.plots.panels import draw_class_legend, draw_image, draw_labels, draw_outlines
-from gsto_viz.plots.save import alt_text, save_figure
-from gsto_viz.plots.sizes import figure_sizes, figure_tuning_fan, plot_sizes, tuning_fan_data
-from gsto_viz.plots.specifications import figure_specification
-from gsto_viz.plots.training import figure_training
-from gsto_viz.plots.view import figure_view
-from gsto_viz.plots.view_parts import Marks, Panel, PanelRow
+from gsto_viz.plots.chart import alt_text, join_frames, save_figure
+from gsto_viz.plots.dots import figure_sci_by_gap, figure_sci_dots, sci_dots_data
+from gsto_viz.plots.figure1 import figure_gate_maps, figure_scale_confusion, scale_confusion_data
+from gsto_viz.plots.gates import figure_gate_by_size, gate_by_size_data
+from gsto_viz.plots.pairs import (
+    PairRow,
+    figure_segmentations,
+    figure_worst_pairs,
+    segmentations_data,
+    worst_pairs_data,
+)
+from gsto_viz.plots.panels import (
+    draw_class_legend,
+    draw_heatmap,
+    draw_image,
+    draw_labels,
+    draw_outlines,
+    maps_figure,
+)
+from gsto_viz.plots.sizes import (
+    figure_distance_profile,
+    figure_sizes,
+    figure_tuning_fan,
+    plot_sizes,
+    tuning_fan_data,
+)
+from gsto_viz.plots.specifications import (
+    CostPoint,
+    costs_data,
+    figure_costs,
+    figure_specification,
+    figure_training,
+)
+from gsto_viz.plots.view import Marks, Panel, PanelRow, figure_view
 
 __all__ = [
     "CostPoint",

@@ -1,6 +1,7 @@
-"""The figure of one explained target: what each branch adds to it, and where."""
+"""The figure of one explained target, its checks and captions, and maps at any taps."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,17 +10,141 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from gsto_viz.activity import HeatMap
 from gsto_viz.errors import GstoVizError
-from gsto_viz.heatmaps import HeatMap
 from gsto_viz.plots import style
-from gsto_viz.plots.attribution_captions import color_words, score_words
-from gsto_viz.plots.attribution_checks import CHECKED, LINES, panel_checks
 from gsto_viz.plots.attribution_paths import edge_matrix, plot_edges
-from gsto_viz.plots.colors import GUIDE, branch_style
-from gsto_viz.plots.heatmaps import fill_bar, paint
-from gsto_viz.plots.layout import GAP, MARGIN, Page, fit_panel, shorten, text_height, wrap
-from gsto_viz.plots.panels import draw_image, draw_outlines
-from gsto_viz.plots.save import set_alt_text
+from gsto_viz.plots.chart import (
+    GAP,
+    MARGIN,
+    Page,
+    fit_panel,
+    set_alt_text,
+    shorten,
+    text_height,
+    text_width,
+    wrap,
+)
+from gsto_viz.plots.panels import draw_image, draw_outlines, fill_bar, paint
+from gsto_viz.plots.style import GUIDE, branch_style
+
+SCORES = {
+    "margin": "margin of the target",
+    "mean": "mean logit of the target's class",
+    "sum": "sum of the logits of the target's class",
+}
+"""Scores of a target in words."""
+SIGNED = {
+    "gradient_x_activation": "gradient x activation",
+    "integrated_gradients": "integrated gradients",
+    "conductance": "conductance",
+}
+UNSIGNED = {"saliency": "saliency", "smooth_grad": "SmoothGrad"}
+
+
+def score_words(score: str) -> str:
+    """Say a score: ``margin``, ``mean`` or ``sum``.
+
+    Raises:
+        GstoVizError: It is none of these.
+    """
+    if score not in SCORES:
+        raise GstoVizError(f"unknown score '{score}'; choose {', '.join(SCORES)}")
+    return SCORES[score]
+
+
+def color_words(methods: Iterable[str], score: str) -> str:
+    """Say what red and blue mean in the maps of some methods, a sentence for each kind.
+
+    Args:
+        methods: Those drawn; ``shapley`` is one.
+        score: The score asked. Shapley maps split the margin of each cell whatever it is.
+
+    Raises:
+        GstoVizError: The score is unknown.
+    """
+    asked, shown = score_words(score), set(methods)
+    sentences = []
+    if "shapley" in shown:
+        sentences.append(
+            "Shapley maps: red raises the margin of a cell, blue lowers it; exact: at every cell "
+            "they sum over the branches to its margin minus its margin with every branch at the "
+            "baseline."
+        )
+        if score != "margin":
+            sentences.append(
+                f"These maps explain the margin, not the score that was asked: the {asked}."
+            )
+    signed = [words for method, words in SIGNED.items() if method in shown]
+    if signed:
+        sentences.append(f"{_list(signed)}: red raises the {asked}, blue lowers it.")
+    if "grad_cam" in shown:
+        sentences.append(
+            "Grad-CAM, channels weighted by their mean gradient: red speaks for a greater "
+            f"{asked}, blue for a smaller one."
+        )
+    if "activation" in shown:
+        sentences.append("Activation: red above 0, blue below; it knows neither target nor score.")
+    unsigned = [words for method, words in UNSIGNED.items() if method in shown]
+    if unsigned:
+        sentences.append(f"{_list(unsigned)}: no sign; the redder, the more the {asked} reacts.")
+    return " ".join(sentences)
+
+
+def _list(words: list[str]) -> str:
+    """Join words, the first letter in upper case."""
+    text = ", ".join(words)
+    return text[0].upper() + text[1:]
+
+
+CHECKED = (
+    "Below each map, its checks: rank correlation with its map under random weights (right: near "
+    "0; -: one of both is constant; n: over so few cells, below 16, that chance takes it far from "
+    "0); how far it moves at most when the image changes a little, relative to itself (0: not at "
+    "all); infidelity, where its sum is a change of the score: error of what it foretells when "
+    "cells are removed (0: right, 1: as bad as saying nothing)."
+)
+FEW = 16
+"""Cells below which a rank correlation says how many it is over."""
+LINES = 2
+"""Lines of text that the checks of one map take."""
+
+
+def panel_checks(sanity: pd.DataFrame, name: str) -> str:
+    """Say what the checks found for one map, in two lines.
+
+    Args:
+        sanity: ``check``, ``subject``, ``value``, ``cells``, as an explanation has them.
+        name: Of the map: ``{method}/{tap}`` or ``shapley/{baseline}/branch{r}``, which is checked
+            with its features at zero.
+    """
+    parts = name.split("/")
+    subject = f"shapley/{parts[-1]}" if parts[0] == "shapley" else name
+    own = sanity[sanity["subject"] == subject]
+    values = dict(zip(own["check"], own["value"], strict=True))
+    random = own[own["check"].str.startswith("rank correlation")]
+    second = [
+        f"{word} {_value(values[check])}"
+        for word, check in (
+            ("moves", "sensitivity (max)"),
+            ("infidelity", "infidelity, cells removed"),
+        )
+        if check in values
+    ]
+    first = "not checked" if random.empty else _correlation(random.iloc[-1])
+    return f"{first}\n{', '.join(second)}".rstrip()
+
+
+def _correlation(check: pd.Series) -> str:
+    """Say a rank correlation with the map under random weights; over few cells, over how many."""
+    few = f", n = {check['cells']}" if check["cells"] < FEW else ""
+    return f"random weights {_value(check['value'])}{few}"
+
+
+def _value(value: float) -> str:
+    """Return two digits that say something; a dash where there is no number."""
+    return f"{value:.2g}" if math.isfinite(value) else "-"
+
 
 WIDTH = 8.0
 CLIP = 99.5
@@ -279,3 +404,120 @@ def _in_words(branches: pd.DataFrame, strides: Sequence[int]) -> str:
             f"Shapley values in logits with {row['baseline']} for absent branches: {values}."
         )
     return " ".join(parts)
+
+
+TAPS_WIDTH = 8.0
+COLUMNS = 5
+"""Panels side by side at most, the image among them."""
+LARGEST = (2.4, 2.0)
+"""Greatest width and height of a panel, inches."""
+NARROWEST = 5.0
+"""Least width of the page: a colour bar with its label and the caption fit."""
+TITLE = 7.0
+"""Font size of the panels' titles, points."""
+HEAD, BAR = 0.2, 0.36
+"""Inches above a panel for its title, and below a method's panels for the bar."""
+CAPTION = (
+    "Each method has one scale, symmetric about 0. White outline: the target. After each tap: its "
+    "stride. Every tap inside the network is explained alone. Colours end at the 99.5th percentile "
+    "of a method's map."
+)
+
+
+def figure_taps(
+    image: npt.NDArray[np.uint8],
+    outline: npt.NDArray[np.integer],
+    maps: Mapping[str, npt.NDArray[np.floating]],
+    map_strides: Mapping[str, int],
+    *,
+    title: str,
+    score: str = "margin",
+    sanity: pd.DataFrame | None = None,
+) -> Figure:
+    """Draw maps of one target, method by method: the image first, then a panel per tap.
+
+    Args:
+        image: (H, W, 3) uint8.
+        outline: (H, W): 0 outside the target.
+        maps: By name, ``{method}/{tap}`` or ``{method}/input``.
+        map_strides: Pixels per cell of each map.
+        title: What is explained.
+        score: ``margin``, ``mean`` or ``sum``: what the methods explain.
+        sanity: ``check``, ``subject``, ``value``, ``cells``: written below each map.
+
+    Raises:
+        GstoVizError: There are no maps, one does not lie on its grid, or the score is unknown.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in maps:
+        groups.setdefault(name.split("/")[0], []).append(name)
+    if not groups:
+        raise GstoVizError("there are no maps at taps to draw; name a tap or a method on the image")
+    columns = min(COLUMNS, 1 + max(map(len, groups.values())))
+    room = (TAPS_WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
+    slot = min(LARGEST[0], room * COLUMNS / columns)
+    width = max(NARROWEST, 2 * MARGIN + columns * slot + (columns - 1) * GAP)
+    panel = fit_panel((image.shape[0], image.shape[1]), slot, LARGEST[1])
+    step = HEAD + panel[1] + (0.05 if sanity is None else check_height())
+    rows = [-(-(1 + len(names)) // columns) for names in groups.values()]
+    caption = f"{CAPTION} {color_words(groups, score)}"
+    if sanity is not None:
+        caption += f" {CHECKED}"
+    caption = wrap(caption, width - 2 * MARGIN, style.SMALL)
+    height = MARGIN + 0.25 + sum(rows) * step + len(rows) * BAR
+    height += text_height(caption, style.SMALL) + 2 * MARGIN
+    with style.context():
+        page = Page(width, height)
+        heading = shorten(title, width - 2 * MARGIN, style.HEADING, bold=True)
+        page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
+        top = MARGIN + 0.25
+        for (method, names), count in zip(groups.items(), rows, strict=True):
+            label = LABELS.get(method, method)
+            drawn = method_maps(method, names, maps, map_strides, label)
+            for k in range(1 + len(names)):
+                row, column = divmod(k, columns)
+                corner = (MARGIN + column * (slot + GAP), top + row * step + HEAD)
+                if k == 0:
+                    ax = page.axes(*corner, *panel)
+                    draw_image(image, ax=ax).set_title("input and target", pad=3)
+                    draw_outlines(outline, ax=ax)
+                    continue
+                below = None if sanity is None else panel_checks(sanity, names[k - 1])
+                _draw_map(page, corner, panel, outline, names[k - 1], drawn[k - 1], below, slot)
+            top += count * step
+            fill_bar(drawn[0], page.axes(MARGIN, top + 0.06, 1.6, 0.07))
+            page.text(MARGIN + 1.7, top + 0.04, label, fontsize=style.SMALL)
+            top += BAR
+        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
+    set_alt_text(page.figure, f"{title}. {_checks_in_words(groups)}")
+    return page.figure
+
+
+def _draw_map(
+    page: Page,
+    corner: tuple[float, float],
+    panel: tuple[float, float],
+    outline: npt.NDArray[np.integer],
+    name: str,
+    heatmap: HeatMap,
+    below: str | None,
+    slot: float,
+) -> None:
+    """Draw one map with the target's outline, its tap above and its checks below."""
+    ax = page.axes(*corner, *panel)
+    paint(heatmap, ax=ax, size=(outline.shape[0], outline.shape[1]))
+    draw_outlines(outline, ax=ax)
+    tap = name.split("/", 1)[1]
+    end = f" /{heatmap.stride}"
+    ax.set_title(shorten(tap, slot - text_width(end, TITLE), TITLE) + end, pad=3)
+    if below is not None:
+        page.text(corner[0], corner[1] + panel[1] + 0.04, below, fontsize=style.SMALL)
+
+
+def _checks_in_words(groups: Mapping[str, list[str]]) -> str:
+    """Say which maps there are."""
+    parts = [
+        f"{LABELS.get(method, method)} at {', '.join(name.split('/', 1)[1] for name in names)}"
+        for method, names in groups.items()
+    ]
+    return f"Maps: {'; '.join(parts)}."

@@ -1,21 +1,178 @@
-"""Pages of charts: a grid of axes with headings, one legend below them, a caption at the foot.
+"""Pages of charts laid out in inches: axes, legend, caption, and saving with an alt text.
 
 And what charts share: axes of octaves and of shares, notes above the axes, checks of frames.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.files import atomic_path
 from gsto_viz.plots import style
-from gsto_viz.plots.colors import GUIDE
-from gsto_viz.plots.layout import MARGIN, POINTS, Page, shorten, text_height, text_width, wrap
+from gsto_viz.plots.style import GUIDE
+
+FORMATS = ("pdf", "png", "svg")
+
+
+def set_alt_text(figure: Figure, text: str) -> None:
+    """Attach a description for readers who cannot see the figure."""
+    figure.set_label(text)
+
+
+def alt_text(figure: Figure) -> str:
+    """Return the description of a figure made by this package; empty when there is none."""
+    return str(figure.get_label())
+
+
+def save_figure(
+    figure: Figure,
+    path: str | Path,
+    *,
+    formats: Sequence[str] = ("pdf", "png"),
+    dpi: float | None = None,
+) -> tuple[Path, ...]:
+    """Write a figure to ``path`` + ``.pdf``, ``.png`` and/or ``.svg``.
+
+    The same figure gives the same bytes under one matplotlib version: no date is written. The alt
+    text goes into the file's description.
+
+    Args:
+        figure: What to write; its size in inches is kept.
+        path: Path without suffix, e.g. ``runs/demo/figure1``.
+        formats: Out of ``FORMATS``.
+        dpi: Of PNGs and of pictures inside the others; None: that of the style.
+
+    Returns:
+        The files, in the order of ``formats``.
+
+    Raises:
+        GstoVizError: Unknown or no format, or the file cannot be written.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise GstoVizError(
+            f"cannot write figures as '{', '.join(unknown)}'; choose from {', '.join(FORMATS)}"
+        )
+    stem = Path(path)
+    files = []
+    with style.context():
+        for name in formats:
+            target = stem.parent / f"{stem.name}.{name}"
+            with atomic_path(target) as temporary:
+                about = _metadata(name, alt_text(figure))
+                figure.savefig(temporary, format=name, dpi=dpi, metadata=about)
+            files.append(target)
+    return tuple(files)
+
+
+def _metadata(name: str, description: str) -> dict[str, Any]:
+    """Return the file's own fields; None takes out what matplotlib would write by itself."""
+    if name == "pdf":
+        return {"CreationDate": None, "Creator": "gsto_viz", "Subject": description}
+    if name == "svg":
+        return {"Date": None, "Creator": "gsto_viz", "Description": description}
+    return {"Software": "gsto_viz", "Description": description}
+
+
+MARGIN = 0.12
+"""Inches left free around the page's content."""
+GAP = 0.1
+"""Inches between neighbouring panels."""
+LINE = 1.45
+"""Height of a text line in units of its font size."""
+POINTS = 72.0
+"""Points per inch."""
+
+
+class Page:
+    """A figure whose places are given in inches: x from the left, y from the top.
+
+    Args:
+        width: Inches.
+        height: Inches.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height))
+        FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, top: float, width: float, height: float, **kwargs: Any) -> Axes:
+        """Add axes whose upper left corner lies at (left, top)."""
+        bottom = self.height - top - height
+        place = (
+            left / self.width,
+            bottom / self.height,
+            width / self.width,
+            height / self.height,
+        )
+        return self.figure.add_axes(place, **kwargs)
+
+    def text(self, left: float, top: float, text: str, **kwargs: Any) -> Text:
+        """Write text that begins at (left, top); ``ha`` and ``va`` may say otherwise."""
+        kwargs = {"ha": "left", "va": "top", **kwargs}
+        return self.figure.text(left / self.width, 1 - top / self.height, text, **kwargs)
+
+
+def fit_panel(size: tuple[int, int], max_width: float, max_height: float) -> tuple[float, float]:
+    """Return the largest (width, height) in inches for an image of (H, W) pixels."""
+    height, width = size
+    scale = min(max_width / width, max_height / height)
+    return width * scale, height * scale
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """Return the width of one line in inches at a font size in points."""
+    font = FontProperties(family=["DejaVu Sans"], size=size, weight="bold" if bold else "normal")
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / POINTS
+
+
+def shorten(text: str, width: float, size: float, bold: bool = False) -> str:
+    """Return ``text``, or as much of its beginning and end as fits ``width`` inches."""
+    if text_width(text, size, bold) <= width:
+        return text
+    for keep in range(len(text) - 1, 1, -1):
+        tail = keep // 2
+        candidate = f"{text[: keep - tail]}…{text[len(text) - tail :]}"
+        if text_width(candidate, size, bold) <= width:
+            return candidate
+    return "…"
+
+
+def wrap(text: str, width: float, size: float) -> str:
+    """Break ``text`` at blanks so that no line is wider than ``width`` inches."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and text_width(longer, size) > width:
+            lines.append(line)
+            line = word
+        else:
+            line = longer
+    return "\n".join([*lines, line])
+
+
+def text_height(text: str, size: float) -> float:
+    """Return the height of ``text`` in inches, by its lines."""
+    return (text.count("\n") + 1) * LINE * size / POINTS
+
 
 WIDTH = 8.0
 """Inches: an A4 page is 8.27 wide."""

@@ -1,10 +1,10 @@
-"""The main figure: two networks on one image, branch by branch, with their gates.
+"""The main figure: networks on one image, branch by branch, and all their gate maps.
 
 After Figure 1 of GSTO (arXiv:2005.13363), which draws raw channel averages; here the percentile map
 with a fixed bar is the default, because raw averages of two networks cannot be compared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,33 +13,34 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gsto_viz.activity import RAW_BADGE, RAW_MODES, HeatMap, normalise, valid_by_stride
 from gsto_viz.errors import GstoVizError
-from gsto_viz.heatmaps import RAW_BADGE, RAW_MODES, HeatMap, normalise, valid_by_stride
 from gsto_viz.plots import style
-from gsto_viz.plots.colors import branch_style
-from gsto_viz.plots.gates import NO_GATES, GatePanel
-from gsto_viz.plots.heatmaps import BAR_SPACE, draw_heatmap
-from gsto_viz.plots.layout import (
+from gsto_viz.plots.chart import (
     GAP,
     MARGIN,
     Page,
     fit_panel,
+    set_alt_text,
     shorten,
     text_height,
     text_width,
     wrap,
 )
+from gsto_viz.plots.gates import NO_GATES, GatePanel
 from gsto_viz.plots.panels import (
+    BAR_SPACE,
     SPECK_PX,
     check_same_size,
     draw_class_legend,
+    draw_heatmap,
     draw_image,
     draw_labels,
     draw_outlines,
     present_classes,
     without_specks,
 )
-from gsto_viz.plots.save import set_alt_text
+from gsto_viz.plots.style import branch_style
 from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
 
 WIDTH = 8.0
@@ -113,7 +114,7 @@ def figure_scale_confusion(
         a: What the first network (by custom the baseline) shows for it.
         b: What the second (by custom the gated one) shows for it; None: only A is drawn.
         classes: Names and colours of the classes.
-        mode: One of ``gsto_viz.heatmaps.MODES``; raw modes carry their badge.
+        mode: One of ``gsto_viz.activity.MODES``; raw modes carry their badge.
         regions: (H, W) region numbers, 0 = none, to be outlined on the heat maps, but for specks.
         width: Of the page, inches.
         colors: Name of a Matplotlib colour map for the branch maps; None: the fixed one of the
@@ -315,3 +316,97 @@ def _alt_text(sample: Sample, networks: Mapping[str, Inspection], mode: str) -> 
         f"Scale confusion on image {sample.id}: the input, its labels and class colours on top; "
         f"then {rows}. {gates} {CAPTIONS[mode]}"
     )
+
+
+GATES_WIDTH = 8.0
+"""Inches: an A4 page is 8.27 wide."""
+GATES_HEAD = 0.22
+"""Inches for a heading."""
+CAPTION = (
+    "Each map is the gate in front of one transfer, from the branch of its row to that of its "
+    "column; it multiplies its source. The bar runs over what the form of the gates allows; below "
+    "each map, the share of its cells that are as closed as the form allows."
+)
+
+
+def figure_gate_maps(
+    sample: Sample, inspections: Mapping[str, Inspection], *, width: float = GATES_WIDTH
+) -> Figure:
+    """Draw every gate of every network, fusion by fusion.
+
+    Args:
+        sample: The image.
+        inspections: By letter, what each network shows for it; a network without gates gets a line
+            that says so.
+        width: Of the page, inches.
+
+    Raises:
+        GstoVizError: No network is given, or gates have no range.
+    """
+    if not inspections:
+        raise GstoVizError("no network was given; give what at least one shows for the image")
+    size = (sample.image.shape[0], sample.image.shape[1])
+    text = wrap(f"Image {sample.id}. {CAPTION}", width - 2 * MARGIN, 7.0)
+    with style.context():
+        panels = {
+            letter: [(title, GatePanel(part, size, width)) for title, part in _fusions(inspection)]
+            for letter, inspection in inspections.items()
+        }
+        height = 2 * MARGIN + text_height(text, 7.0)
+        for own in panels.values():
+            height += GATES_HEAD + sum(GATES_HEAD + panel.height + GAP for _, panel in own)
+        page = Page(width, height)
+        top = MARGIN
+        for letter, inspection in inspections.items():
+            top = _draw_gate_grid(page, top, letter, inspection, panels[letter])
+        page.text(MARGIN, height - MARGIN, text, va="bottom")
+    set_alt_text(page.figure, _gates_alt_text(sample, inspections))
+    return page.figure
+
+
+def _fusions(inspection: Inspection) -> Iterable[tuple[str, Inspection]]:
+    """Yield the gates of one fusion after the other, the transitions' with the last one."""
+    sites = dict.fromkeys(
+        name.partition(".gate")[0] for name in inspection.gates if name.startswith("stage")
+    )
+    rest = {n: g for n, g in inspection.gates.items() if not n.startswith("stage")}
+    for site in sites:
+        own = {n: g for n, g in inspection.gates.items() if n.partition(".gate")[0] == site}
+        branches = int(site[len("stage") : site.index(".")])
+        last = site == list(sites)[-1] and branches == len(inspection.strides)
+        strides = inspection.strides[:branches]
+        yield site, replace(inspection, gates=own | (rest if last else {}), strides=strides)
+        if last:
+            rest = {}
+    if rest:
+        yield "transitions", replace(inspection, gates=rest)
+
+
+def _draw_gate_grid(
+    page: Page,
+    top: float,
+    letter: str,
+    inspection: Inspection,
+    panels: list[tuple[str, GatePanel]],
+) -> float:
+    """Draw a network's heading and grids; return where the next one begins."""
+    page.text(MARGIN, top, letter, fontsize=style.HEADING, fontweight="bold")
+    name = inspection.name if panels else f"{inspection.name}: {NO_GATES}"
+    room = page.width - 2 * MARGIN - 0.2
+    page.text(MARGIN + 0.2, top, shorten(name, room, style.HEADING), fontsize=style.HEADING)
+    top += GATES_HEAD
+    for title, panel in panels:
+        page.text(MARGIN, top, title, fontweight="bold")
+        panel.draw(page, top + GATES_HEAD)
+        top += GATES_HEAD + panel.height + GAP
+    return top
+
+
+def _gates_alt_text(sample: Sample, inspections: Mapping[str, Inspection]) -> str:
+    parts = [
+        f"{letter} ({inspection.name}): {len(inspection.gates)} gate maps"
+        if inspection.gates
+        else f"{letter} ({inspection.name}): {NO_GATES}"
+        for letter, inspection in inspections.items()
+    ]
+    return f"Gate maps on image {sample.id}. {'; '.join(parts)}. {CAPTION}"

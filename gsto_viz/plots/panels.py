@@ -1,18 +1,35 @@
-"""Panels in image coordinates: photographs, label maps, class legends, region outlines.
+"""Panels in image coordinates: photographs, class maps, heat maps, contact sheets.
 
 Pixel k covers [k, k + 1) on both axes, so that a map whose cells cover s pixels can lie on top.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from scipy.ndimage import distance_transform_edt, label
 
+from gsto_viz.activity import RAW_BADGE, HeatMap, check_grid, gate_map, normalise_map
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots.layout import shorten
+from gsto_viz.plots import style
+from gsto_viz.plots.chart import (
+    GAP,
+    MARGIN,
+    Page,
+    fit_panel,
+    set_alt_text,
+    shorten,
+    text_height,
+    wrap,
+)
+from gsto_viz.plots.style import SMALL, colormap
 from gsto_viz.types import IGNORE, ClassList
 
 SPECK_PX = 64
@@ -231,3 +248,238 @@ def draw_outlines(
     for edge, points in (("black", width + 0.5), (color, width)):
         ax.add_patch(PathPatch(path, fill=False, edgecolor=edge, linewidth=points, zorder=3))
     return ax
+
+
+BAR_GAP, BAR_HEIGHT = 0.04, 0.06
+"""Inches between a map and its colour bar, and of the bar itself."""
+BAR_WIDTH = 0.85
+"""Smallest width of a bar in inches: two numbers of eight characters fit."""
+BAR_SPACE = 0.26
+"""Inches below a map that its bar and the bar's numbers take."""
+
+
+def draw_heatmap(
+    heatmap: HeatMap,
+    *,
+    ax: Axes,
+    image: npt.NDArray[np.uint8] | None = None,
+    size: tuple[int, int] | None = None,
+    opacity: float = 0.6,
+    interpolation: str = "nearest",
+    caption: bool = True,
+) -> Axes:
+    """Draw a map where it lies in the image, with a colour bar below.
+
+    Cell k of stride s covers pixels [k s, (k + 1) s); what the last cells have beyond the image is
+    cut off. Cells that do not count are grey.
+
+    Args:
+        heatmap: What to draw.
+        ax: Where; the bar takes ``BAR_SPACE`` inches below, the caption two more lines.
+        image: (H, W, 3) uint8; drawn grey below the map.
+        size: (H, W) of the image when it is not drawn; by default the whole grid is shown.
+        opacity: Of the map over the image, 0..1; without an image the map is opaque.
+        interpolation: ``nearest`` shows the cells that were measured; others invent values.
+        caption: Write below the bar what the numbers are, and the badge of raw maps.
+
+    Returns:
+        ``ax``; its last child axes are the bar.
+
+    Raises:
+        GstoVizError: The map does not lie on its stride's grid for this image.
+    """
+    paint(heatmap, ax=ax, image=image, size=size, opacity=opacity, interpolation=interpolation)
+    bar = draw_bar(heatmap, ax=ax)
+    if caption:
+        lines = [heatmap.label, RAW_BADGE] if heatmap.raw else [heatmap.label]
+        bar.set_xlabel("\n".join(lines), fontsize=SMALL, labelpad=1)
+    return ax
+
+
+def paint(
+    heatmap: HeatMap,
+    *,
+    ax: Axes,
+    image: npt.NDArray[np.uint8] | None = None,
+    size: tuple[int, int] | None = None,
+    opacity: float = 0.6,
+    interpolation: str = "nearest",
+) -> AxesImage:
+    """Draw a map where it lies in the image, without a bar; arguments as ``draw_heatmap``."""
+    rows, columns = heatmap.values.shape
+    if not 0 <= opacity <= 1:
+        raise GstoVizError(f"opacity {opacity:g} is not possible; give 0 (clear) to 1 (opaque)")
+    if image is not None:
+        size = (image.shape[0], image.shape[1])
+    elif size is None:
+        size = (rows * heatmap.stride, columns * heatmap.stride)
+    check_grid(heatmap.values, heatmap.stride, size, "the heat map")
+    if image is not None:
+        show(grey(image), ax=ax)
+    artist = ax.imshow(
+        np.ma.masked_invalid(heatmap.values),
+        cmap=colormap(heatmap.mode, heatmap.colors),
+        vmin=heatmap.low,
+        vmax=heatmap.high,
+        extent=(0, columns * heatmap.stride, rows * heatmap.stride, 0),
+        interpolation=interpolation,
+        alpha=1.0 if image is None else opacity,
+        zorder=1,
+    )
+    frame_image(ax, size)
+    return artist
+
+
+def draw_bar(heatmap: HeatMap, *, ax: Axes) -> Axes:
+    """Draw the colour bar of a map below its axes; return the bar's axes.
+
+    It is as wide as the map, but never too narrow for its numbers.
+    """
+    ax.apply_aspect()
+    width, height = ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi  # inches
+    share = max(1.0, BAR_WIDTH / width)
+    place = (0.5 - share / 2, -(BAR_GAP + BAR_HEIGHT) / height, share, BAR_HEIGHT / height)
+    bar = ax.inset_axes(place)
+    fill_bar(heatmap, bar)
+    return bar
+
+
+def fill_bar(heatmap: HeatMap, bar: Axes) -> None:
+    """Draw a horizontal colour bar into ``bar``, its numbers below and inside its width.
+
+    The bar has the full colours of the numbers, also where the map is mixed with the image.
+    """
+    below, above = heatmap.clipped
+    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
+    ticks = bar_ticks(heatmap)
+    table = colormap(heatmap.mode, heatmap.colors)
+    colors = ScalarMappable(Normalize(heatmap.low, heatmap.high), table)
+    colorbar = bar.figure.colorbar(
+        colors, cax=bar, orientation="horizontal", extend=extend, extendfrac=0.06
+    )
+    colorbar.outline.set_linewidth(0.4)
+    bar.set_xticks(ticks, [number(tick) for tick in ticks], fontsize=SMALL)
+    bar.tick_params(length=1.5, pad=1, width=0.4)
+    bar.minorticks_off()
+    labels = bar.get_xticklabels()
+    labels[0].set_horizontalalignment("left")
+    labels[-1].set_horizontalalignment("right")
+
+
+def bar_ticks(heatmap: HeatMap) -> list[float]:
+    """Return where the bar has numbers: both ends, and the middle where that means something."""
+    symmetric = heatmap.low == -heatmap.high
+    if symmetric or heatmap.mode == "percentile":
+        return [heatmap.low, (heatmap.low + heatmap.high) / 2, heatmap.high]
+    return [heatmap.low, heatmap.high]
+
+
+def number(value: float) -> str:
+    """Return ``value`` with three significant digits."""
+    return f"{value:.3g}"
+
+
+COLUMN_CHOICES = (4, 5, 3)
+"""Panels in a row: the first choice that leaves the fewest places of the last row empty."""
+MAX_MAPS = 60
+"""More than fit a page or two are refused."""
+TITLE = 0.17
+CAPTIONS = {
+    "percentile": "Percentile of each value among the cells of its map, scale 0 to 1.",
+    "zscore": "Standard deviations from the mean of each map, scale -3 to 3.",
+    "per_map": f"Each map on its own scale ({RAW_BADGE}); colours cannot be compared between maps.",
+}
+
+
+def maps_figure(
+    maps: Mapping[str, npt.NDArray[np.floating]],
+    image: npt.NDArray[np.uint8],
+    *,
+    strides: Mapping[str, int],
+    mode: str = "percentile",
+    gate_range: tuple[float, float] | None = None,
+    overlay: bool = False,
+    width: float = 8.0,
+) -> Figure:
+    """Draw an image and maps of any taps, each with a colour bar.
+
+    Args:
+        maps: By tap name, (h, w).
+        image: (H, W, 3) uint8, the image that the maps were captured from.
+        strides: By tap name, pixels per cell.
+        mode: ``percentile``, ``zscore`` or ``per_map``.
+        gate_range: Infimum and supremum of the gates' form: taps with ``.gate`` in their name are
+            drawn on it, whatever the mode. None: gates are drawn as the other maps.
+        overlay: Lay the maps over the grey image.
+        width: Of the page, inches.
+
+    Raises:
+        GstoVizError: No maps or more than 60, a map that is not (h, w) or not on its grid.
+    """
+    _check_maps(maps, strides)
+    size = (image.shape[0], image.shape[1])
+    drawn = {
+        tap: _prepare(tap, values, strides[tap], mode, gate_range) for tap, values in maps.items()
+    }
+    caption = _caption(drawn, mode)
+    panels = len(maps) + 1
+    columns = min(COLUMN_CHOICES, key=lambda count: -panels % count)
+    slot = (width - 2 * MARGIN - (columns - 1) * GAP) / columns
+    panel = fit_panel(size, slot, 2.2)
+    step = TITLE + panel[1] + BAR_SPACE + GAP
+    rows = -(-panels // columns)
+    with style.context():
+        text = wrap(caption, width - 2 * MARGIN, 7.0)
+        page = Page(width, rows * step + text_height(text, 7.0) + 2 * MARGIN)
+        for k, tap in enumerate(["input", *drawn]):
+            row, column = divmod(k, columns)
+            left = MARGIN + column * (slot + GAP) + (slot - panel[0]) / 2
+            ax = page.axes(left, MARGIN + TITLE + row * step, *panel, label=tap)
+            ax.set_title(shorten(tap, slot, 7.0), pad=3)
+            if k == 0:
+                draw_image(image, ax=ax)
+            else:
+                under = image if overlay else None
+                draw_heatmap(drawn[tap], ax=ax, image=under, size=size, caption=False)
+        page.text(MARGIN, page.height - MARGIN, text, va="bottom")
+    names = ", ".join(maps)
+    set_alt_text(page.figure, f"An image and maps of {len(maps)} taps: {names}. {caption}")
+    return page.figure
+
+
+def _check_maps(maps: Mapping[str, npt.NDArray], strides: Mapping[str, int]) -> None:
+    """Refuse what a contact sheet cannot show."""
+    if not maps:
+        raise GstoVizError("there are no maps to draw; capture at least one tap")
+    if len(maps) > MAX_MAPS:
+        raise GstoVizError(
+            f"{len(maps)} maps do not fit one figure; choose at most {MAX_MAPS} taps"
+        )
+    for tap, values in maps.items():
+        if np.ndim(values) != 2:
+            raise GstoVizError(
+                f"'{tap}' has shape {np.shape(values)}, not (h, w); reduce its channels to draw it"
+            )
+        if tap not in strides:
+            raise GstoVizError(f"'{tap}' has no stride, so its place in the image is unknown")
+
+
+def _prepare(
+    tap: str,
+    values: npt.NDArray[np.floating],
+    stride: int,
+    mode: str,
+    gate_range: tuple[float, float] | None,
+) -> HeatMap:
+    if gate_range is not None and ".gate" in tap:
+        return gate_map(values, stride=stride, limits=gate_range)
+    return normalise_map(values, stride=stride, mode=mode)
+
+
+def _caption(drawn: Mapping[str, HeatMap], mode: str) -> str:
+    """Say how the maps were normalised."""
+    gates = sum(heatmap.mode == "gate" for heatmap in drawn.values())
+    parts = [] if gates == len(drawn) else [CAPTIONS[mode]]
+    if gates:
+        parts.append("Gates on the range of their form.")
+    return " ".join(parts)

@@ -7,11 +7,16 @@ data dictionary and ``table`` puts one image's rows together. NumPy, SciPy, Open
 """
 
 from gsto_viz.regions.columns import Column, region_columns
-from gsto_viz.regions.distance import region_distance
-from gsto_viz.regions.find import BAND_PX, MIN_AREA_PX, RegionMap, find_regions
-from gsto_viz.regions.pooling import GridWeights, grid_weights
-from gsto_viz.regions.prepared import PreparedRegions, part_means, prepare_regions
-from gsto_viz.regions.ranking import RankedMaps, rank_maps
+from gsto_viz.regions.find import BAND_PX, MIN_AREA_PX, RegionMap, find_regions, region_distance
+from gsto_viz.regions.pooling import (
+    GridWeights,
+    PreparedRegions,
+    RankedMaps,
+    grid_weights,
+    part_means,
+    prepare_regions,
+    rank_maps,
+)
 from gsto_viz.regions.table import region_arrays, region_table, table_of_regions
 
 __all__ = [

@@ -1,24 +1,39 @@
-"""Regions on the grid of a branch: how many pixels of each region fall into each cell.
+"""Regions and activity maps on the grids of the branches.
 
 A mask is pooled down to the grid; a feature map is never pooled up to the pixels. Counts of all
 regions are kept together as one sparse matrix, so nothing loops over regions.
 Cell k of stride s covers the pixels [k s, (k+1) s) clipped to the image. (The cells of a
 convolution are centred at pixel k s, half a cell up and left of that; this is not corrected.)
+
+Cutting regions, measuring distances and counting pixels in cells costs far more than reading maps
+through them, and does not depend on any network. All networks and all null models that see one
+annotation share it.
 """
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from gsto_viz.activity import cell_areas, grid_shape
-from gsto_viz.cells import cell_counts
+from gsto_viz.activity import (
+    BoolMap,
+    FloatMap,
+    cell_areas,
+    cell_counts,
+    grid_shape,
+    matched_pool,
+    percentile_map,
+    valid_grids,
+)
 from gsto_viz.errors import GstoVizError
-from gsto_viz.regions.find import RegionMap
+from gsto_viz.regions.find import RegionMap, find_regions
+from gsto_viz.types import IGNORE
 
 Part = Literal["whole", "core", "band"]
 PARTS: tuple[Part, ...] = ("whole", "core", "band")
@@ -155,3 +170,193 @@ def nested_grid_weights(regions: RegionMap, strides: Sequence[int]) -> tuple[Gri
         )
         for stride, pixels in zip(strides, counts, strict=True)
     )
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedRegions:
+    """The regions of one image, weighed on the grid of every branch."""
+
+    regions: RegionMap
+    shape: tuple[int, int]
+    """(H, W) of the labels."""
+    strides: tuple[int, ...]
+    """Pixels per cell of each branch, finest first."""
+    grids: tuple[GridWeights, ...]
+    """Per stride, the pixels of every region in every cell."""
+    valid: tuple[BoolMap, ...]
+    """Per stride, (h, w): the cells that take part in ranks and weigh anything."""
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+
+def prepare_regions(
+    labels: npt.NDArray[np.integer],
+    strides: Sequence[int] = (4, 8, 16, 32),
+    instances: npt.NDArray[np.integer] | None = None,
+    ignore: int | None = IGNORE,
+    *,
+    regions: RegionMap | None = None,
+) -> PreparedRegions:
+    """Cut one image's annotation into regions and weigh them on every grid.
+
+    Args:
+        labels: (H, W) class indices at network-input size.
+        strides: Pixels per cell of each branch; each a power of two times the one before.
+        instances: (H, W) instance numbers, 0 = none; None when nothing is annotated by instance.
+        ignore: The label of pixels that belong to no class; None when there is none.
+        regions: Regions that are already cut, perhaps moved since (null models) or cut from
+            elsewhere; ``instances`` is then not read, and of ``labels`` only what is ignored.
+
+    Raises:
+        GstoVizError: The label or instance map is wrong, regions and labels have different sizes,
+            or the strides do not grow by powers of two.
+    """
+    strides = checked_strides(strides)
+    labels = np.asarray(labels)
+    if regions is None:
+        regions = find_regions(labels, instances, ignore)
+    if labels.shape != regions.ids.shape:
+        raise GstoVizError(
+            f"labels have shape {labels.shape} and the regions {regions.ids.shape}; "
+            "give both of one image"
+        )
+    return PreparedRegions(
+        regions=regions,
+        shape=(labels.shape[0], labels.shape[1]),
+        strides=strides,
+        grids=nested_grid_weights(regions, strides),
+        valid=valid_grids(labels, strides, ignore),
+    )
+
+
+def part_means(
+    prepared: PreparedRegions, values: Mapping[str, npt.NDArray[np.floating]], stride: int
+) -> dict[str, dict[Part, FloatMap]]:
+    """Average any number of maps of one grid over the parts of every region, in one product.
+
+    Args:
+        prepared: The regions.
+        values: Maps by name, (h, w) each, on the grid of ``stride``; finite in valid cells, the
+            others weigh nothing.
+        stride: One of ``prepared.strides``.
+
+    Returns:
+        For each name, the means over ``whole``, ``core`` and ``band``, (K,) float64 each; NaN for
+        a part without a pixel in a valid cell.
+
+    Raises:
+        GstoVizError: No grid has this stride, or a map is not on it or not finite.
+    """
+    if stride not in prepared.strides:
+        raise GstoVizError(
+            f"no grid of stride {stride} was prepared, only of {prepared.strides}; "
+            "name it in prepare_regions"
+        )
+    if not values:
+        return {}
+    at = prepared.strides.index(stride)
+    grid, valid = prepared.grids[at], prepared.valid[at]
+    for name, one in values.items():
+        if np.shape(one) != grid.shape:
+            raise GstoVizError(
+                f"the map '{name}' has shape {np.shape(one)}; stride {stride} needs {grid.shape}"
+            )
+    means = grid.means(np.stack(list(values.values())), valid)
+    return {name: {part: means[part][k] for part in means} for k, name in enumerate(values)}
+
+
+def checked_strides(strides: Sequence[int]) -> tuple[int, ...]:
+    """Return strides as integers, or say what is wrong with them."""
+    try:
+        checked = tuple(operator.index(stride) for stride in strides)
+    except TypeError as error:
+        raise GstoVizError(
+            f"strides {strides!r} are no whole numbers; give pixels per cell, such as (4, 8)"
+        ) from error
+    if not checked:
+        raise GstoVizError("no stride was given; give pixels per cell, such as (4, 8)")
+    steps = [coarse / fine for fine, coarse in pairwise(checked) if fine > 0]
+    if min(checked) < 1 or any(step not in (2, 4, 8, 16, 32) for step in steps):
+        raise GstoVizError(
+            f"strides {checked} do not grow by powers of two; give the finest branch first"
+        )
+    return checked
+
+
+Maps = Sequence[npt.NDArray[np.floating]]
+
+
+@dataclass(frozen=True, eq=False)
+class RankedMaps:
+    """The percentile maps of one network for one image."""
+
+    percentiles: dict[tuple[int, int], FloatMap]
+    """(branch, grid) -> (h, w) of that grid, in (0, 1), NaN where not valid: each branch on its own
+    grid, on the next coarser one and on the coarsest."""
+
+    @property
+    def branches(self) -> int:
+        """R, the number of branches."""
+        return 1 + max(branch for branch, _ in self.percentiles)
+
+    @property
+    def native(self) -> tuple[FloatMap, ...]:
+        """U_r of every branch on its own grid, finest first."""
+        return tuple(self.percentiles[r, r] for r in range(self.branches))
+
+
+def rank_maps(prepared: PreparedRegions, maps: Maps) -> RankedMaps:
+    """Pool each branch to the grids where it is compared, and rank it there over the valid cells.
+
+    Args:
+        prepared: The regions of the image; only its valid cells matter here.
+        maps: One activity map per branch, finest first, (ceil(H/s), ceil(W/s)) float32 or
+            float64 each; taken as already gain-fixed.
+
+    Raises:
+        GstoVizError: The number of maps is not that of the strides, or a map has the wrong shape
+            or type or holds NaN or infinity.
+    """
+    check_count(len(maps), len(prepared.strides))
+    ranked = {}
+    last = len(maps) - 1
+    for r, activity in enumerate(maps):
+        pooled = _checked_map(activity, r, prepared.shape, prepared.strides[r])
+        for g in range(r, last + 1):
+            if g > r:
+                pooled = _pooled(pooled, prepared.strides[g] // prepared.strides[g - 1])
+            if g in (r, r + 1, last):
+                ranked[r, g] = percentile_map(pooled, prepared.valid[g])
+    return RankedMaps(ranked)
+
+
+def check_count(maps: int, strides: int) -> None:
+    """Refuse another number of maps than of strides."""
+    if maps == 0 or maps != strides:
+        raise GstoVizError(f"{maps} maps and {strides} strides; give one stride per map")
+
+
+def _pooled(activity: FloatMap, factor: int) -> FloatMap:
+    """Bring a map to a grid that is ``factor`` times coarser, by cascaded 2x2 averages."""
+    return reduce(lambda x, _: matched_pool(x), range(factor.bit_length() - 1), activity)
+
+
+def _checked_map(
+    activity: npt.NDArray[np.floating], branch: int, shape: tuple[int, int], stride: int
+) -> FloatMap:
+    """Return an activity map as float64, or say what is wrong with it."""
+    activity = np.asarray(activity)
+    expected = grid_shape(*shape, stride)
+    if activity.dtype not in (np.float32, np.float64):
+        raise GstoVizError(
+            f"the map of branch {branch} has dtype {activity.dtype}; give float32 or float64"
+        )
+    if activity.shape != expected:
+        raise GstoVizError(
+            f"the map of branch {branch} has shape {activity.shape}; "
+            f"labels {shape} at stride {stride} need {expected}"
+        )
+    if not np.isfinite(activity).all():
+        raise GstoVizError(f"the map of branch {branch} holds NaN or infinity; check the network")
+    return activity.astype(np.float64)

@@ -10,9 +10,16 @@ import pandas as pd
 from gsto_viz.activity import FloatMap
 from gsto_viz.regions.columns import region_columns
 from gsto_viz.regions.find import RegionMap
-from gsto_viz.regions.pooling import PARTS, Part
-from gsto_viz.regions.prepared import PreparedRegions, prepare_regions
-from gsto_viz.regions.ranking import Maps, RankedMaps, check_count, rank_maps
+from gsto_viz.regions.pooling import (
+    PARTS,
+    Maps,
+    Part,
+    PreparedRegions,
+    RankedMaps,
+    check_count,
+    prepare_regions,
+    rank_maps,
+)
 from gsto_viz.types import IGNORE
 
 TEXTS = ("image", "coco_bin", "part")

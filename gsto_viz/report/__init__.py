@@ -5,11 +5,11 @@
 ``folder`` keep what was done, ``summary`` estimates, and ``report`` reads it all back.
 """
 
+from gsto_viz.report.causal import NULLS, Null
 from gsto_viz.report.examples import Example, WorstPair
-from gsto_viz.report.null_summary import NULLS, Null
-from gsto_viz.report.report import PairComparison, Report, load_report
 from gsto_viz.report.run import analyze
 from gsto_viz.report.subjects import Site, site_of
+from gsto_viz.report.summary import PairComparison, Report, load_report
 
 __all__ = [
     "NULLS",

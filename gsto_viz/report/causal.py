@@ -1,31 +1,274 @@
-"""Who carries the evidence, per region: Shapley values of the branches, and scale transfer.
+"""Who carries the evidence, per region: Shapley values, scale transfer, and null summaries.
 
 SCI says which branch *fires* for which object. SCI_C asks which branch the decision *rests on*: the
 same order of pairs on exact Shapley values of each region's margin. STP asks what happens when the
 same object is made larger: is it then answered by coarser branches?
+
+The null models of STP ask the same of regions that are no objects (N1: annotation shifted on the
+torus, N2: that of another image) and of networks that learnt nothing (N3). Permuted sizes (N4)
+change nothing, because an object is compared with itself, and under one common map (N5) coarseness
+is 0 at every size, so STP is 0.5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gsto_viz.attribution import head_pass, shapley_tables
+from gsto_viz.attribution.receptive import (
+    SizedMaps,
+    maps_at,
+    placed_table,
+    sized_maps,
+    sized_tables,
+)
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.hrnet import HRNet
-from gsto_viz.regions.prepared import PreparedRegions
-from gsto_viz.report.chunks import read_table
-from gsto_viz.report.measure import Arrays
-from gsto_viz.report.null_summary import Null, summarise_null
-from gsto_viz.report.plain import plain
-from gsto_viz.report.scale_transfer import transfer_summary
-from gsto_viz.report.settings import PERMUTATIONS, Settings
+from gsto_viz.models.hrnet import MIN_SIZE, HRNet
+from gsto_viz.regions.pooling import PreparedRegions
+from gsto_viz.report.folder import DOUBLED, PERMUTATIONS, Settings, as_estimate, plain, read_table
+from gsto_viz.report.measure import Annotated, Arrays
 from gsto_viz.report.subjects import Subject
-from gsto_viz.stats.causal import sci_c_values
+from gsto_viz.stats.causal import (
+    scale_transfer,
+    sci_c_values,
+    transfer_beyond_blur,
+    transfer_counts,
+    transfer_rows,
+    transfer_slope,
+    transfer_values,
+)
 from gsto_viz.stats.inference import Estimate, estimate
 from gsto_viz.stats.nulls import permute_sizes
-from gsto_viz.types import Sample
+from gsto_viz.stats.pairs import image_indices, index_columns
+from gsto_viz.types import BranchMaps, Sample
+
+NULLS = {
+    "N1": "annotation shifted on the torus",
+    "N2": "annotation of another image",
+    "N3": "random weights",
+    "N4": "sizes permuted within the image",
+    "N4c": "sizes permuted within the image and class",
+    "N5": "one common map in place of the branches",
+}
+"""What each null model breaks; its rows carry the name."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """An index under a null model.
+
+    Attributes:
+        values: Mean over images of each draw, in the order of the draws.
+        estimate: Mean over images of the mean over draws, with its interval over images. For N3 the
+            range of the draws counts, not this interval: each draw is another network.
+    """
+
+    values: tuple[float, ...]
+    estimate: Estimate
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over images and draws; None when it is not estimated."""
+        return self.estimate.value
+
+    @property
+    def low(self) -> float | None:
+        """The lowest draw; None without draws."""
+        return min(self.values, default=None)
+
+    @property
+    def high(self) -> float | None:
+        """The highest draw; None without draws."""
+        return max(self.values, default=None)
+
+    @property
+    def n_images(self) -> int:
+        """Images that count."""
+        return self.estimate.n_images
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not estimated, or has no interval."""
+        return self.estimate.reason
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate's fields and ``draws``."""
+        return {**plain(self.estimate), "draws": list(self.values)}
+
+
+def nulls_beside(values: Mapping[str, Any]) -> dict[str, Null]:
+    """Read the null models beside an estimate of ``summary.json``; none where it has none."""
+    return {
+        name: Null(tuple(one["draws"]), as_estimate(one))
+        for name, one in values.get("nulls", {}).items()
+    }
+
+
+def summarise_null(values: pd.DataFrame, clusters: Mapping[str, str], seed: int) -> dict[str, Null]:
+    """Summarise the rows of one model and null model.
+
+    Args:
+        values: ``draw``, ``image``, ``index``, ``value``, ``pairs``.
+        clusters: Cluster of each image.
+        seed: Of the bootstrap.
+
+    Returns:
+        By index.
+    """
+    found = {}
+    for index, rows in values.groupby("index"):
+        draws = rows.groupby("draw")["value"].mean()
+        by_image = rows.groupby("image").agg(value=("value", "mean"), pairs=("pairs", "sum"))
+        mean = estimate(by_image.reset_index(), clusters, seed)
+        found[str(index)] = Null(tuple(draws.tolist()), mean)
+    return found
+
+
+def permuted_values(table: pd.DataFrame, branches: int, depth: float, seed: int) -> pd.DataFrame:
+    """Compute the indices of every image with permuted sizes (N4, and N4c within classes).
+
+    Args:
+        table: Region table of one model.
+        branches: R.
+        depth: Smallest depth of regions for ``sci_edge``: the coarsest stride.
+        seed: Of the permutations.
+
+    Returns:
+        ``null``, ``draw``, ``image``, ``index``, ``value``, ``pairs``.
+    """
+    rows = []
+    names = list(index_columns(branches))
+    for null, within in (("N4", False), ("N4c", True)):
+        for draw in range(PERMUTATIONS):
+            permuted = permute_sizes(table, within_class=within, seed=seed, draw=draw)
+            for image, group in permuted.groupby("image"):
+                columns = {name: group[name].to_numpy() for name in names}
+                indices = image_indices(columns, branches, min_depth_px=depth)
+                rows += [
+                    (null, draw, image, index, value, pairs)
+                    for index, (value, pairs) in indices.items()
+                    # Depths are not permuted, so this index is no null of N4.
+                    if index != "sci_edge"
+                ]
+    frame = pd.DataFrame(rows, columns=["null", "draw", "image", "index", "value", "pairs"])
+    return frame.astype({"value": np.float64})
+
+
+COLUMNS = ("image", "region", "m", "change", "kind", "draw", "model")
+Seen = tuple[PreparedRegions, BranchMaps]
+"""Regions, and the maps that they are measured on."""
+OWN = ("resized", "blurred")
+"""Kinds of rows of the network itself; those of null models are named after them."""
+
+
+def transfer_frame(
+    subject: Subject,
+    image: Annotated,
+    random: Sequence[tuple[Subject, BranchMaps]] = (),
+) -> pd.DataFrame:
+    """Resize one image and its labels and follow its objects.
+
+    Args:
+        subject: The network.
+        image: The image; where null models have its annotation (N1, N2), they are followed to
+            twice the size, too.
+        random: Random-weight draws of the network (N3), each with its maps of the image as it is.
+
+    Returns:
+        ``image``, ``region``, ``m``, ``change`` of coarseness, ``kind`` (``resized``, ``blurred``
+        for the control, or a null model), ``draw``, ``model``. No rows where half the image is too
+        small for the network.
+    """
+    assert isinstance(subject.model, HRNet)
+    sample = image.sample
+    if min(sample.image.shape[:2]) < 2 * MIN_SIZE:
+        return pd.DataFrame(columns=list(COLUMNS))
+    maps = sized_maps(subject.model, sample.image, gains=subject.gains)
+    tables = sized_tables(maps, sample)
+    parts = [
+        transfer_rows(tables.base, sizes, tables.coarsest).assign(kind=kind, draw=0)
+        for kind, sizes in zip(OWN, (tables.resized, tables.blurred), strict=True)
+    ]
+    if image.broken or random:
+        parts += _null_rows(image, maps, random)
+    return pd.concat(parts, ignore_index=True).assign(model=subject.key)
+
+
+def _null_rows(
+    image: Annotated, maps: SizedMaps, random: Sequence[tuple[Subject, BranchMaps]]
+) -> Iterator[pd.DataFrame]:
+    """Follow what is no object (N1, N2), and objects in untrained networks (N3), to twice the size.
+
+    Args:
+        image: The image.
+        maps: What the network shows for it.
+        random: As for ``transfer_frame``.
+    """
+    sample, larger = image.sample, image.doubled()
+    own = next(larger)
+    moved = zip(image.broken_names, image.broken, larger, strict=True)
+    for (null, draw), shown, doubled in moved:
+        rows = _doubled(sample.id, (shown, maps.base), (doubled, maps.resized[DOUBLED]))
+        yield rows.assign(kind=null, draw=draw)
+    for draw, (twin, there) in enumerate(random):
+        assert isinstance(twin.model, HRNet)
+        after = maps_at(twin.model, sample.image, DOUBLED, gains=twin.gains)
+        rows = _doubled(sample.id, (image.grids, there), (own, after))
+        yield rows.assign(kind="N3", draw=draw)
+
+
+def _doubled(image: str, before: Seen, after: Seen) -> pd.DataFrame:
+    """Follow regions from the image as it is to twice its size."""
+    tables = [placed_table(cut, maps, image) for cut, maps in (before, after)]
+    return transfer_rows(tables[0], {DOUBLED: tables[1]}, max(before[0].strides))
+
+
+def transfer_summary(out: Path, key: str, clusters: Mapping[str, str], seed: int) -> dict[str, Any]:
+    """Estimate STP of one model at every size, beyond blur, its slope, and its null models."""
+    rows = read_table(out / "transfer.parquet", model=key).drop(columns="model")
+    resized, blurred = (rows[rows["kind"] == kind] for kind in OWN)
+    counts, control = transfer_counts(resized), transfer_counts(blurred)
+    shared: dict[str, Any] = {"clusters": clusters, "seed": seed}
+    nulls = {DOUBLED: _transfer_nulls(rows[~rows["kind"].isin(OWN)], clusters, seed)}
+    octaves = sorted(set(counts["m"]))
+    return {
+        "stp": {
+            f"{m:+g}": {
+                **plain(scale_transfer(counts, m, **shared)),
+                "nulls": {name: one.to_json() for name, one in nulls.get(m, {}).items()},
+            }
+            for m in octaves
+        },
+        "stp_beyond_blur": {
+            f"{m:+g}": transfer_beyond_blur(counts, control, m, **shared) for m in octaves
+        },
+        "stp_slope": transfer_slope(resized, **shared),
+    }
+
+
+def _transfer_nulls(rows: pd.DataFrame, clusters: Mapping[str, str], seed: int) -> dict[str, Null]:
+    """Summarise STP at twice the size under each null model that has rows."""
+    found = {}
+    for name, one in rows.groupby("kind"):
+        values = [
+            transfer_values(transfer_counts(drawn), DOUBLED).assign(draw=draw, index="stp")
+            for draw, drawn in one.groupby("draw")
+        ]
+        found[str(name)] = summarise_null(pd.concat(values, ignore_index=True), clusters, seed)[
+            "stp"
+        ]
+    return found
+
+
+def doubled_values(folder: Path, key: str) -> pd.DataFrame:
+    """Return STP of each image at twice the size: ``image``, ``value``, ``pairs``."""
+    rows = read_table(folder / "transfer.parquet", model=key)
+    return transfer_values(transfer_counts(rows[rows["kind"] == "resized"]), DOUBLED)
+
 
 NOTHING = Null((), Estimate(None, None, None, 0, 0, "not estimated: no image has a pair"))
 """What a null model says when no region could be explained."""

@@ -16,9 +16,9 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
-from gsto_viz.report.annotations import prepared
+from gsto_viz.report.measure import prepared
 from gsto_viz.report.subjects import Subject
-from gsto_viz.stats.sci import TIE
+from gsto_viz.stats.pairs import TIE
 from gsto_viz.types import Dataset, Inspection, Sample
 
 FOLDER = "examples"

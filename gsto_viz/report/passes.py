@@ -12,15 +12,23 @@ import pyarrow as pa
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.table import region_arrays
-from gsto_viz.report.annotations import Annotated, annotated
-from gsto_viz.report.causal import shapley_columns
-from gsto_viz.report.columns import Columns, arrow_table, filled, joined, rows_in
-from gsto_viz.report.measure import Measured, cut, indices_of, measure, rows_kept
-from gsto_viz.report.null_models import NullTable, Row, null_tables, rows_of
-from gsto_viz.report.scale_transfer import transfer_frame
-from gsto_viz.report.settings import Settings
+from gsto_viz.report.causal import shapley_columns, transfer_frame
+from gsto_viz.report.folder import Columns, Settings, arrow_table, filled, joined, rows_in
+from gsto_viz.report.measure import (
+    Annotated,
+    Measured,
+    NullTable,
+    Row,
+    annotated,
+    cut,
+    indices_of,
+    measure,
+    null_tables,
+    rows_kept,
+    rows_of,
+)
 from gsto_viz.report.subjects import Look, Subject
-from gsto_viz.stats.segmentation import confusion_matrix
+from gsto_viz.stats.outcome import confusion_matrix
 from gsto_viz.types import BranchMaps, Dataset, Sample
 
 VALUE_COLUMNS = ["model", "null", "draw", "image", "index", "value", "pairs"]

@@ -23,48 +23,42 @@ from tqdm import tqdm
 
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import write_json
+from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.models.tensor_files import read_tensors, write_tensors
+from gsto_viz.models.model_info import read_tensors, write_tensors
 from gsto_viz.nulls import random_draws
 from gsto_viz.report.causal import check_explainable
-from gsto_viz.report.chunks import (
+from gsto_viz.report.examples import FOLDER as EXAMPLES
+from gsto_viz.report.examples import write_examples
+from gsto_viz.report.folder import (
+    CALIBRATION_IMAGES,
+    CHUNK_IMAGES,
+    GAINS,
+    MANIFEST,
+    MAX_REGIONS,
+    RANDOM_DRAWS,
+    SCHEMA_VERSION,
+    SUMMARY,
     TABLES,
+    Settings,
+    arrow_table,
+    begin,
+    clusters_of,
+    fingerprint,
     is_done,
+    is_finished,
     merge,
     read_table,
     remove_parts,
     write_chunk,
     write_parquet,
 )
-from gsto_viz.report.clusters import clusters_of
-from gsto_viz.report.columns import arrow_table
-from gsto_viz.report.examples import FOLDER as EXAMPLES
-from gsto_viz.report.examples import write_examples
-from gsto_viz.report.folder import (
-    GAINS,
-    MANIFEST,
-    SUMMARY,
-    begin,
-    is_finished,
-)
-from gsto_viz.report.layout import layout_rows, save_maps
+from gsto_viz.report.measure import layout_rows, save_maps
 from gsto_viz.report.passes import VALUE_COLUMNS, run_chunk
-from gsto_viz.report.report import Report, load_report
-from gsto_viz.report.settings import (
-    CALIBRATION_IMAGES,
-    CHUNK_IMAGES,
-    MAX_REGIONS,
-    RANDOM_DRAWS,
-    SCHEMA_VERSION,
-    Settings,
-    fingerprint,
-)
 from gsto_viz.report.subjects import Site, Subject, make_subject
-from gsto_viz.report.summary import model_summary
+from gsto_viz.report.summary import Report, load_report, model_summary
 from gsto_viz.stats.nulls import swapped_labels
 from gsto_viz.types import Dataset
-from gsto_viz.versions import versions
 
 
 @dataclass(frozen=True)

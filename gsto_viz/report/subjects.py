@@ -1,14 +1,24 @@
-"""A network that is analysed: where it is read, and one look at one image through it."""
+"""A network that is analysed: where it is read, and what its transfers let through.
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+W is the transfer's first convolution without its bias (the identity on an edge to itself): what it
+gives is linear in the feature, and everything behind it sees nothing else.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import yaml
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from gsto_viz.attribution import Baseline, mean_baseline
 from gsto_viz.calibrate import calibrate
@@ -16,15 +26,101 @@ from gsto_viz.capture import Capture
 from gsto_viz.capture.names import declared_taps, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import full_logits
-from gsto_viz.evaluate.logits import labels_of
+from gsto_viz.evaluate.protocols import labels_of
+from gsto_viz.files import read_small_text
 from gsto_viz.gains import Gains
 from gsto_viz.models.costs import count_costs
-from gsto_viz.models.gates import gate_range
+from gsto_viz.models.fusion import Transition
+from gsto_viz.models.gates import GatedScaleTransfer, gate_range
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.model_info import ModelInfo
-from gsto_viz.report.transmission import watch_transmission
+from gsto_viz.stats.gates import effective_transmission
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
 from gsto_viz.types import BranchMaps, Dataset
+
+
+class Transmission:
+    """Sums over images, by tap of the gate."""
+
+    def __init__(self) -> None:
+        self.gated: dict[str, float] = {}
+        self.plain: dict[str, float] = {}
+
+    def add(self, tap: str, convolution: nn.Conv2d | None, feature: Tensor, gate: Tensor) -> None:
+        """Add one call of a transfer: feature (N, C, h, w), gate (N, 1, h, w)."""
+        for sums, carried in ((self.gated, feature * gate), (self.plain, feature)):
+            output = carried if convolution is None else _linear(convolution, carried)
+            square = float(output.double().square().sum())
+            sums[tap] = sums.get(tap, 0.0) + square
+
+    def shares(self) -> dict[str, float | None]:
+        """Return ||W(gF)|| / ||WF|| of each gate; None where the transfer carries nothing."""
+        return {
+            tap: effective_transmission(gated, self.plain[tap]) for tap, gated in self.gated.items()
+        }
+
+
+def _linear(convolution: nn.Conv2d, feature: Tensor) -> Tensor:
+    """Apply a convolution without its bias."""
+    return F.conv2d(
+        feature,
+        convolution.weight,
+        None,
+        convolution.stride,
+        convolution.padding,
+        convolution.dilation,
+        convolution.groups,
+    )
+
+
+@contextmanager
+def watch_transmission(model: nn.Module) -> Iterator[Transmission]:
+    """Measure every forward pass of this thread inside the block; hooks are gone afterwards.
+
+    Networks that are none of ours, or have no gates, give no sums.
+    """
+    found = Transmission()
+    handles: list[RemovableHandle] = []
+    try:
+        if isinstance(model, HRNet):
+            thread = threading.get_ident()
+            for tap in model.taps().values():
+                if tap.kind == "gate":
+                    owner = model.get_submodule(tap.module.rpartition(".")[0])
+                    handles += _watch(tap.name, owner, found, thread)
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _watch(tap: str, owner: nn.Module, found: Transmission, thread: int) -> list[RemovableHandle]:
+    """Put a hook on a gate, which keeps its map, and one on its owner, which adds it up."""
+    kept: list[Tensor] = []
+    first = next((m for m in _carrier(owner).modules() if isinstance(m, nn.Conv2d)), None)
+
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        if threading.get_ident() == thread:
+            kept[:] = [output.detach()]
+
+    def add(module: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
+        if threading.get_ident() == thread and kept:
+            feature = module.source(inputs[0]) if isinstance(module, Transition) else inputs[0]
+            with torch.no_grad():
+                found.add(tap, first, feature.detach(), kept.pop())
+
+    gate = owner.get_submodule("gate")
+    return [gate.register_forward_hook(keep), owner.register_forward_hook(add)]
+
+
+def _carrier(owner: nn.Module) -> nn.Module:
+    """Return what a gate stands in front of."""
+    return (
+        owner.transfer
+        if isinstance(owner, GatedScaleTransfer)
+        else owner.get_submodule("new_branch")
+    )
+
 
 COST_SIZE = (1024, 2048)
 """Height and width at which costs are counted, as the papers do."""
@@ -260,3 +356,54 @@ def make_subject(key: str, model: nn.Module, data: Dataset, site: Site | None = 
         sha256=info.sha256 if isinstance(info, ModelInfo) else None,
         classes=len(data.classes),
     )
+
+
+FORM = (
+    "write 'branches: stage4.branch*', or a list of taps, finest first; for networks that do not "
+    "know their strides add 'strides: [4, 8, ...]'"
+)
+
+
+def read_sites(path: str | Path, models: Mapping[str, nn.Module]) -> dict[str, Site]:
+    """Read a taps file and find its branches in every network.
+
+    The file is a mapping with ``branches`` (a tap, a pattern, or a list of them) and, for networks
+    that do not know their taps, ``strides`` (pixels per cell of each branch, in the same order).
+
+    Args:
+        path: The file.
+        models: The networks by key.
+
+    Returns:
+        The site of each network.
+
+    Raises:
+        GstoVizError: Not such a file, or a network does not have these taps.
+    """
+    text = read_small_text(path, "the taps file")
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise GstoVizError(f"the taps file {path} is not YAML ({error}); {FORM}") from error
+    branches, strides = _checked(values, path)
+    if strides is not None:
+        return {key: Site(tuple(branches), tuple(strides)) for key in models}
+    return {key: site_of(model, branches) for key, model in models.items()}
+
+
+def _checked(values: Any, path: str | Path) -> tuple[list[str], list[int] | None]:
+    """Return branches and strides, or say what is wrong with the file."""
+    if not isinstance(values, dict) or "branches" not in values:
+        raise GstoVizError(f"the taps file {path} has no 'branches'; {FORM}")
+    unknown = sorted(map(str, set(values) - {"branches", "strides"}))
+    if unknown:
+        raise GstoVizError(f"the taps file {path} has an unknown key '{unknown[0]}'; {FORM}")
+    branches, strides = values["branches"], values.get("strides")
+    branches = [branches] if isinstance(branches, str) else branches
+    if not isinstance(branches, list) or not all(isinstance(b, str) for b in branches):
+        raise GstoVizError(f"'branches' of the taps file {path} are no names; {FORM}")
+    if strides is not None and (
+        not isinstance(strides, list) or not all(type(s) is int and s > 0 for s in strides)
+    ):
+        raise GstoVizError(f"'strides' of the taps file {path} are no whole numbers; {FORM}")
+    return branches, strides

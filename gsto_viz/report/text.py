@@ -1,12 +1,13 @@
-"""The headline of an analysis and of a comparison, as text for the screen."""
+"""The report in words, and ``comparison.json``."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from gsto_viz.report.null_summary import NULLS, Null, nulls_beside
-from gsto_viz.report.plain import as_estimate, shown, shown_p
-from gsto_viz.report.report import PairComparison, Report
-from gsto_viz.report.settings import DOUBLED
-from gsto_viz.stats.compare import Comparison
+from gsto_viz.files import write_json, write_text
+from gsto_viz.report.causal import NULLS, Null, nulls_beside
+from gsto_viz.report.folder import DOUBLED, SCHEMA_VERSION, as_estimate, plain, shown, shown_p
+from gsto_viz.report.summary import PairComparison, Report
+from gsto_viz.stats.compare import Comparison, comparison_table
 from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
 from gsto_viz.stats.inference import cause
 
@@ -235,3 +236,32 @@ def difference_words(comparison: PairComparison, report: Report) -> str:
         f"{found} (SCI {shown(one.difference)}, p {p} after Holm). "
         "Each network is one training run: this is about these two networks, not about a method."
     )
+
+
+def comparison_json(report: Report, comparison: PairComparison) -> dict[str, Any]:
+    """Return a comparison as plain values."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "data": report.data,
+        "a": {"key": comparison.a, **report.manifest["models"][comparison.a]},
+        "b": {"key": comparison.b, **report.manifest["models"][comparison.b]},
+        "difference": f"{comparison.b} - {comparison.a}, paired over images",
+        "words": difference_words(comparison, report),
+        "indices": plain(comparison_table(comparison.comparisons)),
+        "specification": {
+            "same_sign": comparison.curve.same_sign,
+            "estimated": comparison.curve.estimated,
+            "reason": comparison.curve.reason,
+            "rows": plain(comparison.curve.table),
+        },
+    }
+
+
+def write_comparison(report: Report, comparison: PairComparison) -> dict[str, Any]:
+    """Write ``comparison.json`` and its tables as CSV beside the analysis; return the values."""
+    values = comparison_json(report, comparison)
+    table = comparison_table(comparison.comparisons)
+    write_text(report.folder / "comparison.csv", table.to_csv(index=False))
+    write_text(report.folder / "specification.csv", comparison.curve.table.to_csv(index=False))
+    write_json(report.folder / "comparison.json", values)
+    return values

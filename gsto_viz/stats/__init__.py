@@ -11,27 +11,65 @@ decodable, ``spectrum``, ``similarity`` and ``disequilibrium`` features; ``outco
 ``nulls`` breaks the link to size on purpose; ``indices`` is all pair indices of one image.
 """
 
-from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
-from gsto_viz.stats.boundary_pixels import boundary_pixels
-from gsto_viz.stats.causal import causal_coarseness, sci_c, sci_c_values
-from gsto_viz.stats.compare import Comparison, compare_tables, compare_values, comparison_table
-from gsto_viz.stats.disequilibrium import (
+from gsto_viz.stats.atlas import (
     Moments,
+    SpectrumSums,
     bilinear_closed_form,
     bilinear_variance_ratio,
+    block_average,
+    cka,
+    cka_sums,
     disequilibrium,
     gradient_rms,
+    hsic,
     moments,
+    object_batches,
+    redundancy,
+    spectral_centroid,
+    spectrum_sums,
 )
-from gsto_viz.stats.drops import drop_columns, drops, mean_drops
-from gsto_viz.stats.gate_sizes import gate_by_octave, gate_cells, variance_explained
-from gsto_viz.stats.gate_values import gate_description, gate_responses
+from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts, boundary_pixels
+from gsto_viz.stats.causal import (
+    causal_coarseness,
+    drop_columns,
+    drops,
+    effective_size,
+    erf_estimate,
+    erf_slope,
+    fields_slope,
+    mean_drops,
+    scale_transfer,
+    sci_c,
+    sci_c_values,
+    transfer_beyond_blur,
+    transfer_counts,
+    transfer_rows,
+    transfer_slope,
+    transfer_values,
+)
+from gsto_viz.stats.compare import (
+    Comparison,
+    Headline,
+    Verdict,
+    compare_tables,
+    compare_values,
+    comparison_table,
+    headline,
+    seed_image_difference,
+    seed_permutation,
+    strict_verdict,
+)
 from gsto_viz.stats.gates import (
     effective_transmission,
+    gate_by_octave,
+    gate_cells,
+    gate_description,
     gate_edge,
     gate_pair_counts,
     gate_preference,
+    gate_responses,
     gate_selectivity,
+    variance_explained,
 )
 from gsto_viz.stats.hypothesis import (
     benjamini_hochberg,
@@ -40,13 +78,18 @@ from gsto_viz.stats.hypothesis import (
     equivalence,
     holm,
     sign_flip,
+    size_trend,
 )
-from gsto_viz.stats.indices import image_indices
 from gsto_viz.stats.inference import Estimate
-from gsto_viz.stats.information import Assignment, assignment
-from gsto_viz.stats.interaction import Interaction, interaction, scale_interaction
-from gsto_viz.stats.layout import LayoutMean
+from gsto_viz.stats.information import (
+    Assignment,
+    Interaction,
+    assignment,
+    interaction,
+    scale_interaction,
+)
 from gsto_viz.stats.nulls import (
+    LayoutMean,
     common_maps,
     permute_sizes,
     shift_regions,
@@ -54,6 +97,16 @@ from gsto_viz.stats.nulls import (
     toroidal_shift,
 )
 from gsto_viz.stats.outcome import class_scores, image_scores, outcome_by_size, outcome_counts
+from gsto_viz.stats.pairs import (
+    c_coarse,
+    c_fine,
+    concordance,
+    image_indices,
+    pair_counts,
+    sci,
+    sci_by_gap,
+    sci_edge,
+)
 from gsto_viz.stats.probes import (
     ProbeSums,
     SizeProbe,
@@ -70,39 +123,16 @@ from gsto_viz.stats.probes import (
     size_targets,
     squared_errors,
 )
-from gsto_viz.stats.profile import distance_profile, energy_ratio, hf_auc, lf_auc
-from gsto_viz.stats.receptive import effective_size, erf_estimate, erf_slope, fields_slope
-from gsto_viz.stats.sci import (
-    c_coarse,
-    c_fine,
-    concordance,
-    pair_counts,
-    sci,
-    sci_by_gap,
-    sci_edge,
+from gsto_viz.stats.sizes import (
+    Tuning,
+    distance_profile,
+    energy_ratio,
+    hf_auc,
+    lf_auc,
+    response_by_octave,
+    tuning,
 )
-from gsto_viz.stats.seeds import seed_image_difference, seed_permutation
-from gsto_viz.stats.similarity import cka, cka_sums, hsic, object_batches
-from gsto_viz.stats.sizes import response_by_octave
 from gsto_viz.stats.specification import Specification, specification_curve, table_curve
-from gsto_viz.stats.spectrum import (
-    SpectrumSums,
-    block_average,
-    redundancy,
-    spectral_centroid,
-    spectrum_sums,
-)
-from gsto_viz.stats.transfer import (
-    scale_transfer,
-    transfer_beyond_blur,
-    transfer_counts,
-    transfer_rows,
-    transfer_slope,
-    transfer_values,
-)
-from gsto_viz.stats.trend import size_trend
-from gsto_viz.stats.tuning import Tuning, tuning
-from gsto_viz.stats.verdict import Headline, Verdict, headline, strict_verdict
 
 __all__ = [
     "Assignment",

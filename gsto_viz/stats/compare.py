@@ -1,17 +1,27 @@
-"""Is the difference between two models real? Paired comparisons B - A of every index.
+"""Is the difference between two networks real? Paired comparisons, the verdict, and seeds.
 
 Four indices are confirmatory (SCI, SCI_edge, and the size preference of the finest and coarsest
 branch on one grid), with any causal index the caller adds; their p values are adjusted together
 by Holm. All others are exploratory and adjusted by Benjamini and Hochberg.
+
+Strict awareness asks for three things at once: SCI below what untuned networks can show by
+accident, below what random weights show, and a cross-over, which is the one sign that no
+re-scaling of the branches can remove. A model that is not strictly aware is not thereby confused.
+
+An interval over images alone says nothing on what another training run would give.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from math import comb
+from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.stats import permutation_test
 
+from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.hypothesis import (
     MARGIN,
     Equivalence,
@@ -23,15 +33,34 @@ from gsto_viz.stats.hypothesis import (
     holm,
     sign_flip,
 )
-from gsto_viz.stats.inference import Estimate, estimate
-from gsto_viz.stats.sci import (
+from gsto_viz.stats.inference import (
+    REPLICATES,
+    Estimate,
+    cause,
+    cluster_sums,
+    estimate,
+    named_stream,
+    percentile_interval,
+    poisson_weights,
+    too_few,
+)
+from gsto_viz.stats.pairs import (
     EDGE_DEPTH_PX,
     GAP_BINS,
+    Tables,
+    branch_count,
+    c_coarse,
+    c_fine,
+    concordance,
     concordance_values,
+    merge_tables,
+    pair_counts,
+    sci,
+    sci_edge,
     sci_edge_values,
     sci_values,
 )
-from gsto_viz.stats.tables import Tables, branch_count
+from gsto_viz.types import FloatArray
 
 Family = Literal["confirmatory", "exploratory"]
 
@@ -239,3 +268,280 @@ def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
     counts = {"n_images", "n_pairs", "n_unpaired"}
     numbers = [name for name in frame.columns if name not in words | counts]
     return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+FALSE_SIGNAL = 0.43
+"""Without any tuning of the branches, noise that differs between them moved SCI within .43-.57."""
+MIN_DRAWS = 5
+"""Random networks differ a lot; fewer draws say nothing on their range."""
+State = Literal["holds", "fails", "not judged"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of the strict verdict."""
+
+    name: str
+    state: State
+    why: str
+    """The numbers compared, or what is missing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The three conditions of strict awareness."""
+
+    below_false_signal: Condition
+    below_random: Condition
+    cross_over: Condition
+
+    @property
+    def conditions(self) -> tuple[Condition, Condition, Condition]:
+        """All three, in the order above."""
+        return self.below_false_signal, self.below_random, self.cross_over
+
+    @property
+    def state(self) -> State:
+        """``holds`` when all hold, ``fails`` when one fails, else ``not judged``."""
+        states = [condition.state for condition in self.conditions]
+        if "fails" in states:
+            return "fails"
+        return "not judged" if "not judged" in states else "holds"
+
+    @property
+    def words(self) -> str:
+        """The verdict, with the conditions that hold, that fail and that are not judged."""
+        if self.state == "holds":
+            return "Scale-aware in the strict sense: all three conditions hold."
+        listed = []
+        for state in get_args(State):
+            names = [c.name for c in self.conditions if c.state == state]
+            if names:
+                listed.append(f"{state}: {', '.join(names)}")
+        conditions = "; ".join(listed)
+        if self.state == "fails":
+            return (
+                f"Not scale-aware in the strict sense ({conditions}). "
+                "This alone does not make it confused."
+            )
+        return f"Strict awareness could not be judged ({conditions})."
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The indices of one model that are always shown together."""
+
+    sci: Estimate
+    sci_edge: Estimate
+    c_fine: Estimate
+    c_coarse: Estimate
+    a_first_matched: Estimate
+    """Size preference of the finest branch on the coarsest grid."""
+    a_last: Estimate
+    """Size preference of the coarsest branch."""
+    sci_same_class: Estimate
+    sci_whole: Estimate
+    """SCI of whole masks instead of cores."""
+    core_pair_share: float | None
+    """Share of SCI's pairs in which both regions were read through their core."""
+
+
+def headline(
+    tables: Tables,
+    *,
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+    min_depth_px: float = EDGE_DEPTH_PX,
+) -> Headline:
+    """Estimate the headline indices of one model.
+
+    Args:
+        tables: One region table or a sequence of them.
+        clusters: Cluster of each image (blocks of video frames).
+        seed: Of the bootstrap.
+        min_depth_px: For SCI_edge: the coarsest stride.
+    """
+    last = branch_count(tables, "z") - 1
+    return Headline(
+        sci=sci(tables, clusters=clusters, seed=seed),
+        sci_edge=sci_edge(tables, min_depth_px=min_depth_px, clusters=clusters, seed=seed),
+        c_fine=c_fine(tables, clusters=clusters, seed=seed),
+        c_coarse=c_coarse(tables, clusters=clusters, seed=seed),
+        a_first_matched=concordance(tables, 0, response="z_matched", clusters=clusters, seed=seed),
+        a_last=concordance(tables, last, clusters=clusters, seed=seed),
+        sci_same_class=sci(tables, same_class=True, clusters=clusters, seed=seed),
+        sci_whole=sci(tables, response="q_whole", clusters=clusters, seed=seed),
+        core_pair_share=core_pair_share(tables),
+    )
+
+
+def core_pair_share(tables: Tables) -> float | None:
+    """Return the share of pairs whose regions were both read through their core; None: no pair."""
+    table = merge_tables(tables, ["area_px", "class_id", "qualifies", "part", "q"])
+    pairs = int(pair_counts(table, "q")["pairs"].sum())
+    cores = int(pair_counts(table[table["part"] == "core"], "q")["pairs"].sum())
+    return cores / pairs if pairs else None
+
+
+def strict_verdict(
+    index: Estimate,
+    random_weights: Sequence[float],
+    a_first_matched: Estimate,
+    a_last: Estimate,
+) -> Verdict:
+    """Judge strict scale awareness.
+
+    Args:
+        index: SCI of the model.
+        random_weights: SCI of the same architecture with random weights, one number per draw.
+        a_first_matched: Size preference of the finest branch, pooled to the coarsest grid.
+        a_last: Size preference of the coarsest branch.
+
+    Returns:
+        The three conditions, each holds, fails or not judged, with the numbers that decided.
+    """
+    return Verdict(
+        below_false_signal=_below(
+            f"interval of SCI below {FALSE_SIGNAL}", index, FALSE_SIGNAL, "the false-signal margin"
+        ),
+        below_random=_below_random(index, random_weights),
+        cross_over=_cross_over(a_first_matched, a_last),
+    )
+
+
+def _below(name: str, index: Estimate, limit: float, what: str) -> Condition:
+    if index.high is None:
+        return Condition(name, "not judged", f"SCI has no interval: {cause(index.reason)}")
+    state: State = "holds" if index.high < limit else "fails"
+    return Condition(name, state, f"upper end {index.high:.3f}, {what} {limit:.3f}")
+
+
+def _below_random(index: Estimate, draws: Sequence[float]) -> Condition:
+    name = "interval of SCI below random weights"
+    if len(draws) < MIN_DRAWS:
+        why = f"{len(draws)} draws of random weights, their range needs {MIN_DRAWS}"
+        return Condition(name, "not judged", why)
+    return _below(name, index, min(draws), f"the lowest of {len(draws)} random networks")
+
+
+def _cross_over(first: Estimate, last: Estimate) -> Condition:
+    """Judge A(finest, pooled) < 0.5 < A(coarsest) with both intervals off 0.5."""
+    name = "cross-over at matched resolution"
+    reasons = [one.reason for one in (first, last) if one.low is None or one.high is None]
+    if first.high is None or last.low is None:
+        return Condition(
+            name, "not judged", f"a size preference has no interval: {cause(reasons[0])}"
+        )
+    state: State = "holds" if first.high < 0.5 < last.low else "fails"
+    why = (
+        f"finest branch {first.value:.3f} [{first.low:.3f}, {first.high:.3f}], "
+        f"coarsest {last.value:.3f} [{last.low:.3f}, {last.high:.3f}], chance 0.5"
+    )
+    return Condition(name, state, why)
+
+
+MIN_SEEDS = 4
+"""With three seeds an arm, no permutation p value can be below .10."""
+MAX_SPLITS = 200_000
+
+
+@dataclass(frozen=True)
+class SeedPermutation:
+    """Exact permutation test of two arms of training seeds."""
+
+    difference: float
+    """Mean of B's seeds minus mean of A's."""
+    p: float | None
+    """Two-sided; None when the splits cannot all be tried."""
+    smallest_p: float
+    """What p can be at best with so many seeds: 3 v 3 .10, 4 v 4 .029, 5 v 5 .008."""
+    splits: int
+    reason: str | None = None
+
+
+def seed_permutation(a: Sequence[float], b: Sequence[float]) -> SeedPermutation:
+    """Test whether two methods differ, by every way to share their seeds' means between them.
+
+    Args:
+        a: One number per training seed of method A (its mean over images).
+        b: The same for B.
+
+    Returns:
+        The test; ``p`` is twice the smaller tail, counting the observed split.
+
+    Raises:
+        GstoVizError: An arm has no seed.
+    """
+    if not len(a) or not len(b):
+        raise GstoVizError("an arm has no seed; give the mean of at least one run for A and B")
+    splits = comb(len(a) + len(b), len(a))
+    difference = float(np.mean(b) - np.mean(a))
+    smallest = min(1.0, 2.0 / splits)
+    if splits > MAX_SPLITS:
+        reason = f"{splits} splits of {len(a)} and {len(b)} seeds are too many to try all"
+        return SeedPermutation(difference, None, smallest, splits, reason)
+    test = permutation_test(
+        (np.asarray(b, dtype=np.float64), np.asarray(a, dtype=np.float64)),
+        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+        permutation_type="independent",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    return SeedPermutation(difference, float(test.pvalue), smallest, splits)
+
+
+def seed_image_difference(
+    images: Sequence[str],
+    a: npt.NDArray[np.floating],
+    b: npt.NDArray[np.floating],
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """Estimate B - A of two methods with an interval over training seeds and images.
+
+    Pigeonhole bootstrap: seeds of A, seeds of B and clusters of images are drawn again
+    independently of each other; a cell's weight is the product. With few seeds it is somewhat too
+    narrow, for k seeds by about sqrt((k - 1) / k).
+
+    Args:
+        images: n names, each once.
+        a: (seeds of A, n) per-image values, finite.
+        b: (seeds of B, n).
+        clusters: Cluster of each image; images not named, and None, stand for themselves.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``n_pairs`` is the number of seeds of A and B together; no interval, with the reason, below
+        10 clusters or below 4 seeds in an arm.
+
+    Raises:
+        GstoVizError: The arrays do not have one column per image.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.ndim != 2 or b.ndim != 2 or {a.shape[1], b.shape[1]} != {len(images)}:
+        raise GstoVizError(
+            f"values of A {a.shape} and B {b.shape} do not fit {len(images)} images; "
+            "give (seeds, images) each"
+        )
+    if 0 in (*a.shape, *b.shape):
+        raise GstoVizError("an arm has no seed or no image; give at least one of each")
+    value = float(b.mean() - a.mean())
+    names, sums, counts = cluster_sums(images, np.concatenate([a, b]).T, clusters)
+    reason = too_few(len(names))
+    if min(len(a), len(b)) < MIN_SEEDS:
+        reason = f"{len(a)} and {len(b)} training seeds, an interval needs {MIN_SEEDS} each"
+    seeds = len(a) + len(b)
+    if reason is not None:
+        return Estimate(value, None, None, len(images), seeds, reason)
+    weights = poisson_weights(names, seed=seed)
+    means = (weights.T @ sums) / (weights.T @ counts)[:, None]
+    arm_a = (means[:, : len(a)] * _seed_weights("A", len(a), seed)).sum(axis=1)
+    arm_b = (means[:, len(a) :] * _seed_weights("B", len(b), seed)).sum(axis=1)
+    low, high = percentile_interval((arm_b - arm_a)[:, None])
+    return Estimate(value, float(low[0]), float(high[0]), len(images), seeds)
+
+
+def _seed_weights(arm: str, count: int, seed: int) -> FloatArray:
+    """Draw ``count`` seeds with replacement in every replicate, as shares, (REPLICATES, count)."""
+    stream = named_stream(f"seeds\0{arm}", seed)
+    return stream.multinomial(count, np.full(count, 1 / count), REPLICATES) / count

@@ -1,22 +1,30 @@
-"""What the gates of scale transfers prefer: large or small objects, in the direction they carry.
+"""What gates prefer, which values they take, and how far they open by object size.
 
 A gate g multiplies the source feature of transfer j -> i. If it selects by scale, a transfer to a
 coarser branch opens on large objects and a transfer to a finer branch on small ones. The columns
 ``g/TAP`` that are read here come from ``gate_values``.
+
+The gates of the released networks lie in [0.5, 1) and cannot close, and every silent place sits at
+exactly 0.5; those of the paper's equations lie in (0, 1). g' = (g - low) / (high - low) puts both
+on one scale.
+
+Reads the columns ``g_core/TAP`` and ``g_band/TAP`` of region tables (``gate_values``), sums them
+into cells of image x octave x class x part, and answers from the sums.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gsto_viz.activity import BoolMap, FloatMap
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import Estimate, image_mean_estimate
-from gsto_viz.stats.sci import OCTAVE_GAP, all_pair_counts
-from gsto_viz.stats.tables import Tables
+from gsto_viz.stats.inference import Estimate, image_mean_estimate, image_mean_interval
+from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, all_pair_counts, merge_tables
 
 
 @dataclass(frozen=True)
@@ -178,3 +186,349 @@ def effective_transmission(gated: float, plain: float) -> float | None:
     if not (0 <= gated < np.inf and 0 <= plain < np.inf):
         raise GstoVizError(f"sums of squares are {gated} and {plain}; give finite ones from 0 up")
     return float(np.sqrt(gated / plain)) if plain > 0 else None
+
+
+AT_END = 1e-6
+"""A gate value this close to the lower end of its range counts as lying on it."""
+OPEN = 0.1
+"""A gate is open where g' exceeds this."""
+Part = Literal["whole", "core", "band"]
+PARTS: tuple[Part, ...] = ("whole", "core", "band")
+
+
+class Weights(Protocol):
+    """What is asked of ``gsto_viz.regions.GridWeights``: the means of maps over every region."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w) of the grid."""
+
+    def means(self, values: FloatMap, valid: BoolMap) -> dict[Part, FloatMap]:
+        """Average maps (M, h, w) over the valid cells of each region's parts, (M, K) each."""
+
+
+@dataclass(frozen=True)
+class GateExtent:
+    """Smallest and largest value of gate maps, and how many cells lie at exactly one half."""
+
+    cells: int
+    smallest: float
+    largest: float
+    halves: int
+
+    def merge(self, other: "GateExtent") -> "GateExtent":
+        """Return the extent of both."""
+        return GateExtent(
+            self.cells + other.cells,
+            min(self.smallest, other.smallest),
+            max(self.largest, other.largest),
+            self.halves + other.halves,
+        )
+
+
+def gate_extent(gate: npt.NDArray[np.floating], valid: BoolMap) -> GateExtent:
+    """Measure the extent of one gate map (h, w) over its valid cells.
+
+    Raises:
+        GstoVizError: The map is not a gate: a value outside [0, 1], or NaN.
+    """
+    values = _gate_values(gate, valid)
+    return GateExtent(
+        values.size,
+        float(values.min(initial=np.inf)),
+        float(values.max(initial=-np.inf)),
+        int((values - 0.5 <= AT_END)[values >= 0.5].sum()),
+    )
+
+
+def measured_range(extent: GateExtent) -> tuple[float, float]:
+    """Tell a gate's range from its values, where the network does not say its form.
+
+    Values that never fall below 0.5 and lie on it somewhere are a sigmoid after ReLU: (0.5, 1).
+    Everything else is a plain sigmoid, (0, 1), also a gate that is merely open everywhere.
+    """
+    clipped = extent.cells > 0 and extent.smallest >= 0.5 and extent.halves > 0
+    return (0.5, 1.0) if clipped else (0.0, 1.0)
+
+
+def rescaled(gate: npt.NDArray[np.floating], bounds: tuple[float, float]) -> FloatMap:
+    """Return g' = (g - low) / (high - low) in [0, 1], exactly 0 at the lower end; NaN stays."""
+    low, high = bounds
+    if not low < high:
+        raise GstoVizError(f"the gate's range {bounds} is empty; give (low, high)")
+    above = np.asarray(gate, dtype=np.float64) - low
+    # Places that are tied at the end must stay tied in the means over regions.
+    return np.clip(np.where(above <= AT_END, 0.0, above) / (high - low), 0.0, 1.0)
+
+
+def gate_sums(
+    gate: npt.NDArray[np.floating], valid: BoolMap, bounds: tuple[float, float]
+) -> dict[str, npt.NDArray[Any]]:
+    """Sum what describes gate maps regardless of regions; sums of images add up.
+
+    Args:
+        gate: (h, w) values of one gate, or (M, h, w) of all gates of one grid at once.
+        valid: (h, w), cells that count.
+        bounds: The range of every gate.
+
+    Returns:
+        Over valid cells, (M,) or one number each: ``cells``, ``tied`` (at the lower end), ``open``
+        (g' > 0.1), the sums ``g`` and ``g_squared`` of g' and its square, and ``entropy``, the sum
+        of H2(g') = -g' log2 g' - (1 - g') log2 (1 - g'), bits.
+
+    Raises:
+        GstoVizError: A gate is not on the grid of ``valid``, or not within [0, 1].
+    """
+    share = rescaled(_gate_values(gate, valid), bounds)
+    inner = (share > 0) & (share < 1)
+    one = share[inner]
+    bits = -(one * np.log2(one) + (1 - one) * np.log2(1 - one))
+    # One sum over the cells of each map: a running total over all maps would round otherwise.
+    ends = np.cumsum(inner.sum(axis=-1))
+    entropy = np.array([each.sum() for each in np.split(bits, ends.ravel()[:-1])])
+    sums = {
+        "cells": np.full(share.shape[:-1], share.shape[-1]),
+        "tied": (share == 0).sum(axis=-1),
+        "open": (share > OPEN).sum(axis=-1),
+        "g": share.sum(axis=-1),
+        "g_squared": (share**2).sum(axis=-1),
+        "entropy": entropy.reshape(share.shape[:-1]),
+    }
+    return {name: values[()] for name, values in sums.items()}
+
+
+def gate_ends(gate: npt.NDArray[np.floating], valid: BoolMap) -> dict[str, FloatMap]:
+    """Return the ``smallest`` and the ``largest`` value of gate maps over valid cells.
+
+    Args:
+        gate: As for :func:`gate_sums`.
+        valid: As for :func:`gate_sums`.
+
+    Returns:
+        (M,) or one number each; NaN without a valid cell.
+    """
+    values = _gate_values(gate, valid)
+    if values.shape[-1] == 0:
+        nothing = np.full(values.shape[:-1], np.nan)
+        return {"smallest": nothing, "largest": nothing}
+    return {"smallest": values.min(axis=-1), "largest": values.max(axis=-1)}
+
+
+def gate_description(sums: Mapping[str, float]) -> dict[str, float]:
+    """Turn added :func:`gate_sums` into shares and means.
+
+    Returns:
+        ``tie_mass``, ``open_fraction``, ``mean`` and ``sd`` of g', ``entropy`` (bits), each in
+        [0, 1]; NaN without cells.
+    """
+    cells = sums["cells"] or np.nan
+    mean = sums["g"] / cells
+    return {
+        "tie_mass": sums["tied"] / cells,
+        "open_fraction": sums["open"] / cells,
+        "mean": mean,
+        "sd": float(np.sqrt(np.maximum(sums["g_squared"] / cells - mean**2, 0.0))),
+        "entropy": sums["entropy"] / cells,
+    }
+
+
+def gate_responses(
+    gate: npt.NDArray[np.floating], weights: Weights, valid: BoolMap, bounds: tuple[float, float]
+) -> dict[Part, FloatMap]:
+    """Average g' over the whole, the core and the band of every region, on the gate's own grid.
+
+    Args:
+        gate: (h, w) values of one gate, or (M, h, w) of all gates of one grid at once.
+        weights: ``grid_weights(regions, stride)`` on the gates' grid.
+        valid: (h, w) cells that count.
+        bounds: The range of every gate.
+
+    Returns:
+        (K,) or (M, K) for ``whole``, ``core`` and ``band``; NaN for a part without a pixel in a
+        valid cell.
+
+    Raises:
+        GstoVizError: A gate is not on the grid of the weights, or not within [0, 1].
+    """
+    gate = np.asarray(gate)
+    if gate.shape[-2:] != weights.shape:
+        raise GstoVizError(
+            f"the gate has shape {gate.shape[-2:]} and its grid {weights.shape}; "
+            "take the weights of the stride of the gate's source branch"
+        )
+    _gate_values(gate, valid)
+    share = rescaled(gate.reshape(-1, *weights.shape), bounds)
+    means = weights.means(share, valid)
+    return {part: means[part] if gate.ndim == 3 else means[part][0] for part in PARTS}
+
+
+def all_gate_columns(
+    gates: Mapping[str, npt.NDArray[np.floating]],
+    weights: Weights,
+    valid: BoolMap,
+    bounds: tuple[float, float],
+    part: npt.NDArray[np.str_],
+) -> dict[str, FloatMap]:
+    """Return the :func:`gate_columns` of all gates of one grid, from one product.
+
+    Args:
+        gates: (h, w) values by tap.
+        weights: As for :func:`gate_responses`.
+        valid: As for :func:`gate_responses`.
+        bounds: The range of every gate.
+        part: (K,) ``core`` or ``whole``, the region table's column of that name.
+
+    Raises:
+        GstoVizError: A gate is not on the grid of the weights, or not within [0, 1].
+    """
+    if not gates:
+        return {}
+    wrong = [tap for tap, gate in gates.items() if np.shape(gate) != weights.shape]
+    if wrong:
+        raise GstoVizError(
+            f"the gate {wrong[0]} has shape {np.shape(gates[wrong[0]])} and its grid "
+            f"{weights.shape}; take the weights of the stride of the gate's source branch"
+        )
+    responses = gate_responses(np.stack(list(gates.values())), weights, valid, bounds)
+    columns: dict[str, FloatMap] = {}
+    for k, tap in enumerate(gates):
+        columns |= gate_columns({name: responses[name][k] for name in PARTS}, part, tap)
+    return columns
+
+
+def gate_columns(
+    responses: Mapping[Part, FloatMap], part: npt.NDArray[np.str_], tap: str
+) -> dict[str, FloatMap]:
+    """Name responses as columns to put beside a region table, row by row.
+
+    Args:
+        responses: Of :func:`gate_responses`.
+        part: (K,) ``core`` or ``whole``, the table's column of that name.
+        tap: Name of the gate.
+
+    Returns:
+        ``g/TAP`` (on the region's part), ``g_whole/TAP``, ``g_core/TAP``, ``g_band/TAP``.
+    """
+    chosen = np.where(np.asarray(part) == "core", responses["core"], responses["whole"])
+    return {f"g/{tap}": chosen} | {f"g_{name}/{tap}": responses[name] for name in PARTS}
+
+
+def _gate_values(gate: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:
+    """Return the values of valid cells of gates (..., h, w) as float64, or say why it is none."""
+    gate, valid = np.asarray(gate), np.asarray(valid)
+    if gate.shape[-2:] != valid.shape:
+        raise GstoVizError(f"the gate has shape {gate.shape} and its valid cells {valid.shape}")
+    # Indexing puts the cells first in memory; sums over the cells of a map want them last.
+    values = np.ascontiguousarray(gate[..., valid], dtype=np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise GstoVizError("the gate has values outside [0, 1]; capture the output of its sigmoid")
+    return values
+
+
+NO_VARIANCE = 1e-12
+"""A sum of squares below this share of the sum of squared g' is rounding, not variance."""
+
+
+def gate_cells(tables: Tables, tap: str) -> pd.DataFrame:
+    """Sum a gate's g' by image, size octave, class, and band or core.
+
+    Args:
+        tables: Region tables with ``g_core/TAP`` and ``g_band/TAP``.
+        tap: The gate.
+
+    Returns:
+        ``image``, ``octave`` (floor of l), ``class_id``, ``part`` (``core`` or ``band``), ``n``
+        regions, ``sum`` and ``squares`` of g'. Rows of shards of images concatenate.
+    """
+    names = {"core": f"g_core/{tap}", "band": f"g_band/{tap}"}
+    table = merge_tables(tables, ["size_octave", "class_id", "qualifies", *names.values()])
+    table = table[table["qualifies"].astype(bool)]
+    parts = []
+    for part, name in names.items():
+        rows = table.dropna(subset=[name])
+        value = rows[name].astype(np.float64)
+        octave = np.floor(rows["size_octave"]).astype(np.int64)
+        frame = rows[["image", "class_id"]].assign(
+            octave=octave, part=part, n=1, sum=value, squares=value**2
+        )
+        parts.append(frame)
+    keys = ["image", "octave", "class_id", "part"]
+    return pd.concat(parts).groupby(keys, as_index=False)[["n", "sum", "squares"]].sum()
+
+
+def gate_by_octave(
+    cells: pd.DataFrame,
+    *,
+    by_class: bool = False,
+    clusters: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Average a gate's g' by size octave and part: over regions of an image, then over images.
+
+    Args:
+        cells: Of :func:`gate_cells`, any number of images.
+        by_class: One row per class as well.
+        clusters: Cluster of each image for the interval (blocks of video frames).
+        seed: Of the bootstrap.
+
+    Returns:
+        ``part`` (``band`` or ``core``), ``class_id`` (only ``by_class``), ``octave``, ``mean``,
+        ``low``, ``high`` (95 %, null below 10 independent images), ``n_regions``, ``n_images``,
+        ``reason`` (why there is no interval, else null).
+    """
+    keys = ["part", *(["class_id"] if by_class else []), "octave"]
+    sums = cells.groupby([*keys, "image"], as_index=False)[["sum", "n"]].sum()
+    means = (sums["sum"] / sums["n"]).to_numpy(dtype=np.float64)
+    names, regions = sums["image"].to_numpy(dtype=object), sums["n"].to_numpy()
+    rows = []
+    for key, group in sums.groupby(keys):
+        at = group.index.to_numpy()
+        mean = means[at]
+        low, high, reason = image_mean_interval(names[at].tolist(), mean[:, None], clusters, seed)
+        ends = [np.nan if end is None else float(end[0]) for end in (low, high)]
+        rows.append([*key, mean.mean(), *ends, int(regions[at].sum()), len(mean), reason])
+    columns = [*keys, "mean", "low", "high", "n_regions", "n_images", "reason"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def variance_explained(cells: pd.DataFrame) -> tuple[float, float]:
+    """Return eta^2 of size, and partial eta^2 of size given class.
+
+    eta^2 = variance of g' between size octaves / total variance, over regions of all images.
+    Partial: of an additive model octave + class, SS(octave given class) / (SS(octave given class) +
+    residual SS). Supervised gates follow the class, and classes have sizes: the second is what
+    size explains beyond class.
+
+    Args:
+        cells: Of :func:`gate_cells`, one part, any number of images.
+
+    Returns:
+        Two numbers in [0, 1]; 0 for a constant gate, NaN without regions. The partial one is NaN
+        where class leaves nothing to explain.
+    """
+    sums = cells.groupby(["octave", "class_id"], as_index=False)[["n", "sum", "squares"]].sum()
+    n, total = sums["n"].to_numpy(dtype=np.float64), sums["sum"].to_numpy(dtype=np.float64)
+    if n.sum() == 0:
+        return np.nan, np.nan
+    squares = float(sums["squares"].sum())
+    overall, least = squares - total.sum() ** 2 / n.sum(), NO_VARIANCE * squares
+    if overall <= least:
+        return 0.0, 0.0
+    octave = _indicators(sums["octave"].to_numpy())
+    class_id = _indicators(sums["class_id"].to_numpy())
+    alone = _residual(octave, n, total, squares)
+    of_class = _residual(class_id, n, total, squares)
+    of_both = _residual(np.hstack([octave, class_id]), n, total, squares)
+    partial = 1.0 - of_both / of_class if of_class > least else np.nan
+    return float(np.clip(1.0 - alone / overall, 0, 1)), float(np.clip(partial, 0, 1))
+
+
+def _indicators(levels: npt.NDArray[np.integer]) -> FloatMap:
+    return (levels[:, None] == np.unique(levels)).astype(np.float64)
+
+
+def _residual(design: FloatMap, n: FloatMap, total: FloatMap, squares: float) -> float:
+    """Return the residual sum of squares of regions fitted by cell indicators, from cell sums."""
+    root = np.sqrt(n)
+    fitted = design @ np.linalg.lstsq(design * root[:, None], total / root, rcond=None)[0]
+    return float(squares - 2 * (fitted @ total) + (n * fitted) @ fitted)

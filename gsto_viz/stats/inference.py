@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gsto_viz.types import FloatArray
+
 REPLICATES = 2000
 MIN_CLUSTERS = 10
 """Below this many clusters the percentile interval is not trustworthy and is not given."""
 LEVEL = 0.95
 NOT_ESTIMATED = "not estimated: "
 """A ``reason`` begins so where there is no value at all."""
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

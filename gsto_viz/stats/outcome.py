@@ -1,4 +1,4 @@
-"""Outcome by object size: region recall, region IoU and boundary IoU.
+"""Outcome: segmentation scores, recall and IoU by object size, and the Cityscapes scores.
 
 Convention for pixels that are predicted as a class where the annotation says another: they belong
 to the nearest annotated region of that class in the image (Euclidean, pixel centre to pixel centre;
@@ -9,9 +9,21 @@ is not annotated in the image at all; such pixels are in the class counts only.
 Boundary IoU is that of Cheng et al. (CVPR 2021): the IoU of those pixels of both masks that lie
 within d of their mask's own contour, where the image border is a contour too and d is a share of
 the image diagonal. Pixels that belong to no region (ignored) are in no mask.
+
+IoU counts pixels, so one near car outweighs fifty far ones. iIoU (Cordts et al., "The Cityscapes
+Dataset for Semantic Urban Scene Understanding", CVPR 2016, section 4.1) counts every pixel of an
+instance with the weight w = (average size of the class) / (size of this instance):
+
+    iIoU = iTP / (iTP + FP + iFN),  iTP = sum of w over hit pixels, iFN = over missed ones,
+
+where FP is not weighted, for a wrong pixel belongs to no instance. A pixel of another class of the
+same category is a hit for the category. Details as in the benchmark's own evaluation script
+(cityscapesScripts, evalPixelLevelSemanticLabeling): ignored pixels count nowhere, areas that are
+annotated as a group and not by instance count neither as iTP nor as iFN, and means leave out what
+does not occur.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,16 +34,10 @@ import pandas as pd
 
 from gsto_viz.activity import BoolMap
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.annotation import (
-    DILATION_RATIO,
-    Annotation,
-    Code,
-    annotate,
-    as_code,
-    near_other,
-)
-from gsto_viz.stats.groups import mean_by_group
-from gsto_viz.stats.tables import Tables, merge_tables
+from gsto_viz.stats.hypothesis import mean_by_group
+from gsto_viz.stats.nulls import DILATION_RATIO, Annotation, Code, annotate, as_code, near_other
+from gsto_viz.stats.pairs import Tables, merge_tables
+from gsto_viz.types import IGNORE
 
 MAX_LOOKUP = 2**16
 """Predicted classes below this are looked up in a table."""
@@ -292,3 +298,255 @@ def outcome_by_size(
     frame = mean_by_group(rows, [by], MEASURES, clusters=clusters, seed=seed)
     frame.insert(0, "measure", frame.pop("measure"))
     return frame.sort_values(["measure", by], ignore_index=True, kind="stable")
+
+
+def confusion_matrix(
+    labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], num_classes: int
+) -> npt.NDArray[np.int64]:
+    """Count pixels by true (row) and predicted (column) class.
+
+    Args:
+        labels: Any shape, 0..K-1 or 255 (not counted).
+        predicted: Same shape, 0..K-1.
+        num_classes: K.
+
+    Returns:
+        (K, K) int64. Matrices of several images add up.
+
+    Raises:
+        GstoVizError: Shapes differ, or a value is out of range.
+    """
+    if labels.shape != predicted.shape:
+        raise GstoVizError(
+            f"labels are {labels.shape} and predictions {predicted.shape}; give arrays of one shape"
+        )
+    valid = labels != IGNORE
+    true = labels[valid].astype(np.int64)
+    guess = predicted[valid].astype(np.int64)
+    for name, values in (("label", true), ("prediction", guess)):
+        if values.size and not 0 <= values.min() <= values.max() < num_classes:
+            raise GstoVizError(
+                f"{name}s go from {values.min()} to {values.max()} and the classes from 0 to "
+                f"{num_classes - 1}; give the number of classes that they have"
+            )
+    counts = np.bincount(true * num_classes + guess, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Scores of a data set, in percent.
+
+    Attributes:
+        miou: Mean IoU over the classes that occur among labels or predictions.
+        pixel_accuracy: Share of labelled pixels predicted right.
+        mean_accuracy: Mean over the classes that occur among labels.
+        iou: IoU of each class; None where a class occurs neither in labels nor predictions.
+        accuracy: Recall of each class; None where it does not occur among labels.
+        pixels: Labelled pixels of each class.
+    """
+
+    miou: float
+    pixel_accuracy: float
+    mean_accuracy: float
+    iou: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    pixels: tuple[int, ...]
+
+
+def scores_of(confusion: npt.NDArray[np.int64]) -> SegmentationScores:
+    """Turn a confusion matrix (true x predicted) into scores.
+
+    IoU = TP / (labelled + predicted - TP), from one matrix over the data set, as HRNet's published
+    figures are computed (not a mean of per-image scores).
+
+    Raises:
+        GstoVizError: The matrix is empty (no labelled pixel).
+    """
+    total = int(confusion.sum())
+    if total == 0:
+        raise GstoVizError("no labelled pixel in the data set: there is nothing to score; check it")
+    hit = np.diag(confusion).astype(np.float64)
+    true = confusion.sum(axis=1).astype(np.float64)
+    union = true + confusion.sum(axis=0) - hit
+    iou = [100 * h / u if u > 0 else None for h, u in zip(hit, union, strict=True)]
+    accuracy = [100 * h / t if t > 0 else None for h, t in zip(hit, true, strict=True)]
+    return SegmentationScores(
+        miou=float(np.mean([v for v in iou if v is not None])),
+        pixel_accuracy=float(100 * hit.sum() / total),
+        mean_accuracy=float(np.mean([v for v in accuracy if v is not None])),
+        iou=tuple(None if v is None else float(v) for v in iou),
+        accuracy=tuple(None if v is None else float(v) for v in accuracy),
+        pixels=tuple(int(t) for t in true),
+    )
+
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CityscapesClass:
+    """What the benchmark knows of one of its 19 classes.
+
+    Attributes:
+        category: One of seven.
+        instance_px: Average size of an instance in pixels at 2048 x 1024; None for classes
+            without instances.
+    """
+
+    category: str
+    instance_px: float | None = None
+
+
+CITYSCAPES: dict[str, CityscapesClass] = {
+    "road": CityscapesClass("flat"),
+    "sidewalk": CityscapesClass("flat"),
+    "building": CityscapesClass("construction"),
+    "wall": CityscapesClass("construction"),
+    "fence": CityscapesClass("construction"),
+    "pole": CityscapesClass("object"),
+    "traffic light": CityscapesClass("object"),
+    "traffic sign": CityscapesClass("object"),
+    "vegetation": CityscapesClass("nature"),
+    "terrain": CityscapesClass("nature"),
+    "sky": CityscapesClass("sky"),
+    "person": CityscapesClass("human", 3462.4756337644),
+    "rider": CityscapesClass("human", 3930.4788056518),
+    "car": CityscapesClass("vehicle", 12794.0202738185),
+    "truck": CityscapesClass("vehicle", 27855.1264367816),
+    "bus": CityscapesClass("vehicle", 35732.1511111111),
+    "train": CityscapesClass("vehicle", 67583.7075812274),
+    "motorcycle": CityscapesClass("vehicle", 6298.7200839748),
+    "bicycle": CityscapesClass("vehicle", 4672.3249222261),
+}
+"""The 19 evaluated classes in the order of their train ids; the values are the script's."""
+
+CATEGORIES = tuple(dict.fromkeys(entry.category for entry in CITYSCAPES.values()))
+INSTANCE_CATEGORIES = ("human", "vehicle")
+"""The categories of which every class has instances."""
+INSTANCE_COLUMNS = ("class_id", "area_px", "hits", "category_hits")
+
+
+@dataclass(frozen=True)
+class CityscapesScores:
+    """Scores of the benchmark in percent; None where nothing of the kind occurs.
+
+    Attributes:
+        iou_category: Mean IoU of the categories.
+        iiou_class: Mean iIoU of the classes with instances; None without instance maps.
+        iiou_category: Mean iIoU of the categories with instances.
+        categories: IoU of each category.
+        class_iiou: iIoU of each class with instances.
+        category_iiou: iIoU of each category with instances.
+    """
+
+    iou_category: float | None
+    iiou_class: float | None
+    iiou_category: float | None
+    categories: dict[str, float | None]
+    class_iiou: dict[str, float | None]
+    category_iiou: dict[str, float | None]
+
+
+def is_cityscapes(names: Sequence[str]) -> bool:
+    """Say whether classes are the benchmark's 19 in order of their train ids."""
+    return [name.casefold() for name in names] == list(CITYSCAPES)
+
+
+def instance_counts(
+    labels: npt.NDArray[np.integer],
+    instances: npt.NDArray[np.integer],
+    predicted: npt.NDArray[np.integer],
+) -> Counts:
+    """Count hits of every annotated instance of one image.
+
+    Args:
+        labels: (H, W) class indices 0..18, 255 = ignored. An instance has one class.
+        instances: (H, W), 0 = none, k > 0 = instance k.
+        predicted: (H, W) class indices 0..18.
+
+    Returns:
+        (instances, 4) in the order of ``INSTANCE_COLUMNS``: class, pixels, pixels predicted as the
+        class, pixels predicted as any class of its category. Instances of ignored classes, and of
+        classes that have no instances, are left out.
+    """
+    thing = instances > 0
+    if not thing.any():
+        return np.zeros((0, len(INSTANCE_COLUMNS)), dtype=np.int64)
+    _, first, index, area = np.unique(
+        instances[thing], return_index=True, return_inverse=True, return_counts=True
+    )
+    classes = list(CITYSCAPES.values())
+    category = np.array([CATEGORIES.index(c.category) for c in classes])
+    class_id = labels[thing][first].astype(np.int64)
+    counted = np.array([k < len(classes) and classes[k].instance_px is not None for k in class_id])
+    guess = predicted[thing]
+    # Class 0 stands in for those that do not count; their rows are dropped.
+    own = np.where(counted, class_id, 0)[index]
+    hits = np.bincount(index[guess == own], minlength=class_id.size)
+    related = np.bincount(index[category[guess] == category[own]], minlength=class_id.size)
+    return np.stack([class_id, area, hits, related], axis=1)[counted]
+
+
+def cityscapes_scores(confusion: Counts, instances: Counts | None) -> CityscapesScores:
+    """Turn counts of a data set into the scores of the benchmark.
+
+    Args:
+        confusion: (19, 19) pixels, true x predicted.
+        instances: (n, 4) rows of :func:`instance_counts` of all images; None when images are not
+            annotated by instance, then there is no iIoU.
+    """
+    classes = list(CITYSCAPES.values())
+    groups = {
+        category: np.array([k for k, c in enumerate(classes) if c.category == category])
+        for category in CATEGORIES
+    }
+    categories = {name: _iou(confusion, members) for name, members in groups.items()}
+    class_iiou: dict[str, float | None] = {}
+    category_iiou: dict[str, float | None] = {}
+    if instances is not None:
+        class_iiou = {
+            name: _iiou(confusion, np.array([k]), instances, "hits")
+            for k, (name, entry) in enumerate(CITYSCAPES.items())
+            if entry.instance_px is not None
+        }
+        category_iiou = {
+            name: _iiou(confusion, groups[name], instances, "category_hits")
+            for name in INSTANCE_CATEGORIES
+        }
+    return CityscapesScores(
+        iou_category=_mean(categories),
+        iiou_class=_mean(class_iiou),
+        iiou_category=_mean(category_iiou),
+        categories=categories,
+        class_iiou=class_iiou,
+        category_iiou=category_iiou,
+    )
+
+
+def _iou(confusion: Counts, members: npt.NDArray[np.int64]) -> float | None:
+    """Return the IoU in percent of a set of classes taken as one."""
+    hit = int(confusion[np.ix_(members, members)].sum())
+    union = int(confusion[members].sum()) + int(confusion[:, members].sum()) - hit
+    return 100 * hit / union if union else None
+
+
+def _iiou(
+    confusion: Counts, members: npt.NDArray[np.int64], instances: Counts, hits: str
+) -> float | None:
+    """Return the iIoU in percent of a set of classes taken as one."""
+    rows = instances[np.isin(instances[:, 0], members)]
+    average = np.array([c.instance_px or 0.0 for c in CITYSCAPES.values()])
+    weight = average[rows[:, 0]] / rows[:, 1]
+    found = rows[:, INSTANCE_COLUMNS.index(hits)]
+    true_positive = float((weight * found).sum())
+    false_negative = float((weight * (rows[:, 1] - found)).sum())
+    others = np.setdiff1d(np.arange(len(CITYSCAPES)), members)
+    false_positive = int(confusion[np.ix_(others, members)].sum())
+    total = true_positive + false_positive + false_negative
+    return 100 * true_positive / total if total else None
+
+
+def _mean(scores: dict[str, float | None]) -> float | None:
+    values = [v for v in scores.values() if v is not None]
+    return float(np.mean(values)) if values else None

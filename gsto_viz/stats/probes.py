@@ -17,7 +17,7 @@ import pandas as pd
 from gsto_viz.activity import FloatMap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.nulls import stream
-from gsto_viz.stats.tables import KEY
+from gsto_viz.stats.pairs import KEY
 
 FOLDS = 5
 PENALTY = 1e-3

@@ -8,8 +8,7 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.compare import compare_values
-from gsto_viz.stats.sci import Size, sci_values
-from gsto_viz.stats.tables import Tables, branch_count, merge_tables
+from gsto_viz.stats.pairs import Size, Tables, branch_count, merge_tables, sci_values
 
 FLOOR_PX = 64
 """Regions smaller than this have ``qualifies`` false in the region table."""

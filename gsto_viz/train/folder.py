@@ -1,17 +1,127 @@
-"""The folder of a training run: its files, and when it may be written to."""
+"""The folder of a training run: its files and log, and when it may be written to."""
 
+import hashlib
+import json
+import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
 import yaml
+from torch.utils.tensorboard import SummaryWriter
 
+from gsto_viz.data.cache import sample_problem
+from gsto_viz.data.camvid import SPLITS
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text, remove_leftovers, write_text
-from gsto_viz.recipe import Recipe, recipe_from_dict
-from gsto_viz.train.identity import ids_digest, portable_name
-from gsto_viz.types import Dataset
+from gsto_viz.train.recipe import Recipe, recipe_from_dict
+from gsto_viz.types import Dataset, Sample
+
+
+class RunLog:
+    """Append records to ``log.jsonl`` and their numbers to TensorBoard.
+
+    Args:
+        folder: The run's folder.
+        start: Length in bytes of the part of ``log.jsonl`` to keep; a run that is continued
+            drops what was logged after the state that it continues from.
+        step: Step at which a continued run starts; TensorBoard hides what it had beyond.
+
+    Raises:
+        GstoVizError: The operating system refused a write (here and in ``write``).
+    """
+
+    def __init__(self, folder: Path, *, start: int = 0, step: int = 0) -> None:
+        self.path = folder / "log.jsonl"
+        try:
+            # Unbuffered: a line is with the system when its state is saved, and a full disk
+            # leaves nothing behind that closing the file would try to write again.
+            self._file = self.path.open("ab", buffering=0)
+            self._file.truncate(min(start, self.path.stat().st_size))
+            self._file.seek(0, os.SEEK_END)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    @property
+    def bytes_written(self) -> int:
+        """Length of the log so far."""
+        return self._file.tell()
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """Write one record; its numbers become TensorBoard curves named ``kind/name``."""
+        record = {"kind": kind, "step": step, **values}
+        line = (json.dumps(record, allow_nan=False) + "\n").encode()
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            for name, value in values.items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> GstoVizError:
+        reason = error.strerror or str(error)
+        return GstoVizError(f"cannot write {self.path}: {reason}; free space and use --resume")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        try:
+            self._board.close()
+        except OSError as error:
+            # What stopped the run says more than what closing its curves adds to it.
+            if value is None:
+                raise self._refused(error) from error
+
+
+NOTICES = {
+    kind: f"trained on {name} images: the weights are for non-commercial use only"
+    for kind, name in {
+        "camvid": "CamVid",
+        "cityscapes": "Cityscapes",
+        "lip": "LIP",
+        "ade20k": "ADE20K",
+    }.items()
+}
+"""What users of weights must know, by the kind of the training data."""
+
+
+def data_kind(name: str) -> str:
+    """Return the first word of a data set's name: ``scenes``, ``camvid``, ``folder``."""
+    return PurePath(name.partition(":")[0]).name
+
+
+def portable_name(name: str) -> str:
+    """Return a data set's name without its path: ``camvid:train``, or a SPEC of scenes as it is."""
+    kind = data_kind(name)
+    if kind == "scenes":
+        return name
+    split = name.rpartition(":")[2]
+    return f"{kind}:{split}" if split in SPLITS else kind
+
+
+def ids_digest(data: Dataset) -> str:
+    """Return a SHA-256 of all sample ids in order: other images give another one."""
+    return hashlib.sha256("\n".join(data.ids).encode()).hexdigest()
+
+
+def portable_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe with the file name only where it starts from a file."""
+    return {**recipe.to_dict(), "initialization": PurePath(recipe.initialization).name}
+
 
 OWN_FILES = (
     "config.yaml",
@@ -182,3 +292,67 @@ def _same_data(part: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Compare the images of two runs; data that were moved are the same data."""
     key = f"{part}_images"
     return bool(before[key] == now[key] if key in before else before.get(part) == now[part])
+
+
+class Annotated(NamedTuple):
+    """A sample that can be trained on: (H, W, 3) and (H, W), uint8, labels 0..K-1 or 255."""
+
+    id: str
+    image: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+
+
+def annotated(sample: Sample, num_classes: int) -> Annotated:
+    """Check that a sample can be trained on.
+
+    Raises:
+        GstoVizError: It has no labels, labels of another size, or a label outside the class list.
+    """
+    problem = sample_problem(sample, num_classes)
+    if problem is not None or sample.labels is None:
+        raise GstoVizError(problem or f"{sample.id} has no labels")
+    return Annotated(sample.id, sample.image, sample.labels)
+
+
+def validation_spec(spec: str) -> str:
+    """Return the SPEC of the validation images that belong to training images.
+
+    Scenes: 64 scenes of an evaluation seed, of the same size and kind. Anything else: the ``val``
+    split where ``spec`` says ``train`` or no split, else the same images.
+    """
+    name, _, rest = spec.partition(":")
+    if name == "scenes":
+        parts = [part.strip() for part in rest.split(",")]
+        kept = [part for part in parts if part.startswith(("size=", "decorrelated="))]
+        return ":".join(["scenes", ",".join(["count=64", *kept])])
+    path, colon, split = rest.rpartition(":")
+    return f"{name}:{path}:val" if colon and split == "train" else spec
+
+
+def check_splits(data: Dataset, val: Dataset | None) -> None:
+    """Refuse data sets that do not go together in a training run, by what they say of themselves.
+
+    Raises:
+        GstoVizError: CamVid's ``eval`` split (it is kept for evidence), or validation images with
+            other classes than the training images.
+    """
+    for part in (data, val):
+        if part is not None and portable_name(part.name) == "camvid:eval":
+            raise GstoVizError(
+                f"{part.name} is kept for evidence and never trained or tuned on; take the splits "
+                "train and val"
+            )
+    if val is None:
+        return
+    ours, theirs = data.classes.names, val.classes.names
+    if len(ours) != len(theirs):
+        raise GstoVizError(
+            f"{data.name} has {len(ours)} classes and {val.name} has {len(theirs)}; validate on "
+            "data of the same classes"
+        )
+    for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a.casefold() != b.casefold():
+            raise GstoVizError(
+                f"class {k} is '{a}' in {data.name} and '{b}' in {val.name}; validate on data of "
+                "the same classes"
+            )

@@ -10,22 +10,47 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
 import torch
+from tqdm import tqdm
 
+from gsto_viz.calibrate import calibrate
 from gsto_viz.distributed import ALONE, World
-from gsto_viz.recipe import Recipe
-from gsto_viz.train.checks import check_splits
-from gsto_viz.train.folder import RunFolder
-from gsto_viz.train.gains import add_gains
-from gsto_viz.train.log import RunLog
-from gsto_viz.train.plan import peak_memory
-from gsto_viz.train.state import Progress, read_progress
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.checkpoint import load_checkpoint, save_checkpoint
+from gsto_viz.torch_utils import image_to_tensor
+from gsto_viz.train.build import peak_memory
+from gsto_viz.train.folder import RunFolder, RunLog, check_splits
+from gsto_viz.train.recipe import Recipe
+from gsto_viz.train.step import Progress, read_progress
 from gsto_viz.train.trainer import Trainer
 from gsto_viz.types import Dataset
+
+
+def add_gains(checkpoint: Path, data: Dataset, *, images: int = 64, quiet: bool = True) -> None:
+    """Measure per-channel gains of the default taps and store them; keep those that are there.
+
+    Args:
+        checkpoint: One of our files; it is rewritten with the gains inside.
+        data: Training images; the first ``images`` of them by id are used, at native size.
+        images: How many.
+        quiet: No progress bar.
+    """
+    model = load_checkpoint(checkpoint)
+    info = model.info
+    if info is None:
+        raise GstoVizError(f"{checkpoint} says nothing about its network; take another copy")
+    if info.gains:
+        return
+    chosen = sorted(range(len(data)), key=lambda i: data.ids[i])[:images]
+    batches = (
+        image_to_tensor(data[i].image, info.mean, info.std).unsqueeze(0)
+        for i in tqdm(chosen, desc="gains", disable=quiet, leave=False)
+    )
+    save_checkpoint(checkpoint, model, replace(info, gains=calibrate(model, batches)))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,21 @@
-"""One optimiser step: rate, mixed precision, parts of a batch, clipping, moving average.
+"""One optimiser step, its batch norm and moving average, and the state a run resumes from.
 
 Several processes share a batch. Every sum over images runs over all of them (batch-norm
 statistics, the denominators of the losses, gradients), so that a step does what one process with
 the whole batch would do, but for the order of sums.
+
+On GPUs this is ``nn.SyncBatchNorm``. That refuses CPU tensors, so there the statistics are combined
+here: exactly, mean and variance from those of each process (Chan et al. 1979), in float64.
 """
 
+import copy
 import inspect
+import json
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +25,162 @@ from torch.optim import SGD
 
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models.checkpoint import load_weights
 from gsto_viz.models.hrnet import HRNet, SegmentationOutput
 from gsto_viz.models.losses import HardPixels, label_mass, segmentation_loss
-from gsto_viz.recipe import Recipe
+from gsto_viz.models.model_info import read_metadata, read_tensors, write_tensors
 from gsto_viz.torch_utils import images_to_batch
-from gsto_viz.train.average import WeightAverage
-from gsto_viz.train.batch_norm import synchronize_batch_norm
+from gsto_viz.train.recipe import Recipe
 from gsto_viz.train.samples import Batch
+
+FIRST_STEPS = 10
+
+
+class WeightAverage:
+    """The average, as a network of its own that is never trained.
+
+    After step t (from 0) every floating-point tensor of the state, batch-norm statistics included,
+    moves by ``1 - d`` towards the trained one, with ``d = min(decay, (1 + t) / (10 + t))``: early
+    weights do not linger. Counters are copied.
+
+    Args:
+        network: The network as it is before training; it is copied.
+        decay: From 0 to below 1; 0.999 averages over the last thousand steps or so.
+    """
+
+    def __init__(self, network: HRNet, decay: float) -> None:
+        self.decay = decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: torch.nn.Module, step: int) -> None:
+        """Take the weights after optimiser step ``step`` (from 0) into the average."""
+        decay = min(self.decay, (1 + step) / (FIRST_STEPS + step))
+        new = network.state_dict()
+        own = self.network.state_dict()
+        moving = [name for name, tensor in own.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([own[k] for k in moving], [new[k] for k in moving], 1.0 - decay)
+        for name in own.keys() - set(moving):
+            own[name].copy_(new[name])
+
+
+AXES = (0, 2, 3)
+
+
+def synchronize_batch_norm(model: nn.Module, world: World) -> nn.Module:
+    """Make every batch norm of a network use the statistics of all processes in training.
+
+    Parameters and buffers stay the same tensors under the same names. Alone, nothing is changed.
+
+    Returns:
+        The network, changed in place.
+    """
+    if world.size == 1:
+        return model
+    if next(model.parameters()).device.type == "cuda":
+        synchronized: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return synchronized
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.BatchNorm2d:
+                setattr(parent, name, SharedBatchNorm2d(child, world))
+    return model
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """A batch norm whose training statistics are those of the batches of all processes.
+
+    Args:
+        norm: The batch norm to stand in for; its tensors are taken over.
+        world: The processes, all of which run every forward and backward pass, in one order.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d, world: World) -> None:
+        super().__init__(
+            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+        )
+        for name, parameter in norm.named_parameters(recurse=False):
+            setattr(self, name, parameter)
+        for name, buffer in norm.named_buffers(recurse=False):
+            setattr(self, name, buffer)
+        self.world = world
+        self.training = norm.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> same; N images of this process."""
+        if not self.training or self.running_mean is None or self.running_var is None:
+            return super().forward(x)
+        out, mean, variance, count = _SharedNormalization.apply(
+            x, self.weight, self.bias, self.eps, self.world
+        )
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        rate = self._rate()
+        unbiased = variance * (count / (count - 1).clamp(min=1))
+        self.running_mean.lerp_(mean.to(self.running_mean), rate)
+        self.running_var.lerp_(unbiased.to(self.running_var), rate)
+        result: Tensor = out
+        return result
+
+    def _rate(self) -> float:
+        """Return the weight of the new statistics; a momentum of None averages all batches."""
+        if self.momentum is not None:
+            return float(self.momentum)
+        return 1.0 / max(int(self.num_batches_tracked or 0), 1)
+
+
+class _SharedNormalization(torch.autograd.Function):
+    """y = weight * (x - m) / sqrt(v + eps) + bias with m and v over all processes.
+
+    The gradient by x is that of the sum of all processes' losses; those by weight and bias are this
+    process's part, as for any other parameter.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, world: World
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return y and, without gradients: mean (C,), variance (C,) (biased), count; float64."""
+        values = _full(x)
+        own_variance, own_mean = torch.var_mean(values, dim=AXES, correction=0)
+        size = torch.full((1,), values.numel() / values.shape[1], dtype=torch.float64)
+        own = torch.cat([own_mean.double(), own_variance.double(), size])
+        every = torch.stack(world.gather(own))
+        means, variances = every[:, :-1].chunk(2, dim=1)
+        shares = every[:, -1:] / every[:, -1].sum()
+        mean = (shares * means).sum(0)
+        variance = (shares * (variances + (means - mean) ** 2)).sum(0)
+        count = every[:, -1].sum()
+        scale = torch.rsqrt(variance + eps)
+        normalized = (values - _wide(mean.to(values))) * _wide(scale.to(values))
+        ctx.save_for_backward(normalized, weight, scale.to(values))
+        ctx.world, ctx.count = world, float(count)
+        out = (normalized * _wide(_full(weight)) + _wide(_full(bias))).to(x.dtype)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return out, mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients by x, weight and bias."""
+        normalized, weight, scale = ctx.saved_tensors
+        gradient = _full(gradients[0])
+        by_bias = gradient.sum(AXES)
+        by_weight = (gradient * normalized).sum(AXES)
+        total = ctx.world.sum(torch.stack([by_bias, by_weight]).double()) / ctx.count
+        by_bias_mean, by_weight_mean = (_wide(part.to(gradient)) for part in total)
+        by_x = (gradient - by_bias_mean - normalized * by_weight_mean) * _wide(weight * scale)
+        return by_x.to(gradients[0].dtype), by_weight, by_bias, None, None
+
+
+def _wide(channel: Tensor) -> Tensor:
+    """(C,) -> (1, C, 1, 1)."""
+    return channel.view(1, -1, 1, 1)
+
+
+def _full(values: Tensor) -> Tensor:
+    """Return values in float32, or as they are in float64."""
+    return values if values.dtype == torch.float64 else values.float()
+
 
 SMALLEST_SCALE = 2.0**-14
 """Of the loss in fp16: a gradient that overflows even so is no matter of scale."""
@@ -207,3 +363,106 @@ def _buffer_option() -> str:
     """
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: Epoch under way, from 0.
+        batch: Batches of it that are done.
+        step: Optimiser steps done in all.
+        best_miou: Best validation score so far, in percent; None before the first.
+        best_epoch: Epochs done when it was reached.
+        loss_sum: Sum of the losses since the last line of the log.
+        loss_count: Their number.
+        log_bytes: Length of ``log.jsonl`` at this state; what lies beyond is from a lost future.
+        seconds: Training time so far, restarts included.
+        finished: All epochs done.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_miou: float | None = None
+    best_epoch: int | None = None
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    log_bytes: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def save_state(path: Path, stepper: Stepper, progress: Progress) -> None:
+    """Write the state, whole or not at all, every tensor as it is."""
+    network, optimizer = stepper.network, stepper.optimizer
+    tensors = {f"model/{k}": t for k, t in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum/{name}"] = momentum
+    if stepper.average is not None:
+        averaged = stepper.average.network.state_dict()
+        tensors.update({f"average/{k}": t for k, t in averaged.items()})
+    tensors["rng/torch"] = torch.get_rng_state()
+    scaler = json.dumps(stepper.scaler.state_dict())
+    write_tensors(path, tensors, {"progress": json.dumps(asdict(progress)), "scaler": scaler})
+
+
+def load_state(path: Path, stepper: Stepper) -> Progress:
+    """Put network, average, optimiser, scaler and torch's generator where ``save_state`` was.
+
+    Raises:
+        GstoVizError: The file is damaged or belongs to another network.
+    """
+    progress = read_progress(path)
+    tensors, metadata = read_tensors(path)
+    load_weights(stepper.network, _part(tensors, "model/"), source=str(path))
+    if stepper.average is not None:
+        load_weights(stepper.average.network, _part(tensors, "average/"), source=str(path))
+    momenta = _part(tensors, "momentum/")
+    for name, parameter in stepper.network.named_parameters():
+        if name in momenta:
+            # The layout decides the order of summation in kernels: keep the parameter's own.
+            buffer = torch.empty_like(parameter)
+            stepper.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(
+                momenta[name]
+            ).detach()
+    if stepper.scaler.is_enabled():
+        stepper.scaler.load_state_dict(_scaler_state(metadata, path))
+    if "rng/torch" in tensors:
+        torch.set_rng_state(tensors["rng/torch"])
+    return progress
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+
+def _scaler_state(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    """Read the loss scale of fp16 and what decides when it changes."""
+    try:
+        return {
+            name: float(value) if name == "scale" else value
+            for name, value in json.loads(metadata["scaler"]).items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise GstoVizError(
+            f"{path} holds no loss scale; remove it to start the run anew"
+        ) from error
+
+
+def read_progress(path: Path) -> Progress:
+    """Read where a run stands, without its tensors.
+
+    Raises:
+        GstoVizError: Not a resume state.
+    """
+    try:
+        values = json.loads(read_metadata(path)["progress"])
+        return Progress(**{f.name: values[f.name] for f in fields(Progress)})
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise GstoVizError(
+            f"{path} is not a resume state; remove it to start the run anew"
+        ) from error

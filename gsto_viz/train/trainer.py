@@ -3,37 +3,87 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gsto_viz.data.check import check_dataset, raise_problems
+from gsto_viz.data.cache import check_dataset, raise_problems
 from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
+from gsto_viz.evaluate.counting import Options, count_images
 from gsto_viz.models.checkpoint import checkpoint_bytes, save_checkpoint
+from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.losses import log_inverse_frequency
 from gsto_viz.models.model_info import ModelInfo
-from gsto_viz.recipe import Recipe
-from gsto_viz.recipe.values import parse_base_size
-from gsto_viz.stats.segmentation import SegmentationScores
-from gsto_viz.train.build import build_for
+from gsto_viz.stats.outcome import SegmentationScores, scores_of
+from gsto_viz.train.build import Plan, Stopwatch, build_for
 from gsto_viz.train.confusion import check_confusion, scale_confusion
-from gsto_viz.train.folder import RunFolder
-from gsto_viz.train.identity import NOTICES, data_kind, portable_name, portable_recipe
-from gsto_viz.train.log import RunLog
-from gsto_viz.train.plan import Plan, Stopwatch
-from gsto_viz.train.reading import CACHE_BYTES, Readers, SampleReader
-from gsto_viz.train.samples import Batch, TrainingSamples
-from gsto_viz.train.scoring import score
-from gsto_viz.train.state import Progress, load_state, save_state
-from gsto_viz.train.step import Stepper
+from gsto_viz.train.folder import (
+    NOTICES,
+    RunFolder,
+    RunLog,
+    data_kind,
+    portable_name,
+    portable_recipe,
+)
+from gsto_viz.train.recipe import Recipe, parse_base_size
+from gsto_viz.train.samples import CACHE_BYTES, Batch, Readers, SampleReader, TrainingSamples
+from gsto_viz.train.step import Progress, Stepper, load_state, save_state
 from gsto_viz.types import ClassList, Dataset
+
+
+class _StopAskedError(Exception):
+    """The evaluation was asked to stop."""
+
+
+def score(
+    network: HRNet, val: Dataset, world: World, *, stopped: Callable[[], bool], quiet: bool
+) -> SegmentationScores | None:
+    """Score a network on all images at native size, single scale, one confusion matrix.
+
+    Args:
+        network: What to score.
+        val: Annotated images; each process takes its share of them.
+        world: The processes.
+        stopped: Asked before each image: whether to give up, in any one process.
+        quiet: No progress bar.
+
+    Returns:
+        The scores, the same in all processes; None if one of them was asked to stop.
+
+    Raises:
+        LogitsNotFiniteError: In all processes, if the network gives such logits in one.
+        GstoVizError: An image cannot be scored.
+    """
+
+    def indices() -> Iterator[int]:
+        for index in tqdm(world.share(len(val)), desc="val", disable=quiet, leave=False):
+            if stopped():
+                raise _StopAskedError
+            yield index
+
+    own = np.zeros((len(val.classes),) * 2, dtype=np.int64)
+    error: GstoVizError | None = None
+    try:
+        own = count_images(network, val, Options(), indices=indices()).confusion
+    except _StopAskedError:
+        pass
+    except GstoVizError as raised:
+        error = raised
+    if world.any(stopped()):
+        return None
+    not_finite = world.any(isinstance(error, LogitsNotFiniteError))
+    if not_finite:
+        raise LogitsNotFiniteError(str(error or "in another process"))
+    world.agree(error)
+    return scores_of(world.sum(torch.from_numpy(own)).numpy())
 
 
 class TrainingStopped(KeyboardInterrupt):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gsto_viz.attribution.places import View
+from gsto_viz.attribution import View
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.models import ModelInfo, build_model, save_checkpoint

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from gsto_viz.attribution.baselines import (
+from gsto_viz.attribution import (
+    Target,
+    branch_shapley,
+    evidence_field,
+    head_pass,
     image_baseline,
     mean_baseline,
     own_mean_baseline,
+    resolve,
+    shapley_maps,
     zero_baseline,
 )
-from gsto_viz.attribution.field import evidence_field
-from gsto_viz.attribution.head import head_pass
 from gsto_viz.attribution.places import Box, Pixel, RankedRegion
-from gsto_viz.attribution.shapley import branch_shapley, shapley_maps
-from gsto_viz.attribution.targets import Target, resolve
 from gsto_viz.errors import GstoVizError
 
 PLACES = [Pixel(33, 41), Pixel(100, 69, "sky"), Box(5, 7, 60, 50, "car"), RankedRegion("pole")]

@@ -10,15 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gsto_viz.attribution.baselines import zero_baseline
+from gsto_viz.attribution import Target, constant, head_pass, intervene, resolve, zero_baseline
 from gsto_viz.attribution.explain import asked_classes, explain_target, path_effects
-from gsto_viz.attribution.head import head_pass
-from gsto_viz.attribution.interventions import constant, intervene
 from gsto_viz.attribution.places import RankedRegion, SizeBin
-from gsto_viz.attribution.targets import Target, resolve
 from gsto_viz.cli import main
 from gsto_viz.commands import attribute as command
-from gsto_viz.commands.attribute_text import as_text
+from gsto_viz.commands.attribute_work import as_text
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
 
@@ -27,7 +24,7 @@ SHAPE = (1, 4, 18, 26)
 
 @pytest.fixture(name="explained", scope="module")
 def _explained(toy):
-    from gsto_viz.attribution.places import View
+    from gsto_viz.attribution import View
 
     labels = toy.annotation()
     view = View(np.where(labels == 255, 0, labels), ("road", "car", "pole", "sky"), labels)
@@ -293,7 +290,7 @@ def test_a_figure_that_fails_leaves_no_folder(files, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     words = ("--target", "pixel:30,20:car", "--method", "saliency", "--out", tmp_path / "a")
-    monkeypatch.setattr("gsto_viz.plots.attribution_taps.figure_taps", fail)
+    monkeypatch.setattr("gsto_viz.plots.attribution.figure_taps", fail)
     with pytest.raises(GstoVizError, match="No space left on device; free or choose a place"):
         call(files, *words)
     assert list(tmp_path.iterdir()) == []

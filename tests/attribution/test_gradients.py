@@ -7,11 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from gsto_viz.attribution.gradients import INPUT_METHODS, LAYER_METHODS, Explainer
-from gsto_viz.attribution.memory import estimate_memory, saved_bytes
+from gsto_viz.attribution import Target, resolve_batch
+from gsto_viz.attribution.gradients import (
+    INPUT_METHODS,
+    LAYER_METHODS,
+    Explainer,
+    estimate_memory,
+    saved_bytes,
+)
+from gsto_viz.attribution.interventions import frozen_twin, tap_output
 from gsto_viz.attribution.places import Pixel, RankedRegion
-from gsto_viz.attribution.targets import Target, resolve_batch
-from gsto_viz.attribution.twin import frozen_twin, tap_output
 from gsto_viz.errors import GstoVizError
 
 SHAPE = (1, 4, 18, 26)

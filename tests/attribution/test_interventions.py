@@ -7,29 +7,28 @@ import pytest
 import torch
 from torch import nn
 
-from gsto_viz.attribution.effects import (
-    branch_paths,
-    edges,
-    intervention_counts,
-    mean_features,
-    parse_intervention,
-    removals,
-)
-from gsto_viz.attribution.interventions import (
+from gsto_viz.attribution import (
     Intervention,
     blurred,
+    branch_paths,
     captured,
     constant,
     intervene,
+    intervention_counts,
+    list_paths,
+    mean_features,
+    parse_intervention,
+    removals,
     replaced,
     scaled,
     swapped,
 )
-from gsto_viz.attribution.paths import find_path, list_paths
+from gsto_viz.attribution.interventions import edges
+from gsto_viz.attribution.places import find_path
 from gsto_viz.capture import Capture
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions
-from gsto_viz.stats.outcome import outcome_counts
+from gsto_viz.stats import outcome_counts
 
 
 def logits(model, image):

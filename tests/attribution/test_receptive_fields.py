@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from gsto_viz.attribution.receptive import field_rows, receptive_fields
+from gsto_viz.attribution import field_rows, receptive_fields
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
 

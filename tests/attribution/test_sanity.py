@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gsto_viz.attribution import Target, exact_shapley, resolve_batch
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.attribution.sanity import (
@@ -16,8 +17,6 @@ from gsto_viz.attribution.sanity import (
     gradient_infidelity,
     sensitivity,
 )
-from gsto_viz.attribution.shapley import exact_shapley
-from gsto_viz.attribution.targets import Target, resolve_batch
 from gsto_viz.errors import GstoVizError
 
 

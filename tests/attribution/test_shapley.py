@@ -11,22 +11,23 @@ from captum.attr import FeatureAblation, ShapleyValues
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gsto_viz.attribution.baselines import (
+from gsto_viz.attribution import (
     Baseline,
+    Target,
+    branch_shapley,
+    exact_shapley,
+    head_pass,
     image_baseline,
     mean_baseline,
+    region_entries,
+    region_shapley,
+    resolve,
+    shapley_maps,
     zero_baseline,
 )
 from gsto_viz.attribution.gradients import Explainer
-from gsto_viz.attribution.head import coalition_logits, find_head, head_pass, split_head
+from gsto_viz.attribution.head import coalition_logits, find_head, split_head
 from gsto_viz.attribution.places import RankedRegion
-from gsto_viz.attribution.shapley import (
-    branch_shapley,
-    exact_shapley,
-    region_shapley,
-    shapley_maps,
-)
-from gsto_viz.attribution.targets import Target, region_entries, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import build_model, initialize
 from gsto_viz.regions import find_regions, prepare_regions

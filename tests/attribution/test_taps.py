@@ -11,14 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from gsto_viz import attribution
-from gsto_viz.attribution.baselines import zero_baseline
+from gsto_viz.attribution import Target, resolve, resolve_batch, zero_baseline
 from gsto_viz.attribution.explain import explain_target
-from gsto_viz.attribution.fidelity import cell_rectangles, removal_infidelity
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.attribution.sanity import PARTS, sensitivities, sensitivity
-from gsto_viz.attribution.taps import find_taps, split_methods
-from gsto_viz.attribution.targets import Target, resolve, resolve_batch
+from gsto_viz.attribution.taps import cell_rectangles, find_taps, removal_infidelity, split_methods
 from gsto_viz.errors import GstoVizError
 
 SHAPE = (1, 4, 18, 26)
@@ -30,7 +28,7 @@ METHODS = ["gradient_x_activation", "integrated_gradients", "saliency", "grad_ca
 
 @pytest.fixture(name="found", scope="module")
 def _found(toy):
-    from gsto_viz.attribution.places import View
+    from gsto_viz.attribution import View
 
     labels = toy.annotation()
     view = View(np.where(labels == 255, 0, labels), ("road", "car", "pole", "sky"), labels)

@@ -7,26 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gsto_viz.attribution.places import (
-    Box,
-    ClassRegion,
-    Mask,
-    Pixel,
-    RankedRegion,
-    Region,
-    SizeBin,
-    View,
-)
-from gsto_viz.attribution.targets import (
-    Target,
-    head_logits,
-    region_entries,
-    resolve,
-    resolve_batch,
-    stride_of,
-    top_two,
-)
-from gsto_viz.attribution.words import FORMS, parse_place
+from gsto_viz.attribution import Target, View, parse_place, region_entries, resolve, resolve_batch
+from gsto_viz.attribution.places import Box, ClassRegion, Mask, Pixel, RankedRegion, Region, SizeBin
+from gsto_viz.attribution.targets import FORMS, head_logits, stride_of, top_two
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import SegmentationOutput
 from gsto_viz.regions import find_regions

@@ -5,10 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from gsto_viz.attribution.gradients import LAYER_METHODS, Explainer
-from gsto_viz.attribution.memory import free_bytes
+from gsto_viz.attribution.gradients import (
+    LAYER_METHODS,
+    Explainer,
+    forward_passes,
+    free_bytes,
+    in_words,
+)
 from gsto_viz.attribution.targets import Entries
-from gsto_viz.attribution.timing import forward_passes, in_words
 from gsto_viz.errors import GstoVizError
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsto_viz.attribution.transfer import resized_size, transfer_tables
+from gsto_viz.attribution import transfer_tables
+from gsto_viz.attribution.receptive import resized_size
 from gsto_viz.calibrate import calibrate
 from gsto_viz.errors import GstoVizError
 from gsto_viz.inspection import inspect_image
 from gsto_viz.models import ModelInfo
 from gsto_viz.regions import find_regions, region_table
-from gsto_viz.stats.transfer import scale_transfer, transfer_counts, transfer_rows
+from gsto_viz.stats import scale_transfer, transfer_counts, transfer_rows
 from gsto_viz.types import ClassInfo, ClassList, Sample
 
 CLASSES = ClassList("toy", tuple(ClassInfo(k, f"c{k}", (k, 0, 0), False) for k in range(4)))

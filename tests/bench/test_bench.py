@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from gsto_viz.bench import BENCHMARKS, Measurement, attribution_memory, run_benchmarks
+from gsto_viz.bench import BENCHMARKS, Measurement, run_benchmarks
+from gsto_viz.bench import memory as attribution_memory
+from gsto_viz.bench.analysis import rectangles
 from gsto_viz.bench.memory import peak_mb, resident_mb
-from gsto_viz.bench.region_table import rectangles
 from gsto_viz.bench.timing import Times, interleaved, milliseconds, rate, ratio
 from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError

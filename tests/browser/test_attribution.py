@@ -8,7 +8,7 @@ from gsto_viz.attribution import Target, View, evidence_field, head_pass, own_me
 from gsto_viz.attribution.places import Pixel
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.evaluate import predict
-from gsto_viz.evaluate.logits import input_batch
+from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
 from gsto_viz.models import load_model
 from gsto_viz.torch_utils import eval_mode

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsto_viz.train.log import RunLog
+from gsto_viz.train.folder import RunLog
 
 pytestmark = pytest.mark.browser
 

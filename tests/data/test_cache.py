@@ -17,7 +17,7 @@ from gsto_viz.data import (
     read_image,
     write_png,
 )
-from gsto_viz.data import annotated as reading
+from gsto_viz.data import base as reading
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
 

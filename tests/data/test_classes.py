@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from gsto_viz.data.classes import CAMVID_CLASSES, class_list_from_json, colorize
+from gsto_viz.data import CAMVID_CLASSES, class_list_from_json, colorize
 from gsto_viz.errors import GstoVizError
 
 

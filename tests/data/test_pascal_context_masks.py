@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsto_viz.data import PascalContextDataset
-from gsto_viz.data.pascal_context import NAMES
-from gsto_viz.data.pascal_context_masks import (
-    CATEGORIES,
-    decode_mask,
-    unpack_counts,
-    write_pascal_context_masks,
-)
+from gsto_viz.data import PascalContextDataset, write_pascal_context_masks
+from gsto_viz.data.pascal_context import CATEGORIES, NAMES, decode_mask, unpack_counts
 from gsto_viz.errors import GstoVizError
 
 

@@ -15,7 +15,7 @@ from gsto_viz.data.transforms import (
     rotate_hue,
     saturate,
 )
-from gsto_viz.recipe import Recipe
+from gsto_viz.train.recipe import Recipe
 from gsto_viz.train.trainer import augmentation_of
 from gsto_viz.types import ClassInfo, ClassList
 

@@ -14,14 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from gsto_viz.data.reader import (
-    encode_instances,
-    read_image,
-    read_instance_map,
-    read_label_map,
-    read_values,
-    write_png,
-)
+from gsto_viz.data import encode_instances, read_image, read_instance_map, read_label_map, write_png
+from gsto_viz.data.reader import read_values
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import SceneDataset, render_scene, scene_seed
-from gsto_viz.data.scenes.labels import THINGS
+from gsto_viz.data.scenes.camera import THINGS
 from gsto_viz.errors import GstoVizError
 
 SMALL = (96, 160)

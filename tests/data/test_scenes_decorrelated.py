@@ -9,13 +9,11 @@ import pytest
 from scipy.stats.contingency import association
 
 from gsto_viz.data.scenes import SceneDataset, render_scene
-from gsto_viz.data.scenes.camera import Camera
+from gsto_viz.data.scenes.buildings import Building
+from gsto_viz.data.scenes.camera import BUILDING, PAVEMENT, ROAD, SKY, THINGS, Camera, sample_light
 from gsto_viz.data.scenes.canvas import Canvas
 from gsto_viz.data.scenes.decorrelated import DECORRELATED, Scaled
-from gsto_viz.data.scenes.labels import BUILDING, PAVEMENT, ROAD, SKY, THINGS
-from gsto_viz.data.scenes.people import Pedestrian
-from gsto_viz.data.scenes.street import sample_light
-from gsto_viz.data.scenes.stuff import Building
+from gsto_viz.data.scenes.traffic import Pedestrian
 from gsto_viz.regions import find_regions
 
 SCENES = 40

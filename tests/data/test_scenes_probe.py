@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import PROBE_CLASSES, probe_room, scale_probe
 from gsto_viz.errors import GstoVizError
 

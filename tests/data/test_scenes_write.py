@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gsto_viz.commands import scenes as command
-from gsto_viz.data.classes import CAMVID_CLASSES, class_list_from_json
+from gsto_viz.data import CAMVID_CLASSES, class_list_from_json
 from gsto_viz.data.scenes import SceneDataset, write_scenes
 from gsto_viz.errors import GstoVizError
 

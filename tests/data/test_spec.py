@@ -9,8 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from gsto_viz.data import CamVidDataset, FolderDataset, load_data, parse_size, write_png
-from gsto_viz.data.spec import SPLITS, ResizedDataset, resize_image, resize_map
+from gsto_viz.data import (
+    CamVidDataset,
+    FolderDataset,
+    ResizedDataset,
+    load_data,
+    parse_size,
+    write_png,
+)
+from gsto_viz.data.spec import SPLITS, resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
 from gsto_viz.types import ClassInfo, ClassList, Sample

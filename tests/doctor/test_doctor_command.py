@@ -8,8 +8,7 @@ import torch
 
 from gsto_viz.cli import main
 from gsto_viz.data import CAMVID_CLASSES
-from gsto_viz.models import build_model, save_checkpoint, to_official_keys
-from gsto_viz.models.model_info import ModelInfo
+from gsto_viz.models import ModelInfo, build_model, save_checkpoint, to_official_keys
 
 FACTORY = """
 import helper_of_factory

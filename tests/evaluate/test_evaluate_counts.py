@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from gsto_viz.data import CITYSCAPES_CLASSES
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.evaluate import Options, Protocol, evaluate, evaluation_of, tally_images
-from gsto_viz.evaluate.ahead import map_ahead, thread_pool
-from gsto_viz.stats.cityscapes import CITYSCAPES
+from gsto_viz.evaluate.counting import map_ahead, thread_pool
+from gsto_viz.stats.outcome import CITYSCAPES
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassInfo, ClassList, Sample
 

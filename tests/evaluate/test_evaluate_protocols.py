@@ -10,11 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import PROTOCOLS, Protocol, class_evidence, full_logits, protocol_named
-from gsto_viz.evaluate.logits import LogitsNotFiniteError, labels_of
+from gsto_viz.evaluate import (
+    PROTOCOLS,
+    LogitsNotFiniteError,
+    Protocol,
+    class_evidence,
+    full_logits,
+    protocol_named,
+)
 from gsto_viz.evaluate.protocols import (
     Windows,
     check_input_size,
+    labels_of,
     parse_scales,
     scaled_size,
     short_side_size,

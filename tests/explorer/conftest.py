@@ -18,10 +18,9 @@ from gsto_viz.data.scenes import render_scene
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture, pixel_key
 from gsto_viz.explorer.shown import Shown
-from gsto_viz.models import build_model, save_checkpoint
-from gsto_viz.models.model_info import ModelInfo
+from gsto_viz.models import ModelInfo, build_model, save_checkpoint
 from gsto_viz.torch_utils import image_to_tensor
-from gsto_viz.train.log import RunLog
+from gsto_viz.train.folder import RunLog
 from gsto_viz.types import Inspection, Sample
 
 STRIDES = (4, 8, 16, 32)

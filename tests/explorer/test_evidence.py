@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from gsto_viz.attribution.field import EvidenceField
-from gsto_viz.attribution.memory import GIB
+from gsto_viz.attribution import EvidenceField
+from gsto_viz.attribution.gradients import GIB
 from gsto_viz.explorer.attribution_export import attribution_exports
 from gsto_viz.explorer.attribution_panel import convergence
 from gsto_viz.explorer.evidence import (

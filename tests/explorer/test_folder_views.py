@@ -15,7 +15,7 @@ from gsto_viz.explorer.size_source import Subject, of_report
 from gsto_viz.explorer.training_log import read_log
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.report import load_report
-from gsto_viz.train.log import RunLog
+from gsto_viz.train.folder import RunLog
 
 
 @pytest.fixture

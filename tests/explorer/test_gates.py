@@ -39,7 +39,7 @@ from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.view_figures import gates_sheet, marks_at
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.inspection import inspect_image
-from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.models import load_checkpoint
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.types import Inspection
 

@@ -16,7 +16,7 @@ from gsto_viz.explorer.replay import Sources, replay
 from gsto_viz.explorer.shown import cut_regions, look, show_pair
 from gsto_viz.explorer.view_file import read_view
 from gsto_viz.files import sha256_of
-from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.models import load_checkpoint
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 FIRST, OTHER = "stage4.m0.gate[3->0]", "stage3.m1.gate[0->2]"

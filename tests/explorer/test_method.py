@@ -17,9 +17,9 @@ from gsto_viz.explorer.method_example import (
 )
 from gsto_viz.explorer.method_view import ARRANGEMENT, TAB
 from gsto_viz.explorer.view_state import TABS as SLUGS
+from gsto_viz.files import versions
 from gsto_viz.report import NULLS
 from gsto_viz.report.text import LABELS
-from gsto_viz.versions import versions
 
 ROOT = Path(__file__).parents[2]
 ENTRY = ROOT / "gsto_viz" / "explorer" / "entry.py"

@@ -21,7 +21,7 @@ from gsto_viz.explorer.shown import cut_regions, look, show_pair
 from gsto_viz.explorer.view_file import ViewFile, read_view
 from gsto_viz.explorer.view_state import ViewState, state_from_json
 from gsto_viz.files import sha256_of
-from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.models import load_checkpoint
 
 KEYS = {"A": "plain.safetensors", "B": "deep/gated.safetensors"}
 

@@ -15,9 +15,8 @@ from gsto_viz.explorer.checkpoints import list_choices
 from gsto_viz.explorer.run_table import run_table
 from gsto_viz.explorer.runs_view import notes_of
 from gsto_viz.explorer.training_log import MAX_LINE_BYTES, TrainingLog, read_log, thinned_curve
-from gsto_viz.models import save_checkpoint
-from gsto_viz.models.checkpoint import load_checkpoint
-from gsto_viz.train.log import RunLog
+from gsto_viz.models import load_checkpoint, save_checkpoint
+from gsto_viz.train.folder import RunLog
 
 
 def train_line(step: int, loss: object = 1.0, **more: object) -> str:

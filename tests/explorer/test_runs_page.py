@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gsto_viz.train.log import RunLog
+from gsto_viz.train.folder import RunLog
 
 ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"

@@ -18,7 +18,7 @@ from gsto_viz.explorer.shown import cut_regions, look, show_pair
 from gsto_viz.explorer.view_file import read_view
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.files import sha256_of
-from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.models import load_checkpoint
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 

@@ -45,8 +45,7 @@ from gsto_viz.explorer.size_report import (
 from gsto_viz.explorer.size_source import SizeSource, of_report, of_shown
 from gsto_viz.regions import region_table
 from gsto_viz.report import Report, load_report
-from gsto_viz.report.comparison import write_comparison
-from gsto_viz.report.text import LABELS
+from gsto_viz.report.text import LABELS, write_comparison
 
 CHOICES = (
     Choices(),

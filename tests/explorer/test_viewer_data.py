@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from gsto_viz.activity import RAW_BADGE, HeatMap
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.viewer_data import (
     color_table,
@@ -19,7 +20,6 @@ from gsto_viz.explorer.viewer_data import (
     run_lengths,
     viewer_data,
 )
-from gsto_viz.heatmaps import RAW_BADGE, HeatMap
 
 
 def unpacked(text: str, dtype: str) -> np.ndarray:

@@ -15,11 +15,17 @@ from safetensors.torch import load_file, save_file
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
-from gsto_viz.models import build_model, load_model
+from gsto_viz.models import (
+    HRNet,
+    ModelInfo,
+    build_model,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+)
 from gsto_viz.models import checkpoint as module
-from gsto_viz.models.checkpoint import ModelInfo, load_checkpoint, load_weights, save_checkpoint
-from gsto_viz.models.hrnet import HRNet
-from gsto_viz.models.tensor_files import read_tensors, write_tensors
+from gsto_viz.models.checkpoint import load_weights
+from gsto_viz.models.model_info import read_tensors, write_tensors
 from gsto_viz.types import ClassInfo, ClassList
 
 CLASSES = ClassList(

@@ -9,11 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import build_model, cost_table, count_costs
-from gsto_viz.models.cost_table import PRINTED, Printed, verdict
-from gsto_viz.models.costs import Costs
-from gsto_viz.models.registry import model_config
-from gsto_viz.models.tensor_files import write_tensors
+from gsto_viz.models import Costs, build_model, count_costs, model_config
+from gsto_viz.models import costs as cost_table
+from gsto_viz.models.costs import PRINTED, Printed, verdict
+from gsto_viz.models.model_info import write_tensors
 
 SMALL = "gsto-hrnet-w18-small-v2"
 EXACT = [

@@ -7,9 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.models import GatingConfig, HRNet, HRNetConfig, build_model
+from gsto_viz.models import (
+    GatingConfig,
+    HRNet,
+    HRNetConfig,
+    SupervisedGate,
+    UnsupervisedGate,
+    build_model,
+)
 from gsto_viz.models.fusion import Fusion, Transition
-from gsto_viz.models.gates import SupervisedGate, UnsupervisedGate
 
 CONFIG = HRNetConfig(width=2, stage1_blocks=1, stage1_planes=2, num_classes=3)
 SIZES = ((9, 7), (5, 4), (3, 2), (2, 1))

@@ -8,12 +8,8 @@ import torch
 from torch import nn
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.gates import (
-    GatedScaleTransfer,
-    SupervisedGate,
-    UnsupervisedGate,
-    gate_range,
-)
+from gsto_viz.models import GatedScaleTransfer, SupervisedGate, UnsupervisedGate
+from gsto_viz.models.gates import gate_range
 
 
 def sigmoid(value: float) -> float:

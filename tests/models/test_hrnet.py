@@ -8,9 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import build_model, initialize
+from gsto_viz.models import build_model, count_costs, initialize
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, Resize
-from gsto_viz.models.costs import count_costs
 
 SWITCHES = [
     {"gate_fusion": False},

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import build_model
-from gsto_viz.models.hrnet import SegmentationOutput
+from gsto_viz.models import SegmentationOutput, build_model
 from gsto_viz.models.losses import (
     HardPixels,
     hard_pixel_loss,

@@ -93,10 +93,10 @@ def test_table_fits_100_columns(outcome) -> None:
 
 def rows_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count two networks only: these tests are about options."""
-    monkeypatch.setattr("gsto_viz.models.cost_table.ABLATIONS", ())
-    monkeypatch.setattr("gsto_viz.models.cost_table.shipped_checkpoints", dict)
+    monkeypatch.setattr("gsto_viz.models.costs.ABLATIONS", ())
+    monkeypatch.setattr("gsto_viz.models.costs.shipped_checkpoints", dict)
     few = {name: CONFIGS[name] for name in ("hrnetv2-w18-small-v1", "gsto-hrnet-tiny")}
-    monkeypatch.setattr("gsto_viz.models.cost_table.CONFIGS", few)
+    monkeypatch.setattr("gsto_viz.models.costs.CONFIGS", few)
 
 
 def test_dash_prints_json_only(monkeypatch, capsys) -> None:
@@ -145,15 +145,13 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 
 def test_shipped_checkpoints_get_a_row(monkeypatch, capsys, tmp_path: Path) -> None:
     from gsto_viz.models import ModelInfo, build_model, save_checkpoint
-    from gsto_viz.models.official_infer import generic_classes
+    from gsto_viz.models.official import generic_classes
 
     path = tmp_path / "scenes-tiny.safetensors"
     info = ModelInfo("scenes-tiny", "gsto-hrnet-tiny", generic_classes(11))
     save_checkpoint(path, build_model("gsto-hrnet-tiny", num_classes=11), info)
     rows_of(monkeypatch)
-    monkeypatch.setattr(
-        "gsto_viz.models.cost_table.shipped_checkpoints", lambda: {"scenes-tiny": path}
-    )
+    monkeypatch.setattr("gsto_viz.models.costs.shipped_checkpoints", lambda: {"scenes-tiny": path})
     assert call("--json", "-") == 0
     row = json.loads(capsys.readouterr().out)[-1]
     assert (row["name"], row["kind"], row["num_classes"]) == ("scenes-tiny", "checkpoint", 11)

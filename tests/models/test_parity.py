@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gsto_viz.models import build_model, to_official_keys
-from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models import HRNet, build_model, to_official_keys
 
 
 class OfficialForward:

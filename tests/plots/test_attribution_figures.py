@@ -7,20 +7,17 @@ import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots.attribution import figure_attribution, symmetric_maps
-from gsto_viz.plots.attribution_fields import figure_receptive_fields, half_inside
-from gsto_viz.plots.attribution_paths import (
+from gsto_viz.plots import (
+    alt_text,
     branch_size_data,
-    cell_text,
-    edge_matrix,
+    figure_attribution,
     figure_branch_size,
     figure_drops,
-    interaction_words,
+    figure_receptive_fields,
 )
-from gsto_viz.plots.attribution_taps import figure_taps
-from gsto_viz.plots.save import alt_text
-from gsto_viz.stats.inference import Estimate
-from gsto_viz.stats.tuning import Tuning
+from gsto_viz.plots.attribution import figure_taps, symmetric_maps
+from gsto_viz.plots.attribution_paths import cell_text, edge_matrix, half_inside, interaction_words
+from gsto_viz.stats import Estimate, Tuning
 
 STRIDES = (4, 8, 16, 32)
 SIZE = (64, 96)

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_distance_profile
-from gsto_viz.plots.colors import BRANCH_COLORS
+from gsto_viz.plots.style import BRANCH_COLORS
 
 STRIDES = (4, 8, 16, 32)
 

@@ -7,11 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from gsto_viz.activity import RAW_BADGE, gate_map, normalise_map
 from gsto_viz.errors import GstoVizError
-from gsto_viz.heatmaps import RAW_BADGE, gate_map, normalise_map
 from gsto_viz.plots import draw_heatmap, draw_image, draw_labels
-from gsto_viz.plots.colors import BRANCH_COLORS, BRANCH_MARKERS, COLORMAPS, INVALID, branch_style
 from gsto_viz.plots.panels import outline_segments
+from gsto_viz.plots.style import BRANCH_COLORS, BRANCH_MARKERS, COLORMAPS, INVALID, branch_style
 
 
 def new_axes(size=(3.0, 3.0)):

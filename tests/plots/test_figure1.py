@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from gsto_viz.activity import MODES, RAW_BADGE, RAW_MODES
 from gsto_viz.errors import GstoVizError
-from gsto_viz.heatmaps import MODES, RAW_BADGE, RAW_MODES
 from gsto_viz.plots import alt_text, figure_scale_confusion, scale_confusion_data
 from gsto_viz.plots.gates import NO_GATES, arrange_gates, percent
 from gsto_viz.plots.panels import without_specks

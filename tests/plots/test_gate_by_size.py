@@ -7,8 +7,8 @@ from matplotlib.colors import to_hex
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_gate_by_size, gate_by_size_data
-from gsto_viz.plots.colors import BRANCH_COLORS
 from gsto_viz.plots.gates import NO_GATES
+from gsto_viz.plots.style import BRANCH_COLORS
 
 STRIDES = (4, 8, 16, 32)
 

@@ -13,7 +13,7 @@ from gsto_viz.plots import (
     plot_sizes,
     tuning_fan_data,
 )
-from gsto_viz.plots.colors import BRANCH_COLORS, BRANCH_MARKERS, FEW
+from gsto_viz.plots.style import BRANCH_COLORS, BRANCH_MARKERS, FEW
 
 
 def responses(octaves=range(2, 9), intervals=True, few=(8,)):

@@ -7,7 +7,7 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, maps_figure, save_figure, style
-from gsto_viz.plots.layout import shorten, text_width, wrap
+from gsto_viz.plots.chart import shorten, text_width, wrap
 
 SCRIPT = """
 import sys

@@ -4,7 +4,7 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_sci_by_gap
-from gsto_viz.plots.colors import MODEL_COLORS
+from gsto_viz.plots.style import MODEL_COLORS
 from gsto_viz.stats import sci_by_gap
 
 

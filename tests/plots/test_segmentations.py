@@ -6,8 +6,8 @@ from matplotlib.colors import to_hex
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_segmentations, segmentations_data
-from gsto_viz.plots.colors import MODEL_COLORS
-from gsto_viz.plots.outcomes import COLORS, OUTCOMES, outcome_map
+from gsto_viz.plots.pairs import COLORS, OUTCOMES, outcome_map
+from gsto_viz.plots.style import MODEL_COLORS
 
 
 @pytest.fixture

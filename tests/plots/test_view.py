@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsto_viz.activity import RAW_BADGE, gate_map, normalise
 from gsto_viz.errors import GstoVizError
-from gsto_viz.heatmaps import RAW_BADGE, gate_map, normalise
 from gsto_viz.plots import Marks, Panel, PanelRow, alt_text, figure_view, save_figure
 
 SIZE = (64, 96)

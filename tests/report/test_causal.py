@@ -17,17 +17,16 @@ from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.size_report import index_table
-from gsto_viz.figures.catalogue import NotInReportError, branch_by_size
-from gsto_viz.figures.page import page
 from gsto_viz.inspection import inspect_image
 from gsto_viz.nulls import random_draws
 from gsto_viz.regions import find_regions, region_table, table_of_regions
 from gsto_viz.report import Site, analyze
+from gsto_viz.report.catalogue import NotInReportError, branch_by_size
 from gsto_viz.report.causal import agreement, sides
-from gsto_viz.report.plain import as_estimate
+from gsto_viz.report.folder import as_estimate
+from gsto_viz.report.page import page
 from gsto_viz.report.text import headline_text, transfer_caution
-from gsto_viz.stats.inference import Estimate
-from gsto_viz.stats.nulls import toroidal_shift
+from gsto_viz.stats import Estimate, toroidal_shift
 from gsto_viz.torch_utils import image_to_tensor
 
 COUNT = 3
@@ -240,7 +239,7 @@ def test_the_explorer_lists_both_beside_the_other_indices(explained):
 def test_the_figure_by_size_holds_means_over_regions_and_then_images(explained, monkeypatch):
     with pytest.raises(NotInReportError, match="in 30 images or more"):
         branch_by_size(explained)
-    monkeypatch.setattr("gsto_viz.figures.catalogue.tuning", partial(stats.tuning, min_images=1))
+    monkeypatch.setattr("gsto_viz.report.catalogue.tuning", partial(stats.tuning, min_images=1))
     data = branch_by_size(explained).data
     assert set(data["model"]) == {"A", "B"}
     table = explained.table("B")

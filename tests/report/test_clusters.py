@@ -6,7 +6,7 @@ import pytest
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report import analyze, load_report
-from gsto_viz.report.clusters import clusters_of
+from gsto_viz.report.folder import clusters_of
 from gsto_viz.report.text import headline_text
 
 

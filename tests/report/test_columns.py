@@ -6,8 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gsto_viz.report.chunks import write_parquet
-from gsto_viz.report.columns import arrow_table, filled, joined, rows_in
+from gsto_viz.report.folder import arrow_table, filled, joined, rows_in, write_parquet
 
 
 def parts():

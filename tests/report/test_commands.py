@@ -14,7 +14,7 @@ from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import save_checkpoint
 from gsto_viz.report.examples import choose, worst_pairs
-from gsto_viz.report.taps_file import read_sites
+from gsto_viz.report.subjects import read_sites
 
 SPEC = "scenes:count=10,seed=5,size=96x160"
 

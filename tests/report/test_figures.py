@@ -10,9 +10,9 @@ import pytest
 
 from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError
-from gsto_viz.figures import FIGURES, write_figures
-from gsto_viz.figures.page import METHOD, page
 from gsto_viz.report import analyze, load_report
+from gsto_viz.report.catalogue import FIGURES, write_figures
+from gsto_viz.report.page import METHOD, page
 
 ANALYSIS = Path(__file__).parent.parent.parent / "analysis"
 
@@ -112,7 +112,7 @@ def test_a_caution_stands_where_layout_alone_does_as_well(analysis):
 
     from gsto_viz.report import Null
     from gsto_viz.report.text import layout_caution
-    from gsto_viz.stats.inference import Estimate
+    from gsto_viz.stats import Estimate
 
     def report(high: float, null: float | None) -> SimpleNamespace:
         sci = Estimate(0.3, 0.25, high, 20, 100)

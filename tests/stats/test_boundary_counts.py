@@ -19,7 +19,7 @@ from gsto_viz.stats import (
     lf_auc,
 )
 from gsto_viz.stats.boundary import DISTANCES, GROUPS, SIZES, merge_counts
-from gsto_viz.stats.profile import edge_values, histogram_auc
+from gsto_viz.stats.sizes import edge_values, histogram_auc
 
 STRIDES = (4, 16)
 

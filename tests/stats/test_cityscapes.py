@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from gsto_viz.data import CITYSCAPES_CLASSES
-from gsto_viz.stats.cityscapes import (
+from gsto_viz.stats.outcome import (
     CATEGORIES,
     CITYSCAPES,
     cityscapes_scores,
+    confusion_matrix,
     instance_counts,
     is_cityscapes,
 )
-from gsto_viz.stats.segmentation import confusion_matrix
 
 NAMES = list(CITYSCAPES)
 ROAD, PERSON, RIDER, CAR, TRUCK = (

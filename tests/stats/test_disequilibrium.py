@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.disequilibrium import (
+from gsto_viz.stats import (
     Moments,
     bilinear_closed_form,
     bilinear_variance_ratio,

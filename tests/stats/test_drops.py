@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.drops import drop_columns, drops, mean_drops
-from gsto_viz.stats.tuning import tuning
+from gsto_viz.stats import drop_columns, drops, mean_drops, tuning
 
 NAMES = [f"branch{r}" for r in range(4)]
 

@@ -10,25 +10,27 @@ from scipy.stats import entropy
 from gsto_viz.activity import valid_cells
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, grid_weights
-from gsto_viz.stats.gate_sizes import gate_by_octave, gate_cells, variance_explained
-from gsto_viz.stats.gate_values import (
-    GateExtent,
-    all_gate_columns,
-    gate_columns,
-    gate_description,
-    gate_ends,
-    gate_extent,
-    gate_responses,
-    gate_sums,
-    measured_range,
-    rescaled,
-)
-from gsto_viz.stats.gates import (
+from gsto_viz.stats import (
     effective_transmission,
+    gate_by_octave,
+    gate_cells,
+    gate_description,
     gate_edge,
     gate_pair_counts,
     gate_preference,
+    gate_responses,
     gate_selectivity,
+    variance_explained,
+)
+from gsto_viz.stats.gates import (
+    GateExtent,
+    all_gate_columns,
+    gate_columns,
+    gate_ends,
+    gate_extent,
+    gate_sums,
+    measured_range,
+    rescaled,
 )
 
 DOWN, UP, SELF = "stage2.m0.gate[0->1]", "stage2.m0.gate.1to0", "stage2.m0.gate[1->1]"

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.report.plain import shown_p
+from gsto_viz.report.folder import shown_p
 from gsto_viz.stats import benjamini_hochberg, cliffs_delta, d_z, equivalence, holm, sign_flip
 from gsto_viz.stats.hypothesis import P_FLOOR
 from gsto_viz.stats.inference import image_mean_interval, poisson_weights, weighted_sums

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from gsto_viz import stats
-from gsto_viz.stats.indices import INDICES, image_indices, index_columns
+from gsto_viz.stats import image_indices
+from gsto_viz.stats.pairs import INDICES, index_columns
 
 
 def random_table(rng: np.random.Generator, regions: int, branches: int) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats import interaction, scale_interaction
-from gsto_viz.stats.interaction import double_centered, null_variance, zscored_rows
+from gsto_viz.stats.information import double_centered, null_variance, zscored_rows
 
 STRIDES, OCTAVES = (4, 8, 16, 32), (3, 4, 5, 6, 7)
 PATTERN = np.outer(np.arange(4) - 1.5, np.arange(5) - 2.0)

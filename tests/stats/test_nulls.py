@@ -7,16 +7,16 @@ import pytest
 from gsto_viz.activity import percentile_map, valid_cells
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, grid_weights, region_table
-from gsto_viz.stats import sci, sci_edge
-from gsto_viz.stats.nulls import (
+from gsto_viz.stats import (
     common_maps,
     permute_sizes,
-    shift_map,
+    sci,
+    sci_edge,
     shift_regions,
-    stream,
     swapped_labels,
     toroidal_shift,
 )
+from gsto_viz.stats.nulls import shift_map, stream
 
 STRIDES = (4, 8, 16, 32)
 

@@ -9,7 +9,7 @@ from gsto_viz.activity import grid_shape
 from gsto_viz.regions import find_regions, region_table
 from gsto_viz.stats import LayoutMean, sci, sci_edge
 from gsto_viz.stats.compare import index_values
-from gsto_viz.stats.sci import sci_values
+from gsto_viz.stats.pairs import sci_values
 
 STRIDES = (4, 8, 16, 32)
 CENTERS = (4.0, 5.0, 6.0, 7.0)

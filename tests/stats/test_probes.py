@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.probes import (
-    FOLDS,
+from gsto_viz.stats import (
     ProbeSums,
     add_by_fold,
     balanced_accuracy,
@@ -23,6 +22,7 @@ from gsto_viz.stats.probes import (
     size_targets,
     squared_errors,
 )
+from gsto_viz.stats.probes import FOLDS
 
 
 def objects(images=40, channels=6, seed=0, signal=1.0, of_class=0.0):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.receptive import effective_size, erf_estimate, erf_slope
+from gsto_viz.stats import effective_size, erf_estimate, erf_slope
 
 
 def test_sizes_of_known_maps():

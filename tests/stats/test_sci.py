@@ -11,7 +11,7 @@ from gsto_viz.activity import matched_pool
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import region_table
 from gsto_viz.stats import Estimate, concordance, pair_counts, sci, sci_edge
-from gsto_viz.stats.sci import all_pair_counts
+from gsto_viz.stats.pairs import all_pair_counts
 
 
 def table_of(sizes, q, image="a", **columns):

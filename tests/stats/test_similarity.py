@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.similarity import cka, cka_sums, hsic, object_batches
+from gsto_viz.stats import cka, cka_sums, hsic, object_batches
 
 
 def literal_hsic(k, m):

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.spectrum import (
-    block_average,
-    redundancy,
-    spectral_centroid,
-    spectrum_sums,
-)
+from gsto_viz.stats import block_average, redundancy, spectral_centroid, spectrum_sums
 
 
 def literal_held(channel):

@@ -6,14 +6,14 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, region_table
-from gsto_viz.stats.transfer import (
-    border_distance,
+from gsto_viz.stats import (
     scale_transfer,
     transfer_beyond_blur,
     transfer_counts,
     transfer_rows,
     transfer_slope,
 )
+from gsto_viz.stats.causal import border_distance
 
 STEPS = (-1.0, -0.5, 0.5, 1.0)
 

@@ -15,20 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gsto_viz.cli import main
-from gsto_viz.data import load_data
-from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.data import CAMVID_CLASSES, load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate
 from gsto_viz.models import ModelInfo, load_model, save_checkpoint
-from gsto_viz.models.tensor_files import read_tensors, write_tensors
-from gsto_viz.recipe import Recipe, load_recipe
+from gsto_viz.models.model_info import read_tensors, write_tensors
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train import TrainingStopped, train, validation_spec
 from gsto_viz.train import step as step_module
-from gsto_viz.train.build import build_for
-from gsto_viz.train.folder import RunFolder
-from gsto_viz.train.identity import portable_name, portable_recipe
-from gsto_viz.train.plan import duration
+from gsto_viz.train.build import build_for, duration
+from gsto_viz.train.folder import RunFolder, portable_name, portable_recipe
+from gsto_viz.train.recipe import Recipe, load_recipe
 from gsto_viz.train.step import learning_rate
 from gsto_viz.train.trainer import Trainer
 from gsto_viz.types import ClassInfo, ClassList, Sample

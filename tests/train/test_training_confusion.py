@@ -17,14 +17,14 @@ from torch import nn
 from gsto_viz.calibrate import channel_moments
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate.logits import input_batch
+from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.training_log import read_log
 from gsto_viz.models import build_model, initialize, load_model
-from gsto_viz.recipe import Recipe
 from gsto_viz.report import analyze
 from gsto_viz.train import TrainingStopped, confusion, train
 from gsto_viz.train.confusion import check_confusion, chosen, scale_confusion
-from gsto_viz.train.log import RunLog
+from gsto_viz.train.folder import RunLog
+from gsto_viz.train.recipe import Recipe
 from gsto_viz.train.trainer import Trainer
 from gsto_viz.types import ClassList, Dataset, Sample
 

@@ -19,9 +19,8 @@ from gsto_viz.data import load_data
 from gsto_viz.data.transforms import Augmentation
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.train.log import RunLog
-from gsto_viz.train.reading import Readers, SampleReader
-from gsto_viz.train.samples import AHEAD, TrainingSamples
+from gsto_viz.train.folder import RunLog
+from gsto_viz.train.samples import AHEAD, Readers, SampleReader, TrainingSamples
 from gsto_viz.types import ClassInfo, ClassList, Sample
 
 SIDE = 40

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from gsto_viz.cli import main
 from gsto_viz.data import CAMVID_CLASSES
-from gsto_viz.models import ModelInfo, build_model, save_checkpoint
-from gsto_viz.models.checkpoint import checkpoint_bytes, load_checkpoint
+from gsto_viz.models import ModelInfo, build_model, load_checkpoint, save_checkpoint
+from gsto_viz.models.checkpoint import checkpoint_bytes
 from gsto_viz.train import trainer
 
 SETTINGS = {

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from gsto_viz.data import load_data
 from gsto_viz.distributed import ALONE
 from gsto_viz.models import load_model
-from gsto_viz.recipe import Recipe
 from gsto_viz.train import train
+from gsto_viz.train.recipe import Recipe
 
 BODY = '''
 from pathlib import Path
@@ -21,11 +21,11 @@ from gsto_viz.data import load_data
 from gsto_viz.distributed import join_world
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.losses import HardPixels, hard_pixel_loss
-from gsto_viz.recipe import recipe_from_dict
+from gsto_viz.train.recipe import recipe_from_dict
 from gsto_viz.train import train
-from gsto_viz.train.batch_norm import synchronize_batch_norm
+from gsto_viz.train.step import synchronize_batch_norm
 from gsto_viz.train.build import build_for
-from gsto_viz.train.reading import Readers, SampleReader
+from gsto_viz.train.samples import Readers, SampleReader
 from gsto_viz.train.samples import TrainingSamples
 from gsto_viz.train.step import Stepper
 from gsto_viz.train.trainer import augmentation_of

@@ -13,10 +13,8 @@ are stuff with instance id 0. Grass and hedges count as Tree, paved yards as Pav
 class, see ``gsto_viz.data.scenes.decorrelated``.
 """
 
-from gsto_viz.data.scenes.dataset import SceneDataset, scene_seed
+from gsto_viz.data.scenes.dataset import SceneDataset, render_scene, scene_seed, write_scenes
 from gsto_viz.data.scenes.probe import PROBE_CLASSES, probe_room, scale_probe
-from gsto_viz.data.scenes.render import render_scene
-from gsto_viz.data.scenes.write import write_scenes
 
 __all__ = [
     "PROBE_CLASSES",

@@ -20,9 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data.scenes.camera import Camera, FloatArray, Light
-from gsto_viz.data.scenes.canvas import Canvas
-from gsto_viz.data.scenes.labels import (
+from gsto_viz.data.scenes.buildings import Building, Panel, Pole, Sign, Tree
+from gsto_viz.data.scenes.camera import (
     BICYCLIST,
     BUILDING,
     CAR,
@@ -32,14 +31,14 @@ from gsto_viz.data.scenes.labels import (
     SIGN,
     THINGS,
     TREE,
+    Camera,
+    Light,
+    tint,
 )
+from gsto_viz.data.scenes.canvas import Canvas
 from gsto_viz.data.scenes.layout import Item
-from gsto_viz.data.scenes.masts import Pole, Sign
-from gsto_viz.data.scenes.people import Bicyclist, Pedestrian
-from gsto_viz.data.scenes.street import tint
-from gsto_viz.data.scenes.stuff import Building, Panel
-from gsto_viz.data.scenes.trees import Tree
-from gsto_viz.data.scenes.vehicles import Car
+from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian
+from gsto_viz.types import FloatArray
 
 SIZES = 1 / 32, 0.45
 """Least and greatest size (square root of the area) as shares of the image's shorter side: 8 to 115

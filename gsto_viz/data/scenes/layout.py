@@ -4,14 +4,10 @@ from typing import Protocol
 
 import numpy as np
 
-from gsto_viz.data.scenes.camera import Camera, Light
+from gsto_viz.data.scenes.buildings import Building, Panel, Pole, Sign, Tree
+from gsto_viz.data.scenes.camera import Camera, Light, Street, foliage_color, tint
 from gsto_viz.data.scenes.canvas import Canvas
-from gsto_viz.data.scenes.masts import Pole, Sign
-from gsto_viz.data.scenes.people import Bicyclist, Pedestrian
-from gsto_viz.data.scenes.street import Street, foliage_color, tint
-from gsto_viz.data.scenes.stuff import Building, Panel
-from gsto_viz.data.scenes.trees import Tree
-from gsto_viz.data.scenes.vehicles import Car
+from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian
 
 END_M = 150.0
 """The street is lined up to here; behind it stands a backdrop across."""

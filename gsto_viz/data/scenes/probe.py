@@ -11,16 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gsto_viz.data.classes import CAMVID_CLASSES
-from gsto_viz.data.scenes.camera import Camera, Light
-from gsto_viz.data.scenes.canvas import Canvas
-from gsto_viz.data.scenes.masts import Pole, Sign
-from gsto_viz.data.scenes.people import Bicyclist, Pedestrian
-from gsto_viz.data.scenes.render import annotation, check_size, develop
-from gsto_viz.data.scenes.street import Street
-from gsto_viz.data.scenes.stuff import Building
-from gsto_viz.data.scenes.terrain import Ground, start_canvas, survey
-from gsto_viz.data.scenes.trees import Tree
-from gsto_viz.data.scenes.vehicles import Car
+from gsto_viz.data.scenes.buildings import Building, Pole, Sign, Tree
+from gsto_viz.data.scenes.camera import Camera, Light, Street
+from gsto_viz.data.scenes.canvas import Canvas, Ground, start_canvas, survey
+from gsto_viz.data.scenes.dataset import annotation, check_size, develop
+from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Sample
 

@@ -1,0 +1,279 @@
+"""``report.html``: one self-contained page of an analysis, to send to a colleague.
+
+Figures are inside the page; nothing is fetched, no script runs, and every name is shown as text.
+"""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from gsto_viz.files import write_text
+from gsto_viz.report import NULLS, Report
+from gsto_viz.report.catalogue import Written, write_figures
+from gsto_viz.report.causal import nulls_beside
+from gsto_viz.report.folder import as_estimate, shown
+from gsto_viz.report.text import (
+    LABELS,
+    MEANINGS,
+    RANDOM_NOTE,
+    comparison_text,
+    difference_words,
+    layout_caution,
+    null_cells,
+    transfer_caution,
+)
+
+PAGE = "report.html"
+
+METHOD = (
+    "Every object (an annotated instance, or a connected area of one class) gets, from each "
+    "branch, the mean percentile of the branch's activity inside it; activity is the channel "
+    "average after each channel is divided by its standard deviation, because raw channel means "
+    "are arbitrary.",
+    "Coarseness q adds up, from branch to branch, how much stronger the coarser branch answers for "
+    "the object than the finer one pooled to the same grid, so pooling alone gives exactly 0.",
+    "SCI is the probability that of two objects of one image, at least an octave apart in size, "
+    "the larger one has the smaller q: 0 is aware of scale, 0.5 is chance, 1 is reversed.",
+    "Intervals are 95 % bootstrap intervals over independent images (blocks of frames in a film); "
+    "null models break the link to size on purpose and show what the same number says without any "
+    "awareness of scale.",
+    "Differences are paired over images; each network is one training run, so they speak of these "
+    "networks and not of a method.",
+)
+"""The method in five sentences."""
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: 13px; width: 100%; }
+th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid #ddd;
+  vertical-align: top; }
+td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; }
+.note { color: #555; font-size: 13px; }
+.verdict { border-left: 4px solid #0072B2; padding: .4rem .8rem; background: #f3f7fb; }
+figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; height: auto; }
+figcaption { font-size: 13px; color: #333; }
+pre { overflow-x: auto; font-size: 12px; background: #f6f6f6; padding: .6rem; }
+"""
+
+
+def write_page(report: Report, *, quiet: bool = True) -> Path:
+    """Draw the figures of an analysis and write its page beside them.
+
+    Args:
+        report: The analysis.
+        quiet: No progress bar on stderr.
+
+    Returns:
+        ``DIR/report.html``.
+
+    Raises:
+        GstoVizError: As for ``write_figures``.
+    """
+    written = write_figures(report, quiet=quiet)
+    target = report.folder / PAGE
+    write_text(target, page(report, written))
+    return target
+
+
+def page(report: Report, written: Sequence[Written]) -> str:
+    """Return the page as HTML text."""
+    title = "Scale confusion: " + " and ".join(report.names.values())
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _compared(report),
+        "<h2>Headline</h2>",
+        *(_verdict(report, key) for key in report.keys),
+        *_difference(report),
+        *(_index_table(report, key) for key in report.keys),
+        _null_notes(report),
+        "<h2>Figures</h2>",
+        *(_figure(one) for one in written),
+        *_details(report),
+        "<h2>Method</h2>",
+        "<ol>" + "".join(f"<li>{escape(one)}</li>" for one in METHOD) + "</ol>",
+        "<h2>Versions</h2>",
+        _versions(report),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _compared(report: Report) -> str:
+    """Say what was compared on what."""
+    rows = []
+    for key in report.keys:
+        model = report.model(key)
+        scores = model["scores"]
+        miou = "-" if scores is None else f"{scores['miou']:.1f} %"
+        sha = model["sha256"]
+        rows.append(
+            f"<tr><th>{escape(key)}</th><td>{escape(model['name'])}</td>"
+            f"<td>{escape(model['network'])}</td><td class=number>{miou}</td>"
+            f"<td>{escape(', '.join(model['taps']))}</td>"
+            f"<td>{escape('-' if sha is None else sha[:12])}</td></tr>"
+        )
+    skipped = "".join(
+        f"<li>{escape(one['image'])}: {escape(one['reason'])}</li>" for one in report.skipped
+    )
+    return (
+        f"<p>{report.summary['images']} annotated images of <code>{escape(report.data)}</code>, "
+        f"{report.independence}.</p>"
+        "<div class=scroll><table><tr><th></th><th>checkpoint</th><th>network</th>"
+        "<th>mIoU here</th><th>read at</th><th>SHA-256</th></tr>"
+        + "".join(rows)
+        + "</table></div>"
+        + (f"<p>Skipped:</p><ul>{skipped}</ul>" if skipped else "")
+    )
+
+
+def _verdict(report: Report, key: str) -> str:
+    verdict = report.verdict(key)
+    conditions = "".join(
+        f"<li>{escape(one.name)}: <b>{escape(one.state)}</b> ({escape(one.why)})</li>"
+        for one in verdict.conditions
+    )
+    sci = shown(report.index(key, "sci"))
+    cautions = layout_caution(report, key), transfer_caution(report, key)
+    sentences = (verdict.words, *cautions, report.agreement(key))
+    words = " ".join(filter(None, sentences))
+    return (
+        f"<div class=verdict><b>{escape(key)}</b>: SCI {escape(sci)}. {escape(words)}"
+        f"<ul class=note>{conditions}</ul></div>"
+    )
+
+
+def _difference(report: Report) -> list[str]:
+    if len(report.keys) < 2:
+        return []
+    comparison = report.compare(*report.keys)
+    words = difference_words(comparison, report)
+    text = comparison_text(comparison, report)
+    return [
+        f"<p class=verdict>{escape(words[0].upper() + words[1:])}</p>",
+        f"<details><summary>All paired differences</summary><pre>{escape(text)}</pre></details>",
+    ]
+
+
+def _index_table(report: Report, key: str) -> str:
+    nulls = report.nulls(key)
+    rows = []
+    for name, label in LABELS.items():
+        one = report.index(key, name)
+        cells = "; ".join(null_cells(nulls.get(name, {}))) or "not computed"
+        rows.append(
+            f"<tr><th>{escape(label)}</th><td class=number>{escape(shown(one))}</td>"
+            f"<td class=number>{one.n_images} / {one.n_pairs}</td><td>{escape(cells)}</td>"
+            f"<td>{escape(MEANINGS[name])}</td></tr>"
+        )
+    adjusted = report.layout_adjusted(key, "sci")
+    if adjusted is not None:
+        rows.append(
+            f"<tr><th>SCI, layout taken out</th><td class=number>{escape(shown(adjusted))}</td>"
+            f"<td class=number>{adjusted.n_images} / {adjusted.n_pairs}</td><td></td><td>SCI after "
+            "the mean map of the data set is subtracted</td></tr>"
+        )
+    rows += _causal_rows(report, key)
+    missing = report.model(key)["no_pairs"]
+    share = report.model(key)["core_pair_share"]
+    notes = [] if share is None else [f"{100 * share:.0f} % of the pairs compare two cores."]
+    if missing:
+        notes.append(f"{len(missing)} images have no pair an octave apart: {', '.join(missing)}.")
+    return (
+        f"<h3>{escape(key)} = {escape(report.names[key])}</h3><div class=scroll><table>"
+        "<tr><th>index</th><th>value [95 %]</th><th>images / pairs</th><th>null models</th>"
+        "<th>probability that</th></tr>" + "".join(rows) + "</table></div>"
+        f"<p class=note>{escape(' '.join(notes))}</p>"
+    )
+
+
+def _causal_rows(report: Report, key: str) -> list[str]:
+    """Return the rows of SCI_C and of scale transfer; none without attribution."""
+    found = report.causal(key)
+    if found is None:
+        return []
+    named = [("SCI_C", found["sci_c"], "SCI of exact Shapley values of the branches")]
+    for m, one in found["stp"].items():
+        what = f"an object answers coarser when resized by {m} octaves (aware: above .5 for +)"
+        named.append((f"STP, {m} octaves", one, what))
+    rows = []
+    for label, values, meaning in named:
+        one = as_estimate(values)
+        beside = "; ".join(null_cells(nulls_beside(values)))
+        rows.append(
+            f"<tr><th>{escape(label)}</th><td class=number>{escape(shown(one))}</td>"
+            f"<td class=number>{one.n_images} / {one.n_pairs}</td>"
+            f"<td>{escape(beside)}</td><td>{escape(meaning)}</td></tr>"
+        )
+    return rows
+
+
+def _null_notes(report: Report) -> str:
+    if not report.has_nulls:
+        return (
+            "<p class=note>Null models were not computed: without them a value below 0.5 is no "
+            "evidence. gsto-viz analyze --nulls computes them.</p>"
+        )
+    notes = "; ".join(f"{name}: {what}" for name, what in NULLS.items())
+    return f"<p class=note>{escape(notes)}. {escape(RANDOM_NOTE)}</p>"
+
+
+def _figure(one: Written) -> str:
+    if one.reason is not None:
+        return f"<p class=note>{escape(one.kind.title)}: left out, {escape(one.reason)}.</p>"
+    picture = next(file for file in one.files if file.suffix == ".png")
+    content = base64.b64encode(picture.read_bytes()).decode("ascii")
+    return (
+        f'<figure><img alt="{escape(one.alt)}" src="data:image/png;base64,{content}">'
+        f"<figcaption>{escape(one.kind.title)} (data: figures/{escape(one.kind.name)}.csv)"
+        "</figcaption></figure>"
+    )
+
+
+def _details(report: Report) -> list[str]:
+    """Return the gates' selectivity, where a model has gates."""
+    parts = []
+    for key in report.keys:
+        gates = report.model(key)["gates"]
+        if gates is None:
+            continue
+        names = {
+            "selectivity": "G, all gates with a direction",
+            "selectivity_untied": "G without ties",
+            "selectivity_same_class": "G of pairs of one class",
+            "self_edges": "edges to themselves (2 A - 1)",
+        }
+        rows = "".join(
+            f"<tr><th>{escape(label)}</th><td class=number>{escape(_shown_json(gates[name]))}</td>"
+            "</tr>"
+            for name, label in names.items()
+        )
+        parts.append(
+            f"<h2>Gates of {escape(key)}</h2><p class=note>G is +1 when transfers to coarser "
+            "branches open on the larger of two objects and transfers to finer ones on the "
+            f"smaller, 0 at chance, -1 reversed.</p><table>{rows}</table>"
+        )
+    return parts
+
+
+def _shown_json(values: dict[str, Any]) -> str:
+    return shown(as_estimate(values))
+
+
+def _versions(report: Report) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in report.manifest["versions"].items())
+    return (
+        f"<p class=note>{escape(versions)}. Seed {report.manifest['seed']}. Gains from the first "
+        f"{report.manifest['calibration_images']} images by id of "
+        f"<code>{escape(report.manifest['calibration'])}</code>. Sizes: "
+        f"{escape(report.manifest['size_unit'])}.</p>"
+    )

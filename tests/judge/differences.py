@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import yaml
 from PIL import Image
 
 Values = dict[str, Any]
@@ -181,6 +182,10 @@ def _json(path: Path) -> Values:
     return dict(_leaves(json.loads(path.read_text(encoding="utf-8")), ""))
 
 
+def _yaml(path: Path) -> Values:
+    return dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8")), ""))
+
+
 def _json_lines(path: Path) -> Values:
     lines = path.read_text(encoding="utf-8").splitlines()
     return dict(_leaves([json.loads(line) for line in lines], ""))
@@ -242,7 +247,7 @@ READERS: Mapping[str, Callable[[Path], Values]] = {
     ".safetensors": _safetensors,
     ".png": _png,
     ".txt": _lines,
-    ".yaml": _lines,
+    ".yaml": _yaml,
 }
 
 

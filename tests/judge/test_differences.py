@@ -28,6 +28,7 @@ def write(folder: Path) -> Path:
     np.savez(folder / "t.npz", **ARRAYS)
     save_file({"w": torch.ones(2)}, folder / "t.safetensors", {"info": '{"time": 3, "k": 1}'})
     (folder / "t.txt").write_text(f"wrote {folder}\ntime   3 s\nSCI 0.3\n")
+    (folder / "t.yaml").write_text("recipe:\n  lr: 0.5\n")
     (folder / "t.svg").write_text("drawn")
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(folder / "scenes" / "0.png")
     return folder
@@ -147,11 +148,13 @@ def test_texts_pixels_tensors_signs_and_missing_files_are_named(pair):
     Image.fromarray(np.full((2, 2, 3), 1, np.uint8)).save(head / "scenes" / "0.png")
     save_file({"w": torch.tensor([1.0, 2.0])}, head / "t.safetensors", {"info": '{"k": 2}'})
     np.savez(head / "t.npz", map=np.abs(ARRAYS["map"]), n=ARRAYS["n"])
+    (head / "t.yaml").write_text("recipe:\n  hue: 0\n  lr: 0.5\n")
     (head / "log.jsonl").unlink()
     (head / "new.bin").write_bytes(b"1")
     found = places(pair)
     for one in (
         ("t.txt", "line 2"),
+        ("t.yaml", "recipe.hue"),
         ("scenes/0.png", "pixels[0,0,0]"),
         ("t.safetensors", "w[1]"),
         ("t.safetensors", "metadata.info.k"),

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsto_viz.data import CITYSCAPES_CLASSES, write_png
-from gsto_viz.data.cityscapes import LABEL_IDS
+from gsto_viz.data import LABEL_IDS, shipped_classes, write_png
 from gsto_viz.stats.outcome import cityscapes_scores, confusion_matrix, instance_counts, scores_of
 
 IDS = np.array(LABEL_IDS, dtype=np.uint8)
@@ -71,7 +70,7 @@ def against_cityscapes(samples: list[tuple[Any, Any, Any, Any]], confusion: Any)
     theirs = official_scores(samples)
     rows = [instance_counts(labels, np.where(i > 999, i, 0), p) for _, i, labels, p in samples]
     ours = cityscapes_scores(confusion, np.concatenate(rows))
-    classes = dict(zip(CITYSCAPES_CLASSES.names, scores_of(confusion).iou, strict=True))
+    classes = dict(zip(shipped_classes("cityscapes").names, scores_of(confusion).iou, strict=True))
     differences = {
         "class IoU": largest_difference(classes, theirs["classScores"]),
         "class iIoU": largest_difference(ours.class_iiou, theirs["classInstScores"]),

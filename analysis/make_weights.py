@@ -16,12 +16,11 @@ from typing import Any
 from tqdm import tqdm
 from weights_readme import write_readme
 
-from gsto_viz.data import load_data
+from gsto_viz.data import load_data, portable_name, weights_notice
 from gsto_viz.evaluate import Evaluation, evaluate
 from gsto_viz.files import write_text
 from gsto_viz.models import load_checkpoint, save_checkpoint
 from gsto_viz.train.build import SCHEMES
-from gsto_viz.train.folder import NOTICES, data_kind, portable_name
 
 WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
 
@@ -122,7 +121,7 @@ def main() -> None:
     last = load_checkpoint(args.run / "last.safetensors")
     if model.info is None or last.info is None or not model.info.gains:
         sys.exit(f"{args.run} is not finished: its best checkpoint has no gains")
-    notice = NOTICES.get(data_kind(model.info.training["data"]))
+    notice = weights_notice(model.info.training["data"])
     target = WEIGHTS / f"{args.name}.safetensors"
     training = {**model.info.training, "total_seconds": seconds([*args.earlier, args.run])}
     training["earlier"] = [earlier_phase(run) for run in args.earlier]

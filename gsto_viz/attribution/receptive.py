@@ -23,7 +23,7 @@ from gsto_viz.attribution.interventions import constant, frozen_twin, intervene
 from gsto_viz.attribution.places import list_paths
 from gsto_viz.attribution.targets import stride_of
 from gsto_viz.capture.names import ResolvedTap, resolve
-from gsto_viz.data.spec import resize_image, resize_map
+from gsto_viz.data import resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
 from gsto_viz.inspection import inspect_image

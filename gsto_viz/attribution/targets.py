@@ -28,7 +28,7 @@ from gsto_viz.attribution.places import (
     SizeBin,
     View,
 )
-from gsto_viz.data.reader import read_values
+from gsto_viz.data import read_values
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import model_logits
 from gsto_viz.regions import GridWeights, PreparedRegions, RegionMap, grid_weights

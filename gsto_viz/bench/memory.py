@@ -18,7 +18,7 @@ from gsto_viz.attribution.places import Pixel, View
 from gsto_viz.attribution.targets import Target, resolve_batch
 from gsto_viz.bench.analysis import random_pair, settings_of
 from gsto_viz.bench.timing import Measurement, Say, megabytes
-from gsto_viz.data.classes import CAMVID_CLASSES
+from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import build_model
 from gsto_viz.report.folder import CHUNK_IMAGES, write_chunk

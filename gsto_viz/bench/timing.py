@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
 
+from gsto_viz.bench.throughput import Throughput, measure_throughput
 from gsto_viz.data.scenes import SceneDataset
-from gsto_viz.data.throughput import Throughput, measure_throughput
 
 Say = Callable[[str], None]
 """Takes one line of progress."""

@@ -63,14 +63,14 @@ class Work:
 
     def resized(self, image: Any) -> Any:
         """Bring an image to the size of --size, or leave it."""
-        from gsto_viz.data.spec import resize_image
+        from gsto_viz.data import resize_image
 
         return image if self.size is None else resize_image(image, self.size)
 
     def _resized_mask(self, place: "Place") -> "Place":
         """Bring a mask of the native image to the size of --size; other places stay."""
         from gsto_viz.attribution.places import Mask
-        from gsto_viz.data.spec import resize_map
+        from gsto_viz.data import resize_map
 
         if isinstance(place, Mask) and self.size and place.pixels.shape == tuple(self.native):
             return replace(place, pixels=resize_map(place.pixels, self.size))
@@ -90,8 +90,7 @@ class Work:
 
     def _annotation(self, num_classes: int) -> tuple[Any, Any]:
         """Read labels and instances at the size of the image."""
-        from gsto_viz.data.reader import read_instance_map, read_label_map
-        from gsto_viz.data.spec import resize_map
+        from gsto_viz.data import read_instance_map, read_label_map, resize_map
         from gsto_viz.errors import GstoVizError
 
         args = self.args
@@ -127,8 +126,7 @@ class Work:
     def baselines(self) -> "list[Baseline]":
         """Return the baselines: a mean, zero, and another image where one is given."""
         from gsto_viz.attribution import image_baseline, mean_baseline, zero_baseline
-        from gsto_viz.data import read_image
-        from gsto_viz.data.spec import resize_image
+        from gsto_viz.data import read_image, resize_image
 
         head = self.args.head
         data = self.calibration
@@ -369,8 +367,8 @@ def calibration_record(data: "Dataset | None", count: int) -> dict[str, Any] | N
     Returns:
         ``data`` (name and split, without its folder), ``images`` and ``ids_sha256``.
     """
+    from gsto_viz.data import portable_name
     from gsto_viz.report.folder import fingerprint
-    from gsto_viz.train.folder import portable_name
 
     if data is None:
         return None

@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Capture, write the file, print one line per tap."""
     from gsto_viz.capture.image import capture_image, save_maps
     from gsto_viz.commands.options import json_only
-    from gsto_viz.data import parse_size, read_image
-    from gsto_viz.data.spec import resize_image
+    from gsto_viz.data import parse_size, read_image, resize_image
     from gsto_viz.models import load_model
     from gsto_viz.plots import save_figure
     from gsto_viz.torch_utils import pick_device

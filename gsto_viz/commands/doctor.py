@@ -93,8 +93,8 @@ def find_model(args: argparse.Namespace) -> "nn.Module":
 
 def scene(model: "nn.Module", size: tuple[int, int]) -> "Tensor":
     """Return a procedural scene as the network wants images, (1, 3, H, W)."""
+    from gsto_viz.data import resize_image
     from gsto_viz.data.scenes import render_scene
-    from gsto_viz.data.spec import resize_image
     from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor
 
     info = getattr(model, "info", None)

@@ -221,8 +221,7 @@ class Export:
         """Write one prediction in the 34 ids of the label files."""
         import numpy as np
 
-        from gsto_viz.data import write_png
-        from gsto_viz.data.cityscapes import LABEL_IDS
+        from gsto_viz.data import LABEL_IDS, write_png
 
         label_ids = np.array(LABEL_IDS, dtype=np.uint8)[predicted]
         write_png(self.folder / self.names[sample.id], label_ids)

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Count, then print the table or write the rows."""
     from gsto_viz.commands.options import json_only
-    from gsto_viz.data.spec import parse_size
+    from gsto_viz.data import parse_size
     from gsto_viz.models.costs import cost_table
 
     # No image of this size is made, so it may be larger than one that is.

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the folder and print its path."""
     from gsto_viz.commands.options import is_quiet
+    from gsto_viz.data import parse_size
     from gsto_viz.data.scenes import SceneDataset, write_scenes
-    from gsto_viz.data.spec import parse_size
 
     size = parse_size(args.size)
     dataset = SceneDataset(args.count, args.seed, size, args.split, decorrelated=args.decorrelated)

@@ -1,47 +1,67 @@
-"""Data sets: procedural scenes, CamVid, Cityscapes, LIP, Pascal-Context, ADE20K, annotated folders.
+"""Data sets: procedural scenes, those of ``DATA_SETS`` and your own annotated folders.
 
 And the one safe image reader, training augmentation, a check of whole data sets.
 
 ``load_data(SPEC)`` makes any of them. Nothing here needs a network or torch.
 """
 
-from gsto_viz.data.ade20k import ADE20KDataset
-from gsto_viz.data.base import KeptDataset, WrappedDataset
-from gsto_viz.data.cache import PredecodedCache, Problem, check_dataset, raise_problems
-from gsto_viz.data.camvid import CamVidDataset
-from gsto_viz.data.cityscapes import CITYSCAPES_CLASSES, CityscapesDataset
-from gsto_viz.data.classes import ADE20K_CLASSES, CAMVID_CLASSES, class_list_from_json, colorize
-from gsto_viz.data.folder import FolderDataset
-from gsto_viz.data.lip import LIP_CLASSES, LIPDataset
-from gsto_viz.data.pascal_context import (
-    PASCAL_CONTEXT_59_CLASSES,
-    PASCAL_CONTEXT_60_CLASSES,
-    PascalContextDataset,
-    write_pascal_context_masks,
+from gsto_viz.data.base import (
+    AnnotatedFiles,
+    Coding,
+    DataSet,
+    Entry,
+    KeptDataset,
+    WrappedDataset,
+    read_label_map,
 )
+from gsto_viz.data.cache import (
+    PredecodedCache,
+    Problem,
+    check_dataset,
+    raise_problems,
+    sample_problem,
+)
+from gsto_viz.data.classes import (
+    CAMVID_CLASSES,
+    class_list_from_json,
+    colorize,
+    shipped_classes,
+)
+from gsto_viz.data.loaders import DATA_SETS, LABEL_IDS, write_pascal_context_masks
 from gsto_viz.data.reader import (
     encode_instances,
     read_image,
     read_instance_map,
-    read_label_map,
+    read_values,
     write_png,
 )
-from gsto_viz.data.spec import ResizedDataset, load_data, parse_size
+from gsto_viz.data.spec import (
+    ResizedDataset,
+    data_kind,
+    is_held_out,
+    load_data,
+    parse_size,
+    portable_name,
+    resize_image,
+    resize_map,
+    spec_help,
+    spec_table,
+    weights_notice,
+)
+from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric
 
 __all__ = [
-    "ADE20K_CLASSES",
     "CAMVID_CLASSES",
-    "CITYSCAPES_CLASSES",
-    "LIP_CLASSES",
-    "PASCAL_CONTEXT_59_CLASSES",
-    "PASCAL_CONTEXT_60_CLASSES",
-    "ADE20KDataset",
-    "CamVidDataset",
-    "CityscapesDataset",
-    "FolderDataset",
+    "DATA_SETS",
+    "LABEL_IDS",
+    "AnnotatedFiles",
+    "Augmentation",
+    "BaseSize",
+    "Coding",
+    "DataSet",
+    "Entry",
     "KeptDataset",
-    "LIPDataset",
-    "PascalContextDataset",
+    "Photometric",
     "PredecodedCache",
     "Problem",
     "ResizedDataset",
@@ -49,13 +69,24 @@ __all__ = [
     "check_dataset",
     "class_list_from_json",
     "colorize",
+    "data_kind",
     "encode_instances",
+    "is_held_out",
     "load_data",
     "parse_size",
+    "portable_name",
     "raise_problems",
     "read_image",
     "read_instance_map",
     "read_label_map",
+    "read_values",
+    "resize_image",
+    "resize_map",
+    "sample_problem",
+    "shipped_classes",
+    "spec_help",
+    "spec_table",
+    "weights_notice",
     "write_pascal_context_masks",
     "write_png",
 ]

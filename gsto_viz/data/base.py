@@ -1,20 +1,25 @@
-"""What all data sets of files share: images, maps beside them, and data sets on data sets.
+"""What all data sets of files share: listing, reading, label codings, and data sets on data sets.
 
-A data set's own module knows its folders and its classes; reading is the same for all.
+A row of the register (``DataSet``) knows a data set's folders and classes; reading is the same for
+all.
 """
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data.reader import read_image, read_instance_map, read_mapped_labels
+from gsto_viz.data.classes import shipped_classes
+from gsto_viz.data.reader import Numbers, read_image, read_instance_map, read_values
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import ClassList, Dataset, Sample, SampleFiles
+from gsto_viz.types import IGNORE, ClassList, Dataset, Sample, SampleFiles
+
+Purpose = Literal["train", "eval"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAP_SUFFIXES = (".png",)
@@ -105,6 +110,85 @@ def at(index: int, length: int) -> int:
     return position % length
 
 
+class Coding(NamedTuple):
+    """What the numbers of a label map mean.
+
+    Attributes:
+        table: (65536,) int16: class index, 255 (ignore), or -1 for a number that must not occur.
+        expected: What the numbers must be in, for messages: ``the classes 0 to 10``.
+    """
+
+    table: npt.NDArray[np.int16]
+    expected: str
+
+    @classmethod
+    def of(cls, values: Sequence[int], *ignored: int | None, expected: str = "") -> "Coding":
+        """Make a coding.
+
+        Args:
+            values: The stored number of each class, in class order.
+            ignored: Stored numbers of pixels that belong to no class; 255 always is one, unless it
+                is that of a class. None is passed over.
+            expected: By default the classes from 0 on.
+        """
+        table = np.full(2**16, -1, dtype=np.int16)
+        table[[IGNORE, *(v for v in ignored if v is not None)]] = IGNORE
+        table[np.asarray(values, dtype=np.int64)] = np.arange(len(values))
+        return cls(table, expected or f"the classes 0 to {len(values) - 1}")
+
+    def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
+        """Read a label map, see ``read_label_map``."""
+        values = read_values(path)
+        labels = self._look_up(values)
+        if labels is None:
+            raise self._stray(path, values)
+        return labels
+
+    def _look_up(self, values: Numbers) -> npt.NDArray[np.uint8] | None:
+        """Return the labels of stored numbers; None if one is among them that must not occur."""
+        if values.dtype == np.uint16:
+            labels = self.table[values]
+            return None if (labels < 0).any() else labels.astype(np.uint8)
+        # The same for 8 bits, several times faster.
+        stray = (self.table[:256] < 0).astype(np.uint8)
+        if stray.any() and cv2.countNonZero(cv2.LUT(values, stray)):
+            return None
+        return np.asarray(cv2.LUT(values, self.table[:256].astype(np.uint8)), dtype=np.uint8)
+
+    def _stray(self, path: str | Path, values: Numbers) -> GstoVizError:
+        """Name the numbers that must not occur, and how many pixels hold them."""
+        found, counts = np.unique(values[self.table[values] < 0], return_counts=True)
+        listed = ", ".join(
+            f"{value} ({count} pixel{'s' if count > 1 else ''})"
+            for value, count in zip(found[:3], counts[:3], strict=True)
+        )
+        more = f" and {len(found) - 3} more values" if len(found) > 3 else ""
+        return GstoVizError(
+            f"{path} holds label {listed}{more}, outside {self.expected}; "
+            "correct the file or use the class list it was made with"
+        )
+
+
+def read_label_map(
+    path: str | Path, *, num_classes: int, source_ignore: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """Read a label map and check that every pixel belongs to a class or is ignored.
+
+    Args:
+        path: A PNG with one channel: grey or palette indices (not their colours), up to 16 bits.
+        num_classes: K; labels are 0..K-1. At most 255.
+        source_ignore: The data set's own "no class" value, mapped to 255; 255 itself always is.
+
+    Returns:
+        (H, W) uint8, 0..K-1 or 255 (ignore).
+
+    Raises:
+        GstoVizError: As for ``read_values``; also for a value that is no class: the message names
+            the file, the values and how many pixels hold them.
+    """
+    return Coding.of(range(num_classes), source_ignore).read(path)
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where one sample lies.
@@ -115,6 +199,7 @@ class Entry:
         labels: PNG with one channel; None when not annotated.
         instances: PNG with one channel; None when not annotated.
         group: Images of one group are not independent of each other.
+        coding: What the numbers of its label map mean; None: the same as in the others.
     """
 
     id: str
@@ -122,6 +207,7 @@ class Entry:
     labels: Path | None = None
     instances: Path | None = None
     group: str | None = None
+    coding: Coding | None = None
 
 
 class AnnotatedFiles:
@@ -131,9 +217,9 @@ class AnnotatedFiles:
         name: The SPEC that makes it.
         classes: The classes of its label maps.
         entries: Its samples, in index order.
-        table: What stored numbers mean, (65536,) as made by ``label_table``.
-        expected: What stored numbers must be in, for messages: ``the classes 0 to 10``.
-        others: Files that ``table`` comes from.
+        coding: What the numbers of its label maps mean.
+        others: Files that ``coding`` comes from.
+        read_instances: Reads one of its instance maps.
     """
 
     def __init__(
@@ -141,17 +227,17 @@ class AnnotatedFiles:
         name: str,
         classes: ClassList,
         entries: Iterable[Entry],
-        table: npt.NDArray[np.int16],
-        expected: str,
+        coding: Coding,
         others: tuple[Path, ...] = (),
+        read_instances: Callable[[Path], npt.NDArray[np.int32]] = read_instance_map,
     ) -> None:
         self._name = name
         self._classes = classes
         self._entries = tuple(entries)
         self._ids = tuple(entry.id for entry in self._entries)
-        self._table = table
-        self._expected = expected
+        self._coding = coding
         self._others = others
+        self._read_instances = read_instances
 
     @property
     def name(self) -> str:
@@ -196,43 +282,102 @@ class AnnotatedFiles:
         image = read_image(entry.image)
         labels = instances = None
         if entry.labels is not None:
-            labels = self._read_labels(entry.labels)
+            labels = (entry.coding or self._coding).read(entry.labels)
             check_same_size(image, entry.image, labels, entry.labels)
         if entry.instances is not None:
             instances = self._read_instances(entry.instances)
             check_same_size(image, entry.image, instances, entry.instances)
         return Sample(entry.id, image, labels, instances, entry.group)
 
-    def _read_labels(self, path: Path) -> npt.NDArray[np.uint8]:
-        return read_mapped_labels(path, self._table, self._expected)
 
-    def _read_instances(self, path: Path) -> npt.NDArray[np.int32]:
-        return read_instance_map(path)
+@dataclass(frozen=True)
+class DataSet:
+    """One row of the register: a data set of files, and all that is said of it.
 
-
-def check_split(data: str, split: str, splits: tuple[str, ...]) -> None:
-    """Refuse a split that a data set does not have.
-
-    Raises:
-        GstoVizError: The message lists the splits.
+    Attributes:
+        name: The first word of its SPEC.
+        title: Its name in sentences.
+        splits: The words that may follow its path.
+        tree: How it lies on disk, in words: ``a LIP folder holds ...``.
+        find: Lists the samples of a split, in index order. Called with this row, the folder, the
+            split and the purpose.
+        classes: Its class list: a name in ``gsto_viz/data/classes``, or the path of a JSON file of
+            the same form. Empty where each folder brings its own.
+        coding: What the numbers of its label maps mean; None: 0..K-1, and 255 for no class.
+        read_instances: Reads one of its instance maps.
+        licence: In a few words, for the documentation.
+        notice: What weights trained on it may be used for, in words; empty: no restriction.
+        held_out: Splits that are kept for evidence: nothing is trained or tuned on them.
     """
-    if split not in splits:
-        raise GstoVizError(f"{data} has no split '{split}'; choose one of {', '.join(splits)}")
+
+    name: str
+    title: str
+    splits: tuple[str, ...]
+    tree: str
+    find: Callable[["DataSet", Path, str, Purpose], Iterable[Entry]]
+    classes: str | Path = ""
+    coding: Coding | None = None
+    read_instances: Callable[[Path], npt.NDArray[np.int32]] = read_instance_map
+    licence: str = ""
+    notice: str = ""
+    held_out: tuple[str, ...] = ()
+
+    def open(
+        self, root: str | Path, split: str | None = None, purpose: Purpose = "eval"
+    ) -> AnnotatedFiles:
+        """Open one split; without ``split`` that of the purpose.
+
+        Raises:
+            GstoVizError: Unknown split, a folder that is missing or empty, an image without maps.
+        """
+        root, split = Path(root), split or default_split(purpose)
+        if split not in self.splits:
+            raise GstoVizError(
+                f"{self.title} has no split '{split}'; choose one of {', '.join(self.splits)}"
+            )
+        classes = shipped_classes(self.classes)
+        return AnnotatedFiles(
+            f"{self.name}:{root}:{split}",
+            classes,
+            self.find(self, root, split, purpose),
+            self.coding or Coding.of(range(len(classes))),
+            read_instances=self.read_instances,
+        )
+
+    def check_folders(self, *folders: Path) -> None:
+        """Refuse a place where one of these folders (outermost first) is missing.
+
+        Raises:
+            GstoVizError: The message names the first one, and how the data set lies on disk.
+        """
+        for folder in folders:
+            if not folder.is_dir():
+                raise GstoVizError(f"no folder {folder}; {self.tree}")
+
+    def images_in(self, folder: Path) -> dict[str, Path]:
+        """List the images of a folder by stem.
+
+        Raises:
+            GstoVizError: There are none.
+        """
+        images = list_stems(folder, IMAGE_SUFFIXES)
+        if not images:
+            raise GstoVizError(f"no images in {folder}; {self.tree}")
+        return images
+
+    def labelled(self, images: dict[str, Path], labels_at: Path) -> list[Entry]:
+        """Pair images with the label maps of the same names in another folder.
+
+        Raises:
+            GstoVizError: An image has no label map.
+        """
+        labels = pair_up(images, labels_at, "label map")
+        return [Entry(stem, path, labels[stem]) for stem, path in images.items()]
 
 
-def check_folders(folders: Iterable[Path], tree: str) -> None:
-    """Refuse a place where a folder of a data set is missing.
-
-    Args:
-        folders: What must be there, outermost first.
-        tree: How such a data set lies on disk, in words: ``a LIP folder holds ...``.
-
-    Raises:
-        GstoVizError: The message names the first missing folder, and the tree.
-    """
-    for folder in folders:
-        if not folder.is_dir():
-            raise GstoVizError(f"no folder {folder}; {tree}")
+def default_split(purpose: Purpose) -> str:
+    """Return the split that is taken where none is named."""
+    return "train" if purpose == "train" else "val"
 
 
 class WrappedDataset:

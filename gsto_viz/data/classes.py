@@ -1,35 +1,30 @@
-"""Class lists: CamVid, ADE20K, ``classes.json`` files, and label maps in colour.
+"""Class lists: ``classes.json`` files, those that come with the package, and label maps in colour.
 
-Names: the first word of each entry of the benchmark's ``objectInfo150.txt``. Colours: the palette
-that the benchmark's authors publish. Things are the 100 classes of its instance benchmark.
+``classes/*.json`` have the form of a user's ``classes.json``. Sources of names and colours:
+
+- ``camvid``: the usual grouping of CamVid's 32 classes into 11, in the order of its label files.
+- ``cityscapes``: the 19 classes that are evaluated, in the order of their train ids (Cityscapes
+  scripts); things have instances.
+- ``lip``: LIP's evaluation code; the background is a class and counts in every score.
+- ``pascal_context``, ``pascal_context60``: the Detail API's numbering of 59 classes, by alphabet;
+  colours of the VOC development kit for the numbers 0..59. Which classes are countable is this
+  package's choice: the data set does not say.
+- ``ade20k``: first word of each entry of the benchmark's ``objectInfo150.txt``, the palette that
+  its authors publish; things are the 100 classes of its instance benchmark.
 """
 
+import functools
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.files import read_small_text
 from gsto_viz.types import IGNORE, ClassInfo, ClassList
-
-CAMVID_CLASSES = ClassList(
-    name="camvid",
-    classes=(
-        ClassInfo(0, "Sky", (128, 128, 128), thing=False),
-        ClassInfo(1, "Building", (128, 0, 0), thing=False),
-        ClassInfo(2, "Pole", (192, 192, 128), thing=True),
-        ClassInfo(3, "Road", (128, 64, 128), thing=False),
-        ClassInfo(4, "Pavement", (60, 40, 222), thing=False),
-        ClassInfo(5, "Tree", (128, 128, 0), thing=False),
-        ClassInfo(6, "SignSymbol", (192, 128, 128), thing=True),
-        ClassInfo(7, "Fence", (64, 64, 128), thing=False),
-        ClassInfo(8, "Car", (64, 0, 128), thing=True),
-        ClassInfo(9, "Pedestrian", (64, 64, 0), thing=True),
-        ClassInfo(10, "Bicyclist", (0, 128, 192), thing=True),
-    ),
-)
-"""CamVid's 11 classes (the usual grouping of its 32), in the order of its label files."""
 
 MAX_CLASSES = IGNORE
 """Label maps are 8-bit and 255 means "ignore", so class ids are 0..254."""
@@ -196,159 +191,28 @@ def colorize(labels: npt.NDArray[Any], classes: ClassList) -> npt.NDArray[np.uin
     return table[labels]
 
 
-_ROWS: tuple[tuple[str, tuple[int, int, int], bool], ...] = (
-    ("wall", (120, 120, 120), False),
-    ("building", (180, 120, 120), False),
-    ("sky", (6, 230, 230), False),
-    ("floor", (80, 50, 50), False),
-    ("tree", (4, 200, 3), False),
-    ("ceiling", (120, 120, 80), False),
-    ("road", (140, 140, 140), False),
-    ("bed", (204, 5, 255), True),
-    ("window", (230, 230, 230), True),
-    ("grass", (4, 250, 7), False),
-    ("cabinet", (224, 5, 255), True),
-    ("sidewalk", (235, 255, 7), False),
-    ("person", (150, 5, 61), True),
-    ("earth", (120, 120, 70), False),
-    ("door", (8, 255, 51), True),
-    ("table", (255, 6, 82), True),
-    ("mountain", (143, 255, 140), False),
-    ("plant", (204, 255, 4), False),
-    ("curtain", (255, 51, 7), True),
-    ("chair", (204, 70, 3), True),
-    ("car", (0, 102, 200), True),
-    ("water", (61, 230, 250), False),
-    ("painting", (255, 6, 51), True),
-    ("sofa", (11, 102, 255), True),
-    ("shelf", (255, 7, 71), True),
-    ("house", (255, 9, 224), False),
-    ("sea", (9, 7, 230), False),
-    ("mirror", (220, 220, 220), True),
-    ("rug", (255, 9, 92), False),
-    ("field", (112, 9, 255), False),
-    ("armchair", (8, 255, 214), True),
-    ("seat", (7, 255, 224), True),
-    ("fence", (255, 184, 6), True),
-    ("desk", (10, 255, 71), True),
-    ("rock", (255, 41, 10), False),
-    ("wardrobe", (7, 255, 255), True),
-    ("lamp", (224, 255, 8), True),
-    ("tub", (102, 8, 255), True),
-    ("rail", (255, 61, 6), True),
-    ("cushion", (255, 194, 7), True),
-    ("base", (255, 122, 8), False),
-    ("box", (0, 255, 20), True),
-    ("column", (255, 8, 41), True),
-    ("signboard", (255, 5, 153), True),
-    ("chest of drawers", (6, 51, 255), True),
-    ("counter", (235, 12, 255), True),
-    ("sand", (160, 150, 20), False),
-    ("sink", (0, 163, 255), True),
-    ("skyscraper", (140, 140, 140), False),
-    ("fireplace", (250, 10, 15), True),
-    ("refrigerator", (20, 255, 0), True),
-    ("grandstand", (31, 255, 0), False),
-    ("path", (255, 31, 0), False),
-    ("stairs", (255, 224, 0), True),
-    ("runway", (153, 255, 0), False),
-    ("case", (0, 0, 255), True),
-    ("pool table", (255, 71, 0), True),
-    ("pillow", (0, 235, 255), True),
-    ("screen door", (0, 173, 255), True),
-    ("stairway", (31, 0, 255), False),
-    ("river", (11, 200, 200), False),
-    ("bridge", (255, 82, 0), False),
-    ("bookcase", (0, 255, 245), True),
-    ("blind", (0, 61, 255), False),
-    ("coffee table", (0, 255, 112), True),
-    ("toilet", (0, 255, 133), True),
-    ("flower", (255, 0, 0), True),
-    ("book", (255, 163, 0), True),
-    ("hill", (255, 102, 0), False),
-    ("bench", (194, 255, 0), True),
-    ("countertop", (0, 143, 255), True),
-    ("stove", (51, 255, 0), True),
-    ("palm", (0, 82, 255), True),
-    ("kitchen island", (0, 255, 41), True),
-    ("computer", (0, 255, 173), True),
-    ("swivel chair", (10, 0, 255), True),
-    ("boat", (173, 255, 0), True),
-    ("bar", (0, 255, 153), False),
-    ("arcade machine", (255, 92, 0), True),
-    ("hovel", (255, 0, 255), False),
-    ("bus", (255, 0, 245), True),
-    ("towel", (255, 0, 102), True),
-    ("light", (255, 173, 0), True),
-    ("truck", (255, 0, 20), True),
-    ("tower", (255, 184, 184), False),
-    ("chandelier", (0, 31, 255), True),
-    ("awning", (0, 255, 61), True),
-    ("street lamp", (0, 71, 255), True),
-    ("booth", (255, 0, 204), True),
-    ("tv", (0, 255, 194), True),
-    ("plane", (0, 255, 82), True),
-    ("dirt track", (0, 10, 255), False),
-    ("clothes", (0, 112, 255), True),
-    ("pole", (51, 0, 255), True),
-    ("land", (0, 194, 255), False),
-    ("bannister", (0, 122, 255), True),
-    ("escalator", (0, 255, 163), False),
-    ("ottoman", (255, 153, 0), True),
-    ("bottle", (0, 255, 10), True),
-    ("buffet", (255, 112, 0), False),
-    ("poster", (143, 255, 0), False),
-    ("stage", (82, 0, 255), False),
-    ("van", (163, 255, 0), True),
-    ("ship", (255, 235, 0), True),
-    ("fountain", (8, 184, 170), True),
-    ("conveyer belt", (133, 0, 255), False),
-    ("canopy", (0, 255, 92), False),
-    ("washer", (184, 0, 255), True),
-    ("plaything", (255, 0, 31), True),
-    ("pool", (0, 184, 255), False),
-    ("stool", (0, 214, 255), True),
-    ("barrel", (255, 0, 112), True),
-    ("basket", (92, 255, 0), True),
-    ("falls", (0, 224, 255), False),
-    ("tent", (112, 224, 255), False),
-    ("bag", (70, 184, 160), True),
-    ("minibike", (163, 0, 255), True),
-    ("cradle", (153, 0, 255), False),
-    ("oven", (71, 255, 0), True),
-    ("ball", (255, 0, 163), True),
-    ("food", (255, 204, 0), True),
-    ("step", (255, 0, 143), True),
-    ("tank", (0, 255, 235), False),
-    ("trade name", (133, 255, 0), True),
-    ("microwave", (255, 0, 235), True),
-    ("pot", (245, 0, 255), True),
-    ("animal", (255, 0, 122), True),
-    ("bicycle", (255, 245, 0), True),
-    ("lake", (10, 190, 212), False),
-    ("dishwasher", (214, 255, 0), True),
-    ("screen", (0, 204, 255), True),
-    ("blanket", (20, 0, 255), False),
-    ("sculpture", (255, 255, 0), True),
-    ("hood", (0, 153, 255), True),
-    ("sconce", (0, 41, 255), True),
-    ("vase", (0, 255, 204), True),
-    ("traffic light", (41, 0, 255), True),
-    ("tray", (41, 255, 0), True),
-    ("trash can", (173, 0, 255), True),
-    ("fan", (0, 245, 255), True),
-    ("pier", (71, 0, 255), False),
-    ("crt screen", (122, 0, 255), False),
-    ("plate", (0, 255, 184), True),
-    ("monitor", (0, 92, 255), True),
-    ("bulletin board", (184, 255, 0), True),
-    ("shower", (0, 133, 255), False),
-    ("radiator", (255, 214, 0), True),
-    ("glass", (25, 194, 194), True),
-    ("clock", (102, 255, 0), True),
-    ("flag", (92, 0, 255), True),
-)
+def read_class_list(path: Path) -> tuple[ClassList, int]:
+    """Read a ``classes.json``; return also its ignore value.
 
-ADE20K_CLASSES = ClassList(
-    name="ade20k", classes=tuple(ClassInfo(k, *row) for k, row in enumerate(_ROWS))
-)
+    Raises:
+        GstoVizError: Unreadable, too large, not JSON, or see ``class_list_from_json``.
+    """
+    content = read_small_text(path, "the class list")
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:  # not JSON, or nested without end
+        reason = " ".join(str(error).split())
+        raise GstoVizError(f"{path} is not valid JSON ({reason}); correct it") from error
+    return class_list_from_json(value, source=str(path)), value["ignore"]
+
+
+@functools.cache
+def shipped_classes(name: str | Path) -> ClassList:
+    """Return a class list of ``gsto_viz/data/classes`` by name, or any by the path of its file."""
+    if isinstance(name, str):
+        name = Path(__file__).with_name("classes") / f"{name}.json"
+    return read_class_list(name)[0]
+
+
+CAMVID_CLASSES = shipped_classes("camvid")
+"""CamVid's 11 classes, those of the procedural scenes too."""

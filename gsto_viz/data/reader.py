@@ -4,166 +4,345 @@ Every image that a user names or uploads is read here. Nothing but PNG and JPEG 
 size is known before memory is taken; what is wrong with a file is said in one sentence. No global
 setting of Pillow is read or changed, so all functions may be called from many threads.
 
+The structure of a file is checked here, and the decoder (OpenCV for PNG, Pillow for JPEG) gets a
+cleaned copy: the pixels and what is needed to decode them, no metadata. So compressed text or
+broken EXIF can do no harm and cause no warnings.
+
 Conventions: EXIF rotation is applied. Transparency is laid over white, as on a page. Colour
 profiles are not applied: values are taken as sRGB. Of an animated PNG the still picture is read.
+
+Sources: PNG specification (W3C, third edition) for chunks; ITU-T T.81 Annex B for JPEG markers;
+TIFF 6.0 section 2 and EXIF 2.3 for the orientation tag.
 """
 
 import io
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import struct
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
-from gsto_viz.data.formats import GREY, PALETTE, RGB, Header, check_pixels, read_header
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.files import atomic_path
-from gsto_viz.types import IGNORE
 
-_Value = TypeVar("_Value", np.uint8, np.uint16)
+Numbers = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
+"""PNG colour types."""
+
+_MAX_SCANS = 100
+"""Ordinary progressive JPEGs have about ten; thousands of tiny ones keep a decoder busy."""
+
+_OTHER_FORMATS = {
+    b"GIF8": "GIF",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"BM": "BMP",
+    b"RIFF": "WebP",
+    b"%PDF": "PDF",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+    b"\x93NUMPY": "NumPy",
+    b"PK\x03\x04": "ZIP",
+    b"\x1f\x8b": "gzip",
+}
 
 
-def decode_rgb(header: Header, name: str) -> npt.NDArray[np.uint8]:
-    """Decode to sRGB, upright and opaque.
+@dataclass(frozen=True)
+class _Png:
+    """A PNG that was checked and cleaned, not yet decoded.
 
-    Args:
-        header: The image, checked and cleaned.
+    Attributes:
         name: What to call it in messages.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        GstoVizError: The pixels are truncated or damaged.
+        size: Width and height in pixels, at least 1.
+        orientation: EXIF orientation 1..8, 1 when the file does not say.
+        data: The cleaned file. One with a palette is turned into a grey one, so that its indices
+            come out: both are stored alike.
+        depth: Bits per channel.
+        color_type: PNG colour type.
+        palette: Content of its PLTE chunk.
+        transparency: Content of its tRNS chunk: the alpha of palette entries, or the transparent
+            colour of a grey or RGB image as big-endian 16-bit numbers.
     """
-    if header.depth == 16:
-        deep = _decode_16bit(header, name)
-        opaque = _opaque(header, deep)
-        # (v + 128) // 257 is round(v / 257), without leaving 32-bit integers.
-        pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+    name: str
+    size: tuple[int, int]
+    orientation: int
+    data: bytes
+    depth: int
+    color_type: int
+    palette: bytes
+    transparency: bytes
+
+    format = "PNG"
+
+    def numbers(self) -> Numbers:
+        """Decode the numbers that are stored, (H, W, C) with C grey, RGB or RGBA.
+
+        Raises:
+            GstoVizError: The pixels are truncated or damaged.
+        """
+        try:
+            raw: Any = cv2.imdecode(np.frombuffer(self.data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            raw = None
+        if raw is None or raw.shape[1::-1] != self.size:
+            raise GstoVizError(
+                f"{self.name} is truncated or damaged (its pixels cannot be unpacked); copy or "
+                "save it again"
+            )
+        if raw.ndim == 2:
+            if self.depth < 8:  # OpenCV stretches them to 0..255
+                raw //= self._stretch
+            return raw[..., None]
+        return cv2.cvtColor(raw, {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[raw.shape[2]])
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """Decode to (H, W, 3) sRGB, opaque, not turned."""
+        numbers = self.numbers()
+        if self.color_type == PALETTE:
+            pixels = self._colors()[numbers[..., 0]]
+        elif self.depth == 16:
+            # (v + 128) // 257 is round(v / 257), without leaving 32-bit integers.
+            pixels = ((numbers.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        else:
+            pixels = (numbers * np.uint8(self._stretch)).astype(np.uint8, copy=False)
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-    else:
-        pixels = _decode_8bit(header, name)
-        opaque = _opaque(header, pixels)
-    if pixels.shape[2] == 4:
-        pixels = _over_white(pixels)
-    if opaque is not None:
-        pixels[~opaque] = 255
-    return _upright(pixels, header.orientation)
+        if pixels.shape[2] == 4:
+            pixels = _over_white(pixels)
+        if self.transparency and self.color_type in (GREY, RGB):
+            pixels[self._transparent(numbers)] = 255
+        return pixels
+
+    @property
+    def _stretch(self) -> int:
+        """The factor that takes a grey value of at most 8 bits to 0..255."""
+        return 255 // (2**self.depth - 1)
+
+    def _colors(self) -> npt.NDArray[np.uint8]:
+        """Return the palette: (256, 3), or (256, 4) where it has transparent entries."""
+        table = np.zeros((256, 4), dtype=np.uint8)
+        table[:, 3] = 255
+        colors = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
+        table[: len(colors), :3] = colors
+        alpha = np.frombuffer(self.transparency[:256], np.uint8)
+        table[: len(alpha), 3] = alpha
+        return table if len(alpha) else table[:, :3]
+
+    def _transparent(self, numbers: Numbers) -> npt.NDArray[np.bool_]:
+        """Return where (H, W) pixels are of the one colour that the file calls transparent."""
+        count = 1 if self.color_type == GREY else 3
+        key = np.frombuffer(self.transparency[: 2 * count].ljust(2 * count, b"\0"), ">u2")
+        # Only as many low bits count as a pixel has.
+        same: npt.NDArray[np.bool_] = (numbers == key.astype(np.int64) & (2**self.depth - 1)).all(2)
+        return same
 
 
-def decode_values(header: Header, name: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Decode the stored numbers of a one-channel PNG (grey or palette indices), upright.
+@dataclass(frozen=True)
+class _Jpeg:
+    """A JPEG that was checked and cleaned, not yet decoded; see ``_Png``."""
 
-    Returns:
-        (H, W) uint8, or uint16 for a 16-bit PNG.
+    name: str
+    size: tuple[int, int]
+    orientation: int
+    image: JpegImageFile
+
+    format = "JPEG"
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """Decode to (H, W, 3) sRGB, not turned.
+
+        Raises:
+            GstoVizError: The pixels are damaged.
+        """
+        try:
+            self.image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise GstoVizError(
+                f"{self.name} is truncated or damaged ({reason}); copy or save it again"
+            ) from error
+        return np.array(self.image.convert("RGB"))
+
+
+def _check_file(data: bytes, name: str) -> _Png | _Jpeg:
+    """Tell PNG from JPEG by content (not by suffix), check the structure, and clean the file.
 
     Raises:
-        GstoVizError: The pixels are truncated or damaged.
+        GstoVizError: Empty, neither PNG nor JPEG, truncated or damaged.
     """
-    if header.depth == 16:
-        return _upright(_decode_16bit(header, name)[..., 0], header.orientation)
-    quick = _quick(header, np.uint8) if _is_plain(header, GREY) else None
-    values = np.array(_load(header, name)).astype(np.uint8) if quick is None else quick
-    if header.color_type == GREY and header.depth in (2, 4):
-        # Pillow stretches 2- and 4-bit grey to 0..255; labels need the numbers themselves.
-        values //= _stretch(header)
-    return _upright(values, header.orientation)
+    if not data:
+        raise GstoVizError(f"{name} is empty (0 bytes); copy or write it again")
+    if data.startswith(PNG_SIGNATURE):
+        return _check_png(data, name)
+    if data.startswith(JPEG_SIGNATURE):
+        return _check_jpeg(data, name)
+    raise GstoVizError(f"{name} is {_describe(data)}, not a PNG or JPEG image; save it as one")
 
 
-def _decode_8bit(header: Header, name: str) -> npt.NDArray[np.uint8]:
-    """Return (H, W, 3) RGB or (H, W, 4) RGBA of an image with at most 8 bits per channel."""
-    quick = _quick(header, np.uint8) if _is_plain(header, RGB) else None
-    if quick is not None:
-        return np.asarray(cv2.cvtColor(quick, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    image = _load(header, name)
-    mode = "RGBA" if image.mode in ("P", "LA", "RGBA") else "RGB"
-    return np.array(image if image.mode == mode else image.convert(mode))
+def _describe(data: bytes) -> str:
+    """Say in a few words what a file that is not a PNG or JPEG seems to be."""
+    for signature, kind in _OTHER_FORMATS.items():
+        if data.startswith(signature):
+            return f"a {kind} file"
+    if data[4:8] == b"ftyp":
+        return "an AVIF, HEIC or video file"
+    if all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:512]):
+        return "a text file"
+    return "a file of unknown kind"
 
 
-def _is_plain(header: Header, color_type: int) -> bool:
-    """Whether a file is an 8-bit PNG of this colour type, which all decoders read alike."""
-    return header.color_type == color_type and header.depth == 8
+def _truncated(name: str) -> GstoVizError:
+    return GstoVizError(f"{name} is truncated (the file ends too early); copy it again")
 
 
-def _quick(header: Header, dtype: type[_Value]) -> npt.NDArray[_Value] | None:
-    """Decode a PNG with OpenCV, in its order of channels (BGR); None when it will not.
+def _damaged(name: str, what: str) -> GstoVizError:
+    return GstoVizError(f"{name} is damaged ({what}); copy or save it again")
 
-    It inflates once and takes little more than half the time of ``_load``, but does not say what is
-    wrong with a file: that is left to ``_load``. Both refuse a file with too few pixels.
-    """
+
+def _check_png(data: bytes, name: str) -> _Png:
+    """Walk the chunks and keep what pixels are made of."""
+    chunks: dict[bytes, bytes] = {}
+    pixels = []
+    for kind, content in _png_chunks(data, name):
+        if not chunks and kind != b"IHDR":
+            raise _damaged(name, "it does not begin with a PNG header")
+        if kind == b"IDAT":
+            pixels.append(content)
+        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf"):
+            # Of repeated chunks the first one counts.
+            chunks.setdefault(kind, bytes(content))
+    header, palette = chunks[b"IHDR"], chunks.get(b"PLTE", b"")
+    if len(header) != 13:
+        raise _damaged(name, "its PNG header has a wrong length")
+    width, height, depth, color_type = struct.unpack_from(">IIBB", header)
+    if not pixels:
+        raise _damaged(name, "it holds no pixels")
+    if color_type == PALETTE:
+        if len(palette) not in range(3, 769, 3):
+            raise _damaged(name, "its palette is missing or has a wrong length")
+        header = header[:9] + bytes((GREY,)) + header[10:]
+    cleaned = ((b"IHDR", header), (b"IDAT", b"".join(pixels)), (b"IEND", b""))
+    return _Png(
+        name,
+        (width, height),
+        _orientation(chunks.get(b"eXIf", b"")),
+        PNG_SIGNATURE + b"".join(_chunk(*one) for one in cleaned),
+        depth,
+        color_type,
+        palette,
+        chunks.get(b"tRNS", b""),
+    )
+
+
+def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield kind and content of each chunk up to IEND; checksums of those that matter are right."""
+    view, position, kind = memoryview(data), len(PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise _truncated(name)
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise _truncated(name)
+        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            (crc,) = struct.unpack_from(">I", data, end - 4)
+            if zlib.crc32(view[position + 4 : end - 4]) != crc:
+                raise _damaged(name, f"the checksum of its {kind.decode()} part does not match")
+        yield kind, view[position + 8 : end - 4]
+        position = end
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a PNG chunk: length, kind, content, checksum."""
+    crc = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+def _check_jpeg(data: bytes, name: str) -> _Jpeg:
+    """Walk the segments up to the first scan; keep all but comments and application data."""
+    kept = [data[:2]]
+    orientation, position, marker = 1, 2, 0
+    while marker != 0xDA:  # SOS, start of scan
+        marker, position, end = _jpeg_segment(data, position, name)
+        payload = data[position + 2 : end]
+        if marker == 0xE1 and payload.startswith(b"Exif\x00\x00"):
+            orientation = _orientation(payload[6:])
+        if not _is_metadata(marker, payload):
+            kept.append(bytes((0xFF, marker)) + data[position:end])
+        position = end
+    if data.count(b"\xff\xda", position) > _MAX_SCANS:
+        raise _damaged(name, f"it has more than {_MAX_SCANS} scans")
+    # Pixel data never holds these two bytes, so without them the end of the picture is missing.
+    if data.rfind(b"\xff\xd9", position) < 0:
+        raise _truncated(name)
+    kept.append(data[position:])
     try:
-        raw = cv2.imdecode(np.frombuffer(header.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # for example a side beyond OpenCV's own limits
-        return None
-    if raw is None or raw.dtype != dtype or raw.shape[:2] != (header.height, header.width):
-        return None
-    return np.asarray(raw, dtype=dtype)
-
-
-def _load(header: Header, name: str) -> Image.Image:
-    """Decode the cleaned file with Pillow; its own size check (a global setting) is not used."""
-    if header.format == "PNG":
-        check_pixels(header, name)
-    plugin = PngImageFile if header.format == "PNG" else JpegImageFile
-    try:
-        image = plugin(io.BytesIO(header.data))
-        if image.size == (header.width, header.height):
-            image.load()
-            return image
+        # The plug-in itself: ``Image.open`` obeys Pillow's global limit of the size.
+        image = JpegImageFile(io.BytesIO(b"".join(kept)))
     except (OSError, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise GstoVizError(
-            f"{name} is truncated or damaged ({reason}); copy or save it again"
-        ) from error
-    raise GstoVizError(f"{name} is damaged (it states two sizes); copy or save it again")
+        raise _damaged(name, "its JPEG header is wrong") from error
+    return _Jpeg(name, image.size, orientation, image)
 
 
-def _stretch(header: Header) -> int:
-    """Return the factor that takes a grey value of less than 8 bits to 0..255."""
-    return 255 // (2**header.depth - 1)
+def _jpeg_segment(data: bytes, position: int, name: str) -> tuple[int, int, int]:
+    """Return marker, start (at its length field) and end of the segment at ``position``."""
+    if position < len(data) and data[position] != 0xFF:
+        raise _damaged(name, "its JPEG segments do not follow each other")
+    while position < len(data) and data[position] == 0xFF:  # any number of fill bytes
+        position += 1
+    if position + 3 > len(data):
+        raise _truncated(name)
+    marker = data[position]
+    (length,) = struct.unpack_from(">H", data, position + 1)
+    end = position + 1 + length
+    if marker <= 1 or 0xD0 <= marker <= 0xD9 or length < 2:
+        raise _damaged(name, "its JPEG segments do not follow each other")
+    if end > len(data):
+        raise _truncated(name)
+    return marker, position + 1, end
 
 
-def _decode_16bit(header: Header, name: str) -> npt.NDArray[np.uint16]:
-    """Return (H, W, 1), (H, W, 3) or (H, W, 4) uint16 in the order grey, RGB or RGBA.
+def _is_metadata(marker: int, payload: bytes) -> bool:
+    """Whether a segment can go: APPn and COM, but for JFIF and Adobe, which tell the colours."""
+    if marker == 0xE0 and payload.startswith(b"JFIF\x00"):
+        return len(payload) < 14
+    if marker == 0xEE and payload.startswith(b"Adobe"):
+        return len(payload) < 12
+    return 0xE0 <= marker <= 0xEF or marker == 0xFE
 
-    OpenCV keeps all 16 bits of colour PNGs, Pillow does not.
+
+def _orientation(exif: bytes) -> int:
+    """Find tag 0x0112 in the first directory of an EXIF block; 1 when absent or unreadable.
+
+    Pillow's own reader warns of broken blocks, and warnings cannot be caught in one thread alone.
     """
-    decoded = _quick(header, np.uint16)
-    if decoded is None:
-        _load(header, name)  # says what is wrong with a damaged file
-        raise GstoVizError(f"{name} cannot be decoded as a 16-bit PNG; save it with 8 bits")
-    if decoded.ndim == 2:
-        return decoded[..., None]
-    order = [2, 1, 0, 3][: decoded.shape[2]]  # OpenCV gives BGR(A)
-    return decoded[..., order]
-
-
-def _opaque(header: Header, pixels: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Return where (H, W) pixels are not of the one colour that PNG's tRNS chunk calls transparent.
-
-    Args:
-        header: Holds the colour as one (grey) or three big-endian 16-bit numbers, if there is one.
-        pixels: (H, W, C) as stored, or stretched to 0..255 when stored with fewer than 8 bits.
-    """
-    if header.transparency is None:
-        return None
-    count = 1 if header.color_type == GREY else 3
-    key = np.frombuffer(header.transparency[: 2 * count].ljust(2 * count, b"\0"), ">u2")
-    # Only as many low bits count as a pixel has.
-    key = key.astype(np.int64) & (2**header.depth - 1)
-    if header.depth < 8:
-        key = key * _stretch(header)
-    return (pixels[..., :count] != key).any(axis=2)
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, entry)
+            if tag == 0x0112 and kind == 3:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:  # the directory points outside the block
+        pass
+    return 1
 
 
 def _over_white(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -187,6 +366,9 @@ def _upright(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 MAX_PIXELS = 64_000_000
 """Images with more pixels are refused unless the caller asks for more."""
+
+MAX_SIDE_PX = 1_000_000
+"""No decoder reads a longer row or column."""
 
 MAX_BYTES = 256 * 2**20
 """Files with more bytes are refused unless the caller asks for more."""
@@ -218,17 +400,17 @@ def read_image(
         (H, W, 3) uint8 sRGB, writable, C-contiguous.
 
     Raises:
-        UnreadableImageError: Missing, no regular file, empty, no PNG or JPEG (whatever its suffix
-            says), truncated, damaged, or larger than allowed.
+        UnreadableImageError: Missing, not a regular file, empty, not a PNG or JPEG (whatever its
+            suffix says), truncated, damaged, or larger than allowed.
     """
     with _unreadable():
-        header, name = _open(source, max_pixels, max_bytes, formats, name)
-        return decode_rgb(header, name)
+        image = _open(source, max_pixels, max_bytes, formats, name)
+        return _upright(image.rgb(), image.orientation)
 
 
 def read_values(
     path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
-) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+) -> Numbers:
     """Read the stored numbers of a one-channel PNG: no scaling, no colours.
 
     Grey values of any bit depth and palette indices come out as they are in the file.
@@ -246,109 +428,18 @@ def read_values(
         GstoVizError: A JPEG, or an image in colour.
     """
     with _unreadable():
-        header, name = _open(path, max_pixels, max_bytes, FORMATS, None)
-    if header.format == "JPEG":
+        image = _open(path, max_pixels, max_bytes, FORMATS, None)
+    if isinstance(image, _Jpeg):
         raise GstoVizError(
-            f"{name} is a JPEG, and JPEG changes the values of label maps; save them as PNG"
+            f"{path} is a JPEG, and JPEG changes the values of label maps; save them as PNG"
         )
-    if header.color_type not in (GREY, PALETTE):
+    if image.color_type not in (GREY, PALETTE):
         raise GstoVizError(
-            f"{name} is in colour, but a label map holds one number per pixel; "
+            f"{path} is in colour, but a label map holds one number per pixel; "
             "convert its colours to class numbers and save a one-channel PNG"
         )
     with _unreadable():
-        return decode_values(header, name)
-
-
-def read_label_map(
-    path: str | Path, *, num_classes: int, source_ignore: int | None = None
-) -> npt.NDArray[np.uint8]:
-    """Read a label map and check that every pixel belongs to a class or is ignored.
-
-    Args:
-        path: A PNG with one channel: grey or palette indices (not their colours), up to 16 bits.
-        num_classes: K; labels are 0..K-1. At most 255.
-        source_ignore: The data set's own "no class" value, mapped to 255; 255 itself always is.
-
-    Returns:
-        (H, W) uint8, 0..K-1 or 255 (ignore).
-
-    Raises:
-        GstoVizError: As for ``read_values``; also for a value that is no class: the message names
-            the file, the values and how many pixels hold them.
-    """
-    table = label_table(range(num_classes), source_ignore)
-    return read_mapped_labels(path, table, f"the classes 0 to {num_classes - 1}")
-
-
-def label_table(values: Sequence[int], *ignored: int | None) -> npt.NDArray[np.int16]:
-    """Make the table that turns stored numbers into labels.
-
-    Args:
-        values: The stored number of each class, in class order.
-        ignored: Stored numbers of pixels that belong to no class; 255 always is one, unless it is
-            that of a class. None is passed over.
-
-    Returns:
-        (65536,) int16: class index, 255 (ignore), or -1 for a number that must not occur.
-    """
-    table = np.full(2**16, -1, dtype=np.int16)
-    table[[IGNORE, *(v for v in ignored if v is not None)]] = IGNORE
-    table[np.asarray(values, dtype=np.int64)] = np.arange(len(values))
-    return table
-
-
-def read_mapped_labels(
-    path: str | Path, table: npt.NDArray[np.int16], expected: str
-) -> npt.NDArray[np.uint8]:
-    """Read a label map and turn its numbers into class indices.
-
-    Args:
-        path: A PNG with one channel, as for ``read_label_map``.
-        table: (65536,) as made by ``label_table``.
-        expected: What the numbers must be in, for messages: ``the classes 0 to 18``.
-
-    Returns:
-        (H, W) uint8, 0..K-1 or 255 (ignore).
-
-    Raises:
-        GstoVizError: As for ``read_label_map``.
-    """
-    values = read_values(path)
-    labels = _look_up(values, table)
-    if labels is None:
-        raise _stray_labels(path, values, table, expected)
-    return labels
-
-
-def _look_up(
-    values: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], table: npt.NDArray[np.int16]
-) -> npt.NDArray[np.uint8] | None:
-    """Return the labels of stored numbers; None when one is among them that must not occur."""
-    if values.dtype == np.uint16:
-        labels = table[values]
-        return None if (labels < 0).any() else labels.astype(np.uint8)
-    # The same for 8 bits, several times faster.
-    stray = (table[:256] < 0).astype(np.uint8)
-    if stray.any() and cv2.countNonZero(cv2.LUT(values, stray)):
-        return None
-    return np.asarray(cv2.LUT(values, table[:256].astype(np.uint8)), dtype=np.uint8)
-
-
-def _stray_labels(
-    path: str | Path, values: npt.NDArray[Any], table: npt.NDArray[np.int16], expected: str
-) -> GstoVizError:
-    """Name the numbers that must not occur, and how many pixels hold them."""
-    found, counts = np.unique(values[table[values] < 0], return_counts=True)
-    listed = ", ".join(
-        f"{value} ({count} pixel{'s' if count > 1 else ''})"
-        for value, count in zip(found[:3], counts[:3], strict=True)
-    )
-    more = f" and {len(found) - 3} more values" if len(found) > 3 else ""
-    return GstoVizError(
-        f"{path} holds label {listed}{more}, outside {expected}; "
-        "correct the file or use the class list it was made with"
-    )
+        return _upright(image.numbers()[..., 0], image.orientation)
 
 
 def read_instance_map(path: str | Path) -> npt.NDArray[np.int32]:
@@ -396,8 +487,8 @@ def write_png(path: str | Path, array: npt.NDArray[Any]) -> None:
     color = len(shape) == 3 and shape[2] == 3 and kind == np.uint8
     if not (gray or color) or 0 in shape:
         raise GstoVizError(
-            f"cannot write {path}: an array {shape} of {kind} is no image; give (H, W) uint8 or "
-            "uint16, or (H, W, 3) uint8"
+            f"cannot write {path}: an array {shape} of {kind} is not an image; give (H, W) uint8 "
+            "or uint16, or (H, W, 3) uint8"
         )
     image = Image.fromarray(np.ascontiguousarray(array))
     with atomic_path(path) as temporary:
@@ -419,23 +510,26 @@ def _open(
     max_bytes: int,
     formats: tuple[str, ...],
     name: str | None,
-) -> tuple[Header, str]:
-    """Read the file and its header, and hold the limits; return also its name for messages."""
+) -> _Png | _Jpeg:
+    """Read a file, check its structure, and hold the limits."""
     if isinstance(source, bytes):
         name = name or "the uploaded image"
         _check_bytes(len(source), max_bytes, name)
-        header = read_header(source, name)
     else:
         name = name or str(source)
-        header = read_header(_read_bytes(source, max_bytes, name), name)
-    if header.format not in formats:
-        raise GstoVizError(f"{name} is a {header.format} image; save it as {' or '.join(formats)}")
-    if header.width * header.height > max_pixels:
+        source = _read_bytes(source, max_bytes, name)
+    image = _check_file(source, name)
+    if image.format not in formats:
+        raise GstoVizError(f"{name} is a {image.format} image; save it as {' or '.join(formats)}")
+    width, height = image.size
+    if width * height > max_pixels:
         raise GstoVizError(
-            f"{name} is {header.width} x {header.height} pixels, more than the "
+            f"{name} is {width} x {height} pixels, more than the "
             f"{max_pixels / 1e6:g} million allowed; make it smaller"
         )
-    return header, name
+    if max(image.size) > MAX_SIDE_PX:
+        raise GstoVizError(f"{name} is {width} x {height} pixels, too long to decode; cut it")
+    return image
 
 
 def _check_bytes(size: int, max_bytes: int, name: str) -> None:
@@ -449,7 +543,7 @@ def _check_bytes(size: int, max_bytes: int, name: str) -> None:
 def _read_bytes(path: str | Path, max_bytes: int, name: str) -> bytes:
     """Read a regular file of bounded size; never wait for a pipe or a device."""
     if "\0" in str(path):
-        raise GstoVizError(f"{name!r} is no path (it holds a zero byte); check it")
+        raise GstoVizError(f"{name!r} is not a path (it holds a zero byte); check it")
     try:
         # Look before opening: opening some devices has effects. Look again after: it may change.
         _check_regular(Path(path).stat().st_mode, name)

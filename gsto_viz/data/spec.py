@@ -4,43 +4,27 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, TypeVar
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data import ade20k, camvid, cityscapes, lip, pascal_context
-from gsto_viz.data.base import WrappedDataset, is_utf8
+from gsto_viz.data.base import Purpose, WrappedDataset, is_utf8
 from gsto_viz.data.cache import PredecodedCache
-from gsto_viz.data.folder import FolderDataset
+from gsto_viz.data.classes import shipped_classes
+from gsto_viz.data.loaders import DATA_SETS
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Dataset, Sample
 
-Purpose = Literal["train", "eval"]
 _Number = TypeVar("_Number", bound=np.generic)
 
 MIN_SIDE, MAX_SIDE = 32, 8192
 """Pixels: below, a stride-32 branch has no cell; above, an image does not fit in memory."""
 
-SPLITS: dict[str, tuple[str, ...]] = {
-    "camvid": camvid.SPLITS,
-    "cityscapes": cityscapes.SPLITS,
-    "lip": lip.SPLITS,
-    "pascal_context": pascal_context.SPLITS,
-    "pascal_context60": pascal_context.SPLITS,
-    "ade20k": ade20k.SPLITS,
-    "folder": camvid.SPLITS,
-}
-"""The data sets that lie in a folder, and the words that may follow its path."""
-
 _SCENE_DEFAULTS = {"count": "64", "seed": "0", "size": "256x512", "decorrelated": "0"}
 _SCENE_FORM = ",".join(f"{key}={value}" for key, value in _SCENE_DEFAULTS.items())
-NAMES = ("scenes", *SPLITS)
-FORMS = f"scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME one of {', '.join(SPLITS)}"
-
 _MAX_COUNT, _MAX_SEED = 1_000_000, 999_999_999
 
 
@@ -55,12 +39,10 @@ def load_data(
 
     Args:
         spec: ``scenes[:count=64,seed=0,size=256x512,decorrelated=0]`` (``decorrelated=1``: sizes
-            that do not depend on the class), or ``NAME:PATH[:SPLIT]`` with NAME one of ``camvid``,
-            ``cityscapes``, ``lip``, ``pascal_context`` (59 classes), ``pascal_context60`` (with
-            the background), ``ade20k`` and ``folder``. A PATH may hold
-            colons: only a known split name after the last one is a split. Without SPLIT, training
-            takes ``train`` and everything else ``val``; a folder that holds ``images/`` itself has
-            no splits and is taken whole.
+            that do not depend on the class), or ``NAME:PATH[:SPLIT]`` with NAME one of
+            ``DATA_SETS``. A PATH may hold colons: only a known split name after the last one is a
+            split. Without SPLIT, training takes ``train`` and everything else ``val``; a folder
+            that holds ``images/`` itself has no splits and is taken whole.
         purpose: ``train``, or ``eval`` for everything else. Scenes for training and for the rest
             never meet; the instance maps of Cityscapes are read for everything but training.
         size: (height, width) to which every sample is resized; None keeps the native size.
@@ -73,37 +55,69 @@ def load_data(
     if not is_utf8(spec):
         raise GstoVizError(f"{spec!r} is not UTF-8, and results name their data; rename the folder")
     kind, _, rest = spec.partition(":")
+    data: Dataset
     if kind == "scenes":
         data = _load_scenes(rest, purpose)
-    elif kind in SPLITS:
-        path, split = _split_path(spec, rest, SPLITS[kind])
-        data = _load_files(kind, path, split, purpose)
+    elif kind in DATA_SETS:
+        row = DATA_SETS[kind]
+        data = row.open(*_split_path(spec, rest, row.splits), purpose)
     else:
-        raise GstoVizError(
-            f"unknown data set '{kind}' in '{spec}';{_closest(kind, NAMES)} write one of {FORMS}"
-        )
+        closest = _closest(kind, ("scenes", *DATA_SETS))
+        raise GstoVizError(f"unknown data set '{kind}' in '{spec}';{closest} write {_forms()}")
     if cache is not None:
         data = PredecodedCache(data, cache)
     return data if size is None else ResizedDataset(data, size)
 
 
-def _load_files(kind: str, path: Path, split: str | None, purpose: Purpose) -> Dataset:
-    """Make a data set that lies in a folder."""
-    if kind == "folder":
-        if split is None and not (path / "images").is_dir() and _has_splits(path):
-            split = _default_split(purpose)
-        return FolderDataset(path, split)
-    split = split or _default_split(purpose)
-    if kind == "cityscapes":
-        return cityscapes.CityscapesDataset(path, split, instances=purpose != "train")
-    if kind.startswith("pascal_context"):
-        return pascal_context.PascalContextDataset(path, split, background=kind.endswith("60"))
-    makers: dict[str, Callable[[Path, str], Dataset]] = {
-        "camvid": camvid.CamVidDataset,
-        "lip": lip.LIPDataset,
-        "ade20k": ade20k.ADE20KDataset,
-    }
-    return makers[kind](path, split)
+def _forms() -> str:
+    """Return the forms of a SPEC, for messages."""
+    return f"one of scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME one of {', '.join(DATA_SETS)}"
+
+
+def spec_help() -> str:
+    """Return what a SPEC may be, for the help of the command line."""
+    width = max(map(len, DATA_SETS))
+    lines = [
+        f"  {row.name:<{width}}  {row.title}; SPLIT: {', '.join(row.splits)}"
+        for row in DATA_SETS.values()
+    ]
+    return "\n".join([f"a SPEC is scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME", *lines])
+
+
+def spec_table() -> list[str]:
+    """Return the table of the data sets in Markdown, for the documentation."""
+    lines = ["| SPEC | data set | classes | licence |", "|---|---|---|---|"]
+    for row in DATA_SETS.values():
+        count = str(len(shipped_classes(row.classes))) if row.classes else "`classes.json`"
+        form = f"`{row.name}:PATH[:{'|'.join(row.splits)}]`".replace("|", "\\|")
+        lines.append(f"| {form} | {row.title} | {count} | {row.licence} |")
+    return lines
+
+
+def data_kind(name: str) -> str:
+    """Return the first word of a data set's name: ``scenes``, ``camvid``, ``folder``."""
+    return PurePath(name.partition(":")[0]).name
+
+
+def portable_name(name: str) -> str:
+    """Return a data set's name without its path: ``camvid:train``, or a SPEC of scenes as it is."""
+    kind = data_kind(name)
+    if kind == "scenes":
+        return name
+    split = name.rpartition(":")[2]
+    return f"{kind}:{split}" if kind in DATA_SETS and split in DATA_SETS[kind].splits else kind
+
+
+def weights_notice(name: str) -> str | None:
+    """Return what users of weights must know that were trained on the data set of this name."""
+    row = DATA_SETS.get(data_kind(name))
+    return f"trained on {row.title} images: {row.notice}" if row and row.notice else None
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a data set is a split that is kept for evidence, by its name."""
+    kind, _, split = portable_name(name).partition(":")
+    return kind in DATA_SETS and split in DATA_SETS[kind].held_out
 
 
 def parse_size(text: str, *, max_side: int = MAX_SIDE) -> tuple[int, int]:
@@ -118,7 +132,7 @@ def parse_size(text: str, *, max_side: int = MAX_SIDE) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text.strip().lower())
     if match is None:
-        raise GstoVizError(f"'{text}' is no size; write HEIGHTxWIDTH, such as 256x512")
+        raise GstoVizError(f"'{text}' is not a size; write HEIGHTxWIDTH, such as 256x512")
     height, width = int(match[1]), int(match[2])
     _check_size((height, width), max_side)
     return height, width
@@ -138,10 +152,6 @@ def _closest(word: str, words: tuple[str, ...]) -> str:
     return " did you mean " + " or ".join(f"'{w}'" for w in close) + "?" if close else ""
 
 
-def _default_split(purpose: Purpose) -> str:
-    return "train" if purpose == "train" else "val"
-
-
 def _split_path(spec: str, rest: str, splits: tuple[str, ...]) -> tuple[Path, str | None]:
     """Take ``PATH[:SPLIT]`` apart at the last colon, if a known split follows it."""
     # Shells leave the ~ of `camvid:~/data` to us. (pathlib's own way raises for unknown users.)
@@ -156,12 +166,8 @@ def _split_path(spec: str, rest: str, splits: tuple[str, ...]) -> tuple[Path, st
             )
         path, split = rest, ""
     if not path:
-        raise GstoVizError(f"'{spec}' names no folder; write one of {FORMS}")
+        raise GstoVizError(f"'{spec}' names no folder; write {_forms()}")
     return Path(path), split or None
-
-
-def _has_splits(path: Path) -> bool:
-    return any((path / split / "images").is_dir() for split in SPLITS["folder"])
 
 
 def _load_scenes(rest: str, purpose: Purpose) -> Dataset:
@@ -196,7 +202,7 @@ def _whole_number(key: str, text: str, low: int, high: int) -> int:
     """Parse a setting of scenes: a whole number from ``low`` to ``high``."""
     if re.fullmatch(r"[0-9]{1,9}", text) is None or not low <= int(text) <= high:
         raise GstoVizError(
-            f"setting {key}={text} of scenes is no whole number from {low} to {high}; "
+            f"setting {key}={text} of scenes is not a whole number from {low} to {high}; "
             f"write for example {key}={_SCENE_DEFAULTS[key]}"
         )
     return int(text)

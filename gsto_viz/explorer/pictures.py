@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data import CAMVID_CLASSES, read_image
+from gsto_viz.data import CAMVID_CLASSES, read_image, resize_image, resize_map
 from gsto_viz.data.scenes import SceneDataset
-from gsto_viz.data.spec import resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.view_state import MAX_SCENE

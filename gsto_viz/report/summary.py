@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.data.classes import class_list_from_json
+from gsto_viz.data import class_list_from_json
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report.causal import (
     Null,

@@ -14,8 +14,7 @@ import numpy.typing as npt
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from gsto_viz.data.cache import sample_problem
-from gsto_viz.data.camvid import SPLITS
+from gsto_viz.data import is_held_out, portable_name, sample_problem
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text, remove_leftovers, write_text
 from gsto_viz.train.recipe import Recipe, recipe_from_dict
@@ -85,32 +84,6 @@ class RunLog:
             # What stopped the run says more than what closing its curves adds to it.
             if value is None:
                 raise self._refused(error) from error
-
-
-NOTICES = {
-    kind: f"trained on {name} images: the weights are for non-commercial use only"
-    for kind, name in {
-        "camvid": "CamVid",
-        "cityscapes": "Cityscapes",
-        "lip": "LIP",
-        "ade20k": "ADE20K",
-    }.items()
-}
-"""What users of weights must know, by the kind of the training data."""
-
-
-def data_kind(name: str) -> str:
-    """Return the first word of a data set's name: ``scenes``, ``camvid``, ``folder``."""
-    return PurePath(name.partition(":")[0]).name
-
-
-def portable_name(name: str) -> str:
-    """Return a data set's name without its path: ``camvid:train``, or a SPEC of scenes as it is."""
-    kind = data_kind(name)
-    if kind == "scenes":
-        return name
-    split = name.rpartition(":")[2]
-    return f"{kind}:{split}" if split in SPLITS else kind
 
 
 def ids_digest(data: Dataset) -> str:
@@ -333,11 +306,11 @@ def check_splits(data: Dataset, val: Dataset | None) -> None:
     """Refuse data sets that do not go together in a training run, by what they say of themselves.
 
     Raises:
-        GstoVizError: CamVid's ``eval`` split (it is kept for evidence), or validation images with
-            other classes than the training images.
+        GstoVizError: A split that is kept for evidence (CamVid's ``eval``), or validation images
+            with other classes than the training images.
     """
     for part in (data, val):
-        if part is not None and portable_name(part.name) == "camvid:eval":
+        if part is not None and is_held_out(part.name):
             raise GstoVizError(
                 f"{part.name} is kept for evidence and never trained or tuned on; take the splits "
                 "train and val"

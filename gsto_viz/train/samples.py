@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gsto_viz.data.transforms import Augmentation
+from gsto_viz.data import Augmentation
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.folder import Annotated, annotated

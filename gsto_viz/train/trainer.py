@@ -12,8 +12,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gsto_viz.data.cache import check_dataset, raise_problems
-from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric
+from gsto_viz.data import (
+    Augmentation,
+    BaseSize,
+    Photometric,
+    check_dataset,
+    portable_name,
+    raise_problems,
+    weights_notice,
+)
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
@@ -26,11 +33,8 @@ from gsto_viz.stats.outcome import SegmentationScores, scores_of
 from gsto_viz.train.build import Plan, Stopwatch, build_for
 from gsto_viz.train.confusion import check_confusion, scale_confusion
 from gsto_viz.train.folder import (
-    NOTICES,
     RunFolder,
     RunLog,
-    data_kind,
-    portable_name,
     portable_recipe,
 )
 from gsto_viz.train.recipe import Recipe, parse_base_size
@@ -454,7 +458,7 @@ class Trainer:
             self.folder.path.name,
             self.recipe.model,
             self.data.classes,
-            notice=NOTICES.get(data_kind(self.data.name)),
+            notice=weights_notice(self.data.name),
             training=training,
         )
 

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsto_viz.data import ADE20K_CLASSES, ADE20KDataset, load_data, write_png
+from gsto_viz.data import DATA_SETS, load_data, shipped_classes, write_png
 from gsto_viz.errors import GstoVizError
+
+open_split = DATA_SETS["ade20k"].open
+
+ADE20K_CLASSES = shipped_classes("ade20k")
 
 
 def make_tree(root):
@@ -25,7 +29,7 @@ def make_tree(root):
 def test_reads_labels_one_lower(tmp_path, nested):
     make_tree(tmp_path / "ADEChallengeData2016" if nested else tmp_path)
     data = load_data(f"ade20k:{tmp_path}")
-    assert isinstance(data, ADE20KDataset)
+    assert data.classes is ADE20K_CLASSES
     assert data.ids == ("ADE_val_00000001", "ADE_val_00000002")
     assert data.name == f"ade20k:{tmp_path}:val"
     flat = data[0].labels.ravel().tolist()
@@ -51,17 +55,17 @@ def test_classes():
 def test_messages(tmp_path):
     tree = r"; an ADE20K folder holds images/\{training,validation\}/NAME\.jpg and annotations/"
     with pytest.raises(GstoVizError, match=r"no folder \S+images" + tree):
-        ADE20KDataset(tmp_path)
+        open_split(tmp_path)
     make_tree(tmp_path)
     with pytest.raises(GstoVizError, match="ADE20K has no split 'test'; choose one of train, val"):
-        ADE20KDataset(tmp_path, "test")
+        open_split(tmp_path, "test")
     path = tmp_path / "annotations" / "validation" / "ADE_val_00000002.png"
     write_png(path, np.full((16, 10), 151, np.uint8))
     with pytest.raises(GstoVizError, match=r"2\.png holds label 151 .* the labels 0 to 150"):
-        ADE20KDataset(tmp_path)[1]
+        open_split(tmp_path)[1]
     path.unlink()
     with pytest.raises(GstoVizError, match=r"1 of 2 images have no label map, first \S+2\.jpg"):
-        ADE20KDataset(tmp_path)
+        open_split(tmp_path)
     (tmp_path / "annotations").rename(tmp_path / "masks")
     with pytest.raises(GstoVizError, match=r"no folder \S+annotations" + tree):
-        ADE20KDataset(tmp_path)
+        open_split(tmp_path)

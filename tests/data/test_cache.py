@@ -11,7 +11,7 @@ import pytest
 
 from gsto_viz.data import (
     CAMVID_CLASSES,
-    FolderDataset,
+    DATA_SETS,
     PredecodedCache,
     load_data,
     read_image,
@@ -20,6 +20,8 @@ from gsto_viz.data import (
 from gsto_viz.data import base as reading
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
+
+open_split = DATA_SETS["folder"].open
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def same(ours, theirs):
 
 
 def test_same_samples_decoded_once(folder, tmp_path, decoded):
-    base = FolderDataset(folder)
+    base = open_split(folder)
     cached = PredecodedCache(base, tmp_path / "cache")
     assert (cached.name, cached.ids, len(cached)) == (base.name, base.ids, 3)
     assert cached.classes == base.classes
@@ -78,7 +80,7 @@ def test_same_samples_decoded_once(folder, tmp_path, decoded):
 
 
 def test_any_change_of_a_file_makes_its_copy_unknown(folder, tmp_path, decoded):
-    cached = PredecodedCache(FolderDataset(folder), tmp_path / "cache")
+    cached = PredecodedCache(open_split(folder), tmp_path / "cache")
     cached.fill(quiet=True)
     decoded.clear()
     image, labels = (folder / part / f"{cached.ids[1]}.png" for part in ("images", "labels"))
@@ -100,14 +102,14 @@ def test_any_change_of_a_file_makes_its_copy_unknown(folder, tmp_path, decoded):
 
 def test_another_class_list_is_another_copy(folder, tmp_path):
     """What 255 means stands in classes.json, and a copy of labels is old when that changes."""
-    PredecodedCache(FolderDataset(folder), tmp_path / "cache").fill(quiet=True)
+    PredecodedCache(open_split(folder), tmp_path / "cache").fill(quiet=True)
     text = (folder / "classes.json").read_text()
     changed = text.replace('"ignore": 255', '"ignore": 300')
     assert changed != text
     (folder / "classes.json").write_text(changed)
-    path = folder / "labels" / f"{FolderDataset(folder).ids[0]}.png"
-    cached = PredecodedCache(FolderDataset(folder), tmp_path / "cache")
-    same(cached[0], FolderDataset(folder)[0])
+    path = folder / "labels" / f"{open_split(folder).ids[0]}.png"
+    cached = PredecodedCache(open_split(folder), tmp_path / "cache")
+    same(cached[0], open_split(folder)[0])
     path.unlink()
     with pytest.raises(GstoVizError, match=rf"cannot read {path}: No such file"):
         cached[0]
@@ -139,7 +141,7 @@ def test_what_is_not_made_of_files_is_refused(tmp_path):
 
 
 def test_a_copy_that_was_cut_or_exchanged(folder, tmp_path):
-    cached = PredecodedCache(FolderDataset(folder), tmp_path / "cache")
+    cached = PredecodedCache(open_split(folder), tmp_path / "cache")
     cached[0]
     (path,) = (tmp_path / "cache").rglob("image-*.npy")
     whole = path.read_bytes()
@@ -151,11 +153,11 @@ def test_a_copy_that_was_cut_or_exchanged(folder, tmp_path):
     with pytest.raises(GstoVizError, match="is damaged; delete it, it is made again"):
         cached[0]
     path.unlink()
-    same(cached[0], FolderDataset(folder)[0])
+    same(cached[0], open_split(folder)[0])
 
 
 def test_nothing_half_written_when_the_disk_is_full(folder, tmp_path, monkeypatch):
-    cached = PredecodedCache(FolderDataset(folder), tmp_path / "cache")
+    cached = PredecodedCache(open_split(folder), tmp_path / "cache")
 
     def full(file, array, **_):
         file.write_bytes(b"\x93NUMPY")
@@ -166,11 +168,11 @@ def test_nothing_half_written_when_the_disk_is_full(folder, tmp_path, monkeypatc
         cached[0]
     assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
     monkeypatch.undo()
-    same(cached[0], FolderDataset(folder)[0])
+    same(cached[0], open_split(folder)[0])
 
 
 def test_a_wrong_file_is_named_and_nothing_kept(folder, tmp_path):
-    base = FolderDataset(folder)
+    base = open_split(folder)
     path = folder / "images" / f"{base.ids[2]}.png"
     path.write_bytes(path.read_bytes()[:-30])
     cached = PredecodedCache(base, tmp_path / "cache")
@@ -180,7 +182,7 @@ def test_a_wrong_file_is_named_and_nothing_kept(folder, tmp_path):
 
 
 def test_many_threads_and_processes_fill_one_folder(folder, tmp_path):
-    base = FolderDataset(folder)
+    base = open_split(folder)
     cached = PredecodedCache(base, tmp_path / "cache")
     with ThreadPoolExecutor(8) as pool:
         for sample in pool.map(cached.__getitem__, [0, 1, 2] * 8):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsto_viz.data import CAMVID_CLASSES, CamVidDataset, write_png
+from gsto_viz.data import CAMVID_CLASSES, DATA_SETS, write_png
 from gsto_viz.errors import GstoVizError
+
+open_split = DATA_SETS["camvid"].open
 
 
 def make_split(root, split, stems, suffix=".png"):
@@ -31,7 +33,7 @@ def test_reads_images_and_labels(tmp_path, suffix):
     make_split(tmp_path, "val", frames("A", 3), suffix)
     (tmp_path / "val" / ".hidden.png").write_bytes(b"")
     (tmp_path / "val" / "Thumbs.db").write_bytes(b"")
-    data = CamVidDataset(tmp_path, "val")
+    data = open_split(tmp_path, "val")
     assert len(data) == 3
     assert data.ids == ("A_07000", "A_07002", "A_07004")
     assert data.name == f"camvid:{tmp_path}:val"
@@ -56,19 +58,19 @@ def test_blocks_of_consecutive_frames(tmp_path):
     make_split(tmp_path, "val", frames("B", 30) + frames("A", 26))
     make_split(tmp_path, "eval", frames("C", 11))
     make_split(tmp_path, "train", frames("B", 26, step=3)[1:])
-    val = CamVidDataset(tmp_path, "val")
+    val = open_split(tmp_path, "val")
     assert list(val.ids) == sorted(val.ids)
     assert Counter(val.groups) == {"A/block0": 25, "A/block1": 1, "B/block0": 25, "B/block1": 5}
     assert val.groups == tuple(s.group for s in val)
-    assert CamVidDataset(tmp_path, "eval").groups == tuple(f"C/block{k // 5}" for k in range(11))
-    assert Counter(CamVidDataset(tmp_path, "train").groups) == {"B/block0": 25}
+    assert open_split(tmp_path, "eval").groups == tuple(f"C/block{k // 5}" for k in range(11))
+    assert Counter(open_split(tmp_path, "train").groups) == {"B/block0": 25}
 
 
 def test_blocks_when_names_interleave(tmp_path):
     """`A_1` and `A_1_0` belong to two videos and sort between each other's frames."""
     stems = [f"A_{k}" for k in range(6)] + [f"A_1_{k}" for k in range(6)]
     make_split(tmp_path, "eval", stems)
-    data = CamVidDataset(tmp_path, "eval")
+    data = open_split(tmp_path, "eval")
     blocks = dict(zip(data.ids, data.groups, strict=True))
     assert [blocks[f"A_{k}"] for k in range(6)] == ["A/block0"] * 5 + ["A/block1"]
     assert [blocks[f"A_1_{k}"] for k in range(6)] == ["A_1/block0"] * 5 + ["A_1/block1"]
@@ -77,18 +79,18 @@ def test_blocks_when_names_interleave(tmp_path):
 def test_trainval_is_both_in_order(tmp_path):
     make_split(tmp_path, "train", ["A_1", "A_4", "B_1"])
     make_split(tmp_path, "val", ["A_2", "A_3"])
-    data = CamVidDataset(tmp_path, "trainval")
+    data = open_split(tmp_path, "trainval")
     assert data.ids == ("A_1", "A_2", "A_3", "A_4", "B_1")
     assert [s.id for s in data] == list(data.ids)
     assert [s.image[0, 0, 0] for s in data] == [0, 0, 1, 1, 2]
     make_split(tmp_path, "val", ["A_4"])
     with pytest.raises(GstoVizError, match=r"A_4\.png is also in another split"):
-        CamVidDataset(tmp_path, "trainval")
+        open_split(tmp_path, "trainval")
 
 
 def test_pickles_for_worker_processes(tmp_path):
     make_split(tmp_path, "val", frames("A", 2))
-    data = CamVidDataset(tmp_path, "val")
+    data = open_split(tmp_path, "val")
     again = pickle.loads(pickle.dumps(data))
     assert again.ids == data.ids
     assert np.array_equal(again[1].labels, data[1].labels)
@@ -97,17 +99,17 @@ def test_pickles_for_worker_processes(tmp_path):
 def test_wrong_folders(tmp_path):
     tree = r"a CamVid folder looks like \{split\}/NAME\.jpg"
     with pytest.raises(GstoVizError, match="no split 'vall'; choose one of train, val, eval"):
-        CamVidDataset(tmp_path, "vall")
+        open_split(tmp_path, "vall")
     with pytest.raises(GstoVizError, match=r"no folder \S+nowhere; " + tree):
-        CamVidDataset(tmp_path / "nowhere", "val")
+        open_split(tmp_path / "nowhere", "val")
     with pytest.raises(GstoVizError, match=r"no folder \S+val; " + tree):
-        CamVidDataset(tmp_path, "val")
+        open_split(tmp_path, "val")
     (tmp_path / "val").mkdir()
     with pytest.raises(GstoVizError, match=r"no folder \S+valannot; " + tree):
-        CamVidDataset(tmp_path, "val")
+        open_split(tmp_path, "val")
     (tmp_path / "valannot").mkdir()
     with pytest.raises(GstoVizError, match=r"no images in \S+val; " + tree):
-        CamVidDataset(tmp_path, "val")
+        open_split(tmp_path, "val")
 
 
 def test_image_without_label_map(tmp_path):
@@ -116,26 +118,26 @@ def test_image_without_label_map(tmp_path):
     with pytest.raises(
         GstoVizError, match=r"1 of 4 images have no label map, first \S+A_07002.png"
     ):
-        CamVidDataset(tmp_path, "val")
+        open_split(tmp_path, "val")
 
 
 def test_two_images_of_one_name(tmp_path):
     make_split(tmp_path, "val", frames("A", 2))
     (tmp_path / "val" / "A_07000.jpg").write_bytes(b"x")
     with pytest.raises(GstoVizError, match="same name but for the suffix"):
-        CamVidDataset(tmp_path, "val")
+        open_split(tmp_path, "val")
 
 
 def test_sizes_differ(tmp_path):
     make_split(tmp_path, "val", ["A_1"])
     write_png(tmp_path / "valannot" / "A_1.png", np.zeros((5, 6), np.uint8))
     with pytest.raises(GstoVizError, match=r"val/A_1.png is 6 x 4 .*annot/A_1.png is 6 x 5"):
-        CamVidDataset(tmp_path, "val")[0]
+        open_split(tmp_path, "val")[0]
 
 
 def test_bad_label_and_bad_image_are_named(tmp_path):
     make_split(tmp_path, "val", ["A_1", "A_2"])
-    data = CamVidDataset(tmp_path, "val")
+    data = open_split(tmp_path, "val")
     write_png(tmp_path / "valannot" / "A_1.png", np.full((4, 6), 200, np.uint8))
     with pytest.raises(GstoVizError, match=r"valannot/A_1.png holds label 200 \(24 pixels\)"):
         data[0]
@@ -154,16 +156,16 @@ def real():
 
 
 def test_real_splits(real):
-    assert [len(CamVidDataset(real, s)) for s in ("train", "val", "eval")] == [367, 101, 86]
-    val, held_out = CamVidDataset(real, "val"), CamVidDataset(real, "eval")
+    assert [len(open_split(real, s)) for s in ("train", "val", "eval")] == [367, 101, 86]
+    val, held_out = open_split(real, "val"), open_split(real, "eval")
     assert sorted(Counter(val.groups).values()) == [1, 25, 25, 25, 25]
     assert {g.split("/")[0] for g in held_out.groups} == {"Seq05VD"}
-    assert not set(held_out.ids) & set(CamVidDataset(real, "trainval").ids)
+    assert not set(held_out.ids) & set(open_split(real, "trainval").ids)
 
 
 def test_real_class_shares_of_val(real):
     """Shares of all pixels, in percent, counted independently from the released label files."""
-    data = CamVidDataset(real, "val")
+    data = open_split(real, "val")
     counts = np.zeros(256, np.int64)
     for path in sorted((real / "valannot").glob("*.png")):
         counts += np.bincount(np.asarray(Image.open(path)).ravel(), minlength=256)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from gsto_viz.data import CAMVID_CLASSES, CamVidDataset, check_dataset, raise_problems, write_png
+from gsto_viz.data import CAMVID_CLASSES, DATA_SETS, check_dataset, raise_problems, write_png
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Sample
+
+open_split = DATA_SETS["camvid"].open
 
 
 def make_camvid(root, count=12):
@@ -17,7 +19,7 @@ def make_camvid(root, count=12):
 
 @pytest.mark.parametrize("threads", [1, 4, None])
 def test_planted_faults_are_all_found_in_order(tmp_path, threads):
-    data = CamVidDataset(make_camvid(tmp_path))
+    data = open_split(make_camvid(tmp_path))
     assert check_dataset(data, True, threads=threads) == ()
     raise_problems(data, ())
     (tmp_path / "val" / "A_02.png").write_bytes(b"")

@@ -7,8 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from gsto_viz.data import CITYSCAPES_CLASSES, CityscapesDataset, load_data, write_png
+from gsto_viz.data import DATA_SETS, load_data, shipped_classes, write_png
 from gsto_viz.errors import GstoVizError
+
+open_split = DATA_SETS["cityscapes"].open
+
+CITYSCAPES_CLASSES = shipped_classes("cityscapes")
 
 # id, name, train id, has instances, ignored in evaluation: the table of the Cityscapes scripts.
 LABELS = """
@@ -67,7 +71,7 @@ def test_the_class_list_is_that_of_the_scripts():
 
 
 def test_every_label_id_and_every_instance(tmp_path):
-    sample = CityscapesDataset(make_tree(tmp_path), "val")[0]
+    sample = open_split(make_tree(tmp_path), "val")[0]
     assert sample.id == "frankfurt_000000_000576"
     assert sample.image.shape == (34, 5, 3)
     for id_, _, train_id, thing in label_rows():
@@ -80,14 +84,14 @@ def test_every_label_id_and_every_instance(tmp_path):
 
 def test_order_groups_names_and_splits(tmp_path):
     make_tree(tmp_path)
-    val = CityscapesDataset(tmp_path, "val")
+    val = open_split(tmp_path, "val")
     assert val.ids == (
         "frankfurt_000000_000576", "frankfurt_000001_000294", "lindau_000000_000019",
     )  # fmt: skip
     assert val.groups == ("frankfurt/000000", "frankfurt/000001", "lindau/000000")
     assert tuple(s.group for s in val) == val.groups
     assert val.name == f"cityscapes:{tmp_path}:val"
-    both = CityscapesDataset(tmp_path, "trainval")
+    both = open_split(tmp_path, "trainval")
     assert len(both) == 6
     assert Counter(both.groups)["aachen/000000"] == 2
     again = pickle.loads(pickle.dumps(val))
@@ -95,12 +99,12 @@ def test_order_groups_names_and_splits(tmp_path):
 
 
 def test_the_test_split_has_images_only(tmp_path):
-    test = CityscapesDataset(make_tree(tmp_path), "test")
+    test = open_split(make_tree(tmp_path), "test")
     assert test.ids == ("bonn_000000_000019",)
     assert (test[0].labels, test[0].instances) == (None, None)
     assert (test.files(0).labels, test.files(0).instances) == (None, None)
     shutil.rmtree(tmp_path / "gtFine" / "test")
-    assert CityscapesDataset(tmp_path, "test")[0].labels is None
+    assert open_split(tmp_path, "test")[0].labels is None
 
 
 def test_spec_and_purpose(tmp_path):
@@ -124,7 +128,7 @@ def test_train_ids_where_only_those_are(tmp_path):
     add_frame(tmp_path, "val", "ulm_000000_000021", kinds=("labelTrainIds", "labelIds"))
     (tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_instanceIds.png").unlink()
     (tmp_path / "gtFine/val/ulm/ulm_000000_000020_gtFine_instanceIds.png").unlink()
-    samples = list(CityscapesDataset(tmp_path, "val"))
+    samples = list(open_split(tmp_path, "val"))
     for sample in samples[1:]:
         assert np.array_equal(sample.labels, samples[0].labels)
         assert sample.instances is None
@@ -139,21 +143,21 @@ def test_wrong_folders_say_what_is_expected(tmp_path):
         (tmp_path / "c" / "leftImg8bit", "leftImg8bit/leftImg8bit"),
     ):
         with pytest.raises(GstoVizError, match=rf"no folder \S+{missing}{tree}"):
-            CityscapesDataset(root, "val")
+            open_split(root, "val")
     with pytest.raises(GstoVizError, match="Cityscapes has no split 'eval'; choose one of train"):
-        CityscapesDataset(tmp_path / "c", "eval")
+        open_split(tmp_path / "c", "eval")
     shutil.rmtree(tmp_path / "c" / "gtFine" / "val" / "lindau")
     with pytest.raises(GstoVizError, match=rf"no folder \S+gtFine/val/lindau{tree}"):
-        CityscapesDataset(tmp_path / "c", "val")
+        open_split(tmp_path / "c", "val")
     shutil.rmtree(tmp_path / "c" / "gtFine")
     with pytest.raises(GstoVizError, match=rf"no folder \S+gtFine{tree}"):
-        CityscapesDataset(tmp_path / "c", "val")
+        open_split(tmp_path / "c", "val")
     for city in (tmp_path / "c" / "leftImg8bit" / "val").iterdir():
         shutil.rmtree(city)
     with pytest.raises(
         GstoVizError, match=r"no \*_leftImg8bit\.png in the folders of \S+val" + tree
     ):
-        CityscapesDataset(tmp_path / "c", "val")
+        open_split(tmp_path / "c", "val")
 
 
 @pytest.mark.parametrize("kind", ["labelIds", "instanceIds"])
@@ -165,7 +169,7 @@ def test_image_without_map(tmp_path, kind):
     with pytest.raises(
         GstoVizError, match=rf"frankfurt_000001_000294_left\S+ has no {what}; add \S+{name} or"
     ):
-        CityscapesDataset(tmp_path, "val")
+        open_split(tmp_path, "val")
 
 
 def test_label_ids_outside_the_list_and_other_sizes(tmp_path):
@@ -177,18 +181,18 @@ def test_label_ids_outside_the_list_and_other_sizes(tmp_path):
         match=r"labelIds\.png holds label 34 \(2 pixels\), 200 \(1 pixel\), outside the label ids "
         "0 to 33",
     ):
-        CityscapesDataset(tmp_path, "val")[0]
+        open_split(tmp_path, "val")[0]
     train_ids = tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelTrainIds.png"
     write_png(train_ids, np.full((34, 5), 19, np.uint8))
     train_ids.with_name("ulm_000000_000019_gtFine_labelIds.png").unlink()
     with pytest.raises(GstoVizError, match=r"holds label 19 .* outside the train ids 0 to 18"):
-        CityscapesDataset(tmp_path, "val")[0]
+        open_split(tmp_path, "val")[0]
     write_png(train_ids, np.full((5, 34), 1, np.uint8))
     with pytest.raises(GstoVizError, match=r"is 5 x 34 pixels but \S+TrainIds.png is 34 x 5"):
-        CityscapesDataset(tmp_path, "val")[0]
+        open_split(tmp_path, "val")[0]
     write_png(train_ids, np.full((34, 5), 1, np.uint8))
     write_png(
         train_ids.with_name("ulm_000000_000019_gtFine_instanceIds.png"), np.zeros((3, 5), np.uint16)
     )
     with pytest.raises(GstoVizError, match=r"instanceIds\.png is 5 x 3; both must have the same"):
-        CityscapesDataset(tmp_path, "val")[0]
+        open_split(tmp_path, "val")[0]

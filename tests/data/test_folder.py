@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from gsto_viz.data import CAMVID_CLASSES, FolderDataset, load_data, write_png
+from gsto_viz.data import CAMVID_CLASSES, DATA_SETS, load_data, write_png
 from gsto_viz.errors import GstoVizError
+
+open_split = DATA_SETS["folder"].open
 
 
 def make_folder(root, stems=("b", "a"), instances=True, ignore=255):
@@ -27,7 +29,7 @@ def make_folder(root, stems=("b", "a"), instances=True, ignore=255):
 
 @pytest.mark.parametrize("ignore", [255, 11, 40000])
 def test_reads_everything(tmp_path, ignore):
-    data = FolderDataset(make_folder(tmp_path, ignore=ignore))
+    data = open_split(make_folder(tmp_path, ignore=ignore))
     assert data.name == f"folder:{tmp_path}"
     assert data.classes == CAMVID_CLASSES
     assert data.ids == ("a", "b")
@@ -43,47 +45,47 @@ def test_reads_everything(tmp_path, ignore):
 
 
 def test_instances_may_be_absent(tmp_path):
-    assert FolderDataset(make_folder(tmp_path, instances=False))[0].instances is None
+    assert open_split(make_folder(tmp_path, instances=False))[0].instances is None
 
 
 def test_splits_share_or_own_their_class_list(tmp_path):
     make_folder(tmp_path / "train", stems=("x",))
     make_folder(tmp_path / "val", stems=("y",))
-    data = FolderDataset(tmp_path, "val")
+    data = open_split(tmp_path, "val")
     assert data.ids == ("y",)
     assert data.name == f"folder:{tmp_path}:val"
     (tmp_path / "val" / "classes.json").rename(tmp_path / "classes.json")
-    assert FolderDataset(tmp_path, "val").classes == CAMVID_CLASSES
+    assert open_split(tmp_path, "val").classes == CAMVID_CLASSES
     with pytest.raises(GstoVizError, match=r"no folder \S+test; an annotated folder holds"):
-        FolderDataset(tmp_path, "test")
+        open_split(tmp_path, "test")
 
 
 def test_missing_parts(tmp_path):
     with pytest.raises(
         GstoVizError, match=r"no folder \S+nowhere; an annotated folder holds images"
     ):
-        FolderDataset(tmp_path / "nowhere")
+        open_split(tmp_path / "nowhere")
     with pytest.raises(GstoVizError, match=r"no file \S+classes\.json"):
-        FolderDataset(tmp_path)
+        open_split(tmp_path)
     make_folder(tmp_path)
     (tmp_path / "labels").rename(tmp_path / "elsewhere")
     with pytest.raises(GstoVizError, match=r"no folder \S+labels; an annotated folder holds"):
-        FolderDataset(tmp_path)
+        open_split(tmp_path)
     (tmp_path / "elsewhere").rename(tmp_path / "labels")
     (tmp_path / "instances" / "b.png").unlink()
     with pytest.raises(GstoVizError, match=r"1 of 2 images have no instance map, first \S+b\.png"):
-        FolderDataset(tmp_path)
+        open_split(tmp_path)
     for path in (tmp_path / "images").iterdir():
         path.unlink()
     with pytest.raises(GstoVizError, match="no images in"):
-        FolderDataset(tmp_path)
+        open_split(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["labels", "instances"])
 def test_sizes_differ(tmp_path, part):
     make_folder(tmp_path)
     write_png(tmp_path / part / "a.png", np.zeros((3, 4), np.uint8))
-    data = FolderDataset(tmp_path)
+    data = open_split(tmp_path)
     with pytest.raises(GstoVizError, match=rf"images/a.png is 5 x 3 .*{part}/a.png is 4 x 3"):
         data[0]
     assert data[1].id == "b"
@@ -105,7 +107,7 @@ def test_broken_class_list(tmp_path, content, words):
     make_folder(tmp_path)
     (tmp_path / "classes.json").write_bytes(content)
     with pytest.raises(GstoVizError, match=r"classes\.json.*" + words):
-        FolderDataset(tmp_path)
+        open_split(tmp_path)
 
 
 def test_a_class_list_that_is_a_pipe_is_not_read(tmp_path):
@@ -113,7 +115,7 @@ def test_a_class_list_that_is_a_pipe_is_not_read(tmp_path):
     (tmp_path / "classes.json").unlink()
     (tmp_path / "classes.json").symlink_to("/dev/zero")
     with pytest.raises(GstoVizError, match=r"no file \S+classes\.json"):
-        FolderDataset(tmp_path)
+        open_split(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
@@ -121,6 +123,6 @@ def test_names_that_are_no_text_are_refused(tmp_path):
     make_folder(tmp_path / "a")
     os.close(os.open(os.fsencode(tmp_path) + b"/a/images/\xff.png", os.O_CREAT))
     with pytest.raises(GstoVizError, match=r"images holds '\\udcff\.png', a name that is not UTF"):
-        FolderDataset(tmp_path / "a")
+        open_split(tmp_path / "a")
     with pytest.raises(GstoVizError, match=r"'folder:/\\udcff' is not UTF-8"):
         load_data(os.fsdecode(b"folder:/\xff"))

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsto_viz.data import LIP_CLASSES, LIPDataset, load_data, write_png
-from gsto_viz.data.transforms import Augmentation
+from gsto_viz.data import DATA_SETS, Augmentation, load_data, shipped_classes, write_png
 from gsto_viz.errors import GstoVizError
+
+open_split = DATA_SETS["lip"].open
+
+LIP_CLASSES = shipped_classes("lip")
 
 
 def make_tree(root, inner=False, stems=("10_1", "9_2")):
@@ -28,7 +31,7 @@ def make_tree(root, inner=False, stems=("10_1", "9_2")):
 @pytest.mark.parametrize("inner", [False, True])
 def test_reads_both_ways_of_unpacking(tmp_path, inner):
     data = load_data(f"lip:{make_tree(tmp_path, inner)}")
-    assert isinstance(data, LIPDataset)
+    assert data.classes is LIP_CLASSES
     assert data.name == f"lip:{tmp_path}:val"
     assert data.ids == ("10_1", "9_2")
     assert [s.labels.shape for s in data] == [(20, 30), (21, 30)]
@@ -52,7 +55,7 @@ def test_classes():
 
 def test_a_mirror_image_swaps_arms_legs_and_shoes(tmp_path):
     """A mirrored person's left arm is a right arm, where the left arm was seen mirrored."""
-    sample = LIPDataset(make_tree(tmp_path), "train")[0]
+    sample = open_split(make_tree(tmp_path), "train")[0]
     labels = sample.labels.copy()
     labels[:, 7] = 14
     augment = Augmentation(labels.shape, (1.0, 1.0), flip=1.0, flip_pairs=LIP_CLASSES.flip_pairs)
@@ -67,24 +70,24 @@ def test_a_mirror_image_swaps_arms_legs_and_shoes(tmp_path):
 def test_messages(tmp_path):
     tree = r"; a LIP folder holds TrainVal_images/\{train,val\}_images/NAME\.jpg and "
     with pytest.raises(GstoVizError, match=r"no folder \S+TrainVal_images" + tree):
-        LIPDataset(tmp_path)
+        open_split(tmp_path)
     make_tree(tmp_path)
     with pytest.raises(GstoVizError, match="LIP has no split 'test'; choose one of train, val"):
-        LIPDataset(tmp_path, "test")
+        open_split(tmp_path, "test")
     val = tmp_path / "TrainVal_parsing_annotations" / "val_segmentations"
     write_png(val / "9_2.png", np.full((21, 30), 20, np.uint8))
     with pytest.raises(GstoVizError, match=r"9_2\.png holds label 20 \(630 pixels\), outside the"):
-        LIPDataset(tmp_path)[1]
+        open_split(tmp_path)[1]
     write_png(val / "9_2.png", np.full((20, 30), 2, np.uint8))
     with pytest.raises(GstoVizError, match=r"9_2\.jpg is 30 x 21 pixels but \S+ is 30 x 20"):
-        LIPDataset(tmp_path)[1]
+        open_split(tmp_path)[1]
     (val / "9_2.png").unlink()
     with pytest.raises(GstoVizError, match=r"1 of 2 images have no label map, first \S+9_2\.jpg"):
-        LIPDataset(tmp_path)
+        open_split(tmp_path)
     val.rename(val.with_name("elsewhere"))
     with pytest.raises(GstoVizError, match=r"no folder \S+val_segmentations" + tree):
-        LIPDataset(tmp_path)
+        open_split(tmp_path)
     for path in (tmp_path / "TrainVal_images" / "train_images").iterdir():
         path.unlink()
     with pytest.raises(GstoVizError, match=r"no images in \S+train_images" + tree):
-        LIPDataset(tmp_path, "train")
+        open_split(tmp_path, "train")

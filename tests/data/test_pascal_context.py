@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsto_viz.data import (
-    PASCAL_CONTEXT_59_CLASSES,
-    PASCAL_CONTEXT_60_CLASSES,
-    PascalContextDataset,
-    load_data,
-    write_png,
-)
-from gsto_viz.data.pascal_context import THINGS, voc_color
+from gsto_viz.data import DATA_SETS, load_data, shipped_classes, write_png
 from gsto_viz.errors import GstoVizError
+
+open_split = DATA_SETS["pascal_context"].open
+
+PASCAL_CONTEXT_59_CLASSES = shipped_classes("pascal_context")
+PASCAL_CONTEXT_60_CLASSES = shipped_classes("pascal_context60")
+THINGS = (
+    "aeroplane", "bag", "bed", "bench", "bicycle", "bird", "boat", "book", "bottle", "bus",
+    "cabinet", "car", "cat", "chair", "computer", "cow", "cup", "dog", "door", "flower",
+    "horse", "keyboard", "light", "motorbike", "mouse", "person", "plate", "pottedplant",
+    "sheep", "sign", "sofa", "table", "train", "truck", "tvmonitor", "window",
+)  # fmt: skip
 
 STEMS = ("2008_000002", "2008_000003", "2010_000001")
 
@@ -56,6 +60,14 @@ def test_classes():
     assert without.names[36] == "person"
 
 
+def voc_color(number):
+    """Bits 0, 3, 6 of the number are the highest of red, 1, 4, 7 of green and 2, 5 of blue."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        channels[bit % 3] |= (number >> bit & 1) << (7 - bit // 3)
+    return tuple(channels)
+
+
 def test_voc_colors_are_those_of_the_kit():
     """The first colours of the VOC development kit, as printed in its annotation guide."""
     kit = [
@@ -66,32 +78,34 @@ def test_voc_colors_are_those_of_the_kit():
     ]  # fmt: skip
     assert [voc_color(k) for k in range(21)] == kit
     assert voc_color(255) == (224, 224, 192)
+    colors = [c.color for c in PASCAL_CONTEXT_60_CLASSES]
+    assert colors == [voc_color(k) for k in range(60)]
 
 
 def test_messages(tmp_path):
     tree = r"; a Pascal-Context folder is VOC2010 with JPEGImages/NAME\.jpg, Segm"
     with pytest.raises(GstoVizError, match=r"no folder \S+JPEGImages" + tree):
-        PascalContextDataset(tmp_path)
+        open_split(tmp_path)
     make_tree(tmp_path)
     with pytest.raises(GstoVizError, match="Pascal-Context has no split 'test'; choose one of"):
-        PascalContextDataset(tmp_path, "test")
+        open_split(tmp_path, "test")
     path = tmp_path / "SegmentationClassContext" / f"{STEMS[2]}.png"
     write_png(path, np.full((6, 10), 60, np.uint8))
-    for background in (False, True):
+    for kind in ("pascal_context", "pascal_context60"):
         with pytest.raises(GstoVizError, match=r"holds label 60 .* outside the labels 0 to 59"):
-            PascalContextDataset(tmp_path, background=background)[1]
+            DATA_SETS[kind].open(tmp_path)[1]
     path.unlink()
     with pytest.raises(GstoVizError, match=rf"1 of 2 images have no label map, \S* ?\S+{STEMS[2]}"):
-        PascalContextDataset(tmp_path)
+        open_split(tmp_path)
     lists = tmp_path / "ImageSets" / "SegmentationContext"
     (lists / "val.txt").write_text("2008_000003\n2008_999999\n")
     with pytest.raises(
         GstoVizError, match=r"val\.txt names 1 images that are not in \S+, first '2008_999999'"
     ):
-        PascalContextDataset(tmp_path)
+        open_split(tmp_path)
     (lists / "val.txt").write_text("\n")
     with pytest.raises(GstoVizError, match=r"val\.txt is empty; write one image name a line"):
-        PascalContextDataset(tmp_path)
+        open_split(tmp_path)
     (lists / "val.txt").unlink()
     with pytest.raises(GstoVizError, match=r"no file \S+SegmentationContext/val\.txt" + tree):
-        PascalContextDataset(tmp_path)
+        open_split(tmp_path)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsto_viz.data import PascalContextDataset, write_pascal_context_masks
-from gsto_viz.data.pascal_context import CATEGORIES, NAMES, decode_mask, unpack_counts
+from gsto_viz.data import DATA_SETS, shipped_classes, write_pascal_context_masks
+from gsto_viz.data.loaders import CATEGORIES, decode_mask, unpack_counts
 from gsto_viz.errors import GstoVizError
+
+open_split = DATA_SETS["pascal_context"].open
 
 
 def runs_of(mask):
@@ -88,12 +90,12 @@ def make_annotations(root):
 def test_writes_what_the_data_set_reads(tmp_path):
     path, expected = make_annotations(tmp_path)
     assert write_pascal_context_masks(tmp_path, path, quiet=True) == {"train": 1, "val": 2}
-    data = PascalContextDataset(tmp_path, "val", background=True)
+    data = DATA_SETS["pascal_context60"].open(tmp_path, "val")
     assert data.ids == ("2010_000000", "2010_000002")
     for sample in data:
         assert np.array_equal(sample.labels, expected[sample.id])
-    assert PascalContextDataset(tmp_path, "train").ids == ("2010_000001",)
-    assert len(CATEGORIES) == len(NAMES) == 60
+    assert open_split(tmp_path, "train").ids == ("2010_000001",)
+    assert len(CATEGORIES) == len(shipped_classes("pascal_context60")) == 60
     assert list(CATEGORIES) == sorted(CATEGORIES)
 
 
@@ -101,8 +103,8 @@ def test_writes_what_the_data_set_reads(tmp_path):
     ("content", "words"),
     [
         ("{", "is not valid JSON"),
-        ("[]", "is no annotation file of the Detail API"),
-        ('{"images": []}', "is no annotation file of the Detail API .*annos_segmentation"),
+        ("[]", "is not an annotation file of the Detail API"),
+        ('{"images": []}', "is not an annotation file of the Detail API .*annos_segmentation"),
     ],
 )
 def test_wrong_files(tmp_path, content, words):

@@ -588,7 +588,7 @@ def test_written_png_as_pillow_reads_it(tmp_path, array):
     ],
 )
 def test_arrays_that_are_no_image_are_refused_before_writing(tmp_path, array):
-    with pytest.raises(GstoVizError, match="is no image"):
+    with pytest.raises(GstoVizError, match="is not an image"):
         write_png(tmp_path / "image.png", array)
     assert not list(tmp_path.iterdir())
 

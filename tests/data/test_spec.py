@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from gsto_viz.data import (
-    CamVidDataset,
-    FolderDataset,
+    CAMVID_CLASSES,
+    DATA_SETS,
     ResizedDataset,
     load_data,
     parse_size,
+    resize_image,
+    resize_map,
     write_png,
 )
-from gsto_viz.data.spec import SPLITS, resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import write_json
 from gsto_viz.types import ClassInfo, ClassList, Sample
@@ -46,7 +47,7 @@ def test_camvid_split_by_word_or_purpose(tmp_path):
     assert load_data(f"camvid:{tmp_path}:trainval").ids == ("train_1", "val_1")
     assert load_data(f"camvid:{tmp_path}").ids == ("val_1",)
     assert load_data(f"camvid:{tmp_path}", purpose="train").ids == ("train_1",)
-    assert isinstance(load_data(f"camvid:{tmp_path}"), CamVidDataset)
+    assert load_data(f"camvid:{tmp_path}").classes is CAMVID_CLASSES
 
 
 def test_name_makes_the_same_data_set_again(tmp_path):
@@ -90,7 +91,7 @@ def test_folder_with_and_without_splits(tmp_path):
     assert load_data(f"folder:{tmp_path}/deep", purpose="train").ids == ("t",)
     assert load_data(f"folder:{tmp_path}/deep").ids == ("v",)
     assert load_data(f"folder:{tmp_path}/deep:train").ids == ("t",)
-    assert isinstance(load_data(f"folder:{tmp_path}/deep:train"), FolderDataset)
+    assert load_data(f"folder:{tmp_path}/deep:train").classes == TWO
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_folder_with_and_without_splits(tmp_path):
         ("scenes:decorrelated", "unknown setting 'decorrelated' of scenes"),
         ("scenes:decorelated=1", "did you mean 'decorrelated'"),
         ("scenes:decorrelated=1,decorrelated=1", "'decorrelated' of scenes is given twice"),
-        ("scenes:size=256", "'256' is no size"),
+        ("scenes:size=256", "'256' is not a size"),
         ("scenes:size=16x512", "size 16x512 is out of range"),
     ],
 )
@@ -133,7 +134,7 @@ def test_wrong_specs(spec, words):
 
 @pytest.mark.parametrize(
     ("kind", "split"),
-    [(kind, split) for kind, splits in SPLITS.items() for split in splits],
+    [(kind, split) for kind, row in DATA_SETS.items() for split in row.splits],
 )
 def test_every_split_of_every_data_set_is_understood(kind, split):
     """Without the data the answer is about the folder, never about the words."""
@@ -179,7 +180,7 @@ def test_sizes(text, size):
     ],
 )
 def test_wrong_sizes(text):
-    with pytest.raises(GstoVizError, match=r"is no size; write HEIGHTxWIDTH|out of range"):
+    with pytest.raises(GstoVizError, match=r"is not a size; write HEIGHTxWIDTH|out of range"):
         parse_size(text)
 
 

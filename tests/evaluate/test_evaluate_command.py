@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from gsto_viz.cli import main
-from gsto_viz.data import CITYSCAPES_CLASSES
+from gsto_viz.data import shipped_classes
 from gsto_viz.evaluate import predict
 from gsto_viz.models import ModelInfo, build_model, initialize, load_model, save_checkpoint
 
@@ -130,7 +130,7 @@ def city_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = build_model("hrnetv2-tiny", num_classes=19)
         initialize(model, "kaiming")
     path = tmp_path_factory.mktemp("city") / "city.safetensors"
-    save_checkpoint(path, model, ModelInfo("city", "hrnetv2-tiny", CITYSCAPES_CLASSES))
+    save_checkpoint(path, model, ModelInfo("city", "hrnetv2-tiny", shipped_classes("cityscapes")))
     return path
 
 

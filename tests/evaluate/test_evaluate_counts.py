@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import binary_erosion, label
 from torch import Tensor, nn
 
-from gsto_viz.data import CITYSCAPES_CLASSES
+from gsto_viz.data import shipped_classes
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.evaluate import Options, Protocol, evaluate, evaluation_of, tally_images
 from gsto_viz.evaluate.counting import map_ahead, thread_pool
@@ -54,7 +54,7 @@ class Painted:
         labels, instances, guess = self.draw(index)
         image = np.zeros((*self.size, 3), np.uint8)
         image[..., 0] = guess * 10
-        with_instances = instances if self.classes is CITYSCAPES_CLASSES else None
+        with_instances = instances if self.classes is shipped_classes("cityscapes") else None
         return Sample(self.ids[index], image, labels, with_instances, group=f"g{index // 2}")
 
 
@@ -159,7 +159,7 @@ def test_unreadable_images_are_named_or_stop() -> None:
 
 
 def test_cityscapes_gets_categories_and_iiou_and_a_narrow_boundary() -> None:
-    data = Painted(4, CITYSCAPES_CLASSES)
+    data = Painted(4, shipped_classes("cityscapes"))
     result = evaluate(Reader(19), data, Options(outcome=True))
     assert result.outcome is not None
     assert result.outcome.boundary_ratio == 0.005

@@ -127,8 +127,8 @@ def test_count_conventions(monkeypatch, capsys, words, params, macs) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--size", "1024"), "'1024' is no size; write HEIGHTxWIDTH"),
-        (("--size", "axb"), "'axb' is no size; write HEIGHTxWIDTH"),
+        (("--size", "1024"), "'1024' is not a size; write HEIGHTxWIDTH"),
+        (("--size", "axb"), "'axb' is not a size; write HEIGHTxWIDTH"),
         (("--size", "٣٢x64"), "write HEIGHTxWIDTH"),
         (("--size", "31x64"), "go from 32 to 65536"),
         (("--size", "64x9999999"), "go from 32 to 65536"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gsto_viz.data import CITYSCAPES_CLASSES
+from gsto_viz.data import shipped_classes
 from gsto_viz.stats.outcome import (
     CATEGORIES,
     CITYSCAPES,
@@ -20,13 +20,13 @@ ROAD, PERSON, RIDER, CAR, TRUCK = (
 
 
 def test_the_nineteen_classes_and_their_categories():
-    assert list(CITYSCAPES_CLASSES.names) == NAMES
+    assert list(shipped_classes("cityscapes").names) == NAMES
     sizes = {name: sum(c.category == name for c in CITYSCAPES.values()) for name in CATEGORIES}
     assert sizes == {
         "flat": 2, "construction": 3, "object": 3, "nature": 2, "sky": 1, "human": 2, "vehicle": 6,
     }  # fmt: skip
     with_instances = [name for name, entry in CITYSCAPES.items() if entry.instance_px]
-    assert with_instances == [c.name for c in CITYSCAPES_CLASSES if c.thing]
+    assert with_instances == [c.name for c in shipped_classes("cityscapes") if c.thing]
     assert is_cityscapes([name.title() for name in NAMES])
     assert not is_cityscapes(NAMES[:-1])
     assert not is_cityscapes(NAMES[::-1])

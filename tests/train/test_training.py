@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gsto_viz.cli import main
-from gsto_viz.data import CAMVID_CLASSES, load_data
+from gsto_viz.data import CAMVID_CLASSES, load_data, portable_name
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate
 from gsto_viz.models import ModelInfo, load_model, save_checkpoint
@@ -24,7 +24,7 @@ from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train import TrainingStopped, train, validation_spec
 from gsto_viz.train import step as step_module
 from gsto_viz.train.build import build_for, duration
-from gsto_viz.train.folder import RunFolder, portable_name, portable_recipe
+from gsto_viz.train.folder import RunFolder, portable_recipe
 from gsto_viz.train.recipe import Recipe, load_recipe
 from gsto_viz.train.step import learning_rate
 from gsto_viz.train.trainer import Trainer

@@ -21,10 +21,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data.cache import PredecodedCache
-from gsto_viz.data.cityscapes import LABEL_IDS, CityscapesDataset
-from gsto_viz.data.reader import write_png
-from gsto_viz.data.transforms import Augmentation
+from gsto_viz.data import DATA_SETS, LABEL_IDS, Augmentation, PredecodedCache, write_png
+from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.types import Dataset
 
 IMAGE_SIZE, CROP = (1024, 2048), (512, 1024)
@@ -107,10 +105,8 @@ def measure_throughput(
                 folder=Path(fresh),
             )
     write_street_images(folder / "data", count)
-    data: dict[Source, Dataset] = {
-        "png": CityscapesDataset(folder / "data", "train", instances=False)
-    }
-    data["cache"] = PredecodedCache(data["png"], folder / "cache")
+    png = DATA_SETS["cityscapes"].open(folder / "data", purpose="train")
+    data: dict[Source, Dataset] = {"png": png, "cache": PredecodedCache(png, folder / "cache")}
     return tuple(
         _measure(data[source], source, kind, number, seconds)
         for _ in range(repeats)
@@ -122,8 +118,6 @@ def measure_throughput(
 
 def write_street_images(root: Path, count: int) -> None:
     """Write procedural scenes as the ``train`` split of a Cityscapes folder."""
-    from gsto_viz.data.scenes import SceneDataset
-
     scenes = SceneDataset(count=count, seed=0, size=IMAGE_SIZE, split="train")
     for index in range(count):
         sample = scenes[index]

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from gsto_viz.data import CityscapesDataset
-from gsto_viz.data import throughput as module
-from gsto_viz.data.throughput import Throughput, measure_throughput, read_batch
-from gsto_viz.data.transforms import Augmentation
+from gsto_viz.bench import throughput as module
+from gsto_viz.bench.throughput import Throughput, measure_throughput, read_batch
+from gsto_viz.data import DATA_SETS, Augmentation
+
+open_split = DATA_SETS["cityscapes"].open
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_all_combinations_in_order(tmp_path):
         assert one.seconds >= 0.05
         assert one.cpu_seconds > 0
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 4
-    data = CityscapesDataset(tmp_path / "data", "train")
+    data = open_split(tmp_path / "data", "train")
     assert data[0].image.shape == (64, 128, 3)
     assert len(set(np.unique(data[0].labels)) - {255}) > 2
 
@@ -53,7 +54,7 @@ def test_processes_read_too_and_leave_nothing(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("_small")
 def test_a_batch_is_the_augmented_samples(tmp_path):
     module.write_street_images(tmp_path, 2)
-    data = CityscapesDataset(tmp_path, "train")
+    data = open_split(tmp_path, "train")
     augment = Augmentation((32, 48), (0.5, 2.0), window_first=True)
     images, labels = read_batch(data, augment, [0, 1, 5])
     assert (images.shape, labels.shape) == ((3, 32, 48, 3), (3, 32, 48))

@@ -46,6 +46,15 @@ class OneLineParser(argparse.ArgumentParser):
         """Leave with status 2 and one sentence that says where help is."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
+    def format_help(self) -> str:
+        """Add what a SPEC is where one is taken; the data sets are asked only here."""
+        text = super().format_help()
+        if not any(action.metavar == "SPEC" for action in self._actions):
+            return text
+        from gsto_viz.commands.options import spec_help
+
+        return f"{text}\n{spec_help()}"
+
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write without argparse's silence about output that fails (unbuffered, a full disk)."""
         (file or sys.stderr).write(message)

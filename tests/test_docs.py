@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gsto_viz.cli import main
+from gsto_viz.data import DATA_SETS, spec_table
 from gsto_viz.regions.columns import REGION_COLUMNS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -39,6 +40,15 @@ def test_the_data_dictionary_holds_every_column_as_the_code_describes_it() -> No
     ]
     assert rows == expected
     assert not lines[at + len(REGION_COLUMNS)]
+
+
+def test_the_data_sets_are_those_of_the_register() -> None:
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    assert "\n\n" + "\n".join(spec_table()) + "\n\n" in text
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for name, row in DATA_SETS.items():
+        assert f"`{name}`" in readme
+        assert f"`{name}:PATH[:" + ("SPLIT" if name == "folder" else "|".join(row.splits)) in text
 
 
 def test_bring_your_own_model_runs_and_prints_what_the_page_shows(

@@ -146,3 +146,10 @@ def official_options(args: argparse.Namespace) -> dict[str, Any]:
         "inplace_abn": args.inplace_abn,
     }
     return {name: value for name, value in given.items() if value}
+
+
+def spec_help() -> str:
+    """Return what a SPEC of a data set may be; only help asks, since this loads the data room."""
+    from gsto_viz.data import spec_help as text
+
+    return text()

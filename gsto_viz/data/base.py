@@ -344,6 +344,13 @@ class DataSet:
             read_instances=self.read_instances,
         )
 
+    @property
+    def class_count(self) -> str:
+        """How many classes it has, in words."""
+        if not self.classes:
+            return "classes of its own"
+        return f"{len(shipped_classes(self.classes))} classes"
+
     def check_folders(self, *folders: Path) -> None:
         """Refuse a place where one of these folders (outermost first) is missing.
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from gsto_viz.data.base import Purpose, WrappedDataset, is_utf8
 from gsto_viz.data.cache import PredecodedCache
-from gsto_viz.data.classes import shipped_classes
 from gsto_viz.data.loaders import DATA_SETS
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Dataset, Sample
@@ -71,26 +70,26 @@ def load_data(
 
 def _forms() -> str:
     """Return the forms of a SPEC, for messages."""
-    return f"one of scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME one of {', '.join(DATA_SETS)}"
+    names = ", ".join(DATA_SETS)
+    return f"one of scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME one of {names}"
 
 
 def spec_help() -> str:
     """Return what a SPEC may be, for the help of the command line."""
-    width = max(map(len, DATA_SETS))
-    lines = [
-        f"  {row.name:<{width}}  {row.title}; SPLIT: {', '.join(row.splits)}"
-        for row in DATA_SETS.values()
-    ]
-    return "\n".join([f"a SPEC is scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME", *lines])
+    forms = {f"{row.name}:PATH[:{'|'.join(row.splits)}]": row for row in DATA_SETS.values()}
+    width = max(map(len, forms))
+    lines = [f"  {form:<{width}}  {row.title}, {row.class_count}" for form, row in forms.items()]
+    return "\n".join([f"a SPEC is scenes[:{_SCENE_FORM}] or one of", *lines, ""])
 
 
 def spec_table() -> list[str]:
     """Return the table of the data sets in Markdown, for the documentation."""
-    lines = ["| SPEC | data set | classes | licence |", "|---|---|---|---|"]
-    for row in DATA_SETS.values():
-        count = str(len(shipped_classes(row.classes))) if row.classes else "`classes.json`"
-        form = f"`{row.name}:PATH[:{'|'.join(row.splits)}]`".replace("|", "\\|")
-        lines.append(f"| {form} | {row.title} | {count} | {row.licence} |")
+    lines = ["| NAME | data set | SPLIT | licence |", "|---|---|---|---|"]
+    lines += [
+        f"| `{row.name}` | {row.title}, {row.class_count} | {', '.join(row.splits)} | "
+        f"{row.licence} |"
+        for row in DATA_SETS.values()
+    ]
     return lines
 
 

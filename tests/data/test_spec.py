@@ -1,7 +1,9 @@
 """SPECs and sizes: what they name, and what is said about wrong ones."""
 
+import importlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -9,14 +11,19 @@ import cv2
 import numpy as np
 import pytest
 
+from gsto_viz.cli import main
 from gsto_viz.data import (
     CAMVID_CLASSES,
     DATA_SETS,
     ResizedDataset,
+    is_held_out,
     load_data,
     parse_size,
+    portable_name,
     resize_image,
     resize_map,
+    spec_table,
+    weights_notice,
     write_png,
 )
 from gsto_viz.errors import GstoVizError
@@ -314,3 +321,92 @@ def test_data_room_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.strip() == "[]"
+
+
+TOYS = """
+from pathlib import Path
+
+from gsto_viz.data import DATA_SETS, DataSet
+
+
+def find(row, root, split, purpose):
+    row.check_folders(root / split, root / "masks")
+    return row.labelled(row.images_in(root / split), root / "masks")
+
+
+DATA_SETS["toys"] = DataSet(
+    name="toys",
+    title="Toys",
+    splits=("train", "val", "attic"),
+    tree="a Toys folder holds SPLIT/NAME.png and masks/NAME.png",
+    find=find,
+    classes=Path(__file__).with_name("toys.json"),
+    licence="free for children",
+    notice="the weights are for children only",
+    held_out=("attic",),
+)
+"""
+
+
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    """A new data set: one function and one row, in a module of its own."""
+    (tmp_path / "toys_of_a_test.py").write_text(TOYS)
+    write_json(tmp_path / "toys.json", TWO.to_json())
+    for split in ("train", "val", "attic"):
+        write_png(tmp_path / split / f"{split}_1.png", np.full((4, 6, 3), 9, np.uint8))
+        write_png(tmp_path / "masks" / f"{split}_1.png", np.full((4, 6), 1, np.uint8))
+    monkeypatch.syspath_prepend(tmp_path)
+    before = dict(DATA_SETS)
+    importlib.import_module("toys_of_a_test")
+    yield tmp_path
+    DATA_SETS.clear()
+    DATA_SETS.update(before)
+    del sys.modules["toys_of_a_test"]
+
+
+def test_a_row_makes_a_data_set(toys):
+    assert load_data(f"toys:{toys}").ids == ("val_1",)
+    assert load_data(f"toys:{toys}", purpose="train").ids == ("train_1",)
+    data = load_data(f"toys:{toys}:attic")
+    assert (data.name, data.classes) == (f"toys:{toys}:attic", TWO)
+    assert (data[0].image == 9).all()
+    assert (data[0].labels == 1).all()
+    write_png(toys / "masks" / "attic_1.png", np.full((4, 6), 2, np.uint8))
+    with pytest.raises(
+        GstoVizError, match=r"holds label 2 \(24 pixels\), outside the classes 0 to 1"
+    ):
+        data[0]
+    with pytest.raises(GstoVizError, match=r"^no folder \S+x/val; a Toys folder holds SPLIT/NAME"):
+        load_data(f"toys:{toys}/x")
+
+
+def test_a_row_is_said_wherever_data_sets_are(toys, capsys):
+    with pytest.raises(GstoVizError, match=r"did you mean 'toys'\? write one of scenes.*, toys$"):
+        load_data("toy:x")
+    with pytest.raises(
+        GstoVizError, match=r"unknown split 'atic'.*'attic'\? choose one of train, "
+    ):
+        load_data(f"toys:{toys}:atic")
+    for command in ("analyze", "evaluate", "train"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        assert re.search(
+            r"\n  toys:PATH\[:train\|val\|attic\] +Toys, 2 classes\n", capsys.readouterr().out
+        )
+    assert "| `toys` | Toys, 2 classes | train, val, attic | free for children |" in spec_table()
+    assert weights_notice(f"toys:{toys}:train") == (
+        "trained on Toys images: the weights are for children only"
+    )
+    assert portable_name(f"toys:{toys}:attic") == "toys:attic"
+    assert is_held_out(f"toys:{toys}:attic")
+    assert not is_held_out(f"toys:{toys}:val")
+
+
+def test_what_the_register_says_of_weights_and_evidence():
+    notice = "trained on {} images: the weights are for non-commercial use only"
+    said = {name: weights_notice(f"{name}:/p:train") for name in (*DATA_SETS, "scenes", "own")}
+    titles = {"camvid": "CamVid", "cityscapes": "Cityscapes", "lip": "LIP", "ade20k": "ADE20K"}
+    assert said == {name: notice.format(titles[name]) if name in titles else None for name in said}
+    held_out = {f"{n}:{s}" for n, row in DATA_SETS.items() for s in row.splits if s in row.held_out}
+    assert held_out == {"camvid:eval"}

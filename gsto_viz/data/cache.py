@@ -6,15 +6,16 @@ name, size and time of change of the files it was made from, so one that no long
 never used; it is removed when the new one is written.
 """
 
+import functools
 import hashlib
 import json
 import os
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ from gsto_viz.data.base import WrappedDataset
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.files import atomic_path
 from gsto_viz.types import IGNORE, Dataset, FileDataset, Sample, SampleFiles
+
+_Result = TypeVar("_Result")
 
 FORM = 1
 """Number of the form of the entries; another one makes all of them unknown."""
@@ -106,16 +109,8 @@ class PredecodedCache(WrappedDataset):
         Raises:
             GstoVizError: See ``__getitem__``; what is finished stays.
         """
-        bar = tqdm(total=len(self), desc="decoding", disable=quiet, leave=False)
-        with ThreadPoolExecutor(threads) as pool, bar:
-            futures = [pool.submit(self.__getitem__, index) for index in range(len(self))]
-            try:
-                for future in futures:
-                    future.result()
-                    bar.update()
-            finally:
-                for future in futures:
-                    future.cancel()
+        for _ in _each(self.__getitem__, len(self), threads, "decoding", quiet):
+            pass
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -202,20 +197,27 @@ def check_dataset(
         One entry per sample that cannot be used, in index order. Samples that are wrong for one and
         the same reason (a file that several share) are named once.
     """
-    bar = tqdm(total=len(data), desc=f"checking {data.name}", disable=quiet, leave=False)
-    found: list[Problem] = []
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool, bar:
-        futures = [pool.submit(_check, data, index) for index in range(len(data))]
+    threads = threads or os.cpu_count() or 1
+    work = functools.partial(_check, data)
+    results = list(_each(work, len(data), threads, f"checking {data.name}", quiet))
+    found = {one.message: one for one in reversed(results) if one is not None}
+    return tuple(found.values())[::-1]
+
+
+def _each(
+    work: Callable[[int], _Result], count: int, threads: int, what: str, quiet: bool
+) -> Iterator[_Result]:
+    """Do the work of each index in threads, with a progress bar; the first error ends it."""
+    bar = tqdm(total=count, desc=what, disable=quiet, leave=False)
+    with ThreadPoolExecutor(threads) as pool, bar:
+        futures = [pool.submit(work, index) for index in range(count)]
         try:
             for future in futures:
-                problem = future.result()
-                if problem is not None:
-                    found.append(problem)
+                yield future.result()
                 bar.update()
         finally:
             for future in futures:
                 future.cancel()
-    return tuple({problem.message: problem for problem in reversed(found)}.values())[::-1]
 
 
 def raise_problems(data: Dataset, problems: Sequence[Problem], *, most: int = 3) -> None:

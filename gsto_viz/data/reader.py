@@ -73,8 +73,8 @@ class _Png:
         depth: Bits per channel.
         color_type: PNG colour type.
         palette: Content of its PLTE chunk.
-        transparency: Content of its tRNS chunk: the alpha of palette entries, or the transparent
-            colour of a grey or RGB image as big-endian 16-bit numbers.
+        transparency: Content of its tRNS chunk, if there is one: the alpha of palette entries, or
+            the transparent colour of a grey or RGB image as big-endian 16-bit numbers.
     """
 
     name: str
@@ -84,7 +84,7 @@ class _Png:
     depth: int
     color_type: int
     palette: bytes
-    transparency: bytes
+    transparency: bytes | None
 
     format = "PNG"
 
@@ -118,13 +118,15 @@ class _Png:
             # (v + 128) // 257 is round(v / 257), without leaving 32-bit integers.
             pixels = ((numbers.astype(np.uint32) + 128) // 257).astype(np.uint8)
         else:
-            pixels = (numbers * np.uint8(self._stretch)).astype(np.uint8, copy=False)
+            pixels = (numbers * self._stretch if self.depth < 8 else numbers).astype(
+                np.uint8, copy=False
+            )
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
         if pixels.shape[2] == 4:
             pixels = _over_white(pixels)
-        if self.transparency and self.color_type in (GREY, RGB):
-            pixels[self._transparent(numbers)] = 255
+        if self.transparency is not None and self.color_type in (GREY, RGB):
+            pixels[self._is_key(numbers, self.transparency)] = 255
         return pixels
 
     @property
@@ -138,14 +140,14 @@ class _Png:
         table[:, 3] = 255
         colors = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
         table[: len(colors), :3] = colors
-        alpha = np.frombuffer(self.transparency[:256], np.uint8)
+        alpha = np.frombuffer((self.transparency or b"")[:256], np.uint8)
         table[: len(alpha), 3] = alpha
         return table if len(alpha) else table[:, :3]
 
-    def _transparent(self, numbers: Numbers) -> npt.NDArray[np.bool_]:
+    def _is_key(self, numbers: Numbers, content: bytes) -> npt.NDArray[np.bool_]:
         """Return where (H, W) pixels are of the one colour that the file calls transparent."""
         count = 1 if self.color_type == GREY else 3
-        key = np.frombuffer(self.transparency[: 2 * count].ljust(2 * count, b"\0"), ">u2")
+        key = np.frombuffer(content[: 2 * count].ljust(2 * count, b"\0"), ">u2")
         # Only as many low bits count as a pixel has.
         same: npt.NDArray[np.bool_] = (numbers == key.astype(np.int64) & (2**self.depth - 1)).all(2)
         return same
@@ -175,7 +177,8 @@ class _Jpeg:
             raise GstoVizError(
                 f"{self.name} is truncated or damaged ({reason}); copy or save it again"
             ) from error
-        return np.array(self.image.convert("RGB"))
+        image = self.image
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _check_file(data: bytes, name: str) -> _Png | _Jpeg:
@@ -217,14 +220,14 @@ def _check_png(data: bytes, name: str) -> _Png:
     """Walk the chunks and keep what pixels are made of."""
     chunks: dict[bytes, bytes] = {}
     pixels = []
-    for kind, content in _png_chunks(data, name):
+    for kind, chunk in _png_chunks(data, name):
         if not chunks and kind != b"IHDR":
             raise _damaged(name, "it does not begin with a PNG header")
         if kind == b"IDAT":
-            pixels.append(content)
+            pixels.append(chunk)
         elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf"):
             # Of repeated chunks the first one counts.
-            chunks.setdefault(kind, bytes(content))
+            chunks.setdefault(kind, bytes(chunk[8:-4]))
     header, palette = chunks[b"IHDR"], chunks.get(b"PLTE", b"")
     if len(header) != 13:
         raise _damaged(name, "its PNG header has a wrong length")
@@ -235,21 +238,20 @@ def _check_png(data: bytes, name: str) -> _Png:
         if len(palette) not in range(3, 769, 3):
             raise _damaged(name, "its palette is missing or has a wrong length")
         header = header[:9] + bytes((GREY,)) + header[10:]
-    cleaned = ((b"IHDR", header), (b"IDAT", b"".join(pixels)), (b"IEND", b""))
     return _Png(
         name,
         (width, height),
         _orientation(chunks.get(b"eXIf", b"")),
-        PNG_SIGNATURE + b"".join(_chunk(*one) for one in cleaned),
+        b"".join((PNG_SIGNATURE, _chunk(b"IHDR", header), *pixels, _chunk(b"IEND", b""))),
         depth,
         color_type,
         palette,
-        chunks.get(b"tRNS", b""),
+        chunks.get(b"tRNS"),
     )
 
 
 def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and content of each chunk up to IEND; checksums of those that matter are right."""
+    """Yield kind and bytes of each chunk up to IEND; checksums of those that matter are right."""
     view, position, kind = memoryview(data), len(PNG_SIGNATURE), b""
     while kind != b"IEND":
         if position + 12 > len(data):
@@ -262,13 +264,13 @@ def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, memoryview]]:
             (crc,) = struct.unpack_from(">I", data, end - 4)
             if zlib.crc32(view[position + 4 : end - 4]) != crc:
                 raise _damaged(name, f"the checksum of its {kind.decode()} part does not match")
-        yield kind, view[position + 8 : end - 4]
+        yield kind, view[position:end]
         position = end
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     """Return a PNG chunk: length, kind, content, checksum."""
-    crc = zlib.crc32(content, zlib.crc32(kind))
+    crc = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
 

@@ -130,6 +130,16 @@ def test_palette_with_and_without_transparency(depth):
         assert np.abs(mixed[y, x] - np.array(exact)).max() <= 0.5 + 1e-9
 
 
+def test_palette_with_more_alphas_or_indices_than_colours():
+    """What the palette lacks is black, and opaque unless an alpha says otherwise."""
+    values = np.array([[0, 1, 2, 3]])
+    extra = chunk(b"PLTE", bytes((10, 20, 30, 40, 50, 60))) + chunk(b"tRNS", b"\xff\x00\x80")
+    image = read_image(make_png(values, 4, PALETTE, extra=extra))
+    assert image.tolist() == [[[10, 20, 30], [255] * 3, [127] * 3, [0] * 3]]
+    image = read_image(make_png(values, 4, PALETTE, extra=extra[:18]))
+    assert image.tolist() == [[[10, 20, 30], [40, 50, 60], [0] * 3, [0] * 3]]
+
+
 @pytest.mark.parametrize(
     ("depth", "color_type"), [(1, GREY), (4, GREY), (8, GREY), (16, GREY), (8, RGB), (16, RGB)]
 )

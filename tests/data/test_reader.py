@@ -138,6 +138,9 @@ def test_palette_with_more_alphas_or_indices_than_colours():
     assert image.tolist() == [[[10, 20, 30], [255] * 3, [127] * 3, [0] * 3]]
     image = read_image(make_png(values, 4, PALETTE, extra=extra[:18]))
     assert image.tolist() == [[[10, 20, 30], [40, 50, 60], [0] * 3, [0] * 3]]
+    extra = extra[:18] + chunk(b"tRNS", b"\xff" + bytes(299))
+    image = read_image(make_png(values, 4, PALETTE, extra=extra))
+    assert image.tolist() == [[[10, 20, 30], [255] * 3, [255] * 3, [255] * 3]]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ all.
 """
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -210,10 +211,11 @@ class Entry:
     coding: Coding | None = None
 
 
+@dataclass(eq=False)
 class AnnotatedFiles:
     """A data set whose samples are read from files when asked for; nothing is kept in memory.
 
-    Args:
+    Attributes:
         name: The SPEC that makes it.
         classes: The classes of its label maps.
         entries: Its samples, in index order.
@@ -222,45 +224,25 @@ class AnnotatedFiles:
         read_instances: Reads one of its instance maps.
     """
 
-    def __init__(
-        self,
-        name: str,
-        classes: ClassList,
-        entries: Iterable[Entry],
-        coding: Coding,
-        others: tuple[Path, ...] = (),
-        read_instances: Callable[[Path], npt.NDArray[np.int32]] = read_instance_map,
-    ) -> None:
-        self._name = name
-        self._classes = classes
-        self._entries = tuple(entries)
-        self._ids = tuple(entry.id for entry in self._entries)
-        self._coding = coding
-        self._others = others
-        self._read_instances = read_instances
+    name: str
+    classes: ClassList
+    entries: Sequence[Entry]
+    coding: Coding
+    others: tuple[Path, ...] = ()
+    read_instances: Callable[[Path], npt.NDArray[np.int32]] = read_instance_map
 
-    @property
-    def name(self) -> str:
-        """The SPEC that makes this data set."""
-        return self._name
-
-    @property
-    def classes(self) -> ClassList:
-        """The classes of its label maps."""
-        return self._classes
-
-    @property
+    @cached_property
     def ids(self) -> tuple[str, ...]:
         """Sample ids in index order."""
-        return self._ids
+        return tuple(entry.id for entry in self.entries)
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str | None, ...]:
         """Per sample the group of images that are not independent of each other, or None."""
-        return tuple(entry.group for entry in self._entries)
+        return tuple(entry.group for entry in self.entries)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def files(self, index: int) -> SampleFiles:
         """Return the files of one sample.
@@ -268,8 +250,8 @@ class AnnotatedFiles:
         Raises:
             IndexError: No such sample.
         """
-        entry = self._entries[at(index, len(self))]
-        return SampleFiles(entry.image, entry.labels, entry.instances, self._others)
+        entry = self.entries[at(index, len(self))]
+        return SampleFiles(entry.image, entry.labels, entry.instances, self.others)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image with its maps.
@@ -278,14 +260,14 @@ class AnnotatedFiles:
             GstoVizError: An unreadable file, a label that is no class, or sizes that differ.
             IndexError: No such sample.
         """
-        entry = self._entries[at(index, len(self))]
+        entry = self.entries[at(index, len(self))]
         image = read_image(entry.image)
         labels = instances = None
         if entry.labels is not None:
-            labels = (entry.coding or self._coding).read(entry.labels)
+            labels = (entry.coding or self.coding).read(entry.labels)
             check_same_size(image, entry.image, labels, entry.labels)
         if entry.instances is not None:
-            instances = self._read_instances(entry.instances)
+            instances = self.read_instances(entry.instances)
             check_same_size(image, entry.image, instances, entry.instances)
         return Sample(entry.id, image, labels, instances, entry.group)
 
@@ -314,7 +296,7 @@ class DataSet:
     title: str
     splits: tuple[str, ...]
     tree: str
-    find: Callable[["DataSet", Path, str, Purpose], Iterable[Entry]]
+    find: Callable[["DataSet", Path, str, Purpose], Sequence[Entry]]
     classes: str | Path = ""
     coding: Coding | None = None
     read_instances: Callable[[Path], npt.NDArray[np.int32]] = read_instance_map

@@ -143,7 +143,7 @@ def test_training_flags_are_restored(files: Path) -> None:
     ("words", "message"),
     [
         (("--taps", "stage4.brnch0"), r"called 'stage4.brnch0'; did you mean stage4\.branch0"),
-        (("--size", "64"), "no size"),
+        (("--size", "64"), "not a size"),
         (("--taps", "stem", "--reduce", "gain_fixed"), "no gains for tap 'stem'"),
     ],
 )

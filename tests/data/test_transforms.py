@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gsto_viz.data.transforms import Augmentation, BaseSize, adjust
+from gsto_viz.data import Augmentation, BaseSize
+from gsto_viz.data.transforms import adjust
 from gsto_viz.errors import GstoVizError
 
 FIXED = {"scale_range": (1.0, 1.0), "flip": 0.0}

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsto_viz.data import load_data
-from gsto_viz.data.transforms import Augmentation
+from gsto_viz.data import Augmentation, load_data
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.folder import RunLog

@@ -37,6 +37,7 @@ from gsto_viz.data.reader import (
 )
 from gsto_viz.data.spec import (
     ResizedDataset,
+    data_kind,
     is_held_out,
     load_data,
     parse_size,
@@ -68,6 +69,7 @@ __all__ = [
     "check_dataset",
     "class_list_from_json",
     "colorize",
+    "data_kind",
     "encode_instances",
     "is_held_out",
     "load_data",

@@ -93,14 +93,14 @@ def spec_table() -> list[str]:
     return lines
 
 
-def _kind(name: str) -> str:
+def data_kind(name: str) -> str:
     """Return the first word of a data set's name: ``scenes``, ``camvid``, ``folder``."""
     return PurePath(name.partition(":")[0]).name
 
 
 def portable_name(name: str) -> str:
     """Return a data set's name without its path: ``camvid:train``, or a SPEC of scenes as it is."""
-    kind = _kind(name)
+    kind = data_kind(name)
     if kind == "scenes":
         return name
     split = name.rpartition(":")[2]
@@ -109,7 +109,7 @@ def portable_name(name: str) -> str:
 
 def weights_notice(name: str) -> str | None:
     """Return what users of weights must know that were trained on the data set of this name."""
-    row = DATA_SETS.get(_kind(name))
+    row = DATA_SETS.get(data_kind(name))
     return f"trained on {row.title} images: {row.notice}" if row and row.notice else None
 
 

@@ -9,9 +9,9 @@ from typing import Any
 _HOMES = {
     "TrainingResult": "loop",
     "TrainingStopped": "trainer",
-    "add_gains": "gains",
+    "add_gains": "loop",
     "train": "loop",
-    "validation_spec": "checks",
+    "validation_spec": "folder",
 }
 
 __all__ = [

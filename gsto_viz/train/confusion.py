@@ -9,6 +9,7 @@ from torch import nn
 
 from gsto_viz.calibrate import channel_moments, to_gains
 from gsto_viz.capture import Capture
+from gsto_viz.data import data_kind
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains
@@ -16,7 +17,6 @@ from gsto_viz.models.hrnet import HRNet
 from gsto_viz.regions import region_table
 from gsto_viz.stats import c_coarse, c_fine, sci
 from gsto_viz.torch_utils import eval_mode
-from gsto_viz.train.folder import data_kind
 from gsto_viz.types import Dataset, Sample
 
 SCENES, FRAMES = 24, 16

@@ -5,10 +5,11 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gsto_viz.cli import main
-from gsto_viz.data import DATA_SETS, spec_table
+from gsto_viz.data import DATA_SETS, load_data, spec_table, write_png
 from gsto_viz.regions.columns import REGION_COLUMNS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -49,6 +50,20 @@ def test_the_data_sets_are_those_of_the_register() -> None:
     for name, row in DATA_SETS.items():
         assert f"`{name}`" in readme
         assert f"`{name}:PATH[:" + ("SPLIT" if name == "folder" else "|".join(row.splits)) in text
+
+
+def test_another_data_set_is_made_as_the_page_shows(tmp_path: Path) -> None:
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(from gsto_viz.data import DATA_SETS.*?)```", text, re.S)
+    before = dict(DATA_SETS)
+    try:
+        exec(code, {})
+        write_png(tmp_path / "val" / "a.png", np.zeros((4, 6, 3), np.uint8))
+        write_png(tmp_path / "masks" / "a.png", np.full((4, 6), 7, np.uint8))
+        assert load_data(f"toys:{tmp_path}")[0].labels.tolist() == [[7] * 6] * 4
+    finally:
+        DATA_SETS.clear()
+        DATA_SETS.update(before)
 
 
 def test_bring_your_own_model_runs_and_prints_what_the_page_shows(

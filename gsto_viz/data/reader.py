@@ -235,8 +235,8 @@ def _check_png(data: bytes, name: str) -> _Png:
     if not pixels:
         raise _damaged(name, "it holds no pixels")
     if color_type == PALETTE:
-        if len(palette) not in range(3, 769, 3):
-            raise _damaged(name, "its palette is missing or has a wrong length")
+        if depth > 8 or len(palette) not in range(3, 769, 3):
+            raise _damaged(name, "its palette is missing or wrong")
         header = header[:9] + bytes((GREY,)) + header[10:]
     return _Png(
         name,

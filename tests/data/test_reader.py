@@ -363,6 +363,30 @@ def test_pixel_bomb_is_refused_from_its_header(size):
         read_image(data)
 
 
+@pytest.mark.parametrize(
+    ("size", "depth", "color_type", "colors", "words"),
+    [
+        ((0, 9), 8, RGB, 0, "damaged"),
+        ((9, 0), 8, GREY, 0, "damaged"),
+        ((9, 9), 3, GREY, 0, "damaged"),
+        ((9, 9), 4, RGB, 0, "damaged"),
+        ((9, 9), 0, GREY, 0, "damaged"),
+        ((9, 9), 8, 5, 0, "damaged"),
+        ((9, 9), 8, PALETTE, 0, "its palette is missing or wrong"),
+        ((9, 9), 8, PALETTE, 257, "its palette is missing or wrong"),
+        ((9, 9), 16, PALETTE, 256, "its palette is missing or wrong"),
+        ((1_000_001, 1), 8, GREY, 0, "1000001 x 1 pixels, too long to decode"),
+    ],
+)
+def test_pngs_that_cannot_be(size, depth, color_type, colors, words):
+    header = struct.pack(">IIBBBBB", *size, depth, color_type, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(3 * colors)) if colors else b""
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + b"\1\7" * 2_000_000))
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + pixels + chunk(b"IEND", b"")
+    with pytest.raises(UnreadableImageError, match=words):
+        read_image(data)
+
+
 def test_jpeg_bomb_is_refused_from_its_header():
     data = bytearray(saved(Image.fromarray(photo()), "JPEG"))
     place = data.index(b"\xff\xc0") + 5

@@ -16,7 +16,7 @@ from gsto_viz.regions import (
     region_arrays,
     region_columns,
     region_table,
-    table_of_regions,
+    table_of_prepared,
 )
 
 STRIDES = (4, 8, 16, 32)
@@ -81,7 +81,7 @@ def test_regions_cut_elsewhere_keep_their_pixels():
     prepared = prepare_regions(shifted, regions=moved)
     assert prepared.regions is moved
     assert prepared.shape == labels.shape
-    table = table_of_regions(moved, shifted, maps)
+    table = table_of_prepared(prepared, maps)
     for name, values in region_arrays(prepared, maps).items():
         np.testing.assert_array_equal(values, table[name].to_numpy())
 

@@ -9,9 +9,10 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import (
     find_regions,
     grid_weights,
+    prepare_regions,
     region_columns,
     region_table,
-    table_of_regions,
+    table_of_prepared,
 )
 
 STRIDES = (4, 8, 16, 32)
@@ -292,13 +293,14 @@ def test_finished_regions_give_the_same_table():
     labels, instances = scene(2)
     maps = random_maps(labels.shape)
     regions = find_regions(labels, instances)
-    table = table_of_regions(regions, labels, maps, image="a")
+    table = table_of_prepared(prepare_regions(labels, regions=regions), maps, image="a")
     pd.testing.assert_frame_equal(table, region_table(labels, maps, STRIDES, instances, image="a"))
     # Measured against other labels, the same regions only see other valid cells.
     other = np.where(labels == 255, 255, 0).astype(np.uint8)
-    pd.testing.assert_frame_equal(table, table_of_regions(regions, other, maps, image="a"))
+    again = table_of_prepared(prepare_regions(other, regions=regions), maps, image="a")
+    pd.testing.assert_frame_equal(table, again)
     with pytest.raises(GstoVizError, match=r"labels have shape \(67, 100\) and the regions"):
-        table_of_regions(regions, labels[:, :-1], maps)
+        prepare_regions(labels[:, :-1], regions=regions)
 
 
 def test_no_maps_is_an_error():

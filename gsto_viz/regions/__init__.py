@@ -17,7 +17,7 @@ from gsto_viz.regions.pooling import (
     prepare_regions,
     rank_maps,
 )
-from gsto_viz.regions.table import region_arrays, region_table, table_of_regions
+from gsto_viz.regions.table import region_arrays, region_table, table_of_prepared
 
 __all__ = [
     "BAND_PX",
@@ -36,5 +36,5 @@ __all__ = [
     "region_columns",
     "region_distance",
     "region_table",
-    "table_of_regions",
+    "table_of_prepared",
 ]

@@ -66,36 +66,6 @@ def region_table(
     return _frame(region_arrays(prepare_regions(labels, strides, instances, ignore), maps), image)
 
 
-def table_of_regions(
-    regions: RegionMap,
-    labels: npt.NDArray[np.integer],
-    maps: Maps,
-    strides: Sequence[int] = (4, 8, 16, 32),
-    ignore: int | None = IGNORE,
-    image: str = "id",
-) -> pd.DataFrame:
-    """Measure how strongly each branch answers for regions that are already cut.
-
-    Args:
-        regions: The regions of this image, from :func:`find_regions` or moved since.
-        labels: (H, W) class indices at network-input size; only which pixels are ignored counts.
-        maps: As for :func:`region_table`.
-        strides: As for :func:`region_table`.
-        ignore: As for :func:`region_table`.
-        image: As for :func:`region_table`.
-
-    Returns:
-        The table of :func:`region_table`, one row per region of ``regions``.
-
-    Raises:
-        GstoVizError: Regions and labels have different sizes, the number of maps and strides
-            differ, or a map has the wrong shape or type or holds NaN or infinity.
-    """
-    _check_strides(maps, strides)
-    prepared = prepare_regions(labels, strides, ignore=ignore, regions=regions)
-    return table_of_prepared(prepared, maps, image)
-
-
 def table_of_prepared(
     prepared: PreparedRegions, maps: Maps | RankedMaps, image: str = "id"
 ) -> pd.DataFrame:

@@ -26,8 +26,6 @@ cell's centre: twice the standard deviation per axis, in pixels. Its slope again
 whether branches see different scales at all: 1 like a pyramid, 0 all the same.
 
 A drop is the unchanged network's value minus the changed one's: positive when the change hurts.
-``drop_columns`` puts drops beside region tables as ``drop_0``, ``drop_1``..., where ``tuning(table,
-strides, response="drop")`` finds the branch x size matrix, its SIC and their intervals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -399,24 +397,6 @@ def fields_slope(fields: Sequence[Sized]) -> float:
     return float(erf_slope(sizes, [field.stride for field in fields]))
 
 
-def erf_estimate(
-    fields: pd.DataFrame, *, clusters: Mapping[str, str] | None = None, seed: int = 0
-) -> Estimate:
-    """Estimate the slope of log2 ERF on log2 stride, mean over images.
-
-    Args:
-        fields: One row per image, cell and branch: ``image``, ``stride``, ``erf_px``; the ERF of a
-            branch in an image is the geometric mean over its cells.
-        clusters: Cluster of each image for the interval.
-        seed: Of the bootstrap.
-    """
-    logs = fields.assign(log=np.log2(fields["erf_px"].astype(np.float64)))
-    means = logs.groupby(["image", "stride"])["log"].mean().unstack("stride").dropna()
-    strides = [int(stride) for stride in means.columns]
-    slopes = erf_slope(2.0 ** means.to_numpy(), strides)
-    return image_mean_estimate(means.index.tolist(), slopes, len(fields), clusters, seed)
-
-
 UNCHANGED = "none"
 """The name of the unchanged network among interventions."""
 MEASURES = ("recall", "iou")
@@ -450,44 +430,6 @@ def drops(counts: pd.DataFrame) -> pd.DataFrame:
     for measure in MEASURES:
         both[measure] = both[f"{measure}_before"] - both[measure]
     return both[["intervention", *KEY, *MEASURES]]
-
-
-def drop_columns(
-    dropped: pd.DataFrame, tables: Tables, interventions: Sequence[str], *, measure: str = "recall"
-) -> pd.DataFrame:
-    """Put the drops of some interventions beside the regions' sizes.
-
-    Args:
-        dropped: Of :func:`drops`.
-        tables: Region tables of the same images.
-        interventions: Their names, e.g. the removal of each branch, the finest first.
-        measure: ``recall`` or ``iou``.
-
-    Returns:
-        ``image``, ``region``, ``area_px``, ``size_octave``, ``coco_bin``, ``class_id``,
-        ``qualifies`` and ``drop_{k}`` for the k-th intervention.
-
-    Raises:
-        GstoVizError: An intervention is not there, or a region that qualifies has no drop.
-    """
-    if measure not in MEASURES:
-        raise GstoVizError(f"there is no drop of '{measure}'; choose {' or '.join(MEASURES)}")
-    columns = ["area_px", "size_octave", "coco_bin", "class_id", "qualifies"]
-    table = merge_tables(tables, columns)
-    for k, name in enumerate(interventions):
-        rows = dropped[dropped["intervention"] == name]
-        if rows.empty:
-            known = ", ".join(dropped["intervention"].unique())
-            raise GstoVizError(f"there is no intervention '{name}'; there are {known}")
-        named = rows[[*KEY, measure]].rename(columns={measure: f"drop_{k}"})
-        table = table.merge(named, on=KEY, how="left")
-        lost = table["qualifies"].astype(bool) & table[f"drop_{k}"].isna()
-        if lost.any():
-            image, region = table.loc[lost, KEY].iloc[0]
-            raise GstoVizError(
-                f"region {region} of image '{image}' has no counts under '{name}'; count it too"
-            )
-    return table
 
 
 def mean_drops(

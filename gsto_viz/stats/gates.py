@@ -207,50 +207,6 @@ class Weights(Protocol):
         """Average maps (M, h, w) over the valid cells of each region's parts, (M, K) each."""
 
 
-@dataclass(frozen=True)
-class GateExtent:
-    """Smallest and largest value of gate maps, and how many cells lie at exactly one half."""
-
-    cells: int
-    smallest: float
-    largest: float
-    halves: int
-
-    def merge(self, other: "GateExtent") -> "GateExtent":
-        """Return the extent of both."""
-        return GateExtent(
-            self.cells + other.cells,
-            min(self.smallest, other.smallest),
-            max(self.largest, other.largest),
-            self.halves + other.halves,
-        )
-
-
-def gate_extent(gate: npt.NDArray[np.floating], valid: BoolMap) -> GateExtent:
-    """Measure the extent of one gate map (h, w) over its valid cells.
-
-    Raises:
-        GstoVizError: The map is not a gate: a value outside [0, 1], or NaN.
-    """
-    values = _gate_values(gate, valid)
-    return GateExtent(
-        values.size,
-        float(values.min(initial=np.inf)),
-        float(values.max(initial=-np.inf)),
-        int((values - 0.5 <= AT_END)[values >= 0.5].sum()),
-    )
-
-
-def measured_range(extent: GateExtent) -> tuple[float, float]:
-    """Tell a gate's range from its values, where the network does not say its form.
-
-    Values that never fall below 0.5 and lie on it somewhere are a sigmoid after ReLU: (0.5, 1).
-    Everything else is a plain sigmoid, (0, 1), also a gate that is merely open everywhere.
-    """
-    clipped = extent.cells > 0 and extent.smallest >= 0.5 and extent.halves > 0
-    return (0.5, 1.0) if clipped else (0.0, 1.0)
-
-
 def rescaled(gate: npt.NDArray[np.floating], bounds: tuple[float, float]) -> FloatMap:
     """Return g' = (g - low) / (high - low) in [0, 1], exactly 0 at the lower end; NaN stays."""
     low, high = bounds

@@ -218,37 +218,12 @@ def _null_range(values: FloatArray) -> NullRange | None:
     return NullRange(float(np.nanmean(values)), float(low), float(high), values.size)
 
 
-@dataclass(frozen=True)
-class Interaction:
-    """Direction and amount of interaction in a [branches, bins] matrix."""
-
-    sic: float | None
-    """1 all of it is "coarse goes with large", 0 undirected, -1 reversed; None without any."""
-    norm: float
-    """Frobenius norm of the double-centred matrix, in the matrix's own unit."""
-    null_sd: float
-    """Standard deviation of SIC when all entries are independent noise; its mean is then 0."""
-    reason: str | None = None
-
-
 def double_centered(matrices: npt.NDArray[np.floating]) -> FloatArray:
     """Subtract row and column means and add the grand mean, (..., R, B)."""
     matrices = np.asarray(matrices, dtype=np.float64)
     rows = matrices.mean(axis=-1, keepdims=True)
     columns = matrices.mean(axis=-2, keepdims=True)
     return matrices - rows - columns + rows.mean(axis=-2, keepdims=True)
-
-
-def zscored_rows(matrices: npt.NDArray[np.floating]) -> FloatArray:
-    """Give every row mean 0 and standard deviation 1, (..., R, B); rows without spread become 0.
-
-    For matrices whose rows have units of their own, such as drops of different losses.
-    """
-    matrices = np.asarray(matrices, dtype=np.float64)
-    centered = matrices - matrices.mean(axis=-1, keepdims=True)
-    spread = centered.std(axis=-1, keepdims=True)
-    flat = spread <= 1e-12 * np.abs(matrices).max(axis=-1, keepdims=True)
-    return np.where(flat, 0.0, centered / np.where(flat, 1.0, spread))
 
 
 def scale_interaction(
@@ -294,24 +269,3 @@ def _unit(values: FloatArray, what: str) -> FloatArray:
     if length == 0:
         raise GstoVizError(f"all {what} are equal; an interaction needs two different ones")
     return centered / length
-
-
-def null_variance(branches: int, bins: int) -> float:
-    """Return the variance of SIC for independent noise: 1 / ((R - 1)(B - 1))."""
-    return 1.0 / ((branches - 1) * (bins - 1))
-
-
-def interaction(
-    matrix: npt.NDArray[np.floating], strides: Sequence[int], octaves: Sequence[float]
-) -> Interaction:
-    """Describe the interaction in one [branches, bins] matrix; see :func:`scale_interaction`.
-
-    With 4 branches and 5 bins, |SIC| below .56 (1.96 standard deviations of the null) is no
-    evidence.
-    """
-    value = float(scale_interaction(matrix, strides, octaves))
-    norm = float(np.linalg.norm(double_centered(matrix)))
-    null_sd = float(np.sqrt(null_variance(len(strides), len(octaves))))
-    if np.isnan(value):
-        return Interaction(None, norm, null_sd, "not estimated: there is no interaction at all")
-    return Interaction(value, norm, null_sd)

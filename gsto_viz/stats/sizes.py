@@ -12,7 +12,6 @@ from gsto_viz.stats.boundary import GROUPS, BoundaryCounts, merge_counts
 from gsto_viz.stats.inference import (
     Estimate,
     cluster_sums,
-    estimate,
     estimates_of,
     image_mean_interval,
     too_few,
@@ -328,47 +327,15 @@ def histogram_auc(
     return float((positive * (below + 0.5 * negative)).sum() / pairs)
 
 
-def hf_auc(
-    counts: Sequence[BoundaryCounts],
-    *,
-    branch: int = 0,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> Estimate:
-    """Estimate HF: do small regions and bands have more of the fine branch than large interiors?
-
-    Returns:
-        Area under the curve of a pixel's percentile, per image and then averaged: 1 aware, 0.5
-        chance, 0 reversed. ``n_pairs`` counts pixels. Edges excite untrained filters too.
-    """
-    rows = [(one.image, _hf(one, branch)) for one in merge_counts(counts)]
-    return _mean(rows, clusters, seed)
-
-
-def lf_auc(
-    counts: Sequence[BoundaryCounts],
-    *,
-    branch: int = -1,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> Estimate:
-    """Estimate LF: do cells inside large regions have more of the coarse branch than others?
-
-    Returns:
-        Area under the curve of a cell's percentile, cells with more than half of their pixels in
-        cores of large regions against the others, per image and then averaged: 1 aware, 0.5
-        chance, 0 reversed. ``n_pairs`` counts cells.
-    """
-    rows = [(one.image, _lf(one, branch)) for one in merge_counts(counts)]
-    return _mean(rows, clusters, seed)
-
-
 def edge_values(counts: BoundaryCounts) -> dict[str, tuple[float, int]]:
-    """Return what one image adds to the estimates: value, and pixels or cells behind it.
+    """Return what one image says of edges and interiors: value, and pixels or cells behind it.
 
     Returns:
-        ``hf`` (:func:`hf_auc`), ``lf`` (:func:`lf_auc`) and ``energy_R`` for every branch R
-        (:func:`energy_ratio`), those that this image has.
+        those that this image has of ``hf`` (do small regions and bands have more of the fine branch
+        than large interiors?), ``lf`` (do cells inside large regions have more of the coarse branch
+        than others?), each 1 aware, 0.5 chance, 0 reversed, and ``energy_R`` for every branch R:
+        log2(mean squared activity of bands / of cores), above 0 where it is stronger at edges.
+        Edges excite untrained filters too.
     """
     found = {"hf": _hf(counts, 0), "lf": _lf(counts, -1)}
     found |= {f"energy_{r}": _energy(counts, r) for r in range(len(counts.energy_sum))}
@@ -395,19 +362,6 @@ def _energy(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
     if not (mean > 0).all():
         return None
     return float(np.log2(mean[0] / mean[1])), int(counts.energy_pixels[branch].sum())
-
-
-def _mean(
-    values: Sequence[tuple[str, tuple[float, int] | None]],
-    clusters: Mapping[str, str] | None,
-    seed: int,
-) -> Estimate:
-    """Average the values of images that have one."""
-    rows = [(image, *value) for image, value in values if value is not None]
-    if not rows:
-        why = "not estimated: no image has both large interiors and the rest"
-        return Estimate(None, None, None, 0, 0, why)
-    return estimate(pd.DataFrame(rows, columns=["image", "value", "pairs"]), clusters, seed)
 
 
 def distance_profile(
@@ -464,23 +418,3 @@ def _ratio(
     """Divide; NaN where nothing was counted."""
     some = denominator > 0
     return np.where(some, numerator / np.where(some, denominator, 1.0), np.nan)
-
-
-def energy_ratio(
-    counts: Sequence[BoundaryCounts],
-    *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> tuple[Estimate, ...]:
-    """Estimate log2(mean squared activity of bands / of cores) per branch, mean over images.
-
-    Returns:
-        One estimate per branch, octaves of energy: above 0 the branch is stronger at edges.
-        Empty when the counts were made without activity maps. Images without a core, or without
-        any energy in one of the two parts, are left out; ``n_pairs`` counts pixels.
-    """
-    merged = merge_counts(counts)
-    return tuple(
-        _mean([(one.image, _energy(one, r)) for one in merged], clusters, seed)
-        for r in range(len(merged[0].energy_sum))
-    )

@@ -19,7 +19,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.size_report import index_table
 from gsto_viz.inspection import inspect_image
 from gsto_viz.nulls import random_draws
-from gsto_viz.regions import find_regions, region_table, table_of_regions
+from gsto_viz.regions import find_regions, prepare_regions, region_table, table_of_prepared
 from gsto_viz.report import Site, analyze
 from gsto_viz.report.catalogue import NotInReportError, branch_by_size
 from gsto_viz.report.causal import agreement, sides
@@ -188,7 +188,8 @@ def test_nulls_of_scale_transfer_follow_what_are_no_objects(networks, scenes, ex
                 for network in (model, twin)
             }
             for null, draw, network, cut, labels in cases:
-                before = table_of_regions(cut, labels, maps[network][0])
+                grids = prepare_regions(labels, regions=cut)
+                before = table_of_prepared(grids, maps[network][0])
                 large, ids = (one.repeat(2, 0).repeat(2, 1) for one in (labels, cut.ids))
                 after = region_table(large, maps[network][1], instances=ids)
                 found = coarser(before, after, cut.ids)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import drop_columns, drops, mean_drops, tuning
+from gsto_viz.stats import drops, mean_drops, tuning
 
 NAMES = [f"branch{r}" for r in range(4)]
 
@@ -89,7 +89,11 @@ def test_planted_interaction_has_sic_one(sign):
     counts["false_positives"] = 0
     # Recall without change is 1/2 + 8 / area; the drop is planted times that. Divide it out.
     counts["hits"] = counts["hits"] / (0.5 + 8 / counts["area_px"])
-    table = drop_columns(drops(counts), tables, NAMES)
+    by_region = drops(counts).pivot(
+        index=["image", "region"], columns="intervention", values="recall"
+    )
+    columns = {name: f"drop_{k}" for k, name in enumerate(NAMES)}
+    table = pd.concat(tables).merge(by_region.rename(columns=columns), on=["image", "region"])
     found = tuning(table, response="drop")
     np.testing.assert_allclose(found.matrix, planted, atol=1e-12)
     assert found.sic.value == pytest.approx(sign)
@@ -98,15 +102,8 @@ def test_planted_interaction_has_sic_one(sign):
 def test_errors():
     counts, tables = study(images=2)
     dropped = drops(counts)
-    with pytest.raises(GstoVizError, match="no intervention 'gate'; there are branch0, branch1"):
-        drop_columns(dropped, tables, ["gate"])
-    with pytest.raises(GstoVizError, match="no drop of 'f1'; choose recall or iou"):
-        drop_columns(dropped, tables, NAMES, measure="f1")
     with pytest.raises(GstoVizError, match="cannot be grouped by 'colour'"):
         mean_drops(dropped, tables, by="colour")
-    lost = dropped[dropped["region"] != 3]
-    with pytest.raises(GstoVizError, match="region 3 of image 'i0' has no counts under 'branch0'"):
-        drop_columns(lost, tables, NAMES)
     partial = counts[(counts["intervention"] != "none") | (counts["region"] != 2)]
     with pytest.raises(GstoVizError, match="region 2 of image 'i0' has no counts without"):
         drops(partial)

@@ -23,13 +23,10 @@ from gsto_viz.stats import (
     variance_explained,
 )
 from gsto_viz.stats.gates import (
-    GateExtent,
     all_gate_columns,
     gate_columns,
     gate_ends,
-    gate_extent,
     gate_sums,
-    measured_range,
     rescaled,
 )
 
@@ -62,23 +59,6 @@ def test_edges_are_read_off_names(tap, source, target, sign):
 def test_a_tap_that_is_no_gate_is_refused():
     with pytest.raises(GstoVizError, match="'stage4\\.branch0' is no gate"):
         gate_edge("stage4.branch0")
-
-
-def test_the_range_is_read_off_values_and_merges():
-    rng = np.random.default_rng(0)
-    valid = np.ones((9, 11), bool)
-    maps = [released(rng, valid.shape) for _ in range(3)]
-    extents = [gate_extent(g, valid) for g in maps]
-    merged = extents[0].merge(extents[1]).merge(extents[2])
-    assert merged == gate_extent(np.concatenate(maps), np.concatenate([valid] * 3))
-    assert merged.halves == sum(int((g == 0.5).sum()) for g in maps)
-    assert measured_range(merged) == (0.5, 1.0)
-    paper = gate_extent(sigmoid(rng.normal(size=valid.shape)), valid)
-    assert measured_range(paper) == (0.0, 1.0)
-    assert measured_range(merged.merge(paper)) == (0.0, 1.0)
-    # A plain sigmoid that is open everywhere never touches 0.5.
-    assert measured_range(GateExtent(99, 0.7, 0.9, 0)) == (0.0, 1.0)
-    assert measured_range(gate_extent(maps[0], ~valid)) == (0.0, 1.0)
 
 
 def test_sums_of_one_map_are_those_of_a_loop():

@@ -1,11 +1,10 @@
 """Effective receptive fields of maps with known moments, and planted slopes."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import effective_size, erf_estimate, erf_slope
+from gsto_viz.stats import effective_size, erf_slope
 
 
 def test_sizes_of_known_maps():
@@ -30,16 +29,3 @@ def test_slopes():
     assert erf_slope(np.array([[50, 50, 50, 50], [8, 4, 2, 1]]), strides) == pytest.approx([0, -1])
     with pytest.raises(GstoVizError, match="give one size per stride"):
         erf_slope(np.ones(3), strides)
-
-
-def test_estimates_average_images_and_not_cells():
-    rows = []
-    for i, slope in enumerate([0.0, 1.0] * 8):
-        for k in range(1 + 3 * (i % 2)):
-            for stride in (4, 8, 16):
-                size = 30 * (stride / 8) ** slope * 2 ** (0.1 * k)
-                rows.append({"image": f"i{i}", "stride": stride, "erf_px": size})
-    found = erf_estimate(pd.DataFrame(rows))
-    assert found.value == pytest.approx(0.5)
-    assert found.low < 0.5 < found.high
-    assert (found.n_images, found.n_pairs) == (16, len(rows))

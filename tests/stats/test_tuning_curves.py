@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import interaction, response_by_octave, size_trend, tuning
+from gsto_viz.stats import response_by_octave, scale_interaction, size_trend, tuning
 from gsto_viz.stats.hypothesis import size_trend_values
 from gsto_viz.stats.sizes import octave_means, tracking_slope, tuning_centers
 
@@ -39,7 +39,7 @@ def test_the_matrix_is_that_of_the_responses_by_octave():
             row = other[(other["branch"] == r) & (other["octave"] == octave)].iloc[0]
             assert result.matrix[r, b] == pytest.approx(row["mean"], abs=1e-14)
             assert result.n_images[b] == row["n_images"] >= 30
-    expected = interaction(result.matrix, STRIDES, result.octaves).sic
+    expected = scale_interaction(result.matrix, STRIDES, result.octaves)
     assert result.sic.value == pytest.approx(expected, abs=1e-14)
     assert result.sic.low <= result.sic.value <= result.sic.high
 

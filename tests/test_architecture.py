@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"activity", "attribution", "capture", "data", "evaluate", "inspection", "models"}
     | {"plots", "regions", "report", "stats"},
     "bench": LEAVES
-    | {"activity", "attribution", "data", "evaluate", "models", "regions", "report"},
+    | {"activity", "attribution", "data", "evaluate", "models", "regions", "report", "stats"},
     # Shells.
     "cli": {"errors", "commands"},
     "__main__": {"cli"},

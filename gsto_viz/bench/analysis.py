@@ -42,6 +42,7 @@ from gsto_viz.report.folder import CHUNK_IMAGES, TABLES, Settings, fingerprint, 
 from gsto_viz.report.passes import run_chunk
 from gsto_viz.report.subjects import Subject, make_subject
 from gsto_viz.report.summary import model_summary
+from gsto_viz.stats.inference import Images
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import ClassList, Dataset, Sample
 
@@ -207,15 +208,13 @@ def statistics(
     tables = run_chunk(subjects, {}, data, range(len(data)), settings, {}).tables()
     for number in range(copies):
         write_chunk(folder, number, {name: _renamed(t, number) for name, t in tables.items()})
-    names = [f"{image}-{number}" for number in range(copies) for image in data.ids]
-    clusters = dict(zip(names, names, strict=True))
 
     def work() -> None:
         for name in TABLES:
             merge(folder, name, copies)
         for one in subjects:
             classes = len(data.classes)
-            model_summary(folder, one.key, settings, clusters, classes, one.transmission)
+            model_summary(folder, one.key, settings, Images(), classes, one.transmission)
 
     return work
 

@@ -22,7 +22,7 @@ from gsto_viz.evaluate.counting import (
 from gsto_viz.evaluate.protocols import SINGLE, Protocol
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.regions.find import MIN_AREA_PX, coco_bins, size_octaves
-from gsto_viz.stats.inference import Estimate, image_mean_estimate
+from gsto_viz.stats.inference import Estimate, Images, image_mean_estimate
 from gsto_viz.stats.outcome import (
     COUNTS,
     CityscapesScores,
@@ -242,7 +242,7 @@ def evaluation_of(tally: Tally, data: Dataset, options: Options | None = None) -
 
 def _outcome_scores(tally: Tally, data: Dataset) -> OutcomeScores:
     """Turn counts of regions and classes into scores in percent."""
-    clusters = {data.ids[index]: group for index, group in tally.groups.items()}
+    images = Images({data.ids[index]: group for index, group in tally.groups.items()})
     classes = _frame(tally.classes, "class_id", data)
     regions = _frame(tally.regions, "region", data)
     area = regions["area_px"].to_numpy()
@@ -258,10 +258,10 @@ def _outcome_scores(tally: Tally, data: Dataset) -> OutcomeScores:
             by_image["image"].tolist(),
             100 * by_image["miou"].to_numpy(dtype=np.float64),
             0,
-            clusters,
+            images,
         ),
-        sizes=_percent_rows(outcome_by_size(regions, table, by="octave", clusters=clusters)),
-        coco_bins=_percent_rows(outcome_by_size(regions, table, by="coco_bin", clusters=clusters)),
+        sizes=_percent_rows(outcome_by_size(regions, table, by="octave", images=images)),
+        coco_bins=_percent_rows(outcome_by_size(regions, table, by="coco_bin", images=images)),
     )
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 
 from gsto_viz.activity import matched_pool
 from gsto_viz.regions import region_table
-from gsto_viz.stats.pairs import TIE, sci
+from gsto_viz.stats.pairs import directions, find_pairs, sci, squared_sizes
 
 ARRANGEMENTS = ("As it should be", "Turned round", "One map for both")
 REGIONS = ("background", "small square", "large square")
+VERDICTS = {-1: "wrong", 0: "tie", 1: "right"}
 STRIDES = (4, 8)
 ZOOM = 3
 """Screen pixels for a pixel of the example."""
@@ -79,17 +80,19 @@ def _regions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pairs(table: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    regions = list(zip(table["class_id"], table["area_px"], table["q"], strict=True))
-    for large, large_px, large_q in regions:
-        for small, small_px, small_q in regions:
-            if large_px < 4 * small_px:
-                continue
-            gain = large_q - small_q
-            verdict = "tie" if abs(gain) <= TIE else "right" if gain > 0 else "wrong"
-            rows.append((REGIONS[large], REGIONS[small], large_q, small_q, verdict))
-    columns = ["larger", "smaller", "q of larger", "q of smaller", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
+    larger, smaller = find_pairs(squared_sizes(table["area_px"].to_numpy()))
+    name = np.array(REGIONS)[table["class_id"]]
+    q = table["q"].to_numpy()
+    signs = directions(q[larger] - q[smaller])
+    return pd.DataFrame(
+        {
+            "larger": name[larger],
+            "smaller": name[smaller],
+            "q of larger": q[larger],
+            "q of smaller": q[smaller],
+            "verdict": [VERDICTS[int(sign)] for sign in signs],
+        }
+    )
 
 
 def label_picture(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from gsto_viz.activity import percentile_map, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.regions import PreparedRegions, region_arrays
-from gsto_viz.stats.pairs import OCTAVE_GAP, TIE
+from gsto_viz.stats.pairs import directions, find_pairs, squared_sizes
 from gsto_viz.types import IGNORE, Inspection
 
 RegionNumbers = Mapping[str, npt.NDArray]
@@ -204,15 +204,13 @@ def region_facts(
     """Return what a region is, its q, and its place among the pairs that the SCI counts."""
     k, found = number - 1, regions.regions
     inside, core = found.ids == number, found.part[k] == "core"
-    area = found.area_px.astype(np.float64)
     usable = found.qualifies & np.isfinite(numbers["A"]["q"]) & np.isfinite(numbers["B"]["q"])
-    # The squares of sizes decide exactly, as in the SCI.
-    apart = 4.0 ** OCTAVE_GAP[0]
-    larger = usable & (area >= apart * area[k])
-    smaller = usable & (area[k] >= apart * area)
+    larger, smaller = find_pairs(np.where(usable, squared_sizes(found.area_px), np.nan))
+    own = (larger == k) | (smaller == k)
+    larger, smaller = larger[own], smaller[own]
     wrong = None
     if usable[k]:
-        wrong = {x: _wrong(numbers[x]["q"], k, larger, smaller) for x in LETTERS}
+        wrong = {x: _wrong(numbers[x]["q"][larger] - numbers[x]["q"][smaller]) for x in LETTERS}
     return RegionFacts(
         number=number,
         class_name=shown.classes.names[int(found.class_id[k])],
@@ -220,17 +218,17 @@ def region_facts(
         size_octave=float(found.size_octave[k]),
         qualifies=bool(found.qualifies[k]),
         part=str(found.part[k]),
-        part_px=int(np.count_nonzero(found.core & inside) if core else area[k]),
+        part_px=int(np.count_nonzero(found.core & inside) if core else found.area_px[k]),
         q={letter: float(numbers[letter]["q"][k]) for letter in LETTERS},
-        pairs=int(larger.sum() + smaller.sum()) if usable[k] else 0,
+        pairs=larger.size,
         wrong=wrong,
     )
 
 
-def _wrong(q: npt.NDArray, k: int, larger: npt.NDArray, smaller: npt.NDArray) -> float:
-    """Count the pairs of region k whose larger member is not the coarser one; ties one half."""
-    gain = np.concatenate([q[larger] - q[k], q[k] - q[smaller]])
-    return float((gain < -TIE).sum() + 0.5 * (np.abs(gain) <= TIE).sum())
+def _wrong(gain: npt.NDArray) -> float:
+    """Count the pairs whose larger member is not the coarser one; ties one half."""
+    signs = directions(gain)
+    return float((signs < 0).sum() + 0.5 * (signs == 0).sum())
 
 
 def class_scores(

@@ -1,7 +1,7 @@
 """Numbers of the page "Sizes": q against size, SCI under the page's choices, pairs, responses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report import WorstPair
 from gsto_viz.stats.compare import Comparison, compare_values
 from gsto_viz.stats.inference import Estimate, estimate
-from gsto_viz.stats.pairs import TIE, Size, sci_values
+from gsto_viz.stats.pairs import SIZE_COLUMNS, Size, sci_values, squared_sizes
+from gsto_viz.stats.pairs import wrong_pairs as find_wrong_pairs
 from gsto_viz.stats.sizes import Tuning, response_by_octave, tuning
 from gsto_viz.types import ClassList
 
@@ -82,12 +83,8 @@ def confusion(source: SizeSource, choices: Choices) -> Confusion:
     comparison = None
     if len(values) == 2:
         a, b = values.values()
-        comparison = compare_values(
-            "sci", a, b, family="confirmatory", clusters=source.clusters, seed=source.seed
-        )
-    by_model = {
-        letter: estimate(one, source.clusters, source.seed) for letter, one in values.items()
-    }
+        comparison = compare_values("sci", a, b, family="confirmatory", images=source.images)
+    by_model = {letter: estimate(one, source.images) for letter, one in values.items()}
     return Confusion(by_model, comparison)
 
 
@@ -143,9 +140,11 @@ def _response(
     table: pd.DataFrame, source: SizeSource, letter: str, choices: Choices, *, with_interval: bool
 ) -> pd.DataFrame:
     # One cluster is too few for an interval, so none is drawn where none is needed.
-    clusters = source.clusters if with_interval else dict.fromkeys(table["image"], "all")
+    images = source.images
+    if not with_interval:
+        images = replace(images, clusters=dict.fromkeys(table["image"], "all"))
     kept = narrowed(table, source.classes, choices)
-    return response_by_octave(kept, source.strides[letter], clusters=clusters, seed=source.seed)
+    return response_by_octave(kept, source.strides[letter], images=images)
 
 
 def tunings(source: SizeSource, choices: Choices) -> dict[str, Tuning]:
@@ -154,8 +153,7 @@ def tunings(source: SizeSource, choices: Choices) -> dict[str, Tuning]:
         letter: tuning(
             narrowed(table, source.classes, choices),
             source.strides[letter],
-            clusters=source.clusters,
-            seed=source.seed,
+            images=source.images,
         )
         for letter, table in source.tables.items()
     }
@@ -262,10 +260,12 @@ def region_of(source: SizeSource, pair: WrongPair, number: int) -> "pd.Series[An
 def _wrong(table: pd.DataFrame, letter: str, choices: Choices) -> list[WorstPair]:
     size, q = table["size_octave"].to_numpy(), table["q"].to_numpy()
     region, images = table["region"].tolist(), table["image"].tolist()
-    gap = size[:, None] - size
-    # Octaves are logarithms: a pair exactly at the limit must not be lost to rounding.
-    large, small = np.nonzero((gap >= choices.gap - 1e-9) & (q[:, None] < q - TIE))
-    order = np.lexsort((small, large, -gap[large, small]))
+    squares = squared_sizes(
+        table[SIZE_COLUMNS[choices.size_definition]].to_numpy(), choices.size_definition
+    )
+    large, small = find_wrong_pairs(squares, q, (choices.gap, np.inf))
+    gap = size[large] - size[small]
+    order = np.lexsort((small, large, -gap))
     used: set[int] = set()
     pairs = []
     for k in order.tolist():
@@ -273,6 +273,6 @@ def _wrong(table: pd.DataFrame, letter: str, choices: Choices) -> list[WorstPair
         if used & {x, y}:
             continue
         used |= {x, y}
-        numbers = (float(gap[y, x]), float(q[x]), float(q[y]))
+        numbers = (float(gap[k]), float(q[x]), float(q[y]))
         pairs.append(WorstPair(letter, str(images[x]), int(region[x]), int(region[y]), *numbers))
     return pairs

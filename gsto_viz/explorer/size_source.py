@@ -14,6 +14,7 @@ from gsto_viz.explorer.probe import RegionNumbers
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.report import Report
 from gsto_viz.report.folder import read_table
+from gsto_viz.stats.inference import EACH, Images
 from gsto_viz.types import ClassList
 
 GEOMETRY = (
@@ -42,8 +43,7 @@ class SizeSource:
         names: By network, the checkpoint.
         strides: By network, pixels per cell of its branches.
         classes: Of the data.
-        clusters: Cluster of each image; images without one stand for themselves.
-        seed: Of bootstraps and tests.
+        images: Which images are independent, and the seed.
         folder: Of the analysis; None: one image.
     """
 
@@ -52,8 +52,7 @@ class SizeSource:
     names: Mapping[str, str]
     strides: Mapping[str, tuple[int, ...]]
     classes: ClassList
-    clusters: Mapping[str, str] = field(repr=False)
-    seed: int = 0
+    images: Images = field(default=EACH, repr=False)
     folder: Path | None = None
 
     @property
@@ -102,7 +101,6 @@ def of_shown(shown: Shown, numbers: Mapping[str, RegionNumbers]) -> SizeSource:
         names={letter: shown.choices[letter].key for letter in LETTERS},
         strides=strides,
         classes=shown.classes,
-        clusters={},
     )
 
 
@@ -134,8 +132,7 @@ def of_report(report: Report, key: str) -> SizeSource:
         names={letter: report.names[letter] for letter in letters},
         strides={letter: report.strides[letter] for letter in letters},
         classes=report.classes,
-        clusters=report.clusters,
-        seed=int(report.manifest["seed"]),
+        images=report.images,
         folder=report.folder,
     )
 

@@ -20,6 +20,7 @@ from gsto_viz.plots import save_figure
 from gsto_viz.plots.chart import FORMATS, alt_text
 from gsto_viz.report import Report, load_report
 from gsto_viz.report.examples import Example
+from gsto_viz.stats.inference import Images
 from gsto_viz.stats.sizes import MIN_IMAGES, response_by_octave, tuning
 
 MACS_PER_GI = 2**30
@@ -84,7 +85,7 @@ def tuning_fan(report: Report) -> Drawn:
         raise NotInReportError("no region qualifies")
     random = {
         key: [
-            response_by_octave(table, report.strides[key], clusters=report.clusters)
+            response_by_octave(table, report.strides[key], images=Images(report.clusters))
             for table in report.random_tables(key)
         ]
         for key in frames
@@ -140,8 +141,8 @@ def branch_by_size(report: Report) -> Drawn:
     for key in report.keys:
         table = report.table(key)
         if "psi_0" in table:
-            clusters = report.clusters
-            tuned[key] = tuning(table, report.strides[key], response="psi", clusters=clusters)
+            images = Images(report.clusters)
+            tuned[key] = tuning(table, report.strides[key], response="psi", images=images)
     if not tuned:
         raise NotInReportError("no Shapley values; gsto-viz analyze --attribution computes them")
     if not any(one.octaves for one in tuned.values()):

@@ -41,7 +41,7 @@ from gsto_viz.stats.causal import (
     transfer_slope,
     transfer_values,
 )
-from gsto_viz.stats.inference import Estimate, estimate
+from gsto_viz.stats.inference import Estimate, Images, estimate
 from gsto_viz.stats.nulls import permute_sizes
 from gsto_viz.stats.pairs import image_indices, index_columns
 from gsto_viz.types import BranchMaps, Sample
@@ -108,13 +108,12 @@ def nulls_beside(values: Mapping[str, Any]) -> dict[str, Null]:
     }
 
 
-def summarise_null(values: pd.DataFrame, clusters: Mapping[str, str], seed: int) -> dict[str, Null]:
+def summarise_null(values: pd.DataFrame, images: Images) -> dict[str, Null]:
     """Summarise the rows of one model and null model.
 
     Args:
         values: ``draw``, ``image``, ``index``, ``value``, ``pairs``.
-        clusters: Cluster of each image.
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         By index.
@@ -123,7 +122,7 @@ def summarise_null(values: pd.DataFrame, clusters: Mapping[str, str], seed: int)
     for index, rows in values.groupby("index"):
         draws = rows.groupby("draw")["value"].mean()
         by_image = rows.groupby("image").agg(value=("value", "mean"), pairs=("pairs", "sum"))
-        mean = estimate(by_image.reset_index(), clusters, seed)
+        mean = estimate(by_image.reset_index(), images)
         found[str(index)] = Null(tuple(draws.tolist()), mean)
     return found
 
@@ -227,30 +226,29 @@ def _doubled(image: str, before: Seen, after: Seen) -> pd.DataFrame:
     return transfer_rows(tables[0], {DOUBLED: tables[1]}, max(before[0].strides))
 
 
-def transfer_summary(out: Path, key: str, clusters: Mapping[str, str], seed: int) -> dict[str, Any]:
+def transfer_summary(out: Path, key: str, images: Images) -> dict[str, Any]:
     """Estimate STP of one model at every size, beyond blur, its slope, and its null models."""
     rows = read_table(out / "transfer.parquet", model=key).drop(columns="model")
     resized, blurred = (rows[rows["kind"] == kind] for kind in OWN)
     counts, control = transfer_counts(resized), transfer_counts(blurred)
-    shared: dict[str, Any] = {"clusters": clusters, "seed": seed}
-    nulls = {DOUBLED: _transfer_nulls(rows[~rows["kind"].isin(OWN)], clusters, seed)}
+    nulls = {DOUBLED: _transfer_nulls(rows[~rows["kind"].isin(OWN)], images)}
     octaves = sorted(set(counts["m"]))
     return {
         "stp": {
             f"{m:+g}": {
-                **plain(scale_transfer(counts, m, **shared)),
+                **plain(scale_transfer(counts, m, images=images)),
                 "nulls": {name: one.to_json() for name, one in nulls.get(m, {}).items()},
             }
             for m in octaves
         },
         "stp_beyond_blur": {
-            f"{m:+g}": transfer_beyond_blur(counts, control, m, **shared) for m in octaves
+            f"{m:+g}": transfer_beyond_blur(counts, control, m, images=images) for m in octaves
         },
-        "stp_slope": transfer_slope(resized, **shared),
+        "stp_slope": transfer_slope(resized, images=images),
     }
 
 
-def _transfer_nulls(rows: pd.DataFrame, clusters: Mapping[str, str], seed: int) -> dict[str, Null]:
+def _transfer_nulls(rows: pd.DataFrame, images: Images) -> dict[str, Null]:
     """Summarise STP at twice the size under each null model that has rows."""
     found = {}
     for name, one in rows.groupby("kind"):
@@ -258,9 +256,7 @@ def _transfer_nulls(rows: pd.DataFrame, clusters: Mapping[str, str], seed: int) 
             transfer_values(transfer_counts(drawn), DOUBLED).assign(draw=draw, index="stp")
             for draw, drawn in one.groupby("draw")
         ]
-        found[str(name)] = summarise_null(pd.concat(values, ignore_index=True), clusters, seed)[
-            "stp"
-        ]
+        found[str(name)] = summarise_null(pd.concat(values, ignore_index=True), images)["stp"]
     return found
 
 
@@ -312,26 +308,25 @@ def shapley_columns(
 
 
 def causal_summary(
-    out: Path, key: str, table: pd.DataFrame, settings: Settings, clusters: Mapping[str, str]
+    out: Path, key: str, table: pd.DataFrame, settings: Settings, images: Images
 ) -> dict[str, Any] | str:
     """Estimate SCI_C and STP of one model; a sentence where they were not asked for."""
     if not settings.attribution:
         return "not computed; gsto-viz analyze --attribution computes it"
     strides = tuple(settings.models[key]["strides"])
-    seed = settings.seed
-    own = estimate(sci_c_values(table, strides), clusters, seed)
-    nulls = _nulls(out, key, table, settings, clusters) if settings.nulls else {}
+    own = estimate(sci_c_values(table, strides), images)
+    nulls = _nulls(out, key, table, settings, images) if settings.nulls else {}
     found = {
         "sci_c": {**plain(own), "nulls": {name: one.to_json() for name, one in nulls.items()}},
-        "sci_c_shares": estimate(sci_c_values(table, strides, response="phi"), clusters, seed),
-        **transfer_summary(out, key, clusters, seed),
+        "sci_c_shares": estimate(sci_c_values(table, strides, response="phi"), images),
+        **transfer_summary(out, key, images),
     }
     values: dict[str, Any] = plain(found)
     return values
 
 
 def _nulls(
-    out: Path, key: str, table: pd.DataFrame, settings: Settings, clusters: Mapping[str, str]
+    out: Path, key: str, table: pd.DataFrame, settings: Settings, images: Images
 ) -> dict[str, Null]:
     """Give SCI_C with moved annotation (N1, N2), random weights (N3) and permuted sizes (N4)."""
     strides = tuple(settings.models[key]["strides"])
@@ -345,7 +340,7 @@ def _nulls(
     for name, draws in tables.items():
         values = [sci_c_values(one, strides).assign(draw=k) for k, one in enumerate(draws)]
         rows = pd.concat(values, ignore_index=True).assign(index="sci_c")
-        found[name] = summarise_null(rows, clusters, settings.seed).get("sci_c", NOTHING)
+        found[name] = summarise_null(rows, images).get("sci_c", NOTHING)
     return found
 
 

@@ -18,7 +18,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
 from gsto_viz.report.measure import prepared
 from gsto_viz.report.subjects import Subject
-from gsto_viz.stats.pairs import TIE
+from gsto_viz.stats.pairs import squared_sizes, wrong_pairs
 from gsto_viz.types import Dataset, Inspection, Sample
 
 FOLDER = "examples"
@@ -74,7 +74,7 @@ def worst_pairs(table: pd.DataFrame, model: str, count: int = WORST) -> list[Wor
     """Find the wrongly ordered pairs with the largest size gap, at most one per image.
 
     Args:
-        table: Region table of one model (``image, region, size_octave, q, qualifies``).
+        table: Region table of one model (``image, region, area_px, size_octave, q, qualifies``).
         model: Its key.
         count: How many.
     """
@@ -83,18 +83,19 @@ def worst_pairs(table: pd.DataFrame, model: str, count: int = WORST) -> list[Wor
     for image, group in kept.groupby("image"):
         size, q = group["size_octave"].to_numpy(), group["q"].to_numpy()
         region = group["region"].to_numpy()
-        gap = size[:, None] - size
-        wrong = (gap >= 1.0) & (q[:, None] < q - TIE)
-        if not wrong.any():
+        larger, smaller = wrong_pairs(squared_sizes(group["area_px"].to_numpy()), q)
+        if larger.size == 0:
             continue
-        large, small = np.unravel_index(np.where(wrong, gap, -1.0).argmax(), gap.shape)
+        gap = size[larger] - size[smaller]
+        widest = int(gap.argmax())
+        large, small = larger[widest], smaller[widest]
         found.append(
             WorstPair(
                 model=model,
                 image=str(image),
                 small_region=int(region[small]),
                 large_region=int(region[large]),
-                gap_octaves=float(gap[large, small]),
+                gap_octaves=float(gap[widest]),
                 q_small=float(q[small]),
                 q_large=float(q[large]),
             )

@@ -57,6 +57,7 @@ from gsto_viz.report.measure import layout_rows, save_maps
 from gsto_viz.report.passes import VALUE_COLUMNS, run_chunk
 from gsto_viz.report.subjects import Site, Subject, make_subject
 from gsto_viz.report.summary import Report, load_report, model_summary
+from gsto_viz.stats.inference import Images
 from gsto_viz.stats.nulls import swapped_labels
 from gsto_viz.types import Dataset
 
@@ -328,30 +329,30 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
     for name in TABLES:
         merge(job.out, name, job.chunks)
     if job.settings.nulls:
-        rows = layout_rows(job.out, job.chunks, subjects, job.data, job.settings)
-        layout = arrow_table(pd.DataFrame(rows, columns=VALUE_COLUMNS))
+        adjusted = layout_rows(job.out, job.chunks, subjects, job.data, job.settings)
+        layout = arrow_table(pd.DataFrame(adjusted, columns=VALUE_COLUMNS))
         write_parquet(job.out / "layout.parquet", layout)
-    images = read_table(job.out / "images.parquet")
-    skipped = images[images["model"].isna()][["image", "reason"]].to_dict("records")
-    read = images[images["model"].notna()]
+    rows = read_table(job.out / "images.parquet")
+    skipped = rows[rows["model"].isna()][["image", "reason"]].to_dict("records")
+    read = rows[rows["model"].notna()]
     if read.empty:
         first = skipped[0]
         raise GstoVizError(f"none of {len(skipped)} images can be analyzed; {first['reason']}")
-    clusters = clusters_of(read, job.settings.block)
+    images = Images(clusters_of(read, job.settings.block), job.settings.seed)
     summary = {
         "schema_version": SCHEMA_VERSION,
         "data": job.settings.data,
         "images": int(read["image"].nunique()),
-        "clusters": len(set(clusters.values())),
+        "clusters": len(set(images.clusters.values())),
         "skipped": skipped,
         "models": {
-            s.key: _model(job, s, clusters) for s in job.bar(subjects, "statistics", "network")
+            s.key: _model(job, s, images) for s in job.bar(subjects, "statistics", "network")
         },
     }
     tables = {
         s.key: read_table(
             job.out / "regions.parquet",
-            ["image", "region", "size_octave", "q", "qualifies"],
+            ["image", "region", "area_px", "size_octave", "q", "qualifies"],
             model=s.key,
         )
         for s in subjects
@@ -377,10 +378,8 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
     remove_parts(job.out)
 
 
-def _model(job: _Job, subject: Subject, clusters: Mapping[str, str]) -> dict[str, Any]:
+def _model(job: _Job, subject: Subject, images: Images) -> dict[str, Any]:
     """Compute what the summary says of one network."""
     classes = len(job.data.classes)
-    found = model_summary(
-        job.out, subject.key, job.settings, clusters, classes, subject.transmission
-    )
+    found = model_summary(job.out, subject.key, job.settings, images, classes, subject.transmission)
     return {**found, "costs": subject.costs}

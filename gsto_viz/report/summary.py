@@ -54,7 +54,7 @@ from gsto_viz.stats.gates import (
     variance_explained,
 )
 from gsto_viz.stats.hypothesis import size_trend
-from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, estimate
+from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images, estimate
 from gsto_viz.stats.information import assignment
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
 from gsto_viz.stats.pairs import INDICES, sci_by_gap
@@ -75,7 +75,7 @@ def model_summary(
     out: Path,
     key: str,
     settings: Settings,
-    clusters: Mapping[str, str],
+    images: Images,
     classes: int,
     transmission: Mapping[str, float | None],
 ) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def model_summary(
         out: The analyze folder with merged tables.
         key: Of the model.
         settings: Of the analysis.
-        clusters: Cluster of each image.
+        images: Which images are independent, and the seed.
         classes: Number of classes.
         transmission: By gate tap, how much of the transfer gets through.
 
@@ -96,8 +96,8 @@ def model_summary(
     table = read_table(out / "regions.parquet", model=key)
     responses = without_gates(table)
     values = read_table(out / "values.parquet", model=key)
-    own = index_estimates(values[values["null"] == OWN], clusters, settings.seed)
-    nulls = null_estimates(values, responses, settings, key, clusters)
+    own = index_estimates(values[values["null"] == OWN], images)
+    nulls = null_estimates(values, responses, settings, key, images)
     random = nulls.get("N3", {}).get("sci")
     verdict = strict_verdict(
         own["sci"],
@@ -105,7 +105,6 @@ def model_summary(
         own["a_first_matched"],
         own["a_last"],
     )
-    shared: dict[str, Any] = {"clusters": clusters, "seed": settings.seed}
     return {
         **settings.models[key],
         "indices": {
@@ -117,8 +116,8 @@ def model_summary(
             }
             for name, one in own.items()
         },
-        "layout_adjusted": layout_summary(out, key, clusters, settings),
-        "attribution": causal_summary(out, key, responses, settings, clusters),
+        "layout_adjusted": layout_summary(out, key, images, settings),
+        "attribution": causal_summary(out, key, responses, settings, images),
         "core_pair_share": plain(core_pair_share(responses)),
         "verdict": {
             "state": verdict.state,
@@ -126,15 +125,15 @@ def model_summary(
             "conditions": plain(list(verdict.conditions)),
         },
         "no_pairs": no_pairs(values, responses),
-        "sci_by_gap": plain(sci_by_gap(responses, **shared)),
-        "response_by_octave": plain(response_by_octave(responses, strides, **shared)),
-        "tuning": plain(tuning(responses, strides, **shared)),
-        "assignment": plain(assignment(responses, **shared)),
-        "size_trend": plain(size_trend(responses, **shared)),
-        "distance_profile": plain(profile_frame(out, key, len(strides), clusters, settings.seed)),
-        "outcome": outcome_summary(table, clusters, settings.seed),
+        "sci_by_gap": plain(sci_by_gap(responses, images=images)),
+        "response_by_octave": plain(response_by_octave(responses, strides, images=images)),
+        "tuning": plain(tuning(responses, strides, images=images)),
+        "assignment": plain(assignment(responses, images=images)),
+        "size_trend": plain(size_trend(responses, images=images)),
+        "distance_profile": plain(profile_frame(out, key, len(strides), images)),
+        "outcome": outcome_summary(table, images),
         "scores": score_summary(out, key, classes),
-        "gates": gate_summary(out, key, table, clusters, settings.seed, transmission),
+        "gates": gate_summary(out, key, table, images, transmission),
     }
 
 
@@ -144,15 +143,13 @@ def without_gates(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=gates)
 
 
-def index_estimates(
-    values: pd.DataFrame, clusters: Mapping[str, str], seed: int
-) -> dict[str, Estimate]:
+def index_estimates(values: pd.DataFrame, images: Images) -> dict[str, Estimate]:
     """Estimate every index from its per-image values; those without any are not estimated."""
     nothing = values.iloc[:0]
     groups = {str(index): rows for index, rows in values.groupby("index")}
     extra = sorted(set(groups) - set(INDICES))
     return {
-        name: estimate(groups.get(name, nothing)[["image", "value", "pairs"]], clusters, seed)
+        name: estimate(groups.get(name, nothing)[["image", "value", "pairs"]], images)
         for name in (*INDICES, *extra)
     }
 
@@ -162,7 +159,7 @@ def null_estimates(
     table: pd.DataFrame,
     settings: Settings,
     key: str,
-    clusters: Mapping[str, str],
+    images: Images,
 ) -> dict[str, dict[str, Null]]:
     """Summarise every null model: by null, then by index; empty when none was computed."""
     if not settings.nulls:
@@ -170,22 +167,17 @@ def null_estimates(
     strides = settings.models[key]["strides"]
     permuted = permuted_values(table, len(strides), float(strides[-1]), settings.seed)
     rows = pd.concat([values[values["null"] != OWN], permuted], ignore_index=True)
-    return {
-        str(null): summarise_null(of_null, clusters, settings.seed)
-        for null, of_null in rows.groupby("null")
-    }
+    return {str(null): summarise_null(of_null, images) for null, of_null in rows.groupby("null")}
 
 
-def layout_summary(
-    out: Path, key: str, clusters: Mapping[str, str], settings: Settings
-) -> dict[str, Any] | str:
+def layout_summary(out: Path, key: str, images: Images, settings: Settings) -> dict[str, Any] | str:
     """Estimate the indices on layout-adjusted maps; a sentence where there are none."""
     if not settings.nulls:
         return "not computed; it comes with the null models"
     values = read_table(out / "layout.parquet", model=key)
     if values.empty:
         return "not estimated: layout-adjusted maps need two or more images of one size"
-    found = index_estimates(values, clusters, settings.seed)
+    found = index_estimates(values, images)
     return {name: plain(one) for name, one in found.items()}
 
 
@@ -195,9 +187,7 @@ def no_pairs(values: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     return sorted(set(table["image"]) - counted)
 
 
-def profile_frame(
-    out: Path, key: str, branches: int, clusters: Mapping[str, str], seed: int
-) -> pd.DataFrame:
+def profile_frame(out: Path, key: str, branches: int, images: Images) -> pd.DataFrame:
     """Estimate the distance profile from its stored cells."""
     rows = read_table(out / "profile.parquet", model=key)
     counts = []
@@ -208,18 +198,16 @@ def profile_frame(
         sums[at], pixels[at] = cells["sum"], cells["pixels"]
         nothing: npt.NDArray[np.int64] = np.zeros((branches, 0), dtype=np.int64)
         counts.append(BoundaryCounts(str(image), nothing, nothing, sums, pixels))
-    return distance_profile(counts, clusters=clusters, seed=seed)
+    return distance_profile(counts, images=images)
 
 
-def outcome_summary(
-    table: pd.DataFrame, clusters: Mapping[str, str], seed: int
-) -> list[dict[str, Any]] | None:
+def outcome_summary(table: pd.DataFrame, images: Images) -> list[dict[str, Any]] | None:
     """Average recall, IoU and boundary IoU by size; None without predictions."""
     if "hits" not in table:
         return None
     counts = table[["image", "region", "area_px", *COUNT_COLUMNS]]
     plain_table = table.drop(columns=["area_px", *COUNT_COLUMNS])
-    frame = outcome_by_size(counts, plain_table, clusters=clusters, seed=seed)
+    frame = outcome_by_size(counts, plain_table, images=images)
     rows: list[dict[str, Any]] = plain(frame)
     return rows
 
@@ -243,8 +231,7 @@ def gate_summary(
     out: Path,
     key: str,
     table: pd.DataFrame,
-    clusters: Mapping[str, str],
-    seed: int,
+    images: Images,
     transmission: Mapping[str, float | None],
 ) -> dict[str, Any] | None:
     """Describe every gate and its preference for sizes; None without gates.
@@ -260,7 +247,6 @@ def gate_summary(
     taps = [tap for tap in taps if table[f"g/{tap}"].notna().any()]
     if not taps:
         return None
-    shared: dict[str, Any] = {"clusters": clusters, "seed": seed}
     counts = gate_pair_counts(table, taps)
     sums = read_table(out / "gates.parquet", model=key)
     gates, by_octave = [], []
@@ -280,22 +266,22 @@ def gate_summary(
                 **gate_description({str(k): float(v) for k, v in totals.items()}),
                 "smallest": one["smallest"].min(),
                 "largest": one["largest"].max(),
-                "preference": gate_preference(of_tap, **shared),
-                "preference_untied": gate_preference(of_tap, untied=True, **shared),
+                "preference": gate_preference(of_tap, images=images),
+                "preference_untied": gate_preference(of_tap, untied=True, images=images),
                 "eta_squared": eta,
                 "partial_eta_squared": partial,
                 "transmission": transmission.get(tap),
             }
         )
-        by_octave.append(gate_by_octave(cells, **shared).assign(tap=tap))
+        by_octave.append(gate_by_octave(cells, images=images).assign(tap=tap))
     found: dict[str, Any] = plain(
         {
-            "selectivity": gate_selectivity(counts, **shared),
-            "selectivity_untied": gate_selectivity(counts, untied=True, **shared),
+            "selectivity": gate_selectivity(counts, images=images),
+            "selectivity_untied": gate_selectivity(counts, untied=True, images=images),
             "selectivity_same_class": gate_selectivity(
-                gate_pair_counts(table, taps, same_class=True), **shared
+                gate_pair_counts(table, taps, same_class=True), images=images
             ),
-            "self_edges": gate_selectivity(counts, self_edges=True, **shared),
+            "self_edges": gate_selectivity(counts, self_edges=True, images=images),
             "gates": gates,
             "by_octave": pd.concat(by_octave, ignore_index=True),
         }
@@ -345,6 +331,11 @@ class Report:
     classes: ClassList
     clusters: Mapping[str, str] = field(repr=False)
     _compared: dict[tuple[str, str], PairComparison] = field(default_factory=dict, repr=False)
+
+    @property
+    def images(self) -> Images:
+        """Which images are independent, and the seed."""
+        return Images(self.clusters, int(self.manifest["seed"]))
 
     @property
     def data(self) -> str:
@@ -469,7 +460,7 @@ class Report:
     def _compare(self, a: str, b: str) -> PairComparison:
         comparisons = self.differences(a, b)
         tables = [self.response_table(key) for key in (a, b)]
-        curve = table_curve(*tables, clusters=self.clusters, seed=int(self.manifest["seed"]))
+        curve = table_curve(*tables, images=self.images)
         return PairComparison(a, b, comparisons, curve)
 
     def differences(self, a: str = "A", b: str = "B") -> tuple[Comparison, ...]:
@@ -491,8 +482,7 @@ class Report:
                 more["stp"] = (grown[0], grown[1])
         return compare_tables(
             *tables,
-            clusters=self.clusters,
-            seed=int(self.manifest["seed"]),
+            images=self.images,
             min_depth_px=depth,
             confirmatory=more,
         )

@@ -37,14 +37,14 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.hypothesis import mean_by_group
-from gsto_viz.stats.inference import Estimate, estimate, image_mean_estimate
+from gsto_viz.stats.inference import EACH, Estimate, Images, estimate, image_mean_estimate
 from gsto_viz.stats.outcome import outcome_scores
 from gsto_viz.stats.pairs import (
     KEY,
     OCTAVE_GAP,
-    TIE,
     Tables,
     branch_count,
+    directions,
     merge_tables,
     sci_values,
 )
@@ -129,12 +129,11 @@ def sci_c(
     response: str = "psi",
     gap: tuple[float, float] = OCTAVE_GAP,
     same_class: bool | None = None,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Estimate:
     """Estimate SCI_C: how often two regions of one image are ordered the wrong way round.
 
-    Arguments as for :func:`sci_c_values`; ``clusters`` and ``seed`` as for ``sci``. The interval
+    Arguments as for :func:`sci_c_values`; ``images`` as for ``sci``. The interval
     holds the spreads of the branches fixed at those of the data set.
 
     Returns:
@@ -142,7 +141,7 @@ def sci_c(
         ``sci`` when it is not estimated.
     """
     values = sci_c_values(tables, strides, response=response, gap=gap, same_class=same_class)
-    return estimate(values, clusters, seed)
+    return estimate(values, images)
 
 
 ROW_COLUMNS = ["image", "region", "m", "change"]
@@ -228,9 +227,10 @@ def transfer_counts(rows: pd.DataFrame) -> pd.DataFrame:
         ``change``, the sum of changes. Rows of shards of images concatenate.
     """
     change = rows["change"].astype(np.float64)
+    signs = directions(change.to_numpy(dtype=np.float64))
     counted = rows[["image", "m"]].assign(
-        rises=(change > TIE).astype(np.int64),
-        ties=(change.abs() <= TIE).astype(np.int64),
+        rises=(signs > 0).astype(np.int64),
+        ties=(signs == 0).astype(np.int64),
         objects=1,
         change=change,
     )
@@ -259,16 +259,14 @@ def scale_transfer(
     counts: pd.DataFrame,
     m: float,
     *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Estimate:
     """Estimate STP(m) = P(q(x; 2^m) > q(x; 1)) + 1/2 P(tie), mean over images.
 
     Args:
         counts: Of :func:`transfer_counts`.
         m: Octaves of resizing.
-        clusters: Cluster of each image for the interval.
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         Value in [0, 1]. For m > 0: 1 aware, 0.5 blind, 0 reversed; for m < 0 the other way round.
@@ -279,14 +277,11 @@ def scale_transfer(
         values["image"].tolist(),
         values["value"].to_numpy(),
         int(values["pairs"].sum()),
-        clusters,
-        seed,
+        images,
     )
 
 
-def transfer_slope(
-    rows: pd.DataFrame, *, clusters: Mapping[str, str] | None = None, seed: int = 0
-) -> Estimate:
+def transfer_slope(rows: pd.DataFrame, *, images: Images = EACH) -> Estimate:
     r"""Estimate kappa, the mean change of coarseness per octave of resizing.
 
     .. math:: \kappa(x) = \sum_m m\,[q(x; 2^m) - q(x; 1)] / \sum_m m^2
@@ -296,8 +291,7 @@ def transfer_slope(
 
     Args:
         rows: Of :func:`transfer_rows`.
-        clusters: Cluster of each image for the interval.
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         Percentile per octave: above 0 aware, 0 blind, below 0 reversed. ``n_pairs`` is the number
@@ -307,9 +301,7 @@ def transfer_slope(
     objects = sums.groupby(["image", "region"], as_index=False)[["top", "bottom"]].sum()
     slope = (objects["top"] / objects["bottom"]).astype(np.float64)
     by_image = slope.groupby(objects["image"]).mean()
-    return image_mean_estimate(
-        by_image.index.tolist(), by_image.to_numpy(), len(objects), clusters, seed
-    )
+    return image_mean_estimate(by_image.index.tolist(), by_image.to_numpy(), len(objects), images)
 
 
 def transfer_beyond_blur(
@@ -317,8 +309,7 @@ def transfer_beyond_blur(
     blurred: pd.DataFrame,
     m: float,
     *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Estimate:
     """Estimate STP(m) minus STP of the blur-only control, mean over images that have both.
 
@@ -326,8 +317,7 @@ def transfer_beyond_blur(
         counts: Of :func:`transfer_counts`, resized images.
         blurred: The same of images resized by 2**-abs(m) and back, under the same m.
         m: Octaves of resizing.
-        clusters: Cluster of each image for the interval.
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         Value in [-1, 1]; 0 when resizing does no more than blur.
@@ -341,7 +331,7 @@ def transfer_beyond_blur(
     ]
     difference = (shares[0] - shares[1]).to_numpy(dtype=np.float64)
     pairs = int(both["objects"].sum())
-    return image_mean_estimate(both["image"].tolist(), difference, pairs, clusters, seed)
+    return image_mean_estimate(both["image"].tolist(), difference, pairs, images)
 
 
 class Sized(Protocol):
@@ -437,8 +427,7 @@ def mean_drops(
     tables: Tables,
     *,
     by: str = "octave",
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> pd.DataFrame:
     """Average drops over regions of a size or class, then over images.
 
@@ -446,8 +435,7 @@ def mean_drops(
         dropped: Of :func:`drops`.
         tables: Region tables of the same images; only regions that qualify count.
         by: ``octave`` (floor of l), ``coco_bin`` or ``class_id``.
-        clusters: Cluster of each image for the interval (blocks of video frames).
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         One row per intervention, measure and group: ``intervention``, ``measure``, the group under
@@ -460,7 +448,7 @@ def mean_drops(
     table = table[table["qualifies"].astype(bool)]
     table = table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))
     rows = dropped.merge(table[[*KEY, by]], on=KEY)
-    frame = mean_by_group(rows, ["intervention", by], MEASURES, clusters=clusters, seed=seed)
+    frame = mean_by_group(rows, ["intervention", by], MEASURES, images=images)
     frame.insert(1, "measure", frame.pop("measure"))
     order = {name: k for k, name in enumerate(dropped["intervention"].unique())}
     rank = frame["intervention"].map(order)

@@ -34,8 +34,10 @@ from gsto_viz.stats.hypothesis import (
     sign_flip,
 )
 from gsto_viz.stats.inference import (
+    EACH,
     REPLICATES,
     Estimate,
+    Images,
     cause,
     cluster_sums,
     estimate,
@@ -48,16 +50,9 @@ from gsto_viz.stats.pairs import (
     EDGE_DEPTH_PX,
     GAP_BINS,
     Tables,
-    branch_count,
-    c_coarse,
-    c_fine,
-    concordance,
-    concordance_values,
+    index_values,
     merge_tables,
     pair_counts,
-    sci,
-    sci_edge,
-    sci_edge_values,
     sci_values,
 )
 from gsto_viz.types import FloatArray
@@ -89,36 +84,31 @@ class Comparison:
     """Images in which only one of the models has a value; they are left out."""
 
 
-def index_values(
+CONFIRMATORY = ("sci", "sci_edge", "a_first_matched", "a_last")
+EXPLORATORY = ("sci_whole", "sci_same_class", "c_fine")
+
+
+def compared_values(
     tables: Tables, min_depth_px: float = EDGE_DEPTH_PX
-) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """Compute every index of one model per image.
+) -> list[tuple[str, Family, pd.DataFrame]]:
+    """Compute every index that is compared, per image.
 
     Args:
-        tables: One region table or a sequence of them, with columns of the region table.
+        tables: One region table or a sequence of them.
         min_depth_px: For SCI_edge: the coarsest stride.
 
     Returns:
-        Confirmatory and exploratory indices by name, each a table ``image``, ``value``, ``pairs``.
-        ``a_first_matched`` is the size preference of the finest branch on the coarsest grid,
-        ``a_last`` that of the coarsest, ``c_fine`` that of the finest on its own grid.
+        Name, family, and a table ``image``, ``value``, ``pairs`` of each.
     """
-    last = branch_count(tables, "z") - 1
-    confirmatory = {
-        "sci": sci_values(tables),
-        "sci_edge": sci_edge_values(tables, min_depth_px=min_depth_px),
-        "a_first_matched": concordance_values(tables, 0, response="z_matched"),
-        "a_last": concordance_values(tables, last),
-    }
-    exploratory = {
-        "sci_whole": sci_values(tables, response="q_whole"),
-        "sci_same_class": sci_values(tables, same_class=True),
-        "c_fine": concordance_values(tables, 0),
-    }
+    values = index_values(tables, min_depth_px)
+    found: list[tuple[str, Family, pd.DataFrame]] = []
+    found += [(name, "confirmatory", values[name]) for name in CONFIRMATORY]
+    found += [(name, "exploratory", values[name]) for name in EXPLORATORY]
     for low, high in GAP_BINS:
-        name = f"sci_gap_{low:g}_{high:g}" if np.isfinite(high) else f"sci_gap_{low:g}_up"
-        exploratory[name] = sci_values(tables, gap=(low, high))
-    return confirmatory, exploratory
+        end = f"{high:g}" if np.isfinite(high) else "up"
+        one = sci_values(tables, gap=(low, high))
+        found.append((f"sci_gap_{low:g}_{end}", "exploratory", one))
+    return found
 
 
 def compare_values(
@@ -127,8 +117,7 @@ def compare_values(
     b: pd.DataFrame,
     *,
     family: Family = "exploratory",
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
     margin: float = MARGIN,
 ) -> Comparison:
     """Compare per-image values of two models on the images that both have.
@@ -138,8 +127,7 @@ def compare_values(
         a: ``image``, ``value``, ``pairs`` of model A; every image once, values finite.
         b: The same of model B.
         family: Which family the test belongs to.
-        clusters: Cluster of each image (blocks of video frames).
-        seed: Of bootstrap and signs.
+        images: Which images are independent, and the seed.
         margin: Of the equivalence test.
 
     Returns:
@@ -148,12 +136,12 @@ def compare_values(
     """
     both = a.merge(b, on="image", suffixes=("_a", "_b"), validate="one_to_one")
     both = both.sort_values("image", ignore_index=True)
-    images = both["image"].tolist()
+    names = both["image"].tolist()
     unpaired = len(a) + len(b) - 2 * len(both)
     difference = (both["value_b"] - both["value_a"]).to_numpy(dtype=np.float64)
-    paired = pd.DataFrame({"image": images, "value": difference, "pairs": both["pairs_b"]})
-    result = estimate(paired, clusters, seed)
-    if not images:
+    paired = pd.DataFrame({"image": names, "value": difference, "pairs": both["pairs_b"]})
+    result = estimate(paired, images)
+    if not names:
         why = result.reason
         nothing = SignFlip(None, 0, False, why), Equivalence(None, None, None, margin, why)
         return Comparison(
@@ -167,12 +155,12 @@ def compare_values(
         a=value_a,
         b=value_b,
         difference=result,
-        test=sign_flip(images, difference, clusters, seed),
+        test=sign_flip(names, difference, images),
         p_adjusted=None,
         d_z=d_z(difference),
         cliffs_delta_a=cliffs_delta(value_a),
         cliffs_delta_b=cliffs_delta(value_b),
-        equivalence=equivalence(images, difference, clusters, seed, margin),
+        equivalence=equivalence(names, difference, images, margin),
         n_unpaired=unpaired,
     )
 
@@ -195,8 +183,7 @@ def compare_tables(
     tables_a: Tables,
     tables_b: Tables,
     *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
     min_depth_px: float = EDGE_DEPTH_PX,
     confirmatory: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]] | None = None,
 ) -> tuple[Comparison, ...]:
@@ -205,8 +192,7 @@ def compare_tables(
     Args:
         tables_a: Region tables of model A.
         tables_b: Region tables of model B, of the same images.
-        clusters: Cluster of each image (blocks of video frames).
-        seed: Of bootstrap and signs.
+        images: Which images are independent, and the seed.
         min_depth_px: For SCI_edge: the coarsest stride.
         confirmatory: More confirmatory indices, such as SCI of Shapley margins: per-image tables
             (``image``, ``value``, ``pairs``) of A and B by name.
@@ -214,19 +200,13 @@ def compare_tables(
     Returns:
         One comparison per index, confirmatory ones first, p values adjusted.
     """
-    of_a, of_b = index_values(tables_a, min_depth_px), index_values(tables_b, min_depth_px)
-    families: Sequence[Family] = ("confirmatory", "exploratory")
-    pairs: list[tuple[str, Family, pd.DataFrame, pd.DataFrame]] = [
-        (name, family, values_a[name], values_b[name])
-        for family, values_a, values_b in zip(families, of_a, of_b, strict=True)
-        for name in values_a
-    ]
+    of_a, of_b = (compared_values(one, min_depth_px) for one in (tables_a, tables_b))
+    pairs = [(*a, b[2]) for a, b in zip(of_a, of_b, strict=True)]
     for name, (a, b) in (confirmatory or {}).items():
         pairs.append((name, "confirmatory", a, b))
     pairs.sort(key=lambda pair: pair[1])
     return adjust(
-        compare_values(name, a, b, family=family, clusters=clusters, seed=seed)
-        for name, family, a, b in pairs
+        compare_values(name, a, b, family=family, images=images) for name, family, a, b in pairs
     )
 
 
@@ -349,28 +329,19 @@ class Headline:
 def headline(
     tables: Tables,
     *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
     min_depth_px: float = EDGE_DEPTH_PX,
 ) -> Headline:
     """Estimate the headline indices of one model.
 
     Args:
         tables: One region table or a sequence of them.
-        clusters: Cluster of each image (blocks of video frames).
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
         min_depth_px: For SCI_edge: the coarsest stride.
     """
-    last = branch_count(tables, "z") - 1
+    values = index_values(tables, min_depth_px)
     return Headline(
-        sci=sci(tables, clusters=clusters, seed=seed),
-        sci_edge=sci_edge(tables, min_depth_px=min_depth_px, clusters=clusters, seed=seed),
-        c_fine=c_fine(tables, clusters=clusters, seed=seed),
-        c_coarse=c_coarse(tables, clusters=clusters, seed=seed),
-        a_first_matched=concordance(tables, 0, response="z_matched", clusters=clusters, seed=seed),
-        a_last=concordance(tables, last, clusters=clusters, seed=seed),
-        sci_same_class=sci(tables, same_class=True, clusters=clusters, seed=seed),
-        sci_whole=sci(tables, response="q_whole", clusters=clusters, seed=seed),
+        **{name: estimate(one, images) for name, one in values.items()},
         core_pair_share=core_pair_share(tables),
     )
 
@@ -378,8 +349,10 @@ def headline(
 def core_pair_share(tables: Tables) -> float | None:
     """Return the share of pairs whose regions were both read through their core; None: no pair."""
     table = merge_tables(tables, ["area_px", "class_id", "qualifies", "part", "q"])
-    pairs = int(pair_counts(table, "q")["pairs"].sum())
-    cores = int(pair_counts(table[table["part"] == "core"], "q")["pairs"].sum())
+    pairs, cores = (
+        int(pair_counts(one, ["q"])["q"]["pairs"].sum())
+        for one in (table, table[table["part"] == "core"])
+    )
     return cores / pairs if pairs else None
 
 
@@ -491,11 +464,10 @@ def seed_permutation(a: Sequence[float], b: Sequence[float]) -> SeedPermutation:
 
 
 def seed_image_difference(
-    images: Sequence[str],
+    names: Sequence[str],
     a: npt.NDArray[np.floating],
     b: npt.NDArray[np.floating],
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Estimate:
     """Estimate B - A of two methods with an interval over training seeds and images.
 
@@ -504,11 +476,10 @@ def seed_image_difference(
     narrow, for k seeds by about sqrt((k - 1) / k).
 
     Args:
-        images: n names, each once.
+        names: n images, each once.
         a: (seeds of A, n) per-image values, finite.
         b: (seeds of B, n).
-        clusters: Cluster of each image; images not named, and None, stand for themselves.
-        seed: Of the bootstrap.
+        images: Their clusters, and the seed of the bootstrap.
 
     Returns:
         ``n_pairs`` is the number of seeds of A and B together; no interval, with the reason, below
@@ -518,27 +489,27 @@ def seed_image_difference(
         GstoVizError: The arrays do not have one column per image.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.ndim != 2 or b.ndim != 2 or {a.shape[1], b.shape[1]} != {len(images)}:
+    if a.ndim != 2 or b.ndim != 2 or {a.shape[1], b.shape[1]} != {len(names)}:
         raise GstoVizError(
-            f"values of A {a.shape} and B {b.shape} do not fit {len(images)} images; "
+            f"values of A {a.shape} and B {b.shape} do not fit {len(names)} images; "
             "give (seeds, images) each"
         )
     if 0 in (*a.shape, *b.shape):
         raise GstoVizError("an arm has no seed or no image; give at least one of each")
     value = float(b.mean() - a.mean())
-    names, sums, counts = cluster_sums(images, np.concatenate([a, b]).T, clusters)
-    reason = too_few(len(names))
+    clusters, sums, counts = cluster_sums(names, np.concatenate([a, b]).T, images)
+    reason = too_few(len(clusters))
     if min(len(a), len(b)) < MIN_SEEDS:
         reason = f"{len(a)} and {len(b)} training seeds, an interval needs {MIN_SEEDS} each"
     seeds = len(a) + len(b)
     if reason is not None:
-        return Estimate(value, None, None, len(images), seeds, reason)
-    weights = poisson_weights(names, seed=seed)
+        return Estimate(value, None, None, len(names), seeds, reason)
+    weights = poisson_weights(clusters, seed=images.seed)
     means = (weights.T @ sums) / (weights.T @ counts)[:, None]
-    arm_a = (means[:, : len(a)] * _seed_weights("A", len(a), seed)).sum(axis=1)
-    arm_b = (means[:, len(a) :] * _seed_weights("B", len(b), seed)).sum(axis=1)
+    arm_a = (means[:, : len(a)] * _seed_weights("A", len(a), images.seed)).sum(axis=1)
+    arm_b = (means[:, len(a) :] * _seed_weights("B", len(b), images.seed)).sum(axis=1)
     low, high = percentile_interval((arm_b - arm_a)[:, None])
-    return Estimate(value, float(low[0]), float(high[0]), len(images), seeds)
+    return Estimate(value, float(low[0]), float(high[0]), len(names), seeds)
 
 
 def _seed_weights(arm: str, count: int, seed: int) -> FloatArray:

@@ -23,8 +23,14 @@ import pandas as pd
 
 from gsto_viz.activity import BoolMap, FloatMap
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import Estimate, image_mean_estimate, image_mean_interval
-from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, all_pair_counts, merge_tables
+from gsto_viz.stats.inference import (
+    EACH,
+    Estimate,
+    Images,
+    image_mean_estimate,
+    image_mean_interval,
+)
+from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, merge_tables, pair_counts
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def gate_pair_counts(
     if not taps:
         raise GstoVizError("no gate was named; a network without gates has no gate statistics")
     columns = [f"g/{tap}" for tap in taps]
-    found = all_pair_counts(tables, columns, gap=gap, same_class=same_class)
+    found = pair_counts(tables, columns, gap=gap, same_class=same_class)
     counts = [found[f"g/{tap}"].assign(tap=tap) for tap in taps]
     return pd.concat(counts, ignore_index=True)[["tap", "image", "wins", "ties", "pairs"]]
 
@@ -94,23 +100,21 @@ def gate_preference(
     counts: pd.DataFrame,
     *,
     untied: bool = False,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Estimate:
     """Estimate A_g = P(g(larger) > g(smaller)) + 1/2 P(tie) of one gate, mean over images.
 
     Args:
         counts: Rows of one gate of :func:`gate_pair_counts`.
         untied: Leave ties out instead of counting them half: they pull A_g to 0.5.
-        clusters: Cluster of each image for the interval.
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         Value in [0, 1]: 0.5 is chance, and what a constant gate gives with ties. Not estimated
         without a pair.
     """
-    images, values, pairs = _preferences(counts, untied)
-    return image_mean_estimate(images, values, pairs, clusters, seed)
+    names, values, pairs = _preferences(counts, untied)
+    return image_mean_estimate(names, values, pairs, images)
 
 
 def gate_selectivity(
@@ -118,8 +122,7 @@ def gate_selectivity(
     *,
     self_edges: bool = False,
     untied: bool = False,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Estimate:
     r"""Estimate the signed selectivity G of the gates in ``counts``, mean over gates, then images.
 
@@ -133,8 +136,7 @@ def gate_selectivity(
         self_edges: Report edges i -> i instead of the others; they have no direction, so the value
             is the plain 2 A_g - 1: above 0 they open on the larger region.
         untied: Leave ties out.
-        clusters: Cluster of each image for the interval.
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         Value in [-1, 1]; ``n_pairs`` counts pairs of all gates.
@@ -145,13 +147,12 @@ def gate_selectivity(
         sign = gate_edge(str(tap)).sign
         if (sign == 0) != self_edges:
             continue
-        images, values, pairs = _preferences(rows, untied)
+        names, values, pairs = _preferences(rows, untied)
         total += pairs
-        for image, value in zip(images, values.tolist(), strict=True):
+        for image, value in zip(names, values.tolist(), strict=True):
             sums.setdefault(image, []).append((2 * value - 1) * (sign or 1))
-    images = sorted(sums)
-    means = np.array([np.mean(sums[image]) for image in images])
-    return image_mean_estimate(images, means, total, clusters, seed)
+    means = np.array([np.mean(sums[image]) for image in sorted(sums)])
+    return image_mean_estimate(sorted(sums), means, total, images)
 
 
 def _preferences(
@@ -416,16 +417,14 @@ def gate_by_octave(
     cells: pd.DataFrame,
     *,
     by_class: bool = False,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> pd.DataFrame:
     """Average a gate's g' by size octave and part: over regions of an image, then over images.
 
     Args:
         cells: Of :func:`gate_cells`, any number of images.
         by_class: One row per class as well.
-        clusters: Cluster of each image for the interval (blocks of video frames).
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         ``part`` (``band`` or ``core``), ``class_id`` (only ``by_class``), ``octave``, ``mean``,
@@ -440,7 +439,7 @@ def gate_by_octave(
     for key, group in sums.groupby(keys):
         at = group.index.to_numpy()
         mean = means[at]
-        low, high, reason = image_mean_interval(names[at].tolist(), mean[:, None], clusters, seed)
+        low, high, reason = image_mean_interval(names[at].tolist(), mean[:, None], images)
         ends = [np.nan if end is None else float(end[0]) for end in (low, high)]
         rows.append([*key, mean.mean(), *ends, int(regions[at].sum()), len(mean), reason])
     columns = [*keys, "mean", "low", "high", "n_regions", "n_images", "reason"]

@@ -4,7 +4,7 @@ Everything starts from per-image differences d_i = B - A. Images of one cluster 
 the sign-flip test, as they keep one weight in the bootstrap.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,14 @@ import pandas as pd
 from scipy.stats import false_discovery_control, rankdata, theilslopes
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import cluster_sums, image_mean_interval, named_stream, too_few
+from gsto_viz.stats.inference import (
+    EACH,
+    Images,
+    cluster_sums,
+    image_mean_interval,
+    named_stream,
+    too_few,
+)
 from gsto_viz.stats.pairs import Tables, branch_count, merge_tables
 
 FLIPS = 9999
@@ -54,10 +61,9 @@ class Equivalence:
 
 
 def sign_flip(
-    images: Sequence[str],
+    names: Sequence[str],
     differences: npt.NDArray[np.floating],
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
     flips: int = FLIPS,
 ) -> SignFlip:
     r"""Test whether the mean of paired differences is 0 by flipping the signs of whole clusters.
@@ -68,21 +74,20 @@ def sign_flip(
     of images does not matter.
 
     Args:
-        images: n names, each once.
+        names: n images, each once.
         differences: (n,) d_i = B - A, finite.
-        clusters: Cluster of each image; images not named, and None, stand for themselves.
-        seed: Of the signs.
+        images: Their clusters, and the seed of the signs.
         flips: Random patterns when there are too many to try all.
 
     Returns:
         p with what it was made from; without p and with the reason below 10 clusters.
     """
-    names, sums, _ = cluster_sums(images, np.asarray(differences)[:, None], clusters)
-    reason = too_few(len(names))
+    clusters, sums, _ = cluster_sums(names, np.asarray(differences)[:, None], images)
+    reason = too_few(len(clusters))
     if reason is not None:
         return SignFlip(None, 0, False, reason.replace("an interval", "a test"))
-    exact = len(names) <= EXACT_CLUSTERS
-    signs = _all_signs(len(names)) if exact else _random_signs(names, flips, seed)
+    exact = len(clusters) <= EXACT_CLUSTERS
+    signs = _all_signs(len(clusters)) if exact else _random_signs(clusters, flips, images.seed)
     observed = abs(float(sums.sum()))
     # Equal totals may differ in the last bits by the order of their terms.
     rounding = 1e-12 * float(np.abs(sums).sum())
@@ -119,19 +124,17 @@ def cliffs_delta(sci: float) -> float:
 
 
 def equivalence(
-    images: Sequence[str],
+    names: Sequence[str],
     differences: npt.NDArray[np.floating],
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
     margin: float = MARGIN,
 ) -> Equivalence:
     """Test whether the mean difference lies within the margin (two one-sided tests at 5 %).
 
     Args:
-        images: n names, each once.
+        names: n images, each once.
         differences: (n,) d_i = B - A, finite.
-        clusters: Cluster of each image; images not named, and None, stand for themselves.
-        seed: Of the bootstrap.
+        images: Their clusters, and the seed of the bootstrap.
         margin: Largest difference that does not matter, above 0.
 
     Returns:
@@ -140,7 +143,7 @@ def equivalence(
     if margin <= 0:
         raise GstoVizError(f"the equivalence margin is {margin}; give a number above 0")
     values = np.asarray(differences)[:, None]
-    low, high, reason = image_mean_interval(images, values, clusters, seed, EQUIVALENCE_LEVEL)
+    low, high, reason = image_mean_interval(names, values, images, EQUIVALENCE_LEVEL)
     if low is None or high is None:
         return Equivalence(None, None, None, margin, reason)
     inside = bool(low[0] > -margin and high[0] < margin)
@@ -171,8 +174,7 @@ def mean_by_group(
     by: Sequence[str],
     measures: Sequence[str],
     *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> pd.DataFrame:
     """Average measures of regions, each image with the same weight.
 
@@ -180,8 +182,7 @@ def mean_by_group(
         rows: ``image``, the columns of ``by`` and the measures, one row per region.
         by: What makes a group.
         measures: Which columns are averaged.
-        clusters: Cluster of each image for the interval.
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         One row per group and measure, groups in order of appearance: the columns of ``by``,
@@ -192,7 +193,7 @@ def mean_by_group(
     for names, group in rows.groupby(list(by), sort=False):
         by_image = group.groupby("image")[list(measures)].mean()
         values = by_image.to_numpy(dtype=np.float64)
-        low, high, reason = image_mean_interval(by_image.index.tolist(), values, clusters, seed)
+        low, high, reason = image_mean_interval(by_image.index.tolist(), values, images)
         for k, measure in enumerate(measures):
             found.append(
                 {
@@ -255,8 +256,7 @@ def size_trend(
     tables: Tables,
     *,
     response: str = "z",
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> pd.DataFrame:
     """Average the trends of :func:`size_trend_values` over images.
 
@@ -275,7 +275,7 @@ def size_trend(
         mean, low, high = nothing, nothing, nothing
     else:
         mean = numbers.mean(axis=0)
-        ends = image_mean_interval(values["image"].tolist(), numbers, clusters, seed)
+        ends = image_mean_interval(values["image"].tolist(), numbers, images)
         low, high = [nothing if end is None else end for end in ends[:2]]
         reason = ends[2]
     columns: dict[str, object] = {"branch": np.arange(branches)}

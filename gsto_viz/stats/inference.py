@@ -7,7 +7,7 @@ stream of its own, so the result depends neither on the order of images nor on h
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +22,20 @@ MIN_CLUSTERS = 10
 LEVEL = 0.95
 NOT_ESTIMATED = "not estimated: "
 """A ``reason`` begins so where there is no value at all."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images are independent of each other, and the seed of all that is drawn."""
+
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    """Cluster of each image (blocks of video frames); images not named stand for themselves."""
+    seed: int = 0
+    """Of bootstrap weights, signs and shuffles."""
+
+
+EACH = Images()
+"""Every image on its own, seed 0."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +97,23 @@ def named_stream(name: str, seed: int) -> np.random.Generator:
 
 
 def cluster_sums(
-    images: Sequence[str],
-    values: npt.NDArray[np.floating],
-    clusters: Mapping[str, str] | None = None,
+    names: Sequence[str], values: npt.NDArray[np.floating], images: Images = EACH
 ) -> tuple[list[str], FloatArray, npt.NDArray[np.int64]]:
     """Add up per-image values within clusters.
 
     Args:
-        images: n names, each once.
+        names: n images, each once.
         values: (n, M) per-image values, finite.
-        clusters: Cluster of each image; images not named, and None, stand for themselves.
+        images: Their clusters.
 
     Returns:
         The K cluster names in alphabetical order, their sums (K, M), and their images (K,).
     """
-    of_image = [(clusters or {}).get(image, image) for image in images]
-    names, index = np.unique(np.array(of_image, dtype=object), return_inverse=True)
-    sums = np.zeros((names.size, values.shape[1]))
+    of_image = [images.clusters.get(name, name) for name in names]
+    clusters, index = np.unique(np.array(of_image, dtype=object), return_inverse=True)
+    sums = np.zeros((clusters.size, values.shape[1]))
     np.add.at(sums, index, values)
-    return names.tolist(), sums, np.bincount(index, minlength=names.size)
+    return clusters.tolist(), sums, np.bincount(index, minlength=clusters.size)
 
 
 def too_few(clusters: int) -> str | None:
@@ -121,29 +133,25 @@ def cause(reason: str | None) -> str:
 
 
 def weighted_sums(
-    images: Sequence[str],
-    values: npt.NDArray[np.floating],
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    names: Sequence[str], values: npt.NDArray[np.floating], images: Images = EACH
 ) -> tuple[FloatArray, None] | tuple[None, str]:
     """Sum each of M per-image quantities in every bootstrap replicate.
 
     Ratios, contrasts and other functions of sums get their interval by being applied to each row.
 
     Args:
-        images: n names, each once.
+        names: n images, each once.
         values: (n, M) per-image values, finite.
-        clusters: Cluster of each image; images not named, and None, stand for themselves.
-        seed: Of the weights.
+        images: Their clusters, and the seed of the weights.
 
     Returns:
         (REPLICATES, M) and None; or None and the reason, below 10 clusters.
     """
-    names, sums, _ = cluster_sums(images, values, clusters)
-    reason = too_few(len(names))
+    clusters, sums, _ = cluster_sums(names, values, images)
+    reason = too_few(len(clusters))
     if reason is not None:
         return None, reason
-    return poisson_weights(names, seed=seed).T @ sums, None
+    return poisson_weights(clusters, seed=images.seed).T @ sums, None
 
 
 def percentile_interval(
@@ -156,26 +164,24 @@ def percentile_interval(
 
 
 def image_mean_interval(
-    images: Sequence[str],
+    names: Sequence[str],
     values: npt.NDArray[np.floating],
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
     level: float = LEVEL,
 ) -> tuple[FloatArray | None, FloatArray | None, str | None]:
     """Give the percentile interval of the unweighted mean over images.
 
     Args:
-        images: n names, each once.
+        names: n images, each once.
         values: (n, M) per-image values of M quantities, finite.
-        clusters: Cluster of each image; images not named, and None, stand for themselves.
-        seed: Of the weights.
+        images: Their clusters, and the seed of the weights.
         level: Of the interval; 0.95 is what every estimate carries.
 
     Returns:
         Low and high ends, (M,) each, and None; or None, None and the reason.
     """
-    counted = np.column_stack([values, np.ones(len(images))])
-    sums, reason = weighted_sums(images, counted, clusters, seed)
+    counted = np.column_stack([values, np.ones(len(names))])
+    sums, reason = weighted_sums(names, counted, images)
     if sums is None:
         return None, None, reason
     low, high = percentile_interval(sums[:, :-1] / sums[:, -1:], level)
@@ -183,36 +189,29 @@ def image_mean_interval(
 
 
 def image_mean_estimate(
-    images: Sequence[str],
-    values: npt.NDArray[np.floating],
-    n_pairs: int,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    names: Sequence[str], values: npt.NDArray[np.floating], n_pairs: int, images: Images = EACH
 ) -> Estimate:
     """Estimate the unweighted mean over images of one per-image value, (n,)."""
-    if len(images) == 0:
+    if len(names) == 0:
         return Estimate(None, None, None, 0, 0, f"{NOT_ESTIMATED}no image has a pair to compare")
-    low, high, reason = image_mean_interval(images, values[:, None], clusters, seed)
+    low, high, reason = image_mean_interval(names, values[:, None], images)
     return Estimate(
         value=float(values.mean()),
         low=None if low is None else float(low[0]),
         high=None if high is None else float(high[0]),
-        n_images=len(images),
+        n_images=len(names),
         n_pairs=n_pairs,
         reason=reason,
     )
 
 
-def estimate(
-    values: pd.DataFrame, clusters: Mapping[str, str] | None = None, seed: int = 0
-) -> Estimate:
+def estimate(values: pd.DataFrame, images: Images = EACH) -> Estimate:
     """Estimate the unweighted mean over images of a table ``image``, ``value``, ``pairs``."""
     return image_mean_estimate(
         values["image"].tolist(),
         values["value"].to_numpy(dtype=np.float64),
         int(values["pairs"].sum()),
-        clusters,
-        seed,
+        images,
     )
 
 

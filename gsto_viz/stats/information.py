@@ -7,7 +7,7 @@ Main effects (a branch that answers more, a size that is more salient) are remov
 left is compared with the one pattern "coarse goes with large".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import Estimate, estimates_of, weighted_sums
+from gsto_viz.stats.inference import EACH, Estimate, Images, estimates_of, weighted_sums
 from gsto_viz.stats.pairs import Tables, branch_count, merge_tables
 from gsto_viz.types import FloatArray
 
@@ -140,8 +140,7 @@ def assignment(
     *,
     bins: int | None = None,
     response: str = "z",
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
     draws: int = NULL_DRAWS,
 ) -> Assignment:
     """Measure what the branch that answers most tells about size, beside its null.
@@ -150,8 +149,7 @@ def assignment(
         tables: One region table or a sequence of them; complete, since bins are quantiles.
         bins: Quantile bins of size; as many as branches when None.
         response: Which responses.
-        clusters: Cluster of each image (blocks of video frames).
-        seed: Of the bootstrap and of the null.
+        images: Which images are independent, and the seed.
         draws: Times that sizes are shuffled among the regions of each image.
 
     Returns:
@@ -161,26 +159,26 @@ def assignment(
     branches = branch_count(tables, response)
     bins = branches if bins is None else bins
     assigned, edges = assign_branches(tables, bins, response)
-    image_code, images = pd.factorize(assigned["image"])
+    image_code, names = pd.factorize(assigned["image"])
     row, column = assigned["bin"].to_numpy(), assigned["branch"].to_numpy()
 
     def count(row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         cell = (image_code * bins + row) * branches + column
-        counts = np.bincount(cell, minlength=len(images) * bins * branches)
-        return counts.reshape(len(images), bins, branches)
+        counts = np.bincount(cell, minlength=len(names) * bins * branches)
+        return counts.reshape(len(names), bins, branches)
 
     def quantities(counts: FloatArray | npt.NDArray[np.int64]) -> FloatArray:
         error = mean_bin_error(counts) if bins == branches else np.full(counts.shape[:-2], np.nan)
         return np.stack([1.0 - information_share(counts), error], axis=-1)
 
     per_image = count(row)
-    if len(images) == 0:
+    if len(names) == 0:
         why = "not estimated: no region qualifies"
         nothing = Estimate(None, None, None, 0, 0, why)
         return Assignment(per_image.sum(axis=0), edges, nothing, nothing, None, None)
     point = quantities(per_image.sum(axis=0))
-    flat = per_image.reshape(len(images), -1).astype(np.float64)
-    sums, reason = weighted_sums(list(images), flat, clusters, seed)
+    flat = per_image.reshape(len(names), -1).astype(np.float64)
+    sums, reason = weighted_sums(list(names), flat, images)
     if np.isnan(point[0]):
         reason = "not estimated: all regions fall into one size bin"
     replicates = None
@@ -188,16 +186,17 @@ def assignment(
         replicates = quantities(sums.reshape(-1, bins, branches))
         replicates[:, 0] += point[0] - np.nanmean(replicates[:, 0])
     regions = len(assigned)
-    share = estimates_of(point[:1], replicates, len(images), regions, reason)[0]
+    share = estimates_of(point[:1], replicates, len(names), regions, reason)[0]
     error = estimates_of(
         point[1:],
         None if replicates is None else replicates[:, 1:],
-        len(images),
+        len(names),
         regions,
         reason if bins == branches else f"not estimated: {bins} bins for {branches} branches",
     )[0]
     shuffled = [
-        quantities(count(_shuffled(row, image_code, seed + k)).sum(axis=0)) for k in range(draws)
+        quantities(count(_shuffled(row, image_code, images.seed + k)).sum(axis=0))
+        for k in range(draws)
     ]
     nulls = [_null_range(np.array(shuffled)[:, k]) if draws else None for k in range(2)]
     return Assignment(per_image.sum(axis=0), edges, share, error, nulls[0], nulls[1])

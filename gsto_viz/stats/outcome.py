@@ -23,7 +23,7 @@ annotated as a group and not by instance count neither as iTP nor as iFN, and me
 does not occur.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -35,6 +35,7 @@ import pandas as pd
 from gsto_viz.activity import BoolMap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.hypothesis import mean_by_group
+from gsto_viz.stats.inference import EACH, Images
 from gsto_viz.stats.nulls import DILATION_RATIO, Annotation, Code, annotate, as_code, near_other
 from gsto_viz.stats.pairs import Tables, merge_tables
 from gsto_viz.types import IGNORE
@@ -263,8 +264,7 @@ def outcome_by_size(
     tables: Tables,
     *,
     by: str = "octave",
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> pd.DataFrame:
     """Average recall, IoU and boundary IoU of regions by size: over regions, then over images.
 
@@ -272,8 +272,7 @@ def outcome_by_size(
         counts: Region counts of any number of images.
         tables: Their region tables; only regions that qualify count.
         by: ``octave`` (floor of l) or ``coco_bin`` (small, medium, large).
-        clusters: Cluster of each image for the interval (blocks of video frames).
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         One row per measure and size: ``measure``, the size under the name of ``by``, ``mean``,
@@ -295,7 +294,7 @@ def outcome_by_size(
             f"region {region} of image '{image}' has no counts; give outcome_counts of every image"
         )
     rows = rows.join(outcome_scores(rows))
-    frame = mean_by_group(rows, [by], MEASURES, clusters=clusters, seed=seed)
+    frame = mean_by_group(rows, [by], MEASURES, images=images)
     frame.insert(0, "measure", frame.pop("measure"))
     return frame.sort_values(["measure", by], ignore_index=True, kind="stable")
 

@@ -1,11 +1,11 @@
-"""Pairs of regions: the Scale Confusion Index, size preference, and all pair indices of an image.
+"""Pairs of regions: which are an octave apart, which of them are the wrong way round, and indices.
 
-All of them compare pairs of regions within one image whose sizes differ by an octave or more, ask
+All indices compare pairs of regions within one image whose sizes differ by an octave or more, ask
 which of the two has the larger value of one column, average the answers within each image, and
-then over images.
+then over images. What a pair is and what the wrong way round is are decided here and nowhere else.
 
-``sci`` and its companions read tables of many images; null models need the same numbers hundreds of
-times per image, so here they come from one comparison of all pairs of the image's regions.
+``image_indices`` works on the columns of one image, because null models need it hundreds of times
+per image; ``index_values``, ``pair_counts`` and ``sci`` apply the same to tables of many images.
 """
 
 import re
@@ -19,7 +19,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import Estimate, estimate
+from gsto_viz.stats.inference import EACH, Estimate, Images, estimate
+from gsto_viz.types import FloatArray
 
 Tables = pd.DataFrame | Sequence[pd.DataFrame]
 KEY = ["image", "region"]
@@ -92,36 +93,183 @@ EDGE_DEPTH_PX = 32.0
 """SCI_edge needs regions deeper than one cell of the coarsest branch."""
 Size = Literal["area_px", "inscribed"]
 """Size by the square root of the area, or by the diameter of the inscribed disc."""
+SIZE_COLUMNS: dict[Size, str] = {"area_px": "area_px", "inscribed": "max_distance_px"}
+Indices = npt.NDArray[np.int64]
+Columns = Mapping[str, npt.NDArray]
+Value = tuple[float, int]
+"""A value of one image, and the pairs behind it."""
 _ROWS_AT_ONCE = 256
 
 
-def pair_counts(
-    tables: Tables,
-    column: str,
-    *,
-    gap: tuple[float, float] = OCTAVE_GAP,
-    same_class: bool | None = None,
-    size: Size = "area_px",
-) -> pd.DataFrame:
-    """Count, per image, how often the larger region of a pair has the larger value.
+def squared_sizes(values: npt.NDArray, size: Size = "area_px") -> FloatArray:
+    """Return the squares of linear sizes, whole numbers, from the column that says the size."""
+    values = np.asarray(values, dtype=np.float64)
+    # Squares of distances between pixel centres are whole numbers.
+    return values if size == "area_px" else np.rint(values**2)
 
-    Pairs are (x, y) with gap[0] <= l_y - l_x < gap[1] octaves, among regions that qualify.
+
+def find_pairs(
+    squares: FloatArray,
+    gap: tuple[float, float] = OCTAVE_GAP,
+    *,
+    class_id: npt.NDArray[np.integer] | None = None,
+    same_class: bool | None = None,
+) -> tuple[Indices, Indices]:
+    """Find the pairs of regions of one image whose sizes differ by so many octaves.
+
+    l_y - l_x >= g is s_y >= 4^g s_x for the squares s of sizes. They are whole numbers and decide
+    exactly where logarithms round: 28 px against 7 px is one octave.
 
     Args:
-        tables: One region table or a sequence of them.
-        column: What to compare, e.g. ``q`` or ``z_0``; regions where it is null are left out.
+        squares: (K,) of :func:`squared_sizes`; NaN is in no pair.
         gap: Smallest and (excluded) largest difference of size, octaves.
+        class_id: (K,) class of each region; only needed with ``same_class``.
         same_class: Only pairs of one class (True), of different classes (False), or all (None).
-        size: What is compared to find pairs.
 
     Returns:
-        ``image``, ``wins`` (the larger has the larger value), ``ties``, ``pairs``: whole numbers,
-        one row per image that has a pair. Counts of shards of images simply concatenate.
+        Index of the larger and of the smaller region of each pair, in order of both.
     """
-    return all_pair_counts(tables, [column], gap=gap, same_class=same_class, size=size)[column]
+    least, most = 4.0 ** gap[0], 4.0 ** gap[1]
+    found = []
+    for start in range(0, len(squares), _ROWS_AT_ONCE):
+        some = slice(start, start + _ROWS_AT_ONCE)
+        counted = (squares[some, None] >= least * squares) & (squares[some, None] < most * squares)
+        if same_class is not None:
+            assert class_id is not None
+            counted &= (class_id[some, None] == class_id) == same_class
+        larger, smaller = np.nonzero(counted)
+        found.append((larger + start, smaller))
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    larger, smaller = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return larger, smaller
 
 
-def all_pair_counts(
+def directions(differences: npt.NDArray[np.floating]) -> FloatArray:
+    """Return 1, 0 (a tie) or -1 for each difference of two values; NaN stays.
+
+    For a pair it is the larger region's value minus the smaller one's: -1 of q is the wrong way
+    round.
+    """
+    return np.where(np.abs(differences) <= TIE, 0.0, np.sign(differences))
+
+
+def wrong_pairs(
+    squares: FloatArray, q: FloatArray, gap: tuple[float, float] = OCTAVE_GAP
+) -> tuple[Indices, Indices]:
+    """Find the pairs of :func:`find_pairs` whose larger region has the smaller coarseness."""
+    larger, smaller = find_pairs(squares, gap)
+    wrong = directions(q[larger] - q[smaller]) < 0
+    return larger[wrong], smaller[wrong]
+
+
+def _tally(differences: FloatArray) -> tuple[int, int, int]:
+    """Count the differences above 0, the ties, and all that are not null."""
+    signs = directions(differences)
+    known = differences.size - int(np.isnan(signs).sum())
+    return int((signs > 0).sum()), int((signs == 0).sum()), known
+
+
+def _share(differences: FloatArray) -> Value | None:
+    """Return P(above 0) + 1/2 P(tie), and how many are not null; None when none is."""
+    wins, ties, known = _tally(differences)
+    return ((wins + 0.5 * ties) / known, known) if known else None
+
+
+def _reversed(value: Value | None) -> Value | None:
+    return None if value is None else (1.0 - value[0], value[1])
+
+
+INDICES = (
+    "sci",
+    "sci_edge",
+    "c_fine",
+    "c_coarse",
+    "a_first_matched",
+    "a_last",
+    "sci_same_class",
+    "sci_whole",
+)
+"""What is estimated of every model and of every null model."""
+
+
+def index_columns(branches: int) -> tuple[str, ...]:
+    """Return the columns of the region table that :func:`image_indices` reads."""
+    responses = ("z_0", "z_matched_0", f"z_{branches - 1}", "q", "q_whole", "q_core", "q_band")
+    return ("area_px", "class_id", "qualifies", "max_distance_px", *dict.fromkeys(responses))
+
+
+def image_indices(
+    columns: Columns, branches: int, *, min_depth_px: float = EDGE_DEPTH_PX
+) -> dict[str, Value]:
+    r"""Compute every index of one image.
+
+    ``sci`` is the share of pairs that q orders the wrong way round, a tie one half (``sci_whole``:
+    q of whole masks; ``sci_same_class``: only pairs of one class). A_r = P(Z_r(larger) >
+    Z_r(smaller)) + 1/2 P(tie) is the size preference of branch r: ``c_fine`` = A of the finest and
+    ``c_coarse`` = 1 - A of the coarsest branch are the two failure modes, 0 aware, 0.5 chance, 1
+    reversed. One branch alone proves nothing, because small regions may be more salient and a
+    coarse grid shows them weakly; so ``a_first_matched`` is A of the finest on the coarsest grid,
+    beside ``a_last``. ``sci_edge`` is how often q of a deep region's core is below that of its own
+    band; untrained networks are below 0.5 too, because edges excite their filters.
+
+    Args:
+        columns: Columns of the region table of one image (see :func:`index_columns`), (K,) each.
+        branches: R.
+        min_depth_px: For ``sci_edge``: the coarsest stride.
+
+    Returns:
+        By index, its value in [0, 1] and its number of pairs (of regions for ``sci_edge``); an
+        index without any pair is left out.
+    """
+    kept = np.asarray(columns["qualifies"], dtype=bool)
+    used = {name: np.asarray(columns[name])[kept] for name in index_columns(branches)}
+    squares, class_id = squared_sizes(used["area_px"]), used["class_id"]
+    pairs = find_pairs(squares)
+    same = find_pairs(squares, class_id=class_id, same_class=True)
+    # A region that is the whole image has no depth: NaN is not deep.
+    deep = used["max_distance_px"] >= min_depth_px
+
+    def preference(name: str, among: tuple[Indices, Indices] = pairs) -> Value | None:
+        larger, smaller = among
+        return _share(used[name][larger] - used[name][smaller])
+
+    last = preference(f"z_{branches - 1}")
+    found = {
+        "sci": _reversed(preference("q")),
+        "sci_edge": _share((used["q_band"] - used["q_core"])[deep]),
+        "c_fine": preference("z_0"),
+        "c_coarse": _reversed(last),
+        "a_first_matched": preference("z_matched_0"),
+        "a_last": last,
+        "sci_same_class": _reversed(preference("q", same)),
+        "sci_whole": _reversed(preference("q_whole")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _by_image(table: pd.DataFrame) -> Iterator[tuple[str, slice]]:
+    """Give the rows of each image of a table that is sorted by image."""
+    names, starts = np.unique(table["image"].to_numpy(dtype=object), return_index=True)
+    for name, (start, end) in zip(names, pairwise([*starts, len(table)]), strict=True):
+        yield name, slice(start, end)
+
+
+def index_values(tables: Tables, min_depth_px: float = EDGE_DEPTH_PX) -> dict[str, pd.DataFrame]:
+    """Give every index of every image, by index: ``image``, ``value``, ``pairs``."""
+    branches = branch_count(tables, "z")
+    table = merge_tables(tables, index_columns(branches))
+    columns = {name: table[name].to_numpy() for name in index_columns(branches)}
+    rows: dict[str, list[tuple[str, float, int]]] = {name: [] for name in INDICES}
+    for image, of in _by_image(table):
+        one = {name: values[of] for name, values in columns.items()}
+        for name, value in image_indices(one, branches, min_depth_px=min_depth_px).items():
+            rows[name].append((image, *value))
+    names = ["image", "value", "pairs"]
+    return {name: pd.DataFrame(each, columns=names) for name, each in rows.items()}
+
+
+def pair_counts(
     tables: Tables,
     columns: Sequence[str],
     *,
@@ -129,66 +277,35 @@ def all_pair_counts(
     same_class: bool | None = None,
     size: Size = "area_px",
 ) -> dict[str, pd.DataFrame]:
-    """Return the :func:`pair_counts` of several columns, whose pairs are found once."""
-    size_column = "area_px" if size == "area_px" else "max_distance_px"
+    """Count, per image, how often the larger region of a pair has the larger value.
+
+    Pairs are those of :func:`find_pairs` among regions that qualify.
+
+    Args:
+        tables: One region table or a sequence of them.
+        columns: What to compare, e.g. ``q`` and ``z_0``; regions where it is null are left out.
+        gap: Smallest and (excluded) largest difference of size, octaves.
+        same_class: Only pairs of one class (True), of different classes (False), or all (None).
+        size: What is compared to find pairs.
+
+    Returns:
+        By column ``image``, ``wins`` (the larger has the larger value), ``ties``, ``pairs``: whole
+        numbers, one row per image that has a pair. Counts of shards of images simply concatenate.
+    """
+    size_column = SIZE_COLUMNS[size]
     table = merge_tables(tables, [size_column, "class_id", "qualifies", *columns])
     table = table[table["qualifies"].astype(bool)].dropna(subset=[size_column])
-    squared = table[size_column].to_numpy(dtype=np.float64)
-    if size != "area_px":
-        # Squares of distances between pixel centres are whole numbers.
-        squared = np.rint(squared**2)
+    squares = squared_sizes(table[size_column].to_numpy(), size)
     class_id = table["class_id"].to_numpy()
     values = {column: table[column].to_numpy(dtype=np.float64) for column in columns}
     rows: dict[str, list[tuple[str, int, int, int]]] = {column: [] for column in values}
-    # Rows are sorted by image.
-    images, starts = np.unique(table["image"].to_numpy(dtype=object), return_index=True)
-    for image, (start, end) in zip(images, pairwise([*starts, len(table)]), strict=True):
-        of = slice(start, end)
-        pairs = list(_pairs(squared[of], class_id[of], gap, same_class))
+    for image, of in _by_image(table):
+        larger, smaller = find_pairs(squares[of], gap, class_id=class_id[of], same_class=same_class)
         for column, value in values.items():
-            rows[column].append((image, *_count_pairs(value[of], pairs)))
+            rows[column].append((image, *_tally(value[of][larger] - value[of][smaller])))
     names = ["image", "wins", "ties", "pairs"]
     counts = {column: pd.DataFrame(each, columns=names) for column, each in rows.items()}
     return {name: one[one["pairs"] > 0].reset_index(drop=True) for name, one in counts.items()}
-
-
-def _pairs(
-    area: npt.NDArray[np.float64],
-    class_id: npt.NDArray[np.integer],
-    gap: tuple[float, float],
-    same_class: bool | None,
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Give the pairs of one image, a few hundred larger regions at once: larger and smaller."""
-    # l_y - l_x >= g is area_y >= 4^g area_x; squares decide exactly where logarithms would round.
-    least, most = 4.0 ** gap[0], 4.0 ** gap[1]
-    for start in range(0, len(area), _ROWS_AT_ONCE):
-        larger = slice(start, start + _ROWS_AT_ONCE)
-        counted = (area[larger, None] >= least * area) & (area[larger, None] < most * area)
-        if same_class is not None:
-            counted &= (class_id[larger, None] == class_id) == same_class
-        of_larger, of_smaller = np.nonzero(counted)
-        yield of_larger + start, of_smaller
-
-
-def _count_pairs(
-    value: npt.NDArray[np.float64],
-    pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
-) -> tuple[int, int, int]:
-    """Return wins, ties and pairs of one image; a pair with a null value is none."""
-    wins = ties = known = 0
-    for larger, smaller in pairs:
-        difference = value[larger] - value[smaller]
-        tied = np.abs(difference) <= TIE
-        wins += int((~tied & (difference > 0)).sum())
-        ties += int(tied.sum())
-        known += difference.size - int(np.isnan(difference).sum())
-    return wins, ties, known
-
-
-def _share_won(counts: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return P(larger has more) + 1/2 P(tie) of each image."""
-    won = counts["wins"].to_numpy() + 0.5 * counts["ties"].to_numpy()
-    return won / counts["pairs"].to_numpy()
 
 
 def sci_values(
@@ -200,21 +317,9 @@ def sci_values(
     size: Size = "area_px",
 ) -> pd.DataFrame:
     """Give SCI of each image that has a pair: ``image``, ``value``, ``pairs``; see :func:`sci`."""
-    counts = pair_counts(tables, response, gap=gap, same_class=same_class, size=size)
-    return counts[["image", "pairs"]].assign(value=1.0 - _share_won(counts))
-
-
-def concordance_values(
-    tables: Tables,
-    branch: int,
-    *,
-    response: str = "z",
-    gap: tuple[float, float] = OCTAVE_GAP,
-    same_class: bool | None = None,
-) -> pd.DataFrame:
-    """Give A_r of each image that has a pair: ``image``, ``value``, ``pairs``."""
-    counts = pair_counts(tables, f"{response}_{branch}", gap=gap, same_class=same_class)
-    return counts[["image", "pairs"]].assign(value=_share_won(counts))
+    counts = pair_counts(tables, [response], gap=gap, same_class=same_class, size=size)[response]
+    won = counts["wins"].to_numpy() + 0.5 * counts["ties"].to_numpy()
+    return counts[["image", "pairs"]].assign(value=1.0 - won / counts["pairs"].to_numpy())
 
 
 def sci(
@@ -223,8 +328,7 @@ def sci(
     response: str = "q",
     gap: tuple[float, float] = OCTAVE_GAP,
     same_class: bool | None = None,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Estimate:
     r"""Estimate the Scale Confusion Index.
 
@@ -240,76 +344,16 @@ def sci(
         response: ``q`` (core or whole, as each region's ``part`` says) or ``q_whole``.
         gap: Smallest and (excluded) largest difference of size, octaves.
         same_class: Only pairs of one class (True), of different classes (False), or all (None).
-        clusters: Cluster of each image for the interval (blocks of video frames).
-        seed: Of the bootstrap.
+        images: Which images are independent (blocks of video frames), and the seed.
 
     Returns:
         Value in [0, 1]: 0 aware, 0.5 chance, 1 reversed. ``low`` and ``high`` are None below 10
         independent images, and ``value`` too when no image has a pair; ``reason`` says why.
     """
-    values = sci_values(tables, response=response, gap=gap, same_class=same_class)
-    return estimate(values, clusters, seed)
+    return estimate(sci_values(tables, response=response, gap=gap, same_class=same_class), images)
 
 
-def concordance(
-    tables: Tables,
-    branch: int,
-    *,
-    response: str = "z",
-    gap: tuple[float, float] = OCTAVE_GAP,
-    same_class: bool | None = None,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> Estimate:
-    """Estimate A_r = P(Z_r(larger) > Z_r(smaller)) + 1/2 P(tie), the size preference of a branch.
-
-    Above 0.5 the branch prefers larger objects. One branch alone proves nothing: small objects may
-    be more salient, and a coarse grid shows small objects weakly.
-
-    Args:
-        tables: One region table or a sequence of them.
-        branch: r, counted from 0 at the finest branch.
-        response: ``z``, ``z_matched`` (all branches on the coarsest grid) or ``z_whole``.
-        gap: Smallest and (excluded) largest difference of size, octaves.
-        same_class: Only pairs of one class (True), of different classes (False), or all (None).
-        clusters: Cluster of each image for the interval (blocks of video frames).
-        seed: Of the bootstrap.
-
-    Returns:
-        Value in [0, 1]; as for :func:`sci` when it is not estimated.
-    """
-    values = concordance_values(tables, branch, response=response, gap=gap, same_class=same_class)
-    return estimate(values, clusters, seed)
-
-
-def c_fine(tables: Tables, *, clusters: Mapping[str, str] | None = None, seed: int = 0) -> Estimate:
-    """Estimate c_fine = A of the finest branch: how often it prefers the larger of two regions.
-
-    The first failure mode, large interiors that fire on the fine branch: 0 aware, 0.5 chance,
-    1 reversed. Small but salient regions make it small without any awareness.
-    """
-    return concordance(tables, 0, clusters=clusters, seed=seed)
-
-
-def c_coarse(
-    tables: Tables, *, clusters: Mapping[str, str] | None = None, seed: int = 0
-) -> Estimate:
-    """Estimate c_coarse = 1 - A of the coarsest branch: how often it prefers the smaller region.
-
-    The second failure mode, large regions that are weak on the coarse branch: 0 aware, 0.5 chance,
-    1 reversed. Pooling alone brings it below 0.5, because a coarse grid cannot show small regions.
-    """
-    values = concordance_values(tables, branch_count(tables, "z") - 1)
-    return estimate(values.assign(value=1.0 - values["value"]), clusters, seed)
-
-
-def sci_by_gap(
-    tables: Tables,
-    *,
-    response: str = "q",
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> pd.DataFrame:
+def sci_by_gap(tables: Tables, *, response: str = "q", images: Images = EACH) -> pd.DataFrame:
     """Estimate SCI by how far apart the two sizes are, for pairs of one and of different classes.
 
     Data sets have different mixes of gaps; they are compared at equal gaps.
@@ -319,135 +363,12 @@ def sci_by_gap(
         (``all``, ``same`` or ``different``), then as in an estimate ``value``, ``low``, ``high``
         (null where not estimated), ``n_images``, ``n_pairs``, ``reason``.
     """
-    columns = ["area_px", "class_id", "qualifies", response]
-    table = merge_tables(tables, columns)
+    table = merge_tables(tables, ["area_px", "class_id", "qualifies", response])
     rows = []
     for gap in GAP_BINS:
         for classes, same in (("all", None), ("same", True), ("different", False)):
-            result = sci(
-                table, response=response, gap=gap, same_class=same, clusters=clusters, seed=seed
-            )
+            result = sci(table, response=response, gap=gap, same_class=same, images=images)
             row = {"gap_low": gap[0], "gap_high": gap[1], "classes": classes}
             rows.append(row | asdict(result))
     numbers = ["gap_low", "gap_high", "value", "low", "high"]
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
-
-
-def sci_edge_values(tables: Tables, *, min_depth_px: float = EDGE_DEPTH_PX) -> pd.DataFrame:
-    """Give SCI_edge of each image with a region that counts: ``image``, ``value``, ``pairs``."""
-    table = merge_tables(tables, ["qualifies", "max_distance_px", "q_core", "q_band"])
-    deep = table["qualifies"].astype(bool) & (table["max_distance_px"] >= min_depth_px)
-    table = table[deep].dropna(subset=["q_core", "q_band"])
-    difference = table["q_core"] - table["q_band"]
-    wrong = (difference < -TIE) + 0.5 * (difference.abs() <= TIE)
-    by_image = wrong.groupby(table["image"])
-    return pd.DataFrame({"value": by_image.mean(), "pairs": by_image.size()}).reset_index()
-
-
-def sci_edge(
-    tables: Tables,
-    *,
-    min_depth_px: float = EDGE_DEPTH_PX,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> Estimate:
-    """Estimate SCI_edge: how often a region's core is finer than its own band.
-
-    Pairs are (band, core) of one region; wrong is q(core) < q(band). Untrained networks are below
-    0.5 too, because edges excite their filters.
-
-    Args:
-        tables: One region table or a sequence of them.
-        min_depth_px: Smallest ``max_distance_px`` of a region that counts: the coarsest stride.
-        clusters: Cluster of each image for the interval (blocks of video frames).
-        seed: Of the bootstrap.
-
-    Returns:
-        Value in [0, 1]; ``n_pairs`` is the number of regions.
-    """
-    return estimate(sci_edge_values(tables, min_depth_px=min_depth_px), clusters, seed)
-
-
-INDICES = (
-    "sci",
-    "sci_edge",
-    "c_fine",
-    "c_coarse",
-    "a_first_matched",
-    "a_last",
-    "sci_same_class",
-    "sci_whole",
-)
-"""What is estimated of every model and of every null model."""
-
-Columns = Mapping[str, npt.NDArray]
-Value = tuple[float, int]
-"""A value of one image, and the pairs behind it."""
-
-
-def index_columns(branches: int) -> tuple[str, ...]:
-    """Return the columns of the region table that :func:`image_indices` reads."""
-    responses = ("z_0", "z_matched_0", f"z_{branches - 1}", "q", "q_whole", "q_core", "q_band")
-    return ("area_px", "class_id", "qualifies", "max_distance_px", *dict.fromkeys(responses))
-
-
-def image_indices(
-    columns: Columns, branches: int, *, min_depth_px: float = EDGE_DEPTH_PX
-) -> dict[str, Value]:
-    """Compute every index of one image.
-
-    Args:
-        columns: Columns of the region table of one image (see :func:`index_columns`), (K,) each.
-        branches: R.
-        min_depth_px: For ``sci_edge``: the coarsest stride.
-
-    Returns:
-        By index, its value and its number of pairs (of regions for ``sci_edge``); an index without
-        any pair is left out. The values are those of ``sci``, ``sci_edge``, ``c_fine``,
-        ``c_coarse`` and ``concordance`` on this image.
-    """
-    kept = np.asarray(columns["qualifies"], dtype=bool)
-    used = {name: np.asarray(columns[name])[kept] for name in index_columns(branches)}
-    area = used["area_px"].astype(np.float64)
-    larger = area[:, None] >= 4.0 ** OCTAVE_GAP[0] * area
-    same = larger & (used["class_id"][:, None] == used["class_id"])
-    last = f"z_{branches - 1}"
-    found = {
-        "sci": _reversed(_won(used["q"], larger)),
-        "sci_edge": _edge(used, min_depth_px),
-        "c_fine": _won(used["z_0"], larger),
-        "c_coarse": _reversed(_won(used[last], larger)),
-        "a_first_matched": _won(used["z_matched_0"], larger),
-        "a_last": _won(used[last], larger),
-        "sci_same_class": _reversed(_won(used["q"], same)),
-        "sci_whole": _reversed(_won(used["q_whole"], larger)),
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _won(values: npt.NDArray, pairs: npt.NDArray[np.bool_]) -> Value | None:
-    """Return P(larger has more) + 1/2 P(tie) over the pairs [larger, smaller], and their number."""
-    known = ~np.isnan(values)
-    counted = pairs & known[:, None] & known
-    count = int(counted.sum())
-    if count == 0:
-        return None
-    difference = (values[:, None] - values)[counted]
-    won = int((difference > TIE).sum()) + 0.5 * int((np.abs(difference) <= TIE).sum())
-    return won / count, count
-
-
-def _reversed(value: Value | None) -> Value | None:
-    return None if value is None else (1.0 - value[0], value[1])
-
-
-def _edge(columns: Columns, min_depth_px: float) -> Value | None:
-    """Return how often the core of a deep region is finer than its band."""
-    # A region that is the whole image has no depth: NaN is not deep.
-    deep = columns["max_distance_px"] >= min_depth_px
-    difference = (columns["q_core"] - columns["q_band"])[deep]
-    difference = difference[~np.isnan(difference)]
-    if difference.size == 0:
-        return None
-    wrong = (difference < -TIE) + 0.5 * (np.abs(difference) <= TIE)
-    return float(wrong.mean()), int(difference.size)

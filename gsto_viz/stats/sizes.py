@@ -1,6 +1,6 @@
 """Which object sizes a branch answers for: responses by octave, tuning curves, profiles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,9 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.boundary import GROUPS, BoundaryCounts, merge_counts
 from gsto_viz.stats.inference import (
+    EACH,
     Estimate,
+    Images,
     cluster_sums,
     estimates_of,
     image_mean_interval,
@@ -40,8 +42,7 @@ def response_by_octave(
     strides: Sequence[int] = (4, 8, 16, 32),
     *,
     response: str = "z",
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> pd.DataFrame:
     """Average the percentile response of each branch over regions of each size octave.
 
@@ -54,8 +55,7 @@ def response_by_octave(
         strides: Pixels per cell of each branch.
         response: Which responses: ``z`` (core or whole, as each region's ``part`` says),
             ``z_whole``, ``z_core``, ``z_band`` or ``z_matched``.
-        clusters: Cluster of each image for the interval (blocks of video frames).
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         One row per branch and octave that has regions, by branch and octave: ``branch`` (0 = the
@@ -77,7 +77,7 @@ def response_by_octave(
     for octave, group in table.groupby(octaves):
         by_image = group.groupby("image")[names].mean()
         values = by_image.to_numpy(dtype=np.float64)
-        low, high, reason = image_mean_interval(by_image.index.tolist(), values, clusters, seed)
+        low, high, reason = image_mean_interval(by_image.index.tolist(), values, images)
         for r, stride in enumerate(strides):
             rows.append(
                 {
@@ -212,8 +212,7 @@ def tuning(
     *,
     response: str = "z",
     min_images: int = MIN_IMAGES,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> Tuning:
     """Measure the tuning of every branch with intervals over images.
 
@@ -222,8 +221,7 @@ def tuning(
         strides: Pixels per cell of each branch.
         response: Which responses, as in :func:`octave_means`.
         min_images: Octaves found in fewer images are left out.
-        clusters: Cluster of each image (blocks of video frames).
-        seed: Of the bootstrap.
+        images: Which images are independent, and the seed.
 
     Returns:
         Estimates are None, with the reason, when fewer than two octaves are left.
@@ -244,8 +242,8 @@ def tuning(
         )
         tuned = [Estimate(None, None, None, len(means.images), 0, reason)] * (branches + 3)
     else:
-        tuned = _tuned(means, strides, clusters, seed)
-    direct = _direct(tables, response, clusters, seed)
+        tuned = _tuned(means, strides, images)
+    direct = _direct(tables, response, images)
     return Tuning(
         strides=tuple(int(stride) for stride in strides),
         octaves=means.octaves,
@@ -260,9 +258,7 @@ def tuning(
     )
 
 
-def _tuned(
-    means: OctaveMeans, strides: Sequence[int], clusters: Mapping[str, str] | None, seed: int
-) -> list[Estimate]:
+def _tuned(means: OctaveMeans, strides: Sequence[int], images: Images) -> list[Estimate]:
     """Estimate centres, span, slope and SIC, in this order."""
 
     def quantities(matrices: FloatArray) -> FloatArray:
@@ -272,12 +268,12 @@ def _tuned(
         rest = np.stack([span, tracking_slope(centers, strides), sic], axis=-1)
         return np.concatenate([centers, rest], axis=-1)
 
-    images, shape = list(means.images), means.matrix.shape
+    names, shape = list(means.images), means.matrix.shape
     present = (means.regions > 0).astype(np.float64)
-    flat = np.concatenate([means.values.reshape(len(images), -1), present], axis=1)
-    sums, reason = weighted_sums(images, flat, clusters, seed)
+    flat = np.concatenate([means.values.reshape(len(names), -1), present], axis=1)
+    sums, reason = weighted_sums(names, flat, images)
     # In a replicate an octave may be left without an image; rare with 10 clusters an octave.
-    fewest = int((cluster_sums(images, present, clusters)[1] > 0).sum(axis=0).min())
+    fewest = int((cluster_sums(names, present, images)[1] > 0).sum(axis=0).min())
     if too_few(fewest) is not None:
         sums, reason = None, f"an octave has {too_few(fewest)}"
     replicates = None
@@ -290,17 +286,15 @@ def _tuned(
     if np.isnan(point).any():
         reason = "not estimated: a branch answers all sizes alike"
     regions = int(means.regions.sum())
-    return list(estimates_of(point, replicates, len(images), regions, reason))
+    return list(estimates_of(point, replicates, len(names), regions, reason))
 
 
-def _direct(
-    tables: Tables, response: str, clusters: Mapping[str, str] | None, seed: int
-) -> tuple[Estimate, ...]:
+def _direct(tables: Tables, response: str, images: Images) -> tuple[Estimate, ...]:
     """Estimate sum Z l / sum Z of each branch, and the span between first and last."""
-    table, names = _regions(tables, response)
-    branches = len(names)
-    weighted = table[names].mul(table["size_octave"], axis=0).add_suffix("_l")
-    sums = pd.concat([weighted, table[names]], axis=1).groupby(table["image"]).sum()
+    table, columns = _regions(tables, response)
+    branches = len(columns)
+    weighted = table[columns].mul(table["size_octave"], axis=0).add_suffix("_l")
+    sums = pd.concat([weighted, table[columns]], axis=1).groupby(table["image"]).sum()
 
     def quantities(totals: FloatArray) -> FloatArray:
         centers = totals[..., :branches] / totals[..., branches:]
@@ -309,11 +303,11 @@ def _direct(
     if sums.empty:
         why = "not estimated: no region qualifies"
         return (Estimate(None, None, None, 0, 0, why),) * (branches + 1)
-    images, values = sums.index.tolist(), sums.to_numpy(dtype=np.float64)
-    drawn, reason = weighted_sums(images, values, clusters, seed)
+    names, values = sums.index.tolist(), sums.to_numpy(dtype=np.float64)
+    drawn, reason = weighted_sums(names, values, images)
     replicates = None if drawn is None else quantities(drawn)
     point = quantities(values.sum(axis=0))
-    return estimates_of(point, replicates, len(images), len(table), reason)
+    return estimates_of(point, replicates, len(names), len(table), reason)
 
 
 def histogram_auc(
@@ -367,8 +361,7 @@ def _energy(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
 def distance_profile(
     counts: Sequence[BoundaryCounts],
     *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> pd.DataFrame:
     """Average percentiles by distance to the edge of the region, per branch and region size.
 
@@ -382,13 +375,13 @@ def distance_profile(
     merged = merge_counts(counts)
     sums = np.stack([one.profile_sum for one in merged])
     pixels = np.stack([one.profile_pixels for one in merged])
-    images = np.array([one.image for one in merged], dtype=object)
+    names = np.array([one.image for one in merged], dtype=object)
     rows = []
     for b, o in np.argwhere(pixels.sum(axis=(0, 1)) > 0).tolist():
         seen = (pixels[:, :, b, o] > 0).any(axis=1)
         both = np.concatenate([sums[seen, :, b, o], pixels[seen, :, b, o]], axis=1)
         branches = sums.shape[1]
-        drawn, reason = weighted_sums(images[seen].tolist(), both, clusters, seed)
+        drawn, reason = weighted_sums(names[seen].tolist(), both, images)
         replicates = None if drawn is None else _ratio(drawn[:, :branches], drawn[:, branches:])
         total = both.sum(axis=0)
         point = _ratio(total[:branches], total[branches:])
@@ -406,10 +399,10 @@ def distance_profile(
                     "n_images": one.n_images,
                 }
             )
-    names = ["branch", "size_octave", "distance_octave", "mean", "low", "high", "pixels"]
-    frame = pd.DataFrame(rows, columns=[*names, "n_images"])
+    columns = ["branch", "size_octave", "distance_octave", "mean", "low", "high", "pixels"]
+    frame = pd.DataFrame(rows, columns=[*columns, "n_images"])
     frame = frame.astype(dict.fromkeys(("mean", "low", "high"), "float64"))
-    return frame.sort_values(names[:3], ignore_index=True)
+    return frame.sort_values(columns[:3], ignore_index=True)
 
 
 def _ratio(

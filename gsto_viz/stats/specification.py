@@ -8,6 +8,7 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.compare import compare_values
+from gsto_viz.stats.inference import EACH, Images
 from gsto_viz.stats.pairs import Size, Tables, branch_count, merge_tables, sci_values
 
 FLOOR_PX = 64
@@ -86,23 +87,21 @@ def specified_values(tables: Tables, specification: Specification) -> pd.DataFra
 def specification_curve(
     specified: Iterable[tuple[Mapping[str, object], pd.DataFrame, pd.DataFrame]],
     *,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> SpecificationCurve:
     """Compare A and B under every specification.
 
     Args:
         specified: Settings by name, and per-image values (``image``, ``value``, ``pairs``) of A
             and of B under them; the headline's first. All settings have the same names.
-        clusters: Cluster of each image (blocks of video frames).
-        seed: Of bootstrap and signs.
+        images: Which images are independent, and the seed.
 
     Raises:
         GstoVizError: No specification is given.
     """
     rows = []
     for settings, a, b in specified:
-        one = compare_values("sci", a, b, clusters=clusters, seed=seed)
+        one = compare_values("sci", a, b, images=images)
         rows.append(
             {
                 **settings,
@@ -133,8 +132,7 @@ def table_curve(
     tables_b: Tables,
     *,
     specifications: Sequence[Specification] | None = None,
-    clusters: Mapping[str, str] | None = None,
-    seed: int = 0,
+    images: Images = EACH,
 ) -> SpecificationCurve:
     """Draw the curve from the region tables of A and B alone.
 
@@ -147,6 +145,5 @@ def table_curve(
             (asdict(one), specified_values(tables_a, one), specified_values(tables_b, one))
             for one in chosen
         ),
-        clusters=clusters,
-        seed=seed,
+        images=images,
     )

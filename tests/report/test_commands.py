@@ -15,6 +15,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.models import save_checkpoint
 from gsto_viz.report.examples import choose, worst_pairs
 from gsto_viz.report.subjects import read_sites
+from gsto_viz.stats import sci
 
 SPEC = "scenes:count=10,seed=5,size=96x160"
 
@@ -120,17 +121,18 @@ def test_worst_pairs_are_those_a_loop_finds(seed):
         {
             "image": np.repeat([f"i{k}" for k in range(6)], 7),
             "region": np.tile(np.arange(1, 8), 6),
-            "size_octave": rng.uniform(2, 8, 42),
+            "area_px": rng.integers(64, 60_000, 42),
             "q": np.where(rng.random(42) < 0.1, np.nan, rng.normal(size=42)),
             "qualifies": rng.random(42) > 0.2,
         }
     )
+    table["size_octave"] = np.log2(np.sqrt(table["area_px"]))
     best: dict[str, tuple] = {}
     for one in table.itertuples():
         for two in table.itertuples():
             same = one.image == two.image and one.qualifies and two.qualifies
             gap = two.size_octave - one.size_octave
-            wrong = same and gap >= 1 and two.q < one.q - 1e-9
+            wrong = same and two.area_px >= 4 * one.area_px and two.q < one.q - 1e-9
             if wrong and gap > best.get(one.image, (0,))[0]:
                 best[one.image] = (gap, one.region, two.region)
     expected = sorted(((-gap, image, s, g) for image, (gap, s, g) in best.items()))[:3]
@@ -139,6 +141,27 @@ def test_worst_pairs_are_those_a_loop_finds(seed):
     chosen = choose(table, found)
     assert next(iter(chosen.values())) == "example"
     assert {p.image for p in found} <= set(chosen)
+
+
+def test_a_pair_exactly_an_octave_apart_can_be_the_worst():
+    # log2 sqrt(28) - log2 sqrt(7) rounds to less than 1; SCI counts the pair, so this does too.
+    for small in (7, 64, 67, 91, 111, 1999):
+        area = np.array([small, 4 * small])
+        table = pd.DataFrame(
+            {
+                "image": "one",
+                "region": [1, 2],
+                "class_id": 0,
+                "area_px": area,
+                "size_octave": np.log2(np.sqrt(area)),
+                "q": [0.5, 0.0],
+                "qualifies": True,
+            }
+        )
+        assert sci(table).value == 1.0
+        (pair,) = worst_pairs(table, "A")
+        assert (pair.small_region, pair.large_region) == (1, 2)
+        assert pair.gap_octaves == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.slow

@@ -11,18 +11,16 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.stats import (
     Estimate,
     Specification,
-    c_coarse,
-    c_fine,
     compare_tables,
     compare_values,
     comparison_table,
-    concordance,
+    estimate,
     headline,
     holm,
+    index_values,
     pair_counts,
     sci,
     sci_by_gap,
-    sci_edge,
     sign_flip,
     specification_curve,
     strict_verdict,
@@ -63,25 +61,24 @@ def test_gap_bins_are_single_indices():
         one = sci(table, gap=(row["gap_low"], row["gap_high"]), same_class=same)
         assert (row["value"], row["low"], row["n_pairs"]) == (one.value, one.low, one.n_pairs)
     of_all = frame[frame["classes"] == "all"]
-    assert of_all["n_pairs"].sum() == pair_counts(table, "q")["pairs"].sum()
+    assert of_all["n_pairs"].sum() == pair_counts(table, ["q"])["q"]["pairs"].sum()
     assert of_all["value"].is_monotonic_decreasing
 
 
 def test_confusion_rates_are_the_outer_branches():
-    table = planted(0.5)
-    assert c_fine(table) == concordance(table, 0)
-    coarse, last = c_coarse(table), concordance(table, 3)
-    assert coarse.value == pytest.approx(1 - last.value, abs=1e-14)
-    assert coarse.low == pytest.approx(1 - last.high, abs=1e-12)
-    assert c_fine(table).high < 0.5 > coarse.high
+    found = headline(planted(0.5))
+    assert found.c_coarse.value == pytest.approx(1 - found.a_last.value, abs=1e-14)
+    assert found.c_coarse.low == pytest.approx(1 - found.a_last.high, abs=1e-12)
+    assert found.c_fine.high < 0.5 > found.c_coarse.high
 
 
 def test_headline_collects_what_single_functions_give():
     table = planted(0.5)
     result = headline(table, min_depth_px=16)
     assert result.sci == sci(table)
-    assert result.sci_edge == sci_edge(table, min_depth_px=16)
-    assert result.a_first_matched == concordance(table, 0, response="z_matched")
+    values = index_values(table, min_depth_px=16)
+    for name, one in values.items():
+        assert getattr(result, name) == estimate(one)
     assert result.sci_same_class == sci(table, same_class=True)
     both = total = 0
     for _, group in table[table["qualifies"]].groupby("image"):
@@ -156,7 +153,7 @@ def test_missing_numbers_have_reasons():
     assert compare_values("x", nothing, nothing).difference.value is None
 
 
-def estimate(value, half=0.02):
+def around(value, half=0.02):
     return Estimate(value, value - half, value + half, 50, 500)
 
 
@@ -176,7 +173,7 @@ FEW = Estimate(0.3, None, None, 5, 50, "5 independent images, an interval needs 
     ],
 )
 def test_each_condition_decides_alone(index, draws, first, last, states):
-    verdict = strict_verdict(estimate(index), draws, estimate(first), estimate(last))
+    verdict = strict_verdict(around(index), draws, around(first), around(last))
     assert [c.state.replace(" ", "") for c in verdict.conditions] == states.split()
     if "fails" in states:
         assert verdict.state == "fails"
@@ -192,11 +189,11 @@ def test_each_condition_decides_alone(index, draws, first, last, states):
 
 
 def test_values_without_intervals_are_not_judged():
-    verdict = strict_verdict(FEW, [0.4] * 5, FEW, estimate(0.7))
+    verdict = strict_verdict(FEW, [0.4] * 5, FEW, around(0.7))
     assert [c.state for c in verdict.conditions] == ["not judged"] * 3
     assert "needs 10" in verdict.cross_over.why
     assert "could not be judged (not judged: interval" in verdict.words
-    mixed = strict_verdict(estimate(0.2), [0.4], estimate(0.3), estimate(0.7))
+    mixed = strict_verdict(around(0.2), [0.4], around(0.3), around(0.7))
     assert mixed.words.endswith(
         "(holds: interval of SCI below 0.43, cross-over at matched resolution; "
         "not judged: interval of SCI below random weights)."
@@ -204,7 +201,7 @@ def test_values_without_intervals_are_not_judged():
     nothing = replace(FEW, value=None, reason="not estimated: no image has a pair")
     why = strict_verdict(nothing, [], FEW, FEW).below_false_signal.why
     assert why == "SCI has no interval: no image has a pair"
-    assert strict_verdict(estimate(0.5), [], FEW, FEW).state == "fails"
+    assert strict_verdict(around(0.5), [], FEW, FEW).state == "fails"
 
 
 def test_planted_awareness_is_found_and_chance_is_not():
@@ -217,8 +214,8 @@ def test_planted_awareness_is_found_and_chance_is_not():
 def test_inscribed_sizes_make_other_pairs():
     table = planted(0.5, images=5)
     depth = table["max_distance_px"] ** 2
-    counts = pair_counts(table.assign(area_px=np.rint(depth).astype(int)), "q")
-    pd.testing.assert_frame_equal(pair_counts(table, "q", size="inscribed"), counts)
+    counts = pair_counts(table.assign(area_px=np.rint(depth).astype(int)), ["q"])["q"]
+    pd.testing.assert_frame_equal(pair_counts(table, ["q"], size="inscribed")["q"], counts)
 
 
 def test_specifications_filter_regions():
@@ -230,7 +227,7 @@ def test_specifications_filter_regions():
         (Specification(min_area_px=16), table["area_px"] >= 16),
         (Specification(), table["qualifies"]),
     ):
-        expected = pair_counts(table.assign(qualifies=kept), "q")["pairs"]
+        expected = pair_counts(table.assign(qualifies=kept), ["q"])["q"]["pairs"]
         assert specified_values(table, one)["pairs"].tolist() == expected.tolist()
 
 

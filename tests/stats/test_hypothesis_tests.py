@@ -8,7 +8,15 @@ import scipy.stats
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report.folder import shown_p
-from gsto_viz.stats import benjamini_hochberg, cliffs_delta, d_z, equivalence, holm, sign_flip
+from gsto_viz.stats import (
+    Images,
+    benjamini_hochberg,
+    cliffs_delta,
+    d_z,
+    equivalence,
+    holm,
+    sign_flip,
+)
 from gsto_viz.stats.hypothesis import P_FLOOR
 from gsto_viz.stats.inference import image_mean_interval, poisson_weights, weighted_sums
 
@@ -51,12 +59,12 @@ def test_clusters_keep_one_sign():
     rng = np.random.default_rng(3)
     block = np.repeat(np.arange(12), 4)
     d = rng.normal(0.2, 0.3, 48) + rng.normal(0, 1, 12)[block]
-    clusters = {f"im{i:03d}": f"b{k}" for i, k in enumerate(block)}
+    images = Images({f"im{i:03d}": f"b{k}" for i, k in enumerate(block)})
     sums = np.array([d[block == k].sum() for k in range(12)])
     totals = np.array([np.dot(s, sums) for s in itertools.product((1, -1), repeat=12)])
     expected = (np.abs(totals) >= abs(sums.sum()) - 1e-9).mean()
-    assert sign_flip(names(48), d, clusters).p == pytest.approx(expected, abs=1e-15)
-    assert sign_flip(names(48), d).p != sign_flip(names(48), d, clusters).p
+    assert sign_flip(names(48), d, images).p == pytest.approx(expected, abs=1e-15)
+    assert sign_flip(names(48), d).p != sign_flip(names(48), d, images).p
 
 
 def test_order_of_images_changes_nothing():

@@ -1,12 +1,11 @@
-"""All indices of one image at once, against the functions that read whole tables."""
+"""All indices of one image at once, against loops over pairs."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gsto_viz import stats
-from gsto_viz.stats import image_indices
-from gsto_viz.stats.pairs import INDICES, index_columns
+from gsto_viz.stats import INDICES, image_indices, index_columns, index_values
 
 
 def random_table(rng: np.random.Generator, regions: int, branches: int) -> pd.DataFrame:
@@ -32,29 +31,68 @@ def random_table(rng: np.random.Generator, regions: int, branches: int) -> pd.Da
     return table
 
 
+def loop(table, column, same_class=False):
+    """Share of pairs in which the larger region has more, pair by pair."""
+    won = []
+    rows = table[table["qualifies"]].to_dict("records")
+    for y in rows:
+        for x in rows:
+            gain = y[column] - x[column]
+            apart = y["area_px"] >= 4 * x["area_px"] and not np.isnan(gain)
+            if apart and (not same_class or x["class_id"] == y["class_id"]):
+                won.append(0.5 if abs(gain) <= 1e-9 else float(gain > 0))
+    return (np.mean(won), len(won)) if won else None
+
+
+def turned(found):
+    return None if found is None else (1 - found[0], found[1])
+
+
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("branches", [2, 4])
-def test_every_index_is_that_of_the_function_for_tables(seed: int, branches: int) -> None:
+def test_every_index_is_a_loop_over_pairs(seed: int, branches: int) -> None:
     table = random_table(np.random.default_rng(seed), 23, branches)
-    last = branches - 1
+    last = f"z_{branches - 1}"
+    deep = table[table["qualifies"] & (table["max_distance_px"] >= 32)]
+    wrong = [
+        0.5 if core == band else float(core < band)
+        for core, band in zip(deep["q_core"], deep["q_band"], strict=True)
+        if not np.isnan(core - band)
+    ]
     expected = {
-        "sci": stats.sci(table),
-        "sci_edge": stats.sci_edge(table, min_depth_px=32),
-        "c_fine": stats.c_fine(table),
-        "c_coarse": stats.c_coarse(table),
-        "a_first_matched": stats.concordance(table, 0, response="z_matched"),
-        "a_last": stats.concordance(table, last),
-        "sci_same_class": stats.sci(table, same_class=True),
-        "sci_whole": stats.sci(table, response="q_whole"),
+        "sci": turned(loop(table, "q")),
+        "sci_edge": (np.mean(wrong), len(wrong)) if wrong else None,
+        "c_fine": loop(table, "z_0"),
+        "c_coarse": turned(loop(table, last)),
+        "a_first_matched": loop(table, "z_matched_0"),
+        "a_last": loop(table, last),
+        "sci_same_class": turned(loop(table, "q", same_class=True)),
+        "sci_whole": turned(loop(table, "q_whole")),
     }
     columns = {name: table[name].to_numpy() for name in index_columns(branches)}
     found = image_indices(columns, branches, min_depth_px=32)
     assert tuple(expected) == INDICES
-    for name, estimate in expected.items():
-        if estimate.value is None:
+    for name, value in expected.items():
+        if value is None:
             assert name not in found
         else:
-            assert found[name] == (pytest.approx(estimate.value, abs=1e-15), estimate.n_pairs), name
+            assert found[name] == (pytest.approx(value[0], abs=1e-15), value[1]), name
+
+
+def test_tables_of_many_images_are_images_one_by_one() -> None:
+    rng = np.random.default_rng(1)
+    tables = [random_table(rng, n, 4).assign(image=f"im{n}") for n in (5, 1, 19, 12)]
+    values = index_values(tables, min_depth_px=32)
+    assert tuple(values) == INDICES
+    for name, found in values.items():
+        expected = []
+        for table in sorted(tables, key=lambda one: one["image"][0]):
+            columns = {column: table[column].to_numpy() for column in index_columns(4)}
+            one = image_indices(columns, 4, min_depth_px=32)
+            expected += [(table["image"][0], *one[name])] if name in one else []
+        assert list(found.itertuples(index=False, name=None)) == expected
+    sci_alone = stats.sci_values(tables)[["image", "value", "pairs"]]
+    pd.testing.assert_frame_equal(values["sci"], sci_alone)
 
 
 def test_without_a_pair_there_is_no_value() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from gsto_viz.stats import seed_image_difference, sign_flip
+from gsto_viz.stats import Images, seed_image_difference, sign_flip
 from gsto_viz.stats.inference import image_mean_estimate, image_mean_interval
 
 SIZES = np.array([3.0, 4.2, 5.1, 5.8, 7.0, 7.6])
@@ -29,7 +29,7 @@ def test_intervals_of_sci_cover(images, times):
     covered = []
     for seed in range(times):
         values = sci_of_images(images, 0.5, rng)
-        one = image_mean_estimate(names, values, 1, seed=seed)
+        one = image_mean_estimate(names, values, 1, Images(seed=seed))
         covered.append(one.low <= truth <= one.high)
     print(images, np.mean(covered))
     assert 0.92 <= np.mean(covered) <= 0.97
@@ -44,9 +44,9 @@ def test_intervals_over_blocks_cover_and_over_frames_do_not():
     by_block, by_frame = [], []
     for seed in range(400):
         values = np.repeat(rng.normal(size=25), 4) + 0.5 * rng.normal(size=100)
-        low, high, _ = image_mean_interval(names, values[:, None], blocks, seed)
+        low, high, _ = image_mean_interval(names, values[:, None], Images(blocks, seed))
         by_block.append(low[0] <= 0 <= high[0])
-        low, high, _ = image_mean_interval(names[:100], values[:, None], None, seed)
+        low, high, _ = image_mean_interval(names, values[:, None], Images(seed=seed))
         by_frame.append(low[0] <= 0 <= high[0])
     print(np.mean(by_block), np.mean(by_frame))
     assert 0.91 <= np.mean(by_block) <= 0.97
@@ -57,7 +57,8 @@ def rejections(images, differences, times):
     """How often the test of equal models rejects at .05."""
     names = [f"im{i}" for i in range(images)]
     seeds = range(times)
-    return np.mean([sign_flip(names, differences(), seed=s, flips=999).p <= 0.05 for s in seeds])
+    tests = (sign_flip(names, differences(), Images(seed=s), flips=999) for s in seeds)
+    return np.mean([test.p <= 0.05 for test in tests])
 
 
 @pytest.mark.slow
@@ -91,8 +92,8 @@ def test_sign_flips_of_blocks_keep_their_level_and_of_frames_do_not():
     by_block, by_frame = [], []
     for seed in range(600):
         d = np.repeat(rng.normal(size=25), 4) + 0.5 * rng.normal(size=100)
-        by_block.append(sign_flip(names, d, blocks, seed, flips=999).p <= 0.05)
-        by_frame.append(sign_flip(names, d, None, seed, flips=999).p <= 0.05)
+        by_block.append(sign_flip(names, d, Images(blocks, seed), flips=999).p <= 0.05)
+        by_frame.append(sign_flip(names, d, Images(seed=seed), flips=999).p <= 0.05)
     print(np.mean(by_block), np.mean(by_frame))
     assert 0.03 <= np.mean(by_block) <= 0.07
     assert np.mean(by_frame) > 0.2
@@ -109,9 +110,10 @@ def test_a_method_needs_its_seeds_in_the_interval():
         for _ in range(2):
             seeds = 0.016 * rng.normal(size=(5, 1))
             arms.append(0.5 + seeds + 0.006 * np.sqrt(40) * rng.normal(size=(5, 40)))
-        one = seed_image_difference(names, *arms, seed=k)
+        one = seed_image_difference(names, *arms, Images(seed=k))
         both.append(one.low <= 0 <= one.high)
-        low, high, _ = image_mean_interval(names, (arms[1][0] - arms[0][0])[:, None], seed=k)
+        between = (arms[1][0] - arms[0][0])[:, None]
+        low, high, _ = image_mean_interval(names, between, Images(seed=k))
         images_only.append(low[0] <= 0 <= high[0])
     print(np.mean(both), np.mean(images_only))
     assert np.mean(both) > 0.82

@@ -9,9 +9,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, grid_weights, region_table
 from gsto_viz.stats import (
     common_maps,
+    index_values,
     permute_sizes,
     sci,
-    sci_edge,
     shift_regions,
     swapped_labels,
     toroidal_shift,
@@ -173,7 +173,7 @@ def test_common_maps_leave_chance_bit_for_bit(shape):
     estimate = sci(tables)
     assert estimate.n_pairs > 20
     assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
-    assert sci_edge(tables, min_depth_px=12).value == 0.5
+    assert (index_values(tables, min_depth_px=12)["sci_edge"]["value"] == 0.5).all()
     assert (pd.concat(tables)["q_band"].dropna() == 0).all()
     assert sci(naive).value != 0.5
 

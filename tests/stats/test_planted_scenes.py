@@ -7,9 +7,7 @@ from scipy.stats import norm
 
 from gsto_viz.activity import grid_shape
 from gsto_viz.regions import find_regions, region_table
-from gsto_viz.stats import LayoutMean, sci, sci_edge
-from gsto_viz.stats.compare import index_values
-from gsto_viz.stats.pairs import sci_values
+from gsto_viz.stats import LayoutMean, index_values, sci, sci_values
 
 STRIDES = (4, 8, 16, 32)
 CENTERS = (4.0, 5.0, 6.0, 7.0)
@@ -103,12 +101,10 @@ def noise_table(scenes, skew=0.0):
 
 
 def check_chance(table):
-    confirmatory, exploratory = index_values(table, min_depth_px=16)
-    for name in ("sci", "sci_edge", "a_first_matched", "a_last"):
-        value = confirmatory[name]["value"]
+    values = index_values(table, min_depth_px=16)
+    for name in ("sci", "sci_edge", "a_first_matched", "a_last", "c_fine"):
+        value = values[name]["value"]
         assert value.mean() == pytest.approx(0.5, abs=3 * value.std() / np.sqrt(len(value))), name
-    value = exploratory["c_fine"]["value"]
-    assert value.mean() == pytest.approx(0.5, abs=3 * value.std() / np.sqrt(len(value)))
 
 
 def test_noise_is_at_chance():
@@ -226,4 +222,4 @@ def test_class_alone_looks_aware_and_same_class_pairs_tell():
     assert every.high < 0.3
     assert same.value == pytest.approx(0.5, abs=3 * standard_error(same))
     assert sci(table, same_class=False).value < every.value
-    assert sci_edge(table, min_depth_px=16).n_images > 30
+    assert len(index_values(table, min_depth_px=16)["sci_edge"]) > 30

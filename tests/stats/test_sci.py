@@ -10,8 +10,18 @@ from scipy.stats import norm
 from gsto_viz.activity import matched_pool
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import region_table
-from gsto_viz.stats import Estimate, concordance, pair_counts, sci, sci_edge
-from gsto_viz.stats.pairs import all_pair_counts
+from gsto_viz.stats import (
+    Estimate,
+    Images,
+    directions,
+    find_pairs,
+    image_indices,
+    index_columns,
+    pair_counts,
+    sci,
+    squared_sizes,
+    wrong_pairs,
+)
 
 
 def table_of(sizes, q, image="a", **columns):
@@ -43,6 +53,10 @@ def random_tables(images, seed=0):
     return tables
 
 
+def pairs_of(tables, **choices):
+    return pair_counts(tables, ["q"], **choices)["q"]
+
+
 def sci_by_loops(tables, column="q", least=1.0, most=np.inf, keep=lambda x, y: True):
     values, pairs = [], 0
     for table in tables:
@@ -69,9 +83,10 @@ def test_sci_is_a_loop_over_pairs(seed):
     assert estimate.low <= estimate.value <= estimate.high
     assert estimate.reason is None
     wrong, images, pairs = sci_by_loops(tables, "z_0")
-    preference = concordance(tables, 0)
-    assert preference.value == pytest.approx(1 - wrong, abs=1e-14)
-    assert (preference.n_images, preference.n_pairs) == (images, pairs)
+    counts = pair_counts(tables, ["z_0"])["z_0"]
+    preference = (counts["wins"] + counts["ties"] / 2) / counts["pairs"]
+    assert preference.mean() == pytest.approx(1 - wrong, abs=1e-14)
+    assert (len(counts), counts["pairs"].sum()) == (images, pairs)
 
 
 def test_gap_and_class_select_pairs():
@@ -89,8 +104,8 @@ def test_gap_and_class_select_pairs():
         estimate = sci(tables, same_class=same)
         assert estimate.value == pytest.approx(value, abs=1e-14)
         assert estimate.n_pairs == pairs
-    both = [pair_counts(tables, "q", same_class=same)["pairs"].sum() for same in (True, False)]
-    assert sum(both) == pair_counts(tables, "q")["pairs"].sum()
+    both = [pairs_of(tables, same_class=same)["pairs"].sum() for same in (True, False)]
+    assert sum(both) == pairs_of(tables)["pairs"].sum()
 
 
 def test_columns_are_counted_together_as_each_alone_and_null_values_make_no_pair():
@@ -105,7 +120,7 @@ def test_columns_are_counted_together_as_each_alone_and_null_values_make_no_pair
             table[name] = rng.integers(0, 4, len(table)) / 4
             table.loc[rng.random(len(table)) < 0.2, name] = np.nan
         table["g/none"] = np.nan
-    counts = all_pair_counts(tables, names, same_class=False)
+    counts = pair_counts(tables, names, same_class=False)
     assert list(counts) == names
     for name in names:
         expected = []
@@ -122,9 +137,48 @@ def test_columns_are_counted_together_as_each_alone_and_null_values_make_no_pair
             if pairs:
                 expected.append((table["image"][0], wins, ties, len(pairs)))
         assert list(counts[name].itertuples(index=False, name=None)) == expected
-        alone = pair_counts(tables, name, same_class=False)
-        pd.testing.assert_frame_equal(alone, counts[name])
+        alone = pair_counts(tables, [name], same_class=False)
+        pd.testing.assert_frame_equal(alone[name], counts[name])
     assert counts["g/none"].empty
+
+
+@pytest.mark.parametrize("gap", [(1.0, np.inf), (0.5, 2.0), (2.0, 3.0)])
+@pytest.mark.parametrize("same_class", [None, True, False])
+def test_pairs_are_those_that_whole_numbers_decide(gap, same_class):
+    rng = np.random.default_rng(5)
+    area = np.concatenate([7 * 4 ** rng.integers(0, 5, 150), rng.integers(1, 600, 150)])
+    class_id = rng.integers(0, 3, area.size)
+    q = rng.integers(0, 9, area.size) / 8 + rng.choice([0, 1e-10], area.size)
+    q[rng.random(area.size) < 0.1] = np.nan
+    # Of areas a gap of half an octave is a factor of two.
+    least, most = (round(4.0**g) if np.isfinite(g) else 10**9 for g in gap)
+    expected = [
+        (y, x)
+        for y in range(area.size)
+        for x in range(area.size)
+        if int(area[x]) * least <= int(area[y]) < int(area[x]) * most
+        and (same_class is None or (class_id[x] == class_id[y]) == same_class)
+    ]
+    found = find_pairs(squared_sizes(area), gap, class_id=class_id, same_class=same_class)
+    assert list(zip(*(one.tolist() for one in found), strict=True)) == expected
+    if same_class is None:
+        wrong = [(y, x) for y, x in expected if q[x] - q[y] > 1e-9]
+        found = wrong_pairs(squared_sizes(area), q, gap)
+        assert list(zip(*(one.tolist() for one in found), strict=True)) == wrong
+
+
+def test_inscribed_sizes_are_squares_of_whole_numbers():
+    depth = np.sqrt(np.arange(1, 400, dtype=np.float64))
+    squares = squared_sizes(depth, "inscribed")
+    np.testing.assert_array_equal(squares, np.arange(1, 400))
+    larger, smaller = find_pairs(squares)
+    np.testing.assert_array_equal(larger + 1 >= 4 * (smaller + 1), True)
+    assert (27, 6) in set(zip(larger.tolist(), smaller.tolist(), strict=True))
+
+
+def test_the_way_round_ties_and_nulls():
+    values = [0.3, -0.3, 9e-10, -9e-10, 0.0, np.nan, 2e-9, -2e-9]
+    np.testing.assert_array_equal(directions(np.array(values)), [1, -1, 0, 0, 0, np.nan, 1, -1])
 
 
 def test_exactly_one_octave_is_a_pair_for_every_area():
@@ -186,7 +240,8 @@ def test_branches_that_differ_by_pooling_are_at_chance_exactly():
     assert estimate.n_pairs > 20
     assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
     assert sci(tables, response="q_whole").value == 0.5
-    assert sci_edge(tables, min_depth_px=12).value == 0.5
+    values = [edges(table, min_depth_px=12) for table in tables]
+    assert {value for value, _ in filter(None, values)} == {0.5}
 
 
 def test_gains_change_nothing_to_twelve_digits():
@@ -204,9 +259,9 @@ def test_gains_change_nothing_to_twelve_digits():
 def test_order_and_repeated_shards_change_nothing():
     tables = random_tables(30, 9)
     assert sci(tables) == sci(tables[::-1]) == sci(pd.concat([*tables[10:], *tables[:20]]))
-    counts = [pair_counts(tables[:11], "q"), pair_counts(tables[11:], "q")]
+    counts = [pairs_of(tables[:11]), pairs_of(tables[11:])]
     merged = pd.concat(counts).sort_values("image", ignore_index=True)
-    pd.testing.assert_frame_equal(merged, pair_counts(tables, "q"))
+    pd.testing.assert_frame_equal(merged, pairs_of(tables))
 
 
 def test_few_images_have_a_value_and_no_interval():
@@ -220,11 +275,11 @@ def test_few_images_have_a_value_and_no_interval():
 def test_clusters_count_not_images():
     tables = random_tables(40, 2)
     blocks = {f"im{i}": f"block{i // 5}" for i in range(40)}
-    estimate = sci(tables, clusters=blocks)
+    estimate = sci(tables, images=Images(blocks))
     assert estimate.low is None
     assert estimate.value == sci(tables).value
     pairs_of_images = {f"im{i}": f"block{i // 2}" for i in range(40)}
-    assert sci(tables, clusters=pairs_of_images).low is not None
+    assert sci(tables, images=Images(pairs_of_images)).low is not None
 
 
 def test_no_pair_is_not_estimated():
@@ -232,9 +287,13 @@ def test_no_pair_is_not_estimated():
     assert estimate == Estimate(None, None, None, 0, 0, estimate.reason)
     assert "not estimated" in estimate.reason
     assert sci(table_of([], [])).value is None
-    assert (
-        sci_edge(table_of([3], [0], max_distance_px=50.0, q_core=np.nan, q_band=0.1)).value is None
-    )
+    assert edges(table_of([3], [0], max_distance_px=50.0, q_core=np.nan, q_band=0.1)) is None
+
+
+def edges(table, min_depth_px=32):
+    """SCI_edge of one image; the columns of the other indices do not matter."""
+    columns = {name: table.get(name, pd.Series(0.0, table.index)) for name in index_columns(4)}
+    return image_indices(columns, 4, min_depth_px=min_depth_px).get("sci_edge")
 
 
 def test_edges_compare_core_and_band_of_deep_regions():
@@ -243,9 +302,9 @@ def test_edges_compare_core_and_band_of_deep_regions():
         "q_core": [1.0, 0.2, 0.0, 0.5],
         "q_band": [0.5, 0.4, 1.0, 0.5],
     }
-    estimate = sci_edge(table_of([6, 6, 6, 6], [0, 0, 0, 0], **columns))
-    assert estimate.value == pytest.approx((0 + 1 + 0.5) / 3)
-    assert (estimate.n_images, estimate.n_pairs) == (1, 3)
+    value, regions = edges(table_of([6, 6, 6, 6], [0, 0, 0, 0], **columns))
+    assert value == pytest.approx((0 + 1 + 0.5) / 3)
+    assert regions == 3
 
 
 def test_two_images_of_one_name_are_refused():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import seed_image_difference, seed_permutation
+from gsto_viz.stats import Images, seed_image_difference, seed_permutation
 
 
 @pytest.mark.parametrize(("seeds", "smallest"), [(3, 0.10), (4, 0.029), (5, 0.008)])
@@ -70,7 +70,7 @@ def test_conditions_of_the_interval():
     assert "3 and 4 training seeds" in few_seeds.reason
     assert few_seeds.value == pytest.approx(values.mean() - values[:3].mean())
     blocks = {name: f"b{i % 5}" for i, name in enumerate(images)}
-    assert "5 independent" in seed_image_difference(images, values, values, blocks).reason
+    assert "5 independent" in seed_image_difference(images, values, values, Images(blocks)).reason
     with pytest.raises(GstoVizError, match="do not fit"):
         seed_image_difference(images[:3], values, values)
     with pytest.raises(GstoVizError, match="no seed"):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import response_by_octave
+from gsto_viz.stats import Images, response_by_octave
 from gsto_viz.stats.inference import image_mean_interval, named_stream, poisson_weights
 
 
@@ -89,7 +89,7 @@ def test_interval_covers_as_an_interval_of_means_should():
     row = response_by_octave(table, strides=(4,)).iloc[0]
     half = 1.96 * table["z_0"].std() / np.sqrt(images)
     assert row["high"] - row["low"] == pytest.approx(2 * half, rel=0.12)
-    other = response_by_octave(table, strides=(4,), seed=1).iloc[0]
+    other = response_by_octave(table, strides=(4,), images=Images(seed=1)).iloc[0]
     assert other["mean"] == row["mean"]
     assert other["low"] != row["low"]
 
@@ -97,7 +97,7 @@ def test_interval_covers_as_an_interval_of_means_should():
 def test_clusters_decide_about_the_interval():
     table = planted(40, 6)
     blocks = {f"im{i}": f"block{i // 5}" for i in range(40)}
-    result = response_by_octave(table, clusters=blocks)
+    result = response_by_octave(table, images=Images(blocks))
     assert result["low"].isna().all()
     assert result["reason"].str.contains("independent images").all()
     alone = response_by_octave(table)
@@ -109,7 +109,7 @@ def test_interval_is_a_loop_over_replicates_of_unequal_clusters():
     images = [f"im{i}" for i in range(30)]
     values = rng.random((30, 2)) + np.arange(30)[:, None] / 10
     block_of = {image: f"block{min(i, 11)}" for i, image in enumerate(images)}
-    low, high, reason = image_mean_interval(images, values, block_of)
+    low, high, reason = image_mean_interval(images, values, Images(block_of))
     blocks = sorted(set(block_of.values()))
     draws = []
     for weights in poisson_weights(blocks).T.tolist():

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import response_by_octave, scale_interaction, size_trend, tuning
+from gsto_viz.stats import Images, response_by_octave, scale_interaction, size_trend, tuning
 from gsto_viz.stats.hypothesis import size_trend_values
 from gsto_viz.stats.sizes import octave_means, tracking_slope, tuning_centers
 
@@ -122,7 +122,7 @@ def test_flat_branches_have_no_center():
 def test_few_clusters_have_values_only():
     table = planted()
     blocks = {name: f"b{int(name[2:]) // 5}" for name in table["image"].unique()}
-    result = tuning(table, clusters=blocks)
+    result = tuning(table, images=Images(blocks))
     assert result.span.value == tuning(table).span.value
     assert result.span.low is None
     assert "independent images" in result.span.reason

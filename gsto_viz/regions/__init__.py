@@ -7,7 +7,15 @@ data dictionary and ``table`` puts one image's rows together. NumPy, SciPy, Open
 """
 
 from gsto_viz.regions.columns import Column, region_columns
-from gsto_viz.regions.find import BAND_PX, MIN_AREA_PX, RegionMap, find_regions, region_distance
+from gsto_viz.regions.find import (
+    BAND_PX,
+    MIN_AREA_PX,
+    RegionMap,
+    coco_bins,
+    find_regions,
+    region_distance,
+    size_octaves,
+)
 from gsto_viz.regions.pooling import (
     GridWeights,
     PreparedRegions,
@@ -27,6 +35,7 @@ __all__ = [
     "PreparedRegions",
     "RankedMaps",
     "RegionMap",
+    "coco_bins",
     "find_regions",
     "grid_weights",
     "part_means",
@@ -36,5 +45,6 @@ __all__ = [
     "region_columns",
     "region_distance",
     "region_table",
+    "size_octaves",
     "table_of_prepared",
 ]

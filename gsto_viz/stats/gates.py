@@ -23,12 +23,12 @@ import pandas as pd
 
 from gsto_viz.activity import BoolMap, FloatMap
 from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.hypothesis import mean_by_group
 from gsto_viz.stats.inference import (
     EACH,
     Estimate,
     Images,
     image_mean_estimate,
-    image_mean_interval,
 )
 from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, merge_tables, pair_counts
 
@@ -433,17 +433,8 @@ def gate_by_octave(
     """
     keys = ["part", *(["class_id"] if by_class else []), "octave"]
     sums = cells.groupby([*keys, "image"], as_index=False)[["sum", "n"]].sum()
-    means = (sums["sum"] / sums["n"]).to_numpy(dtype=np.float64)
-    names, regions = sums["image"].to_numpy(dtype=object), sums["n"].to_numpy()
-    rows = []
-    for key, group in sums.groupby(keys):
-        at = group.index.to_numpy()
-        mean = means[at]
-        low, high, reason = image_mean_interval(names[at].tolist(), mean[:, None], images)
-        ends = [np.nan if end is None else float(end[0]) for end in (low, high)]
-        rows.append([*key, mean.mean(), *ends, int(regions[at].sum()), len(mean), reason])
-    columns = [*keys, "mean", "low", "high", "n_regions", "n_images", "reason"]
-    return pd.DataFrame(rows, columns=columns)
+    rows = sums.assign(g=sums["sum"] / sums["n"])
+    return mean_by_group(rows, keys, ["g"], counts="n", images=images).drop(columns="measure")
 
 
 def variance_explained(cells: pd.DataFrame) -> tuple[float, float]:

@@ -174,39 +174,34 @@ def mean_by_group(
     by: Sequence[str],
     measures: Sequence[str],
     *,
+    counts: str | None = None,
     images: Images = EACH,
 ) -> pd.DataFrame:
-    """Average measures of regions, each image with the same weight.
+    """Average measures over the regions of an image, then over images.
+
+    An image with many regions does not outweigh others.
 
     Args:
         rows: ``image``, the columns of ``by`` and the measures, one row per region.
         by: What makes a group.
         measures: Which columns are averaged.
+        counts: Column that says of how many regions a row is the mean; None: of one.
         images: Which images are independent, and the seed.
 
     Returns:
-        One row per group and measure, groups in order of appearance: the columns of ``by``,
-        ``measure``, ``mean``, ``low``, ``high`` (95 %, null below 10 independent images),
-        ``n_regions``, ``n_images``, ``reason`` (why there is no interval, else null).
+        One row per group and measure, groups in order: the columns of ``by``, ``measure``,
+        ``mean``, ``low``, ``high`` (95 %, null below 10 independent images), ``n_regions``,
+        ``n_images``, ``reason`` (why there is no interval, else null).
     """
-    found = []
-    for names, group in rows.groupby(list(by), sort=False):
+    found: list[list[object]] = []
+    for key, group in rows.groupby(list(by)):
         by_image = group.groupby("image")[list(measures)].mean()
         values = by_image.to_numpy(dtype=np.float64)
         low, high, reason = image_mean_interval(by_image.index.tolist(), values, images)
+        sizes = [len(group) if counts is None else int(group[counts].sum()), len(by_image)]
         for k, measure in enumerate(measures):
-            found.append(
-                {
-                    **dict(zip(by, names, strict=True)),
-                    "measure": measure,
-                    "mean": float(values[:, k].mean()),
-                    "low": np.nan if low is None else float(low[k]),
-                    "high": np.nan if high is None else float(high[k]),
-                    "n_regions": len(group),
-                    "n_images": len(by_image),
-                    "reason": reason,
-                }
-            )
+            ends = [np.nan if end is None else float(end[k]) for end in (low, high)]
+            found.append([*key, measure, float(values[:, k].mean()), *ends, *sizes, reason])
     columns = [*by, "measure", "mean", "low", "high", "n_regions", "n_images", "reason"]
     return pd.DataFrame(found, columns=columns)
 

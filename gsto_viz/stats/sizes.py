@@ -9,13 +9,13 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.boundary import GROUPS, BoundaryCounts, merge_counts
+from gsto_viz.stats.hypothesis import mean_by_group
 from gsto_viz.stats.inference import (
     EACH,
     Estimate,
     Images,
     cluster_sums,
     estimates_of,
-    image_mean_interval,
     too_few,
     weighted_sums,
 )
@@ -69,30 +69,12 @@ def response_by_octave(
     branches = branch_count(tables, response)
     if len(strides) != branches:
         raise GstoVizError(f"{len(strides)} strides for {branches} branches; give one per branch")
-    names = [f"{response}_{r}" for r in range(branches)]
-    table = merge_tables(tables, ["size_octave", "qualifies", *names])
-    table = table[table["qualifies"].astype(bool)].dropna(subset=names)
-    octaves = np.floor(table["size_octave"]).astype(np.int64)
-    rows = []
-    for octave, group in table.groupby(octaves):
-        by_image = group.groupby("image")[names].mean()
-        values = by_image.to_numpy(dtype=np.float64)
-        low, high, reason = image_mean_interval(by_image.index.tolist(), values, images)
-        for r, stride in enumerate(strides):
-            rows.append(
-                {
-                    "branch": r,
-                    "stride": int(stride),
-                    "octave": int(octave),
-                    "mean": float(values[:, r].mean()),
-                    "low": np.nan if low is None else float(low[r]),
-                    "high": np.nan if high is None else float(high[r]),
-                    "n_regions": len(group),
-                    "n_images": len(by_image),
-                    "reason": reason,
-                }
-            )
-    frame = pd.DataFrame(rows, columns=list(SIZE_COLUMNS)).astype(SIZE_COLUMNS)
+    table, names = _regions(tables, response)
+    rows = table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))
+    frame = mean_by_group(rows, ["octave"], names, images=images)
+    branch = frame["measure"].map({name: r for r, name in enumerate(names)}).astype(np.int64)
+    frame = frame.assign(branch=branch, stride=np.asarray(strides)[branch])
+    frame = frame[list(SIZE_COLUMNS)].astype(SIZE_COLUMNS)
     return frame.sort_values(["branch", "octave"], ignore_index=True)
 
 

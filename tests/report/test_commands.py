@@ -13,6 +13,7 @@ import pytest
 from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import save_checkpoint
+from gsto_viz.regions import size_octaves
 from gsto_viz.report.examples import choose, worst_pairs
 from gsto_viz.report.subjects import read_sites
 from gsto_viz.stats import sci
@@ -144,7 +145,7 @@ def test_worst_pairs_are_those_a_loop_finds(seed):
 
 
 def test_a_pair_exactly_an_octave_apart_can_be_the_worst():
-    # log2 sqrt(28) - log2 sqrt(7) rounds to less than 1; SCI counts the pair, so this does too.
+    # Octaves round: of many areas n, 4 n is less than one octave larger. SCI counts such a pair.
     for small in (7, 64, 67, 91, 111, 1999):
         area = np.array([small, 4 * small])
         table = pd.DataFrame(
@@ -153,7 +154,7 @@ def test_a_pair_exactly_an_octave_apart_can_be_the_worst():
                 "region": [1, 2],
                 "class_id": 0,
                 "area_px": area,
-                "size_octave": np.log2(np.sqrt(area)),
+                "size_octave": size_octaves(area),
                 "q": [0.5, 0.0],
                 "qualifies": True,
             }

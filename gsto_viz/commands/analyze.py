@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "twice its size for each random network",
     )
     parser.add_argument(
+        "--atlas",
+        action="store_true",
+        help="describe the features of every branch too: variance after resizing and how unequal "
+        "it is (disequilibrium), spectral redundancy, similarity of objects (CKA)",
+    )
+    parser.add_argument(
         "--block",
         type=int,
         metavar="N",
@@ -109,6 +115,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         args.out,
         nulls=args.nulls,
         attribution=args.attribution,
+        atlas=args.atlas,
         calibration=calibration,
         sites=read_sites(args.taps, models) if args.taps else None,
         limit=args.limit,

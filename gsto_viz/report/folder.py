@@ -61,6 +61,7 @@ class Settings:
         models: By key, what the network is (name, network, sha256, taps, strides).
         nulls: Whether null models are computed.
         attribution: Whether Shapley values and scale transfer are computed.
+        atlas: Whether the features of the branches are described.
         seed: Of nulls, bootstrap and reservoir.
         random_draws: Draws of N3.
         shifts: Draws of N1.
@@ -76,6 +77,7 @@ class Settings:
     models: dict[str, dict[str, Any]]
     nulls: bool = False
     attribution: bool = False
+    atlas: bool = False
     seed: int = 0
     random_draws: int = RANDOM_DRAWS
     shifts: int = SHIFTS
@@ -113,6 +115,8 @@ def check_same(settings: Settings, values: dict[str, Any], where: str) -> None:
         GstoVizError: With the first setting that differs.
     """
     check_schema(values, where)
+    # Settings that a version added later have their default in folders from before.
+    values = {field.name: field.default for field in fields(Settings)} | values
     for name, value in settings.to_json().items():
         if values.get(name) != value:
             raise GstoVizError(
@@ -133,6 +137,7 @@ TABLES = (
     "moved",
     "confusion",
     "transfer",
+    "atlas",
 )
 """Tables that a chunk may hold, one Parquet file each."""
 
@@ -277,6 +282,7 @@ OWN_ENTRIES = (
     "moved.parquet",
     "layout.parquet",
     "transfer.parquet",
+    "atlas.parquet",
     "examples",
     "comparison.json",
     "comparison.csv",

@@ -11,19 +11,21 @@ ranked. That needs all maps twice; they wait in the chunks until the mean is kno
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gsto_viz.activity import matched_pool
 from gsto_viz.attribution.receptive import regions_at, resized_size
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions, rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.folder import DOUBLED, Settings, chunk_folder
 from gsto_viz.report.subjects import Look, Subject
+from gsto_viz.stats.atlas import PICTURE, feature_sums
 from gsto_viz.stats.boundary import BoundaryCounts, BoundaryPixels, boundary_counts, boundary_pixels
 from gsto_viz.stats.gates import all_gate_columns, gate_ends, gate_sums
 from gsto_viz.stats.nulls import (
@@ -170,6 +172,7 @@ class Measured:
         boundary: Counts by distance to the edge.
         outcome: Right and wrong pixels; None without a prediction.
         gates: Columns of sums that describe each gate map; empty without gates.
+        atlas: Columns of sums over each channel of the features; empty without the atlas.
     """
 
     regions: Arrays
@@ -178,6 +181,7 @@ class Measured:
     boundary: BoundaryCounts
     outcome: Outcome | None
     gates: Arrays
+    atlas: Arrays
 
 
 def reservoir(
@@ -243,6 +247,7 @@ def measure(subject: Subject, image: Annotated, look: Look, settings: Settings) 
         boundary=edges,
         outcome=outcome,
         gates=_gate_sums(subject, grids, look),
+        atlas=_atlas_sums(subject, image, look, settings) if settings.atlas else {},
     )
 
 
@@ -297,6 +302,33 @@ def _gate_sums(subject: Subject, grids: PreparedRegions, look: Look) -> Arrays:
     order = [taps.index(tap) for tap in subject.site.gates]
     columns = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
     return {"tap": np.array(taps)[order]} | columns
+
+
+def _atlas_sums(subject: Subject, image: Annotated, look: Look, settings: Settings) -> Arrays:
+    """Sum over every channel of the features, and of the picture on their grids.
+
+    One object of the image, the same for every network, stands for it in ``object``.
+    """
+    grids, name = image.grids, image.sample.id
+    qualifies = grids.regions.qualifies
+    first = reservoir(qualifies, name, seed=settings.seed, limit=1) & qualifies
+    size, corners = look.features[0].shape[1:], subject.align_corners
+    picture = image.sample.image.mean(axis=2)
+    parts = []
+    for r, (features, grid) in enumerate(zip(look.features, grids.grids, strict=True)):
+        stride = grids.strides[r]
+        pooled = reduce(lambda one, _: matched_pool(one), range(stride.bit_length() - 1), picture)
+        object_ = np.full(len(features), np.nan)
+        if first.any():
+            object_ = grid.means(features, grids.valid[r])["whole"][:, first][:, 0]
+        for maps, channel, mean in (
+            (features, np.arange(len(features)), object_),
+            (pooled[None], np.array([PICTURE]), np.array([np.nan])),
+        ):
+            sums = feature_sums(maps, (size[0], size[1]), align_corners=corners)
+            branch = np.full(channel.size, r)
+            parts.append({"branch": branch, "channel": channel, **sums, "object": mean})
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 Row = dict[str, Any]

@@ -15,9 +15,12 @@ from gsto_viz.report.catalogue import Written, write_figures
 from gsto_viz.report.causal import nulls_beside
 from gsto_viz.report.folder import as_estimate, shown
 from gsto_viz.report.text import (
+    ATLAS_NOTE,
     LABELS,
     MEANINGS,
     RANDOM_NOTE,
+    atlas_table,
+    atlas_words,
     comparison_text,
     difference_words,
     layout_caution,
@@ -94,6 +97,7 @@ def page(report: Report, written: Sequence[Written]) -> str:
         "<h2>Figures</h2>",
         *(_figure(one) for one in written),
         *_details(report),
+        *_atlas(report),
         "<h2>Method</h2>",
         "<ol>" + "".join(f"<li>{escape(one)}</li>" for one in METHOD) + "</ol>",
         "<h2>Versions</h2>",
@@ -261,6 +265,28 @@ def _details(report: Report) -> list[str]:
             f"<h2>Gates of {escape(key)}</h2><p class=note>G is +1 when transfers to coarser "
             "branches open on the larger of two objects and transfers to finer ones on the "
             f"smaller, 0 at chance, -1 reversed.</p><table>{rows}</table>"
+        )
+    return parts
+
+
+def _atlas(report: Report) -> list[str]:
+    """Return the atlas of every model as tables; nothing without it."""
+    parts = []
+    for key in report.keys:
+        heads, *rows = atlas_table(report, key) or [[]]
+        if not rows:
+            continue
+        cells = "".join(
+            f"<tr><th>{escape(first)}</th>"
+            + "".join(f"<td class=number>{escape(cell)}</td>" for cell in rest)
+            + "</tr>"
+            for first, *rest in rows
+        )
+        parts.append(
+            f"<h2>Features of {escape(key)}</h2><p class=note>{escape(ATLAS_NOTE)}</p>"
+            "<div class=scroll><table><tr>"
+            + "".join(f"<th>{escape(head)}</th>" for head in heads)
+            + f"</tr>{cells}</table></div><p>{escape(atlas_words(report, key))}</p>"
         )
     return parts
 

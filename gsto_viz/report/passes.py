@@ -51,6 +51,7 @@ class Chunk:
     gates: list[Columns] = field(default_factory=list)
     profile: list[Columns] = field(default_factory=list)
     confusion: list[Columns] = field(default_factory=list)
+    atlas: list[Columns] = field(default_factory=list)
     transfer: list[pd.DataFrame] = field(default_factory=list)
     maps: dict[str, BranchMaps] = field(default_factory=dict)
     """By ``KEY/INDEX``, the activity maps of an image; only with nulls."""
@@ -74,6 +75,7 @@ class Chunk:
             "gates": self.gates,
             "profile": self.profile,
             "confusion": self.confusion,
+            "atlas": self.atlas,
         }
         found = {name: joined(parts) for name, parts in columns.items() if parts}
         found["images"] = arrow_table(pd.DataFrame(self.images))
@@ -135,7 +137,7 @@ def run_chunk(
                 continue
             other = partners.get(index)
             partner = None if other is None else data[other]
-            seen = _look(subjects, random, index, sample, partner)
+            seen = _look(subjects, random, index, sample, partner, features=settings.atlas)
             waiting.append(worker.submit(_measured, subjects, random, seen, settings))
             while len(waiting) > 1:
                 chunk.extend(waiting.popleft().result())
@@ -150,9 +152,11 @@ def _look(
     index: int,
     sample: Sample,
     partner: Sample | None,
+    *,
+    features: bool,
 ) -> _Seen:
     """Run every network on one image."""
-    looks = {subject.key: subject.look(sample.image) for subject in subjects}
+    looks = {subject.key: subject.look(sample.image, features=features) for subject in subjects}
     drawn = {
         key: [twin.look(sample.image, gates=False).activity for twin in twins]
         for key, twins in random.items()
@@ -231,6 +235,9 @@ def _add(chunk: Chunk, subject: Subject, sample: Sample, look: Look, seen: Measu
     if seen.gates:
         names = filled(rows_in(seen.gates), image=sample.id, model=key)
         chunk.gates.append(seen.gates | names)
+    if seen.atlas:
+        names = filled(rows_in(seen.atlas), model=key, image=sample.id)
+        chunk.atlas.append(names | seen.atlas)
     chunk.profile.append(_profile_rows(seen, key))
 
 

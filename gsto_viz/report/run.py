@@ -90,6 +90,7 @@ def analyze(
     *,
     nulls: bool = False,
     attribution: bool = False,
+    atlas: bool = False,
     calibration: Dataset | None = None,
     sites: Mapping[str, Site] | None = None,
     limit: int | None = None,
@@ -115,6 +116,8 @@ def analyze(
             scale transfer of resized objects (STP) as well: ten more passes an image, two of them
             of larger images; with nulls one more, of the image at twice its size, for each of the
             ``random_draws``.
+        atlas: Describe the features of the branches as well: variance and its disequilibrium,
+            spectral redundancy, similarity of objects.
         calibration: Images whose first 64 by id give the per-channel gains; None for those of the
             data.
         sites: By key, where a network is read that does not know its branches.
@@ -170,6 +173,7 @@ def analyze(
         models={subject.key: subject.record() for subject in subjects},
         nulls=nulls,
         attribution=attribution,
+        atlas=atlas,
         seed=seed,
         random_draws=random_draws,
         max_regions=max_regions,

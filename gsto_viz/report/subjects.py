@@ -199,12 +199,14 @@ class Look:
         raw: Per branch, (h, w) float32 channel mean; empty unless asked for.
         gates: Gate maps by tap, (h, w) float32.
         prediction: (H, W) uint8 classes; None when the network gives no logits of these classes.
+        features: Per branch, (C, h, w) float32; empty unless asked for.
     """
 
     activity: BranchMaps
     raw: BranchMaps
     gates: dict[str, npt.NDArray[np.float32]]
     prediction: npt.NDArray[np.uint8] | None
+    features: tuple[npt.NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +280,14 @@ class Subject:
         tensors = (self.tensor(image) for image in images)
         return replace(self, baseline=mean_baseline(self.model, tensors))
 
-    def look(self, image: npt.NDArray[np.uint8], *, raw: bool = False, gates: bool = True) -> Look:
+    def look(
+        self,
+        image: npt.NDArray[np.uint8],
+        *,
+        raw: bool = False,
+        gates: bool = True,
+        features: bool = False,
+    ) -> Look:
         """Run the network once over an image and keep what its branches and gates show.
 
         One thread at a time may look through a subject.
@@ -287,6 +296,7 @@ class Subject:
             image: (H, W, 3) uint8 sRGB.
             raw: Keep raw channel means as well.
             gates: Keep gate maps.
+            features: Keep the features of the branches as well.
 
         Raises:
             GstoVizError: The network has no gains yet, or a map is not on the grid of its stride.
@@ -297,12 +307,14 @@ class Subject:
             means = stack.enter_context(self._raw) if raw else {}
             fixed = stack.enter_context(self._fixed)
             kept = stack.enter_context(self._gates) if self.site.gates and gates else {}
+            whole = stack.enter_context(self._features) if features else {}
             logits = full_logits(self.model, image)
         return Look(
             activity=_first(fixed),
             raw=_first(means),
             gates=dict(zip(kept, _first(kept), strict=True)),
             prediction=labels_of(logits) if logits.shape[0] == self.classes else None,
+            features=_first(whole),
         )
 
     @cached_property
@@ -317,6 +329,15 @@ class Subject:
     def _fixed(self) -> Capture:
         branches = list(self.site.branches)
         return Capture(self.model, branches, reduce="gain_fixed", gains=self.gains)
+
+    @cached_property
+    def _features(self) -> Capture:
+        return Capture(self.model, list(self.site.branches), reduce="none")
+
+    @property
+    def align_corners(self) -> bool:
+        """How branches are resized; foreign networks are taken not to align corners."""
+        return isinstance(self.model, HRNet) and self.model.config.align_corners
 
     @cached_property
     def _gates(self) -> Capture:

@@ -32,6 +32,7 @@ from gsto_viz.report.folder import (
     read_table,
 )
 from gsto_viz.report.passes import OWN
+from gsto_viz.stats.atlas import atlas
 from gsto_viz.stats.boundary import DISTANCES, SIZES, BoundaryCounts
 from gsto_viz.stats.causal import sci_c_values
 from gsto_viz.stats.compare import (
@@ -134,6 +135,7 @@ def model_summary(
         "outcome": outcome_summary(table, images),
         "scores": score_summary(out, key, classes),
         "gates": gate_summary(out, key, table, images, transmission),
+        **(atlas_summary(out, key, images) if settings.atlas else {}),
     }
 
 
@@ -287,6 +289,11 @@ def gate_summary(
         }
     )
     return found
+
+
+def atlas_summary(out: Path, key: str, images: Images) -> dict[str, Any]:
+    """Describe the features of one model."""
+    return {"atlas": plain(atlas(read_table(out / "atlas.parquet", model=key), images=images))}
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def headline_text(report: Report) -> str:
         missing = report.model(key)["no_pairs"]
         if missing:
             lines.append(f"  no pairs: {_listed(missing)}")
+        lines += _atlas_lines(report, key)
         lines.append("")
     if report.has_nulls:
         lines += [f"{name}: {what}" for name, what in NULLS.items()]
@@ -160,6 +161,50 @@ def _causal_lines(report: Report, key: str) -> list[str]:
     caution = transfer_caution(report, key)
     lines += [] if caution is None else [f"  {caution}"]
     return [*lines, f"  {report.agreement(key)}"]
+
+
+ATLAS_NOTE = (
+    "Features of the branches, none of it evidence of awareness. Variance: after resizing to the "
+    "finest grid. Redundancy: share of energy that the next coarser grid could hold, beside that "
+    "of the picture on the same grid (white noise 0.25). CKA: similarity of objects between "
+    "branches, one object per image (0 independent, 1 the same up to rotation)."
+)
+
+
+def atlas_table(report: Report, key: str) -> list[list[str]]:
+    """Return what the atlas says of one model as rows of cells, heads first; none without it."""
+    found = report.model(key).get("atlas")
+    if found is None:
+        return []
+    strides = report.strides[key]
+    similar = [f"CKA with /{stride}" for stride in strides]
+    rows = [["branch", "variance [95 %]", "redundancy [95 %]", "of the picture", *similar]]
+    for r, stride in enumerate(strides):
+        cells = [shown(as_estimate(found[name][r])) for name in ("variance", "redundancy")]
+        picture = as_estimate(found["picture"][r]).value
+        near = ["-" if one is None else f"{one:.2f}" for one in found["cka"][r]]
+        rows.append([f"/{stride}", *cells, "-" if picture is None else f"{picture:.3f}", *near])
+    return rows
+
+
+def atlas_words(report: Report, key: str) -> str:
+    """Return the disequilibrium of one model in words, and the objects behind CKA."""
+    found = report.model(key)["atlas"]
+    spread = shown(as_estimate(found["disequilibrium"]), 2)
+    return (
+        f"Disequilibrium, log2 of the largest over the smallest variance: {spread}. "
+        f"CKA of {found['objects']} objects."
+    )
+
+
+def _atlas_lines(report: Report, key: str) -> list[str]:
+    """Write the atlas as a table; nothing without it."""
+    rows = atlas_table(report, key)
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    return ["", *(f"  {line.rstrip()}" for line in lines), f"  {atlas_words(report, key)}"]
 
 
 def _null_lines(nulls: dict[str, Null]) -> list[str]:

@@ -11,6 +11,7 @@ decodable, ``spectrum``, ``similarity`` and ``disequilibrium`` features; ``outco
 ``nulls`` breaks the link to size on purpose; ``indices`` is all pair indices of one image.
 """
 
+from gsto_viz.stats.atlas import PICTURE, Atlas, atlas, cka, cka_sums, feature_sums, hsic
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts, boundary_pixels
 from gsto_viz.stats.causal import (
     causal_coarseness,
@@ -105,7 +106,9 @@ __all__ = [
     "EDGE_DEPTH_PX",
     "INDICES",
     "OCTAVE_GAP",
+    "PICTURE",
     "Assignment",
+    "Atlas",
     "BoundaryCounts",
     "Comparison",
     "Estimate",
@@ -116,10 +119,13 @@ __all__ = [
     "Tuning",
     "Verdict",
     "assignment",
+    "atlas",
     "benjamini_hochberg",
     "boundary_counts",
     "boundary_pixels",
     "causal_coarseness",
+    "cka",
+    "cka_sums",
     "class_scores",
     "cliffs_delta",
     "common_maps",
@@ -135,6 +141,7 @@ __all__ = [
     "equivalence",
     "erf_slope",
     "estimate",
+    "feature_sums",
     "fields_slope",
     "find_pairs",
     "gate_by_octave",
@@ -147,6 +154,7 @@ __all__ = [
     "gate_selectivity",
     "headline",
     "holm",
+    "hsic",
     "image_indices",
     "image_scores",
     "index_columns",

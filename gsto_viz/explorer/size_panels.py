@@ -25,7 +25,7 @@ from gsto_viz.plots import sci_dots_data
 from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report import NULLS
 from gsto_viz.report.text import layout_caution, transfer_caution
-from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
+from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR
 
 SIZES_FIGURE = "sizes-figure"
 NARROW = f"""<style>

@@ -15,8 +15,7 @@ from gsto_viz.report.causal import nulls_beside
 from gsto_viz.report.folder import DOUBLED, as_estimate, shown_p
 from gsto_viz.report.text import LABELS, MEANINGS
 from gsto_viz.stats.compare import comparison_table
-from gsto_viz.stats.hypothesis import MARGIN
-from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.inference import MARGIN, Estimate
 
 MAX_COMPARISON_BYTES = 2**24
 NOT_COMPUTED = "This analysis was made without --nulls, so there is nothing to hold these against."

@@ -28,9 +28,8 @@ from gsto_viz.plots.chart import (
 )
 from gsto_viz.plots.dots import NOT_ESTIMATED
 from gsto_viz.plots.style import CHANCE_BAND, GUIDE, MODEL_COLORS, MODEL_LINES, model_style
-from gsto_viz.stats.compare import FALSE_SIGNAL
+from gsto_viz.stats.compare import FALSE_SIGNAL, SpecificationCurve
 from gsto_viz.stats.inference import Estimate
-from gsto_viz.stats.specification import SpecificationCurve
 
 RESULTS = ("difference", "low", "high", "p", "n_images", "n_pairs", "reason")
 """Columns of ``SpecificationCurve.table`` that are no settings."""
@@ -57,7 +56,7 @@ VALUE_NAMES: dict[tuple[str, object], str] = {
     ("pure", False): "any",
     ("pure", True): "above 0.5",
 }
-"""Words for settings of ``gsto_viz.stats.specification.Specification``; others are written out."""
+"""Words for settings of ``gsto_viz.stats.compare.Specification``; others are written out."""
 HEADLINE = MODEL_COLORS[1]
 SIDE, LINE, CURVE = 2.1, 0.125, 1.7
 """Inches: left of the axes, per line of the matrix of choices, of the curve."""
@@ -76,7 +75,7 @@ def figure_specification(curve: SpecificationCurve, *, width: float = WIDTH) -> 
     caption and not drawn.
 
     Args:
-        curve: What ``gsto_viz.stats.specification_curve`` or ``table_curve`` returns; its
+        curve: What ``gsto_viz.stats.compare_curve`` or ``table_curve`` returns; its
             ``table`` is the data of the figure.
         width: Inches.
 

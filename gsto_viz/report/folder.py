@@ -26,8 +26,7 @@ import pyarrow.parquet as pq
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path, check_target, new_folder, read_small_text, write_json
-from gsto_viz.stats.hypothesis import P_FLOOR
-from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.inference import P_FLOOR, Estimate
 
 SCHEMA_VERSION = 1
 """Of analyze folders; a folder of another version is refused."""

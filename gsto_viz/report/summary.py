@@ -39,10 +39,12 @@ from gsto_viz.stats.compare import (
     Comparison,
     Condition,
     Headline,
+    SpecificationCurve,
     Verdict,
     compare_tables,
     core_pair_share,
     strict_verdict,
+    table_curve,
 )
 from gsto_viz.stats.gates import (
     gate_by_octave,
@@ -54,13 +56,11 @@ from gsto_viz.stats.gates import (
     gate_selectivity,
     variance_explained,
 )
-from gsto_viz.stats.hypothesis import size_trend
 from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images, estimate
 from gsto_viz.stats.information import assignment
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
 from gsto_viz.stats.pairs import INDICES, sci_by_gap
-from gsto_viz.stats.sizes import distance_profile, response_by_octave, tuning
-from gsto_viz.stats.specification import SpecificationCurve, table_curve
+from gsto_viz.stats.sizes import distance_profile, response_by_octave, size_trend, tuning
 from gsto_viz.types import ClassList
 
 COUNT_COLUMNS = (

@@ -8,8 +8,7 @@ from gsto_viz.report.causal import NULLS, Null, nulls_beside
 from gsto_viz.report.folder import DOUBLED, SCHEMA_VERSION, as_estimate, plain, shown, shown_p
 from gsto_viz.report.summary import PairComparison, Report
 from gsto_viz.stats.compare import Comparison, comparison_table
-from gsto_viz.stats.hypothesis import FLIPS, MARGIN, P_FLOOR
-from gsto_viz.stats.inference import cause
+from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
 
 LABELS = {
     "sci": "SCI",

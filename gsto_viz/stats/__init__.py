@@ -32,14 +32,15 @@ from gsto_viz.stats.causal import (
 from gsto_viz.stats.compare import (
     Comparison,
     Headline,
+    Specification,
     Verdict,
     compare_tables,
     compare_values,
     comparison_table,
     headline,
-    seed_image_difference,
-    seed_permutation,
+    specification_curve,
     strict_verdict,
+    table_curve,
 )
 from gsto_viz.stats.gates import (
     effective_transmission,
@@ -53,16 +54,20 @@ from gsto_viz.stats.gates import (
     gate_selectivity,
     variance_explained,
 )
-from gsto_viz.stats.hypothesis import (
+from gsto_viz.stats.inference import (
+    EACH,
+    Estimate,
+    Images,
     benjamini_hochberg,
     cliffs_delta,
     d_z,
     equivalence,
+    estimate,
     holm,
+    seed_image_difference,
+    seed_permutation,
     sign_flip,
-    size_trend,
 )
-from gsto_viz.stats.inference import EACH, Estimate, Images, estimate
 from gsto_viz.stats.information import (
     Assignment,
     assignment,
@@ -97,9 +102,9 @@ from gsto_viz.stats.sizes import (
     Tuning,
     distance_profile,
     response_by_octave,
+    size_trend,
     tuning,
 )
-from gsto_viz.stats.specification import Specification, specification_curve, table_curve
 
 __all__ = [
     "EACH",

@@ -36,8 +36,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.hypothesis import mean_by_group
-from gsto_viz.stats.inference import EACH, Estimate, Images, estimate, image_mean_estimate
+from gsto_viz.stats.inference import (
+    EACH,
+    Estimate,
+    Images,
+    estimate,
+    image_mean_estimate,
+    mean_by_group,
+)
 from gsto_viz.stats.outcome import outcome_scores
 from gsto_viz.stats.pairs import (
     KEY,

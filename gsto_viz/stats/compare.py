@@ -1,4 +1,4 @@
-"""Is the difference between two networks real? Paired comparisons, the verdict, and seeds.
+"""Is the difference between two networks real? Paired comparisons, the verdict, specifications.
 
 Four indices are confirmatory (SCI, SCI_edge, and the size preference of the finest and coarsest
 branch on one grid), with any causal index the caller adds; their p values are adjusted together
@@ -8,54 +8,45 @@ Strict awareness asks for three things at once: SCI below what untuned networks 
 accident, below what random weights show, and a cross-over, which is the one sign that no
 re-scaling of the branches can remove. A model that is not strictly aware is not thereby confused.
 
-An interval over images alone says nothing on what another training run would give.
+The specification curve asks whether B - A keeps its sign whatever reasonable choices one makes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import comb
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy.stats import permutation_test
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.hypothesis import (
+from gsto_viz.stats.inference import (
+    EACH,
     MARGIN,
     Equivalence,
+    Estimate,
+    Images,
     SignFlip,
     benjamini_hochberg,
+    cause,
     cliffs_delta,
     d_z,
     equivalence,
+    estimate,
     holm,
     sign_flip,
-)
-from gsto_viz.stats.inference import (
-    EACH,
-    REPLICATES,
-    Estimate,
-    Images,
-    cause,
-    cluster_sums,
-    estimate,
-    named_stream,
-    percentile_interval,
-    poisson_weights,
-    too_few,
 )
 from gsto_viz.stats.pairs import (
     EDGE_DEPTH_PX,
     GAP_BINS,
+    Size,
     Tables,
+    branch_count,
     index_values,
     merge_tables,
     pair_counts,
     sci_values,
 )
-from gsto_viz.types import FloatArray
 
 Family = Literal["confirmatory", "exploratory"]
 
@@ -413,106 +404,139 @@ def _cross_over(first: Estimate, last: Estimate) -> Condition:
     return Condition(name, state, why)
 
 
-MIN_SEEDS = 4
-"""With three seeds an arm, no permutation p value can be below .10."""
-MAX_SPLITS = 200_000
+FLOOR_PX = 64
+"""Regions smaller than this have ``qualifies`` false in the region table."""
 
 
 @dataclass(frozen=True)
-class SeedPermutation:
-    """Exact permutation test of two arms of training seeds."""
+class Specification:
+    """Choices that one region table leaves open; the defaults are those of the headline."""
 
-    difference: float
-    """Mean of B's seeds minus mean of A's."""
-    p: float | None
-    """Two-sided; None when the splits cannot all be tried."""
-    smallest_p: float
-    """What p can be at best with so many seeds: 3 v 3 .10, 4 v 4 .029, 5 v 5 .008."""
-    splits: int
+    size: Size = "area_px"
+    gap: float = 1.0
+    """Smallest difference of size, octaves."""
+    response: str = "q"
+    """``q``, ``q_whole`` or ``q_core``."""
+    min_area_px: int = 64
+    """Smallest region."""
+    same_class: bool | None = None
+    inside: bool = False
+    """Without regions that touch the image border, whose size may be cut."""
+    pure: bool = False
+    """Only regions that fill at least half of their cells on the coarsest grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpecificationCurve:
+    """B - A under every specification, the headline's first."""
+
+    table: pd.DataFrame
+    """The settings, then ``difference``, ``low``, ``high``, ``p`` (not adjusted), ``n_images``,
+    ``n_pairs``, ``reason``; one row per specification in the order given."""
+    same_sign: float | None
+    """Share of the estimated specifications whose difference has the sign of the headline's,
+    itself included; None when the headline's is not estimated or is 0."""
+    estimated: int
+    """Specifications with a difference."""
     reason: str | None = None
 
 
-def seed_permutation(a: Sequence[float], b: Sequence[float]) -> SeedPermutation:
-    """Test whether two methods differ, by every way to share their seeds' means between them.
-
-    Args:
-        a: One number per training seed of method A (its mean over images).
-        b: The same for B.
-
-    Returns:
-        The test; ``p`` is twice the smaller tail, counting the observed split.
-
-    Raises:
-        GstoVizError: An arm has no seed.
-    """
-    if not len(a) or not len(b):
-        raise GstoVizError("an arm has no seed; give the mean of at least one run for A and B")
-    splits = comb(len(a) + len(b), len(a))
-    difference = float(np.mean(b) - np.mean(a))
-    smallest = min(1.0, 2.0 / splits)
-    if splits > MAX_SPLITS:
-        reason = f"{splits} splits of {len(a)} and {len(b)} seeds are too many to try all"
-        return SeedPermutation(difference, None, smallest, splits, reason)
-    test = permutation_test(
-        (np.asarray(b, dtype=np.float64), np.asarray(a, dtype=np.float64)),
-        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
-        permutation_type="independent",
-        vectorized=True,
-        n_resamples=np.inf,
-    )
-    return SeedPermutation(difference, float(test.pvalue), smallest, splits)
-
-
-def seed_image_difference(
-    names: Sequence[str],
-    a: npt.NDArray[np.floating],
-    b: npt.NDArray[np.floating],
-    images: Images = EACH,
-) -> Estimate:
-    """Estimate B - A of two methods with an interval over training seeds and images.
-
-    Pigeonhole bootstrap: seeds of A, seeds of B and clusters of images are drawn again
-    independently of each other; a cell's weight is the product. With few seeds it is somewhat too
-    narrow, for k seeds by about sqrt((k - 1) / k).
-
-    Args:
-        names: n images, each once.
-        a: (seeds of A, n) per-image values, finite.
-        b: (seeds of B, n).
-        images: Their clusters, and the seed of the bootstrap.
-
-    Returns:
-        ``n_pairs`` is the number of seeds of A and B together; no interval, with the reason, below
-        10 clusters or below 4 seeds in an arm.
-
-    Raises:
-        GstoVizError: The arrays do not have one column per image.
-    """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.ndim != 2 or b.ndim != 2 or {a.shape[1], b.shape[1]} != {len(names)}:
-        raise GstoVizError(
-            f"values of A {a.shape} and B {b.shape} do not fit {len(names)} images; "
-            "give (seeds, images) each"
+def default_specifications() -> tuple[Specification, ...]:
+    """Return the choices within one region table, the headline's first."""
+    sizes: tuple[Size, ...] = ("area_px", "inscribed")
+    grid = [
+        Specification(size=size, gap=gap, response=response, min_area_px=area)
+        for size, gap, response, area in product(
+            sizes, (1.0, 0.5, 2.0), ("q", "q_whole"), (64, 16, 256)
         )
-    if 0 in (*a.shape, *b.shape):
-        raise GstoVizError("an arm has no seed or no image; give at least one of each")
-    value = float(b.mean() - a.mean())
-    clusters, sums, counts = cluster_sums(names, np.concatenate([a, b]).T, images)
-    reason = too_few(len(clusters))
-    if min(len(a), len(b)) < MIN_SEEDS:
-        reason = f"{len(a)} and {len(b)} training seeds, an interval needs {MIN_SEEDS} each"
-    seeds = len(a) + len(b)
-    if reason is not None:
-        return Estimate(value, None, None, len(names), seeds, reason)
-    weights = poisson_weights(clusters, seed=images.seed)
-    means = (weights.T @ sums) / (weights.T @ counts)[:, None]
-    arm_a = (means[:, : len(a)] * _seed_weights("A", len(a), images.seed)).sum(axis=1)
-    arm_b = (means[:, len(a) :] * _seed_weights("B", len(b), images.seed)).sum(axis=1)
-    low, high = percentile_interval((arm_b - arm_a)[:, None])
-    return Estimate(value, float(low[0]), float(high[0]), len(names), seeds)
+    ]
+    extra = [Specification(same_class=True), Specification(inside=True), Specification(pure=True)]
+    return (*grid, *extra)
 
 
-def _seed_weights(arm: str, count: int, seed: int) -> FloatArray:
-    """Draw ``count`` seeds with replacement in every replicate, as shares, (REPLICATES, count)."""
-    stream = named_stream(f"seeds\0{arm}", seed)
-    return stream.multinomial(count, np.full(count, 1 / count), REPLICATES) / count
+def specified_values(tables: Tables, specification: Specification) -> pd.DataFrame:
+    """Give SCI per image under one specification: ``image``, ``value``, ``pairs``."""
+    response = specification.response
+    purity = f"purity_{branch_count(tables, 'z') - 1}"
+    columns = ["area_px", "max_distance_px", "class_id", "qualifies", "border", "z_0"]
+    table = merge_tables(tables, [*columns, purity, response])
+    # Below the floor a region does not qualify for its area alone, if it has a response at all.
+    small = (table["area_px"] < FLOOR_PX) & table["z_0"].notna()
+    table["qualifies"] = table["qualifies"].astype(bool) | small
+    kept = table["area_px"] >= specification.min_area_px
+    if specification.inside:
+        kept &= ~table["border"].astype(bool)
+    if specification.pure:
+        kept &= table[purity] > 0.5
+    return sci_values(
+        table[kept],
+        response=response,
+        gap=(specification.gap, float("inf")),
+        same_class=specification.same_class,
+        size=specification.size,
+    )
+
+
+def specification_curve(
+    specified: Iterable[tuple[Mapping[str, object], pd.DataFrame, pd.DataFrame]],
+    *,
+    images: Images = EACH,
+) -> SpecificationCurve:
+    """Compare A and B under every specification.
+
+    Args:
+        specified: Settings by name, and per-image values (``image``, ``value``, ``pairs``) of A
+            and of B under them; the headline's first. All settings have the same names.
+        images: Which images are independent, and the seed.
+
+    Raises:
+        GstoVizError: No specification is given.
+    """
+    rows = []
+    for settings, a, b in specified:
+        one = compare_values("sci", a, b, images=images)
+        rows.append(
+            {
+                **settings,
+                "difference": one.difference.value,
+                "low": one.difference.low,
+                "high": one.difference.high,
+                "p": one.test.p,
+                "n_images": one.difference.n_images,
+                "n_pairs": one.difference.n_pairs,
+                "reason": one.difference.reason,
+            }
+        )
+    if not rows:
+        raise GstoVizError("no specification was given; put the headline's first")
+    numbers = dict.fromkeys(("difference", "low", "high", "p"), "float64")
+    table = pd.DataFrame(rows).astype(numbers)
+    known = table["difference"].dropna()
+    first = table["difference"].iloc[0]
+    if pd.isna(first) or first == 0:
+        why = "the headline's difference is 0" if first == 0 else str(table["reason"].iloc[0])
+        return SpecificationCurve(table, None, len(known), why)
+    share = float((known * first > 0).mean())
+    return SpecificationCurve(table, share, len(known))
+
+
+def table_curve(
+    tables_a: Tables,
+    tables_b: Tables,
+    *,
+    specifications: Sequence[Specification] | None = None,
+    images: Images = EACH,
+) -> SpecificationCurve:
+    """Draw the curve from the region tables of A and B alone.
+
+    Other activities (raw, energy) and other sites need region tables of their own: make their
+    per-image values with :func:`specified_values` and give them to :func:`specification_curve`.
+    """
+    chosen = default_specifications() if specifications is None else specifications
+    return specification_curve(
+        (
+            (asdict(one), specified_values(tables_a, one), specified_values(tables_b, one))
+            for one in chosen
+        ),
+        images=images,
+    )

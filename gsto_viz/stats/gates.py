@@ -23,12 +23,12 @@ import pandas as pd
 
 from gsto_viz.activity import BoolMap, FloatMap
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.hypothesis import mean_by_group
 from gsto_viz.stats.inference import (
     EACH,
     Estimate,
     Images,
     image_mean_estimate,
+    mean_by_group,
 )
 from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, merge_tables, pair_counts
 

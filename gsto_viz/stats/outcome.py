@@ -34,8 +34,7 @@ import pandas as pd
 
 from gsto_viz.activity import BoolMap
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.hypothesis import mean_by_group
-from gsto_viz.stats.inference import EACH, Images
+from gsto_viz.stats.inference import EACH, Images, mean_by_group
 from gsto_viz.stats.nulls import DILATION_RATIO, Annotation, Code, annotate, as_code, near_other
 from gsto_viz.stats.pairs import Tables, merge_tables
 from gsto_viz.types import IGNORE

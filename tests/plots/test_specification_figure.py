@@ -6,7 +6,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_specification
 from gsto_viz.plots.specifications import HEADLINE
 from gsto_viz.stats import specification_curve
-from gsto_viz.stats.specification import SpecificationCurve, default_specifications
+from gsto_viz.stats.compare import SpecificationCurve, default_specifications
 
 
 def values(shift=0.0, count=12):

@@ -26,7 +26,7 @@ from gsto_viz.stats import (
     strict_verdict,
     table_curve,
 )
-from gsto_viz.stats.specification import default_specifications, specified_values
+from gsto_viz.stats.compare import default_specifications, specified_values
 
 INDICES = {"sci", "sci_edge", "a_first_matched", "a_last"}
 

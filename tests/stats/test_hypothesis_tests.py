@@ -17,8 +17,7 @@ from gsto_viz.stats import (
     holm,
     sign_flip,
 )
-from gsto_viz.stats.hypothesis import P_FLOOR
-from gsto_viz.stats.inference import image_mean_interval, poisson_weights, weighted_sums
+from gsto_viz.stats.inference import P_FLOOR, image_mean_interval, poisson_weights, weighted_sums
 
 
 def names(n):

@@ -7,8 +7,7 @@ import scipy.stats
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats import Images, response_by_octave, scale_interaction, size_trend, tuning
-from gsto_viz.stats.hypothesis import size_trend_values
-from gsto_viz.stats.sizes import octave_means, tracking_slope, tuning_centers
+from gsto_viz.stats.sizes import octave_means, size_trend_values, tracking_slope, tuning_centers
 
 STRIDES = (4, 8, 16, 32)
 

@@ -27,7 +27,7 @@ from gsto_viz.report.folder import DOUBLED, Settings, chunk_folder
 from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.atlas import PICTURE, feature_sums
 from gsto_viz.stats.boundary import BoundaryCounts, BoundaryPixels, boundary_counts, boundary_pixels
-from gsto_viz.stats.gates import all_gate_columns, gate_ends, gate_sums
+from gsto_viz.stats.gates import gate_columns, gate_ends, gate_sums
 from gsto_viz.stats.nulls import (
     Annotation,
     LayoutMean,
@@ -233,7 +233,7 @@ def measure(subject: Subject, image: Annotated, look: Look, settings: Settings) 
     table = region_arrays(grids, ranked)
     kept = rows_kept(table, name, settings)
     indices = indices_of(subject, cut(table, kept))
-    edges = boundary_counts(name, image.edges, ranked.native, grids.strides, look.activity)
+    edges = boundary_counts(name, image.edges, ranked.native, look.activity)
     outcome = None
     if look.prediction is not None:
         outcome = count_outcome(image.truth, look.prediction, image=name)
@@ -277,7 +277,7 @@ def _gate_columns(subject: Subject, grids: PreparedRegions, look: Look) -> Array
         return columns
     for stride, gates in _by_stride(subject, look).items():
         at = grids.strides.index(stride)
-        columns |= all_gate_columns(
+        columns |= gate_columns(
             gates, grids.grids[at], grids.valid[at], subject.site.bounds, grids.regions.part
         )
     return {

@@ -50,7 +50,6 @@ from gsto_viz.stats.gates import (
     gate_edge,
     gate_pair_counts,
     gate_preference,
-    gate_responses,
     gate_selectivity,
     variance_explained,
 )
@@ -155,7 +154,6 @@ __all__ = [
     "gate_edge",
     "gate_pair_counts",
     "gate_preference",
-    "gate_responses",
     "gate_selectivity",
     "headline",
     "holm",

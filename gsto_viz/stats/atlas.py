@@ -28,8 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import EACH, Estimate, Images, estimates_of, weighted_sums
-from gsto_viz.stats.nulls import stream
+from gsto_viz.stats.inference import EACH, Estimate, Images, estimates_of, stream, weighted_sums
 from gsto_viz.types import FloatArray
 
 PICTURE = -1

@@ -192,9 +192,8 @@ class BoundaryCounts:
 
 def boundary_counts(
     image: str,
-    regions: Regions | BoundaryPixels,
+    pixels: BoundaryPixels,
     percentiles: Sequence[npt.NDArray[np.floating]],
-    strides: Sequence[int] = (4, 8, 16, 32),
     activity: Sequence[npt.NDArray[np.floating]] | None = None,
 ) -> BoundaryCounts:
     """Count one image's pixels and cells by group, percentile and distance to the edge.
@@ -203,36 +202,27 @@ def boundary_counts(
 
     Args:
         image: Name of the image.
-        regions: Its regions, or their :func:`boundary_pixels` of these strides.
+        pixels: Of its regions, on the strides of the branches.
         percentiles: One percentile map per branch, (ceil(H/s), ceil(W/s)), NaN where not valid.
-        strides: Pixels per cell of each branch.
         activity: The activity maps behind them, for the energy ratio; None without it.
 
     Raises:
-        GstoVizError: The number or the shapes of the maps or the strides do not fit.
+        GstoVizError: The number or the shapes of the maps do not fit.
     """
-    shape = regions.shape if isinstance(regions, BoundaryPixels) else regions.ids.shape
-    _check_maps(percentiles, strides, shape, "percentile map")
+    _check_maps(percentiles, pixels, "percentile map")
     if activity is not None:
-        _check_maps(activity, strides, shape, "activity map")
-    if not isinstance(regions, BoundaryPixels):
-        regions = boundary_pixels(regions, strides)
-    if regions.strides != tuple(strides):
-        raise GstoVizError(
-            f"pixels were sorted on strides {regions.strides} and the maps have {tuple(strides)}; "
-            "give boundary_pixels the strides of the branches"
-        )
+        _check_maps(activity, pixels, "activity map")
     branches = range(len(percentiles))
     maps = [np.asarray(values, dtype=np.float64).ravel() for values in percentiles]
-    profiles = [_profile(regions.entries[r], maps[r]) for r in branches]
+    profiles = [_profile(pixels.entries[r], maps[r]) for r in branches]
     energies = [
-        _energy(regions.entries[r], maps[r], np.asarray(one, dtype=np.float64).ravel())
+        _energy(pixels.entries[r], maps[r], np.asarray(one, dtype=np.float64).ravel())
         for r, one in enumerate(activity or ())
     ]
     return BoundaryCounts(
         image=image,
-        pixels=np.stack([_pixel_histogram(regions.entries[r], maps[r]) for r in branches]),
-        cells=np.stack([_cell_histogram(regions.entries[r], maps[r]) for r in branches]),
+        pixels=np.stack([_pixel_histogram(pixels.entries[r], maps[r]) for r in branches]),
+        cells=np.stack([_cell_histogram(pixels.entries[r], maps[r]) for r in branches]),
         profile_sum=np.stack([total for total, _ in profiles]),
         profile_pixels=np.stack([pixels for _, pixels in profiles]),
         energy_sum=np.array([total for total, _ in energies], dtype=np.float64).reshape(-1, 2),
@@ -241,19 +231,17 @@ def boundary_counts(
 
 
 def _check_maps(
-    maps: Sequence[npt.NDArray[np.floating]],
-    strides: Sequence[int],
-    shape: tuple[int, ...],
-    what: str,
+    maps: Sequence[npt.NDArray[np.floating]], pixels: BoundaryPixels, what: str
 ) -> None:
-    if len(maps) != len(strides) or not len(strides):
+    strides = pixels.strides
+    if len(maps) != len(strides):
         raise GstoVizError(f"{len(maps)} {what}s and {len(strides)} strides; give one per branch")
     for r, (values, stride) in enumerate(zip(maps, strides, strict=True)):
-        expected = grid_shape(shape[0], shape[1], stride)
+        expected = grid_shape(*pixels.shape, stride)
         if np.shape(values) != expected:
             raise GstoVizError(
                 f"the {what} of branch {r} has shape {np.shape(values)}; "
-                f"regions {shape} at stride {stride} need {expected}"
+                f"regions {pixels.shape} at stride {stride} need {expected}"
             )
 
 

@@ -278,13 +278,7 @@ def scale_transfer(
         Value in [0, 1]. For m > 0: 1 aware, 0.5 blind, 0 reversed; for m < 0 the other way round.
         ``n_pairs`` is the number of objects.
     """
-    values = transfer_values(counts, m)
-    return image_mean_estimate(
-        values["image"].tolist(),
-        values["value"].to_numpy(),
-        int(values["pairs"].sum()),
-        images,
-    )
+    return estimate(transfer_values(counts, m), images)
 
 
 def transfer_slope(rows: pd.DataFrame, *, images: Images = EACH) -> Estimate:
@@ -328,16 +322,9 @@ def transfer_beyond_blur(
     Returns:
         Value in [-1, 1]; 0 when resizing does no more than blur.
     """
-    both = counts[counts["m"] == m].merge(
-        blurred[blurred["m"] == m], on=["image", "m"], suffixes=("", "_blur")
-    )
-    shares = [
-        (both[f"rises{end}"] + 0.5 * both[f"ties{end}"]) / both[f"objects{end}"]
-        for end in ("", "_blur")
-    ]
-    difference = (shares[0] - shares[1]).to_numpy(dtype=np.float64)
-    pairs = int(both["objects"].sum())
-    return image_mean_estimate(both["image"].tolist(), difference, pairs, images)
+    own, blur = transfer_values(counts, m), transfer_values(blurred, m)
+    both = own.merge(blur, on="image", suffixes=("", "_blur"))
+    return estimate(both.assign(value=both["value"] - both["value_blur"]), images)
 
 
 class Sized(Protocol):

@@ -289,85 +289,47 @@ def gate_description(sums: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def gate_responses(
-    gate: npt.NDArray[np.floating], weights: Weights, valid: BoolMap, bounds: tuple[float, float]
-) -> dict[Part, FloatMap]:
-    """Average g' over the whole, the core and the band of every region, on the gate's own grid.
-
-    Args:
-        gate: (h, w) values of one gate, or (M, h, w) of all gates of one grid at once.
-        weights: ``grid_weights(regions, stride)`` on the gates' grid.
-        valid: (h, w) cells that count.
-        bounds: The range of every gate.
-
-    Returns:
-        (K,) or (M, K) for ``whole``, ``core`` and ``band``; NaN for a part without a pixel in a
-        valid cell.
-
-    Raises:
-        GstoVizError: A gate is not on the grid of the weights, or not within [0, 1].
-    """
-    gate = np.asarray(gate)
-    if gate.shape[-2:] != weights.shape:
-        raise GstoVizError(
-            f"the gate has shape {gate.shape[-2:]} and its grid {weights.shape}; "
-            "take the weights of the stride of the gate's source branch"
-        )
-    _gate_values(gate, valid)
-    share = rescaled(gate.reshape(-1, *weights.shape), bounds)
-    means = weights.means(share, valid)
-    return {part: means[part] if gate.ndim == 3 else means[part][0] for part in PARTS}
-
-
-def all_gate_columns(
+def gate_columns(
     gates: Mapping[str, npt.NDArray[np.floating]],
     weights: Weights,
     valid: BoolMap,
     bounds: tuple[float, float],
     part: npt.NDArray[np.str_],
 ) -> dict[str, FloatMap]:
-    """Return the :func:`gate_columns` of all gates of one grid, from one product.
+    """Average g' over the parts of every region, for all gates of one grid in one product.
 
     Args:
         gates: (h, w) values by tap.
-        weights: As for :func:`gate_responses`.
-        valid: As for :func:`gate_responses`.
+        weights: ``grid_weights(regions, stride)`` on the gates' grid.
+        valid: (h, w) cells that count.
         bounds: The range of every gate.
         part: (K,) ``core`` or ``whole``, the region table's column of that name.
+
+    Returns:
+        Columns to put beside a region table, (K,) each: ``g/TAP`` (on the region's part),
+        ``g_whole/TAP``, ``g_core/TAP`` and ``g_band/TAP``; NaN for a part without a pixel in a
+        valid cell.
 
     Raises:
         GstoVizError: A gate is not on the grid of the weights, or not within [0, 1].
     """
-    if not gates:
-        return {}
     wrong = [tap for tap, gate in gates.items() if np.shape(gate) != weights.shape]
     if wrong:
         raise GstoVizError(
             f"the gate {wrong[0]} has shape {np.shape(gates[wrong[0]])} and its grid "
             f"{weights.shape}; take the weights of the stride of the gate's source branch"
         )
-    responses = gate_responses(np.stack(list(gates.values())), weights, valid, bounds)
+    if not gates:
+        return {}
+    maps = np.stack(list(gates.values()))
+    _gate_values(maps, valid)
+    means = weights.means(rescaled(maps, bounds), valid)
+    chosen = np.where(np.asarray(part) == "core", means["core"], means["whole"])
     columns: dict[str, FloatMap] = {}
     for k, tap in enumerate(gates):
-        columns |= gate_columns({name: responses[name][k] for name in PARTS}, part, tap)
+        columns[f"g/{tap}"] = chosen[k]
+        columns |= {f"g_{name}/{tap}": means[name][k] for name in PARTS}
     return columns
-
-
-def gate_columns(
-    responses: Mapping[Part, FloatMap], part: npt.NDArray[np.str_], tap: str
-) -> dict[str, FloatMap]:
-    """Name responses as columns to put beside a region table, row by row.
-
-    Args:
-        responses: Of :func:`gate_responses`.
-        part: (K,) ``core`` or ``whole``, the table's column of that name.
-        tap: Name of the gate.
-
-    Returns:
-        ``g/TAP`` (on the region's part), ``g_whole/TAP``, ``g_core/TAP``, ``g_band/TAP``.
-    """
-    chosen = np.where(np.asarray(part) == "core", responses["core"], responses["whole"])
-    return {f"g/{tap}": chosen} | {f"g_{name}/{tap}": responses[name] for name in PARTS}
 
 
 def _gate_values(gate: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:

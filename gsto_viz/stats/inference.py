@@ -10,7 +10,7 @@ what another training run would give: claims about methods need seeds.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import comb
@@ -80,11 +80,11 @@ def poisson_weights(
     weights = np.stack([_first_draw(name, replicates, seed) for name in clusters]).astype(np.int64)
     empty = weights.sum(axis=0) == 0
     if empty.any():
-        streams = [named_stream(name, seed) for name in clusters]
-        for stream in streams:
-            stream.poisson(1.0, replicates)
+        streams = [stream(seed, name) for name in clusters]
+        for one in streams:
+            one.poisson(1.0, replicates)
     while empty.any():
-        weights[:, empty] = np.stack([stream.poisson(1.0, int(empty.sum())) for stream in streams])
+        weights[:, empty] = np.stack([one.poisson(1.0, int(empty.sum())) for one in streams])
         empty = weights.sum(axis=0) == 0
     return weights
 
@@ -92,14 +92,14 @@ def poisson_weights(
 @lru_cache(maxsize=4096)
 def _first_draw(name: str, replicates: int, seed: int) -> npt.NDArray[np.uint8]:
     """Draw one cluster's weights; hundreds of estimates of one data set ask for the same ones."""
-    drawn = named_stream(name, seed).poisson(1.0, replicates).astype(np.uint8)
+    drawn = stream(seed, name).poisson(1.0, replicates).astype(np.uint8)
     drawn.setflags(write=False)
     return drawn
 
 
-def named_stream(name: str, seed: int) -> np.random.Generator:
-    """Return the random stream that belongs to a name and a seed, the same on every machine."""
-    digest = hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=16).digest()
+def stream(*parts: Hashable) -> np.random.Generator:
+    """Return a random stream fixed by ``parts`` (seed, name, draw...), never by Python's hash."""
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))
 
 
@@ -337,7 +337,7 @@ def _all_signs(count: int) -> npt.NDArray[np.float64]:
 def _random_signs(names: Sequence[str], flips: int, seed: int) -> npt.NDArray[np.float64]:
     """Return random signs, one stream per name, (len(names), flips)."""
     return np.stack(
-        [1.0 - 2.0 * named_stream(f"sign\0{name}", seed).integers(0, 2, flips) for name in names]
+        [1.0 - 2.0 * stream(seed, "sign", name).integers(0, 2, flips) for name in names]
     )
 
 
@@ -538,5 +538,5 @@ def seed_image_difference(
 
 def _seed_weights(arm: str, count: int, seed: int) -> FloatArray:
     """Draw ``count`` seeds with replacement in every replicate, as shares, (REPLICATES, count)."""
-    stream = named_stream(f"seeds\0{arm}", seed)
-    return stream.multinomial(count, np.full(count, 1 / count), REPLICATES) / count
+    drawn = stream(seed, "seeds", arm)
+    return drawn.multinomial(count, np.full(count, 1 / count), REPLICATES) / count

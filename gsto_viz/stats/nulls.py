@@ -14,10 +14,9 @@ rows would look scale-aware. Subtracting its mean map over the data set before r
 that. Only data sets whose images all have one size have a mean map.
 """
 
-import hashlib
 import itertools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import combinations, pairwise
@@ -31,6 +30,7 @@ from scipy.spatial import cKDTree
 
 from gsto_viz.activity import BoolMap, FloatMap, grid_shape, matched_pool
 from gsto_viz.errors import GstoVizError
+from gsto_viz.stats.inference import stream
 from gsto_viz.stats.pairs import KEY
 
 if TYPE_CHECKING:
@@ -48,12 +48,6 @@ SIZE_NAMES = (
     "coco_bin",
 )
 """Columns of the region table that say how large a region is; N4 moves them together."""
-
-
-def stream(*parts: Hashable) -> np.random.Generator:
-    """Return a random stream fixed by ``parts`` (seed, image, draw...), never by Python's hash."""
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))
 
 
 def toroidal_shift(

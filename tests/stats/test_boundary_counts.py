@@ -104,7 +104,7 @@ def test_counts_are_loops_over_pixels():
     labels = scene(0, 110, 130)
     activity, ranked = maps_of(labels, 1)
     regions = find_regions(labels)
-    result = boundary_counts("a", regions, ranked, STRIDES, activity)
+    result = boundary_counts("a", boundary_pixels(regions, STRIDES), ranked, activity)
     pixels, sums, counts, energy, energy_n = literal_pixels(regions, activity, ranked)
     cells = literal_cells(regions, ranked)
     assert (result.pixels == pixels).all()
@@ -123,8 +123,8 @@ def test_networks_share_the_sorted_pixels():
     pixels = boundary_pixels(regions, STRIDES)
     for seed in range(2):
         activity, ranked = maps_of(labels, seed)
-        shared = boundary_counts("a", pixels, ranked, STRIDES, activity)
-        alone = boundary_counts("a", regions, ranked, STRIDES, activity)
+        shared = boundary_counts("a", pixels, ranked, activity)
+        alone = boundary_counts("a", boundary_pixels(regions, STRIDES), ranked, activity)
         for field in fields(shared):
             np.testing.assert_array_equal(
                 getattr(shared, field.name), getattr(alone, field.name), err_msg=field.name
@@ -135,7 +135,7 @@ def test_distances_at_the_edges_of_octaves_and_of_everything():
     labels = np.zeros((90, 90), np.uint8)
     labels[40:, :] = 255
     activity, ranked = maps_of(labels, 3)
-    counts = boundary_counts("a", find_regions(labels), ranked, STRIDES, activity)
+    counts = boundary_counts("a", boundary_pixels(find_regions(labels), STRIDES), ranked, activity)
     expected = np.zeros(DISTANCES, int)
     for d in range(1, 41):  # rows of 90 px
         expected[math.floor(math.log2(d))] += 90
@@ -143,7 +143,7 @@ def test_distances_at_the_edges_of_octaves_and_of_everything():
     assert counts.energy_pixels[0].tolist() == [8 * 90, 32 * 90]
     whole = np.zeros((64, 64), np.uint8)  # the border bounds nothing: infinitely deep
     activity, ranked = maps_of(whole, 3)
-    counts = boundary_counts("a", find_regions(whole), ranked, STRIDES, activity)
+    counts = boundary_counts("a", boundary_pixels(find_regions(whole), STRIDES), ranked, activity)
     assert counts.profile_pixels[0, 6, DISTANCES - 1] == 64 * 64
     assert counts.energy_pixels[0].tolist() == [0, 64 * 64]
 
@@ -182,7 +182,9 @@ def planted(sign, images=12, noise=0.0):
             one = 2 + sign * tiles + noise * rng.normal(size=tiles.shape)
             activity.append(one)
             ranked.append(percentile_map(one, valid_cells(labels, stride)))
-        counts.append(boundary_counts(f"im{i:02d}", regions, ranked, STRIDES, activity))
+        counts.append(
+            boundary_counts(f"im{i:02d}", boundary_pixels(regions, STRIDES), ranked, activity)
+        )
     return counts
 
 
@@ -232,7 +234,10 @@ def test_values_of_one_image_are_those_of_literal_counts():
             assert values[f"energy_{r}"][1] == one.energy_pixels[r].sum()
     labels = np.zeros((64, 64), np.uint8)
     _, ranked = maps_of(labels, 0)
-    assert edge_values(boundary_counts("a", find_regions(labels), ranked, STRIDES)) == {}
+    assert (
+        edge_values(boundary_counts("a", boundary_pixels(find_regions(labels), STRIDES), ranked))
+        == {}
+    )
 
 
 def test_profile_is_a_ratio_of_sums():
@@ -270,27 +275,30 @@ def test_no_large_region():
     labels = np.zeros((64, 64), np.uint8)
     labels[:, 32:] = 1
     _, ranked = maps_of(labels, 0)
-    assert edge_values(boundary_counts("a", find_regions(labels), ranked, STRIDES)) == {}
+    assert (
+        edge_values(boundary_counts("a", boundary_pixels(find_regions(labels), STRIDES), ranked))
+        == {}
+    )
 
 
 def test_wrong_maps_are_named():
     labels = scene(0)
     activity, ranked = maps_of(labels, 0)
-    regions = find_regions(labels)
+    regions = boundary_pixels(find_regions(labels), STRIDES)
     with pytest.raises(GstoVizError, match="1 percentile maps and 2 strides"):
-        boundary_counts("a", regions, ranked[:1], STRIDES)
+        boundary_counts("a", regions, ranked[:1])
     with pytest.raises(GstoVizError, match="percentile map of branch 1"):
-        boundary_counts("a", regions, [ranked[0], ranked[0]], STRIDES)
+        boundary_counts("a", regions, [ranked[0], ranked[0]])
     with pytest.raises(GstoVizError, match="activity map of branch 0"):
-        boundary_counts("a", regions, ranked, STRIDES, activity[::-1])
-    with pytest.raises(GstoVizError, match=r"sorted on strides \(4, 8\)"):
-        boundary_counts("a", boundary_pixels(regions, (4, 8)), ranked, STRIDES)
+        boundary_counts("a", regions, ranked, activity[::-1])
+    with pytest.raises(GstoVizError, match="at stride 8 need"):
+        boundary_counts("a", boundary_pixels(find_regions(labels), (4, 8)), ranked)
     with pytest.raises(GstoVizError, match="finest branch first"):
-        boundary_pixels(regions, (16, 4))
+        boundary_pixels(find_regions(labels), (16, 4))
 
 
 def test_nothing_but_ignored_pixels():
     labels = np.full((32, 32), 255, np.uint8)
     _, ranked = maps_of(labels, 0)
-    result = boundary_counts("a", find_regions(labels), ranked, STRIDES)
+    result = boundary_counts("a", boundary_pixels(find_regions(labels), STRIDES), ranked)
     assert result.pixels.sum() == result.cells.sum() == result.profile_pixels.sum() == 0

@@ -18,12 +18,10 @@ from gsto_viz.stats import (
     gate_edge,
     gate_pair_counts,
     gate_preference,
-    gate_responses,
     gate_selectivity,
     variance_explained,
 )
 from gsto_viz.stats.gates import (
-    all_gate_columns,
     gate_columns,
     gate_ends,
     gate_sums,
@@ -128,7 +126,8 @@ def test_responses_are_means_over_pixels_on_the_gates_grid():
     regions = find_regions(labels)
     weights, valid = grid_weights(regions, 8), valid_cells(labels, 8)
     gate = released(rng, weights.shape)
-    responses = gate_responses(gate, weights, valid, (0.5, 1.0))
+    columns = gate_columns({DOWN: gate}, weights, valid, (0.5, 1.0), regions.part)
+    assert set(columns) == {f"{n}/{DOWN}" for n in ("g", "g_whole", "g_core", "g_band")}
     for part, mask in {
         "whole": regions.ids > 0,
         "core": regions.distance_px > 8,
@@ -141,15 +140,13 @@ def test_responses_are_means_over_pixels_on_the_gates_grid():
                 if valid[y // 8, x // 8]
             ]
             expected = np.mean(values) if values else np.nan
-            assert responses[part][k] == pytest.approx(expected, nan_ok=True)
-    columns = gate_columns(responses, regions.part, DOWN)
-    assert set(columns) == {f"{n}/{DOWN}" for n in ("g", "g_whole", "g_core", "g_band")}
+            assert columns[f"g_{part}/{DOWN}"][k] == pytest.approx(expected, nan_ok=True)
     for k, part in enumerate(regions.part):
-        assert columns[f"g/{DOWN}"][k] == responses[str(part)][k]
+        assert columns[f"g/{DOWN}"][k] == columns[f"g_{part}/{DOWN}"][k]
     with pytest.raises(GstoVizError, match="stride of the gate's source"):
-        gate_responses(gate[:2], weights, valid, (0.5, 1.0))
+        gate_columns({DOWN: gate[:2]}, weights, valid, (0.5, 1.0), regions.part)
     with pytest.raises(GstoVizError, match="outside \\[0, 1\\]"):
-        gate_responses(gate * 3, weights, valid, (0.5, 1.0))
+        gate_columns({DOWN: gate * 3}, weights, valid, (0.5, 1.0), regions.part)
 
 
 def test_all_gates_of_a_grid_at_once_are_the_gates_one_by_one():
@@ -160,18 +157,17 @@ def test_all_gates_of_a_grid_at_once_are_the_gates_one_by_one():
     weights, valid = grid_weights(regions, 8), valid_cells(labels, 8)
     taps = [f"stage3.m{m}.gate[1->{i}]" for m in range(4) for i in range(3)]
     gates = {tap: released(rng, weights.shape) for tap in taps}
-    columns = all_gate_columns(gates, weights, valid, (0.5, 1.0), regions.part)
+    columns = gate_columns(gates, weights, valid, (0.5, 1.0), regions.part)
     expected = {}
     for tap, gate in gates.items():
-        responses = gate_responses(gate, weights, valid, (0.5, 1.0))
-        expected |= gate_columns(responses, regions.part, tap)
+        expected |= gate_columns({tap: gate}, weights, valid, (0.5, 1.0), regions.part)
     assert list(columns) == list(expected)
     for name, values in columns.items():
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
-    assert all_gate_columns({}, weights, valid, (0.5, 1.0), regions.part) == {}
+    assert gate_columns({}, weights, valid, (0.5, 1.0), regions.part) == {}
     gates[taps[3]] = gates[taps[3]][1:]
     with pytest.raises(GstoVizError, match=r"m1.gate\[1->0\] has shape"):
-        all_gate_columns(gates, weights, valid, (0.5, 1.0), regions.part)
+        gate_columns(gates, weights, valid, (0.5, 1.0), regions.part)
 
 
 def table_of(images, gates, seed=0):

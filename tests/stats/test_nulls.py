@@ -16,7 +16,8 @@ from gsto_viz.stats import (
     swapped_labels,
     toroidal_shift,
 )
-from gsto_viz.stats.nulls import shift_map, stream
+from gsto_viz.stats.inference import stream
+from gsto_viz.stats.nulls import shift_map
 
 STRIDES = (4, 8, 16, 32)
 

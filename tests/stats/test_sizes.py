@@ -6,7 +6,7 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats import Images, response_by_octave
-from gsto_viz.stats.inference import image_mean_interval, named_stream, poisson_weights
+from gsto_viz.stats.inference import image_mean_interval, poisson_weights, stream
 
 
 def planted(images, seed=0, branches=4):
@@ -170,7 +170,7 @@ def test_replicates_without_weight_are_drawn_again():
 
 def test_weights_are_drawn_from_the_streams_of_the_names_however_often_they_are_asked_for():
     names = ["a", "b"]
-    streams = [named_stream(name, 3) for name in names]
+    streams = [stream(3, name) for name in names]
     expected = np.array([stream.poisson(1.0, 500) for stream in streams])
     while not expected.sum(axis=0).all():
         empty = expected.sum(axis=0) == 0

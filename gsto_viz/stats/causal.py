@@ -117,12 +117,7 @@ def sci_c_values(
 ) -> pd.DataFrame:
     """Give SCI_C of each image that has a pair: ``image``, ``value``, ``pairs``.
 
-    Args:
-        tables: As for :func:`causal_coarseness`: the whole data set at once.
-        strides: Pixels per cell of each branch.
-        response: ``psi`` or ``phi``.
-        gap: Smallest and (excluded) largest difference of size, octaves.
-        same_class: Only pairs of one class (True), of different classes (False), or all (None).
+    ``tables`` and ``response`` as for :func:`causal_coarseness`, pairs as for ``sci``.
     """
     table = causal_coarseness(tables, strides, response=response)
     return sci_values(table, response=COLUMN, gap=gap, same_class=same_class)
@@ -223,10 +218,7 @@ def _kept(table: pd.DataFrame, border_px: float) -> pd.DataFrame:
 
 
 def transfer_counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Count, per image and m, how often the coarseness of an object rises with resizing.
-
-    Args:
-        rows: Of :func:`transfer_rows`.
+    """Count, per image and m, how often the coarseness of an object of :func:`transfer_rows` rises.
 
     Returns:
         ``image``, ``m``, ``rises`` (q is larger at m), ``ties``, ``objects`` (whole numbers), and
@@ -244,11 +236,9 @@ def transfer_counts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer_values(counts: pd.DataFrame, m: float) -> pd.DataFrame:
-    """Give STP(m) of each image that has objects: ``image``, ``value``, ``pairs`` (objects).
+    """Give STP(m) of each image that has objects, from :func:`transfer_counts`.
 
-    Args:
-        counts: Of :func:`transfer_counts`.
-        m: Octaves of resizing.
+    Columns ``image``, ``value``, ``pairs`` (objects).
     """
     chosen = counts[counts["m"] == m].reset_index(drop=True)
     values = (chosen["rises"] + 0.5 * chosen["ties"]) / chosen["objects"]
@@ -267,12 +257,9 @@ def scale_transfer(
     *,
     images: Images = EACH,
 ) -> Estimate:
-    """Estimate STP(m) = P(q(x; 2^m) > q(x; 1)) + 1/2 P(tie), mean over images.
+    """Estimate STP(m) = P(q(x; 2^m) > q(x; 1)) + 1/2 P(tie) from :func:`transfer_counts`.
 
-    Args:
-        counts: Of :func:`transfer_counts`.
-        m: Octaves of resizing.
-        images: Which images are independent, and the seed.
+    The mean over images.
 
     Returns:
         Value in [0, 1]. For m > 0: 1 aware, 0.5 blind, 0 reversed; for m < 0 the other way round.
@@ -288,10 +275,6 @@ def transfer_slope(rows: pd.DataFrame, *, images: Images = EACH) -> Estimate:
 
     (least squares through the unresized object), averaged over the objects of an image and then
     over images. There is no ideal value: percentiles are bounded.
-
-    Args:
-        rows: Of :func:`transfer_rows`.
-        images: Which images are independent, and the seed.
 
     Returns:
         Percentile per octave: above 0 aware, 0 blind, below 0 reversed. ``n_pairs`` is the number
@@ -313,11 +296,7 @@ def transfer_beyond_blur(
 ) -> Estimate:
     """Estimate STP(m) minus STP of the blur-only control, mean over images that have both.
 
-    Args:
-        counts: Of :func:`transfer_counts`, resized images.
-        blurred: The same of images resized by 2**-abs(m) and back, under the same m.
-        m: Octaves of resizing.
-        images: Which images are independent, and the seed.
+    ``blurred`` counts images resized by 2**-abs(m) and back, under the same m.
 
     Returns:
         Value in [-1, 1]; 0 when resizing does no more than blur.
@@ -422,13 +401,9 @@ def mean_drops(
     by: str = "octave",
     images: Images = EACH,
 ) -> pd.DataFrame:
-    """Average drops over regions of a size or class, then over images.
+    """Average :func:`drops` over qualifying regions of a size or class, then over images.
 
-    Args:
-        dropped: Of :func:`drops`.
-        tables: Region tables of the same images; only regions that qualify count.
-        by: ``octave`` (floor of l), ``coco_bin`` or ``class_id``.
-        images: Which images are independent, and the seed.
+    ``by`` is ``octave`` (floor of l), ``coco_bin`` or ``class_id``.
 
     Returns:
         One row per intervention, measure and group: ``intervention``, ``measure``, the group under

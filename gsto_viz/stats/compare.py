@@ -84,10 +84,6 @@ def compared_values(
 ) -> list[tuple[str, Family, pd.DataFrame]]:
     """Compute every index that is compared, per image.
 
-    Args:
-        tables: One region table or a sequence of them.
-        min_depth_px: For SCI_edge: the coarsest stride.
-
     Returns:
         Name, family, and a table ``image``, ``value``, ``pairs`` of each.
     """
@@ -323,13 +319,7 @@ def headline(
     images: Images = EACH,
     min_depth_px: float = EDGE_DEPTH_PX,
 ) -> Headline:
-    """Estimate the headline indices of one model.
-
-    Args:
-        tables: One region table or a sequence of them.
-        images: Which images are independent, and the seed.
-        min_depth_px: For SCI_edge: the coarsest stride.
-    """
+    """Estimate the headline indices of one model; ``min_depth_px`` is the coarsest stride."""
     values = index_values(tables, min_depth_px)
     return Headline(
         **{name: estimate(one, images) for name, one in values.items()},
@@ -355,11 +345,8 @@ def strict_verdict(
 ) -> Verdict:
     """Judge strict scale awareness.
 
-    Args:
-        index: SCI of the model.
-        random_weights: SCI of the same architecture with random weights, one number per draw.
-        a_first_matched: Size preference of the finest branch, pooled to the coarsest grid.
-        a_last: Size preference of the coarsest branch.
+    ``random_weights`` holds SCI of the same architecture with random weights, one number a draw;
+    the size preferences are those of the finest branch on the coarsest grid and of the coarsest.
 
     Returns:
         The three conditions, each holds, fails or not judged, with the numbers that decided.

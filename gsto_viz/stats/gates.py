@@ -104,10 +104,8 @@ def gate_preference(
 ) -> Estimate:
     """Estimate A_g = P(g(larger) > g(smaller)) + 1/2 P(tie) of one gate, mean over images.
 
-    Args:
-        counts: Rows of one gate of :func:`gate_pair_counts`.
-        untied: Leave ties out instead of counting them half: they pull A_g to 0.5.
-        images: Which images are independent, and the seed.
+    ``counts`` are its rows of :func:`gate_pair_counts`. ``untied`` leaves ties out instead of
+    counting them half: they pull A_g to 0.5.
 
     Returns:
         Value in [0, 1]: 0.5 is chance, and what a constant gate gives with ties. Not estimated
@@ -255,11 +253,7 @@ def gate_sums(
 
 
 def gate_ends(gate: npt.NDArray[np.floating], valid: BoolMap) -> dict[str, FloatMap]:
-    """Return the ``smallest`` and the ``largest`` value of gate maps over valid cells.
-
-    Args:
-        gate: As for :func:`gate_sums`.
-        valid: As for :func:`gate_sums`.
+    """Return the ``smallest`` and the ``largest`` value of the gate maps of :func:`gate_sums`.
 
     Returns:
         (M,) or one number each; NaN without a valid cell.
@@ -349,11 +343,7 @@ NO_VARIANCE = 1e-12
 
 
 def gate_cells(tables: Tables, tap: str) -> pd.DataFrame:
-    """Sum a gate's g' by image, size octave, class, and band or core.
-
-    Args:
-        tables: Region tables with ``g_core/TAP`` and ``g_band/TAP``.
-        tap: The gate.
+    """Sum a gate's g' (``g_core/TAP``, ``g_band/TAP``) by image, size octave, class and part.
 
     Returns:
         ``image``, ``octave`` (floor of l), ``class_id``, ``part`` (``core`` or ``band``), ``n``
@@ -381,12 +371,7 @@ def gate_by_octave(
     by_class: bool = False,
     images: Images = EACH,
 ) -> pd.DataFrame:
-    """Average a gate's g' by size octave and part: over regions of an image, then over images.
-
-    Args:
-        cells: Of :func:`gate_cells`, any number of images.
-        by_class: One row per class as well.
-        images: Which images are independent, and the seed.
+    """Average the g' of :func:`gate_cells` by size octave and part: over regions, then images.
 
     Returns:
         ``part`` (``band`` or ``core``), ``class_id`` (only ``by_class``), ``octave``, ``mean``,

@@ -55,12 +55,8 @@ def assign_branches(
 ) -> tuple[pd.DataFrame, FloatArray]:
     """Assign each region the branch with the largest z-scored response, and a size bin.
 
-    Quantile bins and z-scores are those of the whole table, so it must be complete.
-
-    Args:
-        tables: One region table or a sequence of them.
-        bins: Quantile bins of size; as many as branches when None.
-        response: Which responses.
+    Quantile bins (as many as branches when None) and z-scores are those of the whole table, so it
+    must be complete.
 
     Returns:
         ``image``, ``region``, ``bin`` (0 = smallest), ``branch`` of the regions that qualify, and
@@ -145,12 +141,8 @@ def assignment(
 ) -> Assignment:
     """Measure what the branch that answers most tells about size, beside its null.
 
-    Args:
-        tables: One region table or a sequence of them; complete, since bins are quantiles.
-        bins: Quantile bins of size; as many as branches when None.
-        response: Which responses.
-        images: Which images are independent, and the seed.
-        draws: Times that sizes are shuffled among the regions of each image.
+    The tables must be complete, since bins are quantiles. The null shuffles sizes among the regions
+    of each image, ``draws`` times.
 
     Returns:
         Counts, estimates and nulls. Resampling adds information of its own, so the interval of

@@ -1,4 +1,4 @@
-"""Null models, annotation prepared for them, and layout-adjusted maps.
+"""Null models, layout-adjusted maps, and the annotation that predictions are counted against.
 
 N1 shifts the annotation on the torus, N2 takes the annotation of another image, N4 permutes sizes
 within an image, N5 replaces the branches by pooled copies of one map. What a statistic says on
@@ -6,12 +6,12 @@ them is what it says without any scale awareness. (N3, random weights, needs the
 in ``gsto_viz.nulls``.) Every draw comes from a stream of its own, fixed by a seed and the name of
 the image, so results depend neither on the order of images nor on how they are split.
 
-Holds the class of every pixel, the boundaries of classes, and for each class how to find the
-nearest region from a pixel that was predicted as it.
-
 Roads lie at the bottom and large, poles stand in the middle and thin: a branch that only knows
 rows would look scale-aware. Subtracting its mean map over the data set before ranking removes
 that. Only data sets whose images all have one size have a mean map.
+
+An annotation is prepared once for all networks: the boundaries of classes, and for each class how
+to find the nearest region from a pixel that was predicted as it.
 """
 
 import itertools

@@ -210,10 +210,7 @@ def _frame(image: str, columns: dict[str, npt.NDArray[np.int64]]) -> pd.DataFram
 
 
 def outcome_scores(counts: pd.DataFrame) -> pd.DataFrame:
-    """Turn pixel counts, of regions or classes, into scores.
-
-    Args:
-        counts: Rows of either table of :class:`Outcome`.
+    """Turn pixel counts, of regions or classes (see :class:`Outcome`), into scores.
 
     Returns:
         ``recall`` = hits / area, ``iou`` = hits / (area + false positives) and ``boundary_iou``,
@@ -232,10 +229,7 @@ def outcome_scores(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def image_scores(classes: pd.DataFrame) -> pd.DataFrame:
-    """Score each image on its own: mean over the classes annotated or predicted in it.
-
-    Args:
-        classes: Class counts of any number of images.
+    """Score each image on its own, from class counts: mean over classes annotated or predicted.
 
     Returns:
         ``image``, ``miou``, ``boundary_iou``: shares; one row per image.
@@ -246,10 +240,7 @@ def image_scores(classes: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_scores(classes: pd.DataFrame) -> pd.DataFrame:
-    """Score each class over all images, from added counts.
-
-    Args:
-        classes: Class counts of any number of images.
+    """Score each class over all images, from class counts added up.
 
     Returns:
         ``class_id``, ``recall``, ``iou``, ``boundary_iou``: shares; one row per class.

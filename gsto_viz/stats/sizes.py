@@ -127,13 +127,7 @@ class Tuning:
 
 
 def octave_means(tables: Tables, response: str = "z", min_images: int = 1) -> OctaveMeans:
-    """Average responses over the regions of each image and octave.
-
-    Args:
-        tables: One region table or a sequence of them.
-        response: ``z``, ``z_whole``, ``z_core``, ``z_band`` or ``z_matched``.
-        min_images: Octaves found in fewer images are left out.
-    """
+    """Average responses over the regions of each image and octave that enough images have."""
     table, names = _regions(tables, response)
     octave = np.floor(table["size_octave"]).astype(np.int64)
     grouped = table.groupby([table["image"], octave])[names]
@@ -200,12 +194,7 @@ def tuning(
 ) -> Tuning:
     """Measure the tuning of every branch with intervals over images.
 
-    Args:
-        tables: One region table or a sequence of them.
-        strides: Pixels per cell of each branch.
-        response: Which responses, as in :func:`octave_means`.
-        min_images: Octaves found in fewer images are left out.
-        images: Which images are independent, and the seed.
+    Octaves found in fewer than ``min_images`` are left out.
 
     Returns:
         Estimates are None, with the reason, when fewer than two octaves are left.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from gsto_viz.data import LABEL_IDS, shipped_classes, write_png
-from gsto_viz.stats.outcome import cityscapes_scores, confusion_matrix, instance_counts, scores_of
+from gsto_viz.stats import cityscapes_scores, confusion_matrix, instance_counts, scores_of
 
 IDS = np.array(LABEL_IDS, dtype=np.uint8)
 

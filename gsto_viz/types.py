@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 IGNORE = 255
 """The label of pixels that belong to no class. Loaders map every data set's own value to it."""
+BAND_PX = 8.0
+"""Pixels of a region up to this distance from its outside are band, the others core."""
 
 
 @dataclass(frozen=True)

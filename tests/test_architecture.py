@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     # Pure functions on arrays and tables.
     "activity": PURE,
     "regions": PURE | {"activity"},
-    "stats": PURE | {"activity"},
+    "stats": PURE | {"activity", "regions"},
     "models": LEAVES,
     # One thing each: read, look inside, draw.
     "data": PURE,

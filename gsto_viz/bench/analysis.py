@@ -37,14 +37,14 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
 from gsto_viz.models import build_model
 from gsto_viz.regions import prepare_regions, region_arrays, region_distance
-from gsto_viz.regions.find import BAND_PX, measure_regions, number_regions
+from gsto_viz.regions.find import measure_regions, number_regions
 from gsto_viz.report.folder import CHUNK_IMAGES, TABLES, Settings, fingerprint, merge, write_chunk
 from gsto_viz.report.passes import run_chunk
 from gsto_viz.report.subjects import Subject, make_subject
 from gsto_viz.report.summary import model_summary
 from gsto_viz.stats.inference import Images
 from gsto_viz.torch_utils import eval_mode
-from gsto_viz.types import ClassList, Dataset, Sample
+from gsto_viz.types import BAND_PX, ClassList, Dataset, Sample
 
 PAIR = {"A": "hrnetv2-w18-small-v2", "B": "gsto-hrnet-w18-small-v2"}
 TARGET_RATIO = 1.15

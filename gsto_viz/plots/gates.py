@@ -35,9 +35,8 @@ from gsto_viz.plots.chart import (
 from gsto_viz.plots.panels import BAR_HEIGHT, fill_bar, number, paint
 from gsto_viz.plots.sizes import FEW_REGIONS
 from gsto_viz.plots.style import FEW, GUIDE, SMALL, branch_style
-from gsto_viz.stats.boundary import BAND_PX
 from gsto_viz.stats.gates import gate_edge
-from gsto_viz.types import Inspection
+from gsto_viz.types import BAND_PX, Inspection
 
 NO_GATES = "no gates: plain transfers"
 """Written where a network has no gates."""

@@ -24,7 +24,7 @@ from gsto_viz.plots.chart import (
     title_of,
 )
 from gsto_viz.plots.style import FEW, GUIDE, MODEL_LINES, branch_style, model_style
-from gsto_viz.stats.boundary import BAND_PX
+from gsto_viz.types import BAND_PX
 
 FEW_REGIONS = 20
 """Octaves with fewer regions are drawn with grey markers."""

@@ -1,14 +1,12 @@
 """Label and instance maps -> regions -> the region table, the one table all statistics read.
 
-``find`` cuts regions and measures them, ``distance`` knows how far a pixel is from the next
-region, ``pooling`` weighs regions on the grids of the branches, ``prepared`` keeps all that for the
-networks that share an annotation, ``ranking`` turns their maps into percentiles, ``columns`` is the
-data dictionary and ``table`` puts one image's rows together. NumPy, SciPy, OpenCV and pandas only.
+``find`` cuts regions and measures them, ``pooling`` weighs them on the grids of the branches, keeps
+that for the networks that share an annotation, and ranks their maps; ``columns`` is the data
+dictionary and ``table`` puts one image's rows together. NumPy, SciPy, OpenCV and pandas only.
 """
 
 from gsto_viz.regions.columns import Column, region_columns
 from gsto_viz.regions.find import (
-    BAND_PX,
     MIN_AREA_PX,
     RegionMap,
     coco_bins,
@@ -26,6 +24,7 @@ from gsto_viz.regions.pooling import (
     rank_maps,
 )
 from gsto_viz.regions.table import region_arrays, region_table, table_of_prepared
+from gsto_viz.types import BAND_PX
 
 __all__ = [
     "BAND_PX",

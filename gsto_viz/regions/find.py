@@ -22,7 +22,7 @@ from scipy.ndimage import distance_transform_edt, find_objects
 from skimage.measure import label
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import IGNORE
+from gsto_viz.types import BAND_PX, IGNORE
 
 EXACT_FLOAT32_PX = 1024.0
 """Up to here d^2 is so small that rounding a float32 d^2 gives the true integer."""
@@ -147,8 +147,6 @@ def _grown(box: tuple[slice, ...]) -> Box:
     )
 
 
-BAND_PX = 8.0
-"""Pixels with distance d <= 8 to the outside are band, the others core (two stride-4 cells)."""
 MIN_AREA_PX = 64
 """Regions, and cores, smaller than this (four stride-4 cells) do not enter statistics."""
 MAX_LOOKUP = 2**22

@@ -1,19 +1,24 @@
 """Statistics of region tables: pure functions, tables and small dataclasses out.
 
-Nothing here knows a network or draws. ``tables`` collects region tables; ``inference`` has
-estimates and the bootstrap, ``hypothesis`` paired tests, ``seeds`` claims about methods. ``sci``
-is the Scale Confusion Index, ``causal`` the same on contributions, ``verdict`` the headline of one
-model, ``compare`` and ``specification`` the difference of two. ``sizes``, ``tuning``, ``trend``,
-``information`` and ``interaction`` relate branches to sizes, ``boundary`` and ``profile`` to edges;
-``drops`` says what interventions cost, ``layout`` removes what depends on the place in the image.
-``gates``, ``gate_sizes`` and ``gate_values`` read gates; ``transfer`` resizing, ``probes`` what is
-decodable, ``spectrum``, ``similarity`` and ``disequilibrium`` features; ``outcome`` scores by size;
-``nulls`` breaks the link to size on purpose; ``indices`` is all pair indices of one image.
+Nothing here knows a network or draws. ``inference`` has estimates, the bootstrap, tests, means by
+group, and seeds; ``pairs`` collects region tables, decides pairs and makes the Scale Confusion
+Index and its companions; ``causal`` is the same on contributions, resized objects and
+interventions; ``compare`` the headline and verdict of one model and the difference of two;
+``sizes`` and ``information`` relate branches to sizes, ``boundary`` to edges; ``gates`` reads
+gates; ``outcome`` scores by size; ``nulls`` breaks the link to size on purpose; ``atlas`` describes
+the features themselves.
 """
 
 from gsto_viz.stats.atlas import PICTURE, Atlas, atlas, cka, cka_sums, feature_sums, hsic
-from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts, boundary_pixels
+from gsto_viz.stats.boundary import (
+    DISTANCES,
+    SIZES,
+    BoundaryCounts,
+    boundary_counts,
+    boundary_pixels,
+)
 from gsto_viz.stats.causal import (
+    border_distance,
     causal_coarseness,
     drops,
     effective_size,
@@ -33,10 +38,12 @@ from gsto_viz.stats.compare import (
     Comparison,
     Headline,
     Specification,
+    SpecificationCurve,
     Verdict,
     compare_tables,
     compare_values,
     comparison_table,
+    default_specifications,
     headline,
     specification_curve,
     strict_verdict,
@@ -46,15 +53,19 @@ from gsto_viz.stats.gates import (
     effective_transmission,
     gate_by_octave,
     gate_cells,
+    gate_columns,
     gate_description,
     gate_edge,
+    gate_ends,
     gate_pair_counts,
     gate_preference,
     gate_selectivity,
+    gate_sums,
     variance_explained,
 )
 from gsto_viz.stats.inference import (
     EACH,
+    P_FLOOR,
     Estimate,
     Images,
     benjamini_hochberg,
@@ -63,28 +74,40 @@ from gsto_viz.stats.inference import (
     equivalence,
     estimate,
     holm,
+    image_mean_estimate,
+    image_mean_interval,
+    poisson_weights,
     seed_image_difference,
     seed_permutation,
     sign_flip,
+    stream,
 )
-from gsto_viz.stats.information import (
-    Assignment,
-    assignment,
-    scale_interaction,
-)
+from gsto_viz.stats.information import Assignment, assignment, scale_interaction
 from gsto_viz.stats.nulls import (
     LayoutMean,
+    annotate,
     common_maps,
     permute_sizes,
+    shift_map,
     shift_regions,
     swapped_labels,
     toroidal_shift,
 )
-from gsto_viz.stats.outcome import class_scores, image_scores, outcome_by_size, outcome_counts
+from gsto_viz.stats.outcome import (
+    CITYSCAPES,
+    cityscapes_scores,
+    class_scores,
+    confusion_matrix,
+    count_outcome,
+    image_scores,
+    instance_counts,
+    is_cityscapes,
+    outcome_by_size,
+    outcome_counts,
+    scores_of,
+)
 from gsto_viz.stats.pairs import (
-    EDGE_DEPTH_PX,
     INDICES,
-    OCTAVE_GAP,
     directions,
     find_pairs,
     image_indices,
@@ -100,17 +123,20 @@ from gsto_viz.stats.pairs import (
 from gsto_viz.stats.sizes import (
     Tuning,
     distance_profile,
+    edge_values,
     response_by_octave,
     size_trend,
     tuning,
 )
 
 __all__ = [
+    "CITYSCAPES",
+    "DISTANCES",
     "EACH",
-    "EDGE_DEPTH_PX",
     "INDICES",
-    "OCTAVE_GAP",
     "PICTURE",
+    "P_FLOOR",
+    "SIZES",
     "Assignment",
     "Atlas",
     "BoundaryCounts",
@@ -120,14 +146,18 @@ __all__ = [
     "Images",
     "LayoutMean",
     "Specification",
+    "SpecificationCurve",
     "Tuning",
     "Verdict",
+    "annotate",
     "assignment",
     "atlas",
     "benjamini_hochberg",
+    "border_distance",
     "boundary_counts",
     "boundary_pixels",
     "causal_coarseness",
+    "cityscapes_scores",
     "cka",
     "cka_sums",
     "class_scores",
@@ -136,10 +166,14 @@ __all__ = [
     "compare_tables",
     "compare_values",
     "comparison_table",
+    "confusion_matrix",
+    "count_outcome",
     "d_z",
+    "default_specifications",
     "directions",
     "distance_profile",
     "drops",
+    "edge_values",
     "effective_size",
     "effective_transmission",
     "equivalence",
@@ -150,23 +184,31 @@ __all__ = [
     "find_pairs",
     "gate_by_octave",
     "gate_cells",
+    "gate_columns",
     "gate_description",
     "gate_edge",
+    "gate_ends",
     "gate_pair_counts",
     "gate_preference",
     "gate_selectivity",
+    "gate_sums",
     "headline",
     "holm",
     "hsic",
     "image_indices",
+    "image_mean_estimate",
+    "image_mean_interval",
     "image_scores",
     "index_columns",
     "index_values",
+    "instance_counts",
+    "is_cityscapes",
     "mean_drops",
     "outcome_by_size",
     "outcome_counts",
     "pair_counts",
     "permute_sizes",
+    "poisson_weights",
     "response_by_octave",
     "scale_interaction",
     "scale_transfer",
@@ -175,13 +217,16 @@ __all__ = [
     "sci_c",
     "sci_c_values",
     "sci_values",
+    "scores_of",
     "seed_image_difference",
     "seed_permutation",
+    "shift_map",
     "shift_regions",
     "sign_flip",
     "size_trend",
     "specification_curve",
     "squared_sizes",
+    "stream",
     "strict_verdict",
     "swapped_labels",
     "table_curve",

@@ -10,7 +10,6 @@ This depends on the annotation alone; every network that sees the image reads it
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,11 @@ from scipy.sparse import csr_array
 
 from gsto_viz.activity import cell_areas, cell_counts, grid_shape
 from gsto_viz.errors import GstoVizError
+from gsto_viz.regions.find import RegionMap
+from gsto_viz.types import BAND_PX
 
 GROUPS = ("small", "band", "core", "other")
 """Pixels of small regions; bands of the others; cores of large ones; all other labelled pixels."""
-BAND_PX = 8.0
 DISTANCES = 12
 """Octaves of distance to the edge: 0 is 1..2 px, 11 is 2048 px and more."""
 SIZES = 12
@@ -30,34 +30,6 @@ DEPTHS = DISTANCES + 1
 """Depths are octaves of distance, but exactly 8 px, which still is band, has one of its own (3):
 from 8..16 px (4) on they are the octave plus one."""
 EDGE_DEPTH = int(np.log2(BAND_PX))
-
-
-class Regions(Protocol):
-    """What is read of the regions of one image (``gsto_viz.regions.find_regions`` gives it)."""
-
-    @property
-    def ids(self) -> npt.NDArray[np.int32]:
-        """(H, W): number of each pixel's region, 1..K; 0 = ignored."""
-
-    @property
-    def distance_px(self) -> npt.NDArray[np.float64]:
-        """(H, W): distance to the nearest pixel outside the region; 1 at its edge."""
-
-    @property
-    def size_octave(self) -> npt.NDArray[np.float64]:
-        """(K,): log2 sqrt(area)."""
-
-    @property
-    def core_area_px(self) -> npt.NDArray[np.int64]:
-        """(K,): pixels farther than 8 px from the outside."""
-
-    @property
-    def coco_bin(self) -> npt.NDArray[np.str_]:
-        """(K,): small, medium or large."""
-
-    @property
-    def qualifies(self) -> npt.NDArray[np.bool_]:
-        """(K,): large enough to enter statistics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +61,7 @@ class BoundaryPixels:
     """Per stride."""
 
 
-def boundary_pixels(regions: Regions, strides: Sequence[int] = (4, 8, 16, 32)) -> BoundaryPixels:
+def boundary_pixels(regions: RegionMap, strides: Sequence[int] = (4, 8, 16, 32)) -> BoundaryPixels:
     """Sort the pixels of one image by group, size and distance to the edge, on every grid.
 
     Args:
@@ -128,7 +100,7 @@ def _depths(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     return octave
 
 
-def _region_kinds(regions: Regions) -> npt.NDArray[np.int32]:
+def _region_kinds(regions: RegionMap) -> npt.NDArray[np.int32]:
     """Return the kind of each region number 0..K, times DEPTHS; kind 0 starts below 0, (K + 1,)."""
     bins = np.asarray(regions.coco_bin)
     group = np.where(bins == "small", 0, np.where(bins == "large", 2, 1))

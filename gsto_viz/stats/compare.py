@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.regions.find import MIN_AREA_PX
 from gsto_viz.stats.inference import (
     EACH,
     MARGIN,
@@ -391,10 +392,6 @@ def _cross_over(first: Estimate, last: Estimate) -> Condition:
     return Condition(name, state, why)
 
 
-FLOOR_PX = 64
-"""Regions smaller than this have ``qualifies`` false in the region table."""
-
-
 @dataclass(frozen=True)
 class Specification:
     """Choices that one region table leaves open; the defaults are those of the headline."""
@@ -404,7 +401,7 @@ class Specification:
     """Smallest difference of size, octaves."""
     response: str = "q"
     """``q``, ``q_whole`` or ``q_core``."""
-    min_area_px: int = 64
+    min_area_px: int = MIN_AREA_PX
     """Smallest region."""
     same_class: bool | None = None
     inside: bool = False
@@ -448,7 +445,7 @@ def specified_values(tables: Tables, specification: Specification) -> pd.DataFra
     columns = ["area_px", "max_distance_px", "class_id", "qualifies", "border", "z_0"]
     table = merge_tables(tables, [*columns, purity, response])
     # Below the floor a region does not qualify for its area alone, if it has a response at all.
-    small = (table["area_px"] < FLOOR_PX) & table["z_0"].notna()
+    small = (table["area_px"] < MIN_AREA_PX) & table["z_0"].notna()
     table["qualifies"] = table["qualifies"].astype(bool) | small
     kept = table["area_px"] >= specification.min_area_px
     if specification.inside:

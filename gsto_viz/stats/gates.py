@@ -15,7 +15,7 @@ into cells of image x octave x class x part, and answers from the sums.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ import pandas as pd
 
 from gsto_viz.activity import BoolMap, FloatMap
 from gsto_viz.errors import GstoVizError
+from gsto_viz.regions.pooling import PARTS, GridWeights
 from gsto_viz.stats.inference import (
     EACH,
     Estimate,
@@ -191,19 +192,6 @@ AT_END = 1e-6
 """A gate value this close to the lower end of its range counts as lying on it."""
 OPEN = 0.1
 """A gate is open where g' exceeds this."""
-Part = Literal["whole", "core", "band"]
-PARTS: tuple[Part, ...] = ("whole", "core", "band")
-
-
-class Weights(Protocol):
-    """What is asked of ``gsto_viz.regions.GridWeights``: the means of maps over every region."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(h, w) of the grid."""
-
-    def means(self, values: FloatMap, valid: BoolMap) -> dict[Part, FloatMap]:
-        """Average maps (M, h, w) over the valid cells of each region's parts, (M, K) each."""
 
 
 def rescaled(gate: npt.NDArray[np.floating], bounds: tuple[float, float]) -> FloatMap:
@@ -285,7 +273,7 @@ def gate_description(sums: Mapping[str, float]) -> dict[str, float]:
 
 def gate_columns(
     gates: Mapping[str, npt.NDArray[np.floating]],
-    weights: Weights,
+    weights: GridWeights,
     valid: BoolMap,
     bounds: tuple[float, float],
     part: npt.NDArray[np.str_],

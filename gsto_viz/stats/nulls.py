@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,15 +30,9 @@ from scipy.spatial import cKDTree
 
 from gsto_viz.activity import BoolMap, FloatMap, grid_shape, matched_pool
 from gsto_viz.errors import GstoVizError
+from gsto_viz.regions.find import RegionMap
 from gsto_viz.stats.inference import stream
 from gsto_viz.stats.pairs import KEY
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    RegionsT = TypeVar("RegionsT", bound=DataclassInstance)
-else:
-    RegionsT = TypeVar("RegionsT")
 
 SIZE_NAMES = (
     "area_px",
@@ -87,7 +81,7 @@ def shift_map(values: npt.NDArray[Any], shift: tuple[int, int]) -> npt.NDArray[A
     return np.roll(values, shift, axis=(0, 1))
 
 
-def shift_regions(regions: RegionsT, shift: tuple[int, int]) -> RegionsT:
+def shift_regions(regions: RegionMap, shift: tuple[int, int]) -> RegionMap:
     """Shift the regions of an image on the torus without cutting them anew (N1).
 
     Every region keeps its number, class, sizes, part and border flag, also where the image border
@@ -95,15 +89,17 @@ def shift_regions(regions: RegionsT, shift: tuple[int, int]) -> RegionsT:
     :func:`shift_map` as well: valid cells follow them. The maps stay.
 
     Args:
-        regions: A ``gsto_viz.regions.RegionMap``.
+        regions: Of the image.
         shift: (dy, dx) px.
 
     Returns:
         A new one. (Numbers are then no longer in raster order.)
     """
-    ids, distance = vars(regions)["ids"], vars(regions)["distance_px"]
-    moved = {"ids": shift_map(ids, shift), "distance_px": shift_map(distance, shift)}
-    return replace(regions, **moved)
+    return replace(
+        regions,
+        ids=shift_map(regions.ids, shift),
+        distance_px=shift_map(regions.distance_px, shift),
+    )
 
 
 def swapped_labels(sizes: Sequence[tuple[int, int]]) -> list[int | None]:

@@ -15,7 +15,7 @@ from gsto_viz.data import shipped_classes
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.evaluate import Options, Protocol, evaluate, evaluation_of, tally_images
 from gsto_viz.evaluate.counting import map_ahead, thread_pool
-from gsto_viz.stats.outcome import CITYSCAPES
+from gsto_viz.stats import CITYSCAPES
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassInfo, ClassList, Sample
 

@@ -5,8 +5,7 @@ import pytest
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_specification
 from gsto_viz.plots.specifications import HEADLINE
-from gsto_viz.stats import specification_curve
-from gsto_viz.stats.compare import SpecificationCurve, default_specifications
+from gsto_viz.stats import SpecificationCurve, default_specifications, specification_curve
 
 
 def values(shift=0.0, count=12):

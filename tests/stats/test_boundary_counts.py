@@ -12,13 +12,16 @@ from gsto_viz.activity import percentile_map, valid_cells
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions
 from gsto_viz.stats import (
+    DISTANCES,
+    SIZES,
     boundary_counts,
     boundary_pixels,
     distance_profile,
+    edge_values,
+    estimate,
 )
-from gsto_viz.stats.boundary import DISTANCES, GROUPS, SIZES, merge_counts
-from gsto_viz.stats.inference import estimate
-from gsto_viz.stats.sizes import edge_values, histogram_auc
+from gsto_viz.stats.boundary import GROUPS, merge_counts
+from gsto_viz.stats.sizes import histogram_auc
 
 STRIDES = (4, 16)
 

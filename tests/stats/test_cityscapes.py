@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from gsto_viz.data import shipped_classes
-from gsto_viz.stats.outcome import (
-    CATEGORIES,
+from gsto_viz.stats import (
     CITYSCAPES,
     cityscapes_scores,
     confusion_matrix,
     instance_counts,
     is_cityscapes,
 )
+from gsto_viz.stats.outcome import CATEGORIES
 
 NAMES = list(CITYSCAPES)
 ROAD, PERSON, RIDER, CAR, TRUCK = (

@@ -14,6 +14,7 @@ from gsto_viz.stats import (
     compare_tables,
     compare_values,
     comparison_table,
+    default_specifications,
     estimate,
     headline,
     holm,
@@ -26,7 +27,7 @@ from gsto_viz.stats import (
     strict_verdict,
     table_curve,
 )
-from gsto_viz.stats.compare import default_specifications, specified_values
+from gsto_viz.stats.compare import specified_values
 
 INDICES = {"sci", "sci_edge", "a_first_matched", "a_last"}
 

@@ -14,19 +14,17 @@ from gsto_viz.stats import (
     effective_transmission,
     gate_by_octave,
     gate_cells,
+    gate_columns,
     gate_description,
     gate_edge,
+    gate_ends,
     gate_pair_counts,
     gate_preference,
     gate_selectivity,
+    gate_sums,
     variance_explained,
 )
-from gsto_viz.stats.gates import (
-    gate_columns,
-    gate_ends,
-    gate_sums,
-    rescaled,
-)
+from gsto_viz.stats.gates import rescaled
 
 DOWN, UP, SELF = "stage2.m0.gate[0->1]", "stage2.m0.gate.1to0", "stage2.m0.gate[1->1]"
 

@@ -9,15 +9,18 @@ import scipy.stats
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report.folder import shown_p
 from gsto_viz.stats import (
+    P_FLOOR,
     Images,
     benjamini_hochberg,
     cliffs_delta,
     d_z,
     equivalence,
     holm,
+    image_mean_interval,
+    poisson_weights,
     sign_flip,
 )
-from gsto_viz.stats.inference import P_FLOOR, image_mean_interval, poisson_weights, weighted_sums
+from gsto_viz.stats.inference import weighted_sums
 
 
 def names(n):

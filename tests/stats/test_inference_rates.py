@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from gsto_viz.stats import Images, seed_image_difference, sign_flip
-from gsto_viz.stats.inference import image_mean_estimate, image_mean_interval
+from gsto_viz.stats import (
+    Images,
+    image_mean_estimate,
+    image_mean_interval,
+    seed_image_difference,
+    sign_flip,
+)
 
 SIZES = np.array([3.0, 4.2, 5.1, 5.8, 7.0, 7.6])
 GAPS = SIZES[:, None] - SIZES

@@ -12,12 +12,12 @@ from gsto_viz.stats import (
     index_values,
     permute_sizes,
     sci,
+    shift_map,
     shift_regions,
+    stream,
     swapped_labels,
     toroidal_shift,
 )
-from gsto_viz.stats.inference import stream
-from gsto_viz.stats.nulls import shift_map
 
 STRIDES = (4, 8, 16, 32)
 

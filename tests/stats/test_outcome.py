@@ -8,9 +8,17 @@ from scipy.spatial import cKDTree
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, region_table
-from gsto_viz.stats import class_scores, image_scores, outcome_by_size, outcome_counts
-from gsto_viz.stats.nulls import FEW, _words, annotate, boundary_width, near_other
-from gsto_viz.stats.outcome import confusion_matrix, count_outcome, outcome_scores
+from gsto_viz.stats import (
+    annotate,
+    class_scores,
+    confusion_matrix,
+    count_outcome,
+    image_scores,
+    outcome_by_size,
+    outcome_counts,
+)
+from gsto_viz.stats.nulls import FEW, _words, boundary_width, near_other
+from gsto_viz.stats.outcome import outcome_scores
 
 
 def draw(seed, shape=(40, 56), classes=4, wrong=0.1):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.outcome import confusion_matrix, scores_of
+from gsto_viz.stats import confusion_matrix, scores_of
 
 IGNORED = 255
 

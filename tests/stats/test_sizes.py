@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import Images, response_by_octave
-from gsto_viz.stats.inference import image_mean_interval, poisson_weights, stream
+from gsto_viz.stats import Images, image_mean_interval, poisson_weights, response_by_octave, stream
 
 
 def planted(images, seed=0, branches=4):

@@ -7,13 +7,13 @@ import pytest
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions, region_table
 from gsto_viz.stats import (
+    border_distance,
     scale_transfer,
     transfer_beyond_blur,
     transfer_counts,
     transfer_rows,
     transfer_slope,
 )
-from gsto_viz.stats.causal import border_distance
 
 STEPS = (-1.0, -0.5, 0.5, 1.0)
 

@@ -15,7 +15,7 @@ the raw modes exist to reproduce the paper's pictures and are marked as raw. Num
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import pairwise
@@ -27,6 +27,7 @@ from scipy.sparse import csr_array
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import IGNORE, Inspection
+from gsto_viz.words import GATE, MODES
 
 FloatMap = npt.NDArray[np.float64]
 BoolMap = npt.NDArray[np.bool_]
@@ -209,21 +210,8 @@ def _over_cells(
     return np.asarray(reduce(take, (rows[:, k::stride] for k in range(stride))))
 
 
-MODES = ("percentile", "shared", "per_map", "zscore")
-"""Normalisations of branch maps; ``normalise`` says what each does."""
-RAW_MODES = ("shared", "per_map")
-RAW_BADGE = "raw: the size of these numbers is arbitrary"
-"""Shown wherever raw maps are drawn."""
 ZSCORE_LIMIT = 3.0
 """The z-score bar runs from -3 to 3 for every map; values beyond take the end colours."""
-LABELS = {
-    "percentile": "percentile of activity in this image",
-    "shared": "channel mean, A and B on one scale",
-    "per_map": "channel mean, each map on its own scale",
-    "zscore": "activity, standard deviations from this image's mean",
-    "gate": "gate value",
-}
-"""What the numbers of each mode are, as written at colour bars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,9 +222,9 @@ class HeatMap:
         values: (h, w) float64, read-only; NaN in cells that do not count.
         low: Lower end of the colour bar, in the units of ``values``.
         high: Upper end, above ``low``.
-        mode: One of ``MODES``, or ``gate``.
+        mode: Key of ``gsto_viz.words.MODES``, or ``gate``.
         label: What the numbers are, for the colour bar.
-        raw: True when the size of the numbers is arbitrary; drawings then carry ``RAW_BADGE``.
+        raw: True when the size of the numbers is arbitrary; drawings then carry a badge.
         stride: Pixels per cell: cell k covers pixels [k stride, (k+1) stride) of the image.
         colors: Name of a Matplotlib colour map; None: the fixed one of the mode.
 
@@ -274,7 +262,7 @@ class HeatMap:
         return bool((known < self.low).any()), bool((known > self.high).any())
 
 
-def check_mode(mode: str, modes: Sequence[str] = MODES) -> None:
+def check_mode(mode: str, modes: Collection[str] = MODES) -> None:
     """Refuse a normalisation that does not exist, naming the closest one."""
     if mode not in modes:
         close = difflib.get_close_matches(mode, modes, n=1)
@@ -314,7 +302,7 @@ def normalise(
 
     Args:
         inspections: What each network shows for the image, A first.
-        mode: One of ``MODES``.
+        mode: Key of ``gsto_viz.words.MODES``.
         valid: By stride, (h, w) True for the cells that count (``valid_by_stride``); the others
             become NaN and take no part in ranks and limits. None: all cells count.
 
@@ -330,7 +318,7 @@ def normalise(
         raise GstoVizError(
             "networks with different branch strides have no shared scale; use percentile"
         )
-    rows = [_masked_maps(inspection, mode in RAW_MODES, valid) for inspection in inspections]
+    rows = [_masked_maps(inspection, MODES[mode].raw, valid) for inspection in inspections]
     limits = partial(_shared_limits, rows) if mode == "shared" else _own_limits
     return tuple(
         tuple(
@@ -372,7 +360,7 @@ def gate_map(
         limits: Infimum and supremum of the form: (0, 1) paper, (0.5, 1) released.
     """
     masked = _mask(values, None, "gate map")
-    return HeatMap(masked, *limits, mode="gate", label=LABELS["gate"], raw=False, stride=stride)
+    return HeatMap(masked, *limits, mode="gate", label=GATE.axis, raw=False, stride=stride)
 
 
 def saturated_share(
@@ -409,8 +397,8 @@ def _finish(values: FloatMap, mode: str, stride: int, limits: Limits, branch: in
         values, (low, high) = _standardised(values), (-ZSCORE_LIMIT, ZSCORE_LIMIT)
     else:
         low, high = limits(values, branch)
-    raw = mode in RAW_MODES
-    return HeatMap(values, low, high, mode=mode, label=LABELS[mode], raw=raw, stride=stride)
+    row = MODES[mode]
+    return HeatMap(values, low, high, mode=mode, label=row.axis, raw=row.raw, stride=stride)
 
 
 def _masked_maps(

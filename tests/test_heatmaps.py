@@ -2,9 +2,6 @@ import numpy as np
 import pytest
 
 from gsto_viz.activity import (
-    LABELS,
-    MODES,
-    RAW_BADGE,
     HeatMap,
     gate_map,
     normalise,
@@ -14,6 +11,7 @@ from gsto_viz.activity import (
 )
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Inspection
+from gsto_viz.words import MODES, RAW_BADGE
 
 
 def inspection(raw, activity, strides=(4, 8), name="net"):
@@ -134,7 +132,7 @@ def test_gates_run_over_the_range_of_their_form():
 
 def test_maps_cannot_be_written_to_and_are_copies():
     source = np.zeros((2, 2))
-    heatmap = HeatMap(source, 0, 1, "percentile", LABELS["percentile"], False, 4)
+    heatmap = HeatMap(source, 0, 1, "percentile", MODES["percentile"].axis, False, 4)
     source[0, 0] = 9
     assert heatmap.values[0, 0] == 0
     with pytest.raises(ValueError, match="read-only"):

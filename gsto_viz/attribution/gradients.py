@@ -43,6 +43,7 @@ from gsto_viz.attribution.interventions import (
 from gsto_viz.attribution.targets import Entries, check_grid, head_logits
 from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
+from gsto_viz.words import methods_at
 
 GIB = 2**30
 DEFAULT_BUDGET = 4 * GIB
@@ -157,14 +158,7 @@ def _leaf(output: Tensor) -> Tensor:
 
 _LOG = logging.getLogger(__name__)
 
-LAYER_METHODS = (
-    "activation",
-    "gradient_x_activation",
-    "integrated_gradients",
-    "grad_cam",
-    "conductance",
-)
-INPUT_METHODS = ("saliency", "smooth_grad")
+LAYER_METHODS, INPUT_METHODS = methods_at("taps"), methods_at("image")
 STEPS = 32
 """Steps of the path integrals (Gauss-Legendre); the convergence delta says whether they do."""
 Announce = Callable[[str], None]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from gsto_viz.commands.options import add_official_options, official_options
+from gsto_viz.words import methods_at
 
 NAME = "attribute"
 HELP = "explain a target of one image: exact branch contributions, closed paths, Captum's maps"
@@ -54,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         action="append",
         metavar="NAME",
-        help="gradient_x_activation, grad_cam, integrated_gradients, conductance, activation at "
-        "the branches that enter the head and at every --tap; saliency, smooth_grad on the image; "
-        "may be repeated (default: the first three)",
+        help=f"{', '.join(methods_at('taps'))} at the branches that enter the head and at every "
+        f"--tap; {', '.join(methods_at('image'))} on the image; may be repeated (default: "
+        "gradient_x_activation, grad_cam, integrated_gradients)",
     )
     parser.add_argument(
         "--tap",

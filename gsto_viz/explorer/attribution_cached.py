@@ -18,8 +18,6 @@ from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.evidence import Question, entries_of
 from gsto_viz.explorer.evidence_tiles import (
-    EXACT,
-    NAMES,
     BranchMaps,
     evidence_data,
     exact_maps,
@@ -33,6 +31,7 @@ from gsto_viz.explorer.gradient_runs import (
     step_memory,
 )
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.words import METHOD_LINKS
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +107,7 @@ class Plan:
     def passes(self, shown: Shown, letter: str) -> float:
         """Return what the run costs, in forward passes."""
         branches = len(shown.inspections[letter].strides)
-        return forward_passes(NAMES[self.method], branches, self.steps)
+        return forward_passes(METHOD_LINKS[self.method].key, branches, self.steps)
 
     def pace(self, shown: Shown, letter: str) -> tuple[Any, ...]:
         """Return what the speed of the run depends on."""
@@ -179,7 +178,7 @@ def run(plan: Plan, shown: Shown, letter: str, grid: tuple[int, int]) -> None:
             model,
             input_batch(model, shown.sample.image),
             entries_of(plan.question, shown, grid),
-            NAMES[plan.method],
+            METHOD_LINKS[plan.method].key,
             steps=plan.steps or 1,
             budget=memory_budget(free_bytes()),
         )
@@ -208,7 +207,7 @@ def viewer_data(
     key: tuple[Any, ...] = ()
     if question is not None and method == "shapley":
         key = question.class_id, question.score, absent
-    elif question is not None and method in EXACT:
+    elif question is not None and METHOD_LINKS[method].at == "head":
         key = (absent,)
     elif question is not None and runs:
         key = *question.key, steps, *runs
@@ -241,7 +240,7 @@ def branch_maps(
     """Return the maps of A and B by letter; none where nothing is asked or was run."""
     if question is None:
         return {}
-    if method in EXACT:
+    if METHOD_LINKS[method].at == "head":
         return {x: exact_maps(carried[x].field, question, method) for x in LETTERS}
     strides = {x: shown.inspections[x].strides for x in LETTERS}
     return {x: BranchMaps(one.maps, one.strides, strides[x]) for x, one in runs.items()}

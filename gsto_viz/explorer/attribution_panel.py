@@ -15,10 +15,10 @@ from gsto_viz.explorer.evidence import (
     branch_table,
     sum_check,
 )
-from gsto_viz.explorer.evidence_tiles import NAMES
 from gsto_viz.explorer.gradient_runs import Run
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.words import METHOD_LINKS
 
 FEW_STEPS = 0.05
 """A convergence delta beyond this share of the score asks for more steps."""
@@ -74,7 +74,7 @@ def draw_runs(shown: Shown, method: str, runs: Mapping[str, Run]) -> None:
         cells = zip(shown.inspections[letter].strides, run.totals, strict=True)
         rows.append({"network": letter} | {f"/{s}": float(v) for s, v in cells})
     table = pd.DataFrame(rows)
-    st.markdown(f"**Sums of the maps of {NAMES[method].replace('_', ' ')}**")
+    st.markdown(f"**Sums of the maps of {METHOD_LINKS[method].key.replace('_', ' ')}**")
     st.dataframe(
         table,
         hide_index=True,

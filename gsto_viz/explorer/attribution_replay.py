@@ -7,7 +7,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.attribution_export import attribution_exports
 from gsto_viz.explorer.evidence import Question, answer, ask, entries_of
-from gsto_viz.explorer.evidence_tiles import EXACT, NAMES, BranchMaps, exact_maps
+from gsto_viz.explorer.evidence_tiles import BranchMaps, exact_maps
 from gsto_viz.explorer.export_files import Exports
 from gsto_viz.explorer.gradient_runs import memory_budget, run_method
 from gsto_viz.explorer.probe import Point, probed
@@ -17,6 +17,7 @@ from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.models import HRNet
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
+from gsto_viz.words import METHOD_LINKS
 
 
 def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewState) -> Exports:
@@ -35,7 +36,7 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
     question = _question(shown, regions, point, state)
     models = {x: load_checkpoint(choice.path) for x, choice in shown.choices.items()}
     fields = {x: _field(models[x], shown, state) for x in LETTERS}
-    if state.method in EXACT:
+    if METHOD_LINKS[state.method].at == "head":
         maps = {x: exact_maps(fields[x], question, state.method) for x in LETTERS}
     else:
         maps = {x: _run(models[x], shown, question, state, fields[x]) for x in LETTERS}
@@ -73,7 +74,7 @@ def _run(
         model,
         input_batch(model, shown.sample.image),
         entries_of(question, shown, field.grid),
-        NAMES[state.method],
+        METHOD_LINKS[state.method].key,
         steps=state.steps if state.method == "integrated" else 1,
         budget=memory_budget(free_bytes()),
     )

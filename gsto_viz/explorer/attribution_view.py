@@ -11,7 +11,7 @@ from gsto_viz.explorer import cached
 from gsto_viz.explorer.attribution_export import attribution_exports
 from gsto_viz.explorer.attribution_panel import draw_answers, draw_runs
 from gsto_viz.explorer.evidence import Question, answer, ask
-from gsto_viz.explorer.evidence_tiles import EXACT, unit_of
+from gsto_viz.explorer.evidence_tiles import unit_of
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.gradient_runs import Run
 from gsto_viz.explorer.page_frame import Page
@@ -28,18 +28,13 @@ from gsto_viz.explorer.probe_place import (
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_figures import marks_at
-from gsto_viz.explorer.view_state import ABSENT, METHODS, PICKS, SCORES, STEPS
+from gsto_viz.explorer.view_state import ABSENT, PICKS, SCORES, STEPS
 from gsto_viz.explorer.viewer import draw_colors, last_click
 from gsto_viz.explorer.viewer_data import DIVERGING
+from gsto_viz.words import METHOD_LINKS
 
 KEY = "attribution-viewer"
-METHOD_NAMES = {
-    "shapley": "Shapley (exact)",
-    "shares": "Shares (exact)",
-    "gradcam": "Grad-CAM",
-    "gradient": "Activation x gradient",
-    "integrated": "Integrated gradients",
-}
+METHOD_TITLES = {link: row.title for link, row in METHOD_LINKS.items()}
 SCORE_NAMES = {"margin": "Margin over the next class", "mean": "Logit"}
 ABSENT_NAMES = {"mean": "Mean of this image", "zero": "Zero"}
 NOWHERE = "No region lies here: these pixels are ignored. Choose another place."
@@ -60,7 +55,7 @@ def _choose_question(page: Page, shown: Shown) -> None:
     """Draw the controls: what is asked, and how it is answered."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         for field, label, options, names in (
-            ("method", "Maps of the branches", METHODS, METHOD_NAMES),
+            ("method", "Maps of the branches", tuple(METHOD_LINKS), METHOD_TITLES),
             ("pick", "A click chooses", PICKS, PICK_NAMES),
             ("score", "Explained", SCORES, SCORE_NAMES),
             ("absent", "In place of absent branches", ABSENT, ABSENT_NAMES),
@@ -138,7 +133,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
             draw_answers(shown, question, answers)
             draw_runs(shown, state.method, runs)
             maps = None
-            if runs or state.method in EXACT:
+            if runs or METHOD_LINKS[state.method].at == "head":
                 maps = partial(kept.branch_maps, shown, question, state.method, carried, runs)
             marks = marks_at(regions, point, outline=state.pick == "region")
             given = (shown, question, answers, page.state, maps, marks)
@@ -151,7 +146,7 @@ def _runs(
 ) -> dict[str, Run]:
     """Return the results of a method that is not exact; offer to run it where there are none."""
     method = page.state.method
-    if method in EXACT:
+    if METHOD_LINKS[method].at == "head":
         return {}
     plan = kept.Plan(method, page.state.steps if method == "integrated" else 0, question)
     runs = kept.kept_runs(plan, shown)
@@ -165,7 +160,7 @@ def _runs(
     time = in_words(kept.expected_s(plan, shown, carried))
     with slot.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
-            f"Run {METHOD_NAMES[method]}", key="run-method", icon=":material/play_arrow:"
+            f"Run {METHOD_LINKS[method].title}", key="run-method", icon=":material/play_arrow:"
         )
         st.markdown(f"For the {plain(question.words)}, A and B: {time}. The result is kept.")
     if not pressed:
@@ -173,7 +168,7 @@ def _runs(
     with slot.container():
         for letter in LETTERS:
             if letter not in runs:
-                with st.spinner(f"{METHOD_NAMES[method]}: {letter}", show_time=True):
+                with st.spinner(f"{METHOD_LINKS[method].title}: {letter}", show_time=True):
                     kept.run(plan, shown, letter, carried[letter].field.grid)
     slot.empty()
     return kept.kept_runs(plan, shown)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gsto_viz.explorer.view_state import MODES
 from gsto_viz.plots import (
     Marks,
     PairRow,
@@ -28,27 +27,6 @@ from gsto_viz.types import ClassList, Inspection, Sample
 
 _DRAWING = threading.Lock()
 PRINT_DPI = 300.0
-
-MODE_TEXTS = dict(
-    zip(
-        MODES,
-        (
-            "Each map shows the rank of every cell among the cells of this image (percentile, fixed"
-            " bar 0 to 1) of the channel average, after each channel was divided by its spread over"
-            " training images. Ranks can be compared between branches and between A and B; they"
-            " say where a branch is active, not how strongly.",
-            "Raw channel averages; A and B share one scale in each branch. A network can change the"
-            " size of these numbers without changing what it computes, so a brighter map is not a"
-            " stronger response.",
-            "Raw channel averages, each map on its own scale, as in the paper's figures. Colours"
-            " cannot be compared between maps, neither between branches nor between A and B.",
-            "Activity after each channel was divided by its spread over training images, in"
-            " standard deviations from its mean in this image; every bar runs from -3 to 3.",
-        ),
-        strict=True,
-    )
-)
-"""What each scale means, for the page."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +51,7 @@ def draw_comparison(
         sample: The image, with labels if there are any.
         shown: ``A`` and ``B``: what each network shows for it.
         classes: Of the networks.
-        mode: One of ``MODES``.
+        mode: One of ``gsto_viz.words.MODES``.
         kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
         colors: Colour map of the branch maps; None: that of the mode.
     """

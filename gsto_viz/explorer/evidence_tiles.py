@@ -16,20 +16,9 @@ from gsto_viz.explorer.viewer_data import (
     map_tile,
     shared_data,
 )
-from gsto_viz.plots.attribution import LABELS, PER_PIXEL, symmetric_maps
+from gsto_viz.plots.attribution import symmetric_maps
 from gsto_viz.regions import PreparedRegions
-
-NAMES = {
-    "shapley": "shapley",
-    "shares": "share",
-    "gradcam": "grad_cam",
-    "gradient": "gradient_x_activation",
-    "integrated": "integrated_gradients",
-}
-"""Methods of a link, and what they are called elsewhere."""
-EXACT = ("shapley", "shares")
-OWN_SCALE = ("grad_cam",)
-"""Methods in an arbitrary unit: A and B cannot share a scale."""
+from gsto_viz.words import METHOD_LINKS, Method
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +57,23 @@ def scaled(maps: Mapping[str, BranchMaps], method: str) -> dict[str, tuple[HeatM
 
     Args:
         maps: By letter.
-        method: One of ``NAMES``.
+        method: Key of ``METHOD_LINKS``.
     """
-    name = NAMES[method]
-    if name in OWN_SCALE:
-        return {letter: _one_scale([own], name)[0] for letter, own in maps.items()}
-    return dict(zip(maps, _one_scale(list(maps.values()), name), strict=True))
+    row = METHOD_LINKS[method]
+    if row.own_scale:
+        return {letter: _one_scale([own], row)[0] for letter, own in maps.items()}
+    return dict(zip(maps, _one_scale(list(maps.values()), row), strict=True))
 
 
-def _one_scale(sets: Sequence[BranchMaps], name: str) -> list[tuple[HeatMap, ...]]:
+def _one_scale(sets: Sequence[BranchMaps], method: Method) -> list[tuple[HeatMap, ...]]:
     values, strides = [], []
     for own in sets:
         for one, stride in zip(own.maps, own.strides, strict=True):
             # A cell four times as large holds four times as much of what adds up over cells.
-            area = stride**2 if name in PER_PIXEL else 1
+            area = stride**2 if method.adds_up else 1
             values.append(np.asarray(one, dtype=np.float64) / area)
             strides.append(stride)
-    heats = symmetric_maps([np.nan_to_num(v) for v in values], strides, name)
+    heats = symmetric_maps([np.nan_to_num(v) for v in values], strides, method.key)
     heats = tuple(replace(heat, values=v) for heat, v in zip(heats, values, strict=True))
     parts, start = [], 0
     for own in sets:
@@ -95,11 +84,9 @@ def _one_scale(sets: Sequence[BranchMaps], name: str) -> list[tuple[HeatMap, ...
 
 def unit_of(method: str, score: str) -> str:
     """Say what the numbers of a map are."""
-    if method == "shares":
-        return "share of the branch in the evidence at each cell, signed, whatever the class"
     if method == "shapley" and score == "mean":
         return "Shapley value of the logit at each cell, logits"
-    return LABELS[NAMES[method]]
+    return METHOD_LINKS[method].axis
 
 
 def evidence_data(
@@ -115,7 +102,7 @@ def evidence_data(
         shown: Two networks on one image.
         regions: Of that image.
         maps: By letter; empty: input, labels and predictions only.
-        method: One of ``NAMES``.
+        method: Key of ``METHOD_LINKS``.
         score: What is explained.
     """
     height, width = shown.size

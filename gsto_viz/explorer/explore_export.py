@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsto_viz.activity import RAW_BADGE, RAW_MODES
 from gsto_viz.explorer.comparison import responses
-from gsto_viz.explorer.drawings import MODE_TEXTS, Sheet
+from gsto_viz.explorer.drawings import Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes
 from gsto_viz.explorer.probe import (
     Point,
@@ -40,6 +39,7 @@ from gsto_viz.explorer.view_figures import branch_sheet, marks_at, view_files
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import branch_maps, disagreement
 from gsto_viz.regions import PreparedRegions
+from gsto_viz.words import MODES, RAW_BADGE
 
 PAGE = "explore"
 HEADERS = {
@@ -182,12 +182,12 @@ class Probe:
 
 def _display(shown: Shown, state: ViewState) -> dict[str, Any]:
     """Return how the numbers of a view are shown, in words."""
-    raw = state.mode in RAW_MODES
+    mode = MODES[state.mode]
     return {
         "scale": state.mode,
-        "scale_in_words": MODE_TEXTS[state.mode],
-        "badge": RAW_BADGE if raw else None,
-        "reduction": REDUCTIONS[raw],
+        "scale_in_words": mode.meaning,
+        "badge": RAW_BADGE if mode.raw else None,
+        "reduction": REDUCTIONS[mode.raw],
         "site": shown.inspections["A"].site,
         "colors": state.colors,
         "interpolation": "nearest",

@@ -4,9 +4,7 @@ from functools import partial
 
 import streamlit as st
 
-from gsto_viz.activity import RAW_MODES
 from gsto_viz.explorer import cached
-from gsto_viz.explorer.drawings import MODE_TEXTS
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.page_frame import Page
@@ -17,16 +15,11 @@ from gsto_viz.explorer.probe_place import PICK_NAMES, draw_tiles, held_point, mo
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
-from gsto_viz.explorer.view_state import COLORS, MODES, PICKS
+from gsto_viz.explorer.view_state import COLORS, PICKS
 from gsto_viz.explorer.viewer import draw_colors
 from gsto_viz.explorer.viewer_data import DIVERGING
+from gsto_viz.words import MODES
 
-MODE_NAMES = {
-    "percentile": "Percentile",
-    "shared": "Shared by A and B",
-    "per_map": "Per map (paper)",
-    "zscore": "z-score",
-}
 COLOR_NAMES = {name: name for name in COLORS} | {"jet": "jet (as in the paper)"}
 JET = (
     "jet is brightest in its middle and its steps are uneven: it shows borders that are not there. "
@@ -54,13 +47,13 @@ def _choose_display(page: Page) -> None:
             "mode",
             lambda key: st.segmented_control(
                 "Scale of the maps",
-                MODES,
+                tuple(MODES),
                 key=key,
-                format_func=MODE_NAMES.__getitem__,
+                format_func=lambda name: MODES[name].label,
                 required=True,
                 wrap=True,
             ),
-            MODES,
+            tuple(MODES),
         )
         page.bound(
             "pick",
@@ -109,10 +102,10 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
 
 
 def _caption(shown: Shown, mode: str) -> str:
-    raw = "" if mode in RAW_MODES else " Hovering also gives the raw channel mean."
+    raw = "" if MODES[mode].raw else " Hovering also gives the raw channel mean."
     site = plain(shown.inspections["A"].site)
     return (
-        f"{plain(shown.picture.description)} {MODE_TEXTS[mode]}{raw} Branch maps: {site}, after "
+        f"{plain(shown.picture.description)} {MODES[mode].meaning}{raw} Branch maps: {site}, after "
         "the last fusion and its ReLU; one cell of stride s covers s x s pixels. Click a tile and "
         "use the wheel to zoom, drag to move, arrow keys to step by one cell."
     )

@@ -6,13 +6,13 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from gsto_viz.explorer.charts import BRANCH_COLORS
+from gsto_viz.explorer.charts import mark_scale
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.plots import tuning_fan_data
 from gsto_viz.plots.sizes import response_words
+from gsto_viz.words import BRANCHES
 
 Layers = alt.LayerChart | alt.FacetChart
-_BRANCH_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 
 
 def draw_fans(
@@ -62,7 +62,7 @@ def fan(
         title="branch (stride)",
         sort=names,
         legend=alt.Legend(symbolOpacity=1, orient="bottom"),
-        scale=alt.Scale(domain=names, range=list(BRANCH_COLORS[: len(names)])),
+        scale=mark_scale(names, BRANCHES, "color"),
     )
     octaves = [f(table["octave"]) for f in (min, max)]
     x = alt.X(
@@ -82,7 +82,7 @@ def fan(
             "branch:N",
             title="branch (stride)",
             sort=names,
-            scale=alt.Scale(domain=names, range=list(_BRANCH_SHAPES[: len(names)])),
+            scale=mark_scale(names, BRANCHES, "shape"),
         ),
         tooltip=["branch:N", "mean:Q", "low:Q", "high:Q", "n_regions:Q", "n_images:Q"],
     )

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gsto_viz.report import NULLS
 from gsto_viz.stats.compare import FALSE_SIGNAL, MIN_DRAWS
 from gsto_viz.stats.inference import MIN_CLUSTERS, REPLICATES
+from gsto_viz.words import INDICES, LAYOUT, NULLS, OBJECTS, SCI_C, STP
 
 
 @dataclass(frozen=True)
@@ -55,35 +55,11 @@ STEPS = (
 )
 """From a feature map to SCI."""
 
-PAIRS, OBJECTS = "pairs, then images", "objects, then images"
 NUMBERS: tuple[tuple[str, str, str, str], ...] = (
     ("U", "0 to 1", "percentile of a cell's activity in its map", "nothing"),
     ("Z", "0 to 1", "response: mean U over an object's part", "cells of the object"),
     ("q", "-3 to 3", "coarseness at matched resolution", "summed over neighbouring branches"),
-    ("SCI", "0 aware, 0.5 chance, 1 reversed", "pairs of objects in the wrong order", PAIRS),
-    (
-        "SCI_edge",
-        "0 aware, 0.5 chance",
-        "the core of an object is finer than its own 8 px edge",
-        OBJECTS,
-    ),
-    ("c_fine", "0 aware, 0.5 chance", "the finest branch prefers the larger of two objects", PAIRS),
-    (
-        "c_coarse",
-        "0 aware, 0.5 chance",
-        "the coarsest branch prefers the smaller of two objects",
-        PAIRS,
-    ),
-    (
-        "A finest, matched",
-        "below 0.5 aware",
-        "the finest branch, on the coarsest grid, prefers the larger",
-        PAIRS,
-    ),
-    ("A coarsest", "above 0.5 aware", "the coarsest branch prefers the larger", PAIRS),
-    ("SCI, same class", "as SCI", "pairs of one class only", PAIRS),
-    ("SCI, whole masks", "as SCI", "whole objects instead of cores", PAIRS),
-    ("SCI, layout out", "as SCI", "after the mean map of the data set is subtracted", PAIRS),
+    *((one.label, one.range, one.meaning, one.over) for one in (*INDICES.values(), LAYOUT)),
     (
         "centre, span, slope",
         "octaves",
@@ -104,13 +80,7 @@ NUMBERS: tuple[tuple[str, str, str, str], ...] = (
         "what a branch adds to the margin, over all orders of joining",
         "2^R coalitions",
     ),
-    ("SCI_C", "as SCI", "the order of pairs by Shapley values instead of activity", PAIRS),
-    (
-        "STP",
-        "1 aware, 0.5 blind, 0 reversed",
-        "the same object made larger is read as coarser",
-        OBJECTS,
-    ),
+    *((one.label, one.range, one.meaning, one.over) for one in (SCI_C, STP)),
     ("mIoU", "0 to 100 %", "intersection over union from one confusion matrix", "classes"),
 )
 """Name, range, what it is, what it is averaged over."""
@@ -118,16 +88,6 @@ NUMBERS_NOTE = (
     "c_fine and c_coarse are the two failures that the paper describes. Read neither alone: "
     "pooling by itself brings c_coarse below 0.5."
 )
-
-NULL_HINTS = {
-    "N1": "near 0.5; below it: the map has a global gradient",
-    "N2": "below 0.5 when layout alone helps (roads are large and at the bottom)",
-    "N3": "the null that matters most: untrained networks are not at 0.5",
-    "N4": "near 0.5",
-    "N4c": "near 0.5; below it: class, not size, carries the order",
-    "N5": "exactly 0.5: pooling alone cannot move SCI",
-}
-"""What to look for in each null model."""
 
 EVIDENCE = (
     Section(
@@ -235,7 +195,7 @@ def number_table() -> str:
 
 def null_table() -> str:
     """Return the null models as a Markdown table."""
-    rows = [(name, what, NULL_HINTS[name]) for name, what in NULLS.items()]
+    rows = [(name, null.meaning, null.expected) for name, null in NULLS.items()]
     return markdown_table(("null", "what is broken", "what to look for"), rows)
 
 

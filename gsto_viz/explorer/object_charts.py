@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from gsto_viz.explorer.charts import BRANCH_COLORS, model_color, model_dash, model_shape
+from gsto_viz.explorer.charts import mark_scale, model_color, model_dash, model_shape
 from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT
+from gsto_viz.words import BRANCHES
 
 HEIGHT = 260
-SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
-"""By branch, the finest first."""
 TICKS = (4, 8, 16, 32, 64, 128, 256)
 
 
@@ -25,8 +24,8 @@ def tuning_chart(
         side: The size that is marked, px.
     """
     names = [f"/{stride}" for stride in strides]
-    colors = alt.Scale(domain=names, range=list(BRANCH_COLORS[: len(names)]))
-    shapes = alt.Scale(domain=names, range=list(SHAPES[: len(names)]))
+    colors = mark_scale(names, BRANCHES, "color")
+    shapes = mark_scale(names, BRANCHES, "shape")
     lines = (
         alt.Chart(table.assign(branch="/" + table["stride"].astype(str)))
         .mark_line(point={"size": 60, "filled": True})

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from gsto_viz.explorer import cached
-from gsto_viz.explorer.charts import MODEL_COLORS, model_color, model_dash, model_shape
+from gsto_viz.explorer.charts import COLORS, model_color, model_dash, model_shape
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.probe import (
     Point,
@@ -148,9 +148,7 @@ def scores_html(scores: pd.DataFrame) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in ("class", *LETTERS))
     body = "".join(
         f'<tr><th scope="row">{html.escape(str(row["class"]))}</th>'
-        + "".join(
-            _bar_cell(float(row[x]), color) for x, color in zip(LETTERS, MODEL_COLORS, strict=True)
-        )
+        + "".join(_bar_cell(float(row[x]), color) for x, color in zip(LETTERS, COLORS, strict=True))
         + "</tr>"
         for _, row in scores.iterrows()
     )

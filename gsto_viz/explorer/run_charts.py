@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import pandas as pd
 
-from gsto_viz.explorer.charts import BRANCH_COLORS
+from gsto_viz.explorer.charts import mark_scale
 from gsto_viz.explorer.training_log import TrainingLog, thinned_curve
-
-DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 4), (1, 3))
-SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
+from gsto_viz.words import NETWORKS
 
 
 def curve(logs: Mapping[str, TrainingLog], column: str, title: str) -> alt.Chart | None:
@@ -49,7 +47,7 @@ def scores(logs: Mapping[str, TrainingLog]) -> alt.Chart | None:
     if table.empty:
         return None
     names = list(logs)
-    scale = alt.Scale(domain=names, range=list(SHAPES[: len(names)]))
+    scale = mark_scale(names, NETWORKS, "shape")
     return (
         alt.Chart(table)
         .mark_line(point={"size": 50, "filled": True}, strokeWidth=1.4)
@@ -66,10 +64,10 @@ def scores(logs: Mapping[str, TrainingLog]) -> alt.Chart | None:
 
 
 def _color(names: Sequence[str]) -> alt.Color:
-    scale = alt.Scale(domain=list(names), range=list(BRANCH_COLORS[: len(names)]))
+    scale = mark_scale(names, NETWORKS, "color")
     return alt.Color("run:N", title="run", scale=scale, legend=alt.Legend(orient="bottom"))
 
 
 def _dash(names: Sequence[str]) -> alt.StrokeDash:
-    scale = alt.Scale(domain=list(names), range=[list(dash) for dash in DASHES[: len(names)]])
+    scale = mark_scale(names, NETWORKS, "dash")
     return alt.StrokeDash("run:N", title="run", scale=scale)

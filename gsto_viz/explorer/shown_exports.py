@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.activity import RAW_BADGE
 from gsto_viz.capture import safe_name as tap_name
 from gsto_viz.explorer.drawings import draw_comparison
 from gsto_viz.explorer.export_files import (
@@ -31,6 +30,7 @@ from gsto_viz.explorer.viewer_data import (
     disagreement,
     map_pixels,
 )
+from gsto_viz.words import RAW_BADGE
 
 REDUCTIONS = {
     False: "mean over channels, each divided by its standard deviation over training images",
@@ -200,7 +200,7 @@ def branch_tiles(shown: Shown, mode: str, colors: str) -> tuple[ExportFile, ...]
 
     Args:
         shown: Two networks on one image.
-        mode: One of ``MODES``.
+        mode: One of ``gsto_viz.words.MODES``.
         colors: One of ``COLORS``.
     """
     tiles = image_tiles(shown)

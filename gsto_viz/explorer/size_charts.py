@@ -7,15 +7,15 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from gsto_viz.explorer.charts import MODEL_COLORS, every_label
+from gsto_viz.explorer.charts import every_label, mark_scale
 from gsto_viz.explorer.fan_chart import Layers
-from gsto_viz.explorer.size_report import INTERVAL, index_name
+from gsto_viz.explorer.size_report import INTERVAL
 from gsto_viz.report.folder import shown_p
+from gsto_viz.words import INDICES, NETWORKS, index_label
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 BRUSH = "box"
 """Name of the scatter's selection."""
-_SHAPES = ("circle", "diamond")
 GUIDE = "#8a8a8a"
 """Colour of reference lines, seen on light and on dark."""
 FEW_POINTS = 400
@@ -52,8 +52,8 @@ def scatter(
             filled=True,
             size=70 if few else 22,
             opacity=0.8 if few else 0.45,
-            color=MODEL_COLORS[position],
-            shape=_SHAPES[position],
+            color=NETWORKS[position].color,
+            shape=NETWORKS[position].shape,
         )
         .encode(
             x=x,
@@ -99,7 +99,7 @@ def nulls(table: pd.DataFrame, letters: Sequence[str]) -> Layers:
     order = list(dict.fromkeys(shown["name"]))
     y = alt.Y("name:N", sort=order, title=None, axis=every_label())
     color = alt.Color("model:N", title="network", scale=_models(letters))
-    x = alt.X("value:Q", title="SCI (0 aware, 0.5 chance, 1 reversed)", scale=_share())
+    x = alt.X("value:Q", title=f"SCI ({INDICES['sci'].axis})", scale=_share())
     base = alt.Chart(shown)
     bars = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q", scale=_share()), x2="high:Q", y=y, color=color
@@ -126,19 +126,21 @@ def differences(table: pd.DataFrame) -> Layers:
         table: What ``paired_table`` gave.
     """
     shown = table[table["difference"].notna()].copy()
-    shown["name"] = [index_name(name) for name in shown["index"]]
+    shown["name"] = [index_label(name) for name in shown["index"]]
     shown["adjusted"] = [
         shown_p(*both) for both in zip(shown["p_adjusted"], shown["p"], strict=True)
     ]
     shown = shown[["name", "family", "difference", "low", "high", "adjusted"]].round(4)
     y = alt.Y("name:N", sort=list(shown["name"]), title=None, axis=every_label())
     base = alt.Chart(shown)
-    bars = base.mark_rule(strokeWidth=2, color=MODEL_COLORS[0]).encode(x="low:Q", x2="high:Q", y=y)
-    dots = base.mark_point(size=80, stroke=MODEL_COLORS[0]).encode(
+    bars = base.mark_rule(strokeWidth=2, color=NETWORKS[0].color).encode(
+        x="low:Q", x2="high:Q", y=y
+    )
+    dots = base.mark_point(size=80, stroke=NETWORKS[0].color).encode(
         x=alt.X("difference:Q", title="B - A"),
         y=y,
         shape=alt.Shape("family:N", title="family", scale=_families(["circle", "diamond"])),
-        fill=alt.Fill("family:N", title="family", scale=_families([MODEL_COLORS[0], "white"])),
+        fill=alt.Fill("family:N", title="family", scale=_families([NETWORKS[0].color, "white"])),
         tooltip=[
             alt.Tooltip("name:N", title="index"),
             alt.Tooltip("difference:Q", title="B - A"),
@@ -152,7 +154,7 @@ def differences(table: pd.DataFrame) -> Layers:
 
 
 def _models(letters: Sequence[str]) -> alt.Scale:
-    return alt.Scale(domain=list(letters), range=list(MODEL_COLORS[: len(letters)]))
+    return mark_scale(letters, NETWORKS, "color")
 
 
 def _families(values: list[str]) -> alt.Scale:

@@ -23,9 +23,9 @@ from gsto_viz.explorer.size_report import (
 from gsto_viz.explorer.size_source import Subject
 from gsto_viz.plots import sci_dots_data
 from gsto_viz.plots.pairs import WrongPair
-from gsto_viz.report import NULLS
 from gsto_viz.report.text import layout_caution, transfer_caution
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR
+from gsto_viz.words import NULLS
 
 SIZES_FIGURE = "sizes-figure"
 NARROW = f"""<style>
@@ -109,7 +109,7 @@ def draw_null_models(subject: Subject, choices: Choices) -> None:
         width="stretch",
         alt="SCI of each network with its interval, and its null models",
     )
-    meanings = "; ".join(f"{name} {what}" for name, what in NULLS.items())
+    meanings = "; ".join(f"{name} {null.meaning}" for name, null in NULLS.items())
     st.markdown(
         f"Circles: the networks, with 95 % intervals. Squares: {meanings}. Bars of null models "
         "are the range of their draws."

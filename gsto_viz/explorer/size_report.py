@@ -10,18 +10,17 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
-from gsto_viz.report import NULLS, Null, Report
-from gsto_viz.report.causal import nulls_beside
-from gsto_viz.report.folder import DOUBLED, as_estimate, shown_p
-from gsto_viz.report.text import LABELS, MEANINGS
+from gsto_viz.report import Report
+from gsto_viz.report.folder import shown_p
+from gsto_viz.report.headline import headline_rows, null_text
 from gsto_viz.stats.compare import comparison_table
-from gsto_viz.stats.inference import MARGIN, Estimate
+from gsto_viz.stats.inference import MARGIN
+from gsto_viz.words import NULLS, index_label
 
 MAX_COMPARISON_BYTES = 2**24
 NOT_COMPUTED = "This analysis was made without --nulls, so there is nothing to hold these against."
 PAIRED_COLUMNS = ("index", "family", "a", "b", "difference", "low", "high", "p", "p_adjusted",
                   "equivalent", "n_images", "n_pairs", "reason")  # fmt: skip
-CAUSAL_NAMES = {"sci_c": "SCI_C", "stp": "STP, twice as large"}
 INTERVAL = {"low": "95 % from", "high": "95 % to"}
 """What the ends of an interval are called on the page."""
 REASON = "why a number is missing"
@@ -41,48 +40,15 @@ def index_table(report: Report, letter: str) -> pd.DataFrame:
         null model (its mean; the range of the draws for N3; empty where there is none), ``reason``
         (why a value or an interval is missing, else null).
     """
-    nulls = report.nulls(letter)
     rows = [
-        _index_row(label, MEANINGS[name], report.index(letter, name), nulls.get(name, {}))
-        for name, label in LABELS.items()
+        {"index": row.word.label, "meaning": row.meaning, "value": row.estimate.value}
+        | {"low": row.estimate.low, "high": row.estimate.high}
+        | {"images": row.estimate.n_images, "pairs": row.estimate.n_pairs}
+        | {name: null_text(name, row.nulls.get(name)) for name in NULLS}
+        | {"reason": row.estimate.reason}
+        for row in headline_rows(report, letter)
     ]
-    rows += _causal_rows(report, letter)
     return pd.DataFrame(rows).astype(dict.fromkeys(("value", "low", "high"), "float64"))
-
-
-def _index_row(
-    label: str, meaning: str, one: Estimate, nulls: Mapping[str, Null]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"index": label, "meaning": meaning, "value": one.value}
-    row |= {"low": one.low, "high": one.high, "images": one.n_images, "pairs": one.n_pairs}
-    row |= {null: null_text(null, nulls.get(null)) for null in NULLS}
-    return row | {"reason": one.reason}
-
-
-def _causal_rows(report: Report, letter: str) -> list[dict[str, Any]]:
-    """Return SCI_C and STP at twice the size, where they were computed."""
-    found = report.causal(letter)
-    if found is None:
-        return []
-    nulls = nulls_beside(found["sci_c"])
-    meaning = "SCI on exact Shapley values of the branches (0 aware)"
-    rows = [_index_row(CAUSAL_NAMES["sci_c"], meaning, as_estimate(found["sci_c"]), nulls)]
-    doubled = found["stp"].get(f"{DOUBLED:+g}")
-    if doubled is not None:
-        meaning = "an object that grows is answered coarser (1 aware, .5 blind)"
-        rows.append(
-            _index_row(CAUSAL_NAMES["stp"], meaning, as_estimate(doubled), nulls_beside(doubled))
-        )
-    return rows
-
-
-def null_text(name: str, null: Null | None) -> str:
-    """Write a null model: its mean, for N3 the range of its draws; empty where there is none."""
-    if null is None or null.mean is None:
-        return ""
-    if name == "N3" and null.low is not None and null.high is not None:
-        return f"{null.low:.2f} to {null.high:.2f}"
-    return f"{null.mean:.2f}"
 
 
 def paired_table(report: Report, a: str, b: str) -> pd.DataFrame:
@@ -111,7 +77,7 @@ def paired_words(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
     ps = zip(table["p"], table["p_adjusted"], strict=True)
     same = {True: "yes", False: "no"}
     words = table.assign(
-        index=[index_name(name) for name in table["index"]],
+        index=[index_label(name) for name in table["index"]],
         p=[shown_p(p) for p in table["p"]],
         p_adjusted=[shown_p(adjusted, p) for p, adjusted in ps],
         equivalent=[same.get(value, "-") for value in table["equivalent"]],
@@ -124,14 +90,6 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Give intervals and reasons plain headings; without any reason there is no such column."""
     shown = table.drop(columns="reason") if table["reason"].isna().all() else table
     return shown.fillna({"reason": ""}).rename(columns=INTERVAL | {"reason": REASON})
-
-
-def index_name(name: str) -> str:
-    """Return what an index is called on the page."""
-    if name.startswith("sci_gap_"):
-        low, high = name.removeprefix("sci_gap_").split("_")
-        return f"SCI, {low} octaves or more" if high == "up" else f"SCI, {low} to {high} octaves"
-    return CAUSAL_NAMES.get(name, LABELS.get(name, name))
 
 
 def _stored(report: Report, a: str, b: str) -> pd.DataFrame | None:

@@ -7,9 +7,9 @@ from itertools import groupby
 
 import numpy as np
 
-from gsto_viz.activity import RAW_MODES, HeatMap, gate_map
-from gsto_viz.explorer.drawings import MODE_TEXTS, Sheet, draw_view
-from gsto_viz.explorer.evidence_tiles import EXACT, NAMES, OWN_SCALE, BranchMaps, scaled, unit_of
+from gsto_viz.activity import HeatMap, gate_map
+from gsto_viz.explorer.drawings import Sheet, draw_view
+from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, unit_of
 from gsto_viz.explorer.export_files import KINDS, ExportFile
 from gsto_viz.explorer.gate_choice import GateChoice
 from gsto_viz.explorer.gate_numbers import gate_places, group_title, limits_of
@@ -22,6 +22,7 @@ from gsto_viz.explorer.viewer_data import DIVERGING, branch_maps, difference_map
 from gsto_viz.plots import Marks, Panel, PanelRow
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
+from gsto_viz.words import METHOD_LINKS, MODES
 
 AGREE = "A and B agree"
 ABSENT = {"mean": "their mean over this image", "zero": "zero"}
@@ -90,7 +91,7 @@ def branch_sheet(
     Args:
         shown: Two networks on one image.
         marks: Probe, pin and outline.
-        mode: Normalisation of the branch maps, one of ``MODES``.
+        mode: Normalisation of the branch maps, one of ``gsto_viz.words.MODES``.
         colors: Their colour map.
         difference: Add a row of B - A.
         opacity: Of maps over the image, 0..1.
@@ -107,8 +108,8 @@ def branch_sheet(
         differences = [difference_map(a, b) for a, b in pairs]
         rows.append(PanelRow("B - A", _map_panels("B - A", differences, DIVERGING)))
     caption = (
-        f"{networks_in_words(shown)} {MODE_TEXTS[mode]}{more} Reduction: "
-        f"{REDUCTIONS[mode in RAW_MODES]}; {shown.inspections['A'].site}, one cell of stride s "
+        f"{networks_in_words(shown)} {MODES[mode].meaning}{more} Reduction: "
+        f"{REDUCTIONS[MODES[mode].raw]}; {shown.inspections['A'].site}, one cell of stride s "
         f"covers s x s pixels. {marks_in_words(marks)}"
     )
     return Sheet(rows, marks, caption, opacity)
@@ -156,9 +157,9 @@ def attribution_sheet(
             for branch, heat in zip(own.branches, heats[letter], strict=True)
         ]
         rows.append(PanelRow(f"{letter}: {shown.inspections[letter].name}", panels, note=unit))
-    scale = "each network" if NAMES[state.method] in OWN_SCALE else "all maps"
+    scale = "each network" if METHOD_LINKS[state.method].own_scale else "all maps"
     how = ""
-    if state.method in EXACT:
+    if METHOD_LINKS[state.method].at == "head":
         how = f" In place of absent branches: {ABSENT[state.absent]}."
     elif state.method == "integrated":
         how = f" {state.steps} steps."

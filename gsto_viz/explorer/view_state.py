@@ -20,9 +20,8 @@ from gsto_viz.explorer.view_texts import (
     read_zoom,
     written,
 )
+from gsto_viz.words import METHOD_LINKS, MODES
 
-MODES = ("percentile", "shared", "per_map", "zscore")
-"""Normalisations that the page offers, the comparable one first."""
 COLORS = ("inferno", "viridis", "cividis", "gray", "jet")
 """Colour maps of branch maps; jet is there because the paper uses it."""
 SOURCES = ("scene", "data", "upload")
@@ -37,8 +36,6 @@ TABS = ("steps", "example", "numbers", "evidence", "gates", "limits", "glossary"
 """Which part of the page "Method" is open."""
 MAX_OTHERS = 5
 """Runs that one is compared with."""
-METHODS = ("shapley", "shares", "gradcam", "gradient", "integrated")
-"""How evidence is attributed to branches; the first two are exact."""
 SCORES = ("margin", "mean")
 """What is explained: the margin of a class over the next one, or its logit."""
 ABSENT = ("mean", "zero")
@@ -83,7 +80,7 @@ class ViewState:
             carry the image, only say which one it was.
         a: Key of checkpoint A, None when there is none to choose.
         b: Key of checkpoint B.
-        mode: One of ``MODES``.
+        mode: Key of ``gsto_viz.words.MODES``.
         colors: One of ``COLORS``.
         x: Column of the probed pixel in the image as the networks see it; None: the page chooses.
         y: Row of the probed pixel.
@@ -105,7 +102,7 @@ class ViewState:
         box_a: The box drawn in A's chart of q against size: its ends in octaves and in q, as
             ``written_box`` gives; None: there is none.
         box_b: That in B's chart.
-        method: One of ``METHODS``.
+        method: Key of ``gsto_viz.words.METHOD_LINKS``.
         target: Name of the class that is asked about; None: what A predicts at the probe.
         score: One of ``SCORES``.
         absent: One of ``ABSENT``.
@@ -126,7 +123,7 @@ class ViewState:
     upload: str | None = None
     a: str | None = None
     b: str | None = None
-    mode: str = MODES[0]
+    mode: str = "percentile"
     colors: str = COLORS[0]
     x: int | None = None
     y: int | None = None
@@ -146,7 +143,7 @@ class ViewState:
     panel: str = PANELS[0]
     box_a: str | None = None
     box_b: str | None = None
-    method: str = METHODS[0]
+    method: str = "shapley"
     target: str | None = None
     score: str = SCORES[0]
     absent: str = ABSENT[0]
@@ -287,7 +284,7 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "upload": _Reader(read_fingerprint, "is no fingerprint of an image"),
         "a": checkpoint,
         "b": checkpoint,
-        "mode": _one_of(MODES),
+        "mode": _one_of(tuple(MODES)),
         "colors": _one_of(COLORS),
         "x": pixel,
         "y": pixel,
@@ -310,7 +307,7 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "panel": _one_of(PANELS),
         "box_a": _Reader(read_box, BOX_PROBLEM),
         "box_b": _Reader(read_box, BOX_PROBLEM),
-        "method": _one_of(METHODS),
+        "method": _one_of(tuple(METHOD_LINKS)),
         "target": name,
         "score": _one_of(SCORES),
         "absent": _one_of(ABSENT),

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gsto_viz.activity import RAW_BADGE, HeatMap, normalise, valid_by_stride
+from gsto_viz.activity import HeatMap, normalise, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE, ClassList, Inspection
+from gsto_viz.words import RAW_BADGE
 
 SEQUENTIAL = ("inferno", "viridis", "cividis", "gray", "jet")
 DIVERGING = "RdBu_r"

@@ -27,6 +27,7 @@ from gsto_viz.plots.chart import (
 )
 from gsto_viz.plots.panels import draw_image, draw_outlines, fill_bar, paint
 from gsto_viz.plots.style import GUIDE, branch_style
+from gsto_viz.words import METHODS
 
 SCORES = {
     "margin": "margin of the target",
@@ -34,12 +35,6 @@ SCORES = {
     "sum": "sum of the logits of the target's class",
 }
 """Scores of a target in words."""
-SIGNED = {
-    "gradient_x_activation": "gradient x activation",
-    "integrated_gradients": "integrated gradients",
-    "conductance": "conductance",
-}
-UNSIGNED = {"saliency": "saliency", "smooth_grad": "SmoothGrad"}
 
 
 def score_words(score: str) -> str:
@@ -64,30 +59,17 @@ def color_words(methods: Iterable[str], score: str) -> str:
         GstoVizError: The score is unknown.
     """
     asked, shown = score_words(score), set(methods)
+    kinds: dict[str, list[str]] = {}
+    for row in METHODS.values():
+        if row.key in shown:
+            kinds.setdefault(row.meaning, []).append(row.label)
     sentences = []
-    if "shapley" in shown:
-        sentences.append(
-            "Shapley maps: red raises the margin of a cell, blue lowers it; exact: at every cell "
-            "they sum over the branches to its margin minus its margin with every branch at the "
-            "baseline."
-        )
-        if score != "margin":
+    for meaning, labels in kinds.items():
+        sentences.append(meaning.format(methods=_list(labels), score=asked))
+        if meaning == METHODS["shapley"].meaning and score != "margin":
             sentences.append(
                 f"These maps explain the margin, not the score that was asked: the {asked}."
             )
-    signed = [words for method, words in SIGNED.items() if method in shown]
-    if signed:
-        sentences.append(f"{_list(signed)}: red raises the {asked}, blue lowers it.")
-    if "grad_cam" in shown:
-        sentences.append(
-            "Grad-CAM, channels weighted by their mean gradient: red speaks for a greater "
-            f"{asked}, blue for a smaller one."
-        )
-    if "activation" in shown:
-        sentences.append("Activation: red above 0, blue below; it knows neither target nor score.")
-    unsigned = [words for method, words in UNSIGNED.items() if method in shown]
-    if unsigned:
-        sentences.append(f"{_list(unsigned)}: no sign; the redder, the more the {asked} reacts.")
     return " ".join(sentences)
 
 
@@ -149,19 +131,6 @@ def _value(value: float) -> str:
 WIDTH = 8.0
 CLIP = 99.5
 """Percentile of |value| at the ends of a scale; what lies beyond takes the end colours."""
-LABELS = {
-    "shapley": "Shapley value of the margin at each cell, logits",
-    "gradient_x_activation": "gradient x activation, logits per pixel",
-    "integrated_gradients": "integrated gradients, logits per pixel",
-    "conductance": "conductance, logits per pixel",
-    "grad_cam": "Grad-CAM, not rectified, arbitrary unit",
-    "activation": "sum of channels, arbitrary unit",
-    "saliency": "|gradient|, logits per standard deviation of the colours",
-    "smooth_grad": "SmoothGrad, logits per standard deviation of the colours",
-}
-PER_PIXEL = ("gradient_x_activation", "integrated_gradients", "conductance")
-"""Methods whose cells add up to a score: a cell four times as large holds four times as much, so
-they are drawn divided by the pixels of a cell."""
 CHART = 1.7
 """Height of the charts below the maps, inches."""
 CHECKED_SHAPLEY = "Shapley maps are checked with zero for absent branches."
@@ -273,7 +242,7 @@ def _map_rows(
         raise GstoVizError("there are no attribution maps to draw; run at least one method")
     rows = []
     for method, names in groups.items():
-        label = LABELS.get(method, method)
+        label = method_axis(method)
         if method == "shapley":
             label += f" (absent: {names[0].split('/')[1]})"
         rows.append((names, label, method_maps(method, names, maps, map_strides, label)))
@@ -289,9 +258,14 @@ def method_maps(
 ) -> tuple[HeatMap, ...]:
     """Give the maps of one method one symmetric scale; cells that add up become densities."""
     strides = [map_strides[name] for name in names]
-    areas = [stride**2 if method in PER_PIXEL else 1 for stride in strides]
+    areas = [stride**2 if METHODS[method].adds_up else 1 for stride in strides]
     values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
     return symmetric_maps(values, strides, label)
+
+
+def method_axis(method: str) -> str:
+    """Return what the numbers of a method's maps are."""
+    return METHODS[method].axis
 
 
 def check_height() -> float:
@@ -472,7 +446,7 @@ def figure_taps(
         page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
         top = MARGIN + 0.25
         for (method, names), count in zip(groups.items(), rows, strict=True):
-            label = LABELS.get(method, method)
+            label = method_axis(method)
             drawn = method_maps(method, names, maps, map_strides, label)
             for k in range(1 + len(names)):
                 row, column = divmod(k, columns)
@@ -517,7 +491,7 @@ def _draw_map(
 def _checks_in_words(groups: Mapping[str, list[str]]) -> str:
     """Say which maps there are."""
     parts = [
-        f"{LABELS.get(method, method)} at {', '.join(name.split('/', 1)[1] for name in names)}"
+        f"{method_axis(method)} at {', '.join(name.split('/', 1)[1] for name in names)}"
         for method, names in groups.items()
     ]
     return f"Maps: {'; '.join(parts)}."

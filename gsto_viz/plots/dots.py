@@ -34,31 +34,8 @@ from gsto_viz.plots.chart import (
 from gsto_viz.plots.style import CHANCE_BAND, GUIDE, model_style
 from gsto_viz.stats.compare import FALSE_SIGNAL, Headline
 from gsto_viz.stats.inference import Estimate
+from gsto_viz.words import INDICES, NULLS
 
-INDEX_TITLES = {
-    "sci": "SCI: order of two regions of one image",
-    "sci_edge": "SCI_edge: core against band of one region",
-    "sci_same_class": "SCI, pairs of one class",
-    "sci_whole": "SCI, whole masks",
-    "c_fine": "c_fine: finest branch prefers the larger",
-    "c_coarse": "c_coarse: coarsest branch prefers the smaller",
-    "a_first_matched": "A of the finest branch, coarsest grid",
-    "a_last": "A of the coarsest branch",
-}
-"""What the panel of an index is called; all run from 0 to 1 with chance at 0.5."""
-AXIS = "0 aware, 0.5 chance, 1 reversed"
-PREFERENCE_AXIS = "0 prefers smaller, 1 larger regions"
-"""Labels of the x axis; the second for ``a_first_matched`` and ``a_last``."""
-BANDED = ("sci", "sci_same_class", "sci_whole")
-"""Indices that carry the band of the false-signal margin, which was measured for SCI."""
-NULL_TITLES = {
-    "N1": "N1 shifted labels",
-    "N2": "N2 swapped labels",
-    "N3": "N3 random weights",
-    "N4": "N4 permuted sizes",
-    "N4c": "N4c, within classes",
-    "N5": "N5 one common map",
-}
 COLUMNS = ("model", "index", "source", "draw", "value", "low", "high", "n_images", "reason")
 _LINE = 0.17
 """Inches per line."""
@@ -123,8 +100,8 @@ def sci_dots_data(
     """
     if not headlines or not indices:
         raise GstoVizError("there is nothing to draw; give at least one network and one index")
-    if unknown := [name for name in indices if name not in INDEX_TITLES]:
-        known = ", ".join(INDEX_TITLES)
+    if unknown := [name for name in indices if name not in INDICES]:
+        known = ", ".join(INDICES)
         raise GstoVizError(f"a headline has no index '{unknown[0]}'; choose from {known}")
     rows: list[tuple[object, ...]] = []
     for model, headline in headlines.items():
@@ -202,7 +179,7 @@ def _write_line(
         title = shorten(title_of(model, names), room, style.HEADING, bold=True)
         page.text(MARGIN, y, title, va="center", fontsize=style.HEADING, fontweight="bold")
         return
-    name = "the network" if source == "model" else NULL_TITLES.get(source, source)
+    name = "the network" if source == "model" else NULLS[source].label
     page.text(MARGIN + 0.1, y, shorten(name, _SIDE - 0.15, 7.0), va="center")
 
 
@@ -215,12 +192,12 @@ def _draw_panel(
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    ax.set_xlabel(PREFERENCE_AXIS if index.startswith("a_") else AXIS)
+    ax.set_xlabel(INDICES[index].axis)
     ax.set_title(
-        shorten(INDEX_TITLES[index], ax.bbox.width / ax.figure.dpi + _TEXT, 7.0), loc="left", pad=5
+        shorten(INDICES[index].title, ax.bbox.width / ax.figure.dpi + _TEXT, 7.0), loc="left", pad=5
     )
     for first, last in _blocks(lines):
-        if index in BANDED:
+        if INDICES[index].noise:
             band = (FALSE_SIGNAL, 1 - FALSE_SIGNAL)
             ax.fill_betweenx([first, last], *band, color=CHANCE_BAND, linewidth=0, zorder=0)
         ax.plot([0.5, 0.5], [first, last], color=GUIDE, linestyle="--", linewidth=0.7, zorder=1)

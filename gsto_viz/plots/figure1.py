@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gsto_viz.activity import RAW_BADGE, RAW_MODES, HeatMap, normalise, valid_by_stride
+from gsto_viz.activity import HeatMap, normalise, valid_by_stride
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import style
 from gsto_viz.plots.chart import (
@@ -42,6 +42,7 @@ from gsto_viz.plots.panels import (
 )
 from gsto_viz.plots.style import branch_style
 from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
+from gsto_viz.words import MODES, RAW_BADGE
 
 WIDTH = 8.0
 """Inches: an A4 page is 8.27 wide."""
@@ -49,17 +50,6 @@ PANEL_HEIGHT = 1.55
 """Largest height of a panel, inches; portrait images become narrower instead."""
 HEAD, TITLE = 0.18, 0.16
 """Inches for a row's heading and for the titles above its panels."""
-CAPTIONS = {
-    "percentile": "Heat maps: percentile of the gain-fixed channel average among the cells of this "
-    "image, one scale 0 to 1 for all maps.",
-    "zscore": "Heat maps: gain-fixed channel average in standard deviations from its mean over "
-    "this image, one scale -3 to 3 for all maps.",
-    "shared": "Heat maps: raw channel average, one scale for A and B in each branch; the size of "
-    "these numbers is arbitrary, so brighter does not mean stronger.",
-    "per_map": "Heat maps: raw channel average, each map on its own scale, as in the paper; the "
-    "size of these numbers is arbitrary, so colours cannot be compared between maps.",
-}
-"""What the caption says about each normalisation."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ def figure_scale_confusion(
         a: What the first network (by custom the baseline) shows for it.
         b: What the second (by custom the gated one) shows for it; None: only A is drawn.
         classes: Names and colours of the classes.
-        mode: One of ``gsto_viz.activity.MODES``; raw modes carry their badge.
+        mode: One of ``gsto_viz.words.MODES``; raw modes carry their badge.
         regions: (H, W) region numbers, 0 = none, to be outlined on the heat maps, but for specks.
         width: Of the page, inches.
         colors: Name of a Matplotlib colour map for the branch maps; None: the fixed one of the
@@ -140,7 +130,7 @@ def figure_scale_confusion(
     valid = None if sample.labels is None else valid_by_stride(sample.labels, strides)
     rows = [[replace(m, colors=colors) for m in row] for row in normalise(shown, mode, valid)]
     geometry = _geometry(size, max(len(i.strides) for i in shown), width)
-    text = wrap(_caption(mode, sample, regions is not None, shown), width - 2 * MARGIN, 7.0)
+    text = wrap(_caption(mode, sample, regions is not None, networks), width - 2 * MARGIN, 7.0)
     with style.context():
         panels = [GatePanel(i, size, width) if i.gates else None for i in shown]
         gates = sum(HEAD + (panel.height if panel else 0) for panel in panels)
@@ -171,7 +161,7 @@ def _figure_of(report: Analysis, mode: str, width: float) -> Figure:
         more[0] if more else None,
         classes=report.classes,
         mode=mode,
-        regions=None if mode in RAW_MODES else example.regions,
+        regions=None if MODES[mode].raw else example.regions,
         width=width,
     )
 
@@ -238,7 +228,7 @@ def _draw_network(
     regions: npt.NDArray[np.integer] | None,
 ) -> None:
     """Draw one network's row: heading, prediction, one heat map per branch."""
-    _draw_heading(page, top, letter, inspection, badge=maps[0].mode in RAW_MODES)
+    _draw_heading(page, top, letter, inspection, badge=maps[0].raw)
     top += HEAD + TITLE
     ax = page.axes(geometry.left(0), top, *geometry.panel, label=f"{letter} prediction")
     ax.set_title("prediction", pad=3)
@@ -290,10 +280,19 @@ def _draw_gates(
     return top + HEAD + panel.height
 
 
-def _caption(mode: str, sample: Sample, outlined: bool, shown: tuple[Inspection, ...]) -> str:
+def _maps_said(mode: str, networks: Iterable[str]) -> str:
+    """Say what the heat maps hold, and on what scale."""
+    kind = "raw" if MODES[mode].raw else "gain-fixed"
+    return f"Heat maps: {MODES[mode].said(f'{kind} channel average', list(networks))}"
+
+
+def _caption(mode: str, sample: Sample, outlined: bool, networks: Mapping[str, Inspection]) -> str:
     """Say what is drawn and how it was normalised."""
-    sites = sorted({inspection.site for inspection in shown})
-    parts = [f"Image {sample.id}. Branch maps at {' and '.join(sites)}.", CAPTIONS[mode]]
+    sites = sorted({inspection.site for inspection in networks.values()})
+    parts = [
+        f"Image {sample.id}. Branch maps at {' and '.join(sites)}.",
+        _maps_said(mode, networks),
+    ]
     if outlined:
         parts.append(f"White lines: annotated regions of at least {SPECK_PX} px.")
     if sample.labels is not None and (sample.labels == IGNORE).any():
@@ -314,7 +313,7 @@ def _alt_text(sample: Sample, networks: Mapping[str, Inspection], mode: str) -> 
     gates = f"Gate maps of {' and '.join(gated)} follow below." if gated else "No gates."
     return (
         f"Scale confusion on image {sample.id}: the input, its labels and class colours on top; "
-        f"then {rows}. {gates} {CAPTIONS[mode]}"
+        f"then {rows}. {gates} {_maps_said(mode, networks)}"
     )
 
 

@@ -42,8 +42,9 @@ from gsto_viz.plots.panels import (
     present_classes,
     show,
 )
-from gsto_viz.plots.style import MODEL_COLORS, branch_style
+from gsto_viz.plots.style import branch_style
 from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
+from gsto_viz.words import NETWORKS
 
 SMALL_COLOR, LARGE_COLOR = "white", "#FF5A00"
 """Outlines of the smaller and of the larger region; neither is a colour of the maps."""
@@ -308,7 +309,14 @@ CLASS_LINE = 1.6 * 6.5 / 72
 CLASS_COLUMNS = 7
 OUTCOMES = ("not annotated", "right", "only {0} right", "only {1} right", "wrong", "same", "differ")
 """What a pixel can be, by its code in ``outcome_map``; the last two where nothing is annotated."""
-COLORS = ("#000000", "#F2F2F2", *MODEL_COLORS[:2], "#9A9A9A", "#F2F2F2", "#4D4D4D")
+COLORS = (
+    "#000000",
+    "#F2F2F2",
+    *(one.color for one in NETWORKS[:2]),
+    "#9A9A9A",
+    "#F2F2F2",
+    "#4D4D4D",
+)
 """By code."""
 
 Row = tuple[Sample, Mapping[str, Inspection]]

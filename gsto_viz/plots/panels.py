@@ -16,7 +16,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from scipy.ndimage import distance_transform_edt, label
 
-from gsto_viz.activity import RAW_BADGE, HeatMap, check_grid, gate_map, normalise_map
+from gsto_viz.activity import HeatMap, check_grid, gate_map, normalise_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import style
 from gsto_viz.plots.chart import (
@@ -31,6 +31,7 @@ from gsto_viz.plots.chart import (
 )
 from gsto_viz.plots.style import SMALL, colormap
 from gsto_viz.types import IGNORE, ClassList
+from gsto_viz.words import MODES, RAW_BADGE
 
 SPECK_PX = 64
 """Regions with fewer pixels take no part in statistics."""
@@ -384,11 +385,6 @@ COLUMN_CHOICES = (4, 5, 3)
 MAX_MAPS = 60
 """More than fit a page or two are refused."""
 TITLE = 0.17
-CAPTIONS = {
-    "percentile": "Percentile of each value among the cells of its map, scale 0 to 1.",
-    "zscore": "Standard deviations from the mean of each map, scale -3 to 3.",
-    "per_map": f"Each map on its own scale ({RAW_BADGE}); colours cannot be compared between maps.",
-}
 
 
 def maps_figure(
@@ -479,7 +475,7 @@ def _prepare(
 def _caption(drawn: Mapping[str, HeatMap], mode: str) -> str:
     """Say how the maps were normalised."""
     gates = sum(heatmap.mode == "gate" for heatmap in drawn.values())
-    parts = [] if gates == len(drawn) else [CAPTIONS[mode]]
+    parts = [] if gates == len(drawn) else [f"Maps: {MODES[mode].said('the values')}"]
     if gates:
         parts.append("Gates on the range of their form.")
     return " ".join(parts)

@@ -27,9 +27,10 @@ from gsto_viz.plots.chart import (
     wrap,
 )
 from gsto_viz.plots.dots import NOT_ESTIMATED
-from gsto_viz.plots.style import CHANCE_BAND, GUIDE, MODEL_COLORS, MODEL_LINES, model_style
+from gsto_viz.plots.style import CHANCE_BAND, GUIDE, MODEL_LINES, model_style
 from gsto_viz.stats.compare import FALSE_SIGNAL, SpecificationCurve
 from gsto_viz.stats.inference import Estimate
+from gsto_viz.words import NETWORKS
 
 RESULTS = ("difference", "low", "high", "p", "n_images", "n_pairs", "reason")
 """Columns of ``SpecificationCurve.table`` that are no settings."""
@@ -57,7 +58,7 @@ VALUE_NAMES: dict[tuple[str, object], str] = {
     ("pure", True): "above 0.5",
 }
 """Words for settings of ``gsto_viz.stats.compare.Specification``; others are written out."""
-HEADLINE = MODEL_COLORS[1]
+HEADLINE = NETWORKS[1].color
 SIDE, LINE, CURVE = 2.1, 0.125, 1.7
 """Inches: left of the axes, per line of the matrix of choices, of the curve."""
 CAPTION = (

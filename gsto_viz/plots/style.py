@@ -3,9 +3,7 @@
 ``with style.context():`` sets matplotlib's parameters for the block and puts them back after it.
 They are global to the process, so threads that draw must take turns.
 
-Branch colours are those of Okabe and Ito (2008), which stay apart for colour-blind readers; the
-markers say the same without colour. Networks have colours of Paul Tol's muted scheme, which no
-branch has. Sequential maps are perceptually uniform.
+Colours and markers of branches and networks are those of ``gsto_viz.words``.
 """
 
 from contextlib import AbstractContextManager
@@ -14,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.colors import Colormap
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.words import COLORMAPS, NETWORKS, branch_mark, network_mark
 
 RC: dict[str, Any] = {
     # The one family that comes with matplotlib: figures look the same on every machine.
@@ -56,15 +54,7 @@ def context() -> AbstractContextManager[None]:
     return mpl.rc_context(parameters)
 
 
-BRANCH_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""By branch, the finest first."""
-BRANCH_MARKERS = ("o", "s", "^", "D", "v", "P")
-"""By branch, the finest first."""
-MODEL_COLORS = ("#332288", "#CC6677", "#117733", "#999933", "#88CCEE", "#661100")
-"""By network, A first; two that follow each other differ in lightness."""
-MODEL_MARKERS = ("o", "D", "^", "s", "v", "P")
-"""By network, A first."""
-MODEL_LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+MODEL_LINES = tuple((0, mark.dash) if mark.dash else "-" for mark in NETWORKS)
 """Line style by network, A first, where the colour says the branch."""
 CHANCE_BAND = "#E4E4E4"
 """Where networks without any tuning can lie by accident."""
@@ -74,37 +64,18 @@ FEW = "#9A9A9A"
 """Values that rest on few regions."""
 GUIDE = "#555555"
 """Reference lines and notes."""
-COLORMAPS = {
-    "percentile": "viridis",
-    "shared": "cividis",
-    "per_map": "cividis",
-    "zscore": "RdBu_r",
-    "gate": "magma",
-    "attribution": "RdBu_r",
-}
-"""By normalisation; the diverging one belongs to limits that are symmetric about 0."""
 
 
 def branch_style(branch: int) -> tuple[str, str]:
-    """Return the colour and the marker of a branch, 0 = the finest.
-
-    Raises:
-        GstoVizError: There are six; a seventh would repeat one.
-    """
-    if not 0 <= branch < len(BRANCH_COLORS):
-        raise GstoVizError(f"branch {branch} has no colour; figures show branches 0 to 5")
-    return BRANCH_COLORS[branch], BRANCH_MARKERS[branch]
+    """Return the colour and the marker of a branch, 0 = the finest."""
+    mark = branch_mark(branch)
+    return mark.color, mark.marker
 
 
 def model_style(position: int) -> tuple[str, str]:
-    """Return the colour and the marker of a network by its position, 0 = A.
-
-    Raises:
-        GstoVizError: There are six; a seventh would repeat one.
-    """
-    if not 0 <= position < len(MODEL_COLORS):
-        raise GstoVizError(f"figures show up to {len(MODEL_COLORS)} networks; draw fewer at once")
-    return MODEL_COLORS[position], MODEL_MARKERS[position]
+    """Return the colour and the marker of a network by its position, 0 = A."""
+    mark = network_mark(position)
+    return mark.color, mark.marker
 
 
 def colormap(mode: str, name: str | None = None) -> Colormap:

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from gsto_viz.activity import RAW_BADGE, BoolMap, HeatMap
+from gsto_viz.activity import BoolMap, HeatMap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import style
 from gsto_viz.plots.chart import (
@@ -43,12 +43,13 @@ from gsto_viz.plots.panels import (
 )
 from gsto_viz.plots.style import INVALID
 from gsto_viz.types import IGNORE, ClassList
+from gsto_viz.words import BRANCHES, RAW_BADGE
 
 CROSS, PIN = 8.0, 5.0
 """Sizes of the marks of probe and pin, points."""
 LINE, EDGE = 0.9, 1.3
 """Width of the white line of a mark, and what its black edge adds, points."""
-CHOSEN = "#D55E00"
+CHOSEN = BRANCHES[1].color
 """Frame of a tile that is marked as chosen."""
 
 

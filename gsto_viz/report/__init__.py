@@ -5,14 +5,13 @@
 ``folder`` keep what was done, ``summary`` estimates, and ``report`` reads it all back.
 """
 
-from gsto_viz.report.causal import NULLS, Null
+from gsto_viz.report.causal import Null
 from gsto_viz.report.examples import Example, WorstPair
 from gsto_viz.report.run import analyze
 from gsto_viz.report.subjects import Site, site_of
 from gsto_viz.report.summary import PairComparison, Report, load_report
 
 __all__ = [
-    "NULLS",
     "Example",
     "Null",
     "PairComparison",

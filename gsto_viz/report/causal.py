@@ -46,16 +46,6 @@ from gsto_viz.stats.nulls import permute_sizes
 from gsto_viz.stats.pairs import image_indices, index_columns
 from gsto_viz.types import BranchMaps, Sample
 
-NULLS = {
-    "N1": "annotation shifted on the torus",
-    "N2": "annotation of another image",
-    "N3": "random weights",
-    "N4": "sizes permuted within the image",
-    "N4c": "sizes permuted within the image and class",
-    "N5": "one common map in place of the branches",
-}
-"""What each null model breaks; its rows carry the name."""
-
 
 @dataclass(frozen=True)
 class Null:

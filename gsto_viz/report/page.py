@@ -10,23 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from gsto_viz.files import write_text
-from gsto_viz.report import NULLS, Report
+from gsto_viz.report import Report
 from gsto_viz.report.catalogue import Written, write_figures
-from gsto_viz.report.causal import nulls_beside
 from gsto_viz.report.folder import as_estimate, shown
+from gsto_viz.report.headline import headline_rows, rows_html
 from gsto_viz.report.text import (
     ATLAS_NOTE,
-    LABELS,
-    MEANINGS,
     RANDOM_NOTE,
     atlas_table,
     atlas_words,
     comparison_text,
     difference_words,
     layout_caution,
-    null_cells,
     transfer_caution,
 )
+from gsto_viz.words import NULLS
 
 PAGE = "report.html"
 
@@ -57,7 +55,7 @@ th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid #ddd;
 td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
 .note { color: #555; font-size: 13px; }
-.verdict { border-left: 4px solid #0072B2; padding: .4rem .8rem; background: #f3f7fb; }
+.verdict { border-left: 4px solid #0b5c8a; padding: .4rem .8rem; background: #f3f7fb; }
 figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; height: auto; }
 figcaption { font-size: 13px; color: #333; }
 pre { overflow-x: auto; font-size: 12px; background: #f6f6f6; padding: .6rem; }
@@ -169,56 +167,16 @@ def _difference(report: Report) -> list[str]:
 
 
 def _index_table(report: Report, key: str) -> str:
-    nulls = report.nulls(key)
-    rows = []
-    for name, label in LABELS.items():
-        one = report.index(key, name)
-        cells = "; ".join(null_cells(nulls.get(name, {}))) or "not computed"
-        rows.append(
-            f"<tr><th>{escape(label)}</th><td class=number>{escape(shown(one))}</td>"
-            f"<td class=number>{one.n_images} / {one.n_pairs}</td><td>{escape(cells)}</td>"
-            f"<td>{escape(MEANINGS[name])}</td></tr>"
-        )
-    adjusted = report.layout_adjusted(key, "sci")
-    if adjusted is not None:
-        rows.append(
-            f"<tr><th>SCI, layout taken out</th><td class=number>{escape(shown(adjusted))}</td>"
-            f"<td class=number>{adjusted.n_images} / {adjusted.n_pairs}</td><td></td><td>SCI after "
-            "the mean map of the data set is subtracted</td></tr>"
-        )
-    rows += _causal_rows(report, key)
     missing = report.model(key)["no_pairs"]
     share = report.model(key)["core_pair_share"]
     notes = [] if share is None else [f"{100 * share:.0f} % of the pairs compare two cores."]
     if missing:
         notes.append(f"{len(missing)} images have no pair an octave apart: {', '.join(missing)}.")
     return (
-        f"<h3>{escape(key)} = {escape(report.names[key])}</h3><div class=scroll><table>"
-        "<tr><th>index</th><th>value [95 %]</th><th>images / pairs</th><th>null models</th>"
-        "<th>probability that</th></tr>" + "".join(rows) + "</table></div>"
+        f"<h3>{escape(key)} = {escape(report.names[key])}</h3><div class=scroll>"
+        f"{rows_html(headline_rows(report, key, sizes=True))}</div>"
         f"<p class=note>{escape(' '.join(notes))}</p>"
     )
-
-
-def _causal_rows(report: Report, key: str) -> list[str]:
-    """Return the rows of SCI_C and of scale transfer; none without attribution."""
-    found = report.causal(key)
-    if found is None:
-        return []
-    named = [("SCI_C", found["sci_c"], "SCI of exact Shapley values of the branches")]
-    for m, one in found["stp"].items():
-        what = f"an object answers coarser when resized by {m} octaves (aware: above .5 for +)"
-        named.append((f"STP, {m} octaves", one, what))
-    rows = []
-    for label, values, meaning in named:
-        one = as_estimate(values)
-        beside = "; ".join(null_cells(nulls_beside(values)))
-        rows.append(
-            f"<tr><th>{escape(label)}</th><td class=number>{escape(shown(one))}</td>"
-            f"<td class=number>{one.n_images} / {one.n_pairs}</td>"
-            f"<td>{escape(beside)}</td><td>{escape(meaning)}</td></tr>"
-        )
-    return rows
 
 
 def _null_notes(report: Report) -> str:
@@ -227,7 +185,7 @@ def _null_notes(report: Report) -> str:
             "<p class=note>Null models were not computed: without them a value below 0.5 is no "
             "evidence. gsto-viz analyze --nulls computes them.</p>"
         )
-    notes = "; ".join(f"{name}: {what}" for name, what in NULLS.items())
+    notes = "; ".join(f"{name}: {null.meaning}" for name, null in NULLS.items())
     return f"<p class=note>{escape(notes)}. {escape(RANDOM_NOTE)}</p>"
 
 

@@ -434,11 +434,7 @@ class Report:
 
     def headline(self, key: str) -> Headline:
         """Return the indices of one model that are always shown together."""
-        names = (
-            "sci", "sci_edge", "c_fine", "c_coarse", "a_first_matched", "a_last",
-            "sci_same_class", "sci_whole",
-        )  # fmt: skip
-        values = {name: self.index(key, name) for name in names}
+        values = {name: self.index(key, name) for name in INDICES}
         return Headline(**values, core_pair_share=self.model(key)["core_pair_share"])
 
     def verdict(self, key: str) -> Verdict:

@@ -4,33 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from gsto_viz.files import write_json, write_text
-from gsto_viz.report.causal import NULLS, Null, nulls_beside
+from gsto_viz.report.causal import nulls_beside
 from gsto_viz.report.folder import DOUBLED, SCHEMA_VERSION, as_estimate, plain, shown, shown_p
+from gsto_viz.report.headline import headline_rows, rows_text
 from gsto_viz.report.summary import PairComparison, Report
 from gsto_viz.stats.compare import Comparison, comparison_table
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
+from gsto_viz.words import NULLS, index_label
 
-LABELS = {
-    "sci": "SCI",
-    "sci_edge": "SCI_edge",
-    "c_fine": "c_fine",
-    "c_coarse": "c_coarse",
-    "a_first_matched": "A finest, matched",
-    "a_last": "A coarsest",
-    "sci_same_class": "SCI, same class",
-    "sci_whole": "SCI, whole masks",
-}
-"""Indices of the headline, in the order in which they are shown."""
-MEANINGS = {
-    "sci": "two objects of one image are ordered the wrong way round (0 aware, .5 chance)",
-    "sci_edge": "the core of an object is finer than its edge (0 aware)",
-    "c_fine": "the finest branch prefers the larger object (0 aware)",
-    "c_coarse": "the coarsest branch prefers the smaller object (0 aware)",
-    "a_first_matched": "finest branch on the coarsest grid prefers the larger (aware: below .5)",
-    "a_last": "coarsest branch prefers the larger (aware: above .5)",
-    "sci_same_class": "SCI of pairs of one class",
-    "sci_whole": "SCI of whole masks instead of cores",
-}
 RANDOM_NOTE = (
     "Random weights (N3): every convolution drawn anew, batch-norm statistics measured again on\n"
     "the calibration images; regions of at least 64 px. Both choices move these values."
@@ -40,20 +21,6 @@ PAIRED_NOTE = (
     f"equivalent: the 90 % interval of the difference lies within {MARGIN} of 0\n"
     f"<=: p of {FLIPS} random sign patterns cannot be smaller than {P_FLOOR:.4f}"
 )
-
-
-def null_cells(nulls: dict[str, Null]) -> list[str]:
-    """Write the null models of one index: the mean, for N3 the range of its draws."""
-    cells = []
-    for name in NULLS:
-        one = nulls.get(name)
-        if one is None or one.estimate.value is None:
-            continue
-        if name == "N3" and one.low is not None and one.high is not None:
-            cells.append(f"{name} {one.low:.3f}..{one.high:.3f} ({len(one.values)} draws)")
-        else:
-            cells.append(f"{name} {one.estimate.value:.3f}")
-    return cells
 
 
 def headline_text(report: Report) -> str:
@@ -68,17 +35,12 @@ def headline_text(report: Report) -> str:
             f"  {sci.n_images} images ({report.independence}), "
             f"{sci.n_pairs} pairs of objects an octave or more apart"
         )
-        nulls = report.nulls(key)
-        for name, label in LABELS.items():
-            lines.append(f"  {label:<18} {shown(report.index(key, name)):<24} {MEANINGS[name]}")
-            lines += _null_lines(nulls.get(name, {}))
-        adjusted = report.layout_adjusted(key, "sci")
-        if adjusted is not None:
-            lines.append(
-                f"  {'SCI, layout out':<18} {shown(adjusted):<24} "
-                "SCI after the mean map of the data set is subtracted"
-            )
-        lines += _causal_lines(report, key)
+        lines += rows_text(headline_rows(report, key))
+        lines += [
+            f"  {words}"
+            for words in (transfer_caution(report, key), report.agreement(key))
+            if words
+        ]
         verdict = report.verdict(key)
         lines.append(f"  {verdict.words}")
         lines += [f"    {c.name}: {c.state} ({c.why})" for c in verdict.conditions]
@@ -91,7 +53,7 @@ def headline_text(report: Report) -> str:
         lines += _atlas_lines(report, key)
         lines.append("")
     if report.has_nulls:
-        lines += [f"{name}: {what}" for name, what in NULLS.items()]
+        lines += [f"{name}: {null.meaning}" for name, null in NULLS.items()]
         lines += [RANDOM_NOTE, ""]
     for one in report.skipped:
         lines.append(f"skipped {one['image']}: {one['reason']}")
@@ -141,27 +103,6 @@ def transfer_caution(report: Report, key: str) -> str | None:
     )
 
 
-def _causal_lines(report: Report, key: str) -> list[str]:
-    """Write SCI_C and STP, and whether the three indices agree; nothing without attribution."""
-    found = report.causal(key)
-    if found is None:
-        return []
-    sci_c = as_estimate(found["sci_c"])
-    lines = [f"  {'SCI_C':<18} {shown(sci_c):<24} SCI of exact Shapley values (0 aware)"]
-    lines += _null_lines(nulls_beside(found["sci_c"]))
-    doubled = found["stp"].get(f"{DOUBLED:+g}")
-    if doubled is not None:
-        beyond = as_estimate(found["stp_beyond_blur"][f"{DOUBLED:+g}"])
-        lines.append(
-            f"  {'STP, twice as large':<18} {shown(as_estimate(doubled)):<23} an object grows "
-            f"coarser when it grows (1 aware, .5 blind); beyond blur {shown(beyond)}"
-        )
-        lines += _null_lines(nulls_beside(doubled))
-    caution = transfer_caution(report, key)
-    lines += [] if caution is None else [f"  {caution}"]
-    return [*lines, f"  {report.agreement(key)}"]
-
-
 ATLAS_NOTE = (
     "Features of the branches, none of it evidence of awareness. Variance: after resizing to the "
     "finest grid. Redundancy: share of energy that the next coarser grid could hold, beside that "
@@ -206,12 +147,6 @@ def _atlas_lines(report: Report, key: str) -> list[str]:
     return ["", *(f"  {line.rstrip()}" for line in lines), f"  {atlas_words(report, key)}"]
 
 
-def _null_lines(nulls: dict[str, Null]) -> list[str]:
-    """Write the null models below their index; nothing where there are none."""
-    cells = null_cells(nulls)
-    return [f"  {'':<18} nulls: {', '.join(cells)}"] if cells else []
-
-
 def _listed(names: Iterable[str], most: int = 6) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -224,7 +159,7 @@ def comparison_text(comparison: PairComparison, report: Report) -> str:
     lines = [
         f"{b} - {a}, paired over images: {b} = {report.names[b]}, {a} = {report.names[a]}",
         "",
-        f"{'index':<20}{a:>8}{b:>8}  {'difference [95 %]':<28}"
+        f"{'index':<24}{a:>8}{b:>8}  {'difference [95 %]':<28}"
         f"{'p':>10}{'adjusted':>11}  equivalent",
     ]
     family = None
@@ -251,7 +186,7 @@ def _comparison_row(one: Comparison) -> str:
     p = [shown_p(one.test.p), shown_p(one.p_adjusted, one.test.p)]
     same = {True: "yes", False: "no", None: "-"}[one.equivalence.equivalent]
     return (
-        f"  {one.index:<18}{numbers[0]:>8}{numbers[1]:>8}  {shown(one.difference):<28}"
+        f"  {index_label(one.index):<22}{numbers[0]:>8}{numbers[1]:>8}  {shown(one.difference):<28}"
         f"{p[0]:>10}{p[1]:>11}  {same}"
     )
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from gsto_viz.activity import RAW_BADGE
 from gsto_viz.cli import main
+from gsto_viz.words import RAW_BADGE
 
 ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from PIL import Image
 
-from gsto_viz.activity import RAW_BADGE, normalise, valid_by_stride
+from gsto_viz.activity import normalise, valid_by_stride
 from gsto_viz.explorer import drawings
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_files import (
@@ -28,7 +28,8 @@ from gsto_viz.explorer.export_files import (
 )
 from gsto_viz.explorer.probe import percentile_maps
 from gsto_viz.explorer.shown import Shown, cut_regions
-from gsto_viz.explorer.view_state import MODES, ViewState
+from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.words import MODES, RAW_BADGE
 
 STATE = ViewState(a="A", b="B", x=77, y=31, colors="viridis")
 

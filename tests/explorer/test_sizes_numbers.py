@@ -34,9 +34,7 @@ from gsto_viz.explorer.size_numbers import (
 )
 from gsto_viz.explorer.size_report import (
     PAIRED_COLUMNS,
-    index_name,
     index_table,
-    null_text,
     paired_table,
     paired_words,
     tuning_table,
@@ -45,7 +43,9 @@ from gsto_viz.explorer.size_report import (
 from gsto_viz.explorer.size_source import SizeSource, of_report, of_shown
 from gsto_viz.regions import region_table
 from gsto_viz.report import Report, load_report
-from gsto_viz.report.text import LABELS, write_comparison
+from gsto_viz.report.headline import null_text
+from gsto_viz.report.text import write_comparison
+from gsto_viz.words import INDICES, index_label
 
 CHOICES = (
     Choices(),
@@ -294,8 +294,9 @@ def test_an_image_has_the_table_of_the_library(made_up):
 
 def test_index_table_says_what_the_report_says(report):
     table = index_table(report, "B")
-    assert list(table["index"]) == list(LABELS.values())
-    for name, row in zip(LABELS, table.itertuples(), strict=True):
+    labels = [one.label for one in INDICES.values()]
+    assert list(table["index"]) == [*labels, "SCI, layout out"]
+    for name, row in zip(INDICES, table.itertuples(), strict=False):
         one = report.index("B", name)
         assert (row.value, row.low, row.images) == (one.value, one.low, one.n_images)
     random = report.nulls("B")["sci"]["N3"].values
@@ -362,10 +363,10 @@ def test_tuning_table_has_a_row_for_each_branch_span_and_slope(source):
 
 
 def test_index_names():
-    assert (index_name("sci"), index_name("sci_c")) == ("SCI", "SCI_C")
-    assert index_name("stp") == "STP, twice as large"
-    assert index_name("sci_gap_1_2") == "SCI, 1 to 2 octaves"
-    assert index_name("sci_gap_3_up") == "SCI, 3 octaves or more"
+    assert (index_label("sci"), index_label("sci_c")) == ("SCI", "SCI_C")
+    assert index_label("stp") == "STP, twice as large"
+    assert index_label("sci_gap_1_2") == "SCI, 1 to 2 octaves"
+    assert index_label("sci_gap_3_up") == "SCI, 3 octaves or more"
 
 
 # places and pictures

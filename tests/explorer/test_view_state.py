@@ -15,7 +15,6 @@ from gsto_viz.explorer.view_state import (
     MAX_SCENE,
     METHODS,
     MIN_OBJECT,
-    MODES,
     PAGES,
     PANELS,
     PICKS,
@@ -29,6 +28,7 @@ from gsto_viz.explorer.view_state import (
     parse_query,
 )
 from gsto_viz.explorer.view_texts import MAX_TEXT, box_ends, written_box, written_zoom
+from gsto_viz.words import MODES
 
 KEYS = ("one", "two/best.safetensors")
 OFFERED = Offered(KEYS, images=("a", "b/c"), runs=(".", "x"))
@@ -47,7 +47,7 @@ fields = {
     "upload": st.none() | st.text("0123456789abcdef", min_size=16, max_size=16),
     "a": st.sampled_from(KEYS),
     "b": st.sampled_from(KEYS),
-    "mode": st.sampled_from(MODES),
+    "mode": st.sampled_from(tuple(MODES)),
     "colors": st.sampled_from(COLORS),
     "pick": st.sampled_from(PICKS),
     "opacity": st.integers(1, 10).map(lambda k: k / 10),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from gsto_viz.activity import RAW_BADGE, HeatMap
+from gsto_viz.activity import HeatMap
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.viewer_data import (
     color_table,
@@ -20,6 +20,7 @@ from gsto_viz.explorer.viewer_data import (
     run_lengths,
     viewer_data,
 )
+from gsto_viz.words import RAW_BADGE
 
 
 def unpacked(text: str, dtype: str) -> np.ndarray:

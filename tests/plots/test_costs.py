@@ -71,5 +71,5 @@ def test_data_is_one_row_per_network():
 def test_unusable_input_is_refused():
     with pytest.raises(GstoVizError, match="nothing to draw"):
         figure_costs([])
-    with pytest.raises(GstoVizError, match="up to 6"):
-        figure_costs([A] * 7)
+    with pytest.raises(GstoVizError, match="up to 8"):
+        figure_costs([A] * 9)

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_distance_profile
-from gsto_viz.plots.style import BRANCH_COLORS
+from gsto_viz.words import BRANCHES
 
 STRIDES = (4, 8, 16, 32)
 
@@ -41,7 +41,7 @@ def test_finest_and_coarsest_branch_of_large_regions_are_drawn():
                 chosen = (frame["branch"] == branch) & (frame["size_octave"] == size)
                 np.testing.assert_allclose(one.get_ydata(), frame.loc[chosen, "mean"])
                 np.testing.assert_allclose(one.get_xdata(), np.arange(6) + 0.5)
-                assert to_hex(one.get_color()) == BRANCH_COLORS[branch].lower()
+                assert to_hex(one.get_color()) == BRANCHES[branch].color.lower()
                 assert one.get_linestyle() == ("-", "--")[network]
         assert not [one for one in ax.lines if one.get_label().endswith("branch 1")]
         assert any(list(one.get_xdata()) == [3.0, 3.0] for one in ax.lines)  # the band's 8 px

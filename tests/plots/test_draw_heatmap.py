@@ -7,11 +7,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from gsto_viz.activity import RAW_BADGE, gate_map, normalise_map
+from gsto_viz.activity import gate_map, normalise_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import draw_heatmap, draw_image, draw_labels
 from gsto_viz.plots.panels import outline_segments
-from gsto_viz.plots.style import BRANCH_COLORS, BRANCH_MARKERS, COLORMAPS, INVALID, branch_style
+from gsto_viz.plots.style import INVALID
+from gsto_viz.words import COLORMAPS, RAW_BADGE
 
 
 def new_axes(size=(3.0, 3.0)):
@@ -92,13 +93,8 @@ def test_gate_bars_do_not_depend_on_the_values():
         assert ax.images[0].get_clim() == (0.5, 1.0)
 
 
-def test_branches_have_distinct_colours_and_markers_and_no_map_is_jet():
-    assert len(set(BRANCH_COLORS)) == len(BRANCH_COLORS)
-    assert len(set(BRANCH_MARKERS)) == len(BRANCH_MARKERS) == len(BRANCH_COLORS)
-    assert branch_style(0) == (BRANCH_COLORS[0], BRANCH_MARKERS[0])
+def test_no_map_is_jet():
     assert not {"jet", "rainbow", "hsv", "gist_rainbow"} & set(COLORMAPS.values())
-    with pytest.raises(GstoVizError, match="branch 6"):
-        branch_style(6)
 
 
 def test_sequential_maps_grow_lighter_all_the_way():

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from gsto_viz.activity import MODES, RAW_BADGE, RAW_MODES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_scale_confusion, scale_confusion_data
 from gsto_viz.plots.gates import NO_GATES, arrange_gates, percent
 from gsto_viz.plots.panels import without_specks
+from gsto_viz.words import MODES, RAW_BADGE
 
 LONG = "a-checkpoint-with-a-very-long-name-" * 4
 
@@ -80,7 +80,7 @@ def test_panels_show_what_their_titles_say(figure1):
 @pytest.mark.parametrize("mode", MODES)
 def test_raw_modes_carry_the_badge_once_a_network(figure1, all_text, mode):
     figure, _, _ = figure1(mode=mode)
-    assert all_text(figure).count(RAW_BADGE) == (2 if mode in RAW_MODES else 0)
+    assert all_text(figure).count(RAW_BADGE) == (2 if MODES[mode].raw else 0)
 
 
 def test_gates_of_the_last_fusion_and_the_transitions_are_drawn_on_their_range(figure1, all_text):

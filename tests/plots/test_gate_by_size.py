@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_gate_by_size, gate_by_size_data
 from gsto_viz.plots.gates import NO_GATES
-from gsto_viz.plots.style import BRANCH_COLORS
+from gsto_viz.words import BRANCHES
 
 STRIDES = (4, 8, 16, 32)
 
@@ -52,7 +52,7 @@ def test_each_gate_of_the_last_module_is_drawn_core_and_band():
         assert ax.get_ylim() == (0, 0.6)  # the least listed limit above 0.35 + 0.07 + 0.02
         assert ax.get_xlim() == (3, 8)
     color = to_hex(part(drawn["stage4.m1.gate[2->0]"], "core").get_color())
-    assert color == BRANCH_COLORS[2].lower()
+    assert color == BRANCHES[2].color.lower()
 
 
 def test_rows_are_sources_and_columns_targets():

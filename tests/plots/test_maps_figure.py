@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from gsto_viz.activity import RAW_BADGE
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, maps_figure
+from gsto_viz.words import RAW_BADGE
 
 STRIDES = {"stem": 4, "stage4.branch3": 32, "stage2.m0.gate[0->1]": 4, "transition2.gate": 8}
 

@@ -13,7 +13,8 @@ from gsto_viz.plots import (
     plot_sizes,
     tuning_fan_data,
 )
-from gsto_viz.plots.style import BRANCH_COLORS, BRANCH_MARKERS, FEW
+from gsto_viz.plots.style import FEW
+from gsto_viz.words import BRANCHES
 
 
 def responses(octaves=range(2, 9), intervals=True, few=(8,)):
@@ -46,10 +47,10 @@ def test_each_branch_is_a_line_in_its_colour_and_marker_at_the_middle_of_octaves
         line = next(item for item in ax.lines if item.get_label() == f"stride {4 * 2**branch}")
         np.testing.assert_allclose(line.get_xdata(), rows["octave"] + 0.5)
         np.testing.assert_allclose(line.get_ydata(), rows["mean"])
-        assert to_hex(line.get_color()) == BRANCH_COLORS[branch].lower()
-        markers = [item for item in ax.lines if item.get_marker() == BRANCH_MARKERS[branch]]
+        assert to_hex(line.get_color()) == BRANCHES[branch].color.lower()
+        markers = [item for item in ax.lines if item.get_marker() == BRANCHES[branch].marker]
         faces = {to_hex(item.get_markerfacecolor()): len(item.get_xdata()) for item in markers}
-        assert faces == {BRANCH_COLORS[branch].lower(): 6, FEW.lower(): 1}
+        assert faces == {BRANCHES[branch].color.lower(): 6, FEW.lower(): 1}
 
 
 def test_ribbons_are_the_intervals():
@@ -59,7 +60,7 @@ def test_ribbons_are_the_intervals():
     box = ax.collections[2].get_paths()[0].get_extents()
     rows = frame[frame["branch"] == 2]
     assert (box.y0, box.y1) == pytest.approx((rows["low"].min(), rows["high"].max()))
-    assert to_rgba(ax.collections[2].get_facecolor()[0])[:3] == to_rgba(BRANCH_COLORS[2])[:3]
+    assert to_rgba(ax.collections[2].get_facecolor()[0])[:3] == to_rgba(BRANCHES[2].color)[:3]
     bare = plot_sizes(responses(intervals=False), ax=Figure().add_subplot())
     assert all(not c.get_paths() or not len(c.get_paths()[0].vertices) for c in bare.collections)
 
@@ -129,7 +130,7 @@ def test_fan_draws_the_mean_of_random_draws_dashed_and_every_draw_below():
                 for o in range(2, 9)
             ]
             np.testing.assert_allclose(line.get_ydata(), by_hand)
-            assert to_hex(line.get_color()) == BRANCH_COLORS[branch].lower()
+            assert to_hex(line.get_color()) == BRANCHES[branch].color.lower()
     assert not lines_of(top, "random draw")
     assert len(lines_of(below, "random draw")) == 12
     assert not lines_of(empty, "random mean")

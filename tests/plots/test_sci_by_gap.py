@@ -4,8 +4,8 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_sci_by_gap
-from gsto_viz.plots.style import MODEL_COLORS
 from gsto_viz.stats import sci_by_gap
+from gsto_viz.words import NETWORKS
 
 
 def gaps(shift=0.0, interval=True):
@@ -32,7 +32,7 @@ def test_each_panel_has_its_pairs_and_each_network_its_values(all_text):
             rows = frame[frame["classes"] == classes]
             curve = [line for line in ax.lines if line.get_label() == "curve"][position]
             np.testing.assert_allclose(curve.get_ydata(), rows["value"])
-            assert curve.get_color() == MODEL_COLORS[position]
+            assert curve.get_color() == NETWORKS[position].color
             np.testing.assert_array_equal(np.round(curve.get_xdata()), [0, 1, 2])
             segments = ax.collections[position].get_segments()
             np.testing.assert_allclose([s[0][1] for s in segments], rows["low"])
@@ -49,7 +49,7 @@ def test_one_network_without_intervals_has_hollow_dots(check_text):
     check_text(figure)
     ax = figure.axes[0]
     faces = {line.get_markerfacecolor(): len(line.get_xdata()) for line in filled(ax)}
-    assert faces == {MODEL_COLORS[0]: 0, "white": 3}
+    assert faces == {NETWORKS[0].color: 0, "white": 3}
 
 
 def test_what_is_not_estimated_is_left_out(check_text):
@@ -81,7 +81,7 @@ def test_real_frames_of_few_regions_can_be_drawn():
     [
         ({}, "nothing to draw"),
         ({"A": gaps().drop(columns="n_pairs")}, "no column 'n_pairs'; give sci_by_gap"),
-        ({str(k): gaps() for k in range(7)}, "up to 6 networks"),
+        ({str(k): gaps() for k in range(9)}, "up to 8 networks"),
     ],
 )
 def test_unusable_frames_are_refused(frames, words):

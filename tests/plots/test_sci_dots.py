@@ -5,8 +5,9 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_sci_dots, sci_dots_data
-from gsto_viz.plots.dots import INDEX_TITLES, NOT_ESTIMATED
+from gsto_viz.plots.dots import NOT_ESTIMATED
 from gsto_viz.stats import Estimate, Headline
+from gsto_viz.words import INDICES
 
 KNOWN = Estimate(0.25, 0.2, 0.31, 40, 900)
 BARE = Estimate(0.4, None, None, 4, 90, "4 independent images, an interval needs 10")
@@ -29,7 +30,7 @@ NONE = Null((), None, None, None, 0, "no two images have one size")
 
 
 def headline(**given):
-    fields = dict.fromkeys(INDEX_TITLES, KNOWN) | {"core_pair_share": 0.1}
+    fields = dict.fromkeys(INDICES, KNOWN) | {"core_pair_share": 0.1}
     return Headline(**(fields | given))
 
 
@@ -137,7 +138,7 @@ def test_alt_text_gives_every_number():
         (lambda: figure_sci_dots({"A": headline()}, indices=()), "nothing to draw"),
         (lambda: figure_sci_dots({"A": headline()}, indices=("scy",)), "no index 'scy'"),
         (lambda: figure_sci_dots({"A": headline()}, indices=("sci",) * 4), "at most three"),
-        (lambda: figure_sci_dots({k: headline() for k in "ABCDEFG"}), "up to 6 networks"),
+        (lambda: figure_sci_dots({k: headline() for k in "ABCDEFGHI"}), "up to 8 networks"),
     ],
 )
 def test_unusable_input_is_refused(make, words):

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_segmentations, segmentations_data
 from gsto_viz.plots.pairs import COLORS, OUTCOMES, outcome_map
-from gsto_viz.plots.style import MODEL_COLORS
+from gsto_viz.words import NETWORKS
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_panels_show_what_their_titles_say(make_row, make_classes):
     drawn = axes["an image which is right"].images[0].get_array()
     a_only = (shown["A"].prediction == sample.labels) & (shown["B"].prediction != sample.labels)
     assert a_only.any()
-    assert {to_hex(pixel / 255) for pixel in drawn[a_only]} == {MODEL_COLORS[0].lower()}
+    assert {to_hex(pixel / 255) for pixel in drawn[a_only]} == {NETWORKS[0].color.lower()}
     unknown = sample.labels == 255
     assert not drawn[unknown].any()
     assert len(set(COLORS[:5])) == 5

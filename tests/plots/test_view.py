@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsto_viz.activity import RAW_BADGE, gate_map, normalise
+from gsto_viz.activity import gate_map, normalise
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import Marks, Panel, PanelRow, alt_text, figure_view, save_figure
+from gsto_viz.words import RAW_BADGE
 
 SIZE = (64, 96)
 STRIDES = (4, 8, 16, 32)

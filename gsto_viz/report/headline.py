@@ -1,0 +1,178 @@
+"""The headline table: every index of every network beside its null models, in three forms.
+
+``headline_rows`` makes the rows; ``rows_text``, ``rows_html`` and ``headline_markdown`` write them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+
+from gsto_viz.report.causal import Null, nulls_beside
+from gsto_viz.report.folder import DOUBLED, as_estimate, shown
+from gsto_viz.report.summary import Report
+from gsto_viz.stats import Estimate
+from gsto_viz.words import INDICES, LAYOUT, NULLS, SCI_C, STP, STP_BLUR, Index
+
+
+@dataclass(frozen=True)
+class HeadlineRow:
+    """One index of one network.
+
+    Attributes:
+        word: What it is called and what it means.
+        estimate: Its value.
+        nulls: By name, the null models of the index; empty where there are none.
+    """
+
+    word: Index
+    estimate: Estimate
+    nulls: Mapping[str, Null]
+
+    @property
+    def meaning(self) -> str:
+        """What the index is, and what its values say."""
+        return f"{self.word.meaning} ({self.word.range})"
+
+    @property
+    def null_cells(self) -> list[str]:
+        """The null models that have a value, each with its name and its draws if they count."""
+        cells = []
+        for name, word in NULLS.items():
+            null = self.nulls.get(name)
+            if null is not None and (text := null_text(name, null, 3)):
+                many = f" ({len(null.values)} draws)" if word.spread else ""
+                cells.append(f"{name} {text}{many}")
+        return cells
+
+
+def null_text(name: str, null: Null | None, digits: int = 2) -> str:
+    """Write a null model: its mean, or the range of its draws; empty where there is none."""
+    if null is None or null.mean is None:
+        return ""
+    if NULLS[name].spread and null.low is not None and null.high is not None:
+        return f"{null.low:.{digits}f} to {null.high:.{digits}f}"
+    return f"{null.mean:.{digits}f}"
+
+
+def headline_rows(report: Report, key: str, *, sizes: bool = False) -> tuple[HeadlineRow, ...]:
+    """Return the indices of one network, in the order in which they are shown.
+
+    Args:
+        report: The analysis.
+        key: The network.
+        sizes: STP at every size that was tried; else at twice the size only.
+
+    Returns:
+        The indices of ``gsto_viz.words.INDICES``, SCI on layout-adjusted maps if there are such,
+        and with attribution SCI_C and STP.
+    """
+    nulls = report.nulls(key)
+    rows = [
+        HeadlineRow(word, report.index(key, name), nulls.get(name, {}))
+        for name, word in INDICES.items()
+    ]
+    if (adjusted := report.layout_adjusted(key, "sci")) is not None:
+        rows.append(HeadlineRow(LAYOUT, adjusted, {}))
+    if (found := report.causal(key)) is not None:
+        rows.append(HeadlineRow(SCI_C, as_estimate(found["sci_c"]), nulls_beside(found["sci_c"])))
+        doubled = f"{DOUBLED:+g}"
+        for m, one in found["stp"].items():
+            if sizes or m == doubled:
+                word = STP if m == doubled else _resized(m)
+                rows.append(HeadlineRow(word, as_estimate(one), nulls_beside(one)))
+        if doubled in found["stp"]:
+            beyond = as_estimate(found["stp_beyond_blur"][doubled])
+            rows.append(HeadlineRow(STP_BLUR, beyond, {}))
+    return tuple(rows)
+
+
+def _resized(m: str) -> Index:
+    """Return STP at another size: ``m`` octaves, with its sign."""
+    side = "above" if m.startswith("+") else "below"
+    return replace(
+        STP,
+        key=f"stp{m}",
+        label=f"STP, {m} octaves",
+        meaning=f"an object resized by {m} octaves is answered coarser",
+        range=f"{side} 0.5 aware",
+    )
+
+
+def rows_text(rows: Sequence[HeadlineRow]) -> list[str]:
+    """Write rows as lines of text, the null models below each index."""
+    lines = []
+    for row in rows:
+        lines.append(f"  {row.word.label:<18} {shown(row.estimate):<24} {row.meaning}")
+        if cells := row.null_cells:
+            lines.append(f"  {'':<18} nulls: {', '.join(cells)}")
+    return lines
+
+
+def rows_html(rows: Sequence[HeadlineRow]) -> str:
+    """Write rows as an HTML table."""
+    cells = [
+        f"<tr><th>{escape(row.word.label)}</th><td class=number>{escape(shown(row.estimate))}</td>"
+        f"<td class=number>{row.estimate.n_images} / {row.estimate.n_pairs}</td>"
+        f"<td>{escape('; '.join(row.null_cells))}</td><td>{escape(row.meaning)}</td></tr>"
+        for row in rows
+    ]
+    return (
+        "<table><tr><th>index</th><th>value [95 %]</th><th>images / pairs</th>"
+        f"<th>null models</th><th>probability that</th></tr>{''.join(cells)}</table>"
+    )
+
+
+def headline_markdown(
+    report: Report, *, indices: Collection[str] | None = None, nulls: Sequence[str] = tuple(NULLS)
+) -> str:
+    """Write the indices of all networks as one Markdown table, a row each.
+
+    Args:
+        report: The analysis.
+        indices: Keys of the indices to show; None: all.
+        nulls: Names of the null models to show.
+
+    Returns:
+        Columns: each network, its difference to the first one, then the null models.
+    """
+    first, *others = report.keys
+    rows = {key: {row.word.key: row for row in headline_rows(report, key)} for key in report.keys}
+    differences = {key: _differences(report, first, key) for key in others}
+    table = [["", *report.keys, *(f"{key} - {first}" for key in others)]]
+    for name in nulls:
+        table[0] += [f"{name} {key}" for key in _columns(name, report.keys)]
+    words = {name: row.word for own in rows.values() for name, row in own.items()}
+    for name, word in words.items():
+        if indices is not None and name not in indices:
+            continue
+        own = [rows[key].get(name) for key in report.keys]
+        estimates = [None if row is None else row.estimate for row in own]
+        estimates += [differences[key].get(name) for key in others]
+        cells = ["" if one is None else shown(one, 2) for one in estimates]
+        beside = [{} if row is None else row.nulls for row in own]
+        for null in nulls:
+            texts = [null_text(null, one.get(null)) or "-" for one in beside]
+            columns = texts if NULLS[null].spread else [" / ".join(texts)]
+            cells += columns if any(beside) else [""] * len(columns)
+        table.append([word.label, *cells])
+    scores = [report.model(key)["scores"] for key in report.keys]
+    accuracy = ["-" if one is None else f"{one['miou']:.1f}" for one in scores]
+    blank = [""] * (len(table[0]) - 1 - len(accuracy))
+    table.append(["mIoU here, %", *accuracy, *blank])
+    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
+
+
+def _columns(null: str, keys: Sequence[str]) -> list[str]:
+    """Return the heads of a null model's columns: one for all networks, or one each."""
+    return list(keys) if NULLS[null].spread else [" / ".join(keys)]
+
+
+def _differences(report: Report, a: str, b: str) -> dict[str, Estimate]:
+    """Return b - a by index; c_coarse is 1 - A of the coarsest branch, so its sign turns."""
+    found = {one.index: one.difference for one in report.differences(a, b)}
+    last = found.get("a_last")
+    if last is not None and last.value is not None:
+        low, high = (None if end is None else -end for end in (last.high, last.low))
+        last = replace(last, value=-last.value, low=low, high=high)
+    return found if last is None else found | {"c_coarse": last}

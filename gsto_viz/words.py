@@ -1,0 +1,479 @@
+"""What things are called, and how they look, wherever they are shown: one row for each.
+
+Command line, tables, figures, ``report.html`` and the explorer read the same rows, so an index, a
+null model, a way to draw maps, an attribution method, a branch and a network have one name, one
+sentence and one colour everywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from gsto_viz.errors import GstoVizError
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_Keyed)
+
+
+def _by_key(*rows: Row) -> Mapping[str, Row]:
+    return {row.key: row for row in rows}
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words as a sentence does: ``A``, ``A and B``, ``A, B and C``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+PAIRS, OBJECTS = "pairs, then images", "objects, then images"
+AS_SCI = "0 aware, 0.5 chance, 1 reversed"
+AWARE = "0 aware, 0.5 chance"
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index of a network.
+
+    Attributes:
+        key: In tables and JSON.
+        label: In tables for people.
+        meaning: The probability that it estimates, in one sentence without a full stop.
+        range: What its values say.
+        over: What it is averaged over.
+        title: Above its chart.
+        axis: At the axis of its chart.
+        noise: Whether the band that noise alone reaches was measured for it.
+    """
+
+    key: str
+    label: str
+    meaning: str
+    range: str = AS_SCI
+    over: str = PAIRS
+    title: str = ""
+    axis: str = AS_SCI
+    noise: bool = False
+
+
+_PREFERENCE = "0 prefers smaller, 1 larger regions"
+INDICES = _by_key(
+    Index(
+        "sci",
+        "SCI",
+        "two objects of one image are ordered the wrong way round",
+        title="SCI: order of two regions of one image",
+        noise=True,
+    ),
+    Index(
+        "sci_edge",
+        "SCI_edge",
+        "the core of an object is finer than its own edge",
+        AWARE,
+        OBJECTS,
+        title="SCI_edge: core against band of one region",
+    ),
+    Index(
+        "c_fine",
+        "c_fine",
+        "the finest branch prefers the larger object",
+        AWARE,
+        title="c_fine: finest branch prefers the larger",
+    ),
+    Index(
+        "c_coarse",
+        "c_coarse",
+        "the coarsest branch prefers the smaller object",
+        AWARE,
+        title="c_coarse: coarsest branch prefers the smaller",
+    ),
+    Index(
+        "a_first_matched",
+        "A finest, matched",
+        "the finest branch, on the coarsest grid, prefers the larger object",
+        "below 0.5 aware",
+        title="A of the finest branch, coarsest grid",
+        axis=_PREFERENCE,
+    ),
+    Index(
+        "a_last",
+        "A coarsest",
+        "the coarsest branch prefers the larger object",
+        "above 0.5 aware",
+        title="A of the coarsest branch",
+        axis=_PREFERENCE,
+    ),
+    Index(
+        "sci_same_class",
+        "SCI, same class",
+        "SCI of pairs of one class",
+        "as SCI",
+        title="SCI, pairs of one class",
+        noise=True,
+    ),
+    Index(
+        "sci_whole",
+        "SCI, whole masks",
+        "SCI of whole masks instead of cores",
+        "as SCI",
+        title="SCI, whole masks",
+        noise=True,
+    ),
+)
+"""The indices of the headline, in the order in which they are shown."""
+LAYOUT = Index(
+    "layout_adjusted",
+    "SCI, layout out",
+    "SCI after the mean map of the data set is subtracted",
+    "as SCI",
+)
+SCI_C = Index("sci_c", "SCI_C", "SCI of exact Shapley values of the branches", "as SCI")
+STP = Index(
+    "stp",
+    "STP, twice as large",
+    "an object that grows is answered coarser",
+    "1 aware, 0.5 blind, 0 reversed",
+    OBJECTS,
+)
+STP_BLUR = Index(
+    "stp_beyond_blur",
+    "STP beyond blur",
+    "the same, minus what blur alone does",
+    "0 no more than blur",
+    OBJECTS,
+)
+
+
+def index_label(key: str) -> str:
+    """Return what an index is called in tables for people; ranges of gaps included."""
+    if key.startswith("sci_gap_"):
+        low, high = key.removeprefix("sci_gap_").split("_")
+        return f"SCI, {low} octaves or more" if high == "up" else f"SCI, {low} to {high} octaves"
+    known = {**INDICES, **_by_key(LAYOUT, SCI_C, STP, STP_BLUR)}
+    return known[key].label if key in known else key
+
+
+@dataclass(frozen=True)
+class NullModel:
+    """A null model: an index after the link to size was broken on purpose.
+
+    Attributes:
+        key: In tables and JSON.
+        label: Beside its line in a chart.
+        meaning: What is broken.
+        expected: What to look for in it.
+        spread: Whether the range of its draws counts and not their mean: each is another network.
+    """
+
+    key: str
+    label: str
+    meaning: str
+    expected: str
+    spread: bool = False
+
+
+NULLS = _by_key(
+    NullModel(
+        "N1",
+        "N1 shifted labels",
+        "annotation shifted on the torus",
+        "near 0.5; below it: the map has a global gradient",
+    ),
+    NullModel(
+        "N2",
+        "N2 swapped labels",
+        "annotation of another image",
+        "below 0.5 when layout alone helps (roads are large and at the bottom)",
+    ),
+    NullModel(
+        "N3",
+        "N3 random weights",
+        "random weights",
+        "the null that matters most: untrained networks are not at 0.5",
+        spread=True,
+    ),
+    NullModel("N4", "N4 permuted sizes", "sizes permuted within the image", "near 0.5"),
+    NullModel(
+        "N4c",
+        "N4c, within classes",
+        "sizes permuted within the image and class",
+        "near 0.5; below it: class, not size, carries the order",
+    ),
+    NullModel(
+        "N5",
+        "N5 one common map",
+        "one common map in place of the branches",
+        "exactly 0.5: pooling alone cannot move SCI",
+    ),
+)
+
+RAW_BADGE = "raw: the size of these numbers is arbitrary"
+"""Shown wherever raw maps are drawn."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to turn a map into colours.
+
+    Attributes:
+        key: In links, files and arguments.
+        label: On a control.
+        axis: At the colour bar.
+        colors: Matplotlib colour map.
+        caption: Below a figure; ``{what}`` is what maps hold, ``{networks}`` who shares a scale.
+        meaning: On a page, where there is room.
+        raw: Whether the size of the numbers is arbitrary; drawings then carry ``RAW_BADGE``.
+    """
+
+    key: str
+    label: str
+    axis: str
+    colors: str
+    caption: str = ""
+    meaning: str = ""
+    raw: bool = False
+
+    def said(self, what: str, networks: Sequence[str] = ()) -> str:
+        """Return the caption of maps of ``what``, drawn for these networks."""
+        return self.caption.format(what=what, networks=listed(networks))
+
+
+MODES = _by_key(
+    Mode(
+        "percentile",
+        "Percentile",
+        "percentile of activity in this image",
+        "viridis",
+        "percentile of {what} among the cells of this image, one scale 0 to 1 for all maps.",
+        "Each map shows the rank of every cell among the cells of this image (percentile, fixed "
+        "bar 0 to 1) of the channel average, after each channel was divided by its spread over "
+        "training images. Ranks can be compared between branches and between A and B; they "
+        "say where a branch is active, not how strongly.",
+    ),
+    Mode(
+        "shared",
+        "Shared by A and B",
+        "channel mean, A and B on one scale",
+        "cividis",
+        f"{{what}}, one scale for {{networks}} in each branch ({RAW_BADGE}), so brighter does not "
+        "mean stronger.",
+        "Raw channel averages; A and B share one scale in each branch. A network can change the "
+        "size of these numbers without changing what it computes, so a brighter map is not a "
+        "stronger response.",
+        raw=True,
+    ),
+    Mode(
+        "per_map",
+        "Per map (paper)",
+        "channel mean, each map on its own scale",
+        "cividis",
+        f"{{what}}, each map on its own scale ({RAW_BADGE}), so colours cannot be compared between "
+        "maps.",
+        "Raw channel averages, each map on its own scale, as in the paper's figures. Colours "
+        "cannot be compared between maps, neither between branches nor between A and B.",
+        raw=True,
+    ),
+    Mode(
+        "zscore",
+        "z-score",
+        "activity, standard deviations from this image's mean",
+        "RdBu_r",
+        "{what}, in standard deviations from the mean over this image, one scale -3 to 3 for all "
+        "maps.",
+        "Activity after each channel was divided by its spread over training images, in "
+        "standard deviations from its mean in this image; every bar runs from -3 to 3.",
+    ),
+)
+"""Ways to draw branch maps; ``gsto_viz.activity.normalise`` makes them."""
+GATE = Mode("gate", "Gate", "gate value", "magma")
+ATTRIBUTION = Mode("attribution", "Attribution", "", "RdBu_r")
+"""Diverging, on limits that are symmetric about 0."""
+COLORMAPS: Mapping[str, str] = {
+    row.key: row.colors for row in (*MODES.values(), GATE, ATTRIBUTION)
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attribution method.
+
+    Attributes:
+        key: In files and arguments.
+        label: On a control and in sentences.
+        axis: At the colour bar.
+        meaning: How its colours are read; ``{methods}`` are those of the same kind, ``{score}`` is
+            what is explained.
+        at: ``head`` (exact, from the features that enter the head), ``taps`` or ``image``.
+        link: What it is called in links to the explorer; empty: not offered there.
+        adds_up: Whether the cells of its maps at taps add up to a score: a cell four times as
+            large then holds four times as much, and maps are drawn divided by the pixels of a cell.
+        own_scale: Whether its unit is arbitrary, so that networks cannot share a scale.
+    """
+
+    key: str
+    label: str
+    axis: str
+    meaning: str
+    at: str
+    link: str = ""
+    adds_up: bool = False
+    own_scale: bool = False
+
+    @property
+    def title(self) -> str:
+        """The label as it begins a line."""
+        return self.label[:1].upper() + self.label[1:]
+
+
+_SIGNED = "{methods}: red raises the {score}, blue lowers it."
+_UNSIGNED = "{methods}: no sign; the redder, the more the {score} reacts."
+METHODS = _by_key(
+    Method(
+        "shapley",
+        "Shapley (exact)",
+        "Shapley value of the margin at each cell, logits",
+        "Shapley maps: red raises the margin of a cell, blue lowers it; exact: at every cell "
+        "they sum over the branches to its margin minus its margin with every branch at the "
+        "baseline.",
+        "head",
+        "shapley",
+    ),
+    Method(
+        "share",
+        "Shares (exact)",
+        "share of the branch in the evidence at each cell, signed, whatever the class",
+        "Shares: red where the branch carries evidence for the class, blue against it.",
+        "head",
+        "shares",
+    ),
+    Method(
+        "activation",
+        "activation",
+        "sum of channels, arbitrary unit",
+        "Activation: red above 0, blue below; it knows neither target nor score.",
+        "taps",
+    ),
+    Method(
+        "gradient_x_activation",
+        "gradient x activation",
+        "gradient x activation, logits per pixel",
+        _SIGNED,
+        "taps",
+        "gradient",
+        adds_up=True,
+    ),
+    Method(
+        "integrated_gradients",
+        "integrated gradients",
+        "integrated gradients, logits per pixel",
+        _SIGNED,
+        "taps",
+        "integrated",
+        adds_up=True,
+    ),
+    Method(
+        "grad_cam",
+        "Grad-CAM",
+        "Grad-CAM, not rectified, arbitrary unit",
+        "Grad-CAM, channels weighted by their mean gradient: red speaks for a greater {score}, "
+        "blue for a smaller one.",
+        "taps",
+        "gradcam",
+        own_scale=True,
+    ),
+    Method(
+        "conductance",
+        "conductance",
+        "conductance, logits per pixel",
+        _SIGNED,
+        "taps",
+        adds_up=True,
+    ),
+    Method(
+        "saliency",
+        "saliency",
+        "|gradient|, logits per standard deviation of the colours",
+        _UNSIGNED,
+        "image",
+    ),
+    Method(
+        "smooth_grad",
+        "SmoothGrad",
+        "SmoothGrad, logits per standard deviation of the colours",
+        _UNSIGNED,
+        "image",
+    ),
+)
+METHOD_LINKS: Mapping[str, Method] = {row.link: row for row in METHODS.values() if row.link}
+"""By their names in links to the explorer."""
+
+
+def methods_at(place: str) -> tuple[str, ...]:
+    """Return the keys of the methods at ``head``, ``taps`` or ``image``."""
+    return tuple(row.key for row in METHODS.values() if row.at == place)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a branch or a network is drawn; each of the three tells it from the others.
+
+    Attributes:
+        color: Hexadecimal; a contrast of 3 to 1 or more both on white and on a dark page.
+        marker: Matplotlib's name.
+        shape: The same in Vega's words.
+        dash: Lengths of line and gap, in line widths; empty: a whole line.
+    """
+
+    color: str
+    marker: str
+    shape: str
+    dash: tuple[float, ...] = ()
+
+
+BRANCHES = (
+    Mark("#0072B2", "o", "circle"),
+    Mark("#D55E00", "s", "square"),
+    Mark("#009E73", "^", "triangle-up"),
+    Mark("#CC79A7", "D", "diamond"),
+    Mark("#905040", "v", "triangle-down"),
+    Mark("#007070", "P", "cross"),
+)
+"""By branch, the finest first. The first four are of Okabe and Ito (2008); all stay apart for
+colour-blind readers."""
+NETWORKS = (
+    Mark("#6C54CC", "o", "circle"),
+    Mark("#C05460", "D", "diamond", (4, 2)),
+    Mark("#909C00", "^", "triangle-up", (1.5, 1.5)),
+    Mark("#3C6C00", "s", "square", (6, 2, 1.5, 2)),
+    Mark("#249CE4", "v", "triangle-down", (8, 2)),
+    Mark("#188490", "P", "cross", (4, 1.5, 1, 1.5, 1, 1.5)),
+    Mark("#789C90", ">", "triangle-right", (1, 3)),
+    Mark("#B4246C", "<", "triangle-left", (2.5, 1)),
+)
+"""By network, the reference first; no colour is that of a branch."""
+
+
+def branch_mark(position: int) -> Mark:
+    """Return how a branch is drawn, 0 = the finest.
+
+    Raises:
+        GstoVizError: There are six; a seventh would repeat one.
+    """
+    if not 0 <= position < len(BRANCHES):
+        last = len(BRANCHES) - 1
+        raise GstoVizError(f"branch {position} has no colour; figures show branches 0 to {last}")
+    return BRANCHES[position]
+
+
+def network_mark(position: int) -> Mark:
+    """Return how a network is drawn by its position, 0 = the reference.
+
+    Raises:
+        GstoVizError: There are eight; a ninth would repeat one.
+    """
+    if not 0 <= position < len(NETWORKS):
+        raise GstoVizError(f"figures show up to {len(NETWORKS)} networks; draw fewer at once")
+    return NETWORKS[position]

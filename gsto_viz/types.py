@@ -225,3 +225,26 @@ class Inspection:
     site: str = "stage4.branch*"
     logits: npt.NDArray[np.floating] | None = None
     align_corners: bool = False
+
+
+@dataclass(frozen=True)
+class WorstPair:
+    """Two regions of one image that a network orders the wrong way round.
+
+    Attributes:
+        model: Key of the network.
+        image: Name of the image.
+        small_region: Number of the smaller region.
+        large_region: Number of the larger one.
+        gap_octaves: Difference of their sizes.
+        q_small: Coarseness of the smaller one, which is the greater of the two.
+        q_large: Coarseness of the larger one.
+    """
+
+    model: str
+    image: str
+    small_region: int
+    large_region: int
+    gap_octaves: float
+    q_small: float
+    q_large: float

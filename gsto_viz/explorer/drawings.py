@@ -56,9 +56,7 @@ def draw_comparison(
         colors: Colour map of the branch maps; None: that of the mode.
     """
     with _DRAWING:
-        figure = figure_scale_confusion(
-            sample, shown["A"], shown["B"], classes=classes, mode=mode, colors=colors
-        )
+        figure = figure_scale_confusion(sample, shown, classes=classes, mode=mode, colors=colors)
         return _as_bytes(figure, kind, dpi=PRINT_DPI)
 
 

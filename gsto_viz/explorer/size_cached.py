@@ -27,10 +27,11 @@ from gsto_viz.explorer.size_numbers import (
 )
 from gsto_viz.explorer.size_report import paired_table
 from gsto_viz.explorer.size_source import SizeSource, Subject, of_report, of_shown
-from gsto_viz.plots.pairs import MAX_ROWS, WrongPair
+from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
 from gsto_viz.stats import Tuning
+from gsto_viz.types import WorstPair
 
 
 def analysis(folder: Path) -> tuple[Report, SizeSource]:
@@ -127,7 +128,7 @@ def _paired(key: tuple[str, ...], letters: tuple[str, ...], _report: Report) -> 
     return paired_table(_report, *letters)
 
 
-def worst_drawings(subject: Subject, choices: Choices) -> list[tuple[WrongPair, Drawing]]:
+def worst_drawings(subject: Subject, choices: Choices) -> list[tuple[WorstPair, Drawing]]:
     """Draw the worst pairs of an image or analysis once; none: all are in the right order."""
     of_image = choices if subject.shown is not None else None
     return _worst_drawings(subject.source.key, of_image, subject)
@@ -136,7 +137,7 @@ def worst_drawings(subject: Subject, choices: Choices) -> list[tuple[WrongPair, 
 @st.cache_data(max_entries=16, max_size="64MB", show_spinner=False)
 def _worst_drawings(
     key: tuple[str, ...], choices: Choices | None, _subject: Subject
-) -> list[tuple[WrongPair, Drawing]]:
+) -> list[tuple[WorstPair, Drawing]]:
     # What an analysis has kept does not depend on the choices.
     regions = None if _subject.shown is None else cached.regions(_subject.shown)
     rows = pair_rows(_subject, regions, choices or Choices())[:MAX_ROWS]

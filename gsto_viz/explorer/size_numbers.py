@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.explorer.size_source import SizeSource, qualifying
-from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report import WorstPair
 from gsto_viz.stats.compare import Comparison, compare_values
 from gsto_viz.stats.inference import Estimate, estimate
@@ -229,7 +228,7 @@ def wrong_pairs(source: SizeSource, choices: Choices, count: int = 2) -> list[Wo
     return found
 
 
-def pair_words(source: SizeSource, choices: Choices, pair: WrongPair) -> str:
+def pair_words(source: SizeSource, choices: Choices, pair: WorstPair) -> str:
     """Say what the two regions of a pair are: class, size in px and q of each.
 
     Args:
@@ -250,7 +249,7 @@ def pair_words(source: SizeSource, choices: Choices, pair: WrongPair) -> str:
     return " ".join(sentences)
 
 
-def region_of(source: SizeSource, pair: WrongPair, number: int) -> "pd.Series[Any] | None":
+def region_of(source: SizeSource, pair: WorstPair, number: int) -> "pd.Series[Any] | None":
     """Return a region of a pair's image as its network sees it; None: it is not in the table."""
     table = source.tables[pair.model]
     found = table[(table["image"] == pair.image) & (table["region"] == number)]

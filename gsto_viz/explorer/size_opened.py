@@ -12,9 +12,9 @@ from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_links import Place, has_region, inner_point, place_of
 from gsto_viz.explorer.size_source import SizeSource, Subject
-from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report
+from gsto_viz.types import WorstPair
 
 EXPLORE = Path(__file__).parent / "views" / "explore.py"
 OTHER_NETWORKS = (
@@ -76,7 +76,7 @@ def open_analysed(page: Page, source: SizeSource, report: Report, image: str) ->
     return Opened(picture, regions, query, same)
 
 
-def open_pair(page: Page, subject: Subject, pair: WrongPair) -> Opened | None:
+def open_pair(page: Page, subject: Subject, pair: WorstPair) -> Opened | None:
     """Open the image of a pair; None: it cannot be shown, or has changed since."""
     if subject.shown is not None:
         return open_shown(page, subject.shown)

@@ -22,9 +22,9 @@ from gsto_viz.explorer.size_report import (
 )
 from gsto_viz.explorer.size_source import Subject
 from gsto_viz.plots import sci_dots_data
-from gsto_viz.plots.pairs import WrongPair
 from gsto_viz.report.text import layout_caution, transfer_caution
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR
+from gsto_viz.types import WorstPair
 from gsto_viz.words import NULLS
 
 SIZES_FIGURE = "sizes-figure"
@@ -196,7 +196,7 @@ def draw_worst(page: Page, subject: Subject, choices: Choices) -> None:
         _draw_pair(subject, choices, pair, image)
 
 
-def _draw_pair(subject: Subject, choices: Choices, pair: WrongPair, image: Opened | None) -> None:
+def _draw_pair(subject: Subject, choices: Choices, pair: WorstPair, image: Opened | None) -> None:
     """Say what a pair is, and link to its smaller region where its image can be opened."""
     words = plain(pair_words(subject.source, choices, pair))
     region = region_of(subject.source, pair, pair.small_region)

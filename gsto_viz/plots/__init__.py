@@ -12,10 +12,10 @@ from gsto_viz.plots.attribution_paths import (
     figure_drops,
     figure_receptive_fields,
 )
-from gsto_viz.plots.chart import alt_text, join_frames, save_figure
 from gsto_viz.plots.dots import figure_sci_by_gap, figure_sci_dots, sci_dots_data
 from gsto_viz.plots.figure1 import figure_gate_maps, figure_scale_confusion, scale_confusion_data
 from gsto_viz.plots.gates import figure_gate_by_size, gate_by_size_data
+from gsto_viz.plots.page import FORMATS, alt_text, join_frames, save_figure
 from gsto_viz.plots.pairs import (
     PairRow,
     figure_segmentations,
@@ -29,7 +29,6 @@ from gsto_viz.plots.panels import (
     draw_image,
     draw_labels,
     draw_outlines,
-    maps_figure,
 )
 from gsto_viz.plots.sizes import (
     figure_distance_profile,
@@ -45,9 +44,10 @@ from gsto_viz.plots.specifications import (
     figure_specification,
     figure_training,
 )
-from gsto_viz.plots.view import Marks, Panel, PanelRow, figure_view
+from gsto_viz.plots.wall import Marks, Panel, PanelRow, figure_view, maps_figure
 
 __all__ = [
+    "FORMATS",
     "CostPoint",
     "Marks",
     "PairRow",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +13,21 @@ from matplotlib.patches import Patch
 
 from gsto_viz.activity import HeatMap
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import style
 from gsto_viz.plots.attribution_paths import edge_matrix, plot_edges
-from gsto_viz.plots.chart import (
+from gsto_viz.plots.page import (
+    BODY,
     GAP,
+    GUIDE,
     MARGIN,
-    Page,
-    fit_panel,
-    set_alt_text,
+    SMALL,
+    WIDTH,
+    chunks,
+    context,
     shorten,
-    text_height,
     text_width,
-    wrap,
 )
-from gsto_viz.plots.panels import draw_image, draw_outlines, fill_bar, paint
-from gsto_viz.plots.style import GUIDE, branch_style
-from gsto_viz.words import METHODS
+from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
+from gsto_viz.words import METHODS, branch_mark
 
 SCORES = {
     "margin": "margin of the target",
@@ -88,8 +88,6 @@ CHECKED = (
 )
 FEW = 16
 """Cells below which a rank correlation says how many it is over."""
-LINES = 2
-"""Lines of text that the checks of one map take."""
 
 
 def panel_checks(sanity: pd.DataFrame, name: str) -> str:
@@ -128,7 +126,8 @@ def _value(value: float) -> str:
     return f"{value:.2g}" if math.isfinite(value) else "-"
 
 
-WIDTH = 8.0
+PANEL_HEIGHT = 1.5
+"""Largest height of a map, inches."""
 CLIP = 99.5
 """Percentile of |value| at the ends of a scale; what lies beyond takes the end colours."""
 CHART = 1.7
@@ -160,6 +159,7 @@ def symmetric_maps(
     )
 
 
+@context()
 def figure_attribution(
     image: npt.NDArray[np.uint8],
     outline: npt.NDArray[np.integer],
@@ -191,62 +191,52 @@ def figure_attribution(
     Raises:
         GstoVizError: There are no maps, one does not lie on its grid, or the score is unknown.
     """
-    rows = _map_rows(maps, map_strides, len(strides))
-    size = (image.shape[0], image.shape[1])
-    count = len(strides)
-    slot = (WIDTH - 2 * MARGIN - count * GAP) / (count + 1)
-    panel = fit_panel(size, slot, 1.5)
-    checks = 0.0 if sanity is None else check_height()
-    step = 0.2 + panel[1] + checks + 0.36
-    caption = _caption([label.split("/")[0] for label in maps], score)
-    if sanity is not None:
-        caption += f" {CHECKED} {CHECKED_SHAPLEY}"
-    caption = wrap(caption, WIDTH - 2 * MARGIN, style.SMALL)
-    charts_top = MARGIN + 0.25 + len(rows) * step
-    height = charts_top + CHART + 0.75 + text_height(caption, style.SMALL) + MARGIN
-    with style.context():
-        page = Page(WIDTH, height)
-        heading = shorten(title, WIDTH - 2 * MARGIN, style.HEADING, bold=True)
-        page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
-        for k, (names, label, heatmaps) in enumerate(rows):
-            top = MARGIN + 0.25 + k * step
-            below = None if sanity is None else [panel_checks(sanity, name) for name in names]
-            _draw_row(page, top, slot, panel, (image, outline), label, heatmaps, strides, below)
-        _draw_charts(page, charts_top, branches, paths, strides)
-        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
-    set_alt_text(page.figure, f"{title}. {_in_words(branches, strides)}")
-    return page.figure
-
-
-def _caption(methods: Sequence[str], score: str) -> str:
-    """Say how to read the maps, the bars and the matrices."""
-    return (
+    groups = {method: names[: len(strides)] for method, names in _by_method(maps).items()}
+    caption = (
         "Each row of maps has one scale, symmetric about 0. White outline: the target. "
-        f"{color_words(methods, score)} Bars: Shapley values of the {score_words(score)}, by what "
+        f"{color_words(groups, score)} Bars: Shapley values of the {score_words(score)}, by what "
         f"stands in for absent branches. Matrices: drop of the {score_words(score)} when one path "
         "is closed; a path that the network lacks is empty."
     )
+    if sanity is not None:
+        caption += f" {CHECKED} {CHECKED_SHAPLEY}"
+    outlines = (Outline(outline),)
+    wall = Wall((image.shape[0], image.shape[1]))
+    wall.heading(title)
+    for method, names in groups.items():
+        heats = method_maps(method, names, maps, map_strides)
+        if method == "shapley":
+            absent = f"{heats[0].label} (absent: {names[0].split('/')[1]})"
+            heats = tuple(replace(heat, label=absent) for heat in heats)
+        panels = [Panel("input and target", pixels=image, outlines=outlines)]
+        for name, heat, stride in zip(names, heats, strides, strict=False):
+            panels.append(_map_panel(f"stride {stride}", heat, outlines, sanity, name))
+        row = PanelRow("", panels, slots=len(strides) + 1, height=PANEL_HEIGHT, bar=heats[0])
+        wall.rows([row])
+    _draw_charts(wall, branches, paths, strides)
+    return wall.finish(caption, f"{title}. {_in_words(branches, strides)}")
 
 
-def _map_rows(
-    maps: Mapping[str, npt.NDArray[np.floating]], map_strides: Mapping[str, int], count: int
-) -> list[tuple[list[str], str, tuple[HeatMap, ...]]]:
-    """Return the rows to draw: names, label and one map per branch."""
+def _by_method(maps: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of maps by their method."""
     groups: dict[str, list[str]] = {}
     for name in maps:
-        method = name.split("/")[0]
-        group = groups.setdefault(method, [])
-        if len(group) < count:
-            group.append(name)
+        groups.setdefault(name.split("/")[0], []).append(name)
     if not groups:
-        raise GstoVizError("there are no attribution maps to draw; run at least one method")
-    rows = []
-    for method, names in groups.items():
-        label = method_axis(method)
-        if method == "shapley":
-            label += f" (absent: {names[0].split('/')[1]})"
-        rows.append((names, label, method_maps(method, names, maps, map_strides, label)))
-    return rows
+        raise GstoVizError("there are no maps at taps to draw; name a tap or run a method")
+    return groups
+
+
+def _map_panel(
+    title: str,
+    heat: HeatMap,
+    outlines: Sequence[Outline],
+    sanity: pd.DataFrame | None,
+    name: str,
+) -> Panel:
+    """Return one map with the target's outline and what checks say of it."""
+    below = "" if sanity is None else panel_checks(sanity, name)
+    return Panel(title, heat=heat, name=name, bar=False, below=below, outlines=outlines)
 
 
 def method_maps(
@@ -254,75 +244,33 @@ def method_maps(
     names: Sequence[str],
     maps: Mapping[str, npt.NDArray[np.floating]],
     map_strides: Mapping[str, int],
-    label: str,
 ) -> tuple[HeatMap, ...]:
     """Give the maps of one method one symmetric scale; cells that add up become densities."""
+    word = METHODS[method]
     strides = [map_strides[name] for name in names]
-    areas = [stride**2 if METHODS[method].adds_up else 1 for stride in strides]
+    areas = [stride**2 if word.adds_up else 1 for stride in strides]
     values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
-    return symmetric_maps(values, strides, label)
-
-
-def method_axis(method: str) -> str:
-    """Return what the numbers of a method's maps are."""
-    return METHODS[method].axis
-
-
-def check_height() -> float:
-    """Return the inches below a map that its checks take."""
-    return text_height("\n" * (LINES - 1), style.SMALL) + 0.05
-
-
-def _draw_row(
-    page: Page,
-    top: float,
-    slot: float,
-    panel: tuple[float, float],
-    picture: tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer]],
-    label: str,
-    heatmaps: Sequence[HeatMap],
-    strides: Sequence[int],
-    checks: Sequence[str] | None,
-) -> None:
-    """Draw the image and one map per branch, what checks say of it, and their common bar below."""
-    image, outline = picture
-    for k in range(len(heatmaps) + 1):
-        left = MARGIN + k * (slot + GAP) + (slot - panel[0]) / 2
-        ax = page.axes(left, top + 0.2, *panel)
-        if k == 0:
-            draw_image(image, ax=ax)
-            ax.set_title("input and target", pad=3)
-        else:
-            size = (image.shape[0], image.shape[1])
-            paint(heatmaps[k - 1], ax=ax, size=size)
-            ax.set_title(f"stride {strides[k - 1]}", pad=3)
-            if checks is not None:
-                page.text(left, top + 0.24 + panel[1], checks[k - 1], fontsize=style.SMALL)
-        draw_outlines(outline, ax=ax)
-    left, below = MARGIN + slot + GAP, top + 0.2 + panel[1]
-    below += 0.0 if checks is None else check_height()
-    bar = page.axes(left, below + 0.06, 1.6, 0.07)
-    fill_bar(heatmaps[0], bar)
-    page.text(left + 1.7, below + 0.04, label, fontsize=style.SMALL)
+    return symmetric_maps(values, strides, word.axis)
 
 
 def _draw_charts(
-    page: Page, top: float, branches: pd.DataFrame, paths: pd.DataFrame, strides: Sequence[int]
+    wall: Wall, branches: pd.DataFrame, paths: pd.DataFrame, strides: Sequence[int]
 ) -> None:
     """Draw Shapley values by baseline, and the matrices of closed transfers and gates."""
-    shapley = branches[branches["method"] == "shapley"]
-    ax = page.axes(MARGIN + 0.45, top + 0.2, 2.5, CHART)
-    plot_shapley(shapley, ax=ax, strides=strides)
+    top = wall.top + 0.2
+    ax = wall.axes(MARGIN + 0.45, top, 2.5, CHART)
+    plot_shapley(branches[branches["method"] == "shapley"], ax=ax, strides=strides)
     ax.set_title("Shapley values of the target", loc="left", pad=4)
     for k, kind in enumerate(("transfer", "gate")):
         matrix = edge_matrix(paths, kind, len(strides))
         if matrix is None:
             continue
         left = 4.0 + k * 2.1
-        box = page.axes(left, top + 0.2, 1.35, 1.35)
-        bar = page.axes(left, top + 0.2 + 1.35 + 0.42, 1.35, 0.06)
+        box = wall.axes(left, top, 1.35, 1.35)
+        bar = wall.axes(left, top + 1.35 + 0.42, 1.35, 0.06)
         plot_edges(matrix, ax=box, bar=bar, strides=strides)
         box.set_title(f"one {kind} closed: drop", loc="left", pad=4)
+    wall.top += CHART + 0.75
 
 
 def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[int]) -> Axes:
@@ -338,7 +286,7 @@ def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[int]) -> Axe
     hatches = ("", "////", "....", "xxxx")
     for k, (_, row) in enumerate(rows.iterrows()):
         for r in range(len(strides)):
-            color, _ = branch_style(r)
+            color = branch_mark(r).color
             ax.bar(
                 r + (k - (count - 1) / 2) * thickness,
                 row[f"branch_{r}"],
@@ -351,11 +299,11 @@ def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[int]) -> Axe
     handles = [
         Patch(facecolor="0.6", edgecolor="white", hatch=hatches[k % 4]) for k in range(count)
     ]
-    names = [shorten(str(name), 3.0 / count, style.SMALL) for name in rows["baseline"]]
+    names = [shorten(str(name), 3.0 / count, SMALL) for name in rows["baseline"]]
     ax.legend(
         handles,
         names,
-        fontsize=style.SMALL,
+        fontsize=SMALL,
         loc="upper left",
         bbox_to_anchor=(-0.18, -0.1),
         ncols=count,
@@ -380,24 +328,18 @@ def _in_words(branches: pd.DataFrame, strides: Sequence[int]) -> str:
     return " ".join(parts)
 
 
-TAPS_WIDTH = 8.0
 COLUMNS = 5
 """Panels side by side at most, the image among them."""
 LARGEST = (2.4, 2.0)
 """Greatest width and height of a panel, inches."""
-NARROWEST = 5.0
-"""Least width of the page: a colour bar with its label and the caption fit."""
-TITLE = 7.0
-"""Font size of the panels' titles, points."""
-HEAD, BAR = 0.2, 0.36
-"""Inches above a panel for its title, and below a method's panels for the bar."""
-CAPTION = (
+TAPS_CAPTION = (
     "Each method has one scale, symmetric about 0. White outline: the target. After each tap: its "
     "stride. Every tap inside the network is explained alone. Colours end at the 99.5th percentile "
     "of a method's map."
 )
 
 
+@context()
 def figure_taps(
     image: npt.NDArray[np.uint8],
     outline: npt.NDArray[np.integer],
@@ -422,76 +364,30 @@ def figure_taps(
     Raises:
         GstoVizError: There are no maps, one does not lie on its grid, or the score is unknown.
     """
-    groups: dict[str, list[str]] = {}
-    for name in maps:
-        groups.setdefault(name.split("/")[0], []).append(name)
-    if not groups:
-        raise GstoVizError("there are no maps at taps to draw; name a tap or a method on the image")
-    columns = min(COLUMNS, 1 + max(map(len, groups.values())))
-    room = (TAPS_WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
-    slot = min(LARGEST[0], room * COLUMNS / columns)
-    width = max(NARROWEST, 2 * MARGIN + columns * slot + (columns - 1) * GAP)
-    panel = fit_panel((image.shape[0], image.shape[1]), slot, LARGEST[1])
-    step = HEAD + panel[1] + (0.05 if sanity is None else check_height())
-    rows = [-(-(1 + len(names)) // columns) for names in groups.values()]
-    caption = f"{CAPTION} {color_words(groups, score)}"
+    groups = _by_method(maps)
+    caption = f"{TAPS_CAPTION} {color_words(groups, score)}"
     if sanity is not None:
         caption += f" {CHECKED}"
-    caption = wrap(caption, width - 2 * MARGIN, style.SMALL)
-    height = MARGIN + 0.25 + sum(rows) * step + len(rows) * BAR
-    height += text_height(caption, style.SMALL) + 2 * MARGIN
-    with style.context():
-        page = Page(width, height)
-        heading = shorten(title, width - 2 * MARGIN, style.HEADING, bold=True)
-        page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
-        top = MARGIN + 0.25
-        for (method, names), count in zip(groups.items(), rows, strict=True):
-            label = method_axis(method)
-            drawn = method_maps(method, names, maps, map_strides, label)
-            for k in range(1 + len(names)):
-                row, column = divmod(k, columns)
-                corner = (MARGIN + column * (slot + GAP), top + row * step + HEAD)
-                if k == 0:
-                    ax = page.axes(*corner, *panel)
-                    draw_image(image, ax=ax).set_title("input and target", pad=3)
-                    draw_outlines(outline, ax=ax)
-                    continue
-                below = None if sanity is None else panel_checks(sanity, names[k - 1])
-                _draw_map(page, corner, panel, outline, names[k - 1], drawn[k - 1], below, slot)
-            top += count * step
-            fill_bar(drawn[0], page.axes(MARGIN, top + 0.06, 1.6, 0.07))
-            page.text(MARGIN + 1.7, top + 0.04, label, fontsize=style.SMALL)
-            top += BAR
-        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
-    set_alt_text(page.figure, f"{title}. {_checks_in_words(groups)}")
-    return page.figure
-
-
-def _draw_map(
-    page: Page,
-    corner: tuple[float, float],
-    panel: tuple[float, float],
-    outline: npt.NDArray[np.integer],
-    name: str,
-    heatmap: HeatMap,
-    below: str | None,
-    slot: float,
-) -> None:
-    """Draw one map with the target's outline, its tap above and its checks below."""
-    ax = page.axes(*corner, *panel)
-    paint(heatmap, ax=ax, size=(outline.shape[0], outline.shape[1]))
-    draw_outlines(outline, ax=ax)
-    tap = name.split("/", 1)[1]
-    end = f" /{heatmap.stride}"
-    ax.set_title(shorten(tap, slot - text_width(end, TITLE), TITLE) + end, pad=3)
-    if below is not None:
-        page.text(corner[0], corner[1] + panel[1] + 0.04, below, fontsize=style.SMALL)
-
-
-def _checks_in_words(groups: Mapping[str, list[str]]) -> str:
-    """Say which maps there are."""
+    columns = min(COLUMNS, 1 + max(map(len, groups.values())))
+    room = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
+    slot = min(LARGEST[0], room * COLUMNS / columns)
+    width = 2 * MARGIN + columns * slot + (columns - 1) * GAP
+    outlines = (Outline(outline),)
+    wall = Wall((image.shape[0], image.shape[1]), width=width)
+    wall.heading(title)
+    for method, names in groups.items():
+        panels = [Panel("input and target", pixels=image, outlines=outlines)]
+        heats = method_maps(method, names, maps, map_strides)
+        for name, heat in zip(names, heats, strict=True):
+            tap, end = name.split("/", 1)[1], f" /{heat.stride}"
+            head = shorten(tap, slot - text_width(end, BODY), BODY) + end
+            panels.append(_map_panel(head, heat, outlines, sanity, name))
+        rows = [
+            PanelRow("", part, slots=columns, height=LARGEST[1]) for part in chunks(panels, columns)
+        ]
+        wall.rows([*rows[:-1], replace(rows[-1], bar=heats[0])])
     parts = [
-        f"{method_axis(method)} at {', '.join(name.split('/', 1)[1] for name in names)}"
+        f"{METHODS[method].axis} at {', '.join(name.split('/', 1)[1] for name in names)}"
         for method, names in groups.items()
     ]
-    return f"Maps: {'; '.join(parts)}."
+    return wall.finish(caption, f"{title}. Maps: {'; '.join(parts)}.")

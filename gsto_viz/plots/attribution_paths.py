@@ -1,6 +1,7 @@
 """Matrices of interventions and of contributions by size, and receptive fields."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -14,23 +15,14 @@ from matplotlib.patches import Circle
 from scipy.ndimage import gaussian_filter
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import style
-from gsto_viz.plots.chart import (
-    GAP,
-    MARGIN,
-    Page,
-    fit_panel,
-    set_alt_text,
-    shorten,
-    text_height,
-    wrap,
-)
-from gsto_viz.plots.panels import draw_outlines, grey, number, show
-from gsto_viz.plots.style import branch_style, colormap
+from gsto_viz.plots.page import MARGIN, SMALL, Page, colormap, context
+from gsto_viz.plots.panels import grey, number
+from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
 from gsto_viz.stats.causal import Sized, fields_slope
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.sizes import Tuning
 from gsto_viz.types import FloatArray
+from gsto_viz.words import ATTRIBUTION, branch_mark
 
 CELL = 0.42
 """Inches of a matrix cell."""
@@ -80,7 +72,7 @@ def draw_matrix(
     """
     known = np.abs(matrix[np.isfinite(matrix)])
     end = limit if limit is not None else float(known.max(initial=0.0)) or 1.0
-    colors = colormap("attribution")
+    colors = colormap(ATTRIBUTION.key)
     rows, columns = (np.arange(n + 1) - 0.5 for n in matrix.shape)
     shown = np.ma.masked_invalid(matrix)
     ax.pcolormesh(columns, rows, shown, cmap=colors.with_extremes(bad="w"), vmin=-end, vmax=end)
@@ -97,10 +89,10 @@ def draw_matrix(
     mappable = ScalarMappable(Normalize(-end, end), colors)
     colorbar = ax.figure.colorbar(mappable, cax=bar, orientation="horizontal")
     colorbar.outline.set_linewidth(0.4)
-    bar.set_xticks([-end, 0, end], [number(v) for v in (-end, 0, end)], fontsize=style.SMALL)
+    bar.set_xticks([-end, 0, end], [number(v) for v in (-end, 0, end)], fontsize=SMALL)
     bar.tick_params(length=1.5, pad=1, width=0.4)
     if unit is not None:
-        bar.set_xlabel(unit, labelpad=1, fontsize=style.SMALL)
+        bar.set_xlabel(unit, labelpad=1, fontsize=SMALL)
 
 
 def cell_text(value: float, digits: int = 2) -> str:
@@ -127,6 +119,7 @@ def plot_edges(matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[int
     return ax
 
 
+@context()
 def figure_branch_size(
     tuned: Mapping[str, Tuning],
     *,
@@ -151,31 +144,26 @@ def figure_branch_size(
     known = {key: one for key, one in tuned.items() if one.octaves}
     heads = {key: f"{key}: {(names or {}).get(key, '')}".rstrip(": ") for key in tuned}
     columns = max(len(one.octaves) for one in known.values())
-    with style.context():
-        width = max(3.6, 0.7 + columns * CELL * 1.3 + 2 * MARGIN)
-        texts = [f"{heads[key]}: {interaction_words(one.sic)}." for key, one in tuned.items()]
-        note = wrap(f"{' '.join(texts)} {_note(unit)}", width - 2 * MARGIN, style.SMALL)
-        panels = [len(one.strides) * CELL for one in known.values()]
-        below = 0.75 + text_height(note, style.SMALL) + MARGIN
-        page = Page(width, 0.35 + sum(panels) + 0.55 * len(panels) + below)
-        page.text(MARGIN, MARGIN, title, fontsize=style.HEADING, fontweight="bold")
-        limit = max(float(np.abs(one.matrix).max()) for one in known.values())
-        top = 0.35
-        bar = page.axes(MARGIN + 0.45, page.height - below + 0.35, 1.6, 0.07)
-        for k, ((key, one), panel) in enumerate(zip(known.items(), panels, strict=True)):
-            wide = len(one.octaves) * CELL * 1.3
-            ax = page.axes(MARGIN + 0.45, top + 0.25, wide, panel)
-            last = k == len(panels) - 1
-            draw_matrix(one.matrix, ax=ax, bar=bar if last else None, limit=limit or None)
-            ax.set_title(heads[key], loc="left", pad=3)
-            ax.set_xticks(range(len(one.octaves)), [f"{o}\n{2**o:g} px" for o in one.octaves])
-            ax.set_yticks(range(len(one.strides)), [f"/{s}" for s in one.strides])
-            ax.set_ylabel("branch", labelpad=1)
-            top += panel + 0.55
-        ax.set_xlabel("size octave (from)", labelpad=1)
-        page.text(MARGIN, page.height - MARGIN, note, fontsize=style.SMALL, va="bottom")
-    set_alt_text(page.figure, f"{title}: mean by branch and size octave. {' '.join(texts)}")
-    return page.figure
+    texts = " ".join(f"{heads[key]}: {interaction_words(one.sic)}." for key, one in tuned.items())
+    limit = max(float(np.abs(one.matrix).max()) for one in known.values()) or None
+    page = Page(max(3.6, 0.7 + columns * CELL * 1.3 + 2 * MARGIN))
+    page.heading(title)
+    for k, (key, one) in enumerate(known.items()):
+        octaves = [f"{o}\n{2**o:g} px" for o in one.octaves]
+        height = len(one.strides) * CELL
+        ax = page.axes(MARGIN + 0.45, page.top + 0.25, len(octaves) * CELL * 1.3, height)
+        page.top += height + 0.55
+        last = k == len(known) - 1
+        bar = page.axes(MARGIN + 0.45, page.top + 0.35, 1.6, 0.07) if last else None
+        draw_matrix(one.matrix, ax=ax, bar=bar, limit=limit)
+        ax.set_title(heads[key], loc="left", pad=3)
+        ax.set_xticks(range(len(octaves)), octaves)
+        ax.set_yticks(range(len(one.strides)), [f"/{s}" for s in one.strides])
+        ax.set_ylabel("branch", labelpad=1)
+    ax.set_xlabel("size octave (from)", labelpad=1)
+    page.top += 0.7
+    alt = f"{title}: mean by branch and size octave. {texts}"
+    return page.finish(f"{texts} {_note(unit)}", alt)
 
 
 def _note(unit: str) -> str:
@@ -218,6 +206,7 @@ def interaction_words(sic: Estimate) -> str:
     return f"SIC {sic.value:.2f} [{sic.low:.2f}, {sic.high:.2f}]"
 
 
+@context()
 def figure_drops(frame: pd.DataFrame, *, measure: str = "recall", title: str) -> Figure:
     """Draw mean drops as a matrix, interventions x size octaves.
 
@@ -238,35 +227,26 @@ def figure_drops(frame: pd.DataFrame, *, measure: str = "recall", title: str) ->
     columns = (rows[name].tolist() for name in ("intervention", "octave", "mean"))
     for name, octave, mean in zip(*columns, strict=True):
         matrix[names.index(name), octaves.index(octave)] = mean
-    with style.context():
-        width = 2.1 + len(octaves) * CELL * 1.3 + 2 * MARGIN
-        note = wrap(
-            f"Drop of region {measure}, mean over regions and then images: positive where the "
-            "change hurts. Empty: no region of this size.",
-            width - 2 * MARGIN,
-            style.SMALL,
-        )
-        height = 0.45 + len(names) * 0.2 + 1.0 + text_height(note, style.SMALL) + MARGIN
-        page = Page(width, height)
-        ax = page.axes(MARGIN + 2.0, 0.45, len(octaves) * CELL * 1.3, len(names) * 0.2)
-        bar = page.axes(MARGIN + 2.0, 0.45 + len(names) * 0.2 + 0.58, 1.6, 0.07)
-        draw_matrix(matrix, ax=ax, bar=bar)
-        ax.set_xticks(range(len(octaves)), [f"{o}\n{2.0**o:g} px" for o in octaves])
-        ax.set_yticks(range(len(names)), names, fontsize=style.SMALL)
-        ax.set_xlabel("size octave (from)", labelpad=1)
-        page.text(MARGIN, MARGIN, title, fontsize=style.HEADING, fontweight="bold")
-        page.text(MARGIN, height - MARGIN, note, fontsize=style.SMALL, va="bottom")
+    wide, high = len(octaves) * CELL * 1.3, len(names) * 0.2
+    page = Page(2.1 + wide + 2 * MARGIN)
+    page.heading(title, step=0.33)
+    ax = page.axes(MARGIN + 2.0, page.top, wide, high)
+    bar = page.axes(MARGIN + 2.0, page.top + high + 0.58, 1.6, 0.07)
+    draw_matrix(matrix, ax=ax, bar=bar)
+    ax.set_xticks(range(len(octaves)), [f"{o}\n{2.0**o:g} px" for o in octaves])
+    ax.set_yticks(range(len(names)), names, fontsize=SMALL)
+    ax.set_xlabel("size octave (from)", labelpad=1)
+    page.top += high + 1.0
     worst, at = divmod(int(np.nanargmax(matrix)), len(octaves))
-    set_alt_text(
-        page.figure,
+    return page.finish(
+        f"Drop of region {measure}, mean over regions and then images: positive where the change "
+        "hurts. Empty: no region of this size.",
         f"{title}. The largest drop of {measure} is {matrix[worst, at]:.3f}, {names[worst]} at "
         f"octave {octaves[at]}.",
     )
-    return page.figure
 
 
-FIELDS_WIDTH = 8.0
-CAPTION = (
+FIELDS_CAPTION = (
     "Yellow: squared gradient of the branch's cell with respect to the image, on a square-root "
     "scale from 0 to the largest of each panel; the yellow line holds half of it (blurred by an "
     "eighth of the radius). Circle: effective receptive field (ERF), radius two standard "
@@ -289,6 +269,7 @@ class Field(Sized, Protocol):
     def gradient(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
 
 
+@context()
 def figure_receptive_fields(
     image: npt.NDArray[np.uint8],
     outline: npt.NDArray[np.integer],
@@ -310,34 +291,26 @@ def figure_receptive_fields(
     counts = {len(fields) for _, fields in rows}
     if len(counts) != 1 or 0 in counts:
         raise GstoVizError("receptive fields need rows of equal length; give one field per branch")
-    count = counts.pop()
-    slot = (FIELDS_WIDTH - 2 * MARGIN - (count - 1) * GAP) / count
-    panel = fit_panel((image.shape[0], image.shape[1]), slot, 1.9)
-    step = 0.36 + panel[1] + 0.06
-    caption = wrap(CAPTION.format(count=count), FIELDS_WIDTH - 2 * MARGIN, style.SMALL)
-    height = MARGIN + 0.25 + len(rows) * step + text_height(caption, style.SMALL) + 2 * MARGIN
-    with style.context():
-        page = Page(FIELDS_WIDTH, height)
-        heading = shorten(title, FIELDS_WIDTH - 2 * MARGIN, style.HEADING, bold=True)
-        page.text(MARGIN, MARGIN, heading, fontsize=style.HEADING, fontweight="bold")
-        for k, (name, fields) in enumerate(rows):
-            top = MARGIN + 0.25 + k * step
-            page.text(MARGIN, top, f"{name}: slope {fields_slope(fields):.2f}")
-            for r, field in enumerate(fields):
-                left = MARGIN + r * (slot + GAP) + (slot - panel[0]) / 2
-                ax = page.axes(left, top + 0.36, *panel)
-                show((DARK + SPAN * grey(image)).astype(np.uint8), ax=ax)
-                _draw_field(ax, field, r)
-                draw_outlines(outline, ax=ax)
-                ax.set_title(f"stride {field.stride}: ERF radius {field.erf_px:.0f} px", pad=3)
-        page.text(MARGIN, height - MARGIN, caption, fontsize=style.SMALL, va="bottom")
-    words = "; ".join(
-        f"{name}, slope {fields_slope(fields):.2f}: "
-        + ", ".join(f"stride {f.stride} {f.erf_px:.0f} px" for f in fields)
-        for name, fields in rows
-    )
-    set_alt_text(page.figure, f"{title}. Effective receptive fields. {words}.")
-    return page.figure
+    wall = Wall((image.shape[0], image.shape[1]))
+    wall.heading(title)
+    dark = (DARK + SPAN * grey(image)).astype(np.uint8)
+    said = []
+    for name, fields in rows:
+        slope = f"{fields_slope(fields):.2f}"
+        panels = [
+            Panel(
+                f"stride {field.stride}: ERF radius {field.erf_px:.0f} px",
+                pixels=dark,
+                outlines=(Outline(outline),),
+                over=partial(_draw_field, field=field, branch=r),
+            )
+            for r, field in enumerate(fields)
+        ]
+        wall.rows([PanelRow(f"{name}: slope {slope}", panels, height=1.9)])
+        radii = ", ".join(f"stride {f.stride} {f.erf_px:.0f} px" for f in fields)
+        said.append(f"{name}, slope {slope}: {radii}")
+    alt = f"{title}. Effective receptive fields. {'; '.join(said)}."
+    return wall.finish(FIELDS_CAPTION.format(count=counts.pop()), alt)
 
 
 def half_inside(
@@ -355,7 +328,7 @@ def half_inside(
     return blurred, float(falling[np.searchsorted(sums, sums[-1] / 2)])
 
 
-def _draw_field(ax, field: Field, branch: int) -> None:  # type: ignore[no-untyped-def]
+def _draw_field(ax: Axes, field: Field, branch: int) -> None:
     """Lay the gradient over the darkened image, the line around half of it, and the circle."""
     strength = np.sqrt(field.gradient / field.gradient.max())
     height, width = strength.shape
@@ -376,7 +349,7 @@ def _draw_field(ax, field: Field, branch: int) -> None:  # type: ignore[no-untyp
                 columns, rows, blurred, [level], colors=[edge], linewidths=[line], zorder=3.5
             )
     row, column = field.centre
-    color, _ = branch_style(branch)
+    color = branch_mark(branch).color
     for edge, line in (("black", 2.0), (color, 1.1)):
         ax.add_patch(
             Circle(

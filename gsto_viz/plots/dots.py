@@ -1,7 +1,7 @@
 """SCI of networks beside its nulls, and against the size gap of a pair."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,29 +12,31 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import style
-from gsto_viz.plots.chart import (
+from gsto_viz.plots.page import (
+    BODY,
+    CHANCE_BAND,
+    GUIDE,
+    HEADING,
     MARGIN,
     NOTE_LINE,
+    POINTS,
     WIDTH,
-    ChartPage,
     Page,
-    check_columns,
+    check_frames,
+    context,
     draw_above,
-    draw_legend,
+    guide,
     head_line,
-    legend_height,
-    set_alt_text,
+    network_handles,
+    numbers,
     share_axis,
     shorten,
-    text_height,
     title_of,
-    wrap,
 )
-from gsto_viz.plots.style import CHANCE_BAND, GUIDE, model_style
 from gsto_viz.stats.compare import FALSE_SIGNAL, Headline
 from gsto_viz.stats.inference import Estimate
-from gsto_viz.words import INDICES, NULLS
+from gsto_viz.stats.nulls import Null
+from gsto_viz.words import INDICES, NULLS, listed, network_mark
 
 COLUMNS = ("model", "index", "source", "draw", "value", "low", "high", "n_images", "reason")
 _LINE = 0.17
@@ -43,43 +45,13 @@ _SIDE, _TEXT = 1.4, 1.35
 """Inches for the names of the lines and for the numbers beside each panel."""
 NOT_ESTIMATED = "not estimated"
 """Written where an index or a null has no value; the caption says why."""
-
-
-class NullValues(Protocol):
-    """What is read of one null of one index."""
-
-    @property
-    def values(self) -> Sequence[float]:
-        """One number per draw."""
-
-    @property
-    def mean(self) -> float | None:
-        """Over the draws; None when not estimated."""
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of the range of the draws."""
-
-    @property
-    def high(self) -> float | None:
-        """Upper end of the range of the draws."""
-
-    @property
-    def n_images(self) -> int:
-        """Images that count."""
-
-    @property
-    def reason(self) -> str | None:
-        """Why something is missing, else None."""
-
-
-Nulls = Mapping[str, Mapping[str, NullValues]]
+NullModels = Mapping[str, Mapping[str, Null]]
 """By index name (a field of ``Headline``), then by the null's name, N1 to N5."""
 
 
 def sci_dots_data(
     headlines: Mapping[str, Headline],
-    nulls: Mapping[str, Nulls] | None = None,
+    nulls: Mapping[str, NullModels] | None = None,
     *,
     indices: Sequence[str] = ("sci", "sci_edge"),
 ) -> pd.DataFrame:
@@ -118,9 +90,10 @@ def sci_dots_data(
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(numbers)
 
 
+@context()
 def figure_sci_dots(
     headlines: Mapping[str, Headline],
-    nulls: Mapping[str, Nulls] | None = None,
+    nulls: Mapping[str, NullModels] | None = None,
     *,
     names: Mapping[str, str] | None = None,
     indices: Sequence[str] = ("sci", "sci_edge"),
@@ -145,29 +118,23 @@ def figure_sci_dots(
         raise GstoVizError(f"{len(indices)} indices do not fit one page; draw at most three")
     data = sci_dots_data(headlines, nulls, indices=indices)
     lines = [
-        (model, source)
+        (str(model), str(source))
         for model, rows in data.groupby("model", sort=False)
         for source in ("heading", "model", *sorted(set(rows["source"]) - {"model"}))
     ]
-    caption = wrap(_caption(data), width - 2 * MARGIN, style.SMALL)
     height = len(lines) * _LINE
-    with style.context():
-        handles = _legend()
-        top, foot = MARGIN + 0.2, 0.42
-        legend = legend_height(handles, width)
-        text = text_height(caption, style.SMALL)
-        page = Page(width, top + height + foot + legend + text + MARGIN)
-        for k, (model, source) in enumerate(lines):
-            _write_line(page, top + (k + 0.5) * _LINE, str(model), source, names)
-        panel = (width - MARGIN - _SIDE) / len(indices)
-        for column, index in enumerate(indices):
-            left = MARGIN + _SIDE + column * panel
-            ax = page.axes(left, top, panel - _TEXT, height, label=index)
-            _draw_panel(ax, data[data["index"] == index], lines, index)
-        draw_legend(page, handles, top + height + foot)
-        page.text(MARGIN, page.height - MARGIN, caption, va="bottom", fontsize=style.SMALL)
-    set_alt_text(page.figure, _alt_text(data))
-    return page.figure
+    page = Page(width)
+    top = MARGIN + 0.2
+    for k, (model, source) in enumerate(lines):
+        _write_line(page, top + (k + 0.5) * _LINE, model, source, names)
+    panel = (width - MARGIN - _SIDE) / len(indices)
+    for column, index in enumerate(indices):
+        left = MARGIN + _SIDE + column * panel
+        ax = page.axes(left, top, panel - _TEXT, height, label=index)
+        _draw_panel(ax, data[data["index"] == index], lines, index)
+    page.top = top + height + 0.42
+    page.legend(_legend())
+    return page.finish(_caption(data), _alt_text(data))
 
 
 def _write_line(
@@ -176,16 +143,14 @@ def _write_line(
     """Write the name of one line at the left of the page."""
     if source == "heading":
         room = page.width - 2 * MARGIN
-        title = shorten(title_of(model, names), room, style.HEADING, bold=True)
-        page.text(MARGIN, y, title, va="center", fontsize=style.HEADING, fontweight="bold")
+        title = shorten(title_of(model, names), room, HEADING, bold=True)
+        page.text(MARGIN, y, title, va="center", fontsize=HEADING, fontweight="bold")
         return
     name = "the network" if source == "model" else NULLS[source].label
-    page.text(MARGIN + 0.1, y, shorten(name, _SIDE - 0.15, 7.0), va="center")
+    page.text(MARGIN + 0.1, y, shorten(name, _SIDE - 0.15, BODY), va="center")
 
 
-def _draw_panel(
-    ax: Axes, data: pd.DataFrame, lines: Sequence[tuple[object, str]], index: str
-) -> None:
+def _draw_panel(ax: Axes, data: pd.DataFrame, lines: Sequence[tuple[str, str]], index: str) -> None:
     """Draw one index: line k of the page is at y = k."""
     ax.set_xlim(0, 1)
     ax.set_ylim(len(lines) - 0.5, -0.5)
@@ -194,7 +159,9 @@ def _draw_panel(
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
     ax.set_xlabel(INDICES[index].axis)
     ax.set_title(
-        shorten(INDICES[index].title, ax.bbox.width / ax.figure.dpi + _TEXT, 7.0), loc="left", pad=5
+        shorten(INDICES[index].title, ax.bbox.width / ax.figure.dpi + _TEXT, BODY),
+        loc="left",
+        pad=5,
     )
     for first, last in _blocks(lines):
         if INDICES[index].noise:
@@ -213,7 +180,7 @@ def _draw_panel(
             _draw_null(ax, y, whole, rows["value"][rows["draw"].notna()].to_list())
 
 
-def _blocks(lines: Sequence[tuple[object, str]]) -> list[tuple[float, float]]:
+def _blocks(lines: Sequence[tuple[str, str]]) -> list[tuple[float, float]]:
     """Return the vertical extent of each network's lines, without its heading."""
     starts = [y for y, (_, source) in enumerate(lines) if source == "heading"]
     return [
@@ -224,20 +191,20 @@ def _blocks(lines: Sequence[tuple[object, str]]) -> list[tuple[float, float]]:
 
 def _draw_estimate(ax: Axes, y: int, row: pd.Series, position: int) -> None:
     """Draw a network's own index and write it beside the panel."""
-    color, marker = model_style(position)
+    mark = network_mark(position)
     if pd.isna(row["value"]):
         _write(ax, y, NOT_ESTIMATED, bold=True)
         return
     hollow = pd.isna(row["low"])
     if not hollow:
-        ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=1.8, zorder=3)
+        ax.plot([row["low"], row["high"]], [y, y], color=mark.color, linewidth=1.8, zorder=3)
     ax.plot(
         [row["value"]],
         [y],
-        color=color,
-        marker=marker,
+        color=mark.color,
+        marker=mark.marker,
         markersize=6,
-        markerfacecolor="white" if hollow else color,
+        markerfacecolor="white" if hollow else mark.color,
         linestyle="None",
         label="estimate",
         clip_on=False,
@@ -286,9 +253,9 @@ def _legend() -> list[Line2D | Patch]:
     low, high = FALSE_SIGNAL, 1 - FALSE_SIGNAL
     return [
         Line2D([], [], color="black", marker="o", markersize=6, label="estimate, 95% interval"),
-        Line2D([], [], color=GUIDE, marker="|", linewidth=0.8, label="draws of a null, range"),
-        Line2D([], [], color=GUIDE, marker="o", markersize=3, linestyle="None", label="their mean"),
-        Line2D([], [], color=GUIDE, linestyle="--", linewidth=0.7, label="chance"),
+        guide("draws of a null, range", marker="|", linewidth=0.8),
+        guide("their mean", marker="o", markersize=3, linestyle="None"),
+        guide("chance", linestyle="--"),
         Patch(color=CHANCE_BAND, label=f"{low:.2f} to {high:.2f}: reached by noise alone"),
     ]
 
@@ -307,7 +274,7 @@ def _caption(data: pd.DataFrame) -> str:
         )
     bare = [m for m, rows in data.groupby("model", sort=False) if set(rows["source"]) == {"model"}]
     if bare:
-        parts.append(f"No nulls were made for {' and '.join(map(str, bare))}.")
+        parts.append(f"No nulls were made for {listed([str(one) for one in bare])}.")
     missing = data[data["reason"].notna()]
     for reason, rows in missing.groupby("reason", sort=False):
         what = ", ".join(dict.fromkeys(_place(row) for row in rows.to_dict("records")))
@@ -336,15 +303,17 @@ def _alt_text(data: pd.DataFrame) -> str:
 GAP_COLUMNS = ("gap_low", "gap_high", "classes", "value", "low", "high", "n_images", "n_pairs")
 """What a frame must have (``gsto_viz.stats.pairs.sci_by_gap``)."""
 PANELS = {"all": "all pairs", "same": "pairs of one class", "different": "pairs of two classes"}
-SPREAD = 0.16
-"""Distance between neighbouring networks within a bin, bins being 1 apart."""
-CAPTION = (
+SPREAD, MOST = 0.16, 0.85
+"""Distance between neighbouring networks within a bin, and of the first from the last one at most;
+bins are 1 apart."""
+GAP_CAPTION = (
     "SCI over pairs of regions whose sizes differ by so many octaves, mean over images, with 95% "
     "bootstrap intervals where there are at least 10 independent images (hollow: no interval). "
     "Numbers above: pairs. 0 aware, 0.5 chance, 1 reversed; grey: reached by noise alone."
 )
 
 
+@context()
 def figure_sci_by_gap(
     frames: Mapping[str, pd.DataFrame],
     *,
@@ -361,28 +330,18 @@ def figure_sci_by_gap(
     Raises:
         GstoVizError: No frame, or one that is not what ``sci_by_gap`` returns.
     """
-    if not frames:
-        raise GstoVizError("there is nothing to draw; give at least one frame of sci_by_gap")
-    for frame in frames.values():
-        check_columns(frame, GAP_COLUMNS, "sci_by_gap(...)")
-    with style.context():
-        page = ChartPage(
-            (1, len(PANELS)),
-            width=width,
-            height=1.7,
-            caption=CAPTION,
-            handles=_gap_legend(frames, names),
-            head=0.3 + len(frames) * NOTE_LINE / 72,
-            foot=0.45,
-        )
-        for column, (classes, title) in enumerate(PANELS.items()):
-            ax = page.charts[0][column]
-            _draw_gap_panel(ax, {k: f[f["classes"] == classes] for k, f in frames.items()})
-            head_line(ax, title, page.column_width, pad=8 + NOTE_LINE * len(frames))
-            ax.tick_params(labelleft=column == 0)
-        page.charts[0][0].set_ylabel("SCI")
-    set_alt_text(page.figure, _gap_alt_text(frames))
-    return page.figure
+    check_frames(frames, GAP_COLUMNS, "sci_by_gap(...)")
+    handles = [*network_handles(frames, names), guide("chance", linestyle="--")]
+    page = Page(width)
+    head = 0.3 + len(frames) * NOTE_LINE / POINTS
+    (charts,) = page.charts((1, len(PANELS)), height=1.7, head=head, foot=0.45)
+    for ax, (classes, title) in zip(charts, PANELS.items(), strict=True):
+        _draw_gap_panel(ax, {k: f[f["classes"] == classes] for k, f in frames.items()})
+        head_line(ax, title, pad=8 + NOTE_LINE * len(frames))
+        ax.tick_params(labelleft=ax is charts[0])
+    charts[0].set_ylabel("SCI")
+    page.legend(handles)
+    return page.finish(GAP_CAPTION, _gap_alt_text(frames))
 
 
 def _draw_gap_panel(ax: Axes, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -392,10 +351,11 @@ def _draw_gap_panel(ax: Axes, frames: Mapping[str, pd.DataFrame]) -> None:
     for position, (key, frame) in enumerate(frames.items()):
         frame = frame.sort_values("gap_low")
         places = [bins.index(gap) for gap in _gaps(frame)]
-        shift = SPREAD * (position - (len(frames) - 1) / 2)
+        apart = min(SPREAD, MOST / len(frames))
+        shift = apart * (position - (len(frames) - 1) / 2)
         _draw_network(ax, np.array(places) + shift, frame, position)
         note: dict[str, Any] = {
-            "color": model_style(position)[0],
+            "color": network_mark(position).color,
             "line": len(frames) - 1 - position,
         }
         draw_above(f"{key}:", 0.0, "axes fraction", ax, ha="right", **note)
@@ -417,33 +377,21 @@ def _gap_name(low: float, high: float) -> str:
 
 def _draw_network(ax: Axes, x: npt.NDArray, frame: pd.DataFrame, position: int) -> None:
     """Draw one network's line with intervals; dots without interval are hollow."""
-    color, marker = model_style(position)
-    value, low, high = (frame[name].to_numpy(dtype=np.float64) for name in ("value", "low", "high"))
-    ax.plot(x, value, color=color, linewidth=0.8, alpha=0.6, label="curve", zorder=2)
-    ax.vlines(x, low, high, color=color, linewidth=1.4, zorder=3)
-    for chosen, face in ((~np.isnan(low), color), (np.isnan(low), "white")):
+    mark = network_mark(position)
+    value, low, high = numbers(frame, "value", "low", "high")
+    ax.plot(x, value, color=mark.color, linewidth=0.8, alpha=0.6, label="curve", zorder=2)
+    ax.vlines(x, low, high, color=mark.color, linewidth=1.4, zorder=3)
+    for chosen, face in ((~np.isnan(low), mark.color), (np.isnan(low), "white")):
         ax.plot(
             x[chosen],
             value[chosen],
-            color=color,
-            marker=marker,
+            color=mark.color,
+            marker=mark.marker,
             markerfacecolor=face,
             linestyle="None",
             clip_on=False,
             zorder=4,
         )
-
-
-def _gap_legend(
-    frames: Mapping[str, pd.DataFrame], names: Mapping[str, str] | None
-) -> list[Line2D]:
-    handles: list[Line2D] = []
-    for position, key in enumerate(frames):
-        color, marker = model_style(position)
-        label = shorten(title_of(key, names), 3.0, style.RC["legend.fontsize"])
-        handles.append(Line2D([], [], color=color, marker=marker, label=label))
-    handles.append(Line2D([], [], color=GUIDE, linestyle="--", linewidth=0.7, label="chance"))
-    return handles
 
 
 def _gap_alt_text(frames: Mapping[str, pd.DataFrame]) -> str:

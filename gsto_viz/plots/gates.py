@@ -1,7 +1,7 @@
 """Gate maps as small multiples, and how far gates open by object size."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,36 +14,33 @@ from matplotlib.lines import Line2D
 
 from gsto_viz.activity import HeatMap, gate_map, saturated_share
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import style
-from gsto_viz.plots.chart import (
+from gsto_viz.plots.page import (
+    BODY,
+    FEW,
     GAP,
+    GUIDE,
     MARGIN,
+    SMALL,
     WIDTH,
     Page,
     check_columns,
-    draw_legend,
+    context,
     fit_panel,
-    legend_height,
+    numbers,
     octave_axis,
-    set_alt_text,
     shorten,
-    text_height,
-    text_width,
     title_of,
-    wrap,
 )
 from gsto_viz.plots.panels import BAR_HEIGHT, fill_bar, number, paint
 from gsto_viz.plots.sizes import FEW_REGIONS
-from gsto_viz.plots.style import FEW, GUIDE, SMALL, branch_style
 from gsto_viz.stats.gates import gate_edge
 from gsto_viz.types import BAND_PX, Inspection
+from gsto_viz.words import GATE, branch_mark
 
 NO_GATES = "no gates: plain transfers"
 """Written where a network has no gates."""
 CELL_HEIGHT = 0.72
 """Largest height of one gate map, inches."""
-SIDE = 0.6
-"""Inches left of the grid for the names of the source branches."""
 TITLE, SHARE = 0.17, 0.18
 """Inches for a title above a map and for the saturated share below it."""
 BAR_ROOM = 0.5
@@ -65,6 +62,11 @@ class GateGrid:
     site: str
     edges: dict[tuple[int, int], str]
     transitions: dict[int, str]
+
+    @property
+    def taps(self) -> list[str]:
+        """Every gate."""
+        return [*self.edges.values(), *self.transitions.values()]
 
 
 def arrange_gates(names: Iterable[str]) -> GateGrid:
@@ -106,87 +108,129 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
-class GatePanel:
-    """The gates of one network on a page: a grid of maps, a column of transitions, one bar.
+@dataclass(frozen=True)
+class GateCell:
+    """The place of one gate on a page.
+
+    Attributes:
+        tap: The gate; None: the fusion has none there.
+        row: Row of the table.
+        column: Column of the table; transitions are right of all targets.
+        left: Inches from the page's left edge.
+        top: Inches from its upper edge.
+        source: The branch that the gate multiplies.
+    """
+
+    tap: str | None
+    row: int
+    column: int
+    left: float
+    top: float
+    source: int
+
+
+class GateTable:
+    """A table of gates below ``page.top``: a row per source, a column per target, transitions.
 
     Args:
+        page: Where.
+        grid: The gates.
+        strides: Of the branches.
+        side: Inches left of the table, for the names of the sources.
+        cell: Height of a cell, inches.
+        steps: Inches from one row to the next, and from one transition to the next.
+        gap: Inches between columns.
+    """
+
+    def __init__(
+        self,
+        page: Page,
+        grid: GateGrid,
+        strides: Sequence[int],
+        *,
+        side: float,
+        cell: float,
+        steps: tuple[float, float],
+        gap: float = GAP,
+    ) -> None:
+        self.page, self.grid, self.strides = page, grid, strides
+        self.side, self.cell, self.steps, self.gap = side, cell, steps, gap
+        self.slot = (page.room - side - (len(strides) + 1) * gap) / (len(strides) + 1)
+        self.top = page.top + TITLE
+        self.rows = len(strides) if grid.edges else 0
+
+    def left(self, column: int) -> float:
+        """Return where a column begins; one more gap sets transitions apart."""
+        extra = self.gap if column == len(self.strides) else 0.0
+        return MARGIN + self.side + column * (self.slot + self.gap) + extra
+
+    @property
+    def height(self) -> float:
+        """Inches that the table takes."""
+        row, transition = self.steps
+        return TITLE + max(self.rows * row, len(self.grid.transitions) * transition)
+
+    def cells(self) -> Iterator[GateCell]:
+        """Yield the places, and write the names of rows, columns and transitions around them."""
+        for row in range(self.rows):
+            y = self.top + row * self.steps[0]
+            middle, name = y + self.cell / 2, f"from\nstride {self.strides[row]}"
+            self.page.text(MARGIN, middle, name, va="center")
+            for column in range(self.rows):
+                if row == 0:
+                    self._name(f"to stride {self.strides[column]}", column, y)
+                tap = self.grid.edges.get((row, column))
+                yield GateCell(tap, row, column, self.left(column), y, row)
+        last = len(self.strides)
+        for row, (stage, tap) in enumerate(sorted(self.grid.transitions.items())):
+            y = self.top + row * self.steps[1]
+            self._name(f"transition {stage}, stride {self.strides[stage - 1]}", last, y)
+            yield GateCell(tap, row, last, self.left(last), y, stage - 1)
+
+    def _name(self, text: str, column: int, y: float) -> None:
+        """Write a name above a cell."""
+        middle = self.left(column) + self.slot / 2
+        short = shorten(text, self.slot, BODY)
+        self.page.text(middle, y - 0.03, short, ha="center", va="bottom")
+
+
+def draw_gates(page: Page, inspection: Inspection, size: tuple[int, int]) -> None:
+    """Draw the gates of one network with one colour bar, and move below them.
+
+    Args:
+        page: Where.
         inspection: Of a network with gates.
         size: (H, W) of the image.
-        width: Of the page, inches.
 
     Raises:
         GstoVizError: The gates have no range.
     """
-
-    def __init__(self, inspection: Inspection, size: tuple[int, int], width: float) -> None:
-        if inspection.gate_range is None:
-            raise GstoVizError(f"'{inspection.name}' has gates but no gate_range; give its form's")
-        self.limits = inspection.gate_range
-        self.inspection, self.size = inspection, size
-        self.grid = arrange_gates(inspection.gates)
-        self.branches = len(inspection.strides)
-        room = width - 2 * MARGIN - SIDE - (self.branches + 1) * GAP
-        self.slot = room / (self.branches + 1)
-        self.cell_width, self.cell_height = fit_panel(size, self.slot, CELL_HEIGHT)
-
-    @property
-    def height(self) -> float:
-        """Inches that the panel takes."""
-        edges = self.branches * (self.cell_height + SHARE) + TITLE
-        transitions = len(self.grid.transitions) * (self.cell_height + SHARE + TITLE)
-        return max(edges, transitions + BAR_ROOM)
-
-    def draw(self, page: Page, top: float) -> None:
-        """Draw everything below ``top`` (inches from the page's top)."""
-        strides = self.inspection.strides
-        for k, stride in enumerate(strides):
-            middle = self._left(k) + self.slot / 2
-            page.text(middle, top + TITLE - 0.03, f"to stride {stride}", ha="center", va="bottom")
-            y = self._row_top(top, k) + self.cell_height / 2
-            page.text(MARGIN, y, f"from\nstride {stride}", va="center")
-            for target in range(self.branches):
-                self._draw_edge(page, top, k, target)
-        self._draw_transitions(page, top)
-        self._draw_bar(page, top)
-
-    def _left(self, column: int) -> float:
-        # One more gap sets the column of transitions apart from the grid.
-        extra = GAP if column == self.branches else 0.0
-        return MARGIN + SIDE + column * (self.slot + GAP) + extra
-
-    def _row_top(self, top: float, row: int) -> float:
-        return top + TITLE + row * (self.cell_height + SHARE)
-
-    def _draw_edge(self, page: Page, top: float, source: int, target: int) -> None:
-        y = self._row_top(top, source)
-        name = self.grid.edges.get((source, target))
-        if name is not None:
-            self._draw_map(page, name, self.inspection.strides[source], target, y)
-            return
-        note = "identity" if source == target else "no gate"
-        middle = self._left(target) + self.slot / 2, y + self.cell_height / 2
-        page.text(*middle, note, ha="center", va="center", color=GUIDE, fontsize=SMALL)
-
-    def _draw_transitions(self, page: Page, top: float) -> None:
-        for row, (stage, name) in enumerate(sorted(self.grid.transitions.items())):
-            y = top + TITLE + row * (self.cell_height + SHARE + TITLE)
-            middle = self._left(self.branches) + self.slot / 2
-            stride = self.inspection.strides[stage - 1]
-            title = f"transition {stage}, stride {stride}"
-            page.text(middle, y - 0.03, title, ha="center", va="bottom")
-            self._draw_map(page, name, stride, self.branches, y)
-
-    def _draw_map(self, page: Page, name: str, stride: int, column: int, y: float) -> None:
-        left = self._left(column) + (self.slot - self.cell_width) / 2
-        ax = page.axes(left, y, self.cell_width, self.cell_height, label=name)
-        heatmap = gate_map(self.inspection.gates[name], stride=stride, limits=self.limits)
-        draw_gate(heatmap, ax=ax, size=self.size)
-
-    def _draw_bar(self, page: Page, top: float) -> None:
-        left, y = self._left(self.branches), top + self.height - BAR_ROOM
-        page.text(left, y + 0.14, "gate value", va="bottom")
-        ax = page.axes(left, y + 0.17, self.slot, BAR_HEIGHT, label="gate bar")
-        fill_bar(gate_map(np.array([self.limits]), stride=1, limits=self.limits), ax)
+    limits = inspection.gate_range
+    if limits is None:
+        raise GstoVizError(f"'{inspection.name}' has gates but no gate_range; give its form's")
+    grid, strides = arrange_gates(inspection.gates), inspection.strides
+    side, count = 0.6, len(strides) + 1
+    slot = (page.room - side - count * GAP) / count
+    width, height = fit_panel(size, slot, CELL_HEIGHT)
+    steps = (height + SHARE, height + SHARE + TITLE)
+    table = GateTable(page, grid, strides, side=side, cell=height, steps=steps)
+    for cell in table.cells():
+        if cell.tap is None:
+            note = "identity" if cell.row == cell.column else "no gate"
+            middle = cell.left + slot / 2, cell.top + height / 2
+            page.text(*middle, note, ha="center", va="center", color=GUIDE, fontsize=SMALL)
+            continue
+        ax = page.axes(cell.left + (slot - width) / 2, cell.top, width, height, label=cell.tap)
+        stride = strides[cell.source]
+        heat = gate_map(inspection.gates[cell.tap], stride=stride, limits=limits)
+        draw_gate(heat, ax=ax, size=size)
+    used = len(grid.transitions) * steps[1]
+    page.top += max(table.height, used + BAR_ROOM)
+    left, top = table.left(len(strides)), page.top - BAR_ROOM
+    page.text(left, top + 0.14, GATE.axis, va="bottom")
+    bar = page.axes(left, top + 0.17, slot, BAR_HEIGHT, label="gate bar")
+    fill_bar(gate_map(np.array([limits]), stride=1, limits=limits), bar)
+    page.top += GAP
 
 
 COLUMNS = ("part", "octave", "mean", "low", "high", "n_regions", "n_images")
@@ -199,8 +243,8 @@ SIZE, SHORT_SIZE = "size: octaves (log2 px)", "size, octaves"
 """Labels of the x axis: where panels are wide enough, and elsewhere."""
 CHART = 0.78
 """Height of one panel, inches."""
-SIZES_SIDE, HEAD, SIZES_TITLE, FOOT, CHART_GAP = 1.05, 0.2, 0.17, 0.38, 0.12
-"""Inches: left of the grid, for a heading, above and below the grid, between panels."""
+FOOT = 0.5
+"""Inches below a network's panels."""
 CAPTION = (
     "Mean opening g' of each gate over regions of one size octave, images weighted equally: 0 as "
     "closed as its form allows, 1 open; one scale for all panels. Bands: 95% bootstrap interval "
@@ -232,6 +276,7 @@ def gate_by_size_data(frames: Mapping[str, GateFrames]) -> pd.DataFrame:
     return table[[*first, *(name for name in table if name not in first)]]
 
 
+@context()
 def figure_gate_by_size(
     frames: Mapping[str, GateFrames],
     *,
@@ -255,127 +300,72 @@ def figure_gate_by_size(
         GstoVizError: No network has gates, a frame is not what ``gate_by_octave`` returns, or a
             network has no strides.
     """
-    shown = {key: _Block(key, gates, strides) for key, gates in frames.items()}
-    drawn = [block.table() for block in shown.values() if block.frames]
+    grids = {key: _grid(key, gates, strides) for key, gates in frames.items()}
+    drawn = [frames[key][tap] for key, grid in grids.items() for tap in grid.taps]
     if not drawn:
         raise GstoVizError("no network has gates, so there is no opening to draw; leave it out")
     rows = pd.concat(drawn)
     octaves = (int(rows["octave"].min()), int(rows["octave"].max()))
-    limit = _limit(rows)
-    text = wrap(CAPTION, width - 2 * MARGIN, style.SMALL)
-    with style.context():
-        height = sum(block.height for block in shown.values())
-        handles = _legend()
-        legend = legend_height(handles, width)
-        page = Page(width, 2 * MARGIN + height + legend + text_height(text, style.SMALL))
-        top = MARGIN
-        for key, block in shown.items():
-            block.draw(page, top, title_of(key, names), octaves, limit)
-            top += block.height
-        draw_legend(page, handles, top)
-        page.text(MARGIN, page.height - MARGIN, text, va="bottom", fontsize=style.SMALL)
-    set_alt_text(page.figure, _alt_text(shown))
-    return page.figure
+    largest = float(np.nanmax(rows[["mean", "high"]].to_numpy(dtype=np.float64), initial=0.0))
+    limit = next(one for one in LIMITS if largest <= one)
+    page = Page(width)
+    for key, grid in grids.items():
+        note = NO_GATES if not grid.taps else grid.site or "transitions"
+        join = ", " if grid.taps else ": "
+        page.heading(f"{title_of(key, names)}{join}{note}", step=0.2)
+        if grid.taps:
+            _draw_network(page, grid, frames[key], strides[key], octaves, limit)
+    page.legend(_legend())
+    return page.finish(CAPTION, _alt_text(grids, frames))
 
 
-class _Block:
-    """One network's part of the page."""
+def _grid(key: str, gates: GateFrames, strides: Mapping[str, Sequence[int]]) -> GateGrid:
+    """Arrange the gates of one network, and refuse frames that are not of gates."""
+    if key not in strides:
+        raise GstoVizError(f"'{key}' has no strides; give those of its branches")
+    grid = arrange_gates(gates)
+    for tap in grid.taps:
+        check_columns(gates[tap], COLUMNS, "gate_by_octave(...)")
+    return grid
 
-    def __init__(self, key: str, gates: GateFrames, strides: Mapping[str, Sequence[int]]) -> None:
-        if key not in strides:
-            raise GstoVizError(f"'{key}' has no strides; give those of its branches")
-        self.strides = tuple(strides[key])
-        self.grid: GateGrid = arrange_gates(gates)
-        taps = [*self.grid.edges.values(), *self.grid.transitions.values()]
-        for tap in taps:
-            check_columns(gates[tap], COLUMNS, "gate_by_octave(...)")
-        self.frames = {tap: gates[tap] for tap in taps}
 
-    def table(self) -> pd.DataFrame:
-        """Return the rows that are drawn."""
-        return pd.concat([frame.assign(tap=tap) for tap, frame in self.frames.items()])
-
-    @property
-    def rows(self) -> int:
-        """Rows of panels."""
-        branches = len(self.strides) if self.grid.edges else 0
-        return max(branches, len(self.grid.transitions))
-
-    @property
-    def height(self) -> float:
-        """Inches that the block takes."""
-        if not self.frames:
-            return HEAD
-        return (
-            HEAD
-            + SIZES_TITLE
-            + self.rows * CHART
-            + (self.rows - 1) * SIZES_TITLE
-            + FOOT
-            + CHART_GAP
-        )
-
-    def draw(
-        self, page: Page, top: float, title: str, octaves: tuple[int, int], limit: float
-    ) -> None:
-        """Draw heading and panels below ``top``, inches from the page's top."""
-        note = f", {self.grid.site}" if self.grid.site else ", transitions"
-        heading = f"{title}{note if self.frames else f': {NO_GATES}'}"
-        heading = shorten(heading, page.width - 2 * MARGIN, style.HEADING, bold=True)
-        page.text(MARGIN, top, heading, fontsize=style.HEADING, fontweight="bold")
-        if not self.frames:
-            return
-        branches = len(self.strides)
-        slot = (page.width - SIZES_SIDE - 2 * MARGIN - (branches + 1) * CHART_GAP) / (branches + 1)
-        label = SIZE if text_width(SIZE, 7.0) < slot else SHORT_SIZE
-        for row in range(branches if self.grid.edges else 0):
-            y = self._row_top(top, row) + CHART / 2
-            page.text(MARGIN, y, f"from\nstride {self.strides[row]}", va="center")
-            for column in range(branches):
-                ax = self._axes(page, top, row, column, slot)
-                if row == 0:
-                    ax.set_title(f"to stride {self.strides[column]}", pad=3)
-                self._fill(ax, self.grid.edges.get((row, column)), octaves, limit)
-                ax.tick_params(labelleft=column == 0, labelbottom=row == self.rows - 1)
-                ax.set_ylabel("mean g'" if column == 0 else "")
-                ax.set_xlabel(label if row == self.rows - 1 else "")
-        for row, (stage, tap) in enumerate(sorted(self.grid.transitions.items())):
-            ax = self._axes(page, top, row, branches, slot)
-            title = f"transition {stage}, stride {self.strides[stage - 1]}"
-            ax.set_title(shorten(title, slot, 7.0), pad=3)
-            self._fill(ax, tap, octaves, limit)
-            lowest = row == len(self.grid.transitions) - 1
-            ax.tick_params(labelleft=not self.grid.edges, labelbottom=lowest)
-            ax.set_xlabel(label if lowest else "")
-
-    def _row_top(self, top: float, row: int) -> float:
-        return top + HEAD + SIZES_TITLE + row * (CHART + SIZES_TITLE)
-
-    def _axes(self, page: Page, top: float, row: int, column: int, slot: float) -> Axes:
-        # One more gap sets the column of transitions apart from the grid.
-        extra = CHART_GAP if column == len(self.strides) else 0.0
-        left = SIZES_SIDE + column * (slot + CHART_GAP) + extra
-        return page.axes(left, self._row_top(top, row), slot, CHART)
-
-    def _fill(self, ax: Axes, tap: str | None, octaves: tuple[int, int], limit: float) -> None:
-        """Draw one gate's two curves, or say that there is no gate."""
-        octave_axis(ax, *octaves, "", px=False)
+def _draw_network(
+    page: Page,
+    grid: GateGrid,
+    frames: GateFrames,
+    strides: Sequence[int],
+    octaves: tuple[int, int],
+    limit: float,
+) -> None:
+    """Draw one network's panels below ``page.top``, and move below them."""
+    step = CHART + TITLE
+    table = GateTable(page, grid, strides, side=0.93, cell=CHART, steps=(step, step), gap=0.12)
+    for cell in table.cells():
+        ax = page.axes(cell.left, cell.top, table.slot, CHART)
         ax.set_ylim(0, limit)
         ax.set_yticks([0, limit / 2, limit], ["0", f"{limit / 2:g}", f"{limit:g}"])
-        if tap is None:
+        transition = cell.column == len(strides)
+        lowest = cell.row == (len(grid.transitions) if transition else table.rows) - 1
+        first = not table.rows if transition else cell.column == 0
+        ax.tick_params(labelleft=first, labelbottom=lowest)
+        labels = (SIZE, SHORT_SIZE) if lowest else ("",)
+        octave_axis(ax, *octaves, *labels, px=False)
+        ax.set_ylabel("mean g'" if first and not transition else "")
+        if cell.tap is None:
             ax.text(0.5, 0.5, "no gate", transform=ax.transAxes, ha="center", color=GUIDE)
-            return
-        ax.set_label(tap)
-        color, _ = branch_style(gate_edge(tap).source)
+            continue
+        ax.set_label(cell.tap)
+        rows = frames[cell.tap]
         for part, line in PARTS.items():
-            rows = self.frames[tap]
-            _draw_part(ax, rows[rows["part"] == part].sort_values("octave"), color, part, line)
+            own = rows[rows["part"] == part].sort_values("octave")
+            _draw_part(ax, own, branch_mark(cell.source).color, part, line)
+    page.top += table.height + FOOT - TITLE
 
 
 def _draw_part(ax: Axes, rows: pd.DataFrame, color: str, part: str, line: str) -> None:
     """Draw the curve of cores or of bands; cores have full markers, points of few regions grey."""
     x = rows["octave"].to_numpy(dtype=np.float64) + 0.5
-    mean, low, high = (rows[name].to_numpy(dtype=np.float64) for name in ("mean", "low", "high"))
+    mean, low, high = numbers(rows, "mean", "low", "high")
     few = rows["n_regions"].to_numpy() < FEW_REGIONS
     ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=0.15, linewidth=0)
     ax.plot(x, mean, color=color, linestyle=line, linewidth=1.0, label=part, zorder=3)
@@ -394,12 +384,6 @@ def _draw_part(ax: Axes, rows: pd.DataFrame, color: str, part: str, line: str) -
         )
 
 
-def _limit(rows: pd.DataFrame) -> float:
-    """Return the upper end of the y axis for all panels."""
-    largest = float(np.nanmax(rows[["mean", "high"]].to_numpy(dtype=np.float64), initial=0.0))
-    return next(limit for limit in LIMITS if largest <= limit)
-
-
 def _legend() -> list[Line2D]:
     faces = {"core": GUIDE, "band": "white"}
     texts = {"core": "core: inside of the region", "band": f"band: {BAND_PX:g} px along its edge"}
@@ -412,16 +396,16 @@ def _legend() -> list[Line2D]:
     ]  # fmt: skip
 
 
-def _alt_text(blocks: Mapping[str, _Block]) -> str:
+def _alt_text(grids: Mapping[str, GateGrid], frames: Mapping[str, GateFrames]) -> str:
     """Describe the grids, and how each transition's gate goes with size."""
     parts = []
-    for key, block in blocks.items():
-        if not block.frames:
+    for key, grid in grids.items():
+        if not grid.taps:
             parts.append(f"{key}: {NO_GATES}.")
             continue
-        said = [f"{key}: {len(block.grid.edges)} gates of {block.grid.site or 'no fusion'}"]
-        for tap in block.grid.transitions.values():
-            core = block.frames[tap].query("part == 'core'").sort_values("octave")
+        said = [f"{key}: {len(grid.edges)} gates of {grid.site or 'no fusion'}"]
+        for tap in grid.transitions.values():
+            core = frames[key][tap].query("part == 'core'").sort_values("octave")
             if len(core):
                 ends = f"from {core['mean'].iloc[0]:.2f} to {core['mean'].iloc[-1]:.2f}"
                 said.append(f"{tap} {ends} with growing size in cores")

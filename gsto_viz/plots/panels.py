@@ -1,37 +1,23 @@
-"""Panels in image coordinates: photographs, class maps, heat maps, contact sheets.
+"""Panels in image coordinates: photographs, class maps, heat maps, and their colour bars.
 
 Pixel k covers [k, k + 1) on both axes, so that a map whose cells cover s pixels can lie on top.
 """
-
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from scipy.ndimage import distance_transform_edt, label
 
-from gsto_viz.activity import HeatMap, check_grid, gate_map, normalise_map
+from gsto_viz.activity import HeatMap, check_grid
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import style
-from gsto_viz.plots.chart import (
-    GAP,
-    MARGIN,
-    Page,
-    fit_panel,
-    set_alt_text,
-    shorten,
-    text_height,
-    wrap,
-)
-from gsto_viz.plots.style import SMALL, colormap
+from gsto_viz.plots.page import SMALL, colormap, inches, shorten
 from gsto_viz.types import IGNORE, ClassList
-from gsto_viz.words import MODES, RAW_BADGE
+from gsto_viz.words import RAW_BADGE
 
 SPECK_PX = 64
 """Regions with fewer pixels take no part in statistics."""
@@ -150,7 +136,7 @@ def draw_class_legend(
         size: Font size in points.
     """
     ax.set_axis_off()
-    width, height = ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi  # inches
+    width, height = inches(ax)
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)
     line = 1.6 * size / 72
@@ -337,7 +323,7 @@ def draw_bar(heatmap: HeatMap, *, ax: Axes) -> Axes:
     It is as wide as the map, but never too narrow for its numbers.
     """
     ax.apply_aspect()
-    width, height = ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi  # inches
+    width, height = inches(ax)
     share = max(1.0, BAR_WIDTH / width)
     place = (0.5 - share / 2, -(BAR_GAP + BAR_HEIGHT) / height, share, BAR_HEIGHT / height)
     bar = ax.inset_axes(place)
@@ -378,104 +364,3 @@ def bar_ticks(heatmap: HeatMap) -> list[float]:
 def number(value: float) -> str:
     """Return ``value`` with three significant digits."""
     return f"{value:.3g}"
-
-
-COLUMN_CHOICES = (4, 5, 3)
-"""Panels in a row: the first choice that leaves the fewest places of the last row empty."""
-MAX_MAPS = 60
-"""More than fit a page or two are refused."""
-TITLE = 0.17
-
-
-def maps_figure(
-    maps: Mapping[str, npt.NDArray[np.floating]],
-    image: npt.NDArray[np.uint8],
-    *,
-    strides: Mapping[str, int],
-    mode: str = "percentile",
-    gate_range: tuple[float, float] | None = None,
-    overlay: bool = False,
-    width: float = 8.0,
-) -> Figure:
-    """Draw an image and maps of any taps, each with a colour bar.
-
-    Args:
-        maps: By tap name, (h, w).
-        image: (H, W, 3) uint8, the image that the maps were captured from.
-        strides: By tap name, pixels per cell.
-        mode: ``percentile``, ``zscore`` or ``per_map``.
-        gate_range: Infimum and supremum of the gates' form: taps with ``.gate`` in their name are
-            drawn on it, whatever the mode. None: gates are drawn as the other maps.
-        overlay: Lay the maps over the grey image.
-        width: Of the page, inches.
-
-    Raises:
-        GstoVizError: No maps or more than 60, a map that is not (h, w) or not on its grid.
-    """
-    _check_maps(maps, strides)
-    size = (image.shape[0], image.shape[1])
-    drawn = {
-        tap: _prepare(tap, values, strides[tap], mode, gate_range) for tap, values in maps.items()
-    }
-    caption = _caption(drawn, mode)
-    panels = len(maps) + 1
-    columns = min(COLUMN_CHOICES, key=lambda count: -panels % count)
-    slot = (width - 2 * MARGIN - (columns - 1) * GAP) / columns
-    panel = fit_panel(size, slot, 2.2)
-    step = TITLE + panel[1] + BAR_SPACE + GAP
-    rows = -(-panels // columns)
-    with style.context():
-        text = wrap(caption, width - 2 * MARGIN, 7.0)
-        page = Page(width, rows * step + text_height(text, 7.0) + 2 * MARGIN)
-        for k, tap in enumerate(["input", *drawn]):
-            row, column = divmod(k, columns)
-            left = MARGIN + column * (slot + GAP) + (slot - panel[0]) / 2
-            ax = page.axes(left, MARGIN + TITLE + row * step, *panel, label=tap)
-            ax.set_title(shorten(tap, slot, 7.0), pad=3)
-            if k == 0:
-                draw_image(image, ax=ax)
-            else:
-                under = image if overlay else None
-                draw_heatmap(drawn[tap], ax=ax, image=under, size=size, caption=False)
-        page.text(MARGIN, page.height - MARGIN, text, va="bottom")
-    names = ", ".join(maps)
-    set_alt_text(page.figure, f"An image and maps of {len(maps)} taps: {names}. {caption}")
-    return page.figure
-
-
-def _check_maps(maps: Mapping[str, npt.NDArray], strides: Mapping[str, int]) -> None:
-    """Refuse what a contact sheet cannot show."""
-    if not maps:
-        raise GstoVizError("there are no maps to draw; capture at least one tap")
-    if len(maps) > MAX_MAPS:
-        raise GstoVizError(
-            f"{len(maps)} maps do not fit one figure; choose at most {MAX_MAPS} taps"
-        )
-    for tap, values in maps.items():
-        if np.ndim(values) != 2:
-            raise GstoVizError(
-                f"'{tap}' has shape {np.shape(values)}, not (h, w); reduce its channels to draw it"
-            )
-        if tap not in strides:
-            raise GstoVizError(f"'{tap}' has no stride, so its place in the image is unknown")
-
-
-def _prepare(
-    tap: str,
-    values: npt.NDArray[np.floating],
-    stride: int,
-    mode: str,
-    gate_range: tuple[float, float] | None,
-) -> HeatMap:
-    if gate_range is not None and ".gate" in tap:
-        return gate_map(values, stride=stride, limits=gate_range)
-    return normalise_map(values, stride=stride, mode=mode)
-
-
-def _caption(drawn: Mapping[str, HeatMap], mode: str) -> str:
-    """Say how the maps were normalised."""
-    gates = sum(heatmap.mode == "gate" for heatmap in drawn.values())
-    parts = [] if gates == len(drawn) else [f"Maps: {MODES[mode].said('the values')}"]
-    if gates:
-        parts.append("Gates on the range of their form.")
-    return " ".join(parts)

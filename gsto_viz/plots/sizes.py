@@ -1,7 +1,6 @@
 """Mean response of every branch by object size, and by distance to the edge."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,27 +9,38 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import style
-from gsto_viz.plots.chart import (
+from gsto_viz.plots.page import (
+    FEW,
+    GUIDE,
     WIDTH,
-    ChartPage,
+    Page,
     check_columns,
+    check_frames,
+    chunks,
+    context,
     draw_above,
+    guide,
     head_line,
+    line_of,
+    network_handles,
+    numbers,
     octave_axis,
-    set_alt_text,
     share_axis,
-    shorten,
     title_of,
 )
-from gsto_viz.plots.style import FEW, GUIDE, MODEL_LINES, branch_style, model_style
 from gsto_viz.types import BAND_PX
+from gsto_viz.words import branch_mark, listed, network_mark
 
 FEW_REGIONS = 20
 """Octaves with fewer regions are drawn with grey markers."""
 COLUMNS = ("branch", "stride", "octave", "mean", "low", "high", "n_regions", "n_images")
 """What the frame must have (``gsto_viz.stats.sizes.response_by_octave``)."""
-SIZE_LABEL = "size of the region: octaves (log2 px) and, below them, px"
+MOST_COLUMNS = 3
+"""Networks side by side; more of them take further rows."""
+SIZE_LABELS = (
+    "size of the region: octaves (log2 px) and, below them, px",
+    "size: octaves (log2 px), px",
+)
 CAPTION = (
     "Mean percentile response of each branch over the regions of one size octave (octave o: sizes "
     "from 2^o to 2^(o+1) px of sqrt(area), network-input pixels), images weighted equally. Bands: "
@@ -62,7 +72,7 @@ def plot_sizes(frame: pd.DataFrame, *, ax: Axes, octaves: tuple[int, int] | None
     for octave, count in zip(counts.index.tolist(), counts.tolist(), strict=True):
         color = FEW if count < FEW_REGIONS else GUIDE
         draw_above(str(count), octave + 0.5, "data", ax, ha="center", color=color)
-    octave_axis(ax, first, last, SIZE_LABEL)
+    octave_axis(ax, first, last, *SIZE_LABELS)
     share_axis(ax)
     return ax
 
@@ -127,8 +137,7 @@ def tuning_fan_data(
     Raises:
         GstoVizError: No frame.
     """
-    if not frames:
-        raise GstoVizError("there is nothing to draw; give at least one frame of responses")
+    check_frames(frames, COLUMNS, "response_by_octave(...)")
     parts = [frame.assign(model=key, weights="trained", draw=None) for key, frame in frames.items()]
     parts += [
         frame.assign(model=key, weights="random", draw=draw)
@@ -140,6 +149,7 @@ def tuning_fan_data(
     return table[[*first, *(name for name in table if name not in first)]]
 
 
+@context()
 def _figure(
     frames: Mapping[str, pd.DataFrame],
     random: Mapping[str, Sequence[pd.DataFrame]],
@@ -147,8 +157,7 @@ def _figure(
     width: float,
 ) -> Figure:
     """Draw one panel per network; ``random`` has the draws of some of them, by the same title."""
-    if not frames:
-        raise GstoVizError("there is nothing to draw; give at least one frame of responses")
+    check_frames(frames, COLUMNS, "response_by_octave(...)")
     draws = [frame for some in random.values() for frame in some]
     for frame in (*frames.values(), *draws):
         check_frame(frame)
@@ -156,32 +165,31 @@ def _figure(
         min(int(frame["octave"].min()) for frame in frames.values()),
         max(int(frame["octave"].max()) for frame in frames.values()),
     )
-    with style.context():
-        page = ChartPage(
-            (2 if draws else 1, len(frames)),
-            width=width,
-            height=1.6 if draws else 1.9,
-            caption=caption,
-            handles=_legend(pd.concat(list(frames.values())), with_draws=bool(draws)),
-        )
-        for column, (title, frame) in enumerate(frames.items()):
-            ax = page.charts[0][column]
-            plot_sizes(frame, ax=ax, octaves=octaves)
-            head_line(ax, title, page.column_width, pad=16)
+    page = Page(width)
+    columns = min(len(frames), MOST_COLUMNS)
+    for titles in chunks(list(frames), columns):
+        drawn = any(title in random for title in titles)
+        charts = page.charts((2 if drawn else 1, columns), height=1.6 if draws else 1.9)
+        for column, title in enumerate(titles):
+            ax = charts[0][column]
+            plot_sizes(frames[title], ax=ax, octaves=octaves)
+            head_line(ax, title, pad=16)
             if title in random:
                 plot_random(random[title], ax=ax, octaves=octaves, every=False)
-            if draws:
-                below = page.charts[1][column]
+            if drawn:
+                below = charts[1][column]
                 plot_random(random.get(title, ()), ax=below, octaves=octaves)
                 count = len(random.get(title, ()))
                 note = f"random weights, {_draws(count)}" if count else "no draws of random weights"
                 below.set_title(note, loc="left", pad=3)
-        for row in page.charts:
+        for row in charts:
             row[0].set_ylabel("mean percentile response")
             for ax in row[1:]:
                 ax.tick_params(labelleft=False)
-    set_alt_text(page.figure, response_words(frames, random))
-    return page.figure
+            for ax in row[len(titles) :]:
+                ax.remove()
+    page.legend(_legend(pd.concat(list(frames.values())), with_draws=bool(draws)))
+    return page.finish(caption, response_words(frames, random))
 
 
 def plot_random(
@@ -196,13 +204,13 @@ def plot_random(
         every: Also each draw.
     """
     ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle=":", zorder=1)
-    octave_axis(ax, *octaves, SIZE_LABEL)
+    octave_axis(ax, *octaves, *SIZE_LABELS)
     share_axis(ax)
     if not draws:
         return ax
     table = pd.concat([frame.assign(draw=draw) for draw, frame in enumerate(draws)])
     for branch, rows in table.sort_values("octave").groupby("branch"):
-        color, _ = branch_style(int(str(branch)))
+        color = branch_mark(int(str(branch))).color
         mean = rows.groupby("octave")["mean"].mean()
         ax.plot(
             mean.index.to_numpy(dtype=np.float64) + 0.5,
@@ -227,23 +235,22 @@ def check_frame(frame: pd.DataFrame) -> None:
 
 
 def _draw_branch(rows: pd.DataFrame, branch: int, ax: Axes) -> None:
-    color, marker = branch_style(branch)
-    x = rows["octave"].to_numpy(dtype=np.float64) + 0.5
-    mean = rows["mean"].to_numpy(dtype=np.float64)
+    mark = branch_mark(branch)
+    x, mean, low, high = numbers(rows, "octave", "mean", "low", "high")
+    x = x + 0.5
     few = rows["n_regions"].to_numpy() < FEW_REGIONS
-    low, high = (rows[name].to_numpy(dtype=np.float64) for name in ("low", "high"))
     known = ~(np.isnan(low) | np.isnan(high))
-    ax.fill_between(x, low, high, where=known, color=color, alpha=0.18, linewidth=0, zorder=2)
+    ax.fill_between(x, low, high, where=known, color=mark.color, alpha=0.18, linewidth=0, zorder=2)
     label = f"stride {int(rows['stride'].iloc[0])}"
-    ax.plot(x, mean, color=color, marker="None", label=label, zorder=3)
-    for chosen, face in ((~few, color), (few, FEW)):
+    ax.plot(x, mean, color=mark.color, marker="None", label=label, zorder=3)
+    for chosen, face in ((~few, mark.color), (few, FEW)):
         ax.plot(
             x[chosen],
             mean[chosen],
             linestyle="None",
-            marker=marker,
+            marker=mark.marker,
             markerfacecolor=face,
-            markeredgecolor=color if face == color else FEW,
+            markeredgecolor=face,
             markeredgewidth=0.6,
             zorder=4,
         )
@@ -253,13 +260,13 @@ def _legend(rows: pd.DataFrame, *, with_draws: bool) -> list[Line2D]:
     """Explain colours, markers, dashes, the line at 0.5 and grey points."""
     handles = []
     for branch, stride in sorted(set(zip(rows["branch"], rows["stride"], strict=True))):
-        color, marker = branch_style(int(branch))
-        handles.append(Line2D([], [], color=color, marker=marker, label=f"stride {stride}"))
+        mark = branch_mark(int(branch))
+        label = f"stride {stride}"
+        handles.append(Line2D([], [], color=mark.color, marker=mark.marker, label=label))
     if with_draws:
-        handles.append(Line2D([], [], color=GUIDE, linestyle="--", label="random weights, mean"))
-        handles.append(Line2D([], [], color=GUIDE, linewidth=0.4, label="one draw each"))
-    guide: dict[str, Any] = {"color": GUIDE, "linestyle": ":", "linewidth": 0.7}
-    handles.append(Line2D([], [], **guide, label="0.5: average of the image"))
+        handles.append(guide("random weights, mean", linestyle="--", linewidth=1.2))
+        handles.append(guide("one draw each", linewidth=0.4))
+    handles.append(guide("0.5: average of the image", linestyle=":"))
     few = f"grey: fewer than {FEW_REGIONS} regions"
     handles.append(Line2D([], [], color=FEW, marker="o", linestyle="None", label=few))
     return handles
@@ -275,13 +282,13 @@ def _about_draws(
     """Say in the caption what the dashes are, and which networks have none."""
     parts = []
     if counts := {key: len(random.get(key, ())) for key in frames if len(random.get(key, ()))}:
-        listed = ", ".join(f"{_draws(count)} of {key}" for key, count in counts.items())
+        many = ", ".join(f"{_draws(count)} of {key}" for key, count in counts.items())
         parts.append(
-            f"Dashed: the same networks with random weights ({listed}), batch-norm statistics and "
+            f"Dashed: the same networks with random weights ({many}), batch-norm statistics and "
             "gains measured again for each; edges excite untrained filters, so they are not flat."
         )
     if missing := [key for key in frames if key not in counts]:
-        parts.append(f"No draws of random weights for {' and '.join(missing)}.")
+        parts.append(f"No draws of random weights for {listed(missing)}.")
     return " ".join(parts)
 
 
@@ -322,6 +329,8 @@ LARGE_OCTAVE = 6
 """Regions from 2^6 = 64 px of sqrt(area) have pixels far from any edge."""
 MAX_PANELS = 4
 """Of more size octaves the smallest are left to the table."""
+TOGETHER = 3
+"""Networks whose lines share a panel; of more, two do."""
 DISTANCE_CAPTION = (
     "Mean percentile of the finest and the coarsest branch over the pixels of regions of one size "
     "octave, by distance to the region's edge (octave o: from 2^o to 2^(o+1) px, network-input "
@@ -331,6 +340,7 @@ DISTANCE_CAPTION = (
 )
 
 
+@context()
 def figure_distance_profile(
     frames: Mapping[str, pd.DataFrame],
     *,
@@ -342,6 +352,7 @@ def figure_distance_profile(
     """Draw what the finest and the coarsest branch do from the edge of large regions inwards.
 
     One panel per size octave, the largest four; colours say the branch, line styles the network.
+    Of more than three networks, two share a row of panels.
 
     Args:
         frames: By network (A, B), what ``gsto_viz.stats.distance_profile`` returns.
@@ -354,10 +365,8 @@ def figure_distance_profile(
         GstoVizError: No frame, one that is not what ``distance_profile`` returns, or no region
             that large.
     """
-    if not frames:
-        raise GstoVizError("there is nothing to draw; give at least one frame of distance_profile")
-    for key, frame in frames.items():
-        check_columns(frame, DISTANCE_COLUMNS, "distance_profile(...)")
+    check_frames(frames, DISTANCE_COLUMNS, "distance_profile(...)")
+    for key in frames:
         if key not in strides:
             raise GstoVizError(f"'{key}' has no strides; give those of its branches")
     large = {key: _ends(frame, len(strides[key]), from_octave) for key, frame in frames.items()}
@@ -367,29 +376,24 @@ def figure_distance_profile(
             f"no region reaches {2**from_octave} px, so there is no profile; lower from_octave"
         )
     depth = max(int(frame["distance_octave"].max()) for frame in large.values() if len(frame))
-    with style.context():
-        handles = _distance_legend(strides, large, names)
-        page = ChartPage(
-            (1, len(sizes)),
-            width=width,
-            height=1.7,
-            caption=DISTANCE_CAPTION,
-            handles=handles,
-            head=0.25,
-        )
-        for column, octave in enumerate(sizes):
-            ax = page.charts[0][column]
+    positions = {key: position for position, key in enumerate(frames)}
+    page = Page(width)
+    for keys in chunks(list(large), len(large) if len(large) <= TOGETHER else 2):
+        (charts,) = page.charts((1, len(sizes)), height=1.7, head=0.25)
+        for ax, octave in zip(charts, sizes, strict=True):
             ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle=":", zorder=1)
             ax.axvline(np.log2(BAND_PX), color="0.8", linewidth=0.8, zorder=0)
-            for position, (key, frame) in enumerate(large.items()):
-                _draw_network(ax, frame[frame["size_octave"] == octave], strides[key], position)
-            head_line(ax, f"regions of {2**octave} to {2 ** (octave + 1)} px", page.column_width)
+            for key in keys:
+                rows = large[key][large[key]["size_octave"] == octave]
+                _draw_network(ax, rows, strides[key], positions[key])
+            head_line(ax, f"regions of {2**octave} to {2 ** (octave + 1)} px")
             octave_axis(ax, 0, depth, "distance to the edge: octaves, px")
             share_axis(ax)
-            ax.tick_params(labelleft=column == 0)
-        page.charts[0][0].set_ylabel("mean percentile")
-    set_alt_text(page.figure, _alt_text(large, strides, sizes[-1]))
-    return page.figure
+            ax.tick_params(labelleft=ax is charts[0])
+        together = "" if len(keys) == len(large) else f": {listed(keys)}"
+        charts[0].set_ylabel(f"mean percentile{together}")
+    page.legend(_distance_legend(strides, names))
+    return page.finish(DISTANCE_CAPTION, _alt_text(large, strides, sizes[-1]))
 
 
 def _ends(frame: pd.DataFrame, branches: int, from_octave: int) -> pd.DataFrame:
@@ -401,19 +405,19 @@ def _ends(frame: pd.DataFrame, branches: int, from_octave: int) -> pd.DataFrame:
 
 def _draw_network(ax: Axes, rows: pd.DataFrame, strides: Sequence[int], position: int) -> None:
     """Draw both branches of one network in one panel."""
+    mark = network_mark(position)
     for branch in dict.fromkeys((0, len(strides) - 1)):
+        color = branch_mark(branch).color
         one = rows[rows["branch"] == branch]
-        color, _ = branch_style(branch)
-        _, marker = model_style(position)
-        x = one["distance_octave"].to_numpy(dtype=np.float64) + 0.5
-        mean, low, high = (one[name].to_numpy(dtype=np.float64) for name in ("mean", "low", "high"))
+        x, mean, low, high = numbers(one, "distance_octave", "mean", "low", "high")
+        x = x + 0.5
         ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=0.15, linewidth=0)
         ax.plot(
             x,
             mean,
             color=color,
-            linestyle=MODEL_LINES[position],
-            marker=marker,
+            linestyle=line_of(mark),
+            marker=mark.marker,
             markersize=3,
             markerfacecolor=color if position == 0 else "white",
             label=f"network {position} branch {branch}",
@@ -422,28 +426,19 @@ def _draw_network(ax: Axes, rows: pd.DataFrame, strides: Sequence[int], position
 
 
 def _distance_legend(
-    strides: Mapping[str, Sequence[int]],
-    frames: Mapping[str, pd.DataFrame],
-    names: Mapping[str, str] | None,
+    strides: Mapping[str, Sequence[int]], names: Mapping[str, str] | None
 ) -> list[Line2D]:
+    """Explain the colours of both branches, and the lines of networks."""
+    ends = {(branch, own[branch]) for own in strides.values() for branch in (0, len(own) - 1)}
     handles = []
-    ends = {
-        (branch, strides[key][branch]) for key in frames for branch in (0, len(strides[key]) - 1)
-    }
     for branch, stride in sorted(ends):
-        color, _ = branch_style(branch)
+        color = branch_mark(branch).color
         handles.append(Line2D([], [], color=color, linewidth=2, label=f"stride {stride}"))
-    for position, key in enumerate(frames):
-        _, marker = model_style(position)
-        look: dict[str, Any] = {
-            "color": "black",
-            "linestyle": MODEL_LINES[position],
-            "marker": marker,
-        }
-        face = "black" if position == 0 else "white"
-        label = shorten(title_of(key, names), 2.6, style.RC["legend.fontsize"])
-        handles.append(Line2D([], [], **look, markersize=3, markerfacecolor=face, label=label))
-    return handles
+    lines = network_handles(strides, names, 2.6, color="black", markersize=3)
+    for position, line in enumerate(lines):
+        line.set_linestyle(line_of(network_mark(position)))
+        line.set_markerfacecolor("black" if position == 0 else "white")
+    return [*handles, *lines]
 
 
 def _alt_text(

@@ -12,25 +12,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import style
-from gsto_viz.plots.chart import (
+from gsto_viz.plots.dots import NOT_ESTIMATED
+from gsto_viz.plots.page import (
+    CHANCE_BAND,
+    GUIDE,
     MARGIN,
+    SMALL,
     WIDTH,
-    ChartPage,
     Page,
     check_columns,
+    check_frames,
+    context,
+    guide,
     head_line,
+    inches,
+    line_of,
+    network_handles,
+    numbers,
     round_axis,
-    set_alt_text,
     shorten,
-    text_height,
-    wrap,
 )
-from gsto_viz.plots.dots import NOT_ESTIMATED
-from gsto_viz.plots.style import CHANCE_BAND, GUIDE, MODEL_LINES, model_style
 from gsto_viz.stats.compare import FALSE_SIGNAL, SpecificationCurve
 from gsto_viz.stats.inference import Estimate
-from gsto_viz.words import NETWORKS
+from gsto_viz.words import INDICES, NETWORKS, network_mark
 
 RESULTS = ("difference", "low", "high", "p", "n_images", "n_pairs", "reason")
 """Columns of ``SpecificationCurve.table`` that are no settings."""
@@ -59,6 +63,7 @@ VALUE_NAMES: dict[tuple[str, object], str] = {
 }
 """Words for settings of ``gsto_viz.stats.compare.Specification``; others are written out."""
 HEADLINE = NETWORKS[1].color
+_DOT: dict[str, Any] = {"marker": "o", "markersize": 3.5}
 SIDE, LINE, CURVE = 2.1, 0.125, 1.7
 """Inches: left of the axes, per line of the matrix of choices, of the curve."""
 CAPTION = (
@@ -69,6 +74,7 @@ CAPTION = (
 )
 
 
+@context()
 def figure_specification(curve: SpecificationCurve, *, width: float = WIDTH) -> Figure:
     """Draw the specification curve: sorted differences above, their choices below.
 
@@ -89,31 +95,27 @@ def figure_specification(curve: SpecificationCurve, *, width: float = WIDTH) -> 
     if rows.empty:
         raise GstoVizError(f"no specification is estimated: {curve.table['reason'].iloc[0]}")
     lines = _lines(curve.table)
-    text = wrap(_caption(curve), width - 2 * MARGIN, style.SMALL)
-    with style.context():
-        matrix = max(1, len(lines)) * LINE
-        page = Page(width, MARGIN + 0.25 + CURVE + 0.1 + matrix + 0.35
-                    + text_height(text, style.SMALL) + MARGIN)  # fmt: skip
-        across = width - SIDE - MARGIN
-        top = page.axes(SIDE, MARGIN + 0.25, across, CURVE, label="curve")
-        _draw_curve(top, rows)
-        below = page.axes(SIDE, MARGIN + 0.35 + CURVE, across, matrix, label="choices")
-        _draw_choices(below, rows, lines)
-        for k, (setting, value) in enumerate(lines):
-            y = MARGIN + 0.35 + CURVE + (k + 0.5) * LINE
-            first = k == 0 or lines[k - 1][0] != setting
-            if first:
-                page.text(MARGIN, y, shorten(SETTING_NAMES.get(setting, setting), 1.05, 6.5),
-                          va="center", fontsize=6.5)  # fmt: skip
-            page.text(SIDE - 0.08, y, shorten(_value_name(setting, value), 0.9, 6.5),
-                      va="center", ha="right", fontsize=6.5)  # fmt: skip
-        page.figure.legend(
-            handles=_legend(), loc="upper right", ncols=3, borderpad=0, borderaxespad=0,
-            bbox_to_anchor=(1 - MARGIN / width, 1 - MARGIN / page.height), columnspacing=1.2,
-        )  # fmt: skip
-        page.text(MARGIN, page.height - MARGIN, text, va="bottom", fontsize=style.SMALL)
-    set_alt_text(page.figure, _alt_text(curve, rows))
-    return page.figure
+    page = Page(width)
+    page.legend(
+        [
+            Line2D([], [], color=HEADLINE, label="the headline's choices", **_DOT),
+            Line2D([], [], color=GUIDE, label="other choices", **_DOT),
+            guide("no difference", linestyle="--"),
+        ]
+    )
+    across, matrix = width - SIDE - MARGIN, max(1, len(lines)) * LINE
+    _draw_curve(page.axes(SIDE, page.top + 0.08, across, CURVE, label="curve"), rows)
+    page.top += 0.18 + CURVE
+    _draw_choices(page.axes(SIDE, page.top, across, matrix, label="choices"), rows, lines)
+    for k, (setting, value) in enumerate(lines):
+        y = page.top + (k + 0.5) * LINE
+        look: dict[str, Any] = {"va": "center", "fontsize": 6.5}
+        if k == 0 or lines[k - 1][0] != setting:
+            page.text(MARGIN, y, shorten(SETTING_NAMES.get(setting, setting), 1.05, 6.5), **look)
+        name = shorten(_value_name(setting, value), 0.9, 6.5)
+        page.text(SIDE - 0.08, y, name, ha="right", **look)
+    page.top += matrix + 0.35
+    return page.finish(_caption(curve), _alt_text(curve, rows))
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, object]]:
@@ -147,9 +149,7 @@ def _value_name(setting: str, value: object) -> str:
 def _draw_curve(ax: Axes, rows: pd.DataFrame) -> None:
     """Draw the sorted differences with their intervals, the headline's in its own colour."""
     x = np.arange(len(rows))
-    difference, low, high = (
-        rows[name].to_numpy(dtype=np.float64) for name in ("difference", "low", "high")
-    )
+    difference, low, high = numbers(rows, "difference", "low", "high")
     head = rows["headline"].to_numpy()
     ax.axhline(0, color=GUIDE, linewidth=0.7, linestyle="--", zorder=1)
     for chosen, color in ((~head, GUIDE), (head, HEADLINE)):
@@ -191,15 +191,6 @@ def _draw_choices(ax: Axes, rows: pd.DataFrame, lines: Sequence[tuple[str, objec
     ax.set_xlabel(f"specifications by difference: {len(rows)}")
 
 
-def _legend() -> list[Line2D]:
-    look: dict[str, Any] = {"marker": "o", "markersize": 3.5}
-    return [
-        Line2D([], [], color=HEADLINE, label="the headline's choices", **look),
-        Line2D([], [], color=GUIDE, label="other choices", **look),
-        Line2D([], [], color=GUIDE, linestyle="--", linewidth=0.7, label="no difference"),
-    ]
-
-
 def _caption(curve: SpecificationCurve) -> str:
     """Say how many agree in sign, and how many are missing and why."""
     if curve.same_sign is None:
@@ -234,7 +225,7 @@ MIOU_MARGIN = 5.0
 """Least room beside the values of mIoU, in percent: small differences shall look small."""
 COST = "multiply-adds at 1024x2048 / 2^30 (GMAC)"
 MIOU = "mIoU, %"
-SCI = "SCI (0 aware, 0.5 chance)"
+SCI = f"SCI ({INDICES['sci'].axis})"
 
 
 @dataclass(frozen=True)
@@ -242,7 +233,7 @@ class CostPoint:
     """One network.
 
     Attributes:
-        key: Its letter (A, B) or short name, written at its dot.
+        key: Its letter (A, B) or name; up to two letters are written at its dot.
         name: The checkpoint's name, for the legend.
         macs_gi: Multiply-adds / 2^30 at 1024x2048; None when not counted.
         miou: Percent on the analysed images; None without labels.
@@ -282,13 +273,14 @@ def costs_data(points: Sequence[CostPoint]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, "float64"))
 
 
+@context()
 def figure_costs(points: Sequence[CostPoint], *, width: float = WIDTH) -> Figure:
     """Draw mIoU against cost, SCI against cost, and SCI against mIoU.
 
     A network that lacks one of the two numbers of a panel is left out there and named below it.
 
     Args:
-        points: One per network, up to six.
+        points: One per network, up to eight.
         width: Inches.
 
     Raises:
@@ -297,22 +289,15 @@ def figure_costs(points: Sequence[CostPoint], *, width: float = WIDTH) -> Figure
     if not points:
         raise GstoVizError("there is nothing to draw; give at least one network")
     data = costs_data(points)
-    with style.context():
-        handles = _costs_legend(points)
-        page = ChartPage(
-            (1, 3),
-            width=width,
-            height=1.8,
-            caption=COSTS_CAPTION,
-            handles=handles,
-            head=0.2,
-            foot=0.45,
-            gap=0.6,
-        )
-        for ax, (x, y) in zip(page.charts[0], PANELS, strict=True):
-            _draw_panel(ax, data, x, y)
-    set_alt_text(page.figure, _costs_alt_text(data))
-    return page.figure
+    page = Page(width)
+    handles = network_handles(
+        data["model"], dict(zip(data["model"], data["name"], strict=True)), linestyle="None"
+    )
+    (charts,) = page.charts((1, 3), height=1.8, head=0.2, foot=0.45, gap=0.6)
+    for ax, (x, y) in zip(charts, PANELS, strict=True):
+        _draw_panel(ax, data, x, y)
+    page.legend([*handles, guide("chance", linestyle="--")])
+    return page.finish(COSTS_CAPTION, _costs_alt_text(data))
 
 
 PANELS = (("macs_gi", "miou"), ("macs_gi", "sci"), ("miou", "sci"))
@@ -327,14 +312,14 @@ def _draw_panel(ax: Axes, data: pd.DataFrame, x: str, y: str) -> None:
     for position, row in enumerate(data.to_dict("records")):
         if not known.iloc[position]:
             continue
-        color, marker = model_style(position)
+        mark = network_mark(position)
         ax.errorbar(
             row[x],
             row[y],
             xerr=_arms(row, x),
             yerr=_arms(row, y),
-            color=color,
-            marker=marker,
+            color=mark.color,
+            marker=mark.marker,
             markersize=5,
             elinewidth=1.0,
             linestyle="None",
@@ -347,12 +332,13 @@ def _draw_panel(ax: Axes, data: pd.DataFrame, x: str, y: str) -> None:
     ax.set_ylabel(_LABELS[y])
     if not known.all():
         names = ", ".join(data["model"][~known])
-        room = ax.bbox.width / ax.figure.dpi
-        ax.set_title(shorten(f"not estimated: {names}", room, style.SMALL), fontsize=style.SMALL)
+        ax.set_title(shorten(f"not estimated: {names}", inches(ax)[0], SMALL), fontsize=SMALL)
 
 
 def _write_key(ax: Axes, row: dict, x: str, y: str, position: int) -> None:
-    """Write a network's letter above its bar, every second one below it."""
+    """Write a network's letter above its bar, every second one below it; words would collide."""
+    if len(row["model"]) > 2:
+        return
     below = position % 2 == 1
     end = row.get(f"{y}_low" if below else f"{y}_high")
     ax.annotate(
@@ -362,7 +348,7 @@ def _write_key(ax: Axes, row: dict, x: str, y: str, position: int) -> None:
         textcoords="offset points",
         ha="center",
         va="top" if below else "bottom",
-        color=model_style(position)[0],
+        color=network_mark(position).color,
         annotation_clip=False,
     )
 
@@ -393,16 +379,6 @@ def _limits(axis: Axis, data: pd.DataFrame, name: str) -> None:
     round_axis(axis, *limits)
 
 
-def _costs_legend(points: Sequence[CostPoint]) -> list[Line2D]:
-    handles = []
-    for position, point in enumerate(points):
-        color, marker = model_style(position)
-        label = shorten(f"{point.key}  {point.name}", 3.0, style.RC["legend.fontsize"])
-        handles.append(Line2D([], [], color=color, marker=marker, linestyle="None", label=label))
-    handles.append(Line2D([], [], color=GUIDE, linestyle="--", linewidth=0.7, label="chance"))
-    return handles
-
-
 def _costs_alt_text(data: pd.DataFrame) -> str:
     """Give every number in words."""
     units = {"macs_gi": "GMAC {:.1f}", "miou": "mIoU {:.1f} %", "sci": "SCI {:.3f}"}
@@ -423,6 +399,7 @@ TRAINING_CAPTION = (
 )
 
 
+@context()
 def figure_training(
     scores: Mapping[str, pd.DataFrame],
     losses: Mapping[str, pd.DataFrame],
@@ -437,60 +414,41 @@ def figure_training(
         width: Inches.
 
     Raises:
-        GstoVizError: No run, more than six, or a frame without these columns.
+        GstoVizError: No run, more than eight, or a frame without these columns.
     """
-    if not scores:
-        raise GstoVizError("there is nothing to draw; give at least one training run")
-    for frame in scores.values():
-        check_columns(frame, ("epoch", "miou"), "the evaluations of a run")
-    for frame in losses.values():
-        check_columns(frame, ("step", "loss"), "the steps of a run")
-    with style.context():
-        page = ChartPage(
-            (1, 2),
-            width=width,
-            height=2.2,
-            caption=TRAINING_CAPTION,
-            handles=_training_legend(scores),
-        )
-        left, right = page.charts[0]
-        _draw(left, scores, "epoch", "miou", marked=True)
-        _draw(right, losses, "step", "loss", marked=False)
-        head_line(left, "Validation mIoU", page.column_width)
-        head_line(right, "Training loss", page.column_width)
-        left.set_xlabel("epoch")
-        left.set_ylabel("mIoU (%)")
-        right.set_xlabel("step")
-        right.set_ylabel("loss")
-    set_alt_text(page.figure, _training_alt_text(scores))
-    return page.figure
+    check_frames(scores, ("epoch", "miou"), "the evaluations of a run")
+    check_frames(losses, ("step", "loss"), "the steps of a run")
+    page = Page(width)
+    handles = network_handles(scores, None)
+    for position, handle in enumerate(handles):
+        handle.set_linestyle(line_of(network_mark(position)))
+    ((left, right),) = page.charts((1, 2), height=2.2)
+    for ax, frames, x, y in ((left, scores, "epoch", "miou"), (right, losses, "step", "loss")):
+        _draw(ax, frames, x, y, marked=y == "miou")
+        ax.set_xlabel(x)
+    head_line(left, "Validation mIoU")
+    head_line(right, "Training loss")
+    left.set_ylabel("mIoU (%)")
+    right.set_ylabel("loss")
+    page.legend(handles)
+    return page.finish(TRAINING_CAPTION, _training_alt_text(scores))
 
 
 def _draw(ax: Axes, frames: Mapping[str, pd.DataFrame], x: str, y: str, *, marked: bool) -> None:
     for position, frame in enumerate(frames.values()):
-        color, marker = model_style(position)
+        mark = network_mark(position)
         known = frame[np.isfinite(frame[x]) & np.isfinite(frame[y])]
         ax.plot(
             known[x],
             known[y],
-            color=color,
-            linestyle=MODEL_LINES[position],
-            marker=marker if marked else "None",
+            color=mark.color,
+            linestyle=line_of(mark),
+            marker=mark.marker if marked else "None",
             markersize=3,
             linewidth=1.0 if marked else 0.7,
         )
     if all(frame.empty for frame in frames.values()):
         ax.text(0.5, 0.5, "nothing logged yet", transform=ax.transAxes, ha="center")
-
-
-def _training_legend(frames: Mapping[str, pd.DataFrame]) -> list[Line2D]:
-    handles = []
-    for position, run in enumerate(frames):
-        color, marker = model_style(position)
-        label = shorten(run, 3.0, style.RC["legend.fontsize"])
-        line: Any = MODEL_LINES[position]
-        handles.append(Line2D([], [], color=color, marker=marker, linestyle=line, label=label))
-    return handles
 
 
 def _training_alt_text(scores: Mapping[str, pd.DataFrame]) -> str:

@@ -5,11 +5,12 @@
 ``folder`` keep what was done, ``summary`` estimates, and ``report`` reads it all back.
 """
 
-from gsto_viz.report.causal import Null
-from gsto_viz.report.examples import Example, WorstPair
+from gsto_viz.report.examples import Example
 from gsto_viz.report.run import analyze
 from gsto_viz.report.subjects import Site, site_of
 from gsto_viz.report.summary import PairComparison, Report, load_report
+from gsto_viz.stats.nulls import Null
+from gsto_viz.types import WorstPair
 
 __all__ = [
     "Example",

@@ -3,8 +3,6 @@
 A figure is made from numbers that the report holds already; here they are only handed over.
 """
 
-import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +14,8 @@ from tqdm import tqdm
 from gsto_viz import plots
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import check_target, new_folder, write_text
-from gsto_viz.plots import save_figure
-from gsto_viz.plots.chart import FORMATS, alt_text
-from gsto_viz.report import Report, load_report
+from gsto_viz.plots import FORMATS, alt_text, save_figure
+from gsto_viz.report import Report
 from gsto_viz.report.examples import Example
 from gsto_viz.stats.inference import Images
 from gsto_viz.stats.sizes import MIN_IMAGES, response_by_octave, tuning
@@ -62,8 +59,7 @@ def _example(report: Report) -> Example:
 
 def _scale_confusion(report: Report, mode: str) -> Drawn:
     example = _example(report)
-    a, *more = example.inspections.values()
-    data = plots.scale_confusion_data(example.sample, a, more[0] if more else None, mode=mode)
+    data = plots.scale_confusion_data(example.sample, example.inspections, mode=mode)
     return Drawn(plots.figure_scale_confusion(report, mode=mode), data)
 
 
@@ -310,30 +306,3 @@ def _write(report: Report, kind: Kind, folder: Path, formats: Sequence[str]) -> 
     table = folder / f"{kind.name}.csv"
     write_text(table, drawn.data.to_csv(index=False))
     return Written(kind, (*files, table), None, alt_text(drawn.figure))
-
-
-def main(name: str, argv: Sequence[str] | None = None) -> int:
-    """Draw one figure into ``DIR/figures/`` and print its files.
-
-    Args:
-        name: Of the figure.
-        argv: Words after the script's name; None takes those of the process.
-
-    Returns:
-        0 done; 2 what was given is wrong, or the report has nothing for this figure (one line).
-    """
-    parser = argparse.ArgumentParser(description=KINDS[name].title)
-    parser.add_argument("folder", metavar="DIR", help="the --out of gsto-viz analyze")
-    parser.add_argument("--format", action="append", choices=FORMATS, help="default: all three")
-    args = parser.parse_args(argv)
-    try:
-        formats = tuple(args.format or FORMATS)
-        (written,) = write_figures(load_report(args.folder), formats=formats, only=[name])
-    except GstoVizError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        return 2
-    if written.reason is not None:
-        sys.stderr.write(f"{name}: left out, {written.reason}\n")
-        return 2
-    sys.stdout.write("".join(f"{file}\n" for file in written.files))
-    return 0

@@ -11,7 +11,6 @@ is 0 at every size, so STP is 0.5.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,52 +41,14 @@ from gsto_viz.stats.causal import (
     transfer_values,
 )
 from gsto_viz.stats.inference import Estimate, Images, estimate
-from gsto_viz.stats.nulls import permute_sizes
+from gsto_viz.stats.nulls import Null, permute_sizes
 from gsto_viz.stats.pairs import image_indices, index_columns
 from gsto_viz.types import BranchMaps, Sample
 
 
-@dataclass(frozen=True)
-class Null:
-    """An index under a null model.
-
-    Attributes:
-        values: Mean over images of each draw, in the order of the draws.
-        estimate: Mean over images of the mean over draws, with its interval over images. For N3 the
-            range of the draws counts, not this interval: each draw is another network.
-    """
-
-    values: tuple[float, ...]
-    estimate: Estimate
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over images and draws; None when it is not estimated."""
-        return self.estimate.value
-
-    @property
-    def low(self) -> float | None:
-        """The lowest draw; None without draws."""
-        return min(self.values, default=None)
-
-    @property
-    def high(self) -> float | None:
-        """The highest draw; None without draws."""
-        return max(self.values, default=None)
-
-    @property
-    def n_images(self) -> int:
-        """Images that count."""
-        return self.estimate.n_images
-
-    @property
-    def reason(self) -> str | None:
-        """Why it is not estimated, or has no interval."""
-        return self.estimate.reason
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the estimate's fields and ``draws``."""
-        return {**plain(self.estimate), "draws": list(self.values)}
+def null_json(null: Null) -> dict[str, Any]:
+    """Return the fields of a null model's estimate, and its ``draws``."""
+    return {**plain(null.estimate), "draws": list(null.values)}
 
 
 def nulls_beside(values: Mapping[str, Any]) -> dict[str, Null]:
@@ -227,7 +188,7 @@ def transfer_summary(out: Path, key: str, images: Images) -> dict[str, Any]:
         "stp": {
             f"{m:+g}": {
                 **plain(scale_transfer(counts, m, images=images)),
-                "nulls": {name: one.to_json() for name, one in nulls.get(m, {}).items()},
+                "nulls": {name: null_json(one) for name, one in nulls.get(m, {}).items()},
             }
             for m in octaves
         },
@@ -307,7 +268,7 @@ def causal_summary(
     own = estimate(sci_c_values(table, strides), images)
     nulls = _nulls(out, key, table, settings, images) if settings.nulls else {}
     found = {
-        "sci_c": {**plain(own), "nulls": {name: one.to_json() for name, one in nulls.items()}},
+        "sci_c": {**plain(own), "nulls": {name: null_json(one) for name, one in nulls.items()}},
         "sci_c_shares": estimate(sci_c_values(table, strides, response="phi"), images),
         **transfer_summary(out, key, images),
     }

@@ -19,36 +19,13 @@ from gsto_viz.files import atomic_path
 from gsto_viz.report.measure import prepared
 from gsto_viz.report.subjects import Subject
 from gsto_viz.stats.pairs import squared_sizes, wrong_pairs
-from gsto_viz.types import Dataset, Inspection, Sample
+from gsto_viz.types import Dataset, Inspection, Sample, WorstPair
 
 FOLDER = "examples"
 WORST = 3
 """Worst pairs of each network, each of another image."""
 SEGMENTED = 4
 """Images of the figure of segmentations side by side."""
-
-
-@dataclass(frozen=True)
-class WorstPair:
-    """Two regions of one image that a network orders the wrong way round.
-
-    Attributes:
-        model: Key of the network.
-        image: Name of the image.
-        small_region: Number of the smaller region.
-        large_region: Number of the larger one.
-        gap_octaves: Difference of their sizes.
-        q_small: Coarseness of the smaller one, which is the greater of the two.
-        q_large: Coarseness of the larger one.
-    """
-
-    model: str
-    image: str
-    small_region: int
-    large_region: int
-    gap_octaves: float
-    q_small: float
-    q_large: float
 
 
 @dataclass(frozen=True, eq=False)

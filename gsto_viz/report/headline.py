@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
-from gsto_viz.report.causal import Null, nulls_beside
+from gsto_viz.report.causal import nulls_beside
 from gsto_viz.report.folder import DOUBLED, as_estimate, shown
 from gsto_viz.report.summary import Report
 from gsto_viz.stats import Estimate
+from gsto_viz.stats.nulls import Null
 from gsto_viz.words import INDICES, LAYOUT, NULLS, SCI_C, STP, STP_BLUR, Index
 
 

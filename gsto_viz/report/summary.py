@@ -12,10 +12,10 @@ import pandas as pd
 from gsto_viz.data import class_list_from_json
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report.causal import (
-    Null,
     agreement,
     causal_summary,
     doubled_values,
+    null_json,
     nulls_beside,
     permuted_values,
     sides,
@@ -58,6 +58,7 @@ from gsto_viz.stats.gates import (
 )
 from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images, estimate
 from gsto_viz.stats.information import assignment
+from gsto_viz.stats.nulls import Null
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
 from gsto_viz.stats.pairs import INDICES, sci_by_gap
 from gsto_viz.stats.sizes import distance_profile, response_by_octave, size_trend, tuning
@@ -112,7 +113,7 @@ def model_summary(
             name: {
                 **plain(one),
                 "nulls": {
-                    null: found[name].to_json() for null, found in nulls.items() if name in found
+                    null: null_json(found[name]) for null, found in nulls.items() if name in found
                 },
             }
             for name, one in own.items()

@@ -31,7 +31,7 @@ from scipy.spatial import cKDTree
 from gsto_viz.activity import BoolMap, FloatMap, grid_shape, matched_pool
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap
-from gsto_viz.stats.inference import stream
+from gsto_viz.stats.inference import Estimate, stream
 from gsto_viz.stats.pairs import KEY
 
 SIZE_NAMES = (
@@ -42,6 +42,45 @@ SIZE_NAMES = (
     "coco_bin",
 )
 """Columns of the region table that say how large a region is; N4 moves them together."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """An index under a null model.
+
+    Attributes:
+        values: Mean over images of each draw, in the order of the draws.
+        estimate: Mean over images of the mean over draws, with its interval over images. For N3 the
+            range of the draws counts, not this interval: each draw is another network.
+    """
+
+    values: tuple[float, ...]
+    estimate: Estimate
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over images and draws; None when it is not estimated."""
+        return self.estimate.value
+
+    @property
+    def low(self) -> float | None:
+        """The lowest draw; None without draws."""
+        return min(self.values, default=None)
+
+    @property
+    def high(self) -> float | None:
+        """The highest draw; None without draws."""
+        return max(self.values, default=None)
+
+    @property
+    def n_images(self) -> int:
+        """Images that count."""
+        return self.estimate.n_images
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not estimated, or has no interval."""
+        return self.estimate.reason
 
 
 def toroidal_shift(

@@ -15,14 +15,14 @@ from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.regions import region_table
-from gsto_viz.stats import c_coarse, c_fine, sci
+from gsto_viz.stats import estimate, index_values
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Sample
 
 SCENES, FRAMES = 24, 16
 """So many images, the first of the validation data, are looked at each time."""
 
-INDICES = {"sci": sci, "c_fine": c_fine, "c_coarse": c_coarse}
+INDICES = ("sci", "c_fine", "c_coarse")
 
 
 def scale_confusion(
@@ -63,7 +63,8 @@ def scale_confusion(
         if stopped():
             return None
         tables.append(_regions(network, sample, gains))
-    found = {name: index(tables) for name, index in INDICES.items()}
+    values = index_values(tables)
+    found = {name: estimate(values[name]) for name in INDICES}
     reasons = {name: one.reason for name, one in found.items() if one.value is None}
     record: dict[str, Any] = {name: one.value for name, one in found.items()}
     record |= {"images": found["sci"].n_images, "pairs": found["sci"].n_pairs}

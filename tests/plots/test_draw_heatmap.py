@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from gsto_viz.activity import gate_map, normalise_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import draw_heatmap, draw_image, draw_labels
+from gsto_viz.plots.page import INVALID
 from gsto_viz.plots.panels import outline_segments
-from gsto_viz.plots.style import INVALID
 from gsto_viz.words import COLORMAPS, RAW_BADGE
 
 

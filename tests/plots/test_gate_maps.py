@@ -58,7 +58,7 @@ def test_every_gate_is_drawn_once_over_the_forms_range():
         if ax.get_label() in names:
             assert ax.images[0].get_clim() == (0.5, 1.0)
     texts = [text.get_text() for text in figure.texts]
-    assert f"made-up: {NO_GATES}" in texts
+    assert f"A  made-up: {NO_GATES}" in texts
     for site in ("stage2.m0", "stage3.m0", "stage3.m1", "stage4.m0"):
         assert texts.count(site) == 1
     # A fusion of two branches has no row of a third one: 4 x 4, 3 x 3 twice, 2 x 2.

@@ -13,7 +13,7 @@ from gsto_viz.plots import (
     plot_sizes,
     tuning_fan_data,
 )
-from gsto_viz.plots.style import FEW
+from gsto_viz.plots.page import FEW
 from gsto_viz.words import BRANCHES
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import alt_text, maps_figure, save_figure, style
-from gsto_viz.plots.chart import shorten, text_width, wrap
+from gsto_viz.plots import alt_text, maps_figure, save_figure
+from gsto_viz.plots.page import context, shorten, text_width, wrap
 
 SCRIPT = """
 import sys
@@ -61,13 +61,13 @@ def test_failures_leave_nothing_behind(tmp_path):
 
 
 def _fail_in_style():
-    with style.context():
+    with context():
         raise RuntimeError("stop")
 
 
 def test_style_is_put_back_also_after_an_exception():
     before = dict(mpl.rcParams)
-    with style.context():
+    with context():
         assert mpl.rcParams["pdf.fonttype"] == 42
     with pytest.raises(RuntimeError, match="stop"):
         _fail_in_style()

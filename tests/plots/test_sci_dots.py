@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_sci_dots, sci_dots_data
 from gsto_viz.plots.dots import NOT_ESTIMATED
 from gsto_viz.stats import Estimate, Headline
+from gsto_viz.stats.nulls import Null
 from gsto_viz.words import INDICES
 
 KNOWN = Estimate(0.25, 0.2, 0.31, 40, 900)
@@ -14,19 +15,9 @@ BARE = Estimate(0.4, None, None, 4, 90, "4 independent images, an interval needs
 ABSENT = Estimate(None, None, None, 0, 0, "not estimated: no image has a pair to compare")
 
 
-@dataclass(frozen=True)
-class Null:
-    values: tuple[float, ...]
-    mean: float | None
-    low: float | None
-    high: float | None
-    n_images: int = 40
-    reason: str | None = None
-
-
-RANDOM = Null((0.41, 0.52, 0.6), 0.51, 0.41, 0.6)
-COMMON = Null((0.5,), 0.5, 0.5, 0.5)
-NONE = Null((), None, None, None, 0, "no two images have one size")
+RANDOM = Null((0.41, 0.52, 0.6), Estimate(0.51, 0.49, 0.53, 40, 900))
+COMMON = Null((0.5,), Estimate(0.5, 0.5, 0.5, 40, 900))
+NONE = Null((), Estimate(None, None, None, 0, 0, "no two images have one size"))
 
 
 def headline(**given):
@@ -96,7 +87,7 @@ def test_what_is_missing_is_said_in_words_and_not_drawn(all_text, check_text):
 )
 def test_no_text_overlaps(check_text, models, indices, width):
     names = dict.fromkeys(models, "a-checkpoint-of-a-very-long-name-" * 5)
-    every = {f"N{k}": replace(RANDOM, mean=0.1 * k) for k in range(1, 6)}
+    every = {f"N{k}": replace(RANDOM, values=(0.1 * k, 0.2)) for k in range(1, 6)}
     figure = figure_sci_dots(
         {key: headline() for key in models},
         {key: nulls(**every) for key in models},

@@ -80,6 +80,27 @@ def test_without_labels_only_differences_are_shown(make_row, make_classes, all_t
     assert [ax.get_label() for ax in alone.axes] == ["an image input", "an image A", "classes"]
 
 
+@pytest.mark.parametrize("keys", ["ABC", "ABCDEF"])
+def test_of_more_networks_how_many_are_right_is_counted(make_row, make_classes, check_text, keys):
+    sample, shown = make_row((60, 80), keys)
+    figure = figure_segmentations([(sample, shown)], classes=make_classes(5))
+    check_text(figure)
+    axes = {ax.get_label(): ax for ax in figure.axes}
+    drawn = axes["an image how many are right"].images[0].get_array()
+    known = sample.labels != 255
+    right = sum((one.prediction == sample.labels).astype(int) for one in shown.values())
+    data = segmentations_data([(sample, shown)]).set_index("outcome")["pixels"]
+    colors = set()
+    for count in range(len(keys) + 1):
+        here = known & (right == count)
+        assert data.get(f"{count} of {len(keys)} right", 0) == here.sum()
+        found = {to_hex(pixel / 255) for pixel in drawn[here]}
+        assert len(found) == here.any()
+        assert not found & colors
+        colors |= found
+    assert not drawn[~known].any()
+
+
 def test_data_counts_pixels_and_shares(make_row):
     sample, shown = make_row()
     data = segmentations_data([(sample, shown)]).set_index("outcome")
@@ -103,8 +124,8 @@ def test_unusable_rows_are_refused(make_row, make_classes):
     classes = make_classes(5)
     with pytest.raises(GstoVizError, match="0 images"):
         figure_segmentations([], classes=classes)
-    with pytest.raises(GstoVizError, match="3 networks"):
-        figure_segmentations([make_row(keys="ABC")], classes=classes)
+    with pytest.raises(GstoVizError, match="9 networks"):
+        figure_segmentations([make_row(keys="ABCDEFGHI")], classes=classes)
     with pytest.raises(GstoVizError, match="the same in every row"):
         figure_segmentations([make_row(), make_row(keys="A")], classes=classes)
     sample, _ = make_row()

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,17 +7,9 @@ from matplotlib.colors import to_hex
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import PairRow, alt_text, figure_worst_pairs, worst_pairs_data
 from gsto_viz.plots.pairs import LARGE_COLOR
+from gsto_viz.types import WorstPair
 
-
-@dataclass(frozen=True)
-class Pair:
-    model: str = "A"
-    image: str = "an image"
-    small_region: int = 2
-    large_region: int = 1
-    gap_octaves: float = 2.51
-    q_small: float = 0.314
-    q_large: float = -0.2
+PAIR = WorstPair("A", "an image", 2, 1, gap_octaves=2.51, q_small=0.314, q_large=-0.2)
 
 
 @pytest.fixture
@@ -27,7 +19,7 @@ def make_row(make_sample, make_inspection):
         regions[10:40, 4:30] = 1
         regions[5:9, 40:46] = 2
         inspection = make_inspection(size, **options)
-        return PairRow(pair or Pair(), make_sample(size, labelled=labelled), inspection, regions)
+        return PairRow(pair or PAIR, make_sample(size, labelled=labelled), inspection, regions)
 
     return make
 
@@ -71,11 +63,13 @@ def test_outlines_are_those_of_the_pair(make_row):
 
 
 def test_headings_give_gap_and_both_q(make_row, all_text):
-    figure = figure_worst_pairs([make_row(), make_row(pair=Pair("B"))], names={"B": "a net"})
+    figure = figure_worst_pairs(
+        [make_row(), make_row(pair=replace(PAIR, model="B"))], names={"B": "a net"}
+    )
     texts = all_text(figure)
     numbers = "sizes 2.5 octaves apart, q +0.31 of the smaller, -0.20 of the larger"
-    assert f"A, image an image: {numbers}" in texts
-    assert f"B  a net, image an image: {numbers}" in texts
+    assert {"A, image an image", "B  a net, image an image"} <= set(texts)
+    assert texts.count(numbers) == 2
     assert numbers in alt_text(figure)
 
 
@@ -117,8 +111,8 @@ def test_unusable_rows_are_refused(make_row):
     with pytest.raises(GstoVizError, match="9 pairs"):
         figure_worst_pairs([row] * 9)
     with pytest.raises(GstoVizError, match="no region 7"):
-        figure_worst_pairs([replace(row, pair=Pair(large_region=7))])
+        figure_worst_pairs([replace(row, pair=replace(PAIR, large_region=7))])
     with pytest.raises(GstoVizError, match="no region 0"):
-        figure_worst_pairs([replace(row, pair=Pair(small_region=0))])
+        figure_worst_pairs([replace(row, pair=replace(PAIR, small_region=0))])
     with pytest.raises(GstoVizError, match="3x3 pixels"):
         figure_worst_pairs([replace(row, regions=np.ones((3, 3), int))])

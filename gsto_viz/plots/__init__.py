@@ -32,7 +32,6 @@ from gsto_viz.plots.panels import (
 )
 from gsto_viz.plots.sizes import (
     figure_distance_profile,
-    figure_sizes,
     figure_tuning_fan,
     plot_sizes,
     tuning_fan_data,
@@ -73,7 +72,6 @@ __all__ = [
     "figure_sci_by_gap",
     "figure_sci_dots",
     "figure_segmentations",
-    "figure_sizes",
     "figure_specification",
     "figure_training",
     "figure_tuning_fan",

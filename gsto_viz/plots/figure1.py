@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from gsto_viz.activity import HeatMap, normalise, valid_by_stride
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots.gates import NO_GATES, arrange_gates, draw_gates
+from gsto_viz.plots.gates import NO_GATES, arrange_gates, draw_gates, gates_by_site
 from gsto_viz.plots.page import BODY, GAP, MARGIN, WIDTH, Page, context, title_of
 from gsto_viz.plots.panels import SPECK_PX, check_same_size, present_classes, without_specks
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
@@ -230,17 +230,15 @@ def figure_gate_maps(sample: Sample, shown: Shown, *, width: float = WIDTH) -> F
 
 def _fusions(inspection: Inspection) -> Iterable[tuple[str, Inspection]]:
     """Yield the gates of one fusion after the other, the transitions' with the last one."""
-    sites = dict.fromkeys(
-        name.partition(".gate")[0] for name in inspection.gates if name.startswith("stage")
-    )
-    rest = {n: g for n, g in inspection.gates.items() if not n.startswith("stage")}
-    for site in sites:
-        own = {n: g for n, g in inspection.gates.items() if n.partition(".gate")[0] == site}
+    fusions, transitions = gates_by_site(inspection.gates)
+    rest = set(transitions.values())
+    for site, edges in fusions.items():
         branches = int(site[len("stage") : site.index(".")])
-        last = site == list(sites)[-1] and branches == len(inspection.strides)
-        strides = inspection.strides[:branches]
-        yield site, replace(inspection, gates=own | (rest if last else {}), strides=strides)
-        if last:
-            rest = {}
+        taps = set(edges.values())
+        if site == list(fusions)[-1] and branches == len(inspection.strides):
+            taps, rest = taps | rest, set()
+        gates = {tap: gate for tap, gate in inspection.gates.items() if tap in taps}
+        yield site, replace(inspection, gates=gates, strides=inspection.strides[:branches])
     if rest:
-        yield "transitions", replace(inspection, gates=rest)
+        gates = {tap: gate for tap, gate in inspection.gates.items() if tap in rest}
+        yield "transitions", replace(inspection, gates=gates)

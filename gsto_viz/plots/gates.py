@@ -3,13 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
 from gsto_viz.activity import HeatMap, gate_map, saturated_share
@@ -31,7 +30,7 @@ from gsto_viz.plots.page import (
     shorten,
     title_of,
 )
-from gsto_viz.plots.panels import BAR_HEIGHT, fill_bar, number, paint
+from gsto_viz.plots.panels import BAR_HEIGHT, draw_heatmap, fill_bar, number
 from gsto_viz.plots.sizes import FEW_REGIONS
 from gsto_viz.stats.gates import gate_edge
 from gsto_viz.types import BAND_PX, Inspection
@@ -45,8 +44,10 @@ TITLE, SHARE = 0.17, 0.18
 """Inches for a title above a map and for the saturated share below it."""
 BAR_ROOM = 0.5
 """Inches for the colour bar with its title and numbers."""
-_FUSION = re.compile(r"stage(\d+)\.m(\d+)\.gate(?:\[(\d+)->(\d+)\]|\.(\d+)to(\d+))")
-_TRANSITION = re.compile(r"transition(\d+)\.gate")
+
+
+Edges = dict[tuple[int, int], str]
+"""Tap of the gate by source and target branch."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ class GateGrid:
 
     Attributes:
         site: Stage and module of the fusion, e.g. ``stage4.m2``; empty without fusion gates.
-        edges: Tap name by (source, target) branch.
+        edges: Of its gates.
         transitions: Tap name by the stage that the transition follows.
     """
 
     site: str
-    edges: dict[tuple[int, int], str]
+    edges: Edges
     transitions: dict[int, str]
 
     @property
@@ -69,23 +70,28 @@ class GateGrid:
         return [*self.edges.values(), *self.transitions.values()]
 
 
-def arrange_gates(names: Iterable[str]) -> GateGrid:
-    """Pick the gates of the last fusion that has any, and those of the transitions, by tap name."""
-    fusions: dict[tuple[int, int], dict[tuple[int, int], str]] = {}
+def gates_by_site(names: Iterable[str]) -> tuple[dict[str, Edges], dict[int, str]]:
+    """Return the taps of gates: of each fusion by its edges, and of transitions by their stage."""
+    fusions: dict[str, Edges] = {}
     transitions = {}
     for name in names:
-        if found := _FUSION.fullmatch(name):
-            stage, module, source, target = (int(part) for part in found.groups() if part)
-            fusions.setdefault((stage, module), {})[source, target] = name
-        elif found := _TRANSITION.fullmatch(name):
-            transitions[int(found[1])] = name
-    if not fusions:
-        return GateGrid("", {}, transitions)
-    stage, module = max(fusions)
-    return GateGrid(f"stage{stage}.m{module}", fusions[stage, module], transitions)
+        site, gate, _ = name.partition(".gate")
+        if gate and site.startswith("transition"):
+            transitions[int(site.removeprefix("transition"))] = name
+        elif gate:
+            edge = gate_edge(name)
+            fusions.setdefault(site, {})[edge.source, edge.target] = name
+    return fusions, transitions
 
 
-def draw_gate(heatmap: HeatMap, *, ax: Axes, size: tuple[int, int]) -> AxesImage:
+def arrange_gates(names: Iterable[str]) -> GateGrid:
+    """Pick the gates of the last fusion that has any, and those of the transitions, by tap name."""
+    fusions, transitions = gates_by_site(names)
+    site = max(fusions, key=lambda one: [int(n) for n in re.findall(r"\d+", one)], default="")
+    return GateGrid(site, fusions.get(site, {}), transitions)
+
+
+def draw_gate(heatmap: HeatMap, *, ax: Axes, size: tuple[int, int]) -> None:
     """Draw one gate map; below it, the share of cells that are as closed as the form allows.
 
     Args:
@@ -93,10 +99,9 @@ def draw_gate(heatmap: HeatMap, *, ax: Axes, size: tuple[int, int]) -> AxesImage
         ax: Where.
         size: (H, W) of the image.
     """
-    artist = paint(heatmap, ax=ax, size=size)
+    draw_heatmap(heatmap, ax=ax, size=size, bar=False)
     share = saturated_share(heatmap.values, (heatmap.low, heatmap.high))
     ax.set_xlabel(f"{percent(share)} at {number(heatmap.low)}", fontsize=SMALL, labelpad=2)
-    return artist
 
 
 def percent(share: float) -> str:
@@ -108,18 +113,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
-@dataclass(frozen=True)
-class GateCell:
-    """The place of one gate on a page.
-
-    Attributes:
-        tap: The gate; None: the fusion has none there.
-        row: Row of the table.
-        column: Column of the table; transitions are right of all targets.
-        left: Inches from the page's left edge.
-        top: Inches from its upper edge.
-        source: The branch that the gate multiplies.
-    """
+class GateCell(NamedTuple):
+    """The place of one gate on a page; ``tap`` is None where the fusion has none."""
 
     tap: str | None
     row: int

@@ -252,7 +252,7 @@ def draw_heatmap(
     image: npt.NDArray[np.uint8] | None = None,
     size: tuple[int, int] | None = None,
     opacity: float = 0.6,
-    interpolation: str = "nearest",
+    bar: bool = True,
     caption: bool = True,
 ) -> Axes:
     """Draw a map where it lies in the image, with a colour bar below.
@@ -266,7 +266,7 @@ def draw_heatmap(
         image: (H, W, 3) uint8; drawn grey below the map.
         size: (H, W) of the image when it is not drawn; by default the whole grid is shown.
         opacity: Of the map over the image, 0..1; without an image the map is opaque.
-        interpolation: ``nearest`` shows the cells that were measured; others invent values.
+        bar: Draw the bar.
         caption: Write below the bar what the numbers are, and the badge of raw maps.
 
     Returns:
@@ -275,46 +275,32 @@ def draw_heatmap(
     Raises:
         GstoVizError: The map does not lie on its stride's grid for this image.
     """
-    paint(heatmap, ax=ax, image=image, size=size, opacity=opacity, interpolation=interpolation)
-    bar = draw_bar(heatmap, ax=ax)
-    if caption:
-        lines = [heatmap.label, RAW_BADGE] if heatmap.raw else [heatmap.label]
-        bar.set_xlabel("\n".join(lines), fontsize=SMALL, labelpad=1)
-    return ax
-
-
-def paint(
-    heatmap: HeatMap,
-    *,
-    ax: Axes,
-    image: npt.NDArray[np.uint8] | None = None,
-    size: tuple[int, int] | None = None,
-    opacity: float = 0.6,
-    interpolation: str = "nearest",
-) -> AxesImage:
-    """Draw a map where it lies in the image, without a bar; arguments as ``draw_heatmap``."""
     rows, columns = heatmap.values.shape
     if not 0 <= opacity <= 1:
         raise GstoVizError(f"opacity {opacity:g} is not possible; give 0 (clear) to 1 (opaque)")
     if image is not None:
         size = (image.shape[0], image.shape[1])
+        show(grey(image), ax=ax)
     elif size is None:
         size = (rows * heatmap.stride, columns * heatmap.stride)
     check_grid(heatmap.values, heatmap.stride, size, "the heat map")
-    if image is not None:
-        show(grey(image), ax=ax)
-    artist = ax.imshow(
+    ax.imshow(
         np.ma.masked_invalid(heatmap.values),
         cmap=colormap(heatmap.mode, heatmap.colors),
         vmin=heatmap.low,
         vmax=heatmap.high,
         extent=(0, columns * heatmap.stride, rows * heatmap.stride, 0),
-        interpolation=interpolation,
+        interpolation="nearest",
         alpha=1.0 if image is None else opacity,
         zorder=1,
     )
     frame_image(ax, size)
-    return artist
+    if bar:
+        below = draw_bar(heatmap, ax=ax)
+        if caption:
+            lines = [heatmap.label, RAW_BADGE] if heatmap.raw else [heatmap.label]
+            below.set_xlabel("\n".join(lines), fontsize=SMALL, labelpad=1)
+    return ax
 
 
 def draw_bar(heatmap: HeatMap, *, ax: Axes) -> Axes:

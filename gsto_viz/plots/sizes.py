@@ -77,19 +77,7 @@ def plot_sizes(frame: pd.DataFrame, *, ax: Axes, octaves: tuple[int, int] | None
     return ax
 
 
-def figure_sizes(frames: Mapping[str, pd.DataFrame], *, width: float = WIDTH) -> Figure:
-    """Draw the size responses of one or more networks side by side on one scale.
-
-    Args:
-        frames: By title, e.g. ``{"A": frame, "B": frame}``, what ``response_by_octave`` returns.
-        width: Inches.
-
-    Raises:
-        GstoVizError: No frame, or one that is not what ``response_by_octave`` returns.
-    """
-    return _figure(frames, {}, CAPTION, width)
-
-
+@context()
 def figure_tuning_fan(
     frames: Mapping[str, pd.DataFrame],
     *,
@@ -115,13 +103,45 @@ def figure_tuning_fan(
         raise GstoVizError(
             f"random draws of '{min(unknown)}', which has no responses; leave it out"
         )
-    titles = {key: title_of(key, names) for key in frames}
-    return _figure(
-        {titles[key]: frame for key, frame in frames.items()},
-        {titles[key]: tuple(draws) for key, draws in random.items() if len(draws)},
-        f"{CAPTION} {_about_draws(frames, random)}",
-        width,
+    check_frames(frames, COLUMNS, "response_by_octave(...)")
+    draws = [frame for some in random.values() for frame in some]
+    for frame in (*frames.values(), *draws):
+        check_frame(frame)
+    octaves = (
+        min(int(frame["octave"].min()) for frame in frames.values()),
+        max(int(frame["octave"].max()) for frame in frames.values()),
     )
+    page = Page(width)
+    columns = min(len(frames), MOST_COLUMNS)
+    for keys in chunks(list(frames), columns):
+        drawn = any(len(random.get(key, ())) for key in keys)
+        charts = page.charts((2 if drawn else 1, columns), height=1.6 if draws else 1.9)
+        for column, key in enumerate(keys):
+            own, ax = random.get(key, ()), charts[0][column]
+            plot_sizes(frames[key], ax=ax, octaves=octaves)
+            head_line(ax, title_of(key, names), pad=16)
+            if own:
+                plot_random(own, ax=ax, octaves=octaves, every=False)
+            if drawn:
+                below = charts[1][column]
+                plot_random(own, ax=below, octaves=octaves)
+                note = (
+                    f"random weights, {_draws(len(own))}" if own else "no draws of random weights"
+                )
+                below.set_title(note, loc="left", pad=3)
+        for row in charts:
+            row[0].set_ylabel("mean percentile response")
+            for ax in row[1:]:
+                ax.tick_params(labelleft=False)
+            for ax in row[len(keys) :]:
+                ax.remove()
+    page.legend(_legend(pd.concat(list(frames.values())), with_draws=bool(draws)))
+    titles = {key: title_of(key, names) for key in frames}
+    said = response_words(
+        {titles[key]: frame for key, frame in frames.items()},
+        {titles[key]: draws for key, draws in random.items() if len(draws)},
+    )
+    return page.finish(f"{CAPTION} {_about_draws(frames, random)}", said)
 
 
 def tuning_fan_data(
@@ -147,49 +167,6 @@ def tuning_fan_data(
     table = pd.concat([part.astype({"draw": "Int64"}) for part in parts], ignore_index=True)
     first = ["model", "weights", "draw"]
     return table[[*first, *(name for name in table if name not in first)]]
-
-
-@context()
-def _figure(
-    frames: Mapping[str, pd.DataFrame],
-    random: Mapping[str, Sequence[pd.DataFrame]],
-    caption: str,
-    width: float,
-) -> Figure:
-    """Draw one panel per network; ``random`` has the draws of some of them, by the same title."""
-    check_frames(frames, COLUMNS, "response_by_octave(...)")
-    draws = [frame for some in random.values() for frame in some]
-    for frame in (*frames.values(), *draws):
-        check_frame(frame)
-    octaves = (
-        min(int(frame["octave"].min()) for frame in frames.values()),
-        max(int(frame["octave"].max()) for frame in frames.values()),
-    )
-    page = Page(width)
-    columns = min(len(frames), MOST_COLUMNS)
-    for titles in chunks(list(frames), columns):
-        drawn = any(title in random for title in titles)
-        charts = page.charts((2 if drawn else 1, columns), height=1.6 if draws else 1.9)
-        for column, title in enumerate(titles):
-            ax = charts[0][column]
-            plot_sizes(frames[title], ax=ax, octaves=octaves)
-            head_line(ax, title, pad=16)
-            if title in random:
-                plot_random(random[title], ax=ax, octaves=octaves, every=False)
-            if drawn:
-                below = charts[1][column]
-                plot_random(random.get(title, ()), ax=below, octaves=octaves)
-                count = len(random.get(title, ()))
-                note = f"random weights, {_draws(count)}" if count else "no draws of random weights"
-                below.set_title(note, loc="left", pad=3)
-        for row in charts:
-            row[0].set_ylabel("mean percentile response")
-            for ax in row[1:]:
-                ax.tick_params(labelleft=False)
-            for ax in row[len(titles) :]:
-                ax.remove()
-    page.legend(_legend(pd.concat(list(frames.values())), with_draws=bool(draws)))
-    return page.finish(caption, response_words(frames, random))
 
 
 def plot_random(

@@ -40,14 +40,13 @@ from gsto_viz.plots.page import (
 from gsto_viz.plots.panels import (
     BAR_SPACE,
     check_same_size,
-    draw_bar,
     draw_class_legend,
+    draw_heatmap,
     draw_image,
     draw_labels,
     draw_outlines,
     fill_bar,
     grey,
-    paint,
     present_classes,
     show,
 )
@@ -335,12 +334,11 @@ class Wall(Page):
             red, green, blue = (round(255 * part) for part in to_rgb(self.ignored))
             draw_labels(panel.labels, self.classes, ax=ax, ignored=(red, green, blue))
         elif panel.heat is not None:
-            if self.under is not None and self.opacity < 1:
+            if self.under is not None:
                 show(self.under, ax=ax)
-            opacity = 1.0 if self.under is None else self.opacity
-            paint(panel.heat, ax=ax, size=self.drawn).set_alpha(opacity)
-            if panel.bar:
-                draw_bar(panel.heat, ax=ax)
+            draw_heatmap(panel.heat, ax=ax, size=self.drawn, bar=panel.bar, caption=False)
+            if self.under is not None:
+                ax.images[-1].set_alpha(self.opacity)
         if panel.frame or panel.chosen:
             width = 2.0 if panel.chosen else 1.2
             ax.spines[:].set(color=panel.frame or CHOSEN, linewidth=width)
@@ -462,7 +460,8 @@ def figure_view(
         if pixels is not None:
             check_same_size(pixels, image)
     size = (image.shape[0], image.shape[1])
-    wall = Wall(size, classes, ignored=INVALID, under=image, opacity=opacity)
+    under = image if opacity < 1 else None
+    wall = Wall(size, classes, ignored=INVALID, under=under, opacity=opacity)
     named = next((k for k, row in enumerate(rows) if _maps(row)), len(rows)) + 1
     wall.rows(rows[:named])
     wall.class_legend(present_classes(classes, *(one for row in rows for one in _maps(row))))

@@ -103,9 +103,9 @@ def rows_text(rows: Sequence[HeadlineRow]) -> list[str]:
     """Write rows as lines of text, the null models below each index."""
     lines = []
     for row in rows:
-        lines.append(f"  {row.word.label:<18} {shown(row.estimate):<24} {row.meaning}")
+        lines.append(f"  {row.word.label:<20} {shown(row.estimate):<24} {row.meaning}")
         if cells := row.null_cells:
-            lines.append(f"  {'':<18} nulls: {', '.join(cells)}")
+            lines.append(f"  {'':<20} nulls: {', '.join(cells)}")
     return lines
 
 
@@ -160,7 +160,7 @@ def headline_markdown(
     accuracy = ["-" if one is None else f"{one['miou']:.1f}" for one in scores]
     blank = [""] * (len(table[0]) - 1 - len(accuracy))
     table.append(["mIoU here, %", *accuracy, *blank])
-    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    lines = [f"| {' | '.join(cells)} |".replace("  ", " ") for cells in table]
     return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
 
 

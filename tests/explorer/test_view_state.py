@@ -13,7 +13,6 @@ from gsto_viz.explorer.view_state import (
     MAX_OBJECT,
     MAX_PIXEL,
     MAX_SCENE,
-    METHODS,
     MIN_OBJECT,
     PAGES,
     PANELS,
@@ -28,7 +27,7 @@ from gsto_viz.explorer.view_state import (
     parse_query,
 )
 from gsto_viz.explorer.view_texts import MAX_TEXT, box_ends, written_box, written_zoom
-from gsto_viz.words import MODES
+from gsto_viz.words import METHOD_LINKS, MODES
 
 KEYS = ("one", "two/best.safetensors")
 OFFERED = Offered(KEYS, images=("a", "b/c"), runs=(".", "x"))
@@ -61,7 +60,7 @@ fields = {
     "cls": names,
     "gap": st.integers(1000, 4000).map(lambda k: k / 1000),
     "panel": st.sampled_from(PANELS),
-    "method": st.sampled_from(METHODS),
+    "method": st.sampled_from(tuple(METHOD_LINKS)),
     "target": names,
     "score": st.sampled_from(SCORES),
     "absent": st.sampled_from(ABSENT),

@@ -89,3 +89,15 @@ def test_rows_without_value_and_absent_sizes_leave_gaps():
 def test_unusable_frames_are_refused(frames, strides, words):
     with pytest.raises(GstoVizError, match=words):
         figure_distance_profile(frames, strides=strides)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(2, 1), (3, 1), (6, 3)])
+def test_of_many_networks_two_share_a_row(check_text, count, rows):
+    frames = {f"net {k}": profile(shift=0.01 * k) for k in range(count)}
+    figure = figure_distance_profile(frames, strides=dict.fromkeys(frames, STRIDES))
+    check_text(figure)
+    assert len(figure.axes) == 2 * rows
+    for position in range(count):
+        ax = figure.axes[2 * (position * rows // count)]
+        mean = frames[f"net {position}"].query("branch == 3 and size_octave == 6")["mean"]
+        np.testing.assert_allclose(line(ax, position, 3).get_ydata(), mean)

@@ -215,3 +215,21 @@ def test_data_are_the_cells_of_the_maps(make_sample, make_inspection):
     assert cell["value"] == a.raw[1][5, 7]
     coarse = raw[raw["branch"] == 3]
     assert (coarse["high"] == coarse["value"].max()).all()
+
+
+def test_any_number_of_networks_has_a_row_each(
+    make_sample, make_inspection, make_classes, check_text
+):
+    sample = make_sample((64, 128))
+    names = ("plain", "gated", "wide", "deep")
+    shown = {
+        name: make_inspection((64, 128), f"net {k}", gated=k % 2 == 1, seed=k)
+        for k, name in enumerate(names)
+    }
+    figure = figure_scale_confusion(sample, shown, classes=make_classes(5), mode="shared")
+    check_text(figure)
+    axes = axes_by_label(figure)
+    tops = [axes[f"{name} branch 0"].get_position().y1 for name in names]
+    assert tops == sorted(tops, reverse=True)
+    assert "one scale for plain, gated, wide and deep" in alt_text(figure)
+    assert scale_confusion_data(sample, shown)["model"].unique().tolist() == list(names)

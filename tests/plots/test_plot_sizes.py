@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import (
     alt_text,
-    figure_sizes,
     figure_tuning_fan,
     join_frames,
     plot_sizes,
@@ -79,7 +78,7 @@ def test_axis_has_octaves_and_pixels_and_counts():
 @pytest.mark.parametrize("octaves", [range(10), range(4, 6)])
 def test_no_text_overlaps(check_text, width, octaves):
     frames = {"A  " + "long-name-" * 12: responses(octaves), "B  net": responses(range(3, 7))}
-    figure = figure_sizes(frames, width=width)
+    figure = figure_tuning_fan(frames, width=width)
     check_text(figure)
     first, second = figure.axes
     assert first.get_xlim() == second.get_xlim()
@@ -89,15 +88,15 @@ def test_no_text_overlaps(check_text, width, octaves):
 def test_alt_text_names_each_branchs_best_octave():
     frame = responses(octaves=range(3, 5), few=())
     frame.loc[(frame["branch"] == 1) & (frame["octave"] == 4), "mean"] = 0.91
-    assert "stride 8 is highest at octave 4 (0.91)" in alt_text(figure_sizes({"A": frame}))
+    assert "stride 8 is highest at octave 4 (0.91)" in alt_text(figure_tuning_fan({"A": frame}))
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: figure_sizes({}), "nothing to draw"),
-        (lambda: figure_sizes({"A": responses().drop(columns="low")}), "no column 'low'"),
-        (lambda: figure_sizes({"A": responses().iloc[:0]}), "no region qualifies"),
+        (lambda: figure_tuning_fan({}), "nothing to draw"),
+        (lambda: figure_tuning_fan({"A": responses().drop(columns="low")}), "no column 'low'"),
+        (lambda: figure_tuning_fan({"A": responses().iloc[:0]}), "no region qualifies"),
     ],
 )
 def test_unusable_frames_are_refused(make, words):
@@ -188,3 +187,16 @@ def test_join_frames_puts_the_network_first():
     assert joined["model"].tolist() == ["A"] * 28 + ["B"] * 2
     with pytest.raises(GstoVizError, match="nothing to join"):
         join_frames({})
+
+
+@pytest.mark.parametrize("count", [3, 6, 8])
+def test_more_networks_take_further_rows(check_text, count):
+    names = ["plain", "gated", "wide", "deep", "fifth", "sixth", "seventh", "eighth"][:count]
+    frames = {name: responses() for name in names}
+    figure = figure_tuning_fan(frames, random={"gated": random_draws()})
+    check_text(figure)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert [title for title in titles if title in names] == names
+    # Only the row of networks with draws of random weights has their charts.
+    assert sum("random weights" in title for title in titles) == 3
+    assert len({round(ax.get_position().width, 6) for ax in figure.axes}) == 1

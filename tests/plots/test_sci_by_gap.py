@@ -87,3 +87,13 @@ def test_real_frames_of_few_regions_can_be_drawn():
 def test_unusable_frames_are_refused(frames, words):
     with pytest.raises(GstoVizError, match=words):
         figure_sci_by_gap(frames)
+
+
+def test_eight_networks_stay_within_their_bin(check_text):
+    frames = {f"net {k}": gaps(0.01 * k) for k in range(8)}
+    figure = figure_sci_by_gap(frames)
+    check_text(figure)
+    curves = [one for one in figure.axes[0].lines if one.get_label() == "curve"]
+    assert [one.get_color() for one in curves] == [mark.color for mark in NETWORKS]
+    for curve in curves:
+        assert np.abs(curve.get_xdata() - [0, 1, 2]).max() < 0.5

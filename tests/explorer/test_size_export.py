@@ -106,7 +106,7 @@ def test_files_of_an_analysis(analysis):
         expected |= set(zip(kept["image"], kept["region"], strict=True))
     assert {(row["image"], int(row["region"])) for row in rows} == expected
     indices = rows_of(made, "indices.csv")
-    assert [row["model"] for row in indices] == ["A"] * 8 + ["B"] * 8
-    assert float(indices[8]["value"]) == report.index("B", "sci").value
+    assert [row["model"] for row in indices] == ["A"] * 9 + ["B"] * 9  # the headline, layout out
+    assert float(indices[9]["value"]) == report.index("B", "sci").value
     weights = [(row["model"], row["weights"]) for row in rows_of(made, "responses.csv")]
     assert {("A", "trained"), ("B", "random")} <= set(weights)

@@ -14,7 +14,6 @@ two branches must not be compared by eye. The percentile map is the comparable f
 the raw modes exist to reproduce the paper's pictures and are marked as raw. NumPy only.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -25,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.types import IGNORE, Inspection
 from gsto_viz.words import GATE, MODES
 
@@ -265,9 +264,9 @@ class HeatMap:
 def check_mode(mode: str, modes: Collection[str] = MODES) -> None:
     """Refuse a normalisation that does not exist, naming the closest one."""
     if mode not in modes:
-        close = difflib.get_close_matches(mode, modes, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise GstoVizError(f"unknown normalisation '{mode}'; {hint}choose {', '.join(modes)}")
+        choose = f"choose {', '.join(modes)}"
+        hint = did_you_mean(mode, modes, count=1, cutoff=0.6, quoted=True, then=choose)
+        raise GstoVizError(f"unknown normalisation '{mode}'; {hint}")
 
 
 def valid_by_stride(

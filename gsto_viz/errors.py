@@ -1,4 +1,6 @@
-"""The one exception that means: what the user gave is wrong."""
+"""The one exception that means: what the user gave is wrong, and the hint that it often gives."""
+
+from collections.abc import Iterable
 
 
 class GstoVizError(ValueError):
@@ -19,3 +21,31 @@ class SaidElsewhereError(GstoVizError):
 
 class UnreadableImageError(GstoVizError):
     """An image file is missing, damaged or too large; the others of its data set may be fine."""
+
+
+def did_you_mean(
+    word: str,
+    known: Iterable[str],
+    *,
+    count: int = 3,
+    cutoff: float = 0.4,
+    quoted: bool = False,
+    then: str = "",
+    otherwise: str = "",
+) -> str:
+    """Return ``did you mean a, b, c?`` for a word that is not known, to stand in an error.
+
+    Args:
+        word: What was given.
+        known: What would have been understood.
+        count: At most so many of the known words; one or two are joined by "or".
+        cutoff: Similarity (the ratio of ``difflib``, 0..1) from which a word is named.
+        quoted: Put each word in quotation marks.
+        then: Follows the question, and stands alone without it.
+        otherwise: Stands in place of the question when no known word is similar.
+    """
+    import difflib  # Here: every start of the command line imports this module.
+
+    near = difflib.get_close_matches(word, list(known), count, cutoff)
+    words = (" or " if count <= 2 else ", ").join(f"'{one}'" if quoted else one for one in near)
+    return " ".join(filter(None, (f"did you mean {words}?" if near else otherwise, then)))

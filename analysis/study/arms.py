@@ -11,10 +11,9 @@ from typing import Any
 
 import yaml
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.files import read_small_text
 from gsto_viz.models import model_config
-from gsto_viz.models.hrnet import closest
 from gsto_viz.train.recipe import Recipe, load_recipe, recipe_from_dict
 
 STUDY = Path(__file__).with_name("study.yaml")
@@ -269,4 +268,5 @@ def _check_keys(where: str, values: Any, expected: Mapping[str, type | tuple[typ
 
 def _known(what: str, name: str, names: Iterable[str]) -> None:
     if name not in names:
-        raise GstoVizError(f"unknown {what} '{name}'; {closest(name, names)}")
+        hint = did_you_mean(name, names, otherwise=f"valid: {', '.join(names)}")
+        raise GstoVizError(f"unknown {what} '{name}'; {hint}")

@@ -6,14 +6,13 @@ names, ``stage3.m0.fusion.transfers.2to0`` among them, have one spelling. In pat
 (any run of characters, dots too) and ``?`` (one character) are special.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.types import Tap
 
 # Only gates have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
@@ -193,8 +192,5 @@ def closest_names(given: str, names: Sequence[str], count: int = 4) -> str:
     if not names:
         return "there are none"
     wanted = canonical_name(given.replace("*", "").replace("?", ""))
-    near = difflib.get_close_matches(wanted, names, n=count, cutoff=0.5)
-    if near:
-        return f"did you mean {', '.join(near)}?"
-    shown = ", ".join(names[:8])
-    return f"valid names: {shown}" + (", ..." if len(names) > 8 else "")
+    valid = f"valid names: {', '.join(names[:8])}" + (", ..." if len(names) > 8 else "")
+    return did_you_mean(wanted, names, count=count, cutoff=0.5, otherwise=valid)

@@ -1,9 +1,9 @@
 """From the words of the command line to a data set: ``load_data("camvid:PATH:eval")``."""
 
 import dataclasses
-import difflib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gsto_viz.data.base import Purpose, WrappedDataset, is_utf8
 from gsto_viz.data.cache import PredecodedCache
 from gsto_viz.data.loaders import DATA_SETS
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.types import Dataset, Sample
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -61,8 +61,8 @@ def load_data(
         row = DATA_SETS[kind]
         data = row.open(*_split_path(spec, rest, row.splits), purpose)
     else:
-        closest = _closest(kind, ("scenes", *DATA_SETS))
-        raise GstoVizError(f"unknown data set '{kind}' in '{spec}';{closest} write {_forms()}")
+        hint = _hint(kind, ("scenes", *DATA_SETS), f"write {_forms()}")
+        raise GstoVizError(f"unknown data set '{kind}' in '{spec}'; {hint}")
     if cache is not None:
         data = PredecodedCache(data, cache)
     return data if size is None else ResizedDataset(data, size)
@@ -145,10 +145,8 @@ def _check_size(size: tuple[int, int], max_side: int = MAX_SIDE) -> None:
         )
 
 
-def _closest(word: str, words: tuple[str, ...]) -> str:
-    """Return `` did you mean 'x'?`` when there is a similar word, else nothing."""
-    close = difflib.get_close_matches(word.lower(), words, n=2)
-    return " did you mean " + " or ".join(f"'{w}'" for w in close) + "?" if close else ""
+def _hint(word: str, words: Iterable[str], then: str) -> str:
+    return did_you_mean(word.lower(), words, count=2, cutoff=0.6, quoted=True, then=then)
 
 
 def _split_path(spec: str, rest: str, splits: tuple[str, ...]) -> tuple[Path, str | None]:
@@ -160,8 +158,8 @@ def _split_path(spec: str, rest: str, splits: tuple[str, ...]) -> tuple[Path, st
         if colon and Path(path).is_dir() and not Path(rest).exists():
             # Not a path with a colon in it: the split is misspelt.
             raise GstoVizError(
-                f"unknown split '{split}' in '{spec}';{_closest(split, splits)} choose one of "
-                f"{', '.join(splits)}"
+                f"unknown split '{split}' in '{spec}'; "
+                + _hint(split, splits, f"choose one of {', '.join(splits)}")
             )
         path, split = rest, ""
     if not path:
@@ -178,8 +176,8 @@ def _load_scenes(rest: str, purpose: Purpose) -> Dataset:
         key = key.strip()
         if key not in values or not equals:
             raise GstoVizError(
-                f"unknown setting '{item}' of scenes;{_closest(key, tuple(values))} write "
-                f"scenes:{_SCENE_FORM}"
+                f"unknown setting '{item}' of scenes; "
+                + _hint(key, values, f"write scenes:{_SCENE_FORM}")
             )
         if key in seen:
             raise GstoVizError(f"setting '{key}' of scenes is given twice; give it once")

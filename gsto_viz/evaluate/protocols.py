@@ -6,7 +6,6 @@ come from HRNet's code, github.com/HRNet/HRNet-Semantic-Segmentation, which GSTO
 commands in its README, and the test sizes in ``experiments/``.
 """
 
-import difflib
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.losses import resize_logits
 from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor
@@ -164,9 +163,9 @@ def protocol_named(name: str) -> Protocol:
         GstoVizError: There is none of this name; the message lists them.
     """
     if name not in PROTOCOLS:
-        close = difflib.get_close_matches(name.lower(), PROTOCOLS, n=1)
-        hint = f" did you mean '{close[0]}'?" if close else ""
-        raise GstoVizError(f"no protocol '{name}';{hint} choose one of {', '.join(PROTOCOLS)}")
+        choose = f"choose one of {', '.join(PROTOCOLS)}"
+        hint = did_you_mean(name.lower(), PROTOCOLS, count=1, cutoff=0.6, quoted=True, then=choose)
+        raise GstoVizError(f"no protocol '{name}'; {hint}")
     return PROTOCOLS[name]
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.files import sha256_of
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.gains import gains_from_tensors, gains_to_tensors
 from gsto_viz.models.config import HRNetConfig, config_from_dict
-from gsto_viz.models.hrnet import HRNet, closest, some_keys
+from gsto_viz.models.hrnet import HRNet, some_keys
 from gsto_viz.models.model_info import (
     ModelInfo,
     info_from_json,
@@ -230,7 +230,9 @@ def load_model(source: str | Path, **options: Any) -> HRNet:
 
         return load_official_model(path, **options)
     else:
-        hint = f"{closest(text, shipped)} or" if shipped else "none are shipped with this version;"
+        hint = "none are shipped with this version;"
+        if shipped:
+            hint = did_you_mean(text, shipped, otherwise=f"valid: {', '.join(shipped)}", then="or")
         raise GstoVizError(f"no checkpoint '{text}'; {hint} give a .safetensors or .pth file")
     if model.info is not None and model.info.notice:
         _say_notice(model.info.name, model.info.notice)

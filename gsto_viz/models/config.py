@@ -1,12 +1,11 @@
 """What distinguishes one network from another: typed, immutable, saved with every checkpoint."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.gates import check_form
 
 LIMITS = {
@@ -181,8 +180,7 @@ def _refuse_unknown(what: str, given: Iterable[Any], where: str, names: list[str
     """Refuse names that are not among ``names``, with those closest to the first of them."""
     unknown = sorted(str(name) for name in given if name not in names)
     if unknown:
-        near = difflib.get_close_matches(unknown[0], names, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
+        hint = did_you_mean(unknown[0], names, otherwise=f"known: {', '.join(names)}")
         raise GstoVizError(f"unknown {what} {', '.join(unknown)}{where}; {hint}")
 
 

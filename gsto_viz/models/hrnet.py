@@ -6,7 +6,6 @@ with gates in its fusions and transitions and deep-supervision heads after stage
 configuration's ``gating`` says which (None: plain HRNetV2).
 """
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes, spatial_size
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.fusion import Fusion, Transition
@@ -299,13 +298,6 @@ MAX_LISTED = 5
 """Keys that a message lists before it counts the rest."""
 
 
-def closest(name: str, valid: Iterable[str], count: int = 3) -> str:
-    """Return a help clause with the names nearest to ``name``: ``did you mean a, b?``."""
-    names = list(valid)
-    matches = difflib.get_close_matches(name, names, n=count, cutoff=0.4)
-    return f"did you mean {', '.join(matches)}?" if matches else f"valid: {', '.join(names)}"
-
-
 def some_keys(keys: Iterable[object]) -> str:
     """Return the first few keys and how many more there are, for messages."""
     listed = [str(key) for key in keys]
@@ -320,7 +312,8 @@ def model_config(name: str, **options: Any) -> HRNetConfig:
         GstoVizError: Unknown name or option (the closest valid names are given).
     """
     if name not in CONFIGS:
-        raise GstoVizError(f"unknown model '{name}'; {closest(name, CONFIGS)}")
+        hint = did_you_mean(name, CONFIGS, otherwise=f"valid: {', '.join(CONFIGS)}")
+        raise GstoVizError(f"unknown model '{name}'; {hint}")
     return CONFIGS[name].with_options(**options)
 
 

@@ -1,6 +1,5 @@
 """Training recipes: one typed, immutable configuration that refuses what it does not know."""
 
-import difflib
 import math
 import re
 import types
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.files import read_small_text, write_text
 
 
@@ -384,8 +383,7 @@ def refuse_unknown(settings: dict[str, Any]) -> None:
     """Refuse keys that are no setting, with the closest names."""
     for key in settings:
         if key not in TYPES:
-            near = difflib.get_close_matches(str(key), TYPES, n=2, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(TYPES)}"
+            hint = did_you_mean(str(key), TYPES, count=2, otherwise=f"known: {', '.join(TYPES)}")
             raise GstoVizError(f"recipe: unknown key '{key}'; {hint}")
 
 

@@ -7,7 +7,6 @@ were skipped; 130 interrupted. A traceback is a bug.
 
 import argparse
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -60,8 +59,8 @@ class OneLineParser(argparse.ArgumentParser):
         (file or sys.stderr).write(message)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Make the whole parser: one subparser for each module of ``gsto_viz.commands``."""
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of one command; None: the one that only lists all of them."""
     from gsto_viz import __version__
 
     parser = OneLineParser(
@@ -70,18 +69,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gsto-viz {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = _command_module(name)
-        sub = commands.add_parser(
-            name,
-            help=module.HELP,
-            description=module.HELP,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        sub.add_argument("--quiet", action="store_true", help="no progress bars, no messages")
-        module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+    if chosen is None:
+        for name in COMMANDS:
+            commands.add_parser(name, help=_command_module(name).HELP)
+        return parser
+    module = _command_module(chosen)
+    sub = commands.add_parser(
+        chosen,
+        description=module.HELP,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress bars, no messages")
+    module.add_arguments(sub)
+    sub.set_defaults(run=module.run)
     return parser
 
 
@@ -119,8 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse; what ``--help`` wrote is flushed before it leaves."""
+    words = sys.argv[1:] if argv is None else argv
+    first = next((word for word in words if not word.startswith("-")), None)
     try:
-        return build_parser().parse_args(argv)
+        return build_parser(first if first in COMMANDS else None).parse_args(words)
     except SystemExit:
         sys.stdout.flush()
         raise
@@ -128,6 +131,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> int:
     """Run the command; say in one line what the user gave wrong."""
+    import logging
+
     logging.getLogger("gsto_viz").setLevel(logging.ERROR if args.quiet else logging.NOTSET)
     try:
         return int(args.run(args))

@@ -148,9 +148,24 @@ def test_import_and_help_are_cheap() -> None:
         assert re.search(rf"\n    {name}\s", done.stdout)
 
 
+def test_a_command_starts_without_the_others() -> None:
+    code = "import sys\nfrom gsto_viz.cli import main\n"
+    code += "try:\n    main(['models', '--help'])\nfinally:\n"
+    loaded = "{name for name in sys.modules if name.startswith('gsto_viz.')}"
+    done = python(f"{code}    print(*sorted({loaded}))")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == [
+        "gsto_viz.cli",
+        "gsto_viz.commands",
+        "gsto_viz.commands.models",
+        "gsto_viz.commands.options",
+        "gsto_viz.errors",
+    ]
+
+
 def test_every_command_has_examples_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = cli.build_parser()
     for name in cli.COMMANDS:
+        parser = cli.build_parser(name)
         module = cli._command_module(name)
         assert name == module.NAME
         assert module.EXAMPLES

@@ -1,8 +1,18 @@
 """``gsto-viz analyze``: measure which object sizes the branches of networks answer for."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
+
+from gsto_viz.commands.options import (
+    add_model_pair,
+    check_output_file,
+    is_quiet,
+    load_one_or_two,
+    share,
+    share_resume,
+    size_of,
+    write_result,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +33,13 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``analyze`` takes."""
-    from gsto_viz.commands.options import add_model_pair
-
     add_model_pair(parser, once=True)
-    parser.add_argument("--data", required=True, metavar="SPEC", help="annotated images")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the analysis")
-    parser.add_argument("--size", metavar="HxW", help="resize images and labels to this size")
+    share(
+        parser,
+        data="annotated",
+        out="folder of the analysis",
+        size="images and labels to this size",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument(
         "--nulls",
@@ -67,19 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML with 'branches': tap names or a pattern, finest first (default: stage4.branch*)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of nulls and bootstrap (default: 0)")
-    taken = parser.add_mutually_exclusive_group()
-    taken.add_argument("--resume", action="store_true", help="continue the analysis in --out")
-    taken.add_argument("--overwrite", action="store_true", help="replace the analysis in --out")
-    parser.add_argument("--json", metavar="F", help="write the summary as JSON too; - for stdout")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    share_resume(parser, "the analysis")
+    share(parser, "device", seed="of nulls and bootstrap", json="the summary")
 
 
 def run(args: argparse.Namespace) -> int:
     """Analyze; print the headline and where the folder lies."""
-    from gsto_viz.commands.options import check_output_file
     from gsto_viz.distributed import join_world
     from gsto_viz.errors import GstoVizError
+    from gsto_viz.report.text import headline_text
 
     check_output_file(args.json, "--json")
     if args.limit is not None and args.limit < 1:
@@ -87,15 +94,16 @@ def run(args: argparse.Namespace) -> int:
     with join_world(args.device) as (world, device):
         report = _analyze(args, world, device)
     if world.is_main:
-        _print(args, report)
+        out = report.folder
+        text = f"{out}: next, gsto-viz compare {out} and gsto-viz figures {out}\n"
+        write_result(args, report.summary, f"{headline_text(report)}\n{text}")
     return 3 if report.skipped else 0
 
 
 def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -> "Report":
     from pathlib import Path
 
-    from gsto_viz.commands.options import is_quiet, load_one_or_two
-    from gsto_viz.data import load_data, parse_size
+    from gsto_viz.data import load_data
     from gsto_viz.report.folder import check_free
     from gsto_viz.report.run import analyze
     from gsto_viz.report.subjects import read_sites
@@ -103,7 +111,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     with world.together():
         if world.is_main:
             check_free(Path(args.out), resume=args.resume, overwrite=args.overwrite)
-    size = parse_size(args.size) if args.size else None
+    size = size_of(args)
     data = load_data(args.data, purpose="eval", size=size)
     calibration = None
     if args.calibration:
@@ -127,15 +135,3 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         quiet=is_quiet(args),
         world=world,
     )
-
-
-def _print(args: argparse.Namespace, report: "Report") -> None:
-    """Write the headline, or the summary as JSON."""
-    from gsto_viz.commands.options import json_only
-    from gsto_viz.report.text import headline_text
-
-    if json_only(report.summary, args.json):
-        return
-    sys.stdout.write(headline_text(report) + "\n")
-    out = report.folder
-    sys.stdout.write(f"{out}: next, gsto-viz compare {out} and gsto-viz figures {out}\n")

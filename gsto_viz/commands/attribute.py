@@ -1,10 +1,15 @@
 """``gsto-viz attribute``: who carries the evidence for one target of one image."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from gsto_viz.commands.options import add_official_options, official_options
+from gsto_viz.commands.options import (
+    add_official_options,
+    check_output_file,
+    official_options,
+    share,
+    write_result,
+)
 from gsto_viz.words import methods_at
 
 NAME = "attribute"
@@ -26,8 +31,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``attribute`` takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a shipped name or a file")
-    parser.add_argument("image", metavar="IMAGE", help="a PNG or JPEG")
+    share(parser, "checkpoint", "image", out="folder for the results")
     parser.add_argument(
         "--target",
         required=True,
@@ -35,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixel:X,Y[:CLASS], box:X0,Y0,X1,Y1[:CLASS], mask:FILE.png, region:NUMBER, "
         "region:CLASS[:largest|smallest|N], class:CLASS[:true|predicted], size:LOW-HIGH (octaves)",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--labels", metavar="PNG", help="annotation: regions come from it")
     parser.add_argument("--instances", metavar="PNG", help="instance numbers of the annotation")
     parser.add_argument(
@@ -90,22 +93,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "result below it; takes about 16 times as long as the maps",
     )
     parser.add_argument("--erf", action="store_true", help="effective receptive fields too (slow)")
-    parser.add_argument("--size", metavar="HxW", help="resize the image first; default: native")
-    parser.add_argument("--seed", type=int, default=0)
     add_official_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
-    parser.add_argument(
-        "--json",
-        metavar="F",
-        help="write the table, and with --erf the slopes, as JSON too; - for stdout",
+    share(
+        parser,
+        "device",
+        size="the image first; default: native",
+        seed="of random weights, noise and removals",
+        overwrite="what DIR holds",
+        json="the table, and with --erf the slopes,",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Explain, write the folder, print the table and where to look."""
     from gsto_viz.commands.attribute_work import OWN_FILES, Work, as_text, fields_text, table_rows
-    from gsto_viz.commands.options import check_output_file, json_only
     from gsto_viz.files import check_creatable, check_target
     from gsto_viz.models import load_model
     from gsto_viz.torch_utils import pick_device
@@ -119,11 +120,8 @@ def run(args: argparse.Namespace) -> int:
     explained = work.explain()
     fields = work.receptive_fields(explained) if args.erf else None
     work.write(explained, fields)
-    rows = table_rows(explained, fields)
-    if json_only(rows, args.json):
-        return 0
     text = as_text(explained) + ("" if fields is None else fields_text(fields, explained.strides))
-    sys.stdout.write(text + f"{args.out}\n")
+    write_result(args, table_rows(explained, fields), f"{text}{args.out}\n")
     return 0
 
 

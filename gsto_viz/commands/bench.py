@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from gsto_viz.commands.options import check_output_file, share, write_result
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,23 +22,16 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``bench`` takes."""
-    parser.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="one benchmark; may be given several times (default: all)",
-    )
+    share(parser, only="benchmark; may be given several times (default: all)")
     parser.add_argument(
         "--quick", action="store_true", help="small work, few repeats, no targets: does it run?"
     )
-    parser.add_argument("--json", metavar="F", help="write the figures as JSON; - for stdout")
+    share(parser, json="the figures")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; print a table, or JSON alone with ``--json -``."""
     from gsto_viz.bench import bench_report, run_benchmarks
-    from gsto_viz.commands.options import check_output_file, json_only
 
     check_output_file(args.json, "--json")
 
@@ -46,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = run_benchmarks(args.only, quick=args.quick, say=say)
     report = bench_report(found, quick=args.quick)
-    if json_only(report, args.json):
-        return 0
-    sys.stdout.write(table(found))
+    write_result(args, report, table(found))
     return 0
 
 

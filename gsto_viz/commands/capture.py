@@ -2,11 +2,17 @@
 
 import argparse
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
-from gsto_viz.commands.options import add_official_options, official_options
+from gsto_viz.commands.options import (
+    add_official_options,
+    check_output_file,
+    official_options,
+    share,
+    size_of,
+    write_result,
+)
 
 NAME = "capture"
 HELP = "write maps of any taps of one image to an .npz file"
@@ -21,8 +27,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``capture`` takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a shipped name or a file")
-    parser.add_argument("image", metavar="IMAGE", help="a PNG or JPEG")
+    share(parser, "checkpoint", "image")
     parser.add_argument(
         "--taps",
         action="append",
@@ -37,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("mean", "gain_fixed", "absmean", "l2", "max", "none"),
         help="what is kept of the channels (default: mean; none keeps all of them)",
     )
-    parser.add_argument("--size", metavar="HxW", help="resize the image first; default: native")
     parser.add_argument(
         "--figure",
         metavar="F.png",
@@ -45,16 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reductions each on its own scale",
     )
     add_official_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace the file of --out")
-    parser.add_argument("--json", metavar="FILE", help="write the table as JSON ('-': to stdout)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    share(
+        parser,
+        "device",
+        size="the image first; default: native",
+        overwrite="the files of --out and --figure",
+        json="the table",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Capture, write the file, print one line per tap."""
     from gsto_viz.capture.image import capture_image, save_maps
-    from gsto_viz.commands.options import json_only
-    from gsto_viz.data import parse_size, read_image, resize_image
+    from gsto_viz.data import read_image, resize_image
     from gsto_viz.models import load_model
     from gsto_viz.plots import save_figure
     from gsto_viz.torch_utils import pick_device
@@ -62,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args)
     image = read_image(args.image)
     native = image.shape[:2]
-    if args.size:
-        image = resize_image(image, parse_size(args.size))
+    if size := size_of(args):
+        image = resize_image(image, size)
     model = load_model(args.checkpoint, **official_options(args)).to(pick_device(args.device))
     result = capture_image(model, image, args.taps or "stage4.branch*", reduce=args.reduce)
     figure = draw(result, image, model) if args.figure else None
@@ -72,15 +79,12 @@ def run(args: argparse.Namespace) -> int:
         target = Path(args.figure)
         save_figure(figure, target.with_suffix(""), formats=(target.suffix.removeprefix("."),))
     rows = table(result)
-    if json_only(rows, args.json):
-        return 0
-    sys.stdout.write(format_rows(rows) + f"{len(rows)} maps in {args.out}\n")
+    write_result(args, rows, format_rows(rows) + f"{len(rows)} maps in {args.out}\n")
     return 0
 
 
 def check_outputs(args: argparse.Namespace) -> None:
     """Refuse output files that cannot be written or get in each other's way, before any work."""
-    from gsto_viz.commands.options import check_output_file
     from gsto_viz.errors import GstoVizError
 
     named = {"--out": args.out, "--figure": args.figure, "--json": args.json}

@@ -4,7 +4,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gsto_viz.commands.options import add_official_options, official_options
+from gsto_viz.commands.options import (
+    add_official_options,
+    check_output_file,
+    official_options,
+    share,
+    write_result,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,14 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="128x256",
         help="size of the image that is looked at (default %(default)s)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all facts as JSON ('-': to stdout)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    share(parser, "device", json="all facts")
     add_official_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Examine the network; print the report or write the facts."""
-    from gsto_viz.commands.options import check_output_file, json_only
     from gsto_viz.data import parse_size
     from gsto_viz.doctor import examine, report_text
     from gsto_viz.report.folder import plain
@@ -57,10 +61,7 @@ def run(args: argparse.Namespace) -> int:
     size, device = parse_size(args.size), pick_device(args.device)
     model = find_model(args)
     seen = examine(model.to(device), scene(model, size).to(device), name=args.model)
-    facts = plain(seen)
-    if json_only(facts, args.json):
-        return 0
-    sys.stdout.write(report_text(seen))
+    write_result(args, plain(seen), report_text(seen))
     return 0
 
 

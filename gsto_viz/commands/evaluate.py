@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsto_viz.commands.options import add_official_options, official_options
+from gsto_viz.commands.options import (
+    add_official_options,
+    check_output_file,
+    is_quiet,
+    official_options,
+    share,
+    size_of,
+    write_result,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +41,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``evaluate`` takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a shipped name or a file")
-    parser.add_argument("--data", required=True, metavar="SPEC", help="annotated images")
-    parser.add_argument("--size", metavar="HxW", help="resize images and labels to this size")
+    share(parser, "checkpoint", data="annotated", size="images and labels to this size")
     parser.add_argument(
         "--protocol",
         default="single",
@@ -61,13 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--export", metavar="DIR", help="write label maps for the Cityscapes test server"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the maps in --export")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="threads that read and count"
     )
     add_official_options(parser)
-    parser.add_argument("--json", metavar="F", help="write the scores as JSON; - for stdout")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    share(parser, "device", overwrite="the maps in --export", json="the scores")
 
 
 def options_of(args: argparse.Namespace) -> "Options":
@@ -90,8 +94,7 @@ def options_of(args: argparse.Namespace) -> "Options":
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, alone or as one of several processes; print a table, or JSON with ``--json -``."""
-    from gsto_viz.commands.options import check_output_file
-    from gsto_viz.data import load_data, parse_size
+    from gsto_viz.data import load_data
     from gsto_viz.distributed import join_world
     from gsto_viz.evaluate.protocols import check_input_size
     from gsto_viz.models import load_model
@@ -100,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         with world.together():
             check_output_file(args.json, "--json")
             options = options_of(args)
-            size = parse_size(args.size) if args.size else None
+            size = size_of(args)
             check_input_size(options.protocol, size)
             data = load_data(args.data, purpose="eval", size=size)
             model = load_model(args.checkpoint, **official_options(args)).to(device)
@@ -122,7 +125,6 @@ def _tally(
     """Count, under a progress bar of the images of this process."""
     from tqdm import tqdm
 
-    from gsto_viz.commands.options import is_quiet
     from gsto_viz.evaluate import tally_images
 
     with tqdm(
@@ -165,22 +167,18 @@ def _write(
     args: argparse.Namespace, model: "HRNet", options: "Options", result: "Evaluation"
 ) -> None:
     """Print the table and write the JSON file, or print the JSON."""
-    from gsto_viz.commands.options import json_only
-    from gsto_viz.data import parse_size
     from gsto_viz.files import versions
     from gsto_viz.inspection import weights_record
 
     value = {
         "schema_version": 1,
         "checkpoint": weights_record(model),
-        "size": list(parse_size(args.size)) if args.size else None,
+        "size": list(size) if (size := size_of(args)) else None,
         "precision": options.precision,
         **result.to_json(),
         "versions": versions(),
     }
-    if json_only(value, args.json):
-        return
-    sys.stdout.write(table(result))
+    write_result(args, value, table(result))
 
 
 class Export:

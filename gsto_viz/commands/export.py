@@ -1,11 +1,11 @@
 """``gsto-viz export``: a view that the explorer saved, again as files."""
 
 import argparse
-import json
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gsto_viz.commands.options import is_quiet, share
 
 if TYPE_CHECKING:
     from gsto_viz.explorer.export_files import Exports
@@ -34,15 +34,13 @@ ROUNDING = 1e-4
 DIFFERS = 1
 """Exit status: the files are written, and their numbers are not those of the view."""
 
-_LOG = logging.getLogger(__name__)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``export`` takes."""
     parser.add_argument(
         "--view", required=True, metavar="FILE", help="the JSON that Export, This view wrote"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the files")
+    share(parser, out="new folder for the files", overwrite="an earlier export")
     parser.add_argument("--data", metavar="SPEC", help="the data set of the view's image")
     parser.add_argument("--image", metavar="FILE", help="the image that was uploaded")
     parser.add_argument(
@@ -55,11 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the analysis or the training runs of the view lie, as for gsto-viz app",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the view, find what it names, write its files, compare the numbers."""
+    import json
+    import logging
+
     from gsto_viz.explorer.replay import Sources, agreement, replay
     from gsto_viz.explorer.server import check_folder
     from gsto_viz.explorer.view_file import read_view
@@ -78,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
     exports = replay(view, Sources(args.data, image, folder, runs))
     written = write_exports(exports, out, args)
     anew = json.loads(written["view.json"])
+    log = logging.getLogger(__name__)
     for letter, notice in anew["display"]["notices"].items():
-        _LOG.warning("%s (%s): %s", letter, anew["checkpoints"][letter]["name"], notice)
+        log.warning("%s (%s): %s", letter, anew["checkpoints"][letter]["name"], notice)
     sys.stdout.write(f"{len(written)} files in {out}\n")
     result = agreement(view.numbers, anew["numbers"])
     if agrees(result):
@@ -93,7 +94,6 @@ def write_exports(exports: "Exports", out: Path, args: argparse.Namespace) -> di
     """Write all files of a view into a new folder, whole or not at all; return them by name."""
     from tqdm import tqdm
 
-    from gsto_viz.commands.options import is_quiet
     from gsto_viz.files import atomic_path, new_folder
 
     files = exports.all_files()

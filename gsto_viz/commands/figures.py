@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from gsto_viz.commands.options import is_quiet, share
+
 NAME = "figures"
 HELP = "draw all figures of an analyze folder, each with its data as CSV, and one page"
 EXAMPLES = (
@@ -13,21 +15,17 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``figures`` takes."""
-    parser.add_argument("folder", metavar="DIR", help="the --out of gsto-viz analyze")
+    share(parser, "folder", only="figure; may be repeated")
     parser.add_argument(
         "--format",
         default="pdf,png,svg",
         metavar="F,F",
         help="out of pdf, png and svg (default: all three)",
     )
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="one figure; may be repeated"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw; print where each figure lies, and the page that shows them all."""
-    from gsto_viz.commands.options import is_quiet
     from gsto_viz.files import write_text
     from gsto_viz.report import load_report
     from gsto_viz.report.catalogue import write_figures

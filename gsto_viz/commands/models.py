@@ -1,8 +1,9 @@
 """``gsto-viz models``: every network and shipped checkpoint with its costs."""
 
 import argparse
-import sys
 from typing import Any
+
+from gsto_viz.commands.options import check_output_file, share, write_result
 
 NAME = "models"
 HELP = "list the networks and shipped checkpoints with their costs beside the papers' figures"
@@ -15,7 +16,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``gsto-viz models``."""
-    parser.add_argument("--json", metavar="FILE", help="write the rows as JSON ('-': to stdout)")
+    share(parser, json="the rows")
     parser.add_argument(
         "--size",
         metavar="HxW",
@@ -45,16 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, then print the table or write the rows."""
-    from gsto_viz.commands.options import json_only
     from gsto_viz.data import parse_size
     from gsto_viz.models.costs import cost_table
 
+    check_output_file(args.json, "--json")
     # No image of this size is made, so it may be larger than one that is.
     height, width = parse_size(args.size, max_side=65536)
     rows = cost_table(height, width, args.classes)
-    if json_only(rows, args.json):
-        return 0
-    sys.stdout.write(format_rows(rows, count=args.count, giga=args.giga))
+    write_result(args, rows, format_rows(rows, count=args.count, giga=args.giga))
     return 0
 
 

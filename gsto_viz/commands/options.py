@@ -1,11 +1,9 @@
 """Options that several commands share."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsto_viz.errors import GstoVizError
@@ -14,6 +12,42 @@ if TYPE_CHECKING:
     import torch
 
     from gsto_viz.models import HRNet
+
+
+SHARED: dict[str, tuple[str, dict[str, Any]]] = {
+    "checkpoint": ("checkpoint", {"metavar": "CHECKPOINT", "help": "a shipped name or a file"}),
+    "image": ("image", {"metavar": "IMAGE", "help": "a PNG or JPEG"}),
+    "folder": ("folder", {"metavar": "DIR", "help": "the --out of gsto-viz analyze"}),
+    "data": ("--data", {"metavar": "SPEC", "required": True, "help": "{} images"}),
+    "out": ("--out", {"metavar": "DIR", "required": True, "help": "{}"}),
+    "size": ("--size", {"metavar": "HxW", "help": "resize {}"}),
+    "only": ("--only", {"metavar": "NAME", "action": "append", "default": [], "help": "one {}"}),
+    "seed": ("--seed", {"type": int, "default": 0, "help": "{} (default: 0)"}),
+    "overwrite": ("--overwrite", {"action": "store_true", "help": "replace {}"}),
+    "json": ("--json", {"metavar": "FILE", "help": "write {} as JSON; - for stdout"}),
+    "device": ("--device", {"default": "auto", "help": "auto, cpu, cuda or mps (default: auto)"}),
+}
+"""What ``share`` adds: flag and settings of each option; {} is filled by the command."""
+
+
+def share(parser: argparse.ArgumentParser, *plain: str, **worded: str) -> None:
+    """Add options that several commands have.
+
+    Args:
+        parser: Of one command.
+        plain: Keys of ``SHARED`` whose help is the same everywhere.
+        worded: By key of ``SHARED``, the words that fill the help of this command's option.
+    """
+    for key, words in (worded | dict.fromkeys(plain, "")).items():
+        flag, settings = SHARED[key]
+        parser.add_argument(flag, **settings | {"help": settings["help"].format(words)})
+
+
+def share_resume(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--resume`` and ``--overwrite``, of which one may be given, for what lies in --out."""
+    taken = parser.add_mutually_exclusive_group()
+    taken.add_argument("--resume", action="store_true", help=f"continue {what} in --out")
+    taken.add_argument("--overwrite", action="store_true", help=f"replace {what} in --out")
 
 
 def is_quiet(args: argparse.Namespace) -> bool:
@@ -27,6 +61,8 @@ def check_output_file(path: str | None, option: str) -> None:
     Raises:
         GstoVizError: The name is empty, a folder, or lies where nothing can be written.
     """
+    from pathlib import Path
+
     if path is None or path == "-":
         return
     target = Path(path)
@@ -37,24 +73,30 @@ def check_output_file(path: str | None, option: str) -> None:
         raise GstoVizError(f"{option} {path}: {folder} cannot be written to; choose another place")
 
 
-def json_only(facts: Any, target: str | None) -> bool:
-    """Write a result as JSON where ``--json`` says.
+def size_of(args: argparse.Namespace) -> tuple[int, int] | None:
+    """Return height and width of ``--size``; None without it."""
+    from gsto_viz.data import parse_size
+
+    return parse_size(args.size) if args.size else None
+
+
+def write_result(args: argparse.Namespace, facts: Any, text: str) -> None:
+    """Write a result as JSON where ``--json`` says, and as text unless that is stdout.
 
     Args:
+        args: Of a command with ``--json``.
         facts: Plain values; NaN is refused.
-        target: ``-`` for stdout, a file, or None.
-
-    Returns:
-        Whether stdout is taken, so that no text may follow.
+        text: The same for the screen.
     """
+    import json
+
     from gsto_viz.files import write_json
 
-    if target == "-":
-        sys.stdout.write(json.dumps(facts, indent=2, allow_nan=False) + "\n")
-        return True
-    if target:
-        write_json(target, facts)
-    return False
+    if args.json == "-":
+        text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+    elif args.json:
+        write_json(args.json, facts)
+    sys.stdout.write(text)
 
 
 def add_model_pair(parser: argparse.ArgumentParser, *, once: bool = False) -> None:

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from gsto_viz.commands.options import is_quiet, share
+
 NAME = "scenes"
 HELP = "write procedural street scenes with exact labels and instances"
 EXAMPLES = (
@@ -21,9 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=int, default=64, metavar="N", help="number of images (default %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="which images (default %(default)s)"
-    )
-    parser.add_argument(
         "--size",
         default="256x512",
         metavar="HxW",
@@ -40,14 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw objects whose size does not depend on their class",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace a folder written by this command"
-    )
+    share(parser, seed="which images", overwrite="a folder written by this command")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the folder and print its path."""
-    from gsto_viz.commands.options import is_quiet
     from gsto_viz.data import parse_size
     from gsto_viz.data.scenes import SceneDataset, write_scenes
 

@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from gsto_viz.commands.options import is_quiet, share, share_resume
+
 if TYPE_CHECKING:
     import torch
 
@@ -25,7 +27,8 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``train`` takes."""
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a .yaml file")
-    parser.add_argument("--data", required=True, metavar="SPEC", help="training images")
+    share(parser, "device", data="training", out="folder of the run")
+    share_resume(parser, "the run")
     parser.add_argument(
         "--val", metavar="SPEC", help="validation images; default: the val split of --data"
     )
@@ -34,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep decoded training images in DIR and read those (a Cityscapes image: 8 MiB)",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     parser.add_argument("--model", metavar="NAME", help="another network than the recipe's")
     parser.add_argument(
         "--set",
@@ -45,15 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a setting of the recipe (YAML value); may be repeated",
     )
     parser.add_argument("--seed", type=int, help="short for --set seed=N")
-    taken = parser.add_mutually_exclusive_group()
-    taken.add_argument("--resume", action="store_true", help="continue the run in --out")
-    taken.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     parser.add_argument(
         "--check-data",
         action=argparse.BooleanOptionalAction,
         help="read every image once before the first step (default: yes, unless a run goes on)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
@@ -87,7 +85,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, world: "World", device: "torch.device") -> int:
     """Train in one of the processes of a run; process 0 speaks."""
-    from gsto_viz.commands.options import is_quiet
     from gsto_viz.train import TrainingStopped, train
 
     quiet = is_quiet(args) or not world.is_main

@@ -250,7 +250,7 @@ def test_the_plan_comes_first_and_the_table_last(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("gsto_viz.commands.options.is_quiet", lambda args: False)
+    monkeypatch.setattr("gsto_viz.commands.train.is_quiet", lambda args: False)
     out = tmp_path / "run"
     settings = ["epochs=12", "eval_every=12", "ema_decay=0.9", "keep_every=6", "sci_every=12"]
     more = [word for setting in settings for word in ("--set", setting)]

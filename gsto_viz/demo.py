@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 from torch import nn
 
 from gsto_viz.data import KeptDataset
@@ -16,6 +17,7 @@ from gsto_viz.report import Report, analyze, load_report
 from gsto_viz.report.folder import OWN_ENTRIES
 from gsto_viz.report.page import write_page
 from gsto_viz.report.text import write_comparison
+from gsto_viz.text_table import text_table
 from gsto_viz.types import Dataset
 
 DEMO_A = "scenes-hrnetv2-w18-small-v1"
@@ -95,25 +97,23 @@ def sizes_csv(report: Report) -> str:
 
 def sizes_text(report: Report) -> str:
     """Return the mean percentile response by size octave and branch as a table for the screen."""
-    lines = ["Mean percentile response of each branch (0..1) by size of the object", ""]
-    frames = {key: report.frame(key, "response_by_octave") for key in report.keys}
-    heads = {key: "".join(f"{f'/{s}':>7}" for s in report.strides[key]) for key in frames}
-    names = "".join(f"{key:^{len(head)}}   " for key, head in heads.items())
-    lines.append(f"{'':>14}{'':>9}{names}")
-    lines.append(f"{'size (px)':>14}{'regions':>9}" + "   ".join(heads.values()))
-    octaves = sorted({int(o) for frame in frames.values() for o in frame["octave"]})
-    for octave in octaves:
-        rows = {key: frame[frame["octave"] == octave] for key, frame in frames.items()}
-        count = max(int(one["n_regions"].max()) for one in rows.values() if len(one))
-        cells = [
-            "".join(f"{mean:>7.2f}" for mean in one.sort_values("branch")["mean"])
-            for one in rows.values()
-        ]
-        size = f"{2**octave} to {2 ** (octave + 1)}"
-        lines.append(f"{size:>14}{count:>9}" + "   ".join(cells))
-    lines += [
+    octaves = {key: report.frame(key, "response_by_octave") for key in report.keys}
+    means = {key: frame.set_index(["octave", "branch"])["mean"] for key, frame in octaves.items()}
+    counts = pd.concat(octaves.values()).groupby("octave")["n_regions"].max()
+    columns = [(key, r, stride) for key in octaves for r, stride in enumerate(report.strides[key])]
+    rows: list[tuple[object, ...]] = [
+        ("size (px)", "regions", *(f"{key} /{stride}" for key, _, stride in columns))
+    ]
+    for octave in sorted({int(value) for value in counts.index}):
+        found = [means[key].get((octave, r)) for key, r, _ in columns]
+        cells = (None if mean is None else f"{mean:.2f}" for mean in found)
+        rows.append((f"{2**octave} to {2 ** (octave + 1)}", counts[octave], *cells))
+    lines = [
+        "Mean percentile response of each branch (0..1) by size of the object",
+        "",
+        *text_table(rows, ">"),
         "",
         "A branch is high where it answers for a size: without scale confusion /4 falls and",
         "/32 rises with size.",
     ]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(lines) + "\n"

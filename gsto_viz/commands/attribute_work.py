@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gsto_viz.text_table import text_table
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -428,11 +430,11 @@ def as_text(explained: "Explanation") -> str:
     for row in table_rows(explained):
         names = [*(f"branch_{r}" for r in range(len(heads))), "sum", "expected"]
         branches.append([row["method"], row["baseline"], *(_cell(row[name]) for name in names)])
-    lines += lay_out(branches)
+    lines += text_table(branches, "<<>")
     paths = [["closed path", "value", "score", "drop"]]
     for path in _paths_to_show(explained.paths):
         paths.append([path["place"], path["value"], _cell(path["score"]), _cell(path["drop"])])
-    lines += ["", *lay_out(paths)]
+    lines += ["", *text_table(paths, "<<>")]
     lines += [
         "",
         f"branch split against the network's logits: {explained.sum_error:.1e} (relative); "
@@ -444,12 +446,12 @@ def as_text(explained: "Explanation") -> str:
         for row in _plain(explained.taps.table):
             numbers = [_cell(row[name]) for name in ("stride", "total", "delta", "infidelity")]
             taps.append([row["method"], row["tap"], *numbers])
-        lines += ["", *lay_out(taps)]
+        lines += ["", *text_table(taps, "<<>")]
     if explained.sanity is not None:
         checks = [["check", "subject", "value"]]
         for check in explained.sanity.to_dict("records"):
             checks.append([check["check"], check["subject"], f"{check['value']:.3f}"])
-        lines += ["", *lay_out(checks)]
+        lines += ["", *text_table(checks, "<<>")]
     return "\n".join(lines) + "\n"
 
 
@@ -459,23 +461,6 @@ def _paths_to_show(paths: "pd.DataFrame") -> list[dict[Any, Any]]:
     closed = paths[~asked]
     order = closed["drop"].abs().sort_values(ascending=False, kind="stable").index
     return [*paths[asked].to_dict("records"), *closed.loc[order].head(8).to_dict("records")]
-
-
-def lay_out(rows: Sequence[Sequence[str]], words: int = 2) -> list[str]:
-    """Lay out a table: every column is as wide as its widest entry, two blanks lie between.
-
-    Args:
-        rows: The heads, then the entries.
-        words: So many first columns begin at the left; the others, numbers, end at the right.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            f"{entry:<{width}}" if k < words else f"{entry:>{width}}"
-            for k, (entry, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
 
 
 def _plain(frame: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -502,6 +487,6 @@ def fields_text(fields: "Mapping[str, Sequence[ReceptiveField]]", strides: Seque
     rows = [["effective receptive field, px", *(f"/{stride}" for stride in strides), "slope"]]
     for name, row in fields.items():
         rows.append([name, *(f"{field.erf_px:.1f}" for field in row), f"{slopes[name]:.2f}"])
-    lines = ["", *lay_out(rows, words=1)]
+    lines = ["", *text_table(rows)]
     lines.append("slope: of log2 size on log2 stride; 1 as in a pyramid, 0 all branches see alike")
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gsto_viz.commands.options import check_output_file, share, write_result
+from gsto_viz.text_table import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,27 +48,26 @@ def run(args: argparse.Namespace) -> int:
 
 def table(found: "Sequence[Measurement]") -> str:
     """Lay figures out as text, what each was measured on below its line."""
-    lines = [_line("figure", "median", "unit", "target", "met", "range", "cpu")]
+    rows: list[Sequence[object] | str] = [
+        ("figure", "median", "unit", "target", "met", "range", "cpu")
+    ]
     for one in found:
-        target = "-" if one.target is None else f"{one.bound} {one.target:g}"
-        met = {None: "-", True: "yes", False: "no"}[one.met]
+        target = None if one.target is None else f"{one.bound} {one.target:g}"
+        met = {None: None, True: "yes", False: "no"}[one.met]
         span = f"{_digits(one.low)}..{_digits(one.high)}"
-        cpu = "-" if one.cpu is None else _digits(one.cpu)
-        lines += [
-            _line(one.name, _digits(one.value), one.unit, target, met, span, cpu),
+        cpu = None if one.cpu is None else _digits(one.cpu)
+        rows += [
+            (one.name, _digits(one.value), one.unit, target, met, span, cpu),
             f"  {one.what}",
         ]
-    lines += [
+    lines = [
+        *text_table(rows, "<><><>"),
         "",
         "median and range: of the repeats, by the clock; cpu: the same figure by processor time.",
         "Targets in ms are for one core and are compared with cpu. Ratios are of runs in turns;",
         "other work on this machine disturbs them least.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _line(figure: str, value: str, unit: str, target: str, met: str, span: str, cpu: str) -> str:
-    return f"{figure:<26}{value:>10} {unit:<9}{target:>16}  {met:<4}{span:>18}{cpu:>10}"
 
 
 def _digits(value: float) -> str:

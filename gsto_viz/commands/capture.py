@@ -13,6 +13,7 @@ from gsto_viz.commands.options import (
     size_of,
     write_result,
 )
+from gsto_viz.text_table import text_table
 
 NAME = "capture"
 HELP = "write maps of any taps of one image to an .npz file"
@@ -174,13 +175,11 @@ def _finite(value: Any) -> float | None:
 
 def format_rows(rows: list[dict[str, Any]]) -> str:
     """Lay the rows out as text."""
-    head = f"{'tap':<26} {'stride':>6} {'shape':>14} {'min':>10} {'mean':>10} {'max':>10}\n"
-    return head + "".join(
-        f"{row['tap']:<26} {row['stride'] or '-':>6} {'x'.join(map(str, row['shape'])):>14} "
-        + " ".join(f"{_number(row[key]):>10}" for key in ("min", "mean", "max"))
-        + "\n"
-        for row in rows
-    )
+    cells = [("tap", "stride", "shape", "min", "mean", "max")]
+    for row in rows:
+        numbers = (_number(row[key]) for key in ("min", "mean", "max"))
+        cells.append((row["tap"], row["stride"], "x".join(map(str, row["shape"])), *numbers))
+    return "\n".join(text_table(cells)) + "\n"
 
 
 def _number(value: float | None) -> str:

@@ -1,9 +1,11 @@
 """``gsto-viz models``: every network and shipped checkpoint with its costs."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from gsto_viz.commands.options import check_output_file, share, write_result
+from gsto_viz.text_table import text_table
 
 NAME = "models"
 HELP = "list the networks and shipped checkpoints with their costs beside the papers' figures"
@@ -68,9 +70,10 @@ def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
     key, unit = ("conv_params", 2**30) if count == "conv" else ("params", 2**30)
     if giga == "1e9":
         unit = 10**9
-    params_title = "conv params" if count == "conv" else "params"
-    head = f"{params_title + ' M':>14} {'MACs/' + giga:>10} {'paper M':>8} {'paper G':>8} note"
-    lines, notes = [], []
+    params = "conv params M" if count == "conv" else "params M"
+    heads = (params, f"MACs/{giga}", "paper M", "paper G", "note")
+    lines: list[Sequence[object] | str] = []
+    notes: list[str] = []
     for kind, title in (
         ("network", "network"),
         ("ablation", "ablation of gsto-hrnet-w18-small-v2"),
@@ -78,23 +81,16 @@ def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
     ):
         group = [row for row in rows if row["kind"] == kind]
         if group:
-            lines.append(f"{title:<42} {head}")
+            lines.append((title, *heads))
         for row in group:
-            if row["note"]:
-                notes.append(row["note"])
-            mark = f"{len(notes):>4}" if row["note"] else ""
+            notes += [row["note"]] if row["note"] else []
             name = row["name"] if kind != "ablation" else row["name"].partition("[")[2][:-1]
-            lines.append(
-                f"{name:<42} {row[key] / 1e6:>14.4f} {row['macs'] / unit:>10.3f} "
-                f"{_printed(row['paper_params_m']):>8} {_printed(row['paper_gflops']):>8} {mark}"
-            )
+            counted = f"{row[key] / 1e6:.4f}", f"{row['macs'] / unit:.3f}"
+            mark = len(notes) if row["note"] else ""
+            lines.append((name, *counted, row["paper_params_m"], row["paper_gflops"], mark))
         if group:
             lines.append("")
-    return "\n".join(line.rstrip() for line in lines + _footer(rows, notes)) + "\n"
-
-
-def _printed(value: float | None) -> str:
-    return "-" if value is None else str(value)
+    return "\n".join(text_table(lines) + _footer(rows, notes)) + "\n"
 
 
 def _footer(rows: list[dict[str, Any]], notes: list[str]) -> list[str]:

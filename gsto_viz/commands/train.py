@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from gsto_viz.commands.options import is_quiet, share, share_resume
+from gsto_viz.text_table import text_table
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +115,7 @@ def _run(args: argparse.Namespace, world: "World", device: "torch.device") -> in
             sys.stderr.write(f"gsto-viz train: {stop}; continue with --resume\n")
         return 130
     if world.is_main:
-        sys.stdout.write("".join(f"{name:<12} {value}\n" for name, value in _table(result)))
+        sys.stdout.write("\n".join(text_table(_table(result), "<")) + "\n")
     return 0
 
 

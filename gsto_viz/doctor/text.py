@@ -3,10 +3,10 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 from gsto_viz.capture.names import safe_name
 from gsto_viz.doctor.examine import ITSELF, Examination, GateFacts, ModuleFacts
+from gsto_viz.text_table import text_table
 
 WIDTH = 100
 """Columns of sentences; tables are as wide as names are."""
@@ -62,7 +62,7 @@ def _taps(seen: Examination) -> list[str]:
     head = f"taps: {len(seen.taps)} declared" + (
         f", {gates} of them gates (below)" if gates else ""
     )
-    return [head, *_table(("tap", "stride", "channels", "seen"), rows)]
+    return [head, *text_table([("tap", "stride", "channels", "seen"), *rows], indent="  ")]
 
 
 def _candidates(candidates: Sequence[ModuleFacts]) -> list[str]:
@@ -71,7 +71,7 @@ def _candidates(candidates: Sequence[ModuleFacts]) -> list[str]:
     rows = [(m.tap, m.stride, m.type, _shape(m.shape)) for m in candidates]
     return [
         "taps: none declared; the last module on the grid of each stride (any module can be a tap)",
-        *_table(("module", "stride", "type", "seen"), rows),
+        *text_table([("module", "stride", "type", "seen"), *rows], indent="  "),
         "for gsto_viz.report.Site and --taps, choose the branches, for example",
         f"  branches: [{', '.join(m.tap for m in candidates)}]",
         f"  strides: [{', '.join(str(m.stride) for m in candidates)}]",
@@ -89,16 +89,17 @@ def _gates(gates: Sequence[GateFacts]) -> list[str]:
     rows = [
         (
             safe_name(gate.name),
-            gate.stride or "-",
+            gate.stride,
             gate.channels,
             f"{gate.low:.3f}",
             f"{gate.mean:.3f}",
             f"{gate.high:.3f}",
-            "-" if gate.closed_share is None else f"{100 * gate.closed_share:.0f} %",
+            None if gate.closed_share is None else f"{100 * gate.closed_share:.0f} %",
         )
         for gate in gates
     ]
-    return [head, *_table(("gate", "stride", "channels", "min", "mean", "max", "closed"), rows)]
+    heads = ("gate", "stride", "channels", "min", "mean", "max", "closed")
+    return [head, *text_table([heads, *rows], indent="  ")]
 
 
 def _calls(seen: Examination) -> list[str]:
@@ -156,13 +157,3 @@ def _listed(title: str, items: Iterable[str]) -> list[str]:
         return []
     more = [f"    and {len(names) - MANY} more (--json has them)"] if len(names) > MANY else []
     return [f"  {title}:", *(f"    {name}" for name in names[:MANY]), *more]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Return rows as text: the first column left, the others right, as wide as they need."""
-    cells = [list(map(str, row)) for row in (head, *rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(head))]
-    return [
-        "  " + "  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))).rstrip()
-        for row in cells
-    ]

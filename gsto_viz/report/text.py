@@ -1,6 +1,6 @@
 """The report in words, and ``comparison.json``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gsto_viz.files import write_json, write_text
@@ -10,6 +10,7 @@ from gsto_viz.report.headline import headline_rows, rows_text
 from gsto_viz.report.summary import PairComparison, Report
 from gsto_viz.stats.compare import Comparison, comparison_table
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
+from gsto_viz.text_table import text_table
 from gsto_viz.words import NULLS, index_label
 
 RANDOM_NOTE = (
@@ -156,19 +157,21 @@ def _listed(names: Iterable[str], most: int = 6) -> str:
 def comparison_text(comparison: PairComparison, report: Report) -> str:
     """Return the paired differences B - A as a table, and what they say."""
     a, b = comparison.a, comparison.b
-    lines = [
-        f"{b} - {a}, paired over images: {b} = {report.names[b]}, {a} = {report.names[a]}",
-        "",
-        f"{'index':<24}{a:>8}{b:>8}  {'difference [95 %]':<28}"
-        f"{'p':>10}{'adjusted':>11}  equivalent",
+    rows: list[Sequence[object] | str] = [
+        ("index", a, b, "difference [95 %]", "p", "adjusted", "equivalent")
     ]
     family = None
     for one in comparison.comparisons:
         if one.family != family:
             family = one.family
             rule = "Holm" if family == "confirmatory" else "Benjamini-Hochberg"
-            lines.append(f"{family} (p adjusted by {rule})")
-        lines.append(_comparison_row(one))
+            rows.append(f"{family} (p adjusted by {rule})")
+        rows.append(_comparison_row(one))
+    lines = [
+        f"{b} - {a}, paired over images: {b} = {report.names[b]}, {a} = {report.names[a]}",
+        "",
+        *text_table(rows, "<>><>><"),
+    ]
     curve = comparison.curve
     if curve.same_sign is None:
         lines.append(f"specification curve: not estimated ({cause(curve.reason)})")
@@ -181,14 +184,11 @@ def comparison_text(comparison: PairComparison, report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _comparison_row(one: Comparison) -> str:
-    numbers = ["-" if v is None else f"{v:.3f}" for v in (one.a, one.b)]
+def _comparison_row(one: Comparison) -> tuple[str | None, ...]:
+    numbers = [None if v is None else f"{v:.3f}" for v in (one.a, one.b)]
     p = [shown_p(one.test.p), shown_p(one.p_adjusted, one.test.p)]
-    same = {True: "yes", False: "no", None: "-"}[one.equivalence.equivalent]
-    return (
-        f"  {index_label(one.index):<22}{numbers[0]:>8}{numbers[1]:>8}  {shown(one.difference):<28}"
-        f"{p[0]:>10}{p[1]:>11}  {same}"
-    )
+    same = {True: "yes", False: "no", None: None}[one.equivalence.equivalent]
+    return f"  {index_label(one.index)}", *numbers, shown(one.difference), *p, same
 
 
 def difference_words(comparison: PairComparison, report: Report) -> str:

@@ -18,6 +18,7 @@ from gsto_viz.models.checkpoint import (
 from gsto_viz.models.hrnet import HRNet, initialize, model_config
 from gsto_viz.models.model_info import read_metadata
 from gsto_viz.models.official import load_official
+from gsto_viz.text_table import text_table
 from gsto_viz.train.recipe import Recipe
 from gsto_viz.types import Dataset
 
@@ -152,7 +153,7 @@ class Plan:
             ("steps", self._steps()),
             ("on", self._place()),
         ]
-        return [f"{name:<12} {text}" for name, text in rows]
+        return text_table(rows, "<")
 
     def _along_the_way(self) -> list[tuple[str, str]]:
         recipe = self.recipe

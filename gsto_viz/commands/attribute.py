@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain, write the folder, print the table and where to look."""
-    from gsto_viz.commands.attribute_work import OWN_FILES, Work, as_text, fields_text, table_rows
+    from gsto_viz.commands.attribute_work import OWN_FILES, Work, as_text, table_rows
     from gsto_viz.files import check_creatable, check_target
     from gsto_viz.models import load_model
     from gsto_viz.torch_utils import pick_device
@@ -118,10 +118,10 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.checkpoint, **official_options(args)).to(pick_device(args.device))
     work = Work(args, model)
     explained = work.explain()
-    fields = work.receptive_fields(explained) if args.erf else None
+    fields = work.receptive_fields(explained) if args.erf else {}
     work.write(explained, fields)
-    text = as_text(explained) + ("" if fields is None else fields_text(fields, explained.strides))
-    write_result(args, table_rows(explained, fields), f"{text}{args.out}\n")
+    text = f"{as_text(explained, fields)}{args.out}\n"
+    write_result(args, table_rows(explained, fields), text)
     return 0
 
 

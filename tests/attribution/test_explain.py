@@ -290,7 +290,7 @@ def test_a_figure_that_fails_leaves_no_folder(files, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     words = ("--target", "pixel:30,20:car", "--method", "saliency", "--out", tmp_path / "a")
-    monkeypatch.setattr("gsto_viz.plots.attribution.figure_taps", fail)
+    monkeypatch.setattr("gsto_viz.commands.attribute_work.figure_taps", fail)
     with pytest.raises(GstoVizError, match="No space left on device; free or choose a place"):
         call(files, *words)
     assert list(tmp_path.iterdir()) == []

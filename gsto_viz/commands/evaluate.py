@@ -4,7 +4,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from gsto_viz.text_table import text_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gsto_viz.distributed import World
     from gsto_viz.evaluate import Evaluation, Options, Tally
     from gsto_viz.models import HRNet
     from gsto_viz.stats.outcome import CityscapesScores
@@ -95,8 +94,11 @@ def options_of(args: argparse.Namespace) -> "Options":
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, alone or as one of several processes; print a table, or JSON with ``--json -``."""
+    from tqdm import tqdm
+
     from gsto_viz.data import load_data
     from gsto_viz.distributed import join_world
+    from gsto_viz.evaluate import tally_images
     from gsto_viz.evaluate.protocols import check_input_size
     from gsto_viz.models import load_model
 
@@ -109,36 +111,16 @@ def run(args: argparse.Namespace) -> int:
             data = load_data(args.data, purpose="eval", size=size)
             model = load_model(args.checkpoint, **official_options(args)).to(device)
             export = Export.to(args, data) if args.export else None
-        tally = _tally(args, model, data, options, world, export)
-        if not world.is_main:
-            return 0
-        return _report(args, model, data, options, tally, export)
-
-
-def _tally(
-    args: argparse.Namespace,
-    model: "HRNet",
-    data: "Dataset",
-    options: "Options",
-    world: "World",
-    export: "Export | None",
-) -> "Tally":
-    """Count, under a progress bar of the images of this process."""
-    from tqdm import tqdm
-
-    from gsto_viz.evaluate import tally_images
-
-    with tqdm(
-        total=len(world.share(len(data))),
-        desc="evaluate",
-        unit="image",
-        disable=is_quiet(args) or not world.is_main,
-    ) as bar:
-        return tally_images(model, data, options, world=world, sink=export, progress=_updating(bar))
-
-
-def _updating(bar: Any) -> Callable[[], object]:
-    return lambda: bar.update()
+        with tqdm(
+            total=len(world.share(len(data))),
+            desc="evaluate",
+            unit="image",
+            disable=is_quiet(args) or not world.is_main,
+        ) as bar:
+            tally = tally_images(
+                model, data, options, world=world, sink=export, progress=lambda: bar.update()
+            )
+        return _report(args, model, data, options, tally, export) if world.is_main else 0
 
 
 def _report(
@@ -153,33 +135,26 @@ def _report(
     from dataclasses import replace
 
     from gsto_viz.evaluate import evaluation_of
+    from gsto_viz.files import versions
+    from gsto_viz.inspection import weights_record
 
     if export is not None:
         sys.stderr.write(f"gsto-viz evaluate: {len(tally.images)} label maps in {export.folder}\n")
     if export is None or args.json or tally.confusion.any():
         result = replace(evaluation_of(tally, data, options), data=args.data)
-        _write(args, model, options, result)
+        size = size_of(args)
+        facts = {
+            "schema_version": 1,
+            "checkpoint": weights_record(model),
+            "size": list(size) if size else None,
+            "precision": options.precision,
+            **result.to_json(),
+            "versions": versions(),
+        }
+        write_result(args, facts, table(result))
     for index, reason in tally.skipped.items():
         sys.stderr.write(f"gsto-viz evaluate: skipped {data.ids[index]}: {reason}\n")
     return 3 if tally.skipped else 0
-
-
-def _write(
-    args: argparse.Namespace, model: "HRNet", options: "Options", result: "Evaluation"
-) -> None:
-    """Print the table and write the JSON file, or print the JSON."""
-    from gsto_viz.files import versions
-    from gsto_viz.inspection import weights_record
-
-    value = {
-        "schema_version": 1,
-        "checkpoint": weights_record(model),
-        "size": list(size) if (size := size_of(args)) else None,
-        "precision": options.precision,
-        **result.to_json(),
-        "versions": versions(),
-    }
-    write_result(args, value, table(result))
 
 
 class Export:

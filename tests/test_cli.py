@@ -160,7 +160,15 @@ def test_a_command_starts_without_the_others() -> None:
         "gsto_viz.commands.models",
         "gsto_viz.commands.options",
         "gsto_viz.errors",
+        "gsto_viz.text_table",
     ]
+
+
+def test_every_module_with_a_name_is_a_command() -> None:
+    folder = Path(cli.__file__).parent / "commands"
+    named = {path.stem for path in folder.glob("*.py") if "\nNAME = " in path.read_text("utf-8")}
+    assert named == set(cli.COMMANDS)
+    assert len(cli.COMMANDS) == len(named)
 
 
 def test_every_command_has_examples_of_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The demo: an analysis of a few scenes with its figures and its page, in one folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,12 @@ def test_the_command_writes_and_prints(networks, tmp_path: Path, capsys):
         assert main(["demo", *wrong, "--out", str(tmp_path / "new")]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--json", "-")])
+def test_skipped_images_are_status_3_beside_json_too(
+    demo, tmp_path: Path, monkeypatch, capsys, words
+):
+    manifest = demo.manifest | {"skipped": [{"image": "s00001", "reason": "planted"}]}
+    monkeypatch.setattr("gsto_viz.demo.run_demo", lambda *_, **__: replace(demo, manifest=manifest))
+    assert main(["demo", "--out", str(tmp_path / "o"), "--device", "cpu", *words]) == 3

@@ -158,3 +158,11 @@ def test_shipped_checkpoints_get_a_row(monkeypatch, capsys, tmp_path: Path) -> N
     assert (row["height"], row["width"]) == (1024, 2048)
     assert "gsto-hrnet-tiny" in row["note"]
     assert row["paper_params_m"] is None
+
+
+def test_a_bad_json_file_is_refused_before_anything_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gsto_viz.models.costs.cost_table", lambda *_: pytest.fail("counted"))
+    with pytest.raises(GstoVizError, match="is no file name"):
+        call("--json", str(tmp_path))

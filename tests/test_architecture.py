@@ -1,6 +1,7 @@
 """Imports point one way: who may import whom, as a table, and a checker that is itself tested."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,16 @@ def test_imports_point_one_way(path: Path) -> None:
 )
 def test_a_planted_violation_is_found(room: str, source: str, expected: str) -> None:
     assert violations(room, source) == {expected}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.glob("**/__init__.py")), ids=lambda p: p.parent.name
+)
+def test_every_public_name_is_where_its_room_says(path: Path) -> None:
+    """Names that a room loads on first use too."""
+    room = importlib.import_module(".".join(path.parent.relative_to(PACKAGE.parent).parts))
+    for name in getattr(room, "__all__", ()):
+        assert getattr(room, name) is not None
 
 
 def test_what_is_allowed_is_not_reported() -> None:

@@ -7,18 +7,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from gsto_viz.data import is_held_out, portable_name, sample_problem
+from gsto_viz.data import is_held_out, portable_name
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text, remove_leftovers, write_text
 from gsto_viz.train.recipe import Recipe, recipe_from_dict
-from gsto_viz.types import Dataset, Sample
+from gsto_viz.types import Dataset
 
 
 class RunLog:
@@ -265,26 +263,6 @@ def _same_data(part: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Compare the images of two runs; data that were moved are the same data."""
     key = f"{part}_images"
     return bool(before[key] == now[key] if key in before else before.get(part) == now[part])
-
-
-class Annotated(NamedTuple):
-    """A sample that can be trained on: (H, W, 3) and (H, W), uint8, labels 0..K-1 or 255."""
-
-    id: str
-    image: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
-
-
-def annotated(sample: Sample, num_classes: int) -> Annotated:
-    """Check that a sample can be trained on.
-
-    Raises:
-        GstoVizError: It has no labels, labels of another size, or a label outside the class list.
-    """
-    problem = sample_problem(sample, num_classes)
-    if problem is not None or sample.labels is None:
-        raise GstoVizError(problem or f"{sample.id} has no labels")
-    return Annotated(sample.id, sample.image, sample.labels)
 
 
 def validation_spec(spec: str) -> str:

@@ -1,252 +1,25 @@
-"""Training batches in a reproducible order, read and augmented ahead of use.
+"""Training batches in a reproducible order, loaded ahead of use.
 
 The order follows from (seed, epoch) and each sample from (seed, epoch, index), so that neither the
 number of readers, nor that of processes, nor a restart in the middle of an epoch changes what the
 network sees.
-
-Everything random about a sample follows from (seed, epoch, index), so that it does not matter who
-reads it. Nothing here needs torch: a loading process starts in a fraction of a second.
 """
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import threading
-import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gsto_viz.data import Augmentation
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.train.folder import Annotated, annotated
-from gsto_viz.types import Dataset
-
-CACHE_BYTES = 2 * 2**30
-"""Decoded training images are kept in memory up to this size; beyond it they are read anew."""
-
-
-PATIENCE_S = 10.0
-"""Seconds that loading processes have to end by themselves: one may be reading a large image."""
-
-
-class Crop(NamedTuple):
-    """An augmented sample: (h, w, 3) and (h, w), uint8, labels 0..K-1 or 255."""
-
-    image: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
-
-
-class SampleReader:
-    """Reads, checks, keeps and augments samples; usable from several threads.
-
-    A copy that is sent to another process begins with nothing kept.
-
-    Args:
-        data: Annotated images; read from several threads.
-        augmentation: What is done to each.
-        seed: Of the augmentation.
-        cache_bytes: Decoded samples are kept in memory up to this size.
-    """
-
-    def __init__(
-        self,
-        data: Dataset,
-        augmentation: Augmentation,
-        *,
-        seed: int,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
-        self.data = data
-        self.augmentation = augmentation
-        self.seed = seed
-        self._cache: dict[int, Annotated] = {}
-        self._free_bytes = cache_bytes
-        self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reader, (self.data, self.augmentation, self.seed, self._free_bytes)
-
-    def sample(self, index: int) -> Annotated:
-        """Read one sample, or take it from the cache.
-
-        Raises:
-            GstoVizError: It has no labels, or one that is outside the class list.
-        """
-        with self._lock:
-            cached = self._cache.get(index)
-        if cached is not None:
-            return cached
-        sample = annotated(self.data[index], len(self.data.classes))
-        if isinstance(sample.image.base, np.memmap):
-            # It lies decoded on disk already, and to keep it would keep its file open.
-            return sample
-        size = sample.image.nbytes + sample.labels.nbytes
-        with self._lock:
-            if index not in self._cache and size <= self._free_bytes:
-                self._cache[index] = sample
-                self._free_bytes -= size
-        return sample
-
-    def crop(self, epoch: int, index: int) -> Crop:
-        """Read one sample and augment it as is due in this epoch."""
-        sample = self.sample(index)
-        rng = np.random.default_rng((self.seed, epoch, index))
-        return Crop(*self.augmentation(sample.image, sample.labels, rng))
-
-    def pixels(self, index: int) -> npt.NDArray[np.int64]:
-        """Count the pixels of each label of one sample: (256,)."""
-        return np.bincount(self.sample(index).labels.ravel(), minlength=256)
-
-
-def _reader(data: Dataset, augmentation: Augmentation, seed: int, cache_bytes: int) -> SampleReader:
-    return SampleReader(data, augmentation, seed=seed, cache_bytes=cache_bytes)
-
-
-class Readers:
-    """Threads or processes that call a ``SampleReader``.
-
-    Processes are started once and live until ``close``; threads live for one ``open`` block.
-
-    Args:
-        reader: What to call.
-        threads: Threads, where there are no processes.
-        processes: 0 for threads. Each process keeps its share of the cache.
-    """
-
-    def __init__(self, reader: SampleReader, *, threads: int = 1, processes: int = 0) -> None:
-        self.reader = reader
-        self.threads, self.processes = threads, processes
-        self.workers = processes or threads
-        self._pool: ProcessPoolExecutor | None = None
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Callable[..., "Future[Any]"]]:
-        """Give ``submit(method, *words)``: it calls a method of the reader and promises its result.
-
-        Promises that were not redeemed are cancelled or waited for at the end of the block.
-        """
-        # Weak, or every crop of an epoch would stay in memory with its promise.
-        promised: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
-
-        def submit(method: str, *words: int) -> "Future[Any]":
-            try:
-                future = self._submit(pool, method, words)
-            except BrokenProcessPool as error:
-                raise _ended() from error
-            promised.add(future)
-            return future
-
-        with contextlib.ExitStack() as stack:
-            pool: Executor
-            if self.processes:
-                pool = self._process_pool()
-            else:
-                pool = stack.enter_context(
-                    ThreadPoolExecutor(self.threads, thread_name_prefix="samples")
-                )
-            try:
-                yield submit
-            finally:
-                for future in list(promised):
-                    future.cancel()
-
-    def _submit(self, pool: Executor, method: str, words: tuple[int, ...]) -> "Future[Any]":
-        if self.processes:
-            return pool.submit(_call, method, *words)
-        return pool.submit(getattr(self.reader, method), *words)
-
-    def _process_pool(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            data, augmentation, seed, free = self.reader.__reduce__()[1]
-            each = SampleReader(data, augmentation, seed=seed, cache_bytes=free // self.processes)
-            self._pool = ProcessPoolExecutor(
-                self.processes,
-                # A copy of this process would bring its threads' locks and its GPU with it.
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start,
-                initargs=(each,),
-            )
-        return self._pool
-
-    def close(self) -> None:
-        """End the processes; work that nobody waits for is dropped.
-
-        Of a pool that lost a process the others can wait for its lock for ever, deaf to the
-        executor's SIGTERM; they are killed, at once where that is known.
-        """
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        left = list(pool._processes.values())
-        killer = threading.Timer(0.0 if pool._broken else PATIENCE_S, _kill, (left,))
-        killer.start()
-        pool.shutdown(cancel_futures=True)
-        killer.cancel()
-
-
-def _kill(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        process.kill()
-
-
-def result(future: "Future[Any]") -> Any:
-    """Return what a promise gives.
-
-    Raises:
-        GstoVizError: What the reader raised, or a loading process is gone.
-    """
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise _ended() from error
-
-
-def _ended() -> GstoVizError:
-    return GstoVizError(
-        "a loading process has ended, for want of memory or because it was killed; continue with "
-        "--resume, and lower loader_processes if memory is short"
-    )
-
-
-_OWN: list[SampleReader] = []
-"""The reader of a loading process."""
-
-
-def _start(reader: SampleReader) -> None:
-    """Make this process a loading process: its parent alone decides when it ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A parent that is killed says no goodbye.
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    cv2.setNumThreads(1)
-    _OWN[:] = [reader]
-
-
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
-
-
-def _call(method: str, *words: int) -> Any:
-    return getattr(_OWN[0], method)(*words)
-
+from gsto_viz.train.reading import Annotated, Readers, result
 
 AHEAD = 2
 """Batches that are loaded ahead of use, at least."""
@@ -365,6 +138,6 @@ class TrainingSamples:
         return np.asarray(total[: len(self.data.classes)])
 
     def _collate(self, indices: list[int], futures: "list[Future[Any]]") -> Batch:
-        crops: list[Crop] = [result(future) for future in futures]
+        crops: list[Annotated] = [result(future) for future in futures]
         images, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
         return Batch(images, labels, tuple(self.data.ids[i] for i in indices))

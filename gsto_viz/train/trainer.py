@@ -37,8 +37,9 @@ from gsto_viz.train.folder import (
     RunLog,
     portable_recipe,
 )
+from gsto_viz.train.reading import CACHE_BYTES, Readers, SampleReader
 from gsto_viz.train.recipe import Recipe, parse_base_size
-from gsto_viz.train.samples import CACHE_BYTES, Batch, Readers, SampleReader, TrainingSamples
+from gsto_viz.train.samples import Batch, TrainingSamples
 from gsto_viz.train.step import Progress, Stepper, load_state, save_state
 from gsto_viz.types import ClassList, Dataset
 

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +21,8 @@ from gsto_viz.data import Augmentation, load_data
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.folder import RunLog
-from gsto_viz.train.samples import AHEAD, Readers, SampleReader, TrainingSamples
+from gsto_viz.train.reading import Readers, SampleReader
+from gsto_viz.train.samples import AHEAD, TrainingSamples
 from gsto_viz.types import ClassInfo, ClassList, Sample
 
 SIDE = 40
@@ -142,6 +145,11 @@ def test_a_pool_that_lost_any_of_its_processes_ends(killed: int) -> None:
             for _ in chain.from_iterable(made.batches(epoch) for epoch in range(100)):
                 pass
     assert not multiprocessing.active_children()
+
+
+def test_a_loading_process_starts_without_torch() -> None:
+    code = "import sys, gsto_viz.train.reading; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
 def test_shares_of_parts_make_up_the_batch_in_order() -> None:

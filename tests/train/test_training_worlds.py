@@ -25,7 +25,7 @@ from gsto_viz.train.recipe import recipe_from_dict
 from gsto_viz.train import train
 from gsto_viz.train.step import synchronize_batch_norm
 from gsto_viz.train.build import build_for
-from gsto_viz.train.samples import Readers, SampleReader
+from gsto_viz.train.reading import Readers, SampleReader
 from gsto_viz.train.samples import TrainingSamples
 from gsto_viz.train.step import Stepper
 from gsto_viz.train.trainer import augmentation_of

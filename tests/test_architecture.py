@@ -11,7 +11,8 @@ import gsto_viz
 PACKAGE = Path(gsto_viz.__file__).parent
 
 LEAVES = {
-    "errors", "types", "words", "files", "text_table", "gains", "torch_utils", "distributed",
+    "errors", "types", "words", "files", "settings", "text_table", "gains", "torch_utils",
+    "distributed",
 }  # fmt: skip
 PURE = {"errors", "types", "words", "files"}
 
@@ -23,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "text_table": set(),
     "files": {"errors"},
     "words": {"errors"},
+    "settings": {"errors"},
     "gains": {"errors"},
     "torch_utils": {"errors"},
     "distributed": {"errors", "torch_utils"},

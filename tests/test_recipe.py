@@ -5,6 +5,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -24,6 +25,16 @@ def test_plain_values_and_back() -> None:
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("2E2", 200.0), ("5", 5.0)])
 def test_numbers_as_yaml_reads_them(text: str, value: float) -> None:
     assert Recipe(model="x", lr=yaml.safe_load(text)).lr == value
+
+
+def test_numpy_numbers_are_stored_as_plain_ones() -> None:
+    recipe = Recipe(model="x", lr=np.float32(0.5), crop=(np.int64(64), 96), weight_decay=1)
+    assert [type(v) for v in (recipe.lr, recipe.crop[0], recipe.weight_decay)] == [
+        float,
+        int,
+        float,
+    ]
+    assert recipe_from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,65 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from numbers import Integral, Real
 from typing import Any
 
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.gates import check_form
-
-LIMITS = {
-    "width": 256,
-    "stage1_blocks": 64,
-    "stage1_planes": 1024,
-    "blocks": 64,
-    "num_classes": 254,
-}
-"""Greatest values; several times the largest published network. 255 is the label of no class."""
+from gsto_viz.settings import Rule, settle, shown, within, within_below
 
 MAX_MODULES = 64
+
+_STAGES = ("supervised", "unsupervised", "auxiliary_heads")
+
+GATING_RULES = (
+    *(Rule(name, "it is true or false", bool) for name in ("fusion", "diagonal")),
+    *(Rule(name, "it is a word", str) for name in ("form", "source")),
+    *(
+        Rule(
+            name,
+            "give a list of stages out of 1, 2, 3, each at most once",
+            tuple[int, ...],
+            lambda v, c: set(v) <= {1, 2, 3} and len(set(v)) == len(v),
+        )
+        for name in _STAGES
+    ),
+    Rule("source", "choose lowest or concat", holds=lambda v, c: v in ("lowest", "concat")),
+)
+
+NETWORK_RULES = (
+    *(
+        Rule(name, f"it goes from 1 to {most}, a whole number", int, within(1, most))
+        for name, most in {
+            "width": 256,
+            "stage1_blocks": 64,
+            "stage1_planes": 1024,
+            "blocks": 64,
+            "num_classes": 254,
+        }.items()
+    ),
+    Rule(
+        "modules",
+        f"give three counts from 1 to {MAX_MODULES}",
+        tuple[int, int, int],
+        lambda v, c: 1 <= min(v) <= max(v) <= MAX_MODULES,
+    ),
+    Rule("bn_momentum", "it is a number above 0 and at most 1", float, lambda v, c: 0 < v <= 1),
+    Rule("head_dropout", "it is a number from 0 to below 1", float, within_below(0, 1)),
+    Rule("align_corners", "it is true or false", bool),
+    Rule("resize_mode", "it is a word", str),
+    Rule(
+        "gating",
+        "give a mapping of its options, or null for none",
+        holds=lambda v, c: v is None or isinstance(v, GatingConfig),
+    ),
+    Rule(
+        "resize_mode",
+        "choose bilinear or nearest",
+        holds=lambda v, c: v in ("bilinear", "nearest"),
+    ),
+)
+"""Greatest values are several times the largest published network's. 255 is the label of no class.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,26 +88,13 @@ class GatingConfig:
     source: str = "lowest"
 
     def __post_init__(self) -> None:
-        for name in ("fusion", "diagonal"):
-            _check_bool(f"gating.{name}", getattr(self, name))
-        for name in ("form", "source"):
-            _check_word(f"gating.{name}", getattr(self, name))
+        settle(self, GATING_RULES, "gating.")
         check_form(self.form)
-        for name in ("supervised", "unsupervised", "auxiliary_heads"):
-            stages = _whole_numbers(getattr(self, name))
-            if stages is None or not set(stages) <= {1, 2, 3} or len(set(stages)) != len(stages):
-                raise GstoVizError(
-                    f"gating.{name} is {_shown(getattr(self, name))}; give a list of stages out of "
-                    "1, 2, 3, each at most once"
-                )
-            object.__setattr__(self, name, stages)
         both = set(self.supervised) & set(self.unsupervised)
         if both:
             raise GstoVizError(
                 f"stages {sorted(both)} are both supervised and unsupervised; choose one for each"
             )
-        if self.source not in ("lowest", "concat"):
-            raise GstoVizError(f"gating.source is '{self.source}'; choose lowest or concat")
 
 
 @dataclass(frozen=True)
@@ -99,44 +129,7 @@ class HRNetConfig:
     gating: GatingConfig | None = field(default=None)
 
     def __post_init__(self) -> None:
-        for name, greatest in LIMITS.items():
-            value = _whole_number(getattr(self, name))
-            if value is None or not 1 <= value <= greatest:
-                raise GstoVizError(
-                    f"{name} is {_shown(getattr(self, name))}; it goes from 1 to {greatest}, a "
-                    "whole number"
-                )
-            object.__setattr__(self, name, value)
-        modules = _whole_numbers(self.modules)
-        if (
-            modules is None
-            or len(modules) != 3
-            or not 1 <= min(modules) <= max(modules) <= MAX_MODULES
-        ):
-            raise GstoVizError(
-                f"modules is {_shown(self.modules)}; give three counts from 1 to {MAX_MODULES}"
-            )
-        object.__setattr__(self, "modules", modules)
-        for name, holds, expected in (
-            ("bn_momentum", lambda v: 0 < v <= 1, "a number above 0 and at most 1"),
-            ("head_dropout", lambda v: 0 <= v < 1, "a number from 0 to below 1"),
-        ):
-            value = getattr(self, name)
-            real = isinstance(value, Real) and not isinstance(value, bool)
-            if not real or not holds(float(value)):
-                raise GstoVizError(f"{name} is {_shown(value)}; it is {expected}")
-            object.__setattr__(self, name, float(value))
-        self._check_kinds()
-
-    def _check_kinds(self) -> None:
-        _check_bool("align_corners", self.align_corners)
-        _check_word("resize_mode", self.resize_mode)
-        if self.gating is not None and not isinstance(self.gating, GatingConfig):
-            raise GstoVizError(
-                f"gating is {_shown(self.gating)}; give a mapping of its options, or null for none"
-            )
-        if self.resize_mode not in ("bilinear", "nearest"):
-            raise GstoVizError(f"resize_mode is '{self.resize_mode}'; choose bilinear or nearest")
+        settle(self, NETWORK_RULES)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -184,35 +177,6 @@ def _refuse_unknown(what: str, given: Iterable[Any], where: str, names: list[str
         raise GstoVizError(f"unknown {what} {', '.join(unknown)}{where}; {hint}")
 
 
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise GstoVizError(f"{name} is {_shown(value)}; it is true or false")
-
-
-def _check_word(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise GstoVizError(f"{name} is {_shown(value)}; it is a word")
-
-
-def _whole_number(value: object) -> int | None:
-    """Return a whole number (also NumPy's) as int; None for everything else, bools included."""
-    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
-
-
-def _whole_numbers(values: object) -> tuple[int, ...] | None:
-    """Return a list or tuple of whole numbers as a tuple; None for everything else, texts too."""
-    if not isinstance(values, (list, tuple)):
-        return None
-    numbers = [_whole_number(value) for value in values]
-    return None if None in numbers else tuple(n for n in numbers if n is not None)
-
-
-def _shown(value: object) -> str:
-    """Return a value as it was written, tuples as lists; cut where it would fill the screen."""
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
-
-
 def config_from_dict(values: dict[str, Any]) -> HRNetConfig:
     """Read what ``HRNetConfig.to_dict`` gave.
 
@@ -220,7 +184,7 @@ def config_from_dict(values: dict[str, Any]) -> HRNetConfig:
         GstoVizError: No mapping, an unknown or a missing key, or a value that makes no network.
     """
     if not isinstance(values, dict):
-        raise GstoVizError(f"{_shown(values)} is no mapping of network options")
+        raise GstoVizError(f"{shown(values)} is no mapping of network options")
     known = dict(_known(values, HRNetConfig))
     if "width" not in known:
         raise GstoVizError("the network options have no width")

@@ -2,9 +2,8 @@
 
 import math
 import re
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -14,90 +13,19 @@ import yaml
 
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.files import read_small_text, write_text
+from gsto_viz.settings import Rule, settle, within, within_below
 
-
-def convert(name: str, value: Any, expected: Any) -> Any:
-    """Return ``value`` as the setting's type, or raise with what was got and what was expected."""
-    problem = GstoVizError(f"recipe: {name} is {value!r}; it must be {_describe(expected)}")
-    origin, inner = typing.get_origin(expected), typing.get_args(expected)
-    if origin is types.UnionType:
-        listed = isinstance(value, (list, tuple))
-        chosen = [t for t in inner if (typing.get_origin(t) is tuple) == listed]
-        try:
-            return convert(name, value, chosen[0])
-        except GstoVizError:
-            raise problem from None
-    if origin is tuple:
-        return _tuple(name, value, inner, problem)
-    if origin is dict:
-        if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
-            raise problem
-        return {
-            k: v if inner[1] is Any else convert(f"{name}.{k}", v, inner[1])
-            for k, v in value.items()
-        }
-    if expected is float:
-        value = _as_float(value)
-    if type(value) is not expected or (expected is float and not math.isfinite(value)):
-        raise problem
-    return value
-
-
-def _tuple(name: str, value: Any, inner: tuple[Any, ...], problem: GstoVizError) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise problem
-    kinds = (inner[0],) * len(value) if inner[-1] is Ellipsis else inner
-    if len(value) != len(kinds) or not kinds:
-        raise problem
-    return tuple(convert(name, v, t) for v, t in zip(value, kinds, strict=True))
-
-
-def _as_float(value: Any) -> Any:
-    """Turn whole numbers and ``1e-3`` into floats; leave everything else as it is.
-
-    YAML 1.1 reads ``1e-3``, without a point in it, as a word.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if abs(value) < 2**53 else math.inf
-    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,3}", value):
-        return float(value)
-    return value
-
-
-def _describe(expected: Any) -> str:
-    """Say a type in words: ``a list of 2 whole numbers``, ``a mapping``, ``a whole number``."""
-    origin, inner = typing.get_origin(expected), typing.get_args(expected)
-    if origin is types.UnionType:
-        return " or ".join(_describe(t) for t in inner)
-    if origin is tuple:
-        whole = "whole " if inner[0] is int else ""
-        count = "" if inner[-1] is Ellipsis else f"{len(inner)} "
-        return f"a list of {count}{whole}numbers"
-    if origin is dict:
-        return "a mapping"
-    names: dict[Any, str] = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a word",
-    }
-    return names[expected]
+_BASE_SIZE = r"native|(long|short) ([0-9]{1,6})|([0-9]{1,6})x([0-9]{1,6})"
 
 
 def parse_base_size(text: str) -> tuple[str, tuple[int, ...]]:
-    """Take ``native``, ``long 520``, ``short 520`` or ``473x473`` apart.
+    """Take a recipe's ``native``, ``long 520``, ``short 520`` or ``473x473`` apart.
 
     Returns:
         ``native``, ``long``, ``short`` or ``exact``, and the pixels (height first).
-
-    Raises:
-        GstoVizError: It is none of these.
     """
-    match = re.fullmatch(r"native|(long|short) ([0-9]{1,6})|([0-9]{1,6})x([0-9]{1,6})", text)
-    if match is None:
-        raise GstoVizError(
-            f"recipe: base_size is '{text}'; write native, long N, short N or HEIGHTxWIDTH"
-        )
+    match = re.fullmatch(_BASE_SIZE, text)
+    assert match is not None
     side, pixels, height, width = match.groups()
     if side:
         return side, (int(pixels),)
@@ -116,126 +44,6 @@ MAX_COUNT = 1_000_000
 """Epochs, images per step and steps of the warm-up: far beyond use, and no sum overflows."""
 
 COARSEST_STRIDE = 32
-
-_CHOICES = {
-    "class_weights": ("log_inverse_frequency", "sqrt_log_inverse_frequency", "none"),
-    "precision": ("fp32", "bf16", "fp16"),
-}
-
-Rule = tuple[str, bool, str]
-"""Setting, whether its value can be used, what it must be."""
-
-
-def check_choices(values: Mapping[str, Any]) -> None:
-    """Refuse words that are none of a setting's choices."""
-    for name, choices in _CHOICES.items():
-        value = values[name]
-        if isinstance(value, str) and value not in choices:
-            raise GstoVizError(f"recipe: {name} is '{value}'; choose {' or '.join(choices)}")
-    unknown = set(values["auxiliary_weights"]) - {"stage1", "stage2", "stage3"}
-    if unknown:
-        raise GstoVizError(
-            f"recipe: auxiliary_weights names {', '.join(sorted(unknown))}; "
-            "it knows stage1 to stage3"
-        )
-    if "num_classes" in values["model_options"]:
-        raise GstoVizError("recipe: model_options has num_classes; it comes from the data, drop it")
-
-
-def check_ranges(values: Mapping[str, Any]) -> None:
-    """Refuse numbers that cannot be trained with."""
-    for rules in (_samples, _colours, _batches, _optimizer, _losses):
-        for name, holds, expected in rules(values):
-            if not holds:
-                shown = values[name]
-                shown = list(shown) if isinstance(shown, tuple) else shown
-                raise GstoVizError(f"recipe: {name} is {shown}; it must be {expected}")
-    for name in ("eval_every", "state_every", "log_every"):
-        if values[name] < 1:
-            raise GstoVizError(f"recipe: {name} is {values[name]}; it must be at least 1")
-    for name in ("keep_every", "sci_every"):
-        if values[name] < 0:
-            raise GstoVizError(f"recipe: {name} is {values[name]}; it must be 0 (never) or more")
-
-
-def _samples(v: Mapping[str, Any]) -> list[Rule]:
-    low, high = v["scale_range"]
-    pixels = parse_base_size(v["base_size"])[1]
-    return [
-        ("crop", min(v["crop"]) >= MIN_SIDE, f"at least {MIN_SIDE} each"),
-        ("crop", max(v["crop"]) <= MAX_SIDE, f"at most {MAX_SIDE} each"),
-        (
-            "base_size",
-            all(MIN_SIDE <= side <= MAX_SIDE for side in pixels),
-            f"of {MIN_SIDE} to {MAX_SIDE} pixels",
-        ),
-        ("scale_range", 0.05 <= low <= high <= MAX_SCALE, f"least, greatest in 0.05..{MAX_SCALE}"),
-        ("scale_step", v["scale_step"] >= 0, "0 (any factor) or more"),
-        ("flip", 0 <= v["flip"] <= 1, "a probability 0..1"),
-        ("loader_threads", 1 <= v["loader_threads"] <= 256, "from 1 to 256"),
-        ("loader_processes", 0 <= v["loader_processes"] <= 256, "from 0 (threads) to 256"),
-        ("seed", 0 <= v["seed"] < 2**63, "0 or more, below 2**63"),
-    ]
-
-
-def _colours(v: Mapping[str, Any]) -> list[Rule]:
-    return [
-        ("brightness", 0 <= v["brightness"] < 1, "from 0 to below 1"),
-        ("contrast", 0 <= v["contrast"] < 1, "from 0 to below 1"),
-        ("hue", 0 <= v["hue"] <= 180, "an angle from 0 to 180 degrees"),
-        ("saturation", 0 <= v["saturation"] <= 1, "from 0 to 1"),
-        ("gamma", 0 <= v["gamma"] <= MAX_GAMMA, f"from 0 to {MAX_GAMMA:g}"),
-        ("grey", 0 <= v["grey"] <= 1, "a probability 0..1"),
-        ("blur", 0 <= v["blur"] <= MAX_BLUR, f"from 0 to {MAX_BLUR:g} pixels"),
-        ("blur_probability", 0 <= v["blur_probability"] <= 1, "a probability 0..1"),
-        ("noise", 0 <= v["noise"] <= 1, "from 0 to 1, full scale"),
-    ]
-
-
-def _batches(v: Mapping[str, Any]) -> list[Rule]:
-    height, width = v["crop"]
-    cells = math.prod(math.ceil(side / COARSEST_STRIDE) for side in v["crop"])
-    size, parts = v["batch_size"], max(v["accumulate"], 1)
-    return [
-        ("batch_size", 1 <= size <= MAX_COUNT, f"from 1 to {MAX_COUNT}"),
-        ("accumulate", 1 <= v["accumulate"] <= size, f"from 1 to batch_size, {size}"),
-        ("accumulate", size % parts == 0, f"a divisor of batch_size, {size}"),
-        (
-            "batch_size",
-            size // parts * cells > 1,
-            f"at least {2 * parts} where crop is {height}x{width}, as the coarsest branch "
-            "has one cell for each image and batch norm needs two",
-        ),
-        ("epochs", 1 <= v["epochs"] <= MAX_COUNT, f"from 1 to {MAX_COUNT}"),
-    ]
-
-
-def _optimizer(v: Mapping[str, Any]) -> list[Rule]:
-    return [
-        ("lr", v["lr"] > 0, "above 0"),
-        ("warmup_steps", 0 <= v["warmup_steps"] <= MAX_COUNT, f"from 0 to {MAX_COUNT}"),
-        ("poly_power", v["poly_power"] >= 0, "0 or more"),
-        ("momentum", 0 <= v["momentum"] < 1, "from 0 to below 1"),
-        ("nesterov", not v["nesterov"] or v["momentum"] > 0, "false where momentum is 0"),
-        ("weight_decay", v["weight_decay"] >= 0, "0 or more"),
-        ("clip_norm", v["clip_norm"] >= 0, "0 (no clipping) or more"),
-        ("ema_decay", 0 <= v["ema_decay"] < 1, "from 0 (no average) to below 1"),
-    ]
-
-
-def _losses(v: Mapping[str, Any]) -> list[Rule]:
-    weights = v["class_weights"]
-    given = () if isinstance(weights, str) else weights
-    return [
-        (
-            "class_weights",
-            min(given, default=0) >= 0 and (not given or max(given) > 0),
-            "a list of numbers from 0 on, one at least above 0",
-        ),
-        ("ohem_kept", 0 <= v["ohem_kept"] < 2**31, "from 0 (all pixels) to below 2**31"),
-        ("ohem_threshold", 0 < v["ohem_threshold"] <= 1, "a probability above 0"),
-        ("auxiliary_weights", min(v["auxiliary_weights"].values(), default=0) >= 0, "0 or more"),
-    ]
 
 
 @dataclass(frozen=True)
@@ -356,11 +164,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, expected in TYPES.items():
-            object.__setattr__(self, name, convert(name, getattr(self, name), expected))
-        values = vars(self)
-        check_choices(values)
-        check_ranges(values)
+        settle(self, RULES, "recipe: ")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; tuples become lists, as YAML has no tuples."""
@@ -377,6 +181,112 @@ class Recipe:
 
 
 TYPES: dict[str, Any] = typing.get_type_hints(Recipe)
+
+
+def _stray_stages(weights: dict[str, float]) -> str:
+    return ", ".join(sorted(set(weights) - {"stage1", "stage2", "stage3"}))
+
+
+def _coarsest_cells(crop: tuple[int, int]) -> int:
+    """Return the cells that the coarsest branch has for an image."""
+    return math.prod(math.ceil(side / COARSEST_STRIDE) for side in crop)
+
+
+def _must(setting: str, what: str, holds: Callable[[Any, Any], bool]) -> Rule:
+    return Rule(setting, f"it must be {what}", holds=holds)
+
+
+def _choice(setting: str, *choices: str) -> Rule:
+    return Rule(
+        setting,
+        f"choose {' or '.join(choices)}",
+        holds=lambda v, r: v in choices or not isinstance(v, str),
+    )
+
+
+RULES = (
+    *(Rule(name, kind=kind) for name, kind in TYPES.items()),
+    _must("class_weights", "a word or a list of numbers", lambda v, r: v != ()),
+    _choice("class_weights", "log_inverse_frequency", "sqrt_log_inverse_frequency", "none"),
+    _choice("precision", "fp32", "bf16", "fp16"),
+    Rule(
+        "auxiliary_weights",
+        lambda v, r: f" names {_stray_stages(v)}; it knows stage1 to stage3",
+        holds=lambda v, r: not _stray_stages(v),
+    ),
+    Rule(
+        "model_options",
+        lambda v, r: " has num_classes; it comes from the data, drop it",
+        holds=lambda v, r: "num_classes" not in v,
+    ),
+    Rule(
+        "base_size",
+        "write native, long N, short N or HEIGHTxWIDTH",
+        holds=lambda v, r: re.fullmatch(_BASE_SIZE, v) is not None,
+    ),
+    _must("crop", f"at least {MIN_SIDE} each", lambda v, r: min(v) >= MIN_SIDE),
+    _must("crop", f"at most {MAX_SIDE} each", lambda v, r: max(v) <= MAX_SIDE),
+    Rule(
+        "base_size",
+        lambda v, r: f" is {v}; it must be of {MIN_SIDE} to {MAX_SIDE} pixels",
+        holds=lambda v, r: all(MIN_SIDE <= n <= MAX_SIDE for n in parse_base_size(v)[1]),
+    ),
+    _must(
+        "scale_range",
+        f"least, greatest in 0.05..{MAX_SCALE}",
+        lambda v, r: 0.05 <= v[0] <= v[1] <= MAX_SCALE,
+    ),
+    _must("scale_step", "0 (any factor) or more", within(0)),
+    _must("flip", "a probability 0..1", within(0, 1)),
+    _must("loader_threads", "from 1 to 256", within(1, 256)),
+    _must("loader_processes", "from 0 (threads) to 256", within(0, 256)),
+    _must("seed", "0 or more, below 2**63", within(0, 2**63 - 1)),
+    _must("brightness", "from 0 to below 1", within_below(0, 1)),
+    _must("contrast", "from 0 to below 1", within_below(0, 1)),
+    _must("hue", "an angle from 0 to 180 degrees", within(0, 180)),
+    _must("saturation", "from 0 to 1", within(0, 1)),
+    _must("gamma", f"from 0 to {MAX_GAMMA:g}", within(0, MAX_GAMMA)),
+    _must("grey", "a probability 0..1", within(0, 1)),
+    _must("blur", f"from 0 to {MAX_BLUR:g} pixels", within(0, MAX_BLUR)),
+    _must("blur_probability", "a probability 0..1", within(0, 1)),
+    _must("noise", "from 0 to 1, full scale", within(0, 1)),
+    _must("batch_size", f"from 1 to {MAX_COUNT}", within(1, MAX_COUNT)),
+    _must(
+        "accumulate", "from 1 to batch_size, {0.batch_size}", lambda v, r: 1 <= v <= r.batch_size
+    ),
+    _must(
+        "accumulate", "a divisor of batch_size, {0.batch_size}", lambda v, r: r.batch_size % v == 0
+    ),
+    Rule(
+        "batch_size",
+        lambda v, r: (
+            f" is {v}; it must be at least {2 * r.accumulate} where crop is {r.crop[0]}x"
+            f"{r.crop[1]}, as the coarsest branch has one cell for each image and batch norm needs "
+            "two"
+        ),
+        holds=lambda v, r: v // r.accumulate * _coarsest_cells(r.crop) > 1,
+    ),
+    _must("epochs", f"from 1 to {MAX_COUNT}", within(1, MAX_COUNT)),
+    _must("lr", "above 0", lambda v, r: v > 0),
+    _must("warmup_steps", f"from 0 to {MAX_COUNT}", within(0, MAX_COUNT)),
+    _must("poly_power", "0 or more", within(0)),
+    _must("momentum", "from 0 to below 1", within_below(0, 1)),
+    _must("nesterov", "false where momentum is 0", lambda v, r: not v or r.momentum > 0),
+    _must("weight_decay", "0 or more", within(0)),
+    _must("clip_norm", "0 (no clipping) or more", within(0)),
+    _must("ema_decay", "from 0 (no average) to below 1", within_below(0, 1)),
+    _must(
+        "class_weights",
+        "a list of numbers from 0 on, one at least above 0",
+        lambda v, r: isinstance(v, str) or (min(v) >= 0 and max(v) > 0),
+    ),
+    _must("ohem_kept", "from 0 (all pixels) to below 2**31", within(0, 2**31 - 1)),
+    _must("ohem_threshold", "a probability above 0", lambda v, r: 0 < v <= 1),
+    _must("auxiliary_weights", "0 or more", lambda v, r: min(v.values(), default=0) >= 0),
+    *(_must(name, "at least 1", within(1)) for name in ("eval_every", "state_every", "log_every")),
+    *(_must(name, "0 (never) or more", within(0)) for name in ("keep_every", "sci_every")),
+)
+"""All rules of a recipe, in the order in which they are checked."""
 
 
 def refuse_unknown(settings: dict[str, Any]) -> None:

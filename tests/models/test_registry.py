@@ -85,6 +85,7 @@ def test_what_makes_no_network_is_refused(name, options, message) -> None:
         ({"bn_momentum": 0}, "bn_momentum is 0"),
         ({"bn_momentum": True}, "bn_momentum is True"),
         ({"bn_momentum": "0.1"}, "bn_momentum is '0.1'"),
+        ({"bn_momentum": 10**400}, r"bn_momentum is 10+\.\.\.; it is a number above 0"),
         ({"head_dropout": 1}, "head_dropout is 1; it is a number from 0 to below 1"),
         ({"head_dropout": -0.1}, "head_dropout is -0.1"),
         ({"head_dropout": float("nan")}, "head_dropout is nan"),

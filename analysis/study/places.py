@@ -19,8 +19,7 @@ from arms import Arm, Run, check_same_study, read_mapping
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text, write_text
 from gsto_viz.models import load_checkpoint
-from gsto_viz.train.folder import RunFolder
-from gsto_viz.train.step import Progress, read_progress
+from gsto_viz.train.folder import Progress, RunFolder, read_progress
 
 RECORD = "study.yaml"
 

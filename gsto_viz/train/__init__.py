@@ -7,10 +7,10 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "TrainingResult": "loop",
+    "TrainingResult": "trainer",
     "TrainingStopped": "trainer",
-    "add_gains": "loop",
-    "train": "loop",
+    "add_gains": "measures",
+    "train": "trainer",
     "validation_spec": "folder",
 }
 

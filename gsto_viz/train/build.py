@@ -1,12 +1,13 @@
-"""From a recipe to a network with weights, and what a run says of itself before it starts."""
+"""From a recipe to network and augmentation, and what a run says of itself before it starts."""
 
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
+from gsto_viz.data import Augmentation, BaseSize, Photometric
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.checkpoint import (
@@ -19,8 +20,8 @@ from gsto_viz.models.hrnet import HRNet, initialize, model_config
 from gsto_viz.models.model_info import read_metadata
 from gsto_viz.models.official import load_official
 from gsto_viz.text_table import text_table
-from gsto_viz.train.recipe import Recipe
-from gsto_viz.types import Dataset
+from gsto_viz.train.recipe import Recipe, parse_base_size
+from gsto_viz.types import ClassList, Dataset
 
 SCHEMES = ("kaiming", "normal")
 
@@ -100,6 +101,23 @@ def _load_start(model: HRNet, path: str) -> None:
         load_official(model, path)
 
 
+def augmentation_of(recipe: Recipe, classes: ClassList) -> Augmentation:
+    """Return what a recipe does to each sample."""
+    base = parse_base_size(recipe.base_size)
+    return Augmentation(
+        recipe.crop,
+        recipe.scale_range,
+        recipe.flip,
+        recipe.brightness,
+        recipe.contrast,
+        flip_pairs=classes.flip_pairs,
+        scale_step=recipe.scale_step,
+        base=BaseSize(**base) if base else None,
+        window_first=recipe.window_first,
+        photometric=Photometric(**{f.name: getattr(recipe, f.name) for f in fields(Photometric)}),
+    )
+
+
 WARM_UP = 2
 """Steps that are not timed: they fill caches and choose kernels."""
 
@@ -107,11 +125,20 @@ TIMED = 20
 """Steps after which the time that is left is estimated."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is about to be computed.
+def plan_lines(
+    recipe: Recipe,
+    network: HRNet,
+    data: Dataset,
+    val: Dataset | None,
+    *,
+    steps: int,
+    done: int,
+    device: torch.device,
+    world: World,
+) -> list[str]:
+    """Return what is about to be computed, a fact a line.
 
-    Attributes:
+    Args:
         recipe: How.
         network: What is trained.
         data: Training images.
@@ -121,58 +148,32 @@ class Plan:
         device: Where.
         world: The processes that share it.
     """
+    count = sum(p.numel() for p in network.parameters()) / 1e6
+    # Weights, their gradients and momentum, and the average.
+    held = 4 * (3 + bool(recipe.ema_decay)) * count
+    scored = "none" if val is None else f"{len(val)} images of {val.name}"
+    each, size = steps // recipe.epochs, recipe.batch_size
+    before = f"; {done} are done" if done else ""
+    rows = {
+        "network": f"{recipe.model}, {len(data.classes)} classes",
+        "parameters": f"{count:.2f} M; with gradients and momentum {held:.0f} MB, activations come "
+        "on top",
+        "starts from": recipe.initialization,
+        "data": f"{len(data)} images of {data.name}, crops of {recipe.crop[0]}x{recipe.crop[1]}",
+        "validation": f"{scored}, every {recipe.eval_every} epochs",
+        "SCI": f"on validation images, every {recipe.sci_every} epochs" * bool(recipe.sci_every),
+        "snapshots": f"every {recipe.keep_every} epochs" * bool(recipe.keep_every),
+        "steps": f"{steps} = {recipe.epochs} epochs of {each}, {size} images each{before}",
+        "on": _place(recipe, device, world.size),
+    }
+    return text_table([row for row in rows.items() if row[1]], "<")
 
-    recipe: Recipe
-    network: HRNet
-    data: Dataset
-    val: Dataset | None
-    steps: int
-    done: int
-    device: torch.device
-    world: World
 
-    def lines(self) -> list[str]:
-        """Return the plan, a fact a line."""
-        recipe = self.recipe
-        count = sum(p.numel() for p in self.network.parameters())
-        # Weights, their gradients and momentum, and the average.
-        copies = 3 + bool(recipe.ema_decay)
-        crop = f"{recipe.crop[0]}x{recipe.crop[1]}"
-        scored = "none" if self.val is None else f"{len(self.val)} images of {self.val.name}"
-        rows = [
-            ("network", f"{recipe.model}, {len(self.data.classes)} classes"),
-            (
-                "parameters",
-                f"{count / 1e6:.2f} M; with gradients and momentum {4 * copies * count / 1e6:.0f} "
-                "MB, activations come on top",
-            ),
-            ("starts from", recipe.initialization),
-            ("data", f"{len(self.data)} images of {self.data.name}, crops of {crop}"),
-            ("validation", f"{scored}, every {recipe.eval_every} epochs"),
-            *((name, text) for name, text in self._along_the_way() if text),
-            ("steps", self._steps()),
-            ("on", self._place()),
-        ]
-        return text_table(rows, "<")
-
-    def _along_the_way(self) -> list[tuple[str, str]]:
-        recipe = self.recipe
-        sci = f"on validation images, every {recipe.sci_every} epochs" if recipe.sci_every else ""
-        kept = f"every {recipe.keep_every} epochs" if recipe.keep_every else ""
-        return [("SCI", sci), ("snapshots", kept)]
-
-    def _steps(self) -> str:
-        recipe = self.recipe
-        each = self.steps // recipe.epochs
-        text = f"{self.steps} = {recipe.epochs} epochs of {each}, {recipe.batch_size} images each"
-        return text + (f"; {self.done} are done" if self.done else "")
-
-    def _place(self) -> str:
-        recipe, size = self.recipe, self.world.size
-        shared = "" if size == 1 else f" in {size} processes of {recipe.batch_size // size} images"
-        parts = "" if recipe.accumulate == 1 else f" in {recipe.accumulate} parts"
-        compiled = ", compiled" if recipe.compile else ""
-        return f"{self.device}{shared}{parts}, {recipe.precision}{compiled}"
+def _place(recipe: Recipe, device: torch.device, size: int) -> str:
+    shared = "" if size == 1 else f" in {size} processes of {recipe.batch_size // size} images"
+    parts = "" if recipe.accumulate == 1 else f" in {recipe.accumulate} parts"
+    compiled = ", compiled" if recipe.compile else ""
+    return f"{device}{shared}{parts}, {recipe.precision}{compiled}"
 
 
 class Stopwatch:

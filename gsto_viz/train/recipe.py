@@ -18,18 +18,23 @@ from gsto_viz.settings import Rule, settle, within, within_below
 _BASE_SIZE = r"native|(long|short) ([0-9]{1,6})|([0-9]{1,6})x([0-9]{1,6})"
 
 
-def parse_base_size(text: str) -> tuple[str, tuple[int, ...]]:
-    """Take a recipe's ``native``, ``long 520``, ``short 520`` or ``473x473`` apart.
+def parse_base_size(text: str) -> dict[str, Any]:
+    """Read a recipe's ``base_size``.
 
     Returns:
-        ``native``, ``long``, ``short`` or ``exact``, and the pixels (height first).
+        ``{}`` for ``native``, ``{"long": 520}``, ``{"short": 520}``, or ``{"exact": (473, 480)}``
+        (height first), in pixels.
     """
     match = re.fullmatch(_BASE_SIZE, text)
     assert match is not None
     side, pixels, height, width = match.groups()
     if side:
-        return side, (int(pixels),)
-    return ("exact", (int(height), int(width))) if height else ("native", ())
+        return {side: int(pixels)}
+    return {"exact": (int(height), int(width))} if height else {}
+
+
+def _base_size_fits(text: str) -> bool:
+    return all(MIN_SIDE <= int(pixels) <= MAX_SIDE for pixels in re.findall("[0-9]+", text))
 
 
 MIN_SIDE, MAX_SIDE = 32, 8192
@@ -107,7 +112,7 @@ class Recipe:
         keep_every: Above 0, every so many epochs the evaluated weights are kept in the run's folder
             ``snapshots``, convolutions in float16 (see ``save_checkpoint``), without gains.
         sci_every: Above 0, every so many epochs, and at the end, SCI, c_fine and c_coarse of the
-            evaluated weights are logged; see ``gsto_viz.train.confusion``.
+            evaluated weights are logged; see ``gsto_viz.train.measures``.
         state_every: Steps between resume states (one is also kept at the end of each epoch).
         log_every: Steps between lines of ``log.jsonl``.
         loader_threads: Threads that read and augment images ahead of the network.
@@ -229,7 +234,7 @@ RULES = (
     Rule(
         "base_size",
         lambda v, r: f" is {v}; it must be of {MIN_SIDE} to {MAX_SIDE} pixels",
-        holds=lambda v, r: all(MIN_SIDE <= n <= MAX_SIDE for n in parse_base_size(v)[1]),
+        holds=lambda v, r: _base_size_fits(v),
     ),
     _must(
         "scale_range",

@@ -1,4 +1,8 @@
-"""One optimiser step, its batch norm and moving average, and the state a run resumes from.
+"""Batches in a reproducible order, and one optimiser step with its batch norm and moving average.
+
+The order follows from (seed, epoch) and each sample from (seed, epoch, index), so that neither the
+number of readers, nor that of processes, nor a restart in the middle of an epoch changes what the
+network sees.
 
 Several processes share a batch. Every sum over images runs over all of them (batch-norm
 statistics, the denominators of the losses, gradients), so that a step does what one process with
@@ -10,28 +14,146 @@ here: exactly, mean and variance from those of each process (Chan et al. 1979), 
 
 import copy
 import inspect
-import json
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
+from tqdm import tqdm
 
-from gsto_viz.distributed import World
+from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.checkpoint import load_weights
 from gsto_viz.models.hrnet import HRNet, SegmentationOutput
 from gsto_viz.models.losses import HardPixels, label_mass, segmentation_loss
-from gsto_viz.models.model_info import read_metadata, read_tensors, write_tensors
 from gsto_viz.torch_utils import images_to_batch
+from gsto_viz.train.reading import Annotated, Readers, result
 from gsto_viz.train.recipe import Recipe
-from gsto_viz.train.samples import Batch
+
+AHEAD = 2
+"""Batches that are loaded ahead of use, at least."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's input, as far as this process computes it.
+
+    Attributes:
+        images: (N, h, w, 3) uint8 sRGB.
+        labels: (N, h, w) uint8, 0..K-1 or 255.
+        ids: Ids of all samples of the step, in all processes, to name them when a loss is not
+            finite.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+
+
+class TrainingSamples:
+    """Batches of augmented samples in a reproducible order.
+
+    A batch is cut into parts, one after the other, and each part into the shares of the processes;
+    so a process that computes its parts one by one sees, with the others, the batch in order.
+
+    Args:
+        readers: What reads and augments the samples.
+        batch_size: Images per batch; the last partial batch of an epoch is dropped.
+        seed: Of the order.
+        world: The processes that share each batch.
+        parts: Parts in which each process computes its share.
+
+    Raises:
+        GstoVizError: There are fewer images than a batch needs, or a batch cannot be shared.
+    """
+
+    def __init__(
+        self,
+        readers: Readers,
+        *,
+        batch_size: int,
+        seed: int,
+        world: World = ALONE,
+        parts: int = 1,
+    ) -> None:
+        self.readers = readers
+        self.data = readers.reader.data
+        if len(self.data) < batch_size:
+            raise GstoVizError(
+                f"{self.data.name} has {len(self.data)} images, fewer than one batch of "
+                f"{batch_size}; lower batch_size or add images"
+            )
+        if batch_size % (parts * world.size):
+            raise GstoVizError(
+                f"a batch of {batch_size} images cannot be shared by {world.size} processes in "
+                f"{parts} parts each; make batch_size a multiple of {parts * world.size}"
+            )
+        self.batch_size = batch_size
+        self.seed = seed
+        self.world, self.parts = world, parts
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Whole batches in one pass."""
+        return len(self.data) // self.batch_size
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """Return the image indices of each batch of an epoch (a permutation, cut into batches)."""
+        rng = np.random.default_rng((self.seed, epoch))
+        indices = rng.permutation(len(self.data)).tolist()
+        size = self.batch_size
+        return [indices[i * size : (i + 1) * size] for i in range(self.batches_per_epoch)]
+
+    def share(self, indices: Sequence[int]) -> list[int]:
+        """Return what this process computes of a batch: its share of each part, part by part."""
+        own = self.batch_size // (self.parts * self.world.size)
+        starts = [(part * self.world.size + self.world.rank) * own for part in range(self.parts)]
+        return [index for start in starts for index in indices[start : start + own]]
+
+    def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
+        """Yield the batches of an epoch from number ``start`` on, loading some ahead of use.
+
+        What goes wrong with a sample is raised when its batch is due, so that it does not depend on
+        the number of readers; nothing is loaded after that.
+        """
+        own = self.batch_size // self.world.size
+        ahead = max(AHEAD, -(-2 * self.readers.workers // own))
+        with self.readers.open() as submit:
+            pending: deque[tuple[list[int], list[Future[Any]]]] = deque()
+            for indices in self.order(epoch)[start:]:
+                pending.append((indices, [submit("crop", epoch, i) for i in self.share(indices)]))
+                if len(pending) > ahead:
+                    yield self._collate(*pending[0])
+                    pending.popleft()
+            while pending:
+                yield self._collate(*pending[0])
+                pending.popleft()
+
+    def count_pixels(self, *, quiet: bool = True) -> npt.NDArray[np.int64]:
+        """Count the labelled pixels of each class over all samples: (K,)."""
+        counts = np.zeros(256, dtype=np.int64)
+        with self.world.together(), self.readers.open() as submit:
+            pending = deque(submit("pixels", i) for i in self.world.share(len(self.data)))
+            bar = tqdm(total=len(pending), desc="class frequencies", disable=quiet, leave=False)
+            with bar:
+                while pending:
+                    counts += result(pending.popleft())
+                    bar.update()
+        total = self.world.sum(torch.from_numpy(counts)).numpy()
+        return np.asarray(total[: len(self.data.classes)])
+
+    def _collate(self, indices: list[int], futures: "list[Future[Any]]") -> Batch:
+        crops: list[Annotated] = [result(future) for future in futures]
+        images, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
+        return Batch(images, labels, tuple(self.data.ids[i] for i in indices))
+
 
 FIRST_STEPS = 10
 
@@ -363,106 +485,3 @@ def _buffer_option() -> str:
     """
     known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-
-
-@dataclass
-class Progress:
-    """Where a run stands.
-
-    Attributes:
-        epoch: Epoch under way, from 0.
-        batch: Batches of it that are done.
-        step: Optimiser steps done in all.
-        best_miou: Best validation score so far, in percent; None before the first.
-        best_epoch: Epochs done when it was reached.
-        loss_sum: Sum of the losses since the last line of the log.
-        loss_count: Their number.
-        log_bytes: Length of ``log.jsonl`` at this state; what lies beyond is from a lost future.
-        seconds: Training time so far, restarts included.
-        finished: All epochs done.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    best_miou: float | None = None
-    best_epoch: int | None = None
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    log_bytes: int = 0
-    seconds: float = 0.0
-    finished: bool = False
-
-
-def save_state(path: Path, stepper: Stepper, progress: Progress) -> None:
-    """Write the state, whole or not at all, every tensor as it is."""
-    network, optimizer = stepper.network, stepper.optimizer
-    tensors = {f"model/{k}": t for k, t in network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum
-    if stepper.average is not None:
-        averaged = stepper.average.network.state_dict()
-        tensors.update({f"average/{k}": t for k, t in averaged.items()})
-    tensors["rng/torch"] = torch.get_rng_state()
-    scaler = json.dumps(stepper.scaler.state_dict())
-    write_tensors(path, tensors, {"progress": json.dumps(asdict(progress)), "scaler": scaler})
-
-
-def load_state(path: Path, stepper: Stepper) -> Progress:
-    """Put network, average, optimiser, scaler and torch's generator where ``save_state`` was.
-
-    Raises:
-        GstoVizError: The file is damaged or belongs to another network.
-    """
-    progress = read_progress(path)
-    tensors, metadata = read_tensors(path)
-    load_weights(stepper.network, _part(tensors, "model/"), source=str(path))
-    if stepper.average is not None:
-        load_weights(stepper.average.network, _part(tensors, "average/"), source=str(path))
-    momenta = _part(tensors, "momentum/")
-    for name, parameter in stepper.network.named_parameters():
-        if name in momenta:
-            # The layout decides the order of summation in kernels: keep the parameter's own.
-            buffer = torch.empty_like(parameter)
-            stepper.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(
-                momenta[name]
-            ).detach()
-    if stepper.scaler.is_enabled():
-        stepper.scaler.load_state_dict(_scaler_state(metadata, path))
-    if "rng/torch" in tensors:
-        torch.set_rng_state(tensors["rng/torch"])
-    return progress
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
-
-def _scaler_state(metadata: dict[str, str], path: Path) -> dict[str, Any]:
-    """Read the loss scale of fp16 and what decides when it changes."""
-    try:
-        return {
-            name: float(value) if name == "scale" else value
-            for name, value in json.loads(metadata["scaler"]).items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise GstoVizError(
-            f"{path} holds no loss scale; remove it to start the run anew"
-        ) from error
-
-
-def read_progress(path: Path) -> Progress:
-    """Read where a run stands, without its tensors.
-
-    Raises:
-        GstoVizError: Not a resume state.
-    """
-    try:
-        values = json.loads(read_metadata(path)["progress"])
-        return Progress(**{f.name: values[f.name] for f in fields(Progress)})
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise GstoVizError(
-            f"{path} is not a resume state; remove it to start the run anew"
-        ) from error

@@ -1,125 +1,54 @@
-"""One training run: steps, evaluations, the log, and states to resume from."""
+"""Train a network, or continue a run that was stopped.
+
+A run's folder holds ``config.yaml`` (recipe and data), ``log.jsonl``, ``tensorboard/``,
+``state.safetensors`` (to continue from), ``last.safetensors``, ``best.safetensors`` and, where the
+recipe asks for them, ``snapshots/``.
+"""
 
 import math
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gsto_viz.data import (
-    Augmentation,
-    BaseSize,
-    Photometric,
-    check_dataset,
-    portable_name,
-    raise_problems,
-    weights_notice,
-)
+from gsto_viz.data import check_dataset, portable_name, raise_problems, weights_notice
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
-from gsto_viz.evaluate.counting import Options, count_images
 from gsto_viz.models.checkpoint import checkpoint_bytes, save_checkpoint
-from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.losses import log_inverse_frequency
 from gsto_viz.models.model_info import ModelInfo
-from gsto_viz.stats.outcome import SegmentationScores, scores_of
-from gsto_viz.train.build import Plan, Stopwatch, build_for
-from gsto_viz.train.confusion import check_confusion, scale_confusion
+from gsto_viz.stats.outcome import SegmentationScores
+from gsto_viz.train.build import Stopwatch, augmentation_of, build_for, peak_memory, plan_lines
 from gsto_viz.train.folder import (
+    Progress,
     RunFolder,
     RunLog,
+    check_splits,
+    load_state,
     portable_recipe,
+    read_progress,
+    save_state,
 )
+from gsto_viz.train.measures import add_gains, check_confusion, scale_confusion, score
 from gsto_viz.train.reading import CACHE_BYTES, Readers, SampleReader
-from gsto_viz.train.recipe import Recipe, parse_base_size
-from gsto_viz.train.samples import Batch, TrainingSamples
-from gsto_viz.train.step import Progress, Stepper, load_state, save_state
-from gsto_viz.types import ClassList, Dataset
-
-
-class _StopAskedError(Exception):
-    """The evaluation was asked to stop."""
-
-
-def score(
-    network: HRNet, val: Dataset, world: World, *, stopped: Callable[[], bool], quiet: bool
-) -> SegmentationScores | None:
-    """Score a network on all images at native size, single scale, one confusion matrix.
-
-    Args:
-        network: What to score.
-        val: Annotated images; each process takes its share of them.
-        world: The processes.
-        stopped: Asked before each image: whether to give up, in any one process.
-        quiet: No progress bar.
-
-    Returns:
-        The scores, the same in all processes; None if one of them was asked to stop.
-
-    Raises:
-        LogitsNotFiniteError: In all processes, if the network gives such logits in one.
-        GstoVizError: An image cannot be scored.
-    """
-
-    def indices() -> Iterator[int]:
-        for index in tqdm(world.share(len(val)), desc="val", disable=quiet, leave=False):
-            if stopped():
-                raise _StopAskedError
-            yield index
-
-    own = np.zeros((len(val.classes),) * 2, dtype=np.int64)
-    error: GstoVizError | None = None
-    try:
-        own = count_images(network, val, Options(), indices=indices()).confusion
-    except _StopAskedError:
-        pass
-    except GstoVizError as raised:
-        error = raised
-    if world.any(stopped()):
-        return None
-    not_finite = world.any(isinstance(error, LogitsNotFiniteError))
-    if not_finite:
-        raise LogitsNotFiniteError(str(error or "in another process"))
-    world.agree(error)
-    return scores_of(world.sum(torch.from_numpy(own)).numpy())
+from gsto_viz.train.recipe import Recipe
+from gsto_viz.train.step import Batch, Stepper, TrainingSamples
+from gsto_viz.types import Dataset
 
 
 class TrainingStopped(KeyboardInterrupt):
     """The run was asked to stop (SIGTERM, Ctrl-C) and has saved its state."""
-
-
-def augmentation_of(recipe: Recipe, classes: ClassList) -> Augmentation:
-    """Return what a recipe does to each sample."""
-    kind, pixels = parse_base_size(recipe.base_size)
-    sizes = {"exact": {"exact": pixels}, "native": None}
-    chosen = sizes.get(kind, {kind: pixels[0]} if pixels else None)
-    return Augmentation(
-        recipe.crop,
-        recipe.scale_range,
-        recipe.flip,
-        recipe.brightness,
-        recipe.contrast,
-        flip_pairs=classes.flip_pairs,
-        scale_step=recipe.scale_step,
-        base=None if chosen is None else BaseSize(**chosen),
-        window_first=recipe.window_first,
-        photometric=Photometric(
-            hue=recipe.hue,
-            saturation=recipe.saturation,
-            gamma=recipe.gamma,
-            grey=recipe.grey,
-            blur=recipe.blur,
-            blur_probability=recipe.blur_probability,
-            noise=recipe.noise,
-        ),
-    )
 
 
 class Trainer:
@@ -216,19 +145,6 @@ class Trainer:
             left = self.recipe.epochs // every - self.progress.epoch // every
             size = checkpoint_bytes(self.stepper.network, half_weights=True)
             self.folder.check_room(left * size, resume=resume)
-
-    def plan(self) -> Plan:
-        """Return what is about to be computed."""
-        return Plan(
-            self.recipe,
-            self.stepper.network,
-            self.data,
-            self.val,
-            self.steps,
-            self.progress.step,
-            self.device,
-            self.world,
-        )
 
     def run(self, log: RunLog | None) -> None:
         """Train until the last epoch is done.
@@ -485,3 +401,157 @@ def _explained(recipe: Recipe, world: World) -> Iterator[None]:
                 f"another process of this run has ended; see what it says ({text[:120]})"
             ) from error
         raise
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run gives.
+
+    Attributes:
+        folder: Where everything lies.
+        best: The checkpoint with the best validation score (the last one without validation).
+        best_miou: Its score in percent, None without validation data.
+        best_epoch: Epochs done when it was reached.
+        seconds: Training time, restarts included.
+        steps: Optimiser steps taken.
+        memory: Most memory taken, in words; empty when nothing was left to do.
+    """
+
+    folder: Path
+    best: Path
+    best_miou: float | None
+    best_epoch: int | None
+    seconds: float
+    steps: int
+    memory: str = field(default="", compare=False)
+
+
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    out: str | Path,
+    *,
+    val: Dataset | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    check_data: bool | None = False,
+    device: torch.device | None = None,
+    quiet: bool = True,
+    world: World = ALONE,
+) -> TrainingResult:
+    """Train a network, or continue a run that was stopped.
+
+    On the CPU with the same number of threads, a run that was killed and resumed ends with the same
+    weights, bit for bit, as one that was not. A run that was finished is left as it is.
+
+    Args:
+        recipe: What to compute.
+        data: Training images.
+        out: The run's folder.
+        val: Validation images, scored every few epochs; None keeps the last weights as the best.
+        resume: Continue a run in ``out`` (start it when there is none).
+        overwrite: Replace what ``out`` holds; not with ``resume``.
+        check_data: Read every image once before the first step; None: if no step was taken yet.
+        device: None for the CPU.
+        quiet: No plan and no progress bars on stderr.
+        world: The processes that share the run (``gsto_viz.distributed.join_world``); all call this
+            with the same words, and all get the result.
+
+    Raises:
+        GstoVizError: ``out`` is taken or holds another run, or data or recipe do not fit: nothing
+            is written. The loss is not finite, or a file cannot be written: what was there is kept.
+        TrainingStopped: SIGTERM or Ctrl-C; the state is saved.
+    """
+    device = device or torch.device("cpu")
+    folder = RunFolder(Path(out))
+    with world.together():
+        check_splits(data, val)
+        folder.check(recipe, data, val, resume=resume, overwrite=overwrite)
+        progress = read_progress(folder.state) if resume and folder.state.is_file() else Progress()
+    finished = progress.finished
+    if not finished:
+        # Nothing of ours draws from torch's generator between steps (dropout seeds it in each);
+        # whatever does is reproducible too, and the caller's own numbers go on as if nothing had
+        # happened.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            with world.together():
+                trainer = Trainer(
+                    recipe,
+                    data,
+                    val,
+                    folder,
+                    device,
+                    quiet=quiet,
+                    check=progress.step == 0 if check_data is None else check_data,
+                    world=world,
+                )
+            progress = _run(trainer, resume=resume)
+    with world.together():
+        if world.is_main:
+            for checkpoint in (folder.best, folder.last):
+                add_gains(checkpoint, data, quiet=quiet)
+    return TrainingResult(
+        folder.path,
+        folder.best,
+        progress.best_miou,
+        progress.best_epoch,
+        progress.seconds,
+        progress.step,
+        "" if finished else peak_memory(device),
+    )
+
+
+def _run(trainer: Trainer, *, resume: bool) -> Progress:
+    """Train to the end; nothing was written before."""
+    folder, world = trainer.folder, trainer.world
+    with world.together():
+        if resume:
+            trainer.resume()
+        if world.is_main:
+            trainer.check_room(resume=resume)
+    progress = trainer.progress
+    with ExitStack() as stack:
+        log: RunLog | None = None
+        with world.together():
+            # Not before every process has seen that the folder may be used.
+            if world.is_main:
+                folder.prepare(trainer.recipe, trainer.data, trainer.val, resume=resume)
+                log = stack.enter_context(
+                    RunLog(folder.path, start=progress.log_bytes, step=progress.step)
+                )
+        if not trainer.quiet:
+            lines = plan_lines(
+                trainer.recipe,
+                trainer.stepper.network,
+                trainer.data,
+                trainer.val,
+                steps=trainer.steps,
+                done=progress.step,
+                device=trainer.device,
+                world=world,
+            )
+            sys.stderr.write("\n".join(lines) + "\n")
+        stack.enter_context(_stop_signals(trainer))
+        trainer.run(log)
+    return progress
+
+
+@contextmanager
+def _stop_signals(trainer: Trainer) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C finish the step under way; a second Ctrl-C interrupts at once."""
+
+    def request(number: int, frame: FrameType | None) -> None:
+        if trainer.stop_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        trainer.stop_requested = True
+
+    # Signal handlers belong to the main thread; elsewhere nobody can send us one.
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGTERM, signal.SIGINT) if main else ()
+    before = {number: signal.signal(number, request) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -22,8 +22,8 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate
 from gsto_viz.models import load_checkpoint
 from gsto_viz.train import train
+from gsto_viz.train.folder import read_progress
 from gsto_viz.train.recipe import load_recipe
-from gsto_viz.train.step import read_progress
 
 SCRIPTS = Path(__file__).parents[2] / "analysis" / "study"
 RECIPE = {

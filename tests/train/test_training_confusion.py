@@ -21,9 +21,9 @@ from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.training_log import read_log
 from gsto_viz.models import build_model, initialize, load_model
 from gsto_viz.report import analyze
-from gsto_viz.train import TrainingStopped, confusion, train
-from gsto_viz.train.confusion import check_confusion, chosen, scale_confusion
+from gsto_viz.train import TrainingStopped, measures, train
 from gsto_viz.train.folder import RunLog
+from gsto_viz.train.measures import check_confusion, chosen, scale_confusion
 from gsto_viz.train.recipe import Recipe
 from gsto_viz.train.trainer import Trainer
 from gsto_viz.types import ClassList, Dataset, Sample
@@ -242,8 +242,8 @@ def test_what_has_no_sci_is_refused_before_anything_is_written(
 def test_features_that_are_not_finite_stop_the_run_and_keep_its_state(
     data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = confusion.input_batch
-    monkeypatch.setattr(confusion, "input_batch", lambda *words: real(*words) * math.nan)
+    real = measures.input_batch
+    monkeypatch.setattr(measures, "input_batch", lambda *words: real(*words) * math.nan)
     with pytest.raises(GstoVizError, match="features hold NaN or infinite values"):
         train(Recipe(**SETTINGS), data, tmp_path / "run", val=val)
     assert (tmp_path / "run" / "state.safetensors").is_file()
@@ -262,8 +262,8 @@ def test_a_stop_while_it_measures_is_heard(
         trainers.append(self)
         real(self, *words, **options)
 
-    table = confusion.region_table
-    annotated = confusion._annotated
+    table = measures.region_table
+    annotated = measures._annotated
 
     def count(value: Any) -> Any:
         asked.append(1)
@@ -272,8 +272,8 @@ def test_a_stop_while_it_measures_is_heard(
         return value
 
     monkeypatch.setattr(Trainer, "_measure_confusion", measure)
-    monkeypatch.setattr(confusion, "_annotated", lambda sample: count(annotated(sample)))
-    monkeypatch.setattr(confusion, "region_table", lambda *w, **o: count(table(*w, **o)))
+    monkeypatch.setattr(measures, "_annotated", lambda sample: count(annotated(sample)))
+    monkeypatch.setattr(measures, "region_table", lambda *w, **o: count(table(*w, **o)))
     with pytest.raises(TrainingStopped, match="stopped at step 2; the state is saved"):
         train(Recipe(**SETTINGS), data, tmp_path / "run", val=val)
     assert len(asked) == after + 24

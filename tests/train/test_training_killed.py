@@ -41,8 +41,8 @@ CHILD = '''
 import os, signal, sys
 
 root, *scenarios = sys.argv[1:]
-import gsto_viz.train.trainer as trainer, gsto_viz.train.loop as loop
-import gsto_viz.evaluate.counting as counting, gsto_viz.train.confusion as confusion
+import gsto_viz.train.trainer as trainer
+import gsto_viz.evaluate.counting as counting, gsto_viz.train.measures as measures
 from gsto_viz.cli import main
 
 def on_call(owner, name, number, act):
@@ -66,8 +66,8 @@ PLANS = {
     "in-evaluation": lambda: on_call(counting, "class_evidence", 4, die),
     "in-write": lambda: on_call(os, "fsync", 7, die),
     "in-snapshot": lambda: on_call(os, "fsync", 6, die),
-    "in-confusion": lambda: on_call(confusion, "region_table", 2, die),
-    "before-gains": lambda: on_call(loop, "add_gains", 2, die),
+    "in-confusion": lambda: on_call(measures, "region_table", 2, die),
+    "before-gains": lambda: on_call(trainer, "add_gains", 2, die),
     "sigterm": lambda: on_call(trainer.Trainer, "_step", 6, terminate),
     "sigterm-in-evaluation": lambda: on_call(counting, "class_evidence", 2, terminate),
 }

@@ -22,7 +22,7 @@ from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.folder import RunLog
 from gsto_viz.train.reading import Readers, SampleReader
-from gsto_viz.train.samples import AHEAD, TrainingSamples
+from gsto_viz.train.step import AHEAD, TrainingSamples
 from gsto_viz.types import ClassInfo, ClassList, Sample
 
 SIDE = 40

@@ -11,8 +11,7 @@ from gsto_viz.distributed import ALONE
 from gsto_viz.errors import GstoVizError
 from gsto_viz.train.build import build_for
 from gsto_viz.train.recipe import Recipe
-from gsto_viz.train.samples import Batch
-from gsto_viz.train.step import SMALLEST_SCALE, Stepper, WeightAverage, dropout_seed
+from gsto_viz.train.step import SMALLEST_SCALE, Batch, Stepper, WeightAverage, dropout_seed
 
 BASE: dict[str, Any] = {
     "model": "hrnetv2-tiny",

@@ -26,9 +26,9 @@ from gsto_viz.train import train
 from gsto_viz.train.step import synchronize_batch_norm
 from gsto_viz.train.build import build_for
 from gsto_viz.train.reading import Readers, SampleReader
-from gsto_viz.train.samples import TrainingSamples
+from gsto_viz.train.step import TrainingSamples
 from gsto_viz.train.step import Stepper
-from gsto_viz.train.trainer import augmentation_of
+from gsto_viz.train.build import augmentation_of
 from safetensors.torch import save_file
 
 def batch_norm(world):

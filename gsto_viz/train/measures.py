@@ -1,23 +1,93 @@
-"""The Scale Confusion Index of a network while it is trained, on a few validation images."""
+"""What is measured on a network while it is trained: scores, SCI on a few images, gains at last."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from gsto_viz.calibrate import channel_moments, to_gains
+from gsto_viz.calibrate import calibrate, channel_moments, to_gains
 from gsto_viz.capture import Capture
 from gsto_viz.data import data_kind
+from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import LogitsNotFiniteError
+from gsto_viz.evaluate.counting import Options, count_images
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains
+from gsto_viz.models.checkpoint import load_checkpoint, save_checkpoint
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.regions import region_table
 from gsto_viz.stats import estimate, index_values
-from gsto_viz.torch_utils import eval_mode
+from gsto_viz.stats.outcome import SegmentationScores, scores_of
+from gsto_viz.torch_utils import eval_mode, image_to_tensor
 from gsto_viz.types import Dataset, Sample
+
+
+def score(
+    network: HRNet, val: Dataset, world: World, *, stopped: Callable[[], bool], quiet: bool
+) -> SegmentationScores | None:
+    """Score a network on all images at native size, single scale, one confusion matrix.
+
+    Args:
+        network: What to score.
+        val: Annotated images; each process takes its share of them.
+        world: The processes.
+        stopped: Asked before each image: whether to give up, in any one process.
+        quiet: No progress bar.
+
+    Returns:
+        The scores, the same in all processes; None if one of them was asked to stop.
+
+    Raises:
+        LogitsNotFiniteError: In all processes, if the network gives such logits in one.
+        GstoVizError: An image cannot be scored.
+    """
+    indices = tqdm(world.share(len(val)), desc="val", disable=quiet, leave=False)
+    going = takewhile(lambda index: not stopped(), indices)
+    own = np.zeros((len(val.classes),) * 2, dtype=np.int64)
+    error: GstoVizError | None = None
+    try:
+        own = count_images(network, val, Options(), indices=going).confusion
+    except GstoVizError as raised:
+        error = raised
+    if world.any(stopped()):
+        return None
+    not_finite = world.any(isinstance(error, LogitsNotFiniteError))
+    if not_finite:
+        raise LogitsNotFiniteError(str(error or "in another process"))
+    world.agree(error)
+    return scores_of(world.sum(torch.from_numpy(own)).numpy())
+
+
+def add_gains(checkpoint: Path, data: Dataset, *, images: int = 64, quiet: bool = True) -> None:
+    """Measure per-channel gains of the default taps and store them; keep those that are there.
+
+    Args:
+        checkpoint: One of our files; it is rewritten with the gains inside.
+        data: Training images; the first ``images`` of them by id are used, at native size.
+        images: How many.
+        quiet: No progress bar.
+    """
+    model = load_checkpoint(checkpoint)
+    info = model.info
+    if info is None:
+        raise GstoVizError(f"{checkpoint} says nothing about its network; take another copy")
+    if info.gains:
+        return
+    chosen = sorted(range(len(data)), key=lambda i: data.ids[i])[:images]
+    batches = (
+        image_to_tensor(data[i].image, info.mean, info.std).unsqueeze(0)
+        for i in tqdm(chosen, desc="gains", disable=quiet, leave=False)
+    )
+    save_checkpoint(checkpoint, model, replace(info, gains=calibrate(model, batches)))
+
 
 SCENES, FRAMES = 24, 16
 """So many images, the first of the validation data, are looked at each time."""

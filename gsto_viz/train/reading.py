@@ -2,6 +2,10 @@
 
 Everything random about a sample follows from (seed, epoch, index), so that it does not matter who
 reads it. Nothing here needs torch: a loading process starts in a fraction of a second.
+
+Not ``torch.utils.data.DataLoader``: it has no threads, so that without processes nothing is read
+ahead and with them every one keeps a cache of its own; its processes load torch, and the loss of
+one is raised in the middle of whatever the run is doing instead of where its batch is due.
 """
 
 import contextlib

@@ -26,11 +26,11 @@ from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.report import Site
 from gsto_viz.stats import (
     assignment,
+    headline,
     response_by_octave,
     sci,
     sci_by_gap,
     sci_c,
-    sci_edge,
     size_trend,
     tuning,
 )
@@ -148,7 +148,7 @@ def statistics(table: pd.DataFrame) -> dict[str, Any]:
     return {
         "sci_by_gap": sci_by_gap(table),
         "sci_whole": sci(table, response="q_whole"),
-        "sci_edge_of_deep_regions": sci_edge(table, min_depth_px=8.0),
+        "sci_edge_of_deep_regions": headline(table, min_depth_px=8.0).sci_edge,
         "sci_c_of_responses": sci_c(table, response="z"),
         "tuning": tuning(table, min_images=3),
         "response_by_octave": response_by_octave(table),

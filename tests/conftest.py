@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,13 @@ from gsto_viz.data import CAMVID_CLASSES, load_data
 from gsto_viz.models import ModelInfo, build_model, initialize
 from gsto_viz.report import Report, analyze
 from gsto_viz.types import Dataset
+
+# A shell's background jobs ignore Ctrl-C, and so would every command that a test starts and stops.
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SPEC = "scenes:count=12,seed=5,size=96x160"
 """The images of ``analysis``."""

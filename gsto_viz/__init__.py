@@ -16,6 +16,7 @@ _HOMES = {
     "load_data": "gsto_viz.data",
     "load_model": "gsto_viz.models",
     "load_report": "gsto_viz.report",
+    "open_network": "gsto_viz.network",
     "region_table": "gsto_viz.regions",
 }
 _ROOMS = ("models", "data", "plots", "stats", "capture", "regions", "attribution", "report")

@@ -25,7 +25,8 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from gsto_viz.errors import GstoVizError, did_you_mean
-from gsto_viz.types import IGNORE, Inspection
+from gsto_viz.look import Look
+from gsto_viz.types import IGNORE
 from gsto_viz.words import GATE, MODES
 
 FloatMap = npt.NDArray[np.float64]
@@ -283,7 +284,7 @@ def valid_by_stride(
 
 
 def normalise(
-    inspections: Sequence[Inspection],
+    inspections: Sequence[Look],
     mode: str = "percentile",
     valid: Mapping[int, BoolMap] | None = None,
 ) -> tuple[tuple[HeatMap, ...], ...]:
@@ -401,7 +402,7 @@ def _finish(values: FloatMap, mode: str, stride: int, limits: Limits, branch: in
 
 
 def _masked_maps(
-    inspection: Inspection, raw: bool, valid: Mapping[int, BoolMap] | None
+    inspection: Look, raw: bool, valid: Mapping[int, BoolMap] | None
 ) -> list[FloatMap]:
     """Return the network's maps in float64 with NaN where a cell does not count."""
     maps = inspection.raw if raw else inspection.activity

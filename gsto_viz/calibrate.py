@@ -16,6 +16,7 @@ from gsto_viz.capture.core import Capture, unwrap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.torch_utils import eval_mode
+from gsto_viz.types import Tap
 
 __all__ = [
     "ChannelMoments",
@@ -132,7 +133,7 @@ class ChannelMoments:
 def channel_moments(
     model: nn.Module,
     images: Iterable[Tensor],
-    taps: str | Sequence[str] | Mapping[str, str] = "stage4.branch*",
+    taps: str | Sequence[str] | Mapping[str, Tap | str] = "stage4.branch*",
 ) -> dict[str, ChannelMoments]:
     """Run images through a network in evaluation mode and collect the moments of its taps.
 
@@ -186,7 +187,7 @@ def to_gains(moments: Mapping[str, ChannelMoments]) -> dict[str, Gains]:
 def calibrate(
     model: nn.Module,
     images: Iterable[Tensor],
-    taps: str | Sequence[str] | Mapping[str, str] = "stage4.branch*",
+    taps: str | Sequence[str] | Mapping[str, Tap | str] = "stage4.branch*",
 ) -> dict[str, Gains]:
     """Measure the gains of taps; arguments, state and errors as in ``channel_moments``.
 

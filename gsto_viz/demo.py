@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
 
 from gsto_viz.data import KeptDataset
 from gsto_viz.files import check_target, new_folder, write_text
+from gsto_viz.network import Source
 from gsto_viz.report import Report, analyze, load_report
 from gsto_viz.report.folder import OWN_ENTRIES
 from gsto_viz.report.page import write_page
-from gsto_viz.report.text import write_comparison
+from gsto_viz.report.text import write_comparisons
 from gsto_viz.text_table import text_table
 from gsto_viz.types import Dataset
 
@@ -37,7 +37,7 @@ OWN_FILES = (
 
 
 def run_demo(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, Source],
     data: Dataset,
     out: str | Path,
     *,
@@ -47,10 +47,10 @@ def run_demo(
     overwrite: bool = False,
     quiet: bool = True,
 ) -> Report:
-    """Analyze two networks, compare them, draw everything, and write the page.
+    """Analyze networks, compare them, draw everything, and write the page.
 
     Args:
-        models: ``{"A": baseline, "B": gated}``, of the same classes as the data.
+        models: Two or more networks by name, the reference first, of the classes of the data.
         data: Annotated images at network-input size.
         out: Folder; refused if it holds something, unless ``overwrite``.
         nulls: Compute null models as well.
@@ -69,9 +69,17 @@ def run_demo(
     kept = KeptDataset(data) if len(data) <= MOST_KEPT else data
     with new_folder(target, OWN_FILES, overwrite=overwrite) as work:
         report = analyze(
-            models, kept, work, nulls=nulls, size=size, seed=seed, resume=True, quiet=quiet
+            models,
+            kept,
+            work,
+            reference=next(iter(models)),
+            nulls=nulls,
+            size=size,
+            seed=seed,
+            resume=True,
+            quiet=quiet,
         )
-        write_comparison(report, report.compare("A", "B"))
+        write_comparisons(report, report.comparisons())
         write_page(report, quiet=quiet)
         for name, figure in FRONT.items():
             for suffix in ("pdf", "png"):

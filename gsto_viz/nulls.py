@@ -16,14 +16,13 @@ import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import HRNet, initialize
+from gsto_viz.models import initialize
 from gsto_viz.torch_utils import eval_mode
 
 DRAWS = 5
@@ -58,18 +57,11 @@ def randomized_copy(model: nn.Module, seed: int, images: Iterable[Tensor]) -> nn
         _draw_weights(twin.to("cpu"))
     if homes:
         twin.to(homes[0])
-    if isinstance(twin, HRNet):
-        _forget_training(twin, seed)
+    forget = getattr(twin, "forget_training", None)
+    if callable(forget):
+        forget(f"random weights {seed}")
     estimate_batch_norm(twin, images)
     return twin
-
-
-def _forget_training(twin: HRNet, seed: int) -> None:
-    """Drop what only held for the trained weights."""
-    twin.official_unused = {}
-    if twin.info is not None:
-        name = f"{twin.info.name} (random weights {seed})"
-        twin.info = replace(twin.info, name=name, gains={}, training={}, sha256=None)
 
 
 def random_draws(

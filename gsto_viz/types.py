@@ -176,55 +176,27 @@ class Tap:
     Attributes:
         name: Its word in the contract, e.g. ``stage3.m0.gate[2->0]``.
         module: Dotted name of the submodule whose output tensor is meant.
-        stride: Pixel step of its grid: a (H, W) image gives (ceil(H/stride), ceil(W/stride)).
-        channels: Channels of the output; 1 for a gate.
-        kind: ``feature``, ``gate`` or ``logits``.
+        stride: Pixel step of its grid: a (H, W) image gives (ceil(H/stride), ceil(W/stride)); None
+            when the network does not say.
+        channels: Channels of the output, 1 for a gate; None when the network does not say.
+        kind: ``feature``, ``gate`` or ``logits``; ``feature`` for modules of foreign networks.
+        branch: Which branch its features are, 0 = the finest; None for everything else.
+        path: Which element of the module's output, outermost first; empty when it is a tensor.
     """
 
     name: str
     module: str
-    stride: int
-    channels: int
-    kind: str
+    stride: int | None = None
+    channels: int | None = None
+    kind: str = "feature"
+    branch: int | None = None
+    path: tuple[str, ...] = ()
 
 
 FloatArray = npt.NDArray[np.float64]
 
 BranchMaps = tuple[npt.NDArray[np.float32], ...]
 """One map per branch, the finest first: (h_r, w_r) float32 each."""
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What one network shows for one image: prediction, branch maps, gate maps.
-
-    Attributes:
-        name: The checkpoint's name.
-        network: The architecture's registered name.
-        strides: Stride of each branch, e.g. (4, 8, 16, 32).
-        prediction: (H, W) uint8 class indices at image size.
-        raw: Per branch, (h_r, w_r) float32 channel mean as the paper draws it; the size of its
-            numbers is arbitrary.
-        activity: Per branch, (h_r, w_r) float32 gain-fixed mean (``metrics.md`` section 0).
-        gates: Gate maps by tap name, (h, w) float32; empty without gates.
-        gate_range: Infimum and supremum that the gates' form allows; None without gates.
-        site: Pattern of the taps that the branch maps come from.
-        logits: (K, h_0, w_0) floats on the finest grid, before they are resized to the image; None
-            where they were not asked for.
-        align_corners: Whether they are resized corner on corner.
-    """
-
-    name: str
-    network: str
-    strides: tuple[int, ...]
-    prediction: npt.NDArray[np.uint8]
-    raw: BranchMaps
-    activity: BranchMaps
-    gates: dict[str, npt.NDArray[np.float32]]
-    gate_range: tuple[float, float] | None
-    site: str = "stage4.branch*"
-    logits: npt.NDArray[np.floating] | None = None
-    align_corners: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import gsto_viz
 PACKAGE = Path(gsto_viz.__file__).parent
 
 LEAVES = {
-    "errors", "types", "words", "files", "settings", "text_table", "gains", "torch_utils",
-    "distributed",
+    "errors", "types", "anatomy", "words", "files", "settings", "text_table", "gains",
+    "torch_utils", "distributed",
 }  # fmt: skip
-PURE = {"errors", "types", "words", "files"}
+PURE = {"errors", "types", "anatomy", "words", "files"}
 
 # A room is a folder or module directly in the package. It may import itself and these rooms.
 ALLOWED: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "text_table": set(),
+    "anatomy": {"errors", "types"},
     "files": {"errors"},
     "words": {"errors"},
     "settings": {"errors"},
@@ -29,20 +30,21 @@ ALLOWED: dict[str, set[str]] = {
     "torch_utils": {"errors"},
     "distributed": {"errors", "torch_utils"},
     # Pure functions on arrays and tables.
-    "activity": PURE,
+    "activity": PURE | {"look"},
+    "look": {"errors", "types", "files"},
     "regions": PURE | {"activity"},
     "stats": PURE | {"activity", "regions"},
     "models": LEAVES,
     # One thing each: read, look inside, draw.
     "data": PURE,
     "capture": LEAVES | {"activity"},
-    "plots": PURE | {"activity", "stats"},
+    "plots": PURE | {"activity", "look", "stats"},
     # Compositions.
     "calibrate": LEAVES | {"capture"},
     "nulls": LEAVES | {"models"},
     "evaluate": LEAVES | {"models", "regions", "stats"},
     "doctor": LEAVES | {"activity", "capture", "models"},
-    "inspection": LEAVES | {"activity", "capture", "evaluate", "models"},
+    "network": LEAVES | {"calibrate", "capture", "evaluate", "look", "models", "stats"},
     "attribution": LEAVES
     | {
         "activity",
@@ -50,8 +52,8 @@ ALLOWED: dict[str, set[str]] = {
         "capture",
         "data",
         "evaluate",
-        "inspection",
         "models",
+        "network",
         "nulls",
         "regions",
         "stats",
@@ -65,17 +67,20 @@ ALLOWED: dict[str, set[str]] = {
         "capture",
         "data",
         "evaluate",
+        "look",
         "models",
+        "network",
         "nulls",
         "regions",
     }
     | {"plots", "stats"},
-    "demo": LEAVES | {"data", "report"},
+    "demo": LEAVES | {"data", "network", "report"},
     "explorer": LEAVES
-    | {"activity", "attribution", "capture", "data", "evaluate", "inspection", "models"}
-    | {"plots", "regions", "report", "stats"},
+    | {"activity", "attribution", "capture", "data", "evaluate", "look", "models"}
+    | {"network", "plots", "regions", "report", "stats"},
     "bench": LEAVES
-    | {"activity", "attribution", "data", "evaluate", "models", "regions", "report", "stats"},
+    | {"activity", "attribution", "data", "evaluate", "models", "network", "regions"}
+    | {"report", "stats"},
     # Shells.
     "cli": {"errors", "commands"},
     "__main__": {"cli"},
@@ -88,7 +93,7 @@ ALLOWED["commands"] = set(ALLOWED) - {"cli", "__main__", "__init__"}
 LIBRARIES: dict[str, set[str]] = {
     "torch": {
         "torch_utils", "distributed", "gains", "models", "capture", "calibrate", "evaluate",
-        "inspection", "doctor", "train", "commands", "demo", "explorer", "nulls", "attribution",
+        "network", "doctor", "train", "commands", "demo", "explorer", "nulls", "attribution",
         "report", "bench",
     },
     "captum": {"attribution"},

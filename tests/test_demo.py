@@ -99,8 +99,8 @@ def test_the_command_writes_and_prints(networks, tmp_path: Path, capsys):
     assert main(["demo", *given, "--overwrite", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((out / "summary.json").read_text())
     for wrong, message in (
-        (["--model", "C=x"], "write A=CHECKPOINT"),
-        (["--model", "A=x"], "--model B=CHECKPOINT is missing"),
+        (["--model", "C"], "write NAME=CHECKPOINT"),
+        (["--model", "A=x"], "one alone has nothing to differ from; give more"),
         (["--model", "A=x", "--model", "A=y"], "given twice"),
     ):
         assert main(["demo", *wrong, "--out", str(tmp_path / "new")]) == 2

@@ -10,14 +10,14 @@ from gsto_viz.activity import (
     valid_by_stride,
 )
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Inspection
+from gsto_viz.look import Look
 from gsto_viz.words import MODES, RAW_BADGE
 
 
 def inspection(raw, activity, strides=(4, 8), name="net"):
     as_maps = [tuple(np.asarray(m, dtype=np.float32) for m in maps) for maps in (raw, activity)]
     prediction = np.zeros((8, 8), np.uint8)
-    return Inspection(name, "n", strides, prediction, *as_maps, gates={}, gate_range=None)
+    return Look(name, "n", strides, prediction, *as_maps, gates={}, gate_range=None)
 
 
 RNG = np.random.default_rng(3)

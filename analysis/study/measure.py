@@ -22,7 +22,8 @@ from gsto_viz.data import KeptDataset, load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path, versions, write_text
 from gsto_viz.models import HRNet, load_checkpoint
-from gsto_viz.report import Report, Site, analyze, site_of
+from gsto_viz.network import open_network
+from gsto_viz.report import Report, Site, analyze
 from gsto_viz.report.causal import doubled_values
 from gsto_viz.report.folder import plain, read_table
 from gsto_viz.report.passes import OWN
@@ -73,15 +74,15 @@ def measure_run(places: Places, run: Run) -> None:
 def analyses(places: Places, run: Run, network: HRNet, data: Dataset) -> dict[str, Report]:
     """Run the three analyses of a network; one that was stopped goes on."""
     last = len(network.stage4) - 1
-    before = site_of(network, f"stage4.m{last}.branch*.pre")
-    after = site_of(network)
+    after = open_network(network)
+    before = after.read_at(f"stage4.m{last}.branch*.pre").anatomy
     draws = RANDOM_DRAWS if run.seed == RANDOM_SEED else 0
     options: dict[str, dict[str, Any]] = {
         "post": {"nulls": True, "random_draws": draws},
         # Gates are the same wherever the branches are read: once is enough.
-        "pre": {"sites": {KEY: Site(before.branches, before.strides)}},
+        "pre": {"sites": {KEY: Site(before.branch_taps, before.strides)}},
         "attribution": {
-            "sites": {KEY: Site(after.branches, after.strides)},
+            "sites": {KEY: Site(after.anatomy.branch_taps, after.anatomy.strides)},
             "attribution": True,
             "limit": places.arm.attribution_images,
         },

@@ -12,7 +12,6 @@ imported here.
 """
 
 from gsto_viz.attribution.head import (
-    Baseline,
     HeadPass,
     head_pass,
     image_baseline,
@@ -55,6 +54,7 @@ from gsto_viz.attribution.shapley import (
     shapley_tables,
 )
 from gsto_viz.attribution.targets import Target, parse_place, region_entries, resolve, resolve_batch
+from gsto_viz.network import Baseline
 
 __all__ = [
     "Baseline",

@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gsto_viz.anatomy import Gate, anatomy_of
 from gsto_viz.attribution.gradients import LAYER_METHODS, Announce, Attribution, Explainer
-from gsto_viz.attribution.head import Baseline, HeadPass, find_head, head_pass
+from gsto_viz.attribution.head import HeadPass, find_head, head_pass
 from gsto_viz.attribution.interventions import (
     Intervention,
     branch_paths,
     constant,
     edges,
     intervene,
-    last_module,
 )
-from gsto_viz.attribution.places import View, list_paths
+from gsto_viz.attribution.places import View
 from gsto_viz.attribution.sanity import asked_classes, coalition_infidelity, sanity_checks
 from gsto_viz.attribution.shapley import BranchShapley, branch_shapley, shapley_maps
 from gsto_viz.attribution.taps import (
@@ -38,8 +38,7 @@ from gsto_viz.attribution.taps import (
 )
 from gsto_viz.attribution.targets import Entries, Target, head_logits, resolve
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.gates import gate_range
-from gsto_viz.models.hrnet import HRNet
+from gsto_viz.network import Baseline
 from gsto_viz.torch_utils import eval_mode
 
 FAR_OFF = 0.05
@@ -88,7 +87,7 @@ class Explanation:
 
 
 def explain_target(
-    model: HRNet,
+    model: nn.Module,
     image: Tensor,
     view: View,
     target: Target,
@@ -247,7 +246,7 @@ def _path_start(attribution: Attribution) -> str:
 
 @torch.no_grad()
 def path_effects(
-    model: HRNet,
+    model: nn.Module,
     image: Tensor,
     entries: Entries,
     head: str = "main",
@@ -293,29 +292,32 @@ def path_effects(
 Closing = tuple[str, int | None, int | None, tuple[Intervention, ...]]
 
 
-def _closings(model: HRNet, head: str) -> list[Closing]:
+def _closings(model: nn.Module, name: str) -> list[Closing]:
     """List what ``path_effects`` closes: kind, source, target, interventions."""
-    stage = len(find_head(model, head).taps)
-    last = last_module(model, stage) if stage > 1 else None
-    transitions = [f"transition{k}" for k in range(1, stage)]
+    anatomy, head = anatomy_of(model), find_head(model, name)
+    assert anatomy is not None
+    new = {edge.site for edge in anatomy.transfers if edge.new}
     closings: list[Closing] = []
     for site in ("before", "after"):
-        for r, name in enumerate(branch_paths(model, site, stage)):
-            closings.append((f"branch {site} fusion", None, r, (constant(name, 0, "zero"),)))
-    places = [*([] if last is None else [last]), *transitions]
-    for path in (p for place in places for p in edges(model, "transfer", place)):
+        for r, tap in enumerate(branch_paths(model, site, name)):
+            closings.append((f"branch {site} fusion", None, r, (constant(tap, 0, "zero"),)))
+    transitions = [site for site in head.sites if site in new]
+    sites = [*([] if head.fusion is None else [head.fusion]), *transitions]
+    for path in (p for site in sites for p in edges(model, "transfer", site)):
         change = constant(path.name, 0, "closed")
         closings.append(("transfer", path.source, path.target, (change,)))
-    before = (*transitions, *(f"stage{k}." for k in range(1, stage + 1)))
-    gates = [p for p in list_paths(model) if p.kind == "gate" and p.name.startswith(before)]
-    gating = model.config.gating
-    if gates and gating is not None:
-        low = gate_range(gating.form)[0]
-        for path in gates:
-            if path.name.startswith((f"{last}.", *transitions)):
-                change = constant(path.name, low, f"closed ({low:g})")
-                closings.append(("gate", path.source, path.target, (change,)))
-        for value, what in ((1.0, "open"), (low, f"closed ({low:g})")):
-            together = tuple(constant(p.name, value, what) for p in gates)
-            closings.append(("all gates", None, None, together))
+    gates = [gate for gate in anatomy.gates if gate.site in head.sites]
+    for gate in gates:
+        if gate.site in sites:
+            ends = (None, None) if gate.new else (gate.source, gate.target)
+            closings.append(("gate", *ends, (_closed(gate),)))
+    if gates:
+        opened = tuple(constant(gate.name, 1.0, "open") for gate in gates)
+        closings.append(("all gates", None, None, opened))
+        closings.append(("all gates", None, None, tuple(map(_closed, gates))))
     return closings
+
+
+def _closed(gate: Gate) -> Intervention:
+    """Close a gate as far as its form allows."""
+    return constant(gate.name, gate.range[0], f"closed ({gate.range[0]:g})")

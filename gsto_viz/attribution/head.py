@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gsto_viz.anatomy import Head, anatomy_of
 from gsto_viz.attribution.targets import head_logits
 from gsto_viz.calibrate import channel_moments
 from gsto_viz.capture import Capture
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.hrnet import HRNet, SegmentationHead
+from gsto_viz.network import Baseline
 from gsto_viz.torch_utils import eval_mode
 
 CHUNK = 256
@@ -135,47 +136,22 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, shift
 
 
-@dataclass(frozen=True)
-class HeadPlace:
-    """Where a head sits in one of our networks."""
-
-    name: str
-    """``main`` or ``stage1``..``stage3``."""
-    module: str
-    """Dotted name of the head."""
-    taps: tuple[str, ...]
-    """The taps whose features enter it, the finest branch first."""
-    strides: tuple[int, ...]
-    channels: tuple[int, ...]
-
-
-def find_head(model: nn.Module, head: str = "main") -> HeadPlace:
-    """Return where a head of an HRNetV2 or GSTO-HRNet is and what enters it.
+def find_head(model: nn.Module, head: str = "main") -> Head:
+    """Return where a head of a network is and what enters it.
 
     Raises:
-        GstoVizError: The network is of another kind, or has no such head (its heads are named).
+        GstoVizError: The network declares none, or has no such head (its heads are named).
     """
-    if not isinstance(model, HRNet):
+    anatomy = anatomy_of(model)
+    heads = {} if anatomy is None else {one.name: one for one in anatomy.heads}
+    if not heads:
         raise GstoVizError(
             f"{type(model).__name__} declares no head that can be split by branch; exact shares "
             "need an HRNetV2 or GSTO-HRNet of this package"
         )
-    stages = {"main": (4, "head")}
-    for stage in (3, 2, 1):
-        if isinstance(getattr(model, f"transition{stage}").predictor, SegmentationHead):
-            stages[f"stage{stage}"] = (stage, f"transition{stage}.predictor")
-    if head not in stages:
-        raise GstoVizError(f"the network has no head '{head}'; it has {', '.join(stages)}")
-    stage, module = stages[head]
-    known = model.taps()
-    taps = tuple(f"stage{stage}.branch{r}" for r in range(stage))
-    return HeadPlace(
-        head,
-        module,
-        taps,
-        tuple(known[tap].stride for tap in taps),
-        tuple(known[tap].channels for tap in taps),
-    )
+    if head not in heads:
+        raise GstoVizError(f"the network has no head '{head}'; it has {', '.join(heads)}")
+    return heads[head]
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +166,7 @@ class HeadPass:
         output: Everything that the network gave.
     """
 
-    place: HeadPlace
+    place: Head
     head: BranchHead
     branches: tuple[Tensor, ...]
     logits: Tensor
@@ -242,21 +218,6 @@ def coalition_logits(
         for r, delta in enumerate(deltas):
             torch.add(hidden[: 1 << r], delta[:, cells], out=hidden[1 << r : 2 << r])
         yield start, head.logits(hidden)
-
-
-@dataclass(frozen=True, eq=False)
-class Baseline:
-    """Features in place of absent branches.
-
-    Attributes:
-        name: What it is, e.g. ``dataset mean of 64 images``.
-        features: By branch, (1, C_r, 1, 1), one number per channel, or (1, C_r, h_r, w_r).
-        head: The head whose branches they are.
-    """
-
-    name: str
-    features: tuple[Tensor, ...]
-    head: str = "main"
 
 
 def zero_baseline(model: nn.Module, head: str = "main") -> Baseline:

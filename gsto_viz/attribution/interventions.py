@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from gsto_viz.anatomy import anatomy_of
+from gsto_viz.attribution.head import find_head
 from gsto_viz.attribution.places import Path, find_path, list_paths
 from gsto_viz.calibrate import channel_moments
 from gsto_viz.capture import Capture
 from gsto_viz.capture.core import REGISTRATION, unwrap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
-from gsto_viz.models.gates import gate_range
-from gsto_viz.models.hrnet import HRNet
 from gsto_viz.regions import RegionMap
 from gsto_viz.stats.causal import UNCHANGED
 from gsto_viz.stats.outcome import outcome_counts
@@ -266,31 +266,23 @@ def intervention_counts(
     return pd.concat(parts, ignore_index=True)
 
 
-def branch_paths(model: nn.Module, site: str = "after", stage: int = 4) -> list[str]:
-    """Return the places of the branches of a stage, the finest first.
+def branch_paths(model: nn.Module, site: str = "after", head: str = "main") -> list[str]:
+    """Return the places of the branches that enter a head, the finest first.
 
     Args:
-        model: An HRNetV2 or GSTO-HRNet.
-        site: ``after`` or ``before`` the stage's last fusion. After it, a branch is already a sum
-            of all; before it, removing one also takes away what it would have given to the others.
-            Stage 1 has no fusion, so nothing lies before it.
-        stage: 1 to 4.
+        model: A network that declares its head.
+        site: ``after`` or ``before`` the last fusion in front of it. After it, a branch is already
+            a sum of all; before it, removing one also takes away what it would have given to the
+            others. Without a fusion nothing lies before it.
+        head: ``main`` or a deep-supervision head.
     """
     if site not in SITES:
         raise GstoVizError(f"unknown site '{site}'; choose {' or '.join(SITES)} the last fusion")
-    if not isinstance(model, HRNet):
+    anatomy = anatomy_of(model)
+    if anatomy is None or not anatomy.heads:
         raise GstoVizError(f"{type(model).__name__} declares no branches; name modules instead")
-    if site == "after":
-        return [f"stage{stage}.branch{r}" for r in range(stage)]
-    if stage == 1:
-        return []
-    return [f"{last_module(model, stage)}.branch{r}.pre" for r in range(stage)]
-
-
-def last_module(model: HRNet, stage: int) -> str:
-    """Return the place of the last module of stage 2, 3 or 4, such as ``stage4.m1``."""
-    modules = getattr(model, f"stage{stage}")
-    return f"stage{stage}.m{len(modules) - 1}"
+    place = find_head(model, head)
+    return list(place.taps if site == "after" else place.inputs)
 
 
 def mean_features(
@@ -376,9 +368,9 @@ def parse_intervention(model: nn.Module, text: str) -> Intervention:
 def _words(model: nn.Module, path: Path) -> dict[str, float]:
     """Return the words for numbers at a place."""
     if path.kind == "gate":
-        gating = getattr(getattr(model, "config", None), "gating", None)
-        low = 0.0 if gating is None else gate_range(gating.form)[0]
-        return {"zero": 0.0, "closed": low, "open": 1.0}
+        anatomy = anatomy_of(model)
+        low, high = (0.0, 1.0) if anatomy is None else anatomy.gate_range or (0.0, 1.0)
+        return {"zero": 0.0, "closed": low, "open": high}
     return {"zero": 0.0, "closed": 0.0} if path.kind == "transfer" else {"zero": 0.0}
 
 

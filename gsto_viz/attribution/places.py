@@ -9,7 +9,6 @@ fusion of module 1. ``stage3.m0.transfer[2->0]`` is what the transfer adds to th
 gates. Arrows can be written ``2to0`` after a dot: ``stage3.m0.transfer.2to0``.
 """
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -19,9 +18,9 @@ import numpy.typing as npt
 from torch import nn
 
 from gsto_viz.activity import BoolMap
-from gsto_viz.capture.names import callable_modules, canonical_name, closest_names, declared_taps
+from gsto_viz.anatomy import anatomy_of, canonical_name
+from gsto_viz.capture.names import callable_modules, closest_names
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.fusion import Fusion, Transition
 from gsto_viz.regions import RegionMap, find_regions
 from gsto_viz.types import IGNORE
 
@@ -327,9 +326,6 @@ class SizeBin:
         return f"size:{self.low:g}-{self.high:g}"
 
 
-_SAFE_TRANSFER = re.compile(r"(^|\.)transfer\.(\d+)to(\d+)$")
-
-
 @dataclass(frozen=True)
 class Path:
     """A place by its canonical name, and the module whose output it is."""
@@ -349,7 +345,7 @@ def find_path(model: nn.Module, name: str) -> Path:
     Raises:
         GstoVizError: There is no such place; the closest names are given.
     """
-    canonical = _SAFE_TRANSFER.sub(r"\1transfer[\2->\3]", canonical_name(name))
+    canonical = canonical_name(name)
     known = {path.name: path for path in list_paths(model)}
     if canonical in known:
         return known[canonical]
@@ -360,32 +356,18 @@ def find_path(model: nn.Module, name: str) -> Path:
 
 
 def list_paths(model: nn.Module) -> list[Path]:
-    """Return every branch, transfer and gate of one of our networks; none for other networks."""
-    branch = re.compile(r".*\.branch(\d+)(\.pre)?$")
-    edge = re.compile(r".*gate\[(\d+)->(\d+)\]$")
+    """Return every branch, transfer and gate that a network declares; none for foreign ones."""
+    anatomy = anatomy_of(model)
+    if anatomy is None:
+        return []
+    gates = {gate.name: gate for gate in anatomy.gates}
     paths = []
-    for tap in declared_taps(model).values():
-        if tap.kind == "gate":
-            ends = edge.match(tap.name)
-            source, target = (int(ends[1]), int(ends[2])) if ends else (None, None)
-            paths.append(Path(tap.name, tap.module, "gate", source, target))
-        elif found := branch.match(tap.name):
-            paths.append(Path(tap.name, tap.module, "branch", None, int(found[1])))
-    return paths + _transfers(model)
-
-
-def _transfers(model: nn.Module) -> list[Path]:
-    paths = []
-    for name, module in model.named_modules():
-        if isinstance(module, Fusion):
-            place = name.removesuffix(".fusion")
-            for key in module.transfers:
-                source, target = map(int, key.split("to"))
-                label = f"{place}.transfer[{source}->{target}]"
-                inner = f"{name}.transfers.{key}"
-                paths.append(Path(label, inner, "transfer", source, target))
-        elif isinstance(module, Transition):
-            target = int(name.removeprefix("transition"))
-            label = f"{name}.transfer[{target - 1}->{target}]"
-            paths.append(Path(label, f"{name}.new_branch", "transfer", target - 1, target))
-    return paths
+    for tap in anatomy.taps.values():
+        if tap.branch is not None:
+            paths.append(Path(tap.name, tap.module, "branch", None, tap.branch))
+        elif gate := gates.get(tap.name):
+            # What a transition carries is a branch yet to be: its gate has no place in the matrix.
+            ends = (None, None) if gate.new else (gate.source, gate.target)
+            paths.append(Path(tap.name, tap.module, "gate", *ends))
+    edges = anatomy.transfers
+    return paths + [Path(e.name, e.module, "transfer", e.source, e.target) for e in edges]

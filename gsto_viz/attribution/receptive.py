@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from gsto_viz.attribution.interventions import constant, frozen_twin, intervene
 from gsto_viz.attribution.places import list_paths
 from gsto_viz.attribution.targets import stride_of
-from gsto_viz.capture.names import ResolvedTap, resolve
+from gsto_viz.capture.names import resolve
 from gsto_viz.data import resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
-from gsto_viz.inspection import inspect_image
-from gsto_viz.models.hrnet import MIN_SIZE, HRNet
+from gsto_viz.models.hrnet import MIN_SIZE
+from gsto_viz.network import Network, Source, open_network
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
 from gsto_viz.regions.table import table_of_prepared
 from gsto_viz.stats.causal import BORDER_COLUMN, border_distance, effective_size
-from gsto_viz.types import BranchMaps, Sample
+from gsto_viz.types import BranchMaps, Sample, Tap
 
 DRAWS = 4
 
@@ -126,9 +126,7 @@ def receptive_fields(
     return fields
 
 
-def _keeper(
-    outputs: dict[str, Tensor], place: ResolvedTap
-) -> Callable[[nn.Module, object, Tensor], None]:
+def _keeper(outputs: dict[str, Tensor], place: Tap) -> Callable[[nn.Module, object, Tensor], None]:
     """Return a hook that keeps a place's output with its graph."""
 
     def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -137,7 +135,7 @@ def _keeper(
     return keep
 
 
-def _stride(output: Tensor, size: tuple[int, int], place: ResolvedTap) -> int:
+def _stride(output: Tensor, size: tuple[int, int], place: Tap) -> int:
     """Return the stride of a foreign tap by its size."""
     if not isinstance(output, Tensor) or output.ndim != 4:
         raise GstoVizError(f"tap '{place.name}' gives no (N, C, H, W) tensor; name another module")
@@ -215,50 +213,39 @@ class TransferTables:
 
 
 def sized_maps(
-    model: HRNet,
-    image: npt.NDArray[np.uint8],
-    octaves: Sequence[float] = OCTAVES,
-    *,
-    gains: Mapping[str, Gains] | None = None,
+    network: Network, image: npt.NDArray[np.uint8], octaves: Sequence[float] = OCTAVES
 ) -> SizedMaps:
     """Run one image through a network at several sizes: 2 passes per m, and 1.
 
     Args:
-        model: A network from a checkpoint.
+        network: A network with gains.
         image: (H, W, 3) uint8 sRGB.
         octaves: m != 0 each; |m| <= 1 is what training augmentations reach.
-        gains: Per-channel gains; None takes those of the checkpoint.
 
     Raises:
         GstoVizError: m is 0, or an image would be smaller than 32 pixels.
     """
     size = (int(image.shape[0]), int(image.shape[1]))
-    base = inspect_image(model, image, gains=gains)
+    base = network.look(image, raw=False, gates=False)
     resized, blurred = {}, {}
     for m in octaves:
         if m == 0:
             raise GstoVizError("m = 0 is the image as it is; give octaves other than 0")
-        resized[m] = maps_at(model, image, m, gains=gains)
+        resized[m] = maps_at(network, image, m)
         there = resize_image(image, resized_size(size, -abs(m)))
         back = resize_image(there, size)
-        blurred[m] = inspect_image(model, back, gains=gains).activity
+        blurred[m] = network.look(back, raw=False, gates=False).activity
     return SizedMaps(base.strides, base.activity, resized, blurred)
 
 
-def maps_at(
-    model: HRNet,
-    image: npt.NDArray[np.uint8],
-    m: float,
-    *,
-    gains: Mapping[str, Gains] | None = None,
-) -> BranchMaps:
+def maps_at(network: Network, image: npt.NDArray[np.uint8], m: float) -> BranchMaps:
     """Return the activity maps of one image at factor 2^m; arguments as of ``sized_maps``."""
     at = resized_size((int(image.shape[0]), int(image.shape[1])), m)
-    return inspect_image(model, resize_image(image, at), gains=gains).activity
+    return network.look(resize_image(image, at), raw=False, gates=False).activity
 
 
 def transfer_tables(
-    model: HRNet,
+    model: Source,
     sample: Sample,
     octaves: Sequence[float] = OCTAVES,
     *,
@@ -270,7 +257,7 @@ def transfer_tables(
         GstoVizError: No labels, m is 0, or an image would be smaller than 32 pixels.
     """
     _labels_of(sample)
-    return sized_tables(sized_maps(model, sample.image, octaves, gains=gains), sample)
+    return sized_tables(sized_maps(open_network(model, gains=gains), sample.image, octaves), sample)
 
 
 def sized_tables(maps: SizedMaps, sample: Sample) -> TransferTables:

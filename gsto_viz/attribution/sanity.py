@@ -26,11 +26,6 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.models import initialize
 from gsto_viz.types import FloatArray
 
-PARTS = (
-    "head", "stage4", "transition3", "stage3", "transition2", "stage2", "transition1", "stage1",
-    "stem",
-)  # fmt: skip
-"""From the output to the input of our networks."""
 Maps = Mapping[str, npt.NDArray[np.floating]]
 
 
@@ -38,7 +33,7 @@ def cascade(
     model: nn.Module,
     explain: Callable[[nn.Module], Maps],
     *,
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Draw the parts of a network anew, from the output on, and compare its maps each time.
@@ -46,7 +41,8 @@ def cascade(
     Args:
         model: It stays as it is.
         explain: From a network to its maps by name.
-        parts: Dotted names of submodules, in the order in which they become random.
+        parts: Dotted names of submodules, in the order in which they become random; None: those
+            that the network is made of, the last one first.
         seed: Of the weights; torch's random state stays as it is.
 
     Returns:
@@ -60,7 +56,7 @@ def cascade(
     before = {name: np.asarray(m, dtype=np.float64) for name, m in explain(model).items()}
     drawn = copy.deepcopy(frozen_twin(model))
     rows = []
-    for step, part in enumerate(parts):
+    for step, part in enumerate(parts or _parts(drawn)):
         with torch.random.fork_rng():
             torch.manual_seed(1000 * seed + step)
             initialize(drawn.get_submodule(part), "kaiming")
@@ -70,6 +66,11 @@ def cascade(
             row |= {"spearman_abs": _spearman(np.abs(one), np.abs(two))}
             rows.append(row | {"cells": int(np.count_nonzero((one != 0) | (two != 0)))})
     return pd.DataFrame(rows, columns=["part", "map", "spearman", "spearman_abs", "cells"])
+
+
+def _parts(model: nn.Module) -> list[str]:
+    """Return the parts of a network from the output to the input."""
+    return [name for name, _ in model.named_children()][::-1]
 
 
 def _spearman(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> float:

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz.attribution.head import (
-    Baseline,
     HeadPass,
     check_baseline,
     coalition_logits,
@@ -27,6 +26,7 @@ from gsto_viz.attribution.head import (
 )
 from gsto_viz.attribution.targets import Entries, Part, check_grid, joined, region_entries
 from gsto_viz.errors import GstoVizError
+from gsto_viz.network import Baseline
 from gsto_viz.regions import PreparedRegions, RegionMap
 from gsto_viz.types import FloatArray
 

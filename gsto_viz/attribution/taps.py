@@ -28,9 +28,9 @@ from gsto_viz.attribution.gradients import (
 )
 from gsto_viz.attribution.interventions import Intervention, captured, frozen_twin, intervene
 from gsto_viz.attribution.targets import head_logits
-from gsto_viz.capture.names import ResolvedTap, resolve
+from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Tap
 
 Infidelity = Callable[[str, str, FloatArray], float | None]
 """From method, tap and (h, w) map to how wrong it is; None where that has no meaning."""
@@ -236,7 +236,7 @@ def find_taps(
     }
 
 
-def _check_output(place: ResolvedTap, outputs: Sequence[Any]) -> None:
+def _check_output(place: Tap, outputs: Sequence[Any]) -> None:
     """Refuse what Captum could not read, or would read once of several times."""
     if len(outputs) != 1:
         raise GstoVizError(

@@ -36,11 +36,12 @@ from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
 from gsto_viz.models import build_model
+from gsto_viz.network import Network
 from gsto_viz.regions import prepare_regions, region_arrays, region_distance
 from gsto_viz.regions.find import measure_regions, number_regions
 from gsto_viz.report.folder import CHUNK_IMAGES, TABLES, Settings, fingerprint, merge, write_chunk
 from gsto_viz.report.passes import run_chunk
-from gsto_viz.report.subjects import Subject, make_subject
+from gsto_viz.report.run import open_for
 from gsto_viz.report.summary import model_summary
 from gsto_viz.stats.inference import Images
 from gsto_viz.torch_utils import eval_mode
@@ -72,17 +73,17 @@ class Decoded:
         return self.samples[index]
 
 
-def random_pair(data: Dataset, pair: dict[str, str]) -> list[Subject]:
+def random_pair(data: Dataset, pair: dict[str, str]) -> list[Network]:
     """Build networks with random weights for the classes of ``data``, not yet calibrated."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return [
-            make_subject(key, build_model(name, num_classes=len(data.classes)).eval(), data)
+            open_for(data, key, build_model(name, num_classes=len(data.classes)).eval())
             for key, name in pair.items()
         ]
 
 
-def settings_of(data: Dataset, subjects: list[Subject]) -> Settings:
+def settings_of(data: Dataset, networks: list[Network]) -> Settings:
     """Return the settings of a plain analysis, without null models."""
     return Settings(
         data=data.name,
@@ -90,7 +91,7 @@ def settings_of(data: Dataset, subjects: list[Subject]) -> Settings:
         images=len(data),
         ids_sha256=fingerprint(tuple(data.ids)),
         calibration=data.name,
-        models={subject.key: subject.record() for subject in subjects},
+        models={network.key: network.record() for network in networks},
     )
 
 
@@ -103,7 +104,7 @@ def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
     size, images = ((96, 128), 2) if quick else ((360, 480), CHUNK_IMAGES)
     scenes = SceneDataset(images, 0, size, "eval")
     data = Decoded(scenes.name, scenes.classes, tuple(scenes[i] for i in range(images)))
-    subjects = random_pair(data, PAIR)
+    networks = random_pair(data, PAIR)
     pictures = [sample.image for sample in data.samples]
     what = (
         f"{' and '.join(PAIR.values())} (random weights), {size[0]}x{size[1]}, all branches and "
@@ -111,24 +112,24 @@ def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
     )
     say(f"analysis: {images} images, {what}")
     calibration = interleaved(
-        {"calibrate": lambda: [subject.calibrated(pictures) for subject in subjects]},
+        {"calibrate": lambda: [network.calibrated(pictures) for network in networks]},
         repeats=1 if quick else 3,
     )["calibrate"]
-    subjects = [subject.calibrated(pictures) for subject in subjects]
+    networks = [network.calibrated(pictures) for network in networks]
     with tempfile.TemporaryDirectory(prefix="gsto-viz-bench-") as folder, ExitStack() as stack:
-        for subject in subjects:
-            stack.enter_context(eval_mode(subject.model))
+        for network in networks:
+            stack.enter_context(eval_mode(network.module))
         times = interleaved(
             {
-                "bare": bare_passes(data, subjects),
-                "predict": predictions(data, subjects),
-                "analysis": analysis(data, subjects, Path(folder)),
+                "bare": bare_passes(data, networks),
+                "predict": predictions(data, networks),
+                "analysis": analysis(data, networks, Path(folder)),
             },
             repeats=1 if quick else 5,
         )
         copies = 1 if quick else SUMMARY_IMAGES // images
         ending = interleaved(
-            {"statistics": statistics(data, subjects, Path(folder), copies)},
+            {"statistics": statistics(data, networks, Path(folder), copies)},
             repeats=1 if quick else 3,
         )["statistics"]
     bare, predict, analyzed = (times[name] for name in ("bare", "predict", "analysis"))
@@ -156,63 +157,63 @@ def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
     ]
 
 
-def bare_passes(data: Decoded, subjects: list[Subject]) -> Callable[[], None]:
+def bare_passes(data: Decoded, networks: list[Network]) -> Callable[[], None]:
     """Return work that runs every network over every image, normalised before; nothing is kept."""
     batches = [
-        [subject.tensor(sample.image)[None] for sample in data.samples] for subject in subjects
+        [network.tensor(sample.image)[None] for sample in data.samples] for network in networks
     ]
 
     @torch.inference_mode()
     def work() -> None:
-        for subject, images in zip(subjects, batches, strict=True):
+        for network, images in zip(networks, batches, strict=True):
             for image in images:
-                subject.model(image)
+                network.module(image)
 
     return work
 
 
-def predictions(data: Decoded, subjects: list[Subject]) -> Callable[[], None]:
+def predictions(data: Decoded, networks: list[Network]) -> Callable[[], None]:
     """Return work that labels every image by every network; nothing is kept."""
 
     def work() -> None:
-        for subject in subjects:
+        for network in networks:
             for sample in data.samples:
-                predict(subject.model, sample.image)
+                predict(network.module, sample.image)
 
     return work
 
 
-def analysis(data: Dataset, subjects: list[Subject], folder: Path) -> Callable[[], None]:
+def analysis(data: Dataset, networks: list[Network], folder: Path) -> Callable[[], None]:
     """Return work that analyzes every image as ``analyze`` does, and writes what it found."""
-    settings = settings_of(data, subjects)
+    settings = settings_of(data, networks)
 
     def work() -> None:
-        chunk = run_chunk(subjects, {}, data, range(len(data)), settings, {})
+        chunk = run_chunk(networks, {}, data, range(len(data)), settings, {})
         write_chunk(folder, 0, chunk.tables())
 
     return work
 
 
 def statistics(
-    data: Dataset, subjects: list[Subject], folder: Path, copies: int
+    data: Dataset, networks: list[Network], folder: Path, copies: int
 ) -> Callable[[], None]:
     """Return work that joins chunks and computes the summary of every network, as ``analyze`` does.
 
     Args:
         data: The images.
-        subjects: The networks, calibrated.
+        networks: The networks, calibrated.
         folder: Where the chunks are written.
         copies: How often the images are there, under names of their own.
     """
-    settings = settings_of(data, subjects)
-    tables = run_chunk(subjects, {}, data, range(len(data)), settings, {}).tables()
+    settings = settings_of(data, networks)
+    tables = run_chunk(networks, {}, data, range(len(data)), settings, {}).tables()
     for number in range(copies):
         write_chunk(folder, number, {name: _renamed(t, number) for name, t in tables.items()})
 
     def work() -> None:
         for name in TABLES:
             merge(folder, name, copies)
-        for one in subjects:
+        for one in networks:
             classes = len(data.classes)
             model_summary(folder, one.key, settings, Images(), classes, one.transmission)
 

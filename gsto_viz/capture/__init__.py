@@ -4,10 +4,11 @@
 ``capture_image`` does it all for one image and ``save_maps`` and ``load_maps`` keep the result.
 """
 
+from gsto_viz.anatomy import canonical_name, safe_name
 from gsto_viz.capture.core import Capture
 from gsto_viz.capture.image import ImageMaps, capture_image, load_maps, save_maps
 from gsto_viz.capture.maps import REDUCTIONS, Maps, Record
-from gsto_viz.capture.names import ResolvedTap, canonical_name, safe_name, tap_names
+from gsto_viz.capture.names import tap_names
 
 __all__ = [
     "REDUCTIONS",
@@ -15,7 +16,6 @@ __all__ = [
     "ImageMaps",
     "Maps",
     "Record",
-    "ResolvedTap",
     "canonical_name",
     "capture_image",
     "load_maps",

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gsto_viz.capture.maps import Maps, ReduceChoice, Reducer, apply_reducer, make_reducer
-from gsto_viz.capture.names import ResolvedTap, resolve
+from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
+from gsto_viz.types import Tap
 
 _LOG = logging.getLogger(__name__)
 REGISTRATION = threading.Lock()
@@ -66,7 +67,7 @@ class Capture:
     def __init__(
         self,
         model: nn.Module,
-        taps: str | Sequence[str] | Mapping[str, str] = "stage4.branch*",
+        taps: str | Sequence[str] | Mapping[str, Tap | str] = "stage4.branch*",
         *,
         reduce: ReduceChoice = "mean",
         gains: Mapping[str, Gains] | None = None,
@@ -133,7 +134,7 @@ class Capture:
         self,
         thread: int,
         maps: Maps,
-        place: ResolvedTap,
+        place: Tap,
         reducer: Reducer,
         module: nn.Module,
         inputs: Any,
@@ -167,12 +168,14 @@ def _stored_gains(model: nn.Module) -> Mapping[str, Gains] | None:
 
 
 def unwrap(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """Take off the wrappers of ``torch.compile`` and of data parallelism.
+    """Take off the wrappers of ``torch.compile``, of data parallelism, and a ``Network``.
 
     Returns:
         The network itself and the names of the wrappers, outermost first.
     """
     wrappers: list[str] = []
+    if not isinstance(model, nn.Module):
+        model = model.module
     while True:
         inner = getattr(model, "_orig_mod", None)
         if inner is None and isinstance(
@@ -188,7 +191,7 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return model, tuple(wrappers)
 
 
-def pick(output: Any, place: ResolvedTap) -> Tensor:
+def pick(output: Any, place: Tap) -> Tensor:
     """Return the tensor that ``place`` means in its module's output.
 
     Raises:

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from gsto_viz.anatomy import canonical_name, safe_name
 from gsto_viz.capture.core import Capture, unwrap
 from gsto_viz.capture.maps import Reduce
-from gsto_viz.capture.names import ResolvedTap, canonical_name, safe_name
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
+from gsto_viz.types import Tap
 from gsto_viz.words import RAW_BADGE
 
 METADATA = "metadata"
@@ -92,7 +93,7 @@ def _array(value: torch.Tensor) -> npt.NDArray[Any]:
     return np.asarray((value.float() if value.dtype == torch.bfloat16 else value).numpy())
 
 
-def _describe(place: ResolvedTap, array: npt.NDArray[Any], reduce: Reduce) -> dict[str, Any]:
+def _describe(place: Tap, array: npt.NDArray[Any], reduce: Reduce) -> dict[str, Any]:
     """Return what the file says about one tap."""
     raw = place.kind == "feature" and reduce != "gain_fixed"
     return {

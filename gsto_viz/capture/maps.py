@@ -11,9 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.capture.names import ResolvedTap, canonical_name, closest_names, name_matches
+from gsto_viz.anatomy import canonical_name
+from gsto_viz.capture.names import closest_names, name_matches
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
+from gsto_viz.types import Tap
 
 _NO_FORWARD = "no forward pass ran inside the block in the thread that opened it"
 
@@ -42,7 +44,7 @@ class Maps(Mapping[str, Tensor]):
     taps that fired, in the order asked for.
     """
 
-    def __init__(self, model: nn.Module, places: Sequence[ResolvedTap]) -> None:
+    def __init__(self, model: nn.Module, places: Sequence[Tap]) -> None:
         self._model = model
         self._places = {place.name: place for place in places}
         self._records: dict[str, list[Record]] = {name: [] for name in self._places}
@@ -55,7 +57,7 @@ class Maps(Mapping[str, Tensor]):
         return self._model
 
     @property
-    def taps(self) -> dict[str, ResolvedTap]:
+    def taps(self) -> dict[str, Tap]:
         """Every tap asked for: its module, stride and channels as far as the network says."""
         return dict(self._places)
 
@@ -213,9 +215,7 @@ REDUCTIONS = ("mean", "gain_fixed", "absmean", "l2", "max", "none")
 """The named reductions."""
 
 
-def make_reducer(
-    place: ResolvedTap, choice: ReduceChoice, gains: Mapping[str, Gains] | None
-) -> Reducer:
+def make_reducer(place: Tap, choice: ReduceChoice, gains: Mapping[str, Gains] | None) -> Reducer:
     """Return the reduction of one tap.
 
     Logits are kept whole under ``mean`` and ``gain_fixed``, because a channel mean of logits means

@@ -8,48 +8,14 @@ names, ``stage3.m0.fusion.transfers.2to0`` among them, have one spelling. In pat
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
+from gsto_viz.anatomy import anatomy_of, canonical_name, safe_name
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.types import Tap
 
-# Only gates have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
-_EDGE = re.compile(r"(^|\.)gate\[(\d+)->(\d+)\](?=$|#)")
-_SAFE_EDGE = re.compile(r"(^|\.)gate\.(\d+)to(\d+)(?=$|#)")
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
-
-
-@dataclass(frozen=True)
-class ResolvedTap:
-    """One tap that was asked for, found in a network.
-
-    Attributes:
-        name: The key of its maps.
-        module: Dotted name of the submodule; empty for the network itself.
-        path: Which element of the module's output, outermost first; empty when it is a tensor.
-        kind: ``feature``, ``gate`` or ``logits``; ``feature`` for modules of foreign networks.
-        stride: Pixel step of its grid, None when the network does not say.
-        channels: Channels of the output, None when the network does not say.
-    """
-
-    name: str
-    module: str
-    path: tuple[str, ...] = ()
-    kind: str = "feature"
-    stride: int | None = None
-    channels: int | None = None
-
-
-def canonical_name(name: str) -> str:
-    """Return the bracket spelling: ``stage3.m0.gate.2to0`` -> ``stage3.m0.gate[2->0]``."""
-    return _SAFE_EDGE.sub(r"\1gate[\2->\3]", name)
-
-
-def safe_name(name: str) -> str:
-    """Return the spelling for shells and files: ``...gate[2->0]`` -> ``...gate.2to0``."""
-    return _EDGE.sub(r"\1gate.\2to\3", name)
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -63,13 +29,10 @@ def name_matches(name: str, pattern: str) -> bool:
     return any(re.fullmatch(escaped, form) for form in {name, safe_name(name)})
 
 
-def declared_taps(model: nn.Module) -> dict[str, Tap]:
-    """Return the taps that a network declares with a method ``taps()``; empty for foreign ones."""
-    method = getattr(model, "taps", None)
-    declared = method() if callable(method) else None
-    if isinstance(declared, Mapping) and all(isinstance(t, Tap) for t in declared.values()):
-        return dict(declared)
-    return {}
+def declared_taps(model: nn.Module) -> Mapping[str, Tap]:
+    """Return the taps that a network declares; empty for foreign ones."""
+    anatomy = anatomy_of(model)
+    return {} if anatomy is None else anatomy.taps
 
 
 def tap_names(model: nn.Module) -> tuple[str, ...]:
@@ -90,14 +53,14 @@ def callable_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def resolve(
-    model: nn.Module, taps: str | Sequence[str] | Mapping[str, str]
-) -> tuple[ResolvedTap, ...]:
+    model: nn.Module, taps: str | Sequence[str] | Mapping[str, Tap | str]
+) -> tuple[Tap, ...]:
     """Find the places that ``taps`` means, each once, in the order asked for.
 
     Args:
         model: Any network.
-        taps: A name or pattern, a sequence of them, or {tap name: dotted module name}. Names are
-            looked up among the taps the network declares, and when none is meant, among its
+        taps: A name or pattern, a sequence of them, or {tap name: dotted module name or tap}. Names
+            are looked up among the taps the network declares, and when none is meant, among its
             modules. A module name may go on with ``#`` and an index, key or attribute of its
             output: ``stage4#0``, ``backbone#features#1``.
 
@@ -106,7 +69,10 @@ def resolve(
     """
     asked = _checked_taps(taps)
     if isinstance(asked, dict):
-        found = [_module_place(model, name, target) for name, target in asked.items()]
+        found = [
+            target if isinstance(target, Tap) else _module_place(model, name, target)
+            for name, target in asked.items()
+        ]
     else:
         found = [place for pattern in asked for place in _expand(model, pattern)]
     if not found:
@@ -114,7 +80,7 @@ def resolve(
     return tuple({place.name: place for place in found}.values())
 
 
-def _checked_taps(taps: object) -> list[str] | dict[str, str]:
+def _checked_taps(taps: object) -> list[str] | dict[str, Tap | str]:
     """Return names and patterns, or {tap name: module name}; refuse everything else."""
     wanted = "give a name or pattern, a list of them, or {tap name: module name}"
     if isinstance(taps, str):
@@ -122,27 +88,25 @@ def _checked_taps(taps: object) -> list[str] | dict[str, str]:
     if not isinstance(taps, Iterable):
         raise GstoVizError(f"taps is {taps!r}; {wanted}")
     given = dict(taps) if isinstance(taps, Mapping) else list(taps)
-    names = [*given, *given.values()] if isinstance(given, dict) else given
+    names = list(given)
+    if isinstance(given, dict):
+        names += [target for target in given.values() if not isinstance(target, Tap)]
     for name in names:
         if not isinstance(name, str):
             raise GstoVizError(f"taps holds {name!r}, which is no name; {wanted}")
     return given
 
 
-def _expand(model: nn.Module, pattern: str) -> list[ResolvedTap]:
+def _expand(model: nn.Module, pattern: str) -> list[Tap]:
     """Return the places of one name or pattern."""
     declared = declared_taps(model)
-    places = [
-        ResolvedTap(name, tap.module, (), tap.kind, tap.stride, tap.channels)
-        for name, tap in declared.items()
-        if name_matches(name, pattern)
-    ]
+    places = [tap for name, tap in declared.items() if name_matches(name, pattern)]
     if places:
         return places
     target, path = _split(pattern)
     if has_wildcard(target):
         places = [
-            ResolvedTap("#".join((name, *path)), name, path)
+            Tap("#".join((name, *path)), name, path=path)
             for name in callable_modules(model)
             if name_matches(name, target)
         ]
@@ -152,7 +116,7 @@ def _expand(model: nn.Module, pattern: str) -> list[ResolvedTap]:
     return [_module_place(model, pattern, pattern)]
 
 
-def _module_place(model: nn.Module, name: str, target: str) -> ResolvedTap:
+def _module_place(model: nn.Module, name: str, target: str) -> Tap:
     """Return the place of a dotted module name with an optional ``#`` path."""
     module_name, path = _split(target)
     try:
@@ -164,7 +128,7 @@ def _module_place(model: nn.Module, name: str, target: str) -> ResolvedTap:
             f"'{module_name}' is a {type(module).__name__}, which is never called itself; "
             f"name one of its elements, e.g. '{module_name}.{_first_child(module)}'"
         )
-    return ResolvedTap(name, module_name, path)
+    return Tap(name, module_name, path=path)
 
 
 def _first_child(module: nn.Module) -> str:

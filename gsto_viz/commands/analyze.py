@@ -4,10 +4,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from gsto_viz.commands.options import (
-    add_model_pair,
+    add_models,
     check_output_file,
     is_quiet,
-    load_one_or_two,
+    load_networks,
     share,
     share_resume,
     size_of,
@@ -27,13 +27,16 @@ EXAMPLES = (
     "--model B=camvid-gsto-hrnet-w18-small-v1 --data camvid:PATH:eval --nulls --out runs/camvid",
     "gsto-viz analyze --model A=scenes-hrnetv2-w18-small-v1 --data scenes:count=500 --out runs/a",
     "gsto-viz analyze --model A=my.safetensors --data folder:PATH --limit 20 --out runs/b --resume",
+    "gsto-viz analyze --model plain=scenes-hrnetv2-w18-small-v1 "
+    "--model gated=scenes-gsto-hrnet-w18-small-v1 --model mine=my.safetensors --reference gated "
+    "--data scenes:count=100 --nulls --out runs/three",
     "torchrun --nproc-per-node 4 -m gsto_viz analyze --model A=... --data ... --out runs/c",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``analyze`` takes."""
-    add_model_pair(parser, once=True)
+    add_models(parser, required=True)
     share(
         parser,
         data="annotated",
@@ -104,9 +107,9 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     from pathlib import Path
 
     from gsto_viz.data import load_data
+    from gsto_viz.network import read_sites
     from gsto_viz.report.folder import check_free
     from gsto_viz.report.run import analyze
-    from gsto_viz.report.subjects import read_sites
 
     with world.together():
         if world.is_main:
@@ -116,7 +119,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     calibration = None
     if args.calibration:
         calibration = load_data(args.calibration, purpose="eval", size=size)
-    models = load_one_or_two(args.model, device)
+    models = load_networks(args.model, args.reference, device)
     return analyze(
         models,
         data,
@@ -126,6 +129,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         atlas=args.atlas,
         calibration=calibration,
         sites=read_sites(args.taps, models) if args.taps else None,
+        reference=args.reference,
         limit=args.limit,
         size=args.size,
         block=args.block,

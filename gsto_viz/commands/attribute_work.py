@@ -23,7 +23,6 @@ from gsto_viz.attribution import (
     zero_baseline,
 )
 from gsto_viz.attribution.explain import METHODS, Explanation, explain_target
-from gsto_viz.attribution.head import Baseline
 from gsto_viz.attribution.interventions import branch_paths
 from gsto_viz.attribution.places import Mask, Place
 from gsto_viz.attribution.receptive import ReceptiveField, field_rows, receptive_fields
@@ -39,6 +38,7 @@ from gsto_viz.data import (
 )
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
+from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.files import (
     atomic_path,
     new_folder,
@@ -47,15 +47,15 @@ from gsto_viz.files import (
     write_json,
     write_text,
 )
-from gsto_viz.inspection import weights_record
 from gsto_viz.models import HRNet
+from gsto_viz.network import Baseline, open_network
 from gsto_viz.plots import save_figure
 from gsto_viz.plots.attribution import figure_attribution, figure_taps
 from gsto_viz.plots.attribution_paths import figure_receptive_fields
 from gsto_viz.report.folder import fingerprint, plain
 from gsto_viz.stats import fields_slope
 from gsto_viz.text_table import text_table
-from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
+from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset
 
 OWN_FILES = (
@@ -128,10 +128,7 @@ class Work:
 
     def tensor(self, image: Any) -> Tensor:
         """Normalise an image for the network, (1, 3, H, W) on its device."""
-        info = self.model.info
-        mean, std = (info.mean, info.std) if info else (IMAGENET_MEAN, IMAGENET_STD)
-        batch = image_to_tensor(image, mean, std)[None]
-        return batch.to(next(self.model.parameters()).device)
+        return input_batch(self.model, image)
 
     def baselines(self) -> list[Baseline]:
         """Return the baselines: a mean, zero, and another image where one is given."""
@@ -176,8 +173,8 @@ class Work:
     def receptive_fields(self, explained: Explanation) -> dict[str, list[ReceptiveField]]:
         """Measure what the branches see at the target's middle pixel, by condition."""
         pixel = middle_pixel(explained.outline)
-        gating = self.model.config.gating
-        states = {", gated": True, ", gates open": False} if gating else {"": True}
+        gates = self.model.anatomy().gates
+        states = {", gated": True, ", gates open": False} if gates else {"": True}
         return {
             f"{site} the last fusion{state}": receptive_fields(
                 self.model,
@@ -287,7 +284,7 @@ def manifest(
         "score": explained.score,
         "score_unit": "logits, on the grid of the logits, cells weighted by pixels",
         "regions_from": work.view.source,
-        "checkpoint": weights_record(work.model),
+        "checkpoint": open_network(work.model).weights_record(),
         "image": {
             **_file(args.image),
             "native_size": list(work.native),

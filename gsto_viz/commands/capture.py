@@ -105,20 +105,20 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 def draw(result: Any, image: Any, model: Any) -> Any:
     """Return a figure of all maps that are (h, w); logits and unreduced features are left out."""
+    from gsto_viz.anatomy import anatomy_of
     from gsto_viz.errors import GstoVizError
-    from gsto_viz.models.gates import gate_range
     from gsto_viz.plots import maps_figure
 
     flat = {name: m for name, m in result.maps.items() if m.ndim == 2}
     if not flat:
         raise GstoVizError("--figure: no map is (h, w); take other taps or another --reduce")
-    gating = model.config.gating
+    anatomy = anatomy_of(model)
     return maps_figure(
         flat,
         image,
         strides={name: result.about["taps"][name]["stride"] for name in flat},
         mode="percentile" if result.about["reduce"] == "gain_fixed" else "per_map",
-        gate_range=None if gating is None else gate_range(gating.form),
+        gate_range=None if anatomy is None else anatomy.gate_range,
     )
 
 

@@ -3,10 +3,10 @@
 import argparse
 
 from gsto_viz.commands.options import (
-    add_model_pair,
+    add_models,
     check_output_file,
     is_quiet,
-    load_pair,
+    load_networks,
     share,
     size_of,
     write_result,
@@ -24,7 +24,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``demo`` takes."""
-    add_model_pair(parser)
+    add_models(parser)
     parser.add_argument("--data", metavar="SPEC", help="annotated images (default: 24 new scenes)")
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
     parser.add_argument("--no-nulls", action="store_true", help="leave null models out (faster)")
@@ -44,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
 
     from gsto_viz.data import load_data
     from gsto_viz.demo import DEMO_A, DEMO_B, DEMO_DATA, check_free, run_demo, sizes_text
-    from gsto_viz.report.text import comparison_text, headline_text
+    from gsto_viz.report.text import comparisons_text, headline_text
     from gsto_viz.torch_utils import pick_device
 
     check_output_file(args.json, "--json")
     check_free(Path(args.out), overwrite=args.overwrite)
-    models = load_pair(args.model, {"A": DEMO_A, "B": DEMO_B}, pick_device(args.device))
+    given = args.model or [f"A={DEMO_A}", f"B={DEMO_B}"]
+    models = load_networks(given, args.reference, pick_device(args.device), least=2)
     data = load_data(args.data or DEMO_DATA, purpose="eval", size=size_of(args))
     report = run_demo(
         models,
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         quiet=is_quiet(args),
     )
-    compared = comparison_text(report.compare("A", "B"), report)
+    compared = comparisons_text(report, report.comparisons())
     page = f"{report.folder / 'report.html'} is the page, {report.folder} has the rest\n"
     text = "\n".join((sizes_text(report), headline_text(report), compared, page))
     write_result(args, report.summary, text)

@@ -71,35 +71,21 @@ def find_model(args: argparse.Namespace) -> "nn.Module":
     Raises:
         GstoVizError: There is none of that name, or its file or code fails.
     """
-    import torch
-
-    from gsto_viz.errors import GstoVizError
-    from gsto_viz.models import CONFIGS, build_model, load_model
-    from gsto_viz.models.factory import is_factory, run_factory
+    from gsto_viz.models.factory import is_factory
+    from gsto_viz.network import open_network
 
     options: dict[str, Any] = official_options(args)
-    if is_factory(args.model) or args.model in CONFIGS:
-        if options:
-            words = ", ".join("--" + name.replace("_", "-") for name in options)
-            raise GstoVizError(f"{words} is for official files only; leave it out")
-        if args.model in CONFIGS:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                return build_model(args.model).eval()
-        if not args.quiet:
-            sys.stderr.write(f"gsto-viz doctor: running the code of {args.model}\n")
-        return run_factory(args.model)
-    return load_model(args.model, **options)
+    if is_factory(args.model) and not options and not args.quiet:
+        sys.stderr.write(f"gsto-viz doctor: running the code of {args.model}\n")
+    return open_network(args.model, code=True, **options).module
 
 
 def scene(model: "nn.Module", size: tuple[int, int]) -> "Tensor":
     """Return a procedural scene as the network wants images, (1, 3, H, W)."""
     from gsto_viz.data import resize_image
     from gsto_viz.data.scenes import render_scene
-    from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor
+    from gsto_viz.evaluate.protocols import input_batch
 
-    info = getattr(model, "info", None)
-    mean, std = getattr(info, "mean", IMAGENET_MEAN), getattr(info, "std", IMAGENET_STD)
     drawn = (max(size[0], MIN_SCENE), max(size[1], MIN_SCENE))
     image = resize_image(render_scene(SCENE_SEED, 0, *drawn).image, size)
-    return image_to_tensor(image, mean, std)[None]
+    return input_batch(model, image)

@@ -136,7 +136,7 @@ def _report(
 
     from gsto_viz.evaluate import evaluation_of
     from gsto_viz.files import versions
-    from gsto_viz.inspection import weights_record
+    from gsto_viz.network import open_network
 
     if export is not None:
         sys.stderr.write(f"gsto-viz evaluate: {len(tally.images)} label maps in {export.folder}\n")
@@ -145,7 +145,7 @@ def _report(
         size = size_of(args)
         facts = {
             "schema_version": 1,
-            "checkpoint": weights_record(model),
+            "checkpoint": open_network(model).weights_record(),
             "size": list(size) if size else None,
             "precision": options.precision,
             **result.to_json(),

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gsto_viz.errors import GstoVizError
@@ -11,7 +11,7 @@ from gsto_viz.errors import GstoVizError
 if TYPE_CHECKING:
     import torch
 
-    from gsto_viz.models import HRNet
+    from gsto_viz.network import Network
 
 
 SHARED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -99,62 +99,48 @@ def write_result(args: argparse.Namespace, facts: Any, text: str) -> None:
     sys.stdout.write(text)
 
 
-def add_model_pair(parser: argparse.ArgumentParser, *, once: bool = False) -> None:
-    """Add ``--model A=CHECKPOINT --model B=CHECKPOINT``; ``once``: B may be left out."""
+def add_models(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add ``--model NAME=CHECKPOINT``, once for each network, and ``--reference NAME``."""
     parser.add_argument(
         "--model",
         action="append",
         default=[],
-        metavar="A=CHECKPOINT",
-        required=once,
-        help="A (baseline) or B (gated): a shipped name or a file; give it "
-        + ("once or twice" if once else "twice"),
+        metavar="NAME=CHECKPOINT",
+        required=required,
+        help="a network: any name (letters, digits, - and _; by custom A the baseline and B the "
+        "gated one), and a shipped name or a file; once for each of up to 8",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="NAME",
+        help="the network that all others are compared with (default: the first)",
     )
 
 
-def load_pair(
-    given: list[str], default: Mapping[str, str], device: "torch.device"
-) -> "dict[str, HRNet]":
-    """Load networks A and B from ``--model`` words, or the default ones.
+def load_networks(
+    given: Sequence[str], reference: str | None, device: "torch.device", *, least: int = 1
+) -> "dict[str, Network]":
+    """Load the networks of ``--model`` words, the reference first.
 
     Raises:
-        GstoVizError: A word is not A=... or B=..., or one is given twice.
+        GstoVizError: A word is not NAME=..., a name is given twice, there are fewer than ``least``
+            or more than eight, or the reference is none of them; nothing is loaded then.
     """
-    chosen = _model_words(given)
-    if chosen and set(chosen) != set(default):
-        missing = sorted(set(default) - set(chosen))
-        raise GstoVizError(f"--model {missing[0]}=CHECKPOINT is missing; give both, or neither")
-    return _load(chosen or dict(default), device)
+    from gsto_viz.network import open_network
+    from gsto_viz.report.run import ordered_names
 
-
-def load_one_or_two(given: list[str], device: "torch.device") -> "dict[str, HRNet]":
-    """Load network A, and B where it is given, from ``--model`` words.
-
-    Raises:
-        GstoVizError: A word is not A=... or B=..., one is given twice, or A is missing.
-    """
-    chosen = _model_words(given)
-    if "A" not in chosen:
-        raise GstoVizError("--model A=CHECKPOINT is missing; B alone has nothing to differ from")
-    return _load(dict(sorted(chosen.items())), device)
-
-
-def _model_words(given: list[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for word in given:
         key, equals, source = word.partition("=")
-        if key not in ("A", "B") or not equals or not source:
-            raise GstoVizError(f"--model {word}: write A=CHECKPOINT or B=CHECKPOINT")
+        if not key or not equals or not source:
+            raise GstoVizError(f"--model {word}: write NAME=CHECKPOINT")
         if key in chosen:
-            raise GstoVizError(f"--model {key} is given twice; give A once and B once")
+            raise GstoVizError(f"--model {key} is given twice; give each network its own name")
         chosen[key] = source
-    return chosen
-
-
-def _load(sources: Mapping[str, str], device: "torch.device") -> "dict[str, HRNet]":
-    from gsto_viz.models import load_model
-
-    return {key: load_model(source).to(device) for key, source in sources.items()}
+    keys = ordered_names(chosen, reference)
+    if len(keys) < least:
+        raise GstoVizError(f"--model {given[0]}: one alone has nothing to differ from; give more")
+    return {key: open_network(chosen[key], key=key).to(device) for key in keys}
 
 
 def add_official_options(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz.activity import grid_shape, saturated_share
+from gsto_viz.anatomy import Anatomy, anatomy_of, branches_at
 from gsto_viz.capture.core import unwrap
 from gsto_viz.capture.names import callable_modules, declared_taps
 from gsto_viz.doctor.watch import Change, Record, Resizing, watch
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.gates import gate_range
-from gsto_viz.models.hrnet import HRNet
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Tap
 
@@ -30,8 +29,8 @@ class TapFacts:
         name: Of the tap.
         module: Dotted name of its module.
         kind: ``feature``, ``gate`` or ``logits``.
-        stride: As declared, pixels.
-        channels: As declared.
+        stride: As declared, pixels; None when it was not.
+        channels: As declared; None when they were not.
         shape: (N, C, h, w) as seen; None when its module was never called.
         agrees: Whether grid and channels are as declared.
     """
@@ -39,8 +38,8 @@ class TapFacts:
     name: str
     module: str
     kind: str
-    stride: int
-    channels: int
+    stride: int | None
+    channels: int | None
     shape: tuple[int, ...] | None
     agrees: bool
 
@@ -162,6 +161,16 @@ class Examination:
     modules: tuple[ModuleFacts, ...]
     problems: tuple[str, ...]
 
+    @property
+    def anatomy(self) -> Anatomy:
+        """The candidates as branches, for a network that does not say where its own are.
+
+        Raises:
+            GstoVizError: There are fewer than two.
+        """
+        found = [(one.tap, one.stride) for one in self.candidates if one.stride is not None]
+        return branches_at([tap for tap, _ in found], [stride for _, stride in found])
+
 
 def examine(model: nn.Module, image: Tensor, *, name: str | None = None) -> Examination:
     """Run a network once on an image and say what it is made of.
@@ -271,9 +280,9 @@ def _modules(network: nn.Module, record: Record, size: tuple[int, int]) -> tuple
 
 def _tap_facts(tap: Tap, record: Record, size: tuple[int, int]) -> TapFacts:
     shape = record.shapes.get(tap.module, {}).get("")
-    agrees = shape is not None and (
-        tuple(shape[1:]) == (tap.channels, *grid_shape(*size, tap.stride))
-    )
+    agrees = shape is not None and tap.channels in (None, shape[1])
+    if shape is not None and tap.stride is not None:
+        agrees &= tuple(shape[2:]) == grid_shape(*size, tap.stride)
     return TapFacts(tap.name, tap.module, tap.kind, tap.stride, tap.channels, shape, agrees)
 
 
@@ -300,24 +309,23 @@ def _candidates(modules: Sequence[ModuleFacts], final: set[str]) -> tuple[Module
 def _declared_gates(
     network: nn.Module, record: Record, size: tuple[int, int]
 ) -> tuple[GateFacts, ...]:
-    gating = network.config.gating if isinstance(network, HRNet) else None
-    allowed = (0.0, 1.0) if gating is None else gate_range(gating.form)
+    anatomy = anatomy_of(network)
     facts = []
-    for name, tap in declared_taps(network).items():
-        values = record.values.get(tap.module)
-        if tap.kind != "gate" or values is None:
+    for gate in () if anatomy is None else anatomy.gates:
+        values = record.values.get(gate.module)
+        if values is None:
             continue
         facts.append(
             GateFacts(
-                name=name,
+                name=gate.name,
                 declared=True,
                 stride=stride_of(values.shape, size),
                 channels=int(values.shape[1]),
-                allowed=allowed,
+                allowed=gate.range,
                 low=float(values.min()),
                 mean=float(values.double().mean()),
                 high=float(values.max()),
-                closed_share=saturated_share(values.numpy(), allowed),
+                closed_share=saturated_share(values.numpy(), gate.range),
             )
         )
     return tuple(facts)

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from gsto_viz.capture.names import safe_name
+from gsto_viz.anatomy import safe_name
 from gsto_viz.doctor.examine import ITSELF, Examination, GateFacts, ModuleFacts
 from gsto_viz.text_table import text_table
 

@@ -30,10 +30,11 @@ from gsto_viz.explorer.server import DATA_VARIABLE
 from gsto_viz.explorer.shown import Shown, cut_regions, look
 from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
 from gsto_viz.files import sha256_of
+from gsto_viz.look import Look
 from gsto_viz.models import HRNet
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
-from gsto_viz.types import Dataset, Inspection
+from gsto_viz.types import Dataset
 
 FORWARD = threading.RLock()
 """One network at a time: it takes all cores anyway, memory stays bounded with many users, and
@@ -105,7 +106,7 @@ def data_image(name: str, image_id: str, _data: Dataset) -> Picture:
     return data_picture(_data, _data.ids.index(image_id))
 
 
-def inspect(choice: Choice, picture: Picture) -> Inspection:
+def inspect(choice: Choice, picture: Picture) -> Look:
     """Run a network on an image once, or fetch what comes with the package.
 
     Raises:
@@ -118,9 +119,7 @@ def inspect(choice: Choice, picture: Picture) -> Inspection:
 
 
 @st.cache_resource(max_entries=48, show_spinner=False)
-def _inspect(
-    image_key: str, sha256: str, name: str, _choice: Choice, _picture: Picture
-) -> Inspection:
+def _inspect(image_key: str, sha256: str, name: str, _choice: Choice, _picture: Picture) -> Look:
     model = network(_choice)
     with FORWARD:
         return look(model, _picture)

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from gsto_viz.look import Look
 from gsto_viz.regions import region_table
 from gsto_viz.stats import response_by_octave
-from gsto_viz.types import Inspection, Sample
+from gsto_viz.types import Sample
 
 
-def responses(sample: Sample, shown: Mapping[str, Inspection]) -> dict[str, pd.DataFrame]:
+def responses(sample: Sample, shown: Mapping[str, Look]) -> dict[str, pd.DataFrame]:
     """Return the response of each network by branch and size octave, on this image alone.
 
     Args:

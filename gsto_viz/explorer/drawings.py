@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gsto_viz.look import Look
 from gsto_viz.plots import (
     Marks,
     PairRow,
@@ -23,7 +24,7 @@ from gsto_viz.plots import (
     save_figure,
 )
 from gsto_viz.plots.pairs import MAX_ROWS
-from gsto_viz.types import ClassList, Inspection, Sample
+from gsto_viz.types import ClassList, Sample
 
 _DRAWING = threading.Lock()
 PRINT_DPI = 300.0
@@ -39,7 +40,7 @@ class Drawing:
 
 def draw_comparison(
     sample: Sample,
-    shown: Mapping[str, Inspection],
+    shown: Mapping[str, Look],
     classes: ClassList,
     mode: str,
     kind: str,
@@ -98,7 +99,7 @@ def draw_view(sample: Sample, classes: ClassList, sheet: Sheet, kind: str) -> Dr
         return _as_bytes(figure, kind, dpi=PRINT_DPI)
 
 
-def draw_gates(sample: Sample, shown: Mapping[str, Inspection], kind: str) -> Drawing:
+def draw_gates(sample: Sample, shown: Mapping[str, Look], kind: str) -> Drawing:
     """Draw every gate map of A and B.
 
     Args:

@@ -6,11 +6,9 @@ weights or the scenes change; files that do not fit are left aside and the netwo
 
 import functools
 import io
-import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +16,13 @@ from PIL import Image
 
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
 from gsto_viz.explorer.pictures import Picture, scene_picture
+from gsto_viz.explorer.shown import look
 from gsto_viz.files import atomic_path
-from gsto_viz.types import Inspection
+from gsto_viz.look import Look, load_arrays, save_arrays, unpacked
 
 SCENES = (0, 3, 7, 12, 18, 25)
 """The scenes of the gallery."""
 THUMB_WIDTH = 256
-LOGITS = np.float16
-"""Kept at half precision, here and by the pages: scores are read to two decimals."""
-_ABOUT = "about"
 
 
 def folder() -> Path:
@@ -45,7 +41,7 @@ def thumbnail_path(scene: int) -> Path:
 
 
 @functools.lru_cache(maxsize=64)
-def stored_inspection(picture_key: str, sha256: str) -> Inspection | None:
+def stored_inspection(picture_key: str, sha256: str) -> Look | None:
     """Return what a checkpoint shows for an image, when it comes with the package.
 
     Args:
@@ -55,62 +51,16 @@ def stored_inspection(picture_key: str, sha256: str) -> Inspection | None:
     path = folder() / f"{picture_key[:12]}-{sha256[:12]}.npz"
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as file:
-        about = json.loads(str(file[_ABOUT]))
-        if (about["picture"], about["sha256"]) != (picture_key, sha256):
-            return None
-        return _inspection(file, about)
+    arrays, about = load_arrays(path)
+    if (about["picture"], about["sha256"]) != (picture_key, sha256):
+        return None
+    return unpacked(arrays, about, "")
 
 
-def _inspection(file: Any, about: dict[str, Any]) -> Inspection:
-    def maps(kind: str) -> tuple[npt.NDArray[np.float32], ...]:
-        return tuple(_fixed(file[f"{kind}{r}"]) for r in range(len(about["strides"])))
-
-    limits = about["gate_range"]
-    return Inspection(
-        name=about["name"],
-        network=about["network"],
-        strides=tuple(about["strides"]),
-        prediction=_fixed(file["prediction"]),
-        raw=maps("raw"),
-        activity=maps("activity"),
-        gates={name: _fixed(file[f"gate{k}"]) for k, name in enumerate(about["gates"])},
-        gate_range=None if limits is None else (limits[0], limits[1]),
-        site=about["site"],
-        logits=_fixed(file["logits"]),
-        align_corners=about["align_corners"],
-    )
-
-
-def _fixed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    array.setflags(write=False)
-    return array
-
-
-def save_inspection(path: Path, shown: Inspection, picture: Picture, sha256: str) -> None:
+def save_inspection(path: Path, shown: Look, picture: Picture, sha256: str) -> None:
     """Write what a checkpoint shows for an image; ``shown`` has logits."""
-    assert shown.logits is not None
-    about = {
-        "picture": picture.key,
-        "sha256": sha256,
-        "name": shown.name,
-        "network": shown.network,
-        "strides": list(shown.strides),
-        "gates": list(shown.gates),
-        "gate_range": shown.gate_range,
-        "site": shown.site,
-        "align_corners": shown.align_corners,
-    }
-    arrays: dict[str, npt.NDArray[Any]] = {
-        _ABOUT: np.array(json.dumps(about)),
-        "prediction": shown.prediction,
-        "logits": shown.logits.astype(LOGITS),
-    }
-    arrays |= {f"raw{r}": values for r, values in enumerate(shown.raw)}
-    arrays |= {f"activity{r}": values for r, values in enumerate(shown.activity)}
-    arrays |= {f"gate{k}": values for k, values in enumerate(shown.gates.values())}
-    with atomic_path(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    arrays, about = shown.packed()
+    save_arrays(path, arrays, {"picture": picture.key, "sha256": sha256, **about})
 
 
 def save_thumbnail(path: Path, image: npt.NDArray[np.uint8]) -> None:
@@ -127,7 +77,6 @@ def write_gallery(
     scenes: Sequence[int] = SCENES, checkpoints: Sequence[str] = SHIPPED_PAIR
 ) -> None:
     """Write thumbnails and maps of the scenes through the shipped pair, over what is there."""
-    from gsto_viz.inspection import inspect_image
     from gsto_viz.models import load_model
 
     for old in (*folder().glob("*.npz"), *folder().glob("*.png")):
@@ -140,9 +89,8 @@ def write_gallery(
         for model in models:
             assert model.info is not None
             sha256 = str(model.info.sha256)
-            shown = inspect_image(model, picture.sample.image, logits=True)
             path = folder() / f"{picture.key[:12]}-{sha256[:12]}.npz"
-            save_inspection(path, shown, picture, sha256)
+            save_inspection(path, look(model, picture), picture, sha256)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from gsto_viz.explorer.gate_numbers import region_gates
 from gsto_viz.explorer.gate_tiles import Held, gate_viewer_data
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import Shown
-from gsto_viz.types import Inspection
+from gsto_viz.look import Look
 
 
 def held(shown: Shown, choice: GateChoice) -> Held | None:
@@ -35,7 +35,7 @@ def _held(key: tuple[str, ...], value: float, _choice: GateChoice, _shown: Shown
     return compare_held(_shown, _choice, partial(_run, _shown, _choice.subject))
 
 
-def _run(shown: Shown, letter: str, gates: Sequence[str], value: float) -> Inspection:
+def _run(shown: Shown, letter: str, gates: Sequence[str], value: float) -> Look:
     choice, picture = shown.choices[letter], shown.picture
     sha256 = cached.fingerprint(choice)
     return _inspection(picture.key, sha256, choice.key, tuple(gates), value, choice, picture)
@@ -50,7 +50,7 @@ def _inspection(
     value: float,
     _choice: Choice,
     _picture: Picture,
-) -> Inspection:
+) -> Look:
     model = cached.network(_choice)
     with cached.FORWARD:
         return inspect_held(model, _picture.sample.image, gates, value)

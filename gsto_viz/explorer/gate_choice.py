@@ -14,8 +14,8 @@ from gsto_viz.explorer.gate_numbers import (
 from gsto_viz.explorer.gate_tiles import Held
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.look import Look
 from gsto_viz.models import HRNet
-from gsto_viz.types import Inspection
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def gate_choice(shown: Shown, state: ViewState) -> GateChoice | None:
 
 
 def compare_held(
-    shown: Shown, choice: GateChoice, run: Callable[[Sequence[str], float], Inspection]
+    shown: Shown, choice: GateChoice, run: Callable[[Sequence[str], float], Look]
 ) -> Held:
     """Run a network as it is and with its gates held, and compare.
 

@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.attribution.interventions import constant, intervene
-from gsto_viz.inspection import inspect_image
+from gsto_viz.look import Look
 from gsto_viz.models import HRNet
+from gsto_viz.network import open_network
 from gsto_viz.stats.outcome import confusion_matrix, scores_of
-from gsto_viz.types import IGNORE, ClassList, Inspection
+from gsto_viz.types import IGNORE, ClassList
 
 PLAIN: tuple[str, ...] = ()
 """No gate is held."""
@@ -49,7 +50,7 @@ class HeldChange:
 
 def inspect_held(
     model: HRNet, image: npt.NDArray[np.uint8], gates: Sequence[str], value: float
-) -> Inspection:
+) -> Look:
     """Run a network on one image while gates are held at one value everywhere.
 
     Args:
@@ -59,18 +60,18 @@ def inspect_held(
         value: 0 closes their transfers, 1 makes them plain.
 
     Returns:
-        As ``inspect_image`` with logits; later gates answer to the changed features.
+        As ``Network.look`` with logits; later gates answer to the changed features.
 
     Raises:
         GstoVizError: The network has no such gate.
     """
     with intervene(model, *(constant(gate, value) for gate in gates)):
-        return inspect_image(model, image, logits=True)
+        return open_network(model).look(image, logits=True)
 
 
 def held_change(
-    plain: Inspection,
-    held: Inspection,
+    plain: Look,
+    held: Look,
     classes: ClassList,
     labels: npt.NDArray[np.uint8] | None,
 ) -> HeldChange:
@@ -126,7 +127,7 @@ def _by_class(
 
 
 def _scores(
-    plain: Inspection, held: Inspection, count: int, labels: npt.NDArray[np.uint8] | None
+    plain: Look, held: Look, count: int, labels: npt.NDArray[np.uint8] | None
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     if labels is None or (labels == IGNORE).all():
         return None, None

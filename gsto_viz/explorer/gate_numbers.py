@@ -4,7 +4,6 @@ All gate values here are the gates' own, between the ends that their form allows
 paper's form, [0.5, 1) for the released one.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,19 +12,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.activity import FloatMap, saturated_share
+from gsto_viz.anatomy import edge_named, site_numbers
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions, part_means
-from gsto_viz.stats.gates import gate_edge
-from gsto_viz.types import ClassList, Inspection
+from gsto_viz.types import ClassList
 
 ALL = "*"
 """Stands for all gates of a network at once."""
 BINS = 25
 NEAR_TOP = 0.05
 """A gate within this share of its range below the upper end, which it never reaches, is near it."""
-_FUSION = re.compile(r"stage(\d+)\.m(\d+)\.")
-_TRANSITION = re.compile(r"transition(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -54,29 +52,29 @@ class GatePlace:
         return f"/{self.source_stride} → /{self.target_stride}"
 
 
-def gate_places(inspection: Inspection) -> tuple[GatePlace, ...]:
+def gate_places(inspection: Look) -> tuple[GatePlace, ...]:
     """Return the gates of a network: fusions in its order, source by source, then transitions."""
-    places = [_place(name, inspection.strides) for name in inspection.gates]
-    return tuple(sorted(places, key=_order))
-
-
-def _place(name: str, strides: Sequence[int]) -> GatePlace:
-    edge = gate_edge(name)
-    group = "transitions" if _TRANSITION.match(name) else name.partition(".gate")[0]
-    ends = (strides[edge.source], strides[edge.target])
-    return GatePlace(name, group, edge.source, edge.target, *ends)
-
-
-def _order(place: GatePlace) -> tuple[int, int, int, int]:
-    found = _FUSION.match(place.name)
-    stage, module = (int(found[1]), int(found[2])) if found else (99, 0)
-    return stage, module, place.source, place.target
+    edges = sorted(
+        map(edge_named, inspection.gates), key=lambda edge: (edge.order, edge.source, edge.target)
+    )
+    strides = inspection.strides
+    return tuple(
+        GatePlace(
+            edge.name,
+            "transitions" if edge.new else edge.site,
+            edge.source,
+            edge.target,
+            strides[edge.source],
+            strides[edge.target],
+        )
+        for edge in edges
+    )
 
 
 def group_title(group: str) -> str:
     """Return a group in words: ``Stage 3, module 0``, ``Transitions``."""
-    found = _FUSION.match(f"{group}.")
-    return f"Stage {found[1]}, module {found[2]}" if found else "Transitions"
+    numbers = site_numbers(group)
+    return f"Stage {numbers[0]}, module {numbers[1]}" if len(numbers) == 2 else "Transitions"
 
 
 def gated_letters(shown: Shown) -> tuple[str, ...]:
@@ -91,7 +89,7 @@ def first_gate(places: Sequence[GatePlace]) -> str:
     return max(last, key=lambda place: (place.source, -place.target)).name
 
 
-def chosen_maps(inspection: Inspection, gate: str) -> dict[str, npt.NDArray[np.float32]]:
+def chosen_maps(inspection: Look, gate: str) -> dict[str, npt.NDArray[np.float32]]:
     """Return the maps that a choice means: all of them, one, or none where it is not there."""
     if gate == ALL:
         return dict(inspection.gates)
@@ -104,7 +102,7 @@ def top_share(values: npt.NDArray[np.floating], limits: tuple[float, float]) -> 
     return float(np.mean(np.asarray(values, dtype=np.float64) >= threshold))
 
 
-def gate_table(inspection: Inspection) -> pd.DataFrame:
+def gate_table(inspection: Look) -> pd.DataFrame:
     """Describe every gate of a network on one image.
 
     Returns:
@@ -131,7 +129,7 @@ def gate_table(inspection: Inspection) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def gates_at(inspection: Inspection, point: Point) -> list[float]:
+def gates_at(inspection: Look, point: Point) -> list[float]:
     """Return what every gate is at a pixel, in the order of ``gate_table``."""
     found = []
     for place in gate_places(inspection):
@@ -140,20 +138,20 @@ def gates_at(inspection: Inspection, point: Point) -> list[float]:
     return found
 
 
-def limits_of(inspection: Inspection) -> tuple[float, float]:
+def limits_of(inspection: Look) -> tuple[float, float]:
     """Return the ends of what the gates' form allows."""
     assert inspection.gate_range is not None
     return inspection.gate_range
 
 
-def mean_gate(inspection: Inspection, gate: str) -> float:
+def mean_gate(inspection: Look, gate: str) -> float:
     """Return the mean over the cells of a gate; for ``ALL`` the mean over gates of their means."""
     return float(
         np.mean([m.mean(dtype=np.float64) for m in chosen_maps(inspection, gate).values()])
     )
 
 
-def gate_histogram(inspection: Inspection, gate: str, limits: tuple[float, float]) -> pd.DataFrame:
+def gate_histogram(inspection: Look, gate: str, limits: tuple[float, float]) -> pd.DataFrame:
     """Count the cells of a gate by value, over a range that does not depend on the image.
 
     Args:
@@ -173,7 +171,7 @@ def gate_histogram(inspection: Inspection, gate: str, limits: tuple[float, float
     return pd.DataFrame({"left": ends[:-1], "right": ends[1:], "share": counts / values.size})
 
 
-def region_gates(inspection: Inspection, regions: PreparedRegions, gate: str) -> FloatMap:
+def region_gates(inspection: Look, regions: PreparedRegions, gate: str) -> FloatMap:
     """Average a gate over every region: its core, or all of it where the core is too small.
 
     Returns:

@@ -22,8 +22,9 @@ from gsto_viz.explorer.viewer_data import (
     picture_tile,
     shared_data,
 )
+from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions
-from gsto_viz.types import IGNORE, Inspection
+from gsto_viz.types import IGNORE
 
 Row = dict[str, Any]
 COLORS = {"gate": "viridis", "map": "inferno"}
@@ -45,7 +46,7 @@ class Held:
 
     letter: str
     what: str
-    inspection: Inspection
+    inspection: Look
     change: HeldChange
 
 
@@ -133,7 +134,7 @@ def moved_map(held: Held) -> HeatMap:
     )
 
 
-def _network_rows(letter: str, inspection: Inspection) -> list[Row]:
+def _network_rows(letter: str, inspection: Look) -> list[Row]:
     """Return one block per fusion, sources down and targets across, and one of transitions."""
     places = gate_places(inspection)
     if not places:
@@ -152,7 +153,7 @@ def _network_rows(letter: str, inspection: Inspection) -> list[Row]:
     return rows
 
 
-def _gate_tile(letter: str, inspection: Inspection, place: GatePlace) -> Tile:
+def _gate_tile(letter: str, inspection: Look, place: GatePlace) -> Tile:
     heat = gate_map(
         inspection.gates[place.name], stride=place.source_stride, limits=limits_of(inspection)
     )

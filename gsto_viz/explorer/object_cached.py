@@ -16,7 +16,7 @@ from gsto_viz.explorer.object_probe import (
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
-from gsto_viz.inspection import inspect_image
+from gsto_viz.network import open_network
 from gsto_viz.regions import PreparedRegions
 
 
@@ -44,7 +44,7 @@ def _response(sha256: str, drawn: DrawnObject, _choice: Choice) -> tuple[tuple[i
     sample = picture(drawn).sample
     model = cached.network(_choice)
     with cached.FORWARD:
-        inspection = inspect_image(model, sample.image)
+        inspection = open_network(model).look(sample.image)
     return inspection.strides, object_response(inspection, sample)
 
 

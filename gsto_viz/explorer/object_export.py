@@ -27,8 +27,8 @@ from gsto_viz.explorer.shown_exports import figure_files, map_arrays, stem_of, v
 from gsto_viz.explorer.view_figures import branch_sheet, view_files
 from gsto_viz.explorer.view_file import DRAWN
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.inspection import inspect_image
 from gsto_viz.models.checkpoint import load_checkpoint
+from gsto_viz.network import open_network
 from gsto_viz.plots import Marks
 from gsto_viz.regions import PreparedRegions
 
@@ -71,7 +71,7 @@ def replayed_object(shown: Shown, regions: PreparedRegions, state: ViewState) ->
 
     def measure(letter: str, drawn: DrawnObject) -> Measured:
         sample = draw_object(drawn).sample
-        inspection = inspect_image(model(letter), sample.image)
+        inspection = open_network(model(letter)).look(sample.image)
         return inspection.strides, object_response(inspection, sample)
 
     return object_exports(shown, state, measure)

@@ -17,8 +17,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.pictures import Picture, pixel_key
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT, ViewState
+from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions, prepare_regions, region_arrays
-from gsto_viz.types import Inspection, Sample
+from gsto_viz.types import Sample
 
 HEIGHT, WIDTH = 256, 512
 """Pixels of the street: what the shipped networks were trained on."""
@@ -151,7 +152,7 @@ def object_number(regions: PreparedRegions) -> int:
     return int(np.flatnonzero(regions.regions.instance_id == 1)[0]) + 1
 
 
-def object_response(inspection: Inspection, sample: Sample) -> Response:
+def object_response(inspection: Look, sample: Sample) -> Response:
     """Measure what the branches of a network say of the object."""
     regions = object_regions(sample, inspection.strides)
     k = object_number(regions) - 1

@@ -16,7 +16,8 @@ from gsto_viz.explorer.probe_place import move_probe, raise_turn
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, show_pair
 from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
-from gsto_viz.types import Dataset, Inspection
+from gsto_viz.look import Look
+from gsto_viz.types import Dataset
 
 SIZE = "image_size"
 """Key of the session state: (H, W) of the image that was shown last on a page with a probe."""
@@ -103,7 +104,7 @@ def run_pair(page: Page, picture: Picture) -> Shown:
     return show_pair(picture, choices, inspections, fingerprints)
 
 
-def _inspect(letter: str, choice: Choice, picture: Picture) -> Inspection:
+def _inspect(letter: str, choice: Choice, picture: Picture) -> Look:
     """Run one network.
 
     Raises:

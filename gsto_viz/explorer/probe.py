@@ -12,9 +12,10 @@ from scipy.special import softmax
 from gsto_viz.activity import percentile_map, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions, region_arrays
 from gsto_viz.stats.pairs import directions, find_pairs, squared_sizes
-from gsto_viz.types import IGNORE, Inspection
+from gsto_viz.types import IGNORE
 
 RegionNumbers = Mapping[str, npt.NDArray]
 
@@ -247,7 +248,7 @@ def class_scores(
 
 
 def logits_at(
-    shown: Inspection,
+    shown: Look,
     size: tuple[int, int],
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],

@@ -39,9 +39,9 @@ from gsto_viz.explorer.size_export import replayed_analysis, replayed_sizes
 from gsto_viz.explorer.view_file import DRAWN, CheckpointRecord, ImageRecord, ViewFile
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.files import sha256_of
+from gsto_viz.look import Look
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
-from gsto_viz.types import Inspection
 
 REPLAYED: dict[str, Callable[[Shown, PreparedRegions, ViewState], Exports]] = {
     "explore": explore_exports,
@@ -228,7 +228,7 @@ def _checkpoint(record: CheckpointRecord, choices: Sequence[Choice], folder: Pat
     )
 
 
-def _inspect(choice: Choice, record: CheckpointRecord, picture: Picture) -> Inspection:
+def _inspect(choice: Choice, record: CheckpointRecord, picture: Picture) -> Look:
     """Return what a checkpoint shows: stored with the package, as for the page, or run anew."""
     stored = stored_inspection(picture.key, record.sha256)
     if stored is not None:

@@ -9,14 +9,16 @@ import numpy.typing as npt
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.checkpoints import Choice
-from gsto_viz.explorer.gallery import LOGITS
 from gsto_viz.explorer.pictures import Picture
-from gsto_viz.inspection import inspect_image
+from gsto_viz.look import Look
 from gsto_viz.models import HRNet
+from gsto_viz.network import DEFAULT_SITE, open_network
 from gsto_viz.regions import PreparedRegions, prepare_regions
-from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
+from gsto_viz.types import IGNORE, ClassList, Sample
 
 LETTERS = ("A", "B")
+LOGITS = np.float16
+"""Kept at half precision, here and by the pages: scores are read to two decimals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class Shown:
     why_unlabelled: str | None
     classes: ClassList
     choices: dict[str, Choice]
-    inspections: dict[str, Inspection]
+    inspections: dict[str, Look]
     fingerprints: dict[str, str]
 
     @property
@@ -60,21 +62,21 @@ class Shown:
         return "the labels" if self.sample.labels is not None else "A's prediction"
 
 
-def look(model: HRNet, picture: Picture) -> Inspection:
+def look(model: HRNet, picture: Picture) -> Look:
     """Run a network on an image; keep what pages keep, read-only, logits at half precision."""
-    seen = inspect_image(model, picture.sample.image, logits=True)
+    seen = open_network(model).look(picture.sample.image, logits=True)
     assert seen.logits is not None
     half = seen.logits.astype(LOGITS)
     arrays: list[npt.NDArray[Any]] = [half, seen.prediction, *seen.raw, *seen.activity]
     for array in (*arrays, *seen.gates.values()):
         array.setflags(write=False)
-    return replace(seen, logits=half)
+    return replace(seen, logits=half, site=DEFAULT_SITE)
 
 
 def show_pair(
     picture: Picture,
     choices: Mapping[str, Choice],
-    inspections: Mapping[str, Inspection],
+    inspections: Mapping[str, Look],
     fingerprints: Mapping[str, str],
 ) -> Shown:
     """Put together what two networks of the same classes show for an image.

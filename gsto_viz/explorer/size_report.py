@@ -120,7 +120,7 @@ def worst_rows(report: Report, letters: tuple[str, ...]) -> list[PairRow]:
         GstoVizError: A stored example is damaged.
     """
     rows = [
-        PairRow(pair, example.sample, example.inspections[pair.model], example.regions)
+        PairRow(pair, example.sample, example.looks[pair.model], example.regions)
         for example in report.examples
         for pair in example.pairs
         if pair.model in letters

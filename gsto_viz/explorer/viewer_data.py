@@ -17,8 +17,9 @@ from PIL import Image
 
 from gsto_viz.activity import HeatMap, normalise, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions
-from gsto_viz.types import IGNORE, ClassList, Inspection
+from gsto_viz.types import IGNORE, ClassList
 from gsto_viz.words import RAW_BADGE
 
 SEQUENTIAL = ("inferno", "viridis", "cividis", "gray", "jet")
@@ -210,7 +211,7 @@ def disagreement(shown: Shown) -> tuple[npt.NDArray[np.uint8], float]:
     return differ, 1.0 - float((a == b).mean())
 
 
-def _branch_tiles(letter: str, shown: Inspection, maps: Sequence[HeatMap]) -> list[Tile]:
+def _branch_tiles(letter: str, shown: Look, maps: Sequence[HeatMap]) -> list[Tile]:
     """Return one tile per branch; the raw channel mean is what hovering reads beside a rank."""
     return [
         map_tile(

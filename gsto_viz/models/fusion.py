@@ -155,6 +155,11 @@ class Transition(nn.Module):
         kept = list(branches) if self.keep is None else [self.keep(branches[0])]
         return TransitionResult([*kept, self.new_branch(source)], logits)
 
+    @property
+    def carrier(self) -> nn.Module:
+        """What the gated source enters."""
+        return self.new_branch
+
     def source(self, branches: Sequence[Tensor]) -> Tensor:
         """Return what the new branch is made from, before its gate."""
         if not self.concat:

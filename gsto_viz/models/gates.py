@@ -145,6 +145,15 @@ class GatedScaleTransfer(nn.Module):
         self.transfer = transfer
         self.gate = gate
 
+    @property
+    def carrier(self) -> nn.Module:
+        """What the gated feature enters."""
+        return self.transfer
+
+    def source(self, x: Tensor) -> Tensor:
+        """Return what is gated: the feature itself."""
+        return x
+
     def forward(self, x: Tensor, *args: object, evidence: Tensor | None = None) -> Tensor:
         """Gate ``x`` (N, C, h, w) and transfer it."""
         gate = self.gate(x if evidence is None else evidence)

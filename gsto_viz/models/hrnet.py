@@ -6,7 +6,7 @@ with gates in its fusions and transitions and deep-supervision heads after stage
 configuration's ``gating`` says which (None: plain HRNetV2).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gsto_viz.anatomy import Anatomy, Branch, Edge, Head, edge_named, gates_of
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes, spatial_size
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.fusion import Fusion, Transition
-from gsto_viz.models.gates import GatedScaleTransfer
+from gsto_viz.models.gates import GatedScaleTransfer, gate_range
 from gsto_viz.types import Tap
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class HRNet(nn.Module):
         self.config = config
         self.info: ModelInfo | None = None
         self.official_unused: dict[str, Tensor] = {}
+        self._anatomy: Anatomy | None = None
         momentum, widths = config.bn_momentum, config.widths
         self.stem = Stem(bn_momentum=momentum)
         blocks, channels = [], STEM_CHANNELS
@@ -193,9 +195,22 @@ class HRNet(nn.Module):
         branches, auxiliary = self.branches(image)
         return SegmentationOutput(self.head(branches), auxiliary)
 
+    def anatomy(self) -> Anatomy:
+        """Return what this network says of itself, compared after stage 4; made once."""
+        if self._anatomy is None:
+            self._anatomy = _anatomy(self)
+        return self._anatomy
+
     def taps(self) -> dict[str, Tap]:
         """Return every tap of this network by its name, in the order of computation."""
-        return list_taps(self)
+        return dict(self.anatomy().taps)
+
+    def forget_training(self, note: str) -> None:
+        """Drop what only holds for trained weights; ``note`` is added to the name."""
+        self.official_unused = {}
+        if self.info is not None:
+            name = f"{self.info.name} ({note})"
+            self.info = replace(self.info, name=name, gains={}, training={}, sha256=None)
 
 
 def initialize(model: nn.Module, scheme: str) -> None:
@@ -222,53 +237,90 @@ def initialize(model: nn.Module, scheme: str) -> None:
             module.reset_parameters()
 
 
-def list_taps(model: "HRNet") -> dict[str, Tap]:
-    """Return every tap of an HRNetV2 or GSTO-HRNet by name, in the order of computation."""
+def _anatomy(model: HRNet) -> Anatomy:
+    """List the places of an HRNetV2 or GSTO-HRNet in the order of computation."""
+    config, transfers = model.config, list[Edge]()
     taps = [
-        Tap("stem", "stem", 4, 64, "feature"),
-        Tap("stage1.branch0", "stage1", 4, model.config.stage1_planes * 4, "feature"),
-        *_transition_taps(model, 1),
+        Tap("stem", "stem", 4, STEM_CHANNELS),
+        Tap("stage1.branch0", "stage1", 4, config.stage1_planes * 4, branch=0),
     ]
-    for stage in (2, 3, 4):
-        taps += _stage_taps(model, stage)
-        if stage < 4:
-            taps += _transition_taps(model, stage)
-    taps.append(Tap("head.logits", "head", 4, model.config.num_classes, "logits"))
-    return {tap.name: tap for tap in taps}
+    heads: dict[str, tuple[int, str]] = {}
+    for stage in (1, 2, 3, 4):
+        modules: nn.Sequential = getattr(model, f"stage{stage}")
+        for m, module in enumerate(modules if stage > 1 else ()):
+            taps += _module_taps(f"stage{stage}.m{m}", config, cast(Fusion, module.fusion))
+            transfers += _transfers(f"stage{stage}.m{m}", cast(Fusion, module.fusion))
+        if stage > 1:
+            last = f"stage{stage}.m{len(modules) - 1}.fusion.targets"
+            taps += _branch_taps(f"stage{stage}.branch{{}}", f"{last}.{{}}", config.widths[:stage])
+        if stage == 4:
+            break
+        site, transition = f"transition{stage}", getattr(model, f"transition{stage}")
+        if transition.predictor is not None:
+            place = f"{site}.predictor"
+            heads[f"stage{stage}"] = (stage, place)
+            taps.append(Tap(f"head.stage{stage}", place, 4, config.num_classes, "logits"))
+        if transition.gate is not None:
+            taps.append(Tap(f"{site}.gate", f"{site}.gate", STRIDES[stage - 1], 1, "gate"))
+        transfers.append(edge_named(f"{site}.transfer[{stage - 1}->{stage}]", f"{site}.new_branch"))
+    taps.append(Tap("head.logits", "head", 4, config.num_classes, "logits"))
+    named = {tap.name: tap for tap in taps}
+    limits = gate_range("paper" if config.gating is None else config.gating.form)
+    deep = [_head(name, *place, named, transfers) for name, place in heads.items()][::-1]
+    main = _head("main", 4, "head", named, transfers)
+    return Anatomy(
+        branches=tuple(
+            Branch(tap, stride, float(stride), width)
+            for tap, stride, width in zip(main.taps, STRIDES, config.widths, strict=True)
+        ),
+        taps=named,
+        gates=gates_of(taps, limits),
+        transfers=tuple(transfers),
+        heads=(main, *deep),
+        outputs={"main": "head.logits"} | {head.name: f"head.{head.name}" for head in deep},
+    )
 
 
-def _stage_taps(model: "HRNet", stage: int) -> Iterator[Tap]:
-    modules: nn.Sequential = getattr(model, f"stage{stage}")
-    widths = model.config.widths
-    for m, (_, module) in enumerate(modules.named_children()):
-        place = f"stage{stage}.m{m}"
-        for r in range(stage):
-            stride = 4 * 2**r
-            yield Tap(
-                f"{place}.branch{r}.pre", f"{place}.branches.{r}", stride, widths[r], "feature"
-            )
-        fusion = cast(Fusion, module.fusion)
-        for key, transfer in fusion.transfers.items():
-            if isinstance(transfer, GatedScaleTransfer):
-                source, target = key.split("to")
-                name = f"{place}.gate[{source}->{target}]"
-                path = f"{place}.fusion.transfers.{key}.gate"
-                yield Tap(name, path, 4 * 2 ** int(source), 1, "gate")
-        for r in range(stage):
-            path = f"{place}.fusion.targets.{r}"
-            yield Tap(f"{place}.branch{r}", path, 4 * 2**r, widths[r], "feature")
-    last = f"stage{stage}.m{len(modules) - 1}.fusion.targets"
-    for r in range(stage):
-        yield Tap(f"stage{stage}.branch{r}", f"{last}.{r}", 4 * 2**r, widths[r], "feature")
+def _branch_taps(name: str, module: str, widths: Sequence[int]) -> list[Tap]:
+    """Return one tap per branch; ``{}`` stands for its number."""
+    return [
+        Tap(name.format(r), module.format(r), STRIDES[r], width, branch=r)
+        for r, width in enumerate(widths)
+    ]
 
 
-def _transition_taps(model: "HRNet", stage: int) -> Iterator[Tap]:
-    transition = getattr(model, f"transition{stage}")
-    if transition.predictor is not None:
-        path = f"transition{stage}.predictor"
-        yield Tap(f"head.stage{stage}", path, 4, model.config.num_classes, "logits")
-    if transition.gate is not None:
-        yield Tap(f"transition{stage}.gate", f"transition{stage}.gate", 2 ** (stage + 1), 1, "gate")
+def _module_taps(site: str, config: HRNetConfig, fusion: Fusion) -> list[Tap]:
+    """Return the taps of one module: branches before the fusion, gates, branches after it."""
+    widths = config.widths[: fusion.num_branches]
+    gates = [
+        Tap(f"{site}.gate[{edge.source}->{edge.target}]", f"{edge.module}.gate",
+            STRIDES[edge.source], 1, "gate")
+        for edge in _transfers(site, fusion)
+        if isinstance(fusion.transfers[edge.module.rpartition(".")[2]], GatedScaleTransfer)
+    ]  # fmt: skip
+    before = _branch_taps(f"{site}.branch{{}}.pre", f"{site}.branches.{{}}", widths)
+    after = _branch_taps(f"{site}.branch{{}}", f"{site}.fusion.targets.{{}}", widths)
+    return [*before, *gates, *after]
+
+
+def _transfers(site: str, fusion: Fusion) -> list[Edge]:
+    return [
+        edge_named(f"{site}.transfer[{key.replace('to', '->')}]", f"{site}.fusion.transfers.{key}")
+        for key in fusion.transfers
+    ]
+
+
+def _head(
+    name: str, stage: int, module: str, taps: Mapping[str, Tap], transfers: Sequence[Edge]
+) -> Head:
+    """Return the head that reads the branches after a stage."""
+    sites = list(dict.fromkeys(edge.site for edge in transfers))
+    sites = sites[: sites.index(f"transition{stage}")] if stage < 4 else sites
+    fusion = sites[-1] if sites else None
+    inputs = () if fusion is None else tuple(f"{fusion}.branch{r}.pre" for r in range(stage))
+    entering = tuple(f"stage{stage}.branch{r}" for r in range(stage))
+    channels = tuple(taps[tap].channels or 0 for tap in entering)
+    return Head(name, module, entering, STRIDES[:stage], channels, inputs, fusion, tuple(sites))
 
 
 SMALL_V1 = HRNetConfig(width=16, stage1_blocks=1, stage1_planes=32, modules=(1, 1, 1), blocks=2)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from scipy.ndimage import gaussian_filter
 
+from gsto_viz.anatomy import find_edge
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import MARGIN, SMALL, Page, colormap, context
 from gsto_viz.plots.panels import grey, number
@@ -41,7 +42,9 @@ def edge_matrix(paths: pd.DataFrame, kind: str, branches: int) -> FloatArray | N
     Returns:
         (R, R), source x target, NaN where there is none; None when there are none at all.
     """
-    rows = paths[(paths["kind"] == kind) & ~paths["place"].str.startswith("transition")]
+    edges = map(find_edge, paths["place"])
+    fused = np.array([edge is None or not edge.new for edge in edges], dtype=bool)
+    rows = paths[(paths["kind"] == kind).to_numpy() & fused]
     if rows.empty:
         return None
     matrix = np.full((branches, branches), np.nan)

@@ -15,18 +15,19 @@ from matplotlib.figure import Figure
 
 from gsto_viz.activity import HeatMap, normalise, valid_by_stride
 from gsto_viz.errors import GstoVizError
+from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES, arrange_gates, draw_gates, gates_by_site
 from gsto_viz.plots.page import BODY, GAP, MARGIN, WIDTH, Page, context, title_of
 from gsto_viz.plots.panels import SPECK_PX, check_same_size, present_classes, without_specks
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
-from gsto_viz.types import IGNORE, ClassList, Inspection, Sample
+from gsto_viz.types import IGNORE, ClassList, Sample
 from gsto_viz.words import MODES, branch_mark, listed
 
 PANEL_HEIGHT = 1.55
 """Largest height of a panel, inches; portrait images become narrower instead."""
 HEAD = 0.2
 """Inches for a heading."""
-Shown = Mapping[str, Inspection]
+Shown = Mapping[str, Look]
 """What networks show for one image, by name; the first is the reference."""
 
 
@@ -109,7 +110,7 @@ def _figure_of(report: Any, mode: str, width: float) -> Figure:
         raise GstoVizError("the report holds no example: no image has a region that qualifies")
     return figure_scale_confusion(
         example.sample,
-        example.inspections,
+        example.looks,
         classes=report.classes,
         mode=mode,
         regions=None if MODES[mode].raw else example.regions,
@@ -228,12 +229,12 @@ def figure_gate_maps(sample: Sample, shown: Shown, *, width: float = WIDTH) -> F
     return page.finish(caption, alt, size=BODY)
 
 
-def _fusions(inspection: Inspection) -> Iterable[tuple[str, Inspection]]:
+def _fusions(inspection: Look) -> Iterable[tuple[str, Look]]:
     """Yield the gates of one fusion after the other, the transitions' with the last one."""
     fusions, transitions = gates_by_site(inspection.gates)
     rest = set(transitions.values())
     for site, edges in fusions.items():
-        branches = int(site[len("stage") : site.index(".")])
+        branches = 1 + max(map(max, edges))
         taps = set(edges.values())
         if site == list(fusions)[-1] and branches == len(inspection.strides):
             taps, rest = taps | rest, set()

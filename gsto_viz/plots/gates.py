@@ -1,6 +1,5 @@
 """Gate maps as small multiples, and how far gates open by object size."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -12,7 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gsto_viz.activity import HeatMap, gate_map, saturated_share
+from gsto_viz.anatomy import edge_named, find_edge, site_numbers
 from gsto_viz.errors import GstoVizError
+from gsto_viz.look import Look
 from gsto_viz.plots.page import (
     BODY,
     FEW,
@@ -32,8 +33,7 @@ from gsto_viz.plots.page import (
 )
 from gsto_viz.plots.panels import BAR_HEIGHT, draw_heatmap, fill_bar, number
 from gsto_viz.plots.sizes import FEW_REGIONS
-from gsto_viz.stats.gates import gate_edge
-from gsto_viz.types import BAND_PX, Inspection
+from gsto_viz.types import BAND_PX
 from gsto_viz.words import GATE, branch_mark
 
 NO_GATES = "no gates: plain transfers"
@@ -75,19 +75,18 @@ def gates_by_site(names: Iterable[str]) -> tuple[dict[str, Edges], dict[int, str
     fusions: dict[str, Edges] = {}
     transitions = {}
     for name in names:
-        site, gate, _ = name.partition(".gate")
-        if gate and site.startswith("transition"):
-            transitions[int(site.removeprefix("transition"))] = name
-        elif gate:
-            edge = gate_edge(name)
-            fusions.setdefault(site, {})[edge.source, edge.target] = name
+        edge = find_edge(name)
+        if edge is not None and edge.new:
+            transitions[edge.target] = name
+        elif edge is not None:
+            fusions.setdefault(edge.site, {})[edge.source, edge.target] = name
     return fusions, transitions
 
 
 def arrange_gates(names: Iterable[str]) -> GateGrid:
     """Pick the gates of the last fusion that has any, and those of the transitions, by tap name."""
     fusions, transitions = gates_by_site(names)
-    site = max(fusions, key=lambda one: [int(n) for n in re.findall(r"\d+", one)], default="")
+    site = max(fusions, key=site_numbers, default="")
     return GateGrid(site, fusions.get(site, {}), transitions)
 
 
@@ -189,7 +188,7 @@ class GateTable:
         self.page.text(middle, y - 0.03, short, ha="center", va="bottom")
 
 
-def draw_gates(page: Page, inspection: Inspection, size: tuple[int, int]) -> None:
+def draw_gates(page: Page, inspection: Look, size: tuple[int, int]) -> None:
     """Draw the gates of one network with one colour bar, and move below them.
 
     Args:
@@ -262,7 +261,7 @@ def gate_by_size_data(frames: Mapping[str, GateFrames]) -> pd.DataFrame:
     parts = []
     for model, gates in frames.items():
         for tap, frame in gates.items():
-            edge = gate_edge(tap)
+            edge = edge_named(tap)
             parts.append(frame.assign(model=model, tap=tap, source=edge.source, target=edge.target))
     first = ["model", "tap", "source", "target"]
     if not parts:

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from gsto_viz.activity import HeatMap, normalise, valid_by_stride
 from gsto_viz.errors import GstoVizError
+from gsto_viz.look import Look
 from gsto_viz.plots.page import (
     GAP,
     MARGIN,
@@ -27,7 +28,7 @@ from gsto_viz.plots.page import (
 )
 from gsto_viz.plots.panels import check_same_size, present_classes
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
-from gsto_viz.types import IGNORE, ClassList, Inspection, Sample, WorstPair
+from gsto_viz.types import IGNORE, ClassList, Sample, WorstPair
 from gsto_viz.words import MODES, NETWORKS, branch_mark, listed
 
 SMALL_COLOR, LARGE_COLOR = "white", "#FF5A00"
@@ -62,7 +63,7 @@ class PairRow:
 
     pair: WorstPair
     sample: Sample
-    inspection: Inspection
+    inspection: Look
     regions: npt.NDArray[np.integer]
 
 
@@ -246,7 +247,7 @@ COLORS = (
 RIGHT = 10
 """Of three networks or more, the code of pixels that none has right; one more for each that has."""
 
-Row = tuple[Sample, Mapping[str, Inspection]]
+Row = tuple[Sample, Mapping[str, Look]]
 """An image and what networks show for it, by key."""
 
 
@@ -374,16 +375,16 @@ def _check_rows(rows: Sequence[Row]) -> list[str]:
     return keys
 
 
-def _maps(sample: Sample, shown: Mapping[str, Inspection]) -> list[npt.NDArray | None]:
+def _maps(sample: Sample, shown: Mapping[str, Look]) -> list[npt.NDArray | None]:
     return [sample.labels, *(inspection.prediction for inspection in shown.values())]
 
 
-def _outcomes(sample: Sample, shown: Mapping[str, Inspection]) -> npt.NDArray[np.uint8]:
+def _outcomes(sample: Sample, shown: Mapping[str, Look]) -> npt.NDArray[np.uint8]:
     return outcome_map(sample.labels, [inspection.prediction for inspection in shown.values()])
 
 
 def _tiles(
-    sample: Sample, shown: Mapping[str, Inspection], *, titled: bool, labelled: bool, judged: bool
+    sample: Sample, shown: Mapping[str, Look], *, titled: bool, labelled: bool, judged: bool
 ) -> list[Panel | str]:
     """Return the pictures of one image; words where one has no labels or no judgement."""
 

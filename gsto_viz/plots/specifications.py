@@ -67,34 +67,43 @@ _DOT: dict[str, Any] = {"marker": "o", "markersize": 3.5}
 SIDE, LINE, CURVE = 2.1, 0.125, 1.7
 """Inches: left of the axes, per line of the matrix of choices, of the curve."""
 CAPTION = (
-    "Difference of SCI, B - A, under every choice of how to measure, sorted; bars: 95% bootstrap "
-    "interval over images, not adjusted for the number of choices. Below 0 B is less confused. "
+    "Difference of SCI, {b} - {a}, under every choice of how to measure, sorted; bars: 95% "
+    "bootstrap interval over images, not adjusted for the number of choices. Below 0 {b} is less "
+    "confused. "
     "Below the curve, each specification's choices. The specifications share their images and are "
     "not independent of each other."
 )
 
 
+Pair = tuple[str, str]
+"""Names of two networks that are compared, the reference first."""
+
+
 @context()
-def figure_specification(curve: SpecificationCurve, *, width: float = WIDTH) -> Figure:
-    """Draw the specification curve: sorted differences above, their choices below.
+def figure_specification(
+    curves: SpecificationCurve | Mapping[Pair, SpecificationCurve], *, width: float = WIDTH
+) -> Figure:
+    """Draw specification curves: sorted differences above, their choices below.
 
     Settings that never vary are left out. Specifications that are not estimated are counted in the
     caption and not drawn.
 
     Args:
-        curve: What ``gsto_viz.stats.compare_curve`` or ``table_curve`` returns; its
-            ``table`` is the data of the figure.
+        curves: By pair of networks, or of A and B alone, what ``specification_curve`` or
+            ``table_curve`` of ``gsto_viz.stats`` return; ``table`` is the data of the figure. A
+            curve without any difference is left out where another has one.
         width: Inches.
 
     Raises:
         GstoVizError: A column is missing, or no specification is estimated.
     """
-    check_columns(curve.table, RESULTS, "a SpecificationCurve")
-    table = curve.table.assign(headline=np.arange(len(curve.table)) == 0)
-    rows = table.dropna(subset=["difference"]).sort_values("difference", kind="stable")
-    if rows.empty:
-        raise GstoVizError(f"no specification is estimated: {curve.table['reason'].iloc[0]}")
-    lines = _lines(curve.table)
+    given = curves if isinstance(curves, Mapping) else {("A", "B"): curves}
+    for curve in given.values():
+        check_columns(curve.table, RESULTS, "a SpecificationCurve")
+    known = {pair: curve for pair, curve in given.items() if curve.estimated}
+    if not known:
+        reason = next(iter(given.values())).table["reason"].iloc[0]
+        raise GstoVizError(f"no specification is estimated: {reason}")
     page = Page(width)
     page.legend(
         [
@@ -103,8 +112,26 @@ def figure_specification(curve: SpecificationCurve, *, width: float = WIDTH) -> 
             guide("no difference", linestyle="--"),
         ]
     )
-    across, matrix = width - SIDE - MARGIN, max(1, len(lines)) * LINE
-    _draw_curve(page.axes(SIDE, page.top + 0.08, across, CURVE, label="curve"), rows)
+    said = [_draw_pair(page, pair, curve) for pair, curve in known.items()]
+    counts = {pair: _count_words(curve) for pair, curve in known.items()}
+    if len(known) == 1:
+        ((a, b),) = known
+        caption = " ".join([CAPTION.format(a=a, b=b), *counts.values()])
+    else:
+        reference = next(iter(known))[0]
+        each = [f"{b}: {words}" for (_, b), words in counts.items()]
+        caption = " ".join([CAPTION.format(a=reference, b="another"), *each])
+    return page.finish(caption, " ".join([*said, caption]))
+
+
+def _draw_pair(page: Page, pair: Pair, curve: SpecificationCurve) -> str:
+    """Draw the curve of one pair with its choices; return its differences in words."""
+    table = curve.table.assign(headline=np.arange(len(curve.table)) == 0)
+    rows = table.dropna(subset=["difference"]).sort_values("difference", kind="stable")
+    lines = _lines(curve.table)
+    across, matrix = page.width - SIDE - MARGIN, max(1, len(lines)) * LINE
+    name = f"SCI, {pair[1]} - {pair[0]}"
+    _draw_curve(page.axes(SIDE, page.top + 0.08, across, CURVE, label="curve"), rows, name)
     page.top += 0.18 + CURVE
     _draw_choices(page.axes(SIDE, page.top, across, matrix, label="choices"), rows, lines)
     for k, (setting, value) in enumerate(lines):
@@ -112,10 +139,16 @@ def figure_specification(curve: SpecificationCurve, *, width: float = WIDTH) -> 
         look: dict[str, Any] = {"va": "center", "fontsize": 6.5}
         if k == 0 or lines[k - 1][0] != setting:
             page.text(MARGIN, y, shorten(SETTING_NAMES.get(setting, setting), 1.05, 6.5), **look)
-        name = shorten(_value_name(setting, value), 0.9, 6.5)
-        page.text(SIDE - 0.08, y, name, ha="right", **look)
+        choice = shorten(_value_name(setting, value), 0.9, 6.5)
+        page.text(SIDE - 0.08, y, choice, ha="right", **look)
     page.top += matrix + 0.35
-    return page.finish(_caption(curve), _alt_text(curve, rows))
+    low, high = rows["difference"].iloc[0], rows["difference"].iloc[-1]
+    first = curve.table["difference"].iloc[0]
+    head = "not estimated" if pd.isna(first) else f"{first:+.3f}"
+    return (
+        f"Specification curve of {name}: {len(rows)} differences from {low:+.3f} to {high:+.3f}, "
+        f"the headline's {head}."
+    )
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, object]]:
@@ -146,7 +179,7 @@ def _value_name(setting: str, value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _draw_curve(ax: Axes, rows: pd.DataFrame) -> None:
+def _draw_curve(ax: Axes, rows: pd.DataFrame, label: str) -> None:
     """Draw the sorted differences with their intervals, the headline's in its own colour."""
     x = np.arange(len(rows))
     difference, low, high = numbers(rows, "difference", "low", "high")
@@ -166,7 +199,7 @@ def _draw_curve(ax: Axes, rows: pd.DataFrame) -> None:
     ends = np.concatenate([difference, low, high])
     reach = max(0.02, 1.1 * float(np.nanmax(np.abs(ends))))
     round_axis(ax.yaxis, -reach, reach)
-    ax.set_ylabel("SCI, B - A")
+    ax.set_ylabel(label)
 
 
 def _draw_choices(ax: Axes, rows: pd.DataFrame, lines: Sequence[tuple[str, object]]) -> None:
@@ -191,7 +224,7 @@ def _draw_choices(ax: Axes, rows: pd.DataFrame, lines: Sequence[tuple[str, objec
     ax.set_xlabel(f"specifications by difference: {len(rows)}")
 
 
-def _caption(curve: SpecificationCurve) -> str:
+def _count_words(curve: SpecificationCurve) -> str:
     """Say how many agree in sign, and how many are missing and why."""
     if curve.same_sign is None:
         parts = [f"Signs are not compared: {curve.reason}."]
@@ -203,17 +236,7 @@ def _caption(curve: SpecificationCurve) -> str:
         parts.append(
             f"{missing} more: {why if NOT_ESTIMATED in why else f'{NOT_ESTIMATED}: {why}'}."
         )
-    return " ".join([CAPTION, *parts])
-
-
-def _alt_text(curve: SpecificationCurve, rows: pd.DataFrame) -> str:
-    low, high = rows["difference"].iloc[0], rows["difference"].iloc[-1]
-    first = curve.table["difference"].iloc[0]
-    head = "not estimated" if pd.isna(first) else f"{first:+.3f}"
-    return (
-        f"Specification curve of SCI, B - A: {len(rows)} differences from {low:+.3f} to "
-        f"{high:+.3f}, the headline's {head}. {_caption(curve)}"
-    )
+    return " ".join(parts)
 
 
 COSTS_CAPTION = (

@@ -1,13 +1,13 @@
 """Analyses: networks over annotated images, to a folder of tables and estimates.
 
-``run`` does the work chunk by chunk, ``subjects`` looks at one image through one network,
+``run`` does the work chunk by chunk, ``networks`` looks at one image through one network,
 ``measure`` turns it into rows, ``null_models`` breaks the link to size on purpose, ``chunks`` and
 ``folder`` keep what was done, ``summary`` estimates, and ``report`` reads it all back.
 """
 
+from gsto_viz.anatomy import branches_at as Site
 from gsto_viz.report.examples import Example
 from gsto_viz.report.run import analyze
-from gsto_viz.report.subjects import Site, site_of
 from gsto_viz.report.summary import PairComparison, Report, load_report
 from gsto_viz.stats.nulls import Null
 from gsto_viz.types import WorstPair
@@ -21,5 +21,4 @@ __all__ = [
     "WorstPair",
     "analyze",
     "load_report",
-    "site_of",
 ]

@@ -15,6 +15,7 @@ from gsto_viz import plots
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import check_target, new_folder, write_text
 from gsto_viz.plots import FORMATS, alt_text, save_figure
+from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.report import Report
 from gsto_viz.report.examples import Example
 from gsto_viz.stats.inference import Images
@@ -59,7 +60,7 @@ def _example(report: Report) -> Example:
 
 def _scale_confusion(report: Report, mode: str) -> Drawn:
     example = _example(report)
-    data = plots.scale_confusion_data(example.sample, example.inspections, mode=mode)
+    data = plots.scale_confusion_data(example.sample, example.looks, mode=mode)
     return Drawn(plots.figure_scale_confusion(report, mode=mode), data)
 
 
@@ -153,14 +154,23 @@ def branch_by_size(report: Report) -> Drawn:
 def worst_pairs(report: Report) -> Drawn:
     """Draw the pairs that lie farthest apart in size and are still in the wrong order."""
     rows = [
-        plots.PairRow(pair, example.sample, example.inspections[pair.model], example.regions)
+        plots.PairRow(pair, example.sample, example.looks[pair.model], example.regions)
         for example in report.examples
         for pair in example.pairs
     ]
-    rows.sort(key=lambda row: (row.pair.model, -row.pair.gap_octaves))
+    order = report.keys
+    rows.sort(key=lambda row: (order.index(row.pair.model), -row.pair.gap_octaves))
+    # One page holds eight pairs: of many networks, fewer of each.
+    most = max(1, MAX_ROWS // len(order))
+    rows = [row for k, row in enumerate(rows) if _earlier(rows, k) < most]
     if not rows:
         raise NotInReportError("every pair is in the right order")
     return Drawn(plots.figure_worst_pairs(rows, names=report.names), plots.worst_pairs_data(rows))
+
+
+def _earlier(rows: Sequence[plots.PairRow], k: int) -> int:
+    """Return how many pairs of the same network come before one."""
+    return sum(row.pair.model == rows[k].pair.model for row in rows[:k])
 
 
 def costs(report: Report) -> Drawn:
@@ -183,7 +193,7 @@ def costs(report: Report) -> Drawn:
 
 def segmentations(report: Report) -> Drawn:
     """Draw segmentations side by side."""
-    rows = [(one.sample, one.inspections) for one in report.examples if one.role != "worst"]
+    rows = [(one.sample, one.looks) for one in report.examples if one.role != "worst"]
     if not rows or any(report.model(key)["scores"] is None for key in report.keys):
         raise NotInReportError("no model gives class predictions")
     return Drawn(
@@ -193,11 +203,16 @@ def segmentations(report: Report) -> Drawn:
 
 
 def specification(report: Report) -> Drawn:
-    """Draw B - A under every reasonable choice."""
-    if len(report.keys) < 2:
+    """Draw the difference of every network and the reference under every reasonable choice."""
+    found = report.comparisons()
+    if not found:
         raise NotInReportError("there is one model only")
-    curve = report.compare(*report.keys).curve
-    return Drawn(plots.figure_specification(curve), curve.table)
+    curves = {(one.a, one.b): one.curve for one in found}
+    tables = {one.b: one.curve.table for one in found}
+    one = next(iter(tables.values()))
+    return Drawn(
+        plots.figure_specification(curves), one if len(tables) == 1 else plots.join_frames(tables)
+    )
 
 
 FIGURES = (

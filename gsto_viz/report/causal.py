@@ -10,14 +10,16 @@ change nothing, because an object is compared with itself, and under one common 
 is 0 at every size, so STP is 0.5.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.attribution import head_pass, shapley_tables
+from gsto_viz.attribution import head_pass, mean_baseline, shapley_tables
 from gsto_viz.attribution.receptive import (
     SizedMaps,
     maps_at,
@@ -26,11 +28,11 @@ from gsto_viz.attribution.receptive import (
     sized_tables,
 )
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.hrnet import MIN_SIZE, HRNet
+from gsto_viz.models.hrnet import MIN_SIZE
+from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions
 from gsto_viz.report.folder import DOUBLED, PERMUTATIONS, Settings, as_estimate, plain, read_table
 from gsto_viz.report.measure import Annotated, Arrays
-from gsto_viz.report.subjects import Subject
 from gsto_viz.stats.causal import (
     scale_transfer,
     sci_c_values,
@@ -116,14 +118,14 @@ OWN = ("resized", "blurred")
 
 
 def transfer_frame(
-    subject: Subject,
+    network: Network,
     image: Annotated,
-    random: Sequence[tuple[Subject, BranchMaps]] = (),
+    random: Sequence[tuple[Network, BranchMaps]] = (),
 ) -> pd.DataFrame:
     """Resize one image and its labels and follow its objects.
 
     Args:
-        subject: The network.
+        network: The network.
         image: The image; where null models have its annotation (N1, N2), they are followed to
             twice the size, too.
         random: Random-weight draws of the network (N3), each with its maps of the image as it is.
@@ -133,11 +135,11 @@ def transfer_frame(
         for the control, or a null model), ``draw``, ``model``. No rows where half the image is too
         small for the network.
     """
-    assert isinstance(subject.model, HRNet)
     sample = image.sample
     if min(sample.image.shape[:2]) < 2 * MIN_SIZE:
         return pd.DataFrame(columns=list(COLUMNS))
-    maps = sized_maps(subject.model, sample.image, gains=subject.gains)
+    # A copy has captures of its own: another thread may be looking through the network.
+    maps = sized_maps(replace(network), sample.image)
     tables = sized_tables(maps, sample)
     parts = [
         transfer_rows(tables.base, sizes, tables.coarsest).assign(kind=kind, draw=0)
@@ -145,11 +147,11 @@ def transfer_frame(
     ]
     if image.broken or random:
         parts += _null_rows(image, maps, random)
-    return pd.concat(parts, ignore_index=True).assign(model=subject.key)
+    return pd.concat(parts, ignore_index=True).assign(model=network.key)
 
 
 def _null_rows(
-    image: Annotated, maps: SizedMaps, random: Sequence[tuple[Subject, BranchMaps]]
+    image: Annotated, maps: SizedMaps, random: Sequence[tuple[Network, BranchMaps]]
 ) -> Iterator[pd.DataFrame]:
     """Follow what is no object (N1, N2), and objects in untrained networks (N3), to twice the size.
 
@@ -165,8 +167,7 @@ def _null_rows(
         rows = _doubled(sample.id, (shown, maps.base), (doubled, maps.resized[DOUBLED]))
         yield rows.assign(kind=null, draw=draw)
     for draw, (twin, there) in enumerate(random):
-        assert isinstance(twin.model, HRNet)
-        after = maps_at(twin.model, sample.image, DOUBLED, gains=twin.gains)
+        after = maps_at(replace(twin), sample.image, DOUBLED)
         rows = _doubled(sample.id, (image.grids, there), (own, after))
         yield rows.assign(kind="N3", draw=draw)
 
@@ -221,27 +222,41 @@ NOTHING = Null((), Estimate(None, None, None, 0, 0, "not estimated: no image has
 """What a null model says when no region could be explained."""
 
 
-def check_explainable(subject: Subject) -> None:
-    """Refuse to explain a network whose head cannot be split by branch.
+UNEXPLAINED = (
+    "its branches, as they are read, enter no head that splits by branch: that needs an HRNetV2 or "
+    "GSTO-HRNet, read at stage4.branch*"
+)
+
+
+def check_explainable(networks: Sequence[Network]) -> None:
+    """Refuse to explain networks of which none has a head that can be split by branch.
 
     Raises:
-        GstoVizError: It is no HRNetV2 or GSTO-HRNet, or is not read after its last fusion.
+        GstoVizError: The branches, as they are read, enter no such head.
     """
-    default = tuple(f"stage4.branch{r}" for r in range(4))
-    if not isinstance(subject.model, HRNet) or subject.site.branches != default:
+    if all(network.anatomy.head is None for network in networks):
+        who = ", ".join(f"{network.key} ({network.name})" for network in networks)
         raise GstoVizError(
-            f"{subject.key} ({subject.name}) cannot be analyzed with attribution: that needs an "
-            "HRNetV2 or GSTO-HRNet, read at stage4.branch*; leave --attribution or --taps out"
+            f"{who} cannot be analyzed with attribution: that needs an HRNetV2 or GSTO-HRNet, read "
+            "at stage4.branch*; leave --attribution or --taps out"
         )
 
 
+def explained(network: Network, images: Iterable[npt.NDArray[np.uint8]]) -> Network:
+    """Return a copy with the mean features of images (H, W, 3) as baseline, if it has a head."""
+    if network.anatomy.head is None:
+        return network
+    tensors = (network.tensor(image) for image in images)
+    return replace(network, baseline=mean_baseline(network.module, tensors))
+
+
 def shapley_columns(
-    subject: Subject, sample: Sample, cuts: Sequence[PreparedRegions]
+    network: Network, sample: Sample, cuts: Sequence[PreparedRegions]
 ) -> list[Arrays]:
     """Explain the regions of one image, cut in one or several ways, from one pass.
 
     Args:
-        subject: The network, with its baseline.
+        network: The network, with its baseline.
         sample: The image.
         cuts: Sets of regions. Each region is asked about its own class, also where a null model
             has moved it: the same question, put where the object is not.
@@ -249,12 +264,12 @@ def shapley_columns(
     Returns:
         For each set ``margin``, ``margin_base``, ``phi_{r}``, ``psi_{r}``, (K,) each.
     """
-    assert subject.baseline is not None
-    image = subject.tensor(sample.image)[None].to(next(subject.model.parameters()).device)
-    seen = head_pass(subject.model, image, subject.baseline.head)
+    assert network.baseline is not None
+    image = network.tensor(sample.image)[None]
+    seen = head_pass(network.module, image, network.baseline.head)
     return [
         {str(name): one.table[name].to_numpy() for name in one.table.columns if name != "region"}
-        for one in shapley_tables(seen, subject.baseline, cuts)
+        for one in shapley_tables(seen, network.baseline, cuts)
     ]
 
 
@@ -264,6 +279,8 @@ def causal_summary(
     """Estimate SCI_C and STP of one model; a sentence where they were not asked for."""
     if not settings.attribution:
         return "not computed; gsto-viz analyze --attribution computes it"
+    if settings.models[key].get("unexplained"):
+        return f"not estimated: {UNEXPLAINED}"
     strides = tuple(settings.models[key]["strides"])
     own = estimate(sci_c_values(table, strides), images)
     nulls = _nulls(out, key, table, settings, images) if settings.nulls else {}

@@ -4,7 +4,7 @@ One example, whose regions span the most octaves, and for each network the image
 pairs: the regions that lie farthest apart in size and are still ordered the wrong way round.
 """
 
-import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import atomic_path
+from gsto_viz.look import Look, load_arrays, save_arrays, unpacked
+from gsto_viz.network import Network
 from gsto_viz.report.measure import prepared
-from gsto_viz.report.subjects import Subject
 from gsto_viz.stats.pairs import squared_sizes, wrong_pairs
-from gsto_viz.types import Dataset, Inspection, Sample, WorstPair
+from gsto_viz.types import Dataset, Sample, WorstPair
 
 FOLDER = "examples"
 WORST = 3
@@ -35,14 +35,14 @@ class Example:
     Attributes:
         sample: The image and its annotation.
         regions: (H, W) region numbers, 0 = none.
-        inspections: By key, what each network shows.
+        looks: By key, what each network shows.
         role: ``example``, ``worst`` or ``segmented``.
         pairs: Worst pairs of this image.
     """
 
     sample: Sample
     regions: npt.NDArray[np.int32]
-    inspections: dict[str, Inspection]
+    looks: dict[str, Look]
     role: str
     pairs: tuple[WorstPair, ...] = ()
 
@@ -103,32 +103,16 @@ def choose(table: pd.DataFrame, pairs: Sequence[WorstPair]) -> dict[str, str]:
 
 
 def make_example(
-    subjects: Sequence[Subject], sample: Sample, role: str, pairs: Iterable[WorstPair]
+    networks: Sequence[Network], sample: Sample, role: str, pairs: Iterable[WorstPair]
 ) -> Example:
     """Look at one image through all networks."""
-    first = subjects[0].site.strides
+    first = networks[0].anatomy.strides
     return Example(
         sample=sample,
         regions=np.asarray(prepared(sample, first).regions.ids, dtype=np.int32),
-        inspections={subject.key: _inspection(subject, sample) for subject in subjects},
+        looks={one.key: one.look(sample.image) for one in networks},
         role=role,
         pairs=tuple(pair for pair in pairs if pair.image == sample.id),
-    )
-
-
-def _inspection(subject: Subject, sample: Sample) -> Inspection:
-    look = subject.look(sample.image, raw=True)
-    blank = np.zeros(sample.image.shape[:2], dtype=np.uint8)
-    return Inspection(
-        name=subject.name,
-        network=subject.network,
-        strides=subject.site.strides,
-        prediction=blank if look.prediction is None else look.prediction,
-        raw=look.raw,
-        activity=look.activity,
-        gates=look.gates,
-        gate_range=subject.site.bounds,
-        site=", ".join(subject.site.branches),
     )
 
 
@@ -146,24 +130,11 @@ def save_example(folder: Path, number: int, example: Example) -> Path:
         "pairs": [asdict(pair) for pair in example.pairs],
         "inspections": {},
     }
-    for key, seen in example.inspections.items():
-        arrays[f"{key}/prediction"] = seen.prediction
-        for what in ("raw", "activity"):
-            for r, values in enumerate(getattr(seen, what)):
-                arrays[f"{key}/{what}/{r}"] = values
-        for k, values in enumerate(seen.gates.values()):
-            arrays[f"{key}/gate/{k}"] = values
-        about["inspections"][key] = {
-            "name": seen.name,
-            "network": seen.network,
-            "strides": list(seen.strides),
-            "gates": list(seen.gates),
-            "gate_range": seen.gate_range,
-            "site": seen.site,
-        }
+    for key, look in example.looks.items():
+        own, about["inspections"][key] = look.packed(key)
+        arrays |= own
     target = folder / f"{number:03d}.npz"
-    with atomic_path(target) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+    save_arrays(target, arrays, about)
     return target
 
 
@@ -174,29 +145,13 @@ def load_example(path: Path) -> Example:
         GstoVizError: The file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        about = json.loads(str(arrays.pop("about")))
+        arrays, about = load_arrays(path)
         return _example_of(arrays, about)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise GstoVizError(f"{path} is damaged ({error}); analyze the data again") from error
 
 
 def _example_of(arrays: Mapping[str, npt.NDArray], about: Mapping[str, Any]) -> Example:
-    inspections = {}
-    for key, one in about["inspections"].items():
-        branches = range(len(one["strides"]))
-        inspections[key] = Inspection(
-            name=one["name"],
-            network=one["network"],
-            strides=tuple(one["strides"]),
-            prediction=arrays[f"{key}/prediction"],
-            raw=tuple(arrays[f"{key}/raw/{r}"] for r in branches),
-            activity=tuple(arrays[f"{key}/activity/{r}"] for r in branches),
-            gates={tap: arrays[f"{key}/gate/{k}"] for k, tap in enumerate(one["gates"])},
-            gate_range=None if one["gate_range"] is None else tuple(one["gate_range"]),
-            site=one["site"],
-        )
     return Example(
         sample=Sample(
             id=about["id"],
@@ -206,7 +161,7 @@ def _example_of(arrays: Mapping[str, npt.NDArray], about: Mapping[str, Any]) -> 
             group=about["group"],
         ),
         regions=arrays["regions"],
-        inspections=inspections,
+        looks={key: unpacked(arrays, one, key) for key, one in about["inspections"].items()},
         role=about["role"],
         pairs=tuple(WorstPair(**pair) for pair in about["pairs"]),
     )
@@ -214,7 +169,7 @@ def _example_of(arrays: Mapping[str, npt.NDArray], about: Mapping[str, Any]) -> 
 
 def write_examples(
     folder: Path,
-    subjects: Sequence[Subject],
+    networks: Sequence[Network],
     data: Dataset,
     tables: Mapping[str, pd.DataFrame],
 ) -> int:
@@ -222,7 +177,7 @@ def write_examples(
 
     Args:
         folder: Where; made if missing.
-        subjects: The networks.
+        networks: The networks.
         data: The images.
         tables: Region tables by key.
     """
@@ -230,6 +185,6 @@ def write_examples(
     chosen = choose(next(iter(tables.values())), pairs)
     index = {name: k for k, name in enumerate(data.ids)}
     for number, (image, role) in enumerate(chosen.items()):
-        example = make_example(subjects, data[index[image]], role, pairs)
+        example = make_example(networks, data[index[image]], role, pairs)
         save_example(folder, number, example)
     return len(chosen)

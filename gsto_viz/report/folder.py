@@ -117,7 +117,8 @@ def check_same(settings: Settings, values: dict[str, Any], where: str) -> None:
     # Settings that a version added later have their default in folders from before.
     values = {field.name: field.default for field in fields(Settings)} | values
     for name, value in settings.to_json().items():
-        if values.get(name) != value:
+        other_order = name == "models" and list(values.get(name, ())) != list(value)
+        if values.get(name) != value or other_order:
             raise GstoVizError(
                 f"{where} was begun with {name}={values.get(name)!r} and now {name} is {value!r}; "
                 "use the same settings, another folder, or --overwrite"
@@ -214,6 +215,13 @@ def read_table(path: Path, columns: Sequence[str] | None = None, **filters: Any)
     return frame
 
 
+def own_branches(table: pd.DataFrame, branches: int) -> pd.DataFrame:
+    """Drop columns of branches that a network does not have, because another one has more."""
+    ends = [(str(name), str(name).rpartition("_")[2]) for name in table.columns]
+    other = [name for name, end in ends if end.isdecimal() and int(end) >= branches]
+    return table.drop(columns=other)
+
+
 def chunk_tables(out: Path, name: str, count: int) -> Iterator[Path]:
     """Give the files of one table in the order of the chunks; chunks without it are passed over."""
     for number in range(count):
@@ -270,18 +278,7 @@ OWN_ENTRIES = (
     MANIFEST,
     GAINS,
     PARTS,
-    "regions.parquet",
-    "images.parquet",
-    "values.parquet",
-    "classes.parquet",
-    "confusion.parquet",
-    "gates.parquet",
-    "profile.parquet",
-    "random.parquet",
-    "moved.parquet",
-    "layout.parquet",
-    "transfer.parquet",
-    "atlas.parquet",
+    *(f"{name}.parquet" for name in (*TABLES, "layout")),
     "examples",
     "comparison.json",
     "comparison.csv",

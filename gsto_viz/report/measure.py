@@ -21,10 +21,11 @@ import numpy.typing as npt
 from gsto_viz.activity import matched_pool
 from gsto_viz.attribution.receptive import regions_at, resized_size
 from gsto_viz.errors import GstoVizError
+from gsto_viz.look import Look
+from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions, rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.folder import DOUBLED, Settings, chunk_folder
-from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.atlas import PICTURE, feature_sums
 from gsto_viz.stats.boundary import BoundaryCounts, BoundaryPixels, boundary_counts, boundary_pixels
 from gsto_viz.stats.gates import gate_columns, gate_ends, gate_sums
@@ -219,11 +220,11 @@ def rows_kept(table: Arrays, image: str, settings: Settings) -> npt.NDArray[np.b
     return reservoir(qualifies, image, seed=settings.seed, limit=settings.max_regions)
 
 
-def measure(subject: Subject, image: Annotated, look: Look, settings: Settings) -> Measured:
+def measure(network: Network, image: Annotated, look: Look, settings: Settings) -> Measured:
     """Measure one image through one network.
 
     Args:
-        subject: The network.
+        network: The network.
         image: The image, its annotation on the grids of the network.
         look: What the network shows for it.
         settings: Of the analysis.
@@ -232,22 +233,22 @@ def measure(subject: Subject, image: Annotated, look: Look, settings: Settings) 
     ranked = rank_maps(grids, look.activity)
     table = region_arrays(grids, ranked)
     kept = rows_kept(table, name, settings)
-    indices = indices_of(subject, cut(table, kept))
+    indices = indices_of(network, cut(table, kept))
     edges = boundary_counts(name, image.edges, ranked.native, look.activity)
     outcome = None
-    if look.prediction is not None:
+    if look.predicts:
         outcome = count_outcome(image.truth, look.prediction, image=name)
         counts = outcome.region_columns()
         table |= {column: counts[column] for column in COUNTS if column != "area_px"}
-    table |= _gate_columns(subject, grids, look)
+    table |= _gate_columns(network, grids, look)
     return Measured(
         regions=table,
         kept=kept,
         indices=indices | edge_values(edges),
         boundary=edges,
         outcome=outcome,
-        gates=_gate_sums(subject, grids, look),
-        atlas=_atlas_sums(subject, image, look, settings) if settings.atlas else {},
+        gates=_gate_sums(network, grids, look),
+        atlas=_atlas_sums(image, look, settings) if settings.atlas else {},
     )
 
 
@@ -256,29 +257,29 @@ def cut(columns: Arrays, kept: npt.NDArray[np.bool_]) -> Arrays:
     return {name: values[kept] for name, values in columns.items()}
 
 
-def indices_of(subject: Subject, table: Arrays) -> dict[str, tuple[float, int]]:
+def indices_of(network: Network, table: Arrays) -> dict[str, tuple[float, int]]:
     """Compute the indices of one image from columns of its region table."""
-    strides = subject.site.strides
+    strides = network.anatomy.strides
     return image_indices(table, len(strides), min_depth_px=float(strides[-1]))
 
 
-def _by_stride(subject: Subject, look: Look) -> dict[int, dict[str, npt.NDArray]]:
+def _by_stride(network: Network, look: Look) -> dict[int, dict[str, npt.NDArray]]:
     """Group the gate maps by the stride of their grid."""
     grouped: dict[int, dict[str, npt.NDArray]] = {}
-    for tap, stride in subject.site.gates.items():
-        grouped.setdefault(stride, {})[tap] = look.gates[tap]
+    for gate in network.anatomy.gates:
+        grouped.setdefault(gate.stride, {})[gate.name] = look.gates[gate.name]
     return grouped
 
 
-def _gate_columns(subject: Subject, grids: PreparedRegions, look: Look) -> Arrays:
+def _gate_columns(network: Network, grids: PreparedRegions, look: Look) -> Arrays:
     """Return ``g/TAP``, ``g_core/TAP`` and ``g_band/TAP``: mean g' over parts of regions."""
     columns: Arrays = {}
-    if subject.site.bounds is None:
+    if network.anatomy.gate_range is None:
         return columns
-    for stride, gates in _by_stride(subject, look).items():
+    for stride, gates in _by_stride(network, look).items():
         at = grids.strides.index(stride)
         columns |= gate_columns(
-            gates, grids.grids[at], grids.valid[at], subject.site.bounds, grids.regions.part
+            gates, grids.grids[at], grids.valid[at], network.anatomy.gate_range, grids.regions.part
         )
     return {
         name: values.astype(np.float32)
@@ -287,24 +288,24 @@ def _gate_columns(subject: Subject, grids: PreparedRegions, look: Look) -> Array
     }
 
 
-def _gate_sums(subject: Subject, grids: PreparedRegions, look: Look) -> Arrays:
+def _gate_sums(network: Network, grids: PreparedRegions, look: Look) -> Arrays:
     """Describe every gate map by sums over its valid cells: one row per gate."""
-    bounds = subject.site.bounds
+    bounds = network.anatomy.gate_range
     if bounds is None:
         return {}
     taps: list[str] = []
     parts = []
-    for stride, gates in _by_stride(subject, look).items():
+    for stride, gates in _by_stride(network, look).items():
         valid = grids.valid[grids.strides.index(stride)]
         maps = np.stack(list(gates.values()))
         taps += gates
         parts.append(gate_sums(maps, valid, bounds) | gate_ends(maps, valid))
-    order = [taps.index(tap) for tap in subject.site.gates]
+    order = [taps.index(gate.name) for gate in network.anatomy.gates]
     columns = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
     return {"tap": np.array(taps)[order]} | columns
 
 
-def _atlas_sums(subject: Subject, image: Annotated, look: Look, settings: Settings) -> Arrays:
+def _atlas_sums(image: Annotated, look: Look, settings: Settings) -> Arrays:
     """Sum over every channel of the features, and of the picture on their grids.
 
     One object of the image, the same for every network, stands for it in ``object``.
@@ -312,7 +313,7 @@ def _atlas_sums(subject: Subject, image: Annotated, look: Look, settings: Settin
     grids, name = image.grids, image.sample.id
     qualifies = grids.regions.qualifies
     first = reservoir(qualifies, name, seed=settings.seed, limit=1) & qualifies
-    size, corners = look.features[0].shape[1:], subject.align_corners
+    size, corners = look.features[0].shape[1:], look.align_corners
     picture = image.sample.image.mean(axis=2)
     parts = []
     for r, (features, grid) in enumerate(zip(look.features, grids.grids, strict=True)):
@@ -413,45 +414,45 @@ def save_maps(folder: Path, maps: dict[str, BranchMaps]) -> None:
     np.savez(folder / MAPS, **arrays)  # type: ignore[arg-type]
 
 
-def _stored(out: Path, chunks: int, subject: Subject) -> Iterator[tuple[int, BranchMaps]]:
+def _stored(out: Path, chunks: int, network: Network) -> Iterator[tuple[int, BranchMaps]]:
     """Give index and maps of every image of one network, a chunk at a time."""
-    branches = range(len(subject.site.branches))
+    branches = range(len(network.anatomy.branch_taps))
     for number in range(chunks):
         path = chunk_folder(out, number) / MAPS
         if not path.is_file():
             continue
         with np.load(path, allow_pickle=False) as stored:
-            names = {n.rpartition("/")[0] for n in stored.files if n.startswith(f"{subject.key}/")}
+            names = {n.rpartition("/")[0] for n in stored.files if n.startswith(f"{network.key}/")}
             for name in sorted(names):
                 yield int(name.split("/")[1]), tuple(stored[f"{name}/{r}"] for r in branches)
 
 
 def layout_rows(
-    out: Path, chunks: int, subjects: Sequence[Subject], data: Dataset, settings: Settings
+    out: Path, chunks: int, networks: Sequence[Network], data: Dataset, settings: Settings
 ) -> Iterator[Row]:
     """Give the indices of every image on layout-adjusted maps; none when image sizes differ.
 
     Args:
         out: The analyze folder, with its chunks.
         chunks: How many.
-        subjects: The networks.
+        networks: The networks.
         data: The images.
         settings: Of the analysis.
     """
-    for subject in subjects:
+    for network in networks:
         mean = LayoutMean()
         shapes = set()
-        for _, maps in _stored(out, chunks, subject):
+        for _, maps in _stored(out, chunks, network):
             shapes.add(tuple(one.shape for one in maps))
             if len(shapes) > 1:
                 return
             mean.update(maps)
         if mean.count < 2:
             return
-        for index, maps in _stored(out, chunks, subject):
+        for index, maps in _stored(out, chunks, network):
             sample = data[index]
-            grids = prepared(sample, subject.site.strides)
+            grids = prepared(sample, network.anatomy.strides)
             table = region_arrays(grids, mean.adjust(maps))
             table = cut(table, rows_kept(table, sample.id, settings))
-            found = indices_of(subject, table)
-            yield from rows_of(subject.key, LAYOUT, 0, sample.id, found)
+            found = indices_of(network, table)
+            yield from rows_of(network.key, LAYOUT, 0, sample.id, found)

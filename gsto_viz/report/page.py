@@ -19,12 +19,12 @@ from gsto_viz.report.text import (
     RANDOM_NOTE,
     atlas_table,
     atlas_words,
-    comparison_text,
+    comparisons_text,
     difference_words,
     layout_caution,
     transfer_caution,
 )
-from gsto_viz.words import NULLS
+from gsto_viz.words import NULLS, listed
 
 PAGE = "report.html"
 
@@ -83,7 +83,7 @@ def write_page(report: Report, *, quiet: bool = True) -> Path:
 
 def page(report: Report, written: Sequence[Written]) -> str:
     """Return the page as HTML text."""
-    title = "Scale confusion: " + " and ".join(report.names.values())
+    title = "Scale confusion: " + listed([*report.names.values()])
     parts = [
         f"<h1>{escape(title)}</h1>",
         _compared(report),
@@ -155,14 +155,14 @@ def _verdict(report: Report, key: str) -> str:
 
 
 def _difference(report: Report) -> list[str]:
-    if len(report.keys) < 2:
+    found = report.comparisons()
+    if not found:
         return []
-    comparison = report.compare(*report.keys)
-    words = difference_words(comparison, report)
-    text = comparison_text(comparison, report)
+    words = [difference_words(one, report) for one in found]
     return [
-        f"<p class=verdict>{escape(words[0].upper() + words[1:])}</p>",
-        f"<details><summary>All paired differences</summary><pre>{escape(text)}</pre></details>",
+        *(f"<p class=verdict>{escape(one[0].upper() + one[1:])}</p>" for one in words),
+        "<details><summary>All paired differences</summary>"
+        f"<pre>{escape(comparisons_text(report, found))}</pre></details>",
     ]
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.look import Look
+from gsto_viz.network import Network
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.causal import shapley_columns, transfer_frame
 from gsto_viz.report.folder import Columns, Settings, arrow_table, filled, joined, rows_in
@@ -27,7 +29,6 @@ from gsto_viz.report.measure import (
     rows_kept,
     rows_of,
 )
-from gsto_viz.report.subjects import Look, Subject
 from gsto_viz.stats.outcome import confusion_matrix
 from gsto_viz.types import BranchMaps, Dataset, Sample
 
@@ -67,17 +68,10 @@ class Chunk:
 
     def tables(self) -> dict[str, pa.Table]:
         """Return the tables that have rows."""
-        columns = {
-            "regions": self.regions,
-            "random": self.random,
-            "moved": self.moved,
-            "classes": self.classes,
-            "gates": self.gates,
-            "profile": self.profile,
-            "confusion": self.confusion,
-            "atlas": self.atlas,
-        }
-        found = {name: joined(parts) for name, parts in columns.items() if parts}
+        columns = (
+            "regions", "random", "moved", "classes", "gates", "profile", "confusion", "atlas",
+        )  # fmt: skip
+        found = {name: joined(getattr(self, name)) for name in columns if getattr(self, name)}
         found["images"] = arrow_table(pd.DataFrame(self.images))
         if self.transfer:
             found["transfer"] = arrow_table(pd.concat(self.transfer, ignore_index=True))
@@ -106,8 +100,8 @@ class _Seen:
 
 
 def run_chunk(
-    subjects: Sequence[Subject],
-    random: Mapping[str, Sequence[Subject]],
+    networks: Sequence[Network],
+    random: Mapping[str, Sequence[Network]],
     data: Dataset,
     indices: Sequence[int],
     settings: Settings,
@@ -119,7 +113,7 @@ def run_chunk(
     depends on which of them is faster.
 
     Args:
-        subjects: The networks, calibrated.
+        networks: The networks, calibrated.
         random: By key, the random-weight draws of each network, calibrated; empty without nulls.
         data: The images.
         indices: Which images.
@@ -137,8 +131,8 @@ def run_chunk(
                 continue
             other = partners.get(index)
             partner = None if other is None else data[other]
-            seen = _look(subjects, random, index, sample, partner, features=settings.atlas)
-            waiting.append(worker.submit(_measured, subjects, random, seen, settings))
+            seen = _look(networks, random, index, sample, partner, features=settings.atlas)
+            waiting.append(worker.submit(_measured, networks, random, seen, settings))
             while len(waiting) > 1:
                 chunk.extend(waiting.popleft().result())
         while waiting:
@@ -147,8 +141,8 @@ def run_chunk(
 
 
 def _look(
-    subjects: Sequence[Subject],
-    random: Mapping[str, Sequence[Subject]],
+    networks: Sequence[Network],
+    random: Mapping[str, Sequence[Network]],
     index: int,
     sample: Sample,
     partner: Sample | None,
@@ -156,42 +150,42 @@ def _look(
     features: bool,
 ) -> _Seen:
     """Run every network on one image."""
-    looks = {subject.key: subject.look(sample.image, features=features) for subject in subjects}
+    looks = {one.key: one.look(sample.image, raw=False, features=features) for one in networks}
     drawn = {
-        key: [twin.look(sample.image, gates=False).activity for twin in twins]
+        key: [twin.look(sample.image, raw=False, gates=False).activity for twin in twins]
         for key, twins in random.items()
     }
     return _Seen(index, sample, partner, looks, drawn)
 
 
 def _measured(
-    subjects: Sequence[Subject],
-    random: Mapping[str, Sequence[Subject]],
+    networks: Sequence[Network],
+    random: Mapping[str, Sequence[Network]],
     seen: _Seen,
     settings: Settings,
 ) -> Chunk:
     """Turn what the networks show for one image into rows."""
     chunk = Chunk()
     known: dict[tuple[int, ...], Annotated] = {}
-    for subject in subjects:
-        strides, look = subject.site.strides, seen.looks[subject.key]
+    for network in networks:
+        strides, look = network.anatomy.strides, seen.looks[network.key]
         if strides not in known:
             known[strides] = annotated(seen.sample, seen.partner, strides, settings)
         image = known[strides]
-        one = measure(subject, image, look, settings)
+        one = measure(network, image, look, settings)
         drawn = list(
-            zip(random.get(subject.key, ()), seen.random.get(subject.key, ()), strict=True)
+            zip(random.get(network.key, ()), seen.random.get(network.key, ()), strict=True)
         )
         explained = None
-        if settings.attribution:
-            own, *explained = shapley_columns(subject, seen.sample, [image.grids, *image.broken])
+        if network.baseline is not None:
+            own, *explained = shapley_columns(network, seen.sample, [image.grids, *image.broken])
             one.regions.update(own)
-            chunk.transfer.append(transfer_frame(subject, image, drawn))
-        _add(chunk, subject, seen.sample, look, one)
+            chunk.transfer.append(transfer_frame(network, image, drawn))
+        _add(chunk, network, seen.sample, look, one)
         if settings.nulls:
-            chunk.maps[f"{subject.key}/{seen.index}"] = look.activity
+            chunk.maps[f"{network.key}/{seen.index}"] = look.activity
             for null in null_tables(image, look, one.kept, settings, explained):
-                _add_null(chunk, subject, seen.sample.id, null)
+                _add_null(chunk, network, seen.sample.id, null)
         for draw, (twin, maps) in enumerate(drawn):
             _add_random(chunk, twin, draw, maps, image, settings)
     return chunk
@@ -202,9 +196,9 @@ def _skipped(image: str, reason: str) -> Chunk:
     return Chunk(images=[{"image": image, "model": None, "reason": " ".join(reason.split())}])
 
 
-def _add(chunk: Chunk, subject: Subject, sample: Sample, look: Look, seen: Measured) -> None:
+def _add(chunk: Chunk, network: Network, sample: Sample, look: Look, seen: Measured) -> None:
     """Add what one image says of one network."""
-    key = subject.key
+    key = network.key
     table = cut(seen.regions, seen.kept)
     chunk.regions.append(filled(rows_in(table), model=key, image=sample.id) | table)
     qualifying = np.asarray(seen.regions["qualifies"], dtype=bool)
@@ -224,11 +218,11 @@ def _add(chunk: Chunk, subject: Subject, sample: Sample, look: Look, seen: Measu
         }
     )
     chunk.values += rows_of(key, OWN, 0, sample.id, seen.indices)
-    if seen.outcome is not None and look.prediction is not None:
+    if seen.outcome is not None:
         classes = seen.outcome.class_columns()
         count = rows_in(classes)
         chunk.classes.append(filled(count, image=sample.id) | classes | filled(count, model=key))
-        matrix = confusion_matrix(sample.labels, look.prediction, subject.classes)
+        matrix = confusion_matrix(sample.labels, look.prediction, network.predicts or 0)
         label, predicted = np.nonzero(matrix)
         pixels = {"label": label, "predicted": predicted, "pixels": matrix[label, predicted]}
         chunk.confusion.append(filled(label.size, model=key, image=sample.id) | pixels)
@@ -255,13 +249,13 @@ def _profile_rows(seen: Measured, key: str) -> Columns:
     }
 
 
-def _add_null(chunk: Chunk, subject: Subject, image: str, null: NullTable) -> None:
+def _add_null(chunk: Chunk, network: Network, image: str, null: NullTable) -> None:
     """Add what one image says of one network when its annotation or its maps are broken."""
     table = null.regions
-    chunk.values += rows_of(subject.key, null.null, null.draw, image, indices_of(subject, table))
+    chunk.values += rows_of(network.key, null.null, null.draw, image, indices_of(network, table))
     if "psi_0" in table:
         names = filled(
-            rows_in(table), model=subject.key, null=null.null, draw=null.draw, image=image
+            rows_in(table), model=network.key, null=null.null, draw=null.draw, image=image
         )
         asked = {name: table[name] for name in table if name in MOVED or name.startswith("psi_")}
         chunk.moved.append(names | asked)
@@ -269,7 +263,7 @@ def _add_null(chunk: Chunk, subject: Subject, image: str, null: NullTable) -> No
 
 def _add_random(
     chunk: Chunk,
-    subject: Subject,
+    network: Network,
     draw: int,
     maps: BranchMaps,
     image: Annotated,
@@ -277,10 +271,10 @@ def _add_random(
 ) -> None:
     """Add what one image says of one random-weight draw of a network (N3)."""
     table: dict[str, npt.NDArray] = dict(region_arrays(image.grids, maps))
-    if settings.attribution:
-        table |= shapley_columns(subject, image.sample, [image.grids])[0]
+    if network.baseline is not None:
+        table |= shapley_columns(network, image.sample, [image.grids])[0]
     name = image.sample.id
     table = cut(table, rows_kept(table, name, settings))
-    chunk.values += rows_of(subject.key, "N3", draw, name, indices_of(subject, table))
-    names = filled(rows_in(table), model=subject.key, draw=draw, image=name)
+    chunk.values += rows_of(network.key, "N3", draw, name, indices_of(network, table))
+    names = filled(rows_in(table), model=network.key, draw=draw, image=name)
     chunk.random.append(names | table)

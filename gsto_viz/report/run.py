@@ -6,10 +6,11 @@ at a time.
 """
 
 import json
+import re
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,16 +19,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from torch import nn
 from tqdm import tqdm
 
+from gsto_viz.anatomy import Anatomy
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.model_info import read_tensors, write_tensors
+from gsto_viz.network import Network, Source, open_network
 from gsto_viz.nulls import random_draws
-from gsto_viz.report.causal import check_explainable
+from gsto_viz.report.causal import check_explainable, explained
 from gsto_viz.report.examples import FOLDER as EXAMPLES
 from gsto_viz.report.examples import write_examples
 from gsto_viz.report.folder import (
@@ -55,7 +57,6 @@ from gsto_viz.report.folder import (
 )
 from gsto_viz.report.measure import layout_rows, save_maps
 from gsto_viz.report.passes import VALUE_COLUMNS, run_chunk
-from gsto_viz.report.subjects import Site, Subject, make_subject
 from gsto_viz.report.summary import Report, load_report, model_summary
 from gsto_viz.stats.inference import Images
 from gsto_viz.stats.nulls import swapped_labels
@@ -84,7 +85,7 @@ class _Job:
 
 
 def analyze(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, Source],
     data: Dataset,
     out: str | Path | None = None,
     *,
@@ -92,7 +93,8 @@ def analyze(
     attribution: bool = False,
     atlas: bool = False,
     calibration: Dataset | None = None,
-    sites: Mapping[str, Site] | None = None,
+    sites: Mapping[str, Anatomy] | None = None,
+    reference: str | None = None,
     limit: int | None = None,
     size: str | None = None,
     seed: int = 0,
@@ -107,7 +109,8 @@ def analyze(
     """Measure which object sizes the branches of networks answer for.
 
     Args:
-        models: One or two networks by key: ``A`` (by custom the baseline) and ``B``.
+        models: One to eight networks by name (letters, digits, ``-`` and ``_``): modules, shipped
+            names or files. By custom ``A`` is the baseline and comes before ``B``.
         data: Annotated images at network-input size.
         out: The folder to write; None for one that lives as long as the report.
         nulls: Compute null models N1 to N5 as well; N3 runs every network ``random_draws`` times
@@ -121,6 +124,7 @@ def analyze(
         calibration: Images whose first 64 by id give the per-channel gains; None for those of the
             data.
         sites: By key, where a network is read that does not know its branches.
+        reference: The network that all others are compared with; None: the first.
         limit: Only the first so many images.
         size: What the images were resized to, for the record.
         seed: Of null models, bootstrap and the choice of regions.
@@ -142,17 +146,14 @@ def analyze(
         GstoVizError: A network or the data does not fit, ``out`` is taken, images have no labels,
             or none of them can be read.
     """
-    if not models or set(models) - {"A", "B"}:
-        raise GstoVizError(f"models are {', '.join(models) or 'missing'}; give A, or A and B")
+    keys = ordered_names(models, reference)
     own: tempfile.TemporaryDirectory[str] | None = None
     if out is None and world.size > 1:
         raise GstoVizError("several processes need one folder to share; give out")
     if out is None:
         own = tempfile.TemporaryDirectory(prefix="gsto-viz-")
         out = Path(own.name) / "analysis"
-    subjects = [
-        make_subject(key, models[key], data, (sites or {}).get(key)) for key in sorted(models)
-    ]
+    networks = [open_for(data, key, models[key], (sites or {}).get(key)) for key in keys]
     if random_draws < 0:
         raise GstoVizError(f"random_draws {random_draws}: give 0 (no N3) or more")
     if block is not None and block < 1:
@@ -162,15 +163,14 @@ def analyze(
         raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
     _check_labels(data)
     if attribution:
-        for subject in subjects:
-            check_explainable(subject)
+        check_explainable(networks)
     settings = Settings(
         data=data.name,
         size=size,
         images=count,
         ids_sha256=fingerprint(tuple(data.ids[:count])),
         calibration=data.name if calibration is None else calibration.name,
-        models={subject.key: subject.record() for subject in subjects},
+        models={one.key: _record(one, attribution) for one in networks},
         nulls=nulls,
         attribution=attribution,
         atlas=atlas,
@@ -182,11 +182,64 @@ def analyze(
     job = _Job(
         Path(out), data, data if calibration is None else calibration, settings, world, quiet
     )
-    _run(job, subjects, resume=resume, overwrite=overwrite)
+    _run(job, networks, resume=resume, overwrite=overwrite)
     report = load_report(out)
     if own is not None:
         weakref.finalize(report, own.cleanup)
     return report
+
+
+MAX_NETWORKS = 8
+"""More rows, colours and markers cannot be told apart."""
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def ordered_names(names: Iterable[str], reference: str | None = None) -> list[str]:
+    """Return the names of networks, the reference first, A before B where there are no others.
+
+    Raises:
+        GstoVizError: None or more than eight, a name that folders and tables could not carry, or an
+            unknown reference.
+    """
+    known = list(names)
+    if not 1 <= len(known) <= MAX_NETWORKS:
+        raise GstoVizError(f"{len(known)} networks were given; give 1 to {MAX_NETWORKS}")
+    for name in known:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise GstoVizError(f"'{name}' is no name of a network; use letters, digits, - and _")
+    if reference is not None and reference not in known:
+        raise GstoVizError(f"the reference '{reference}' is not among {', '.join(known)}")
+    if set(known) == {"A", "B"}:
+        known.sort()
+    return sorted(known, key=lambda name: name != reference)
+
+
+def _record(network: Network, attribution: bool) -> dict[str, Any]:
+    """Return what the manifest says of a network, and whether it is left out of attribution."""
+    left_out = attribution and network.anatomy.head is None
+    return network.record() | ({"unexplained": True} if left_out else {})
+
+
+def open_for(data: Dataset, key: str, source: Source, site: Anatomy | None = None) -> Network:
+    """Open a network for analysis on a data set.
+
+    Args:
+        data: The images; the classes of a checkpoint must be those of the data.
+        key: Its name in the comparison.
+        source: Of the network.
+        site: Where a foreign network is read; None: where it says.
+
+    Raises:
+        GstoVizError: Other classes than the data, or a network whose branches are unknown.
+    """
+    network = replace(open_network(source, key=key, site=site), predicts=len(data.classes))
+    if network.classes is not None and network.classes.names != data.classes.names:
+        raise GstoVizError(
+            f"{key} ({network.name}) knows {', '.join(network.classes.names)} and {data.name} has "
+            f"{', '.join(data.classes.names)}; analyze data of the classes of the network"
+        )
+    network.check_branches()
+    return network
 
 
 def _check_labels(data: Dataset) -> None:
@@ -206,7 +259,7 @@ def _check_labels(data: Dataset) -> None:
         )
 
 
-def _run(job: _Job, subjects: list[Subject], *, resume: bool, overwrite: bool) -> None:
+def _run(job: _Job, networks: list[Network], *, resume: bool, overwrite: bool) -> None:
     """Do the steps of an analysis; each ends when every process is through with it."""
     with job.world.together():
         if job.world.is_main:
@@ -216,16 +269,16 @@ def _run(job: _Job, subjects: list[Subject], *, resume: bool, overwrite: bool) -
     started = time.monotonic()
     with job.world.together():
         if job.world.is_main:
-            _measure_gains(job, subjects)
-    subjects = _with_gains(job, subjects)
+            _measure_gains(job, networks)
+    networks = _with_gains(job, networks)
     if job.settings.attribution:
-        subjects = [subject.explained(_calibration_images(job)) for subject in subjects]
+        networks = [explained(network, _calibration_images(job)) for network in networks]
     calibration_s = time.monotonic() - started
     with job.world.together():
-        _chunks(job, subjects)
+        _chunks(job, networks)
     with job.world.together():
         if job.world.is_main:
-            _finish(job, subjects, calibration_s, time.monotonic() - started)
+            _finish(job, networks, calibration_s, time.monotonic() - started)
 
 
 def calibration_indices(data: Dataset, count: int) -> list[int]:
@@ -245,70 +298,70 @@ def _calibration_images(job: _Job) -> Iterator[npt.NDArray[np.uint8]]:
             continue
 
 
-def _measure_gains(job: _Job, subjects: list[Subject]) -> None:
+def _measure_gains(job: _Job, networks: list[Network]) -> None:
     """Measure the gains of every network on the same images, once for all processes."""
     if (job.out / GAINS).is_file():
         return
     gains: dict[str, Gains] = {}
     transmissions = {}
-    for subject in job.bar(subjects, "calibrate", "network"):
-        measured = subject.calibrated(_calibration_images(job))
-        gains |= {f"{subject.key}/{tap}": one for tap, one in measured.gains.items()}
-        transmissions[subject.key] = dict(measured.transmission)
+    for network in job.bar(networks, "calibrate", "network"):
+        measured = network.calibrated(_calibration_images(job))
+        gains |= {f"{network.key}/{tap}": one for tap, one in measured.gains.items()}
+        transmissions[network.key] = dict(measured.transmission)
     about = {"transmission": json.dumps(transmissions)}
     write_tensors(job.out / GAINS, gains_to_tensors(gains), about)
 
 
-def _with_gains(job: _Job, subjects: list[Subject]) -> list[Subject]:
+def _with_gains(job: _Job, networks: list[Network]) -> list[Network]:
     """Give every network the gains that the folder holds."""
     tensors, about = read_tensors(job.out / GAINS)
     known, transmissions = gains_from_tensors(tensors), json.loads(about["transmission"])
     return [
         replace(
-            subject,
-            gains={tap: known[f"{subject.key}/{tap}"] for tap in subject.site.branches},
-            transmission=transmissions[subject.key],
+            network,
+            gains={tap: known[f"{network.key}/{tap}"] for tap in network.anatomy.branch_taps},
+            transmission=transmissions[network.key],
         )
-        for subject in subjects
+        for network in networks
     ]
 
 
-def _chunks(job: _Job, subjects: list[Subject]) -> None:
+def _chunks(job: _Job, networks: list[Network]) -> None:
     """Measure the chunks that are missing, this process's share."""
     todo = [k for k in job.world.share(job.chunks) if not is_done(job.out, k)]
     if not todo:
         return
     drawn = job.settings.nulls and job.settings.random_draws > 0
-    random = _random_subjects(job, subjects) if drawn else {}
+    random = _random_networks(job, networks) if drawn else {}
     partners = _partners(job) if job.settings.nulls else {}
     for number in job.bar(todo, "analyze", "chunk"):
         first = number * CHUNK_IMAGES
         indices = range(first, min(first + CHUNK_IMAGES, job.settings.images))
-        chunk = run_chunk(subjects, random, job.data, indices, job.settings, partners)
+        chunk = run_chunk(networks, random, job.data, indices, job.settings, partners)
         maps = [partial(save_maps, maps=chunk.maps)] if chunk.maps else []
         write_chunk(job.out, number, chunk.tables(), *maps)
 
 
-def _random_subjects(job: _Job, subjects: list[Subject]) -> dict[str, list[Subject]]:
+def _random_networks(job: _Job, networks: list[Network]) -> dict[str, list[Network]]:
     """Draw random weights for every network (N3), alive and calibrated on the same images."""
     images = list(_calibration_images(job))
-    found: dict[str, list[Subject]] = {}
-    for subject in subjects:
-        tensors = [subject.tensor(image) for image in images]
+    found: dict[str, list[Network]] = {}
+    for network in networks:
+        tensors = [network.tensor(image) for image in images]
         draws = random_draws(
-            subject.model, tensors, draws=job.settings.random_draws, seed=job.settings.seed
+            network.module, tensors, draws=job.settings.random_draws, seed=job.settings.seed
         )
-        found[subject.key] = [
-            _alive(job, replace(subject, model=twin), images)
-            for twin in job.bar(draws, f"random weights {subject.key}", "draw")  # type: ignore[arg-type]
+        found[network.key] = [
+            _alive(job, replace(network, module=twin), images)
+            for twin in job.bar(draws, f"random weights {network.key}", "draw")  # type: ignore[arg-type]
         ]
     return found
 
 
-def _alive(job: _Job, twin: Subject, images: list[npt.NDArray[np.uint8]]) -> Subject:
+def _alive(job: _Job, twin: Network, images: list[npt.NDArray[np.uint8]]) -> Network:
     """Calibrate a random-weight draw on the images of its original."""
     measured = twin.calibrated(images)
-    return measured.explained(images) if job.settings.attribution else measured
+    return explained(measured, images) if job.settings.attribution else measured
 
 
 def _partners(job: _Job) -> dict[int, int | None]:
@@ -328,12 +381,12 @@ def _partners(job: _Job) -> dict[int, int | None]:
     }
 
 
-def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: float) -> None:
+def _finish(job: _Job, networks: list[Network], calibration_s: float, seconds: float) -> None:
     """Join the chunks, compute the summary, keep examples; the manifest comes last."""
     for name in TABLES:
         merge(job.out, name, job.chunks)
     if job.settings.nulls:
-        adjusted = layout_rows(job.out, job.chunks, subjects, job.data, job.settings)
+        adjusted = layout_rows(job.out, job.chunks, networks, job.data, job.settings)
         layout = arrow_table(pd.DataFrame(adjusted, columns=VALUE_COLUMNS))
         write_parquet(job.out / "layout.parquet", layout)
     rows = read_table(job.out / "images.parquet")
@@ -350,7 +403,7 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
         "clusters": len(set(images.clusters.values())),
         "skipped": skipped,
         "models": {
-            s.key: _model(job, s, images) for s in job.bar(subjects, "statistics", "network")
+            s.key: _model(job, s, images) for s in job.bar(networks, "statistics", "network")
         },
     }
     tables = {
@@ -359,9 +412,9 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
             ["image", "region", "area_px", "size_octave", "q", "qualifies"],
             model=s.key,
         )
-        for s in subjects
+        for s in networks
     }
-    examples = write_examples(job.out / EXAMPLES, subjects, job.data, tables)
+    examples = write_examples(job.out / EXAMPLES, networks, job.data, tables)
     write_json(job.out / SUMMARY, summary)
     write_json(
         job.out / MANIFEST,
@@ -382,8 +435,8 @@ def _finish(job: _Job, subjects: list[Subject], calibration_s: float, seconds: f
     remove_parts(job.out)
 
 
-def _model(job: _Job, subject: Subject, images: Images) -> dict[str, Any]:
+def _model(job: _Job, network: Network, images: Images) -> dict[str, Any]:
     """Compute what the summary says of one network."""
     classes = len(job.data.classes)
-    found = model_summary(job.out, subject.key, job.settings, images, classes, subject.transmission)
-    return {**found, "costs": subject.costs}
+    found = model_summary(job.out, network.key, job.settings, images, classes, network.transmission)
+    return {**found, "costs": network.costs}

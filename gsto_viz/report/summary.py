@@ -1,7 +1,7 @@
 """From the tables of an analyze folder to ``Report`` and ``comparison.json``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gsto_viz.anatomy import edge_named
 from gsto_viz.data import class_list_from_json
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report.causal import (
@@ -28,6 +29,7 @@ from gsto_viz.report.folder import (
     as_estimate,
     clusters_of,
     open_finished,
+    own_branches,
     plain,
     read_table,
 )
@@ -41,7 +43,9 @@ from gsto_viz.stats.compare import (
     Headline,
     SpecificationCurve,
     Verdict,
+    adjust,
     compare_tables,
+    compare_values,
     core_pair_share,
     strict_verdict,
     table_curve,
@@ -50,7 +54,6 @@ from gsto_viz.stats.gates import (
     gate_by_octave,
     gate_cells,
     gate_description,
-    gate_edge,
     gate_pair_counts,
     gate_preference,
     gate_selectivity,
@@ -95,7 +98,7 @@ def model_summary(
         Plain values for ``summary.json``.
     """
     strides = tuple(settings.models[key]["strides"])
-    table = read_table(out / "regions.parquet", model=key)
+    table = own_branches(read_table(out / "regions.parquet", model=key), len(strides))
     responses = without_gates(table)
     values = read_table(out / "values.parquet", model=key)
     own = index_estimates(values[values["null"] == OWN], images)
@@ -260,7 +263,7 @@ def gate_summary(
         one = sums[sums["tap"] == tap]
         totals = one[["cells", "tied", "open", "g", "g_squared", "entropy"]].sum()
         of_tap = counts[counts["tap"] == tap]
-        edge = gate_edge(tap)
+        edge = edge_named(tap)
         gates.append(
             {
                 "tap": tap,
@@ -299,10 +302,10 @@ def atlas_summary(out: Path, key: str, images: Images) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PairComparison:
-    """B - A, index by index; ``comparison.sci`` is the paired difference of one of them.
+    """b - a, index by index; ``comparison.sci`` is the paired difference of one of them.
 
     Attributes:
-        a: Key of the first model.
+        a: Key of the first model, by custom the reference.
         b: Key of the second.
         comparisons: One per index, confirmatory ones first, p values adjusted within families.
         curve: Does the difference of SCI keep its sign under other reasonable choices?
@@ -352,7 +355,7 @@ class Report:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys of the models, ``A`` first."""
+        """Keys of the models, the reference first."""
         return tuple(self.manifest["models"])
 
     @property
@@ -389,7 +392,8 @@ class Report:
     def table(self, key: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the region table of one model, all columns or only some."""
         self.model(key)
-        return read_table(self.folder / "regions.parquet", columns, model=key)
+        table = read_table(self.folder / "regions.parquet", columns, model=key)
+        return own_branches(table, len(self.strides[key]))
 
     def response_table(self, key: str) -> pd.DataFrame:
         """Return the region table of one model without the columns of gates."""
@@ -401,6 +405,7 @@ class Report:
         if not path.is_file():
             return ()
         rows = read_table(path, model=key)
+        rows = own_branches(rows, len(self.strides[key]))
         return tuple(draw.reset_index(drop=True) for _, draw in rows.groupby("draw"))
 
     def index(self, key: str, name: str) -> Estimate:
@@ -451,45 +456,68 @@ class Report:
             frame["gap_high"] = frame["gap_high"].astype("float64").fillna(np.inf)
         return frame
 
-    def compare(self, a: str = "A", b: str = "B") -> PairComparison:
-        """Compare two models on the same images, B - A; computed once for each pair.
+    def compare(self, a: str | None = None, b: str | None = None) -> PairComparison:
+        """Compare two models on the same images, b - a; computed once for each pair.
+
+        Args:
+            a: Key of a model; None: the reference.
+            b: Key of another; None: the first after the reference.
 
         Raises:
             GstoVizError: A model is missing, or both are the same.
         """
+        a, b = self._pair(a, b)
         if (a, b) not in self._compared:
-            self._compared[a, b] = self._compare(a, b)
+            comparisons = self.differences(a, b)
+            tables = [self.response_table(key) for key in (a, b)]
+            curve = table_curve(*tables, images=self.images)
+            self._compared[a, b] = PairComparison(a, b, comparisons, curve)
         return self._compared[a, b]
 
-    def _compare(self, a: str, b: str) -> PairComparison:
-        comparisons = self.differences(a, b)
-        tables = [self.response_table(key) for key in (a, b)]
-        curve = table_curve(*tables, images=self.images)
-        return PairComparison(a, b, comparisons, curve)
+    def comparisons(self) -> tuple[PairComparison, ...]:
+        """Compare every model with the reference; p values are adjusted over all of them."""
+        found = [self.compare(self.keys[0], key) for key in self.keys[1:]]
+        adjusted = iter(adjust(one for pair in found for one in pair.comparisons))
+        return tuple(
+            replace(pair, comparisons=tuple(next(adjusted) for _ in pair.comparisons))
+            for pair in found
+        )
 
-    def differences(self, a: str = "A", b: str = "B") -> tuple[Comparison, ...]:
+    def _pair(self, a: str | None, b: str | None) -> tuple[str, str]:
+        """Fill in what was not named."""
+        if b is None and len(self.keys) < 2:
+            raise GstoVizError(f"{self.folder} has one model; analyze two or more to compare them")
+        return a or self.keys[0], b or self.keys[1]
+
+    def differences(self, a: str | None = None, b: str | None = None) -> tuple[Comparison, ...]:
         """Compare two models index by index, without the specification curve of ``compare``.
 
         Raises:
             GstoVizError: A model is missing, or both are the same.
         """
+        a, b = self._pair(a, b)
         if a == b:
             raise GstoVizError(f"cannot compare {a} with itself; analyze two models")
         tables = [self.response_table(key) for key in (a, b)]
         depth = float(max(self.strides[a][-1], self.strides[b][-1]))
         more = {}
-        if self.manifest["attribution"]:
+        missing = [key for key in (a, b) if self.causal(key) is None]
+        if self.manifest["attribution"] and not missing:
             values = [sci_c_values(t, self.strides[k]) for t, k in zip(tables, (a, b), strict=True)]
             more["sci_c"] = (values[0], values[1])
             grown = [doubled_values(self.folder, key) for key in (a, b)]
             if set(grown[0]["image"]) & set(grown[1]["image"]):
                 more["stp"] = (grown[0], grown[1])
-        return compare_tables(
+        found = compare_tables(
             *tables,
             images=self.images,
             min_depth_px=depth,
             confirmatory=more,
         )
+        if self.manifest["attribution"] and missing:
+            why = f"not estimated: {missing[0]} has none ({self.model(missing[0])['attribution']})"
+            found = (*found, *(_not_compared(name, why) for name in ("sci_c", "stp")))
+        return tuple(sorted(found, key=lambda one: one.family))
 
     @property
     def independence(self) -> str:
@@ -507,6 +535,13 @@ class Report:
         """The images that are kept with all their maps, the example first."""
         paths = sorted((self.folder / FOLDER).glob("*.npz"))
         return tuple(load_example(path) for path in paths)
+
+
+def _not_compared(index: str, reason: str) -> Comparison:
+    """Return a row of an index that is not defined for both models."""
+    nothing = pd.DataFrame({"image": [], "value": [], "pairs": []})
+    one = compare_values(index, nothing, nothing, family="confirmatory")
+    return replace(one, difference=Estimate(None, None, None, 0, 0, reason))
 
 
 def load_report(folder: str | Path) -> Report:

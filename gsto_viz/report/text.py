@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pandas as pd
+
 from gsto_viz.files import write_json, write_text
 from gsto_viz.report.causal import nulls_beside
 from gsto_viz.report.folder import DOUBLED, SCHEMA_VERSION, as_estimate, plain, shown, shown_p
@@ -155,7 +157,7 @@ def _listed(names: Iterable[str], most: int = 6) -> str:
 
 
 def comparison_text(comparison: PairComparison, report: Report) -> str:
-    """Return the paired differences B - A as a table, and what they say."""
+    """Return the paired differences b - a as a table, and what they say."""
     a, b = comparison.a, comparison.b
     rows: list[Sequence[object] | str] = [
         ("index", a, b, "difference [95 %]", "p", "adjusted", "equivalent")
@@ -236,11 +238,34 @@ def comparison_json(report: Report, comparison: PairComparison) -> dict[str, Any
     }
 
 
-def write_comparison(report: Report, comparison: PairComparison) -> dict[str, Any]:
-    """Write ``comparison.json`` and its tables as CSV beside the analysis; return the values."""
-    values = comparison_json(report, comparison)
-    table = comparison_table(comparison.comparisons)
-    write_text(report.folder / "comparison.csv", table.to_csv(index=False))
-    write_text(report.folder / "specification.csv", comparison.curve.table.to_csv(index=False))
+def comparisons_text(report: Report, found: Sequence[PairComparison]) -> str:
+    """Return the tables of several comparisons one below the other."""
+    texts = [comparison_text(one, report) for one in found]
+    if len(found) > 1:
+        count = sum(one.family == "confirmatory" for pair in found for one in pair.comparisons)
+        texts.append(f"p values are adjusted over all {count} confirmatory tests above (Holm).\n")
+    return "\n".join(texts)
+
+
+def write_comparisons(report: Report, found: Sequence[PairComparison]) -> dict[str, Any]:
+    """Write ``comparison.json`` and its tables as CSV beside the analysis; return the values.
+
+    Args:
+        report: The analysis.
+        found: One pair; or several with one reference, whose tables are joined.
+    """
+    tables = {one.b: comparison_table(one.comparisons) for one in found}
+    curves = {one.b: one.curve.table for one in found}
+    several = len(found) > 1
+    for name, parts in (("comparison", tables), ("specification", curves)):
+        table = next(iter(parts.values()))
+        if several:
+            table = pd.concat(parts, names=["model"]).reset_index("model")
+        write_text(report.folder / f"{name}.csv", table.to_csv(index=False))
+    each = [comparison_json(report, one) for one in found]
+    values = each[0]
+    if several:
+        about = {"schema_version": SCHEMA_VERSION, "data": report.data, "reference": found[0].a}
+        values = about | {"comparisons": each}
     write_json(report.folder / "comparison.json", values)
     return values

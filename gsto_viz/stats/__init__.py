@@ -9,6 +9,7 @@ gates; ``outcome`` scores by size; ``nulls`` breaks the link to size on purpose;
 the features themselves.
 """
 
+from gsto_viz.anatomy import edge_named as gate_edge
 from gsto_viz.stats.atlas import PICTURE, Atlas, atlas, cka, cka_sums, feature_sums, hsic
 from gsto_viz.stats.boundary import (
     DISTANCES,
@@ -55,7 +56,6 @@ from gsto_viz.stats.gates import (
     gate_cells,
     gate_columns,
     gate_description,
-    gate_edge,
     gate_ends,
     gate_pair_counts,
     gate_preference,

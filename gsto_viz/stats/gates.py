@@ -12,9 +12,7 @@ Reads the columns ``g_core/TAP`` and ``g_band/TAP`` of region tables (``gate_val
 into cells of image x octave x class x part, and answers from the sums.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.activity import BoolMap, FloatMap
+from gsto_viz.anatomy import edge_named
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.pooling import PARTS, GridWeights
 from gsto_viz.stats.inference import (
@@ -32,39 +31,6 @@ from gsto_viz.stats.inference import (
     mean_by_group,
 )
 from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, merge_tables, pair_counts
-
-
-@dataclass(frozen=True)
-class GateEdge:
-    """The transfer that a gate stands in front of: source branch -> target branch."""
-
-    source: int
-    target: int
-
-    @property
-    def sign(self) -> int:
-        """+1 down to a coarser branch, -1 up to a finer one, 0 for the edge to itself."""
-        return int(np.sign(self.target - self.source))
-
-
-def gate_edge(tap: str) -> GateEdge:
-    """Read the edge off a gate's tap: ``stage3.m0.gate[2->0]``, ``...gate.2to0``, ``transitionN``.
-
-    ``transitionN.gate`` stands before the branch that is new after stage N: N-1 -> N.
-
-    Raises:
-        GstoVizError: The name says no edge.
-    """
-    found = re.search(r"gate(?:\[(\d+)->(\d+)\]|\.(\d+)to(\d+))$", tap)
-    if found:
-        source, target = (int(number) for number in found.groups() if number is not None)
-        return GateEdge(source, target)
-    found = re.search(r"transition(\d+)\.gate$", tap)
-    if not found:
-        raise GstoVizError(
-            f"'{tap}' is no gate; gates are called stage3.m0.gate[2->0] or transition3.gate"
-        )
-    return GateEdge(int(found[1]) - 1, int(found[1]))
 
 
 def gate_pair_counts(
@@ -143,7 +109,7 @@ def gate_selectivity(
     sums: dict[str, list[float]] = {}
     total = 0
     for tap, rows in counts.groupby("tap", sort=True):
-        sign = gate_edge(str(tap)).sign
+        sign = edge_named(str(tap)).sign
         if (sign == 0) != self_edges:
             continue
         names, values, pairs = _preferences(rows, untied)

@@ -11,13 +11,18 @@ from gsto_viz.attribution import Target, exact_shapley, resolve_batch
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.attribution.sanity import (
-    PARTS,
     cascade,
     coalition_infidelity,
     gradient_infidelity,
     sensitivity,
 )
 from gsto_viz.errors import GstoVizError
+
+PARTS = (
+    "head", "stage4", "transition3", "stage3", "transition2", "stage2", "transition1", "stage1",
+    "stem",
+)  # fmt: skip
+"""Of our networks, from the output to the input."""
 
 
 def maps_of(toy):

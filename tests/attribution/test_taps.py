@@ -15,9 +15,15 @@ from gsto_viz.attribution import Target, resolve, resolve_batch, zero_baseline
 from gsto_viz.attribution.explain import explain_target
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.places import RankedRegion
-from gsto_viz.attribution.sanity import PARTS, sensitivities, sensitivity
+from gsto_viz.attribution.sanity import sensitivities, sensitivity
 from gsto_viz.attribution.taps import cell_rectangles, find_taps, removal_infidelity, split_methods
 from gsto_viz.errors import GstoVizError
+
+PARTS = (
+    "head", "stage4", "transition3", "stage3", "transition2", "stage2", "transition1", "stage1",
+    "stem",
+)  # fmt: skip
+"""Of our networks, from the output to the input."""
 
 SHAPE = (1, 4, 18, 26)
 GATE = "stage3.m0.gate[2->0]"

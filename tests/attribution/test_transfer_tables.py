@@ -11,8 +11,8 @@ from gsto_viz.attribution import transfer_tables
 from gsto_viz.attribution.receptive import resized_size
 from gsto_viz.calibrate import calibrate
 from gsto_viz.errors import GstoVizError
-from gsto_viz.inspection import inspect_image
 from gsto_viz.models import ModelInfo
+from gsto_viz.network import open_network
 from gsto_viz.regions import find_regions, region_table
 from gsto_viz.stats import scale_transfer, transfer_counts, transfer_rows
 from gsto_viz.types import ClassInfo, ClassList, Sample
@@ -35,12 +35,14 @@ def test_tables_against_resizing_by_hand(case):
     model, sample = case
     found = transfer_tables(model, sample, (-0.5, 1.0))
     ids = find_regions(sample.labels).ids
-    base = region_table(sample.labels, inspect_image(model, sample.image).activity, image="a")
+    base = region_table(sample.labels, open_network(model).look(sample.image).activity, image="a")
     pd.testing.assert_frame_equal(found.base.drop(columns="border_distance_px"), base)
     double = cv2.resize(sample.image, (202, 140), interpolation=cv2.INTER_LINEAR)
     labels = sample.labels.repeat(2, 0).repeat(2, 1)
     large = ids.repeat(2, 0).repeat(2, 1)
-    table = region_table(labels, inspect_image(model, double).activity, instances=large, image="a")
+    table = region_table(
+        labels, open_network(model).look(double).activity, instances=large, image="a"
+    )
     pd.testing.assert_frame_equal(found.resized[1.0].drop(columns="border_distance_px"), table)
     border = [
         min(min(y, x, 139 - y, 201 - x) for y, x in np.argwhere(large == k))
@@ -50,7 +52,7 @@ def test_tables_against_resizing_by_hand(case):
     half = cv2.resize(sample.image, (50, 35), interpolation=cv2.INTER_AREA)
     back = cv2.resize(half, (101, 70), interpolation=cv2.INTER_LINEAR)
     table = region_table(
-        sample.labels, inspect_image(model, back).activity, instances=ids, image="a"
+        sample.labels, open_network(model).look(back).activity, instances=ids, image="a"
     )
     pd.testing.assert_frame_equal(found.blurred[1.0].drop(columns="border_distance_px"), table)
     assert set(found.resized) == set(found.blurred) == {-0.5, 1.0}

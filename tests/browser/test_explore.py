@@ -13,8 +13,8 @@ from PIL import Image
 
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
-from gsto_viz.inspection import inspect_image
 from gsto_viz.models import load_model
+from gsto_viz.network import open_network
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +33,7 @@ def shown(networks):
     from gsto_viz.data.scenes import SceneDataset
 
     sample = SceneDataset(count=1, seed=0, split="eval")[0]
-    return sample, {x: inspect_image(model, sample.image) for x, model in networks.items()}
+    return sample, {x: open_network(model).look(sample.image) for x, model in networks.items()}
 
 
 def probe_of(page) -> tuple[int, int]:

@@ -6,8 +6,7 @@ import pytest
 
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
-from gsto_viz.inspection import inspect_image
-from gsto_viz.models import load_model
+from gsto_viz.network import open_network
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +32,7 @@ def test_a_click_chooses_a_gate_and_holding_it_adds_tiles(served, visit):
     # The tile of A's gate of that name does not exist: A has none.
     assert page.locator("figure.chosen").count() == 1
     image = SceneDataset(count=1, seed=0, split="eval")[0].image
-    gate = inspect_image(load_model(SHIPPED_PAIR[1]), image).gates[GATE][200 // 4, 300 // 4]
+    gate = open_network(SHIPPED_PAIR[1]).look(image).gates[GATE][200 // 4, 300 // 4]
     # Away from the tiles they read the probe.
     page.mouse.move(0, 0)
     reading = page.locator(f"figure:has({TILE.format(tile)}) .reading")

@@ -327,3 +327,21 @@ def test_grids_that_are_no_stride_have_none() -> None:
         (1, 2, 128, 192),
     ):
         assert stride_of(shape, size) is None
+
+
+def test_what_was_observed_says_where_to_compare() -> None:
+    class Pyramid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine = nn.Conv2d(3, 4, 4, stride=4)
+            self.coarse = nn.Conv2d(4, 6, 3, stride=2, padding=1)
+            self.score = nn.Conv2d(6, 5, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.score(self.coarse(self.fine(x)))
+
+    seen = examine(Pyramid(), IMAGE)
+    assert seen.anatomy.branch_taps == ("fine", "coarse")
+    assert seen.anatomy.strides == (4, 8)
+    with pytest.raises(GstoVizError, match="all branches have one stride"):
+        _ = examine(nn.Conv2d(3, 4, 4, stride=4), IMAGE).anatomy

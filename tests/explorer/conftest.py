@@ -18,10 +18,11 @@ from gsto_viz.data.scenes import render_scene
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture, pixel_key
 from gsto_viz.explorer.shown import Shown
+from gsto_viz.look import Look
 from gsto_viz.models import ModelInfo, build_model, save_checkpoint
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train.folder import RunLog
-from gsto_viz.types import Inspection, Sample
+from gsto_viz.types import Sample
 
 STRIDES = (4, 8, 16, 32)
 VIEWER = "gsto_viz_viewer"
@@ -84,10 +85,10 @@ def nothing_shipped(monkeypatch) -> None:
         monkeypatch.delenv(f"GSTO_VIZ_{name}", raising=False)
 
 
-def made_up_inspection(name: str, size: tuple[int, int], seed: int, corners: bool) -> Inspection:
+def made_up_inspection(name: str, size: tuple[int, int], seed: int, corners: bool) -> Look:
     rng = np.random.default_rng(seed)
     grids = [(-(-size[0] // s), -(-size[1] // s)) for s in STRIDES]
-    return Inspection(
+    return Look(
         name=name,
         network="hrnetv2-tiny",
         strides=STRIDES,

@@ -18,7 +18,8 @@ from gsto_viz.data.scenes import render_scene
 from gsto_viz.explorer import checkpoints, comparison, drawings, pictures, server
 from gsto_viz.explorer.shown import annotated_for, check_classes
 from gsto_viz.explorer.shown_exports import sizes_csv
-from gsto_viz.types import ClassInfo, ClassList, Inspection
+from gsto_viz.look import Look
+from gsto_viz.types import ClassInfo, ClassList
 
 
 def png(array: np.ndarray) -> bytes:
@@ -31,11 +32,11 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def inspection(name: str, shape: tuple[int, int], seed: int) -> Inspection:
+def inspection(name: str, shape: tuple[int, int], seed: int) -> Look:
     rng = np.random.default_rng(seed)
     grids = [(-(-shape[0] // s), -(-shape[1] // s)) for s in (4, 8, 16, 32)]
     maps = tuple(rng.random(grid, dtype=np.float32) for grid in grids)
-    return Inspection(
+    return Look(
         name=name,
         network="hrnetv2-tiny",
         strides=(4, 8, 16, 32),

@@ -6,7 +6,7 @@ import pytest
 from gsto_viz.explorer import gallery
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
 from gsto_viz.explorer.pictures import scene_picture
-from gsto_viz.inspection import inspect_image
+from gsto_viz.explorer.shown import look
 from gsto_viz.models import load_model
 
 
@@ -20,7 +20,7 @@ def test_stored_maps_are_those_of_the_network(name):
     model = load_model(name)
     picture = scene_picture(gallery.SCENES[-1])
     stored = gallery.stored_inspection(picture.key, model.info.sha256)
-    live = inspect_image(model, picture.sample.image, logits=True)
+    live = look(model, picture)
     assert (stored.name, stored.network, stored.strides) == (live.name, live.network, live.strides)
     assert (stored.gate_range, stored.site) == (live.gate_range, live.site)
     assert stored.align_corners == live.align_corners

@@ -38,10 +38,10 @@ from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.view_figures import gates_sheet, marks_at
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.inspection import inspect_image
+from gsto_viz.look import Look
 from gsto_viz.models import load_checkpoint
+from gsto_viz.network import open_network
 from gsto_viz.torch_utils import image_to_tensor
-from gsto_viz.types import Inspection
 
 GATES = (
     "stage4.m1.gate[0->2]", "stage4.m1.gate[2->0]", "stage2.m0.gate[1->0]", "transition3.gate",
@@ -50,7 +50,7 @@ GATES = (
 SOURCES = (0, 2, 1, 2, 3, 1)
 
 
-def gated(inspection: Inspection, limits: tuple[float, float] = (0.5, 1.0)) -> Inspection:
+def gated(inspection: Look, limits: tuple[float, float] = (0.5, 1.0)) -> Look:
     """Give an inspection gates with some cells at the lower and some near the upper end."""
     rng = np.random.default_rng(7)
     low, high = limits
@@ -236,7 +236,7 @@ def by_hand(network, image, gate, value):
     inner = getattr(parent, name)
     setattr(parent, name, Held(inner))
     try:
-        return inspect_image(network, image, logits=True)
+        return open_network(network).look(image, logits=True)
     finally:
         setattr(parent, name, inner)
 
@@ -244,7 +244,7 @@ def by_hand(network, image, gate, value):
 @pytest.mark.parametrize("gate", ["stage4.m0.gate[3->0]", "transition3.gate"])
 def test_holding_a_gate_is_a_constant_in_its_place(network, gate):
     image = render_scene(1_000_000, 0, 64, 128).image
-    plain = inspect_image(network, image, logits=True)
+    plain = open_network(network).look(image, logits=True)
     np.testing.assert_array_equal(inspect_held(network, image, PLAIN, 0.9).logits, plain.logits)
     held = inspect_held(network, image, [gate], 0.9)
     expected = by_hand(network, image, gate, 0.9)
@@ -252,7 +252,7 @@ def test_holding_a_gate_is_a_constant_in_its_place(network, gate):
     np.testing.assert_array_equal(held.prediction, expected.prediction)
     assert set(np.unique(held.gates[gate]).tolist()) == {np.float32(0.9)}
     assert np.abs(held.logits - plain.logits).max() > 1e-4
-    again = inspect_image(network, image, logits=True)
+    again = open_network(network).look(image, logits=True)
     np.testing.assert_array_equal(again.logits, plain.logits)
 
 

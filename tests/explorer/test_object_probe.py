@@ -29,13 +29,13 @@ from gsto_viz.explorer.object_probe import (
     sizes_that_fit,
     trades_places,
 )
-from gsto_viz.types import Inspection
+from gsto_viz.look import Look
 
 STRIDES = (4, 8, 16, 32)
 
 
-def planted(maps) -> Inspection:
-    return Inspection(
+def planted(maps) -> Look:
+    return Look(
         name="planted",
         network="hrnetv2-tiny",
         strides=STRIDES,

@@ -44,7 +44,7 @@ from gsto_viz.explorer.size_source import SizeSource, of_report, of_shown
 from gsto_viz.regions import region_table
 from gsto_viz.report import Report, load_report
 from gsto_viz.report.headline import null_text
-from gsto_viz.report.text import write_comparison
+from gsto_viz.report.text import write_comparisons
 from gsto_viz.words import INDICES, index_label
 
 CHOICES = (
@@ -315,7 +315,7 @@ def copied(report: Report, folder: Path) -> Report:
 def test_differences_are_taken_from_the_folder_or_computed(report, tmp_path, monkeypatch):
     own = copied(report, tmp_path / "own")
     computed = paired_table(own, "A", "B")
-    write_comparison(own, report.compare())
+    write_comparisons(own, [report.compare()])
     path = own.folder / "comparison.json"
     stored = json.loads(path.read_text())
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import gsto_viz as gv
+from gsto_viz.anatomy import Anatomy
 from gsto_viz.cli import main
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.report import Site
@@ -81,7 +82,7 @@ class Recorded(nn.Module):
         predicted = torch.from_numpy(self.predictions[number].astype(np.int64))
         return nn.functional.one_hot(predicted, len(CAMVID_CLASSES)).permute(2, 0, 1)[None].float()
 
-    def site(self) -> Site:
+    def site(self) -> Anatomy:
         """Return where this network is read."""
         height = self.predictions.shape[1]
         strides = {name: height // maps.shape[1] for name, maps in self.maps.items()}

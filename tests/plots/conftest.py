@@ -8,7 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gsto_viz.types import ClassInfo, ClassList, Inspection, Sample
+from gsto_viz.look import Look
+from gsto_viz.types import ClassInfo, ClassList, Sample
 
 STRIDES = (4, 8, 16, 32)
 
@@ -36,7 +37,7 @@ def make_inspection(size, name="net", gated=False, strides=STRIDES, limits=(0.5,
             gate = rng.uniform(low, high, shapes[strides[source]]).astype(np.float32)
             gates[f"stage4.m1.gate[{source}->{target}]"] = gate
             gates[f"stage4.m0.gate[{source}->{target}]"] = gate
-    return Inspection(
+    return Look(
         name=name,
         network="a-network",
         strides=strides,

@@ -179,6 +179,23 @@ def test_one_network_is_enough(make_sample, make_inspection, make_classes, check
     assert "(net)" in alt_text(figure)
 
 
+@pytest.mark.parametrize("count", [3, 6])
+def test_networks_have_their_own_names(
+    make_sample, make_inspection, make_classes, check_text, count
+):
+    sample = make_sample((64, 128))
+    names = ["plain", "gated-long-name", "C", "d_4", "e", "f"][:count]
+    looks = {
+        name: make_inspection((64, 128), name * 9, gated=k == 1, seed=k)
+        for k, name in enumerate(names)
+    }
+    figure = figure_scale_confusion(sample, looks, classes=make_classes(5), mode="shared")
+    check_text(figure)
+    assert {f"{name} branch 3" for name in names} <= set(axes_by_label(figure))
+    assert f"one scale for {', '.join(names[:-1])} and {names[-1]} in" in alt_text(figure)
+    assert scale_confusion_data(sample, looks)["model"].unique().tolist() == names
+
+
 @pytest.mark.parametrize("strides", [(4, 8), (2, 4, 8, 16, 32, 64)])
 def test_two_to_six_branches_fit(make_sample, make_inspection, make_classes, check_text, strides):
     sample = make_sample((64, 128))

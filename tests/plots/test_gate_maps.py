@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.look import Look
 from gsto_viz.plots import alt_text, figure_gate_maps
 from gsto_viz.plots.gates import NO_GATES
-from gsto_viz.types import Inspection, Sample
+from gsto_viz.types import Sample
 
 STRIDES = (4, 8, 16, 32)
 SIZE = (64, 96)
 
 
-def inspection(names, limits=(0.5, 1.0)) -> Inspection:
+def inspection(names, limits=(0.5, 1.0)) -> Look:
     rng = np.random.default_rng(0)
     grids = {s: (SIZE[0] // s, SIZE[1] // s) for s in STRIDES}
 
@@ -21,7 +22,7 @@ def inspection(names, limits=(0.5, 1.0)) -> Inspection:
         return (0.5 + 0.5 * rng.random(grids[STRIDES[source]])).astype(np.float32)
 
     maps = tuple(np.zeros(grid, np.float32) for grid in grids.values())
-    return Inspection(
+    return Look(
         name="made-up",
         network="gsto-hrnet-tiny",
         strides=STRIDES,

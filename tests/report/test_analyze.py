@@ -243,8 +243,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(networks, scene
     assert not (tmp_path / "other").exists()
     with pytest.raises(GstoVizError, match="all branches have one stride"):
         analyze(networks, scenes, out, sites={"A": Site(("a", "b"), (8, 8))})
-    with pytest.raises(GstoVizError, match="models are C; give A, or A and B"):
-        analyze({"C": networks["A"]}, scenes, out)
+    for models, message in (
+        ({}, "0 networks were given; give 1 to 8"),
+        ({f"n{k}": networks["A"] for k in range(9)}, "9 networks were given"),
+        ({"a b": networks["A"]}, "'a b' is no name of a network"),
+    ):
+        with pytest.raises(GstoVizError, match=message):
+            analyze(models, scenes, out)
+    with pytest.raises(GstoVizError, match="the reference 'C' is not among A, B"):
+        analyze(networks, scenes, out, reference="C")
     with pytest.raises(GstoVizError, match="no images to analyze"):
         analyze(networks, scenes, out, limit=0)
 

@@ -17,7 +17,7 @@ from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.size_report import index_table
-from gsto_viz.inspection import inspect_image
+from gsto_viz.network import open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.regions import find_regions, prepare_regions, region_table, table_of_prepared
 from gsto_viz.report import Site, analyze
@@ -182,7 +182,7 @@ def test_nulls_of_scale_transfer_follow_what_are_no_objects(networks, scenes, ex
             double = cv2.resize(sample.image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
             maps = {
                 network: [
-                    inspect_image(network, image, gains=gains[network]).activity
+                    open_network(network, gains=gains[network]).look(image).activity
                     for image in (sample.image, double)
                 ]
                 for network in (model, twin)
@@ -262,9 +262,27 @@ def test_the_figure_by_size_holds_means_over_regions_and_then_images(explained, 
 
 def test_networks_without_a_head_that_splits_are_refused(networks, scenes, tmp_path):
     site = Site(("stage3.m0.branch0", "stage3.m0.branch1"), (4, 8))
+    alone = {"A": networks["A"]}
     with pytest.raises(GstoVizError, match="cannot be analyzed with attribution"):
-        analyze(networks, scenes, tmp_path / "x", attribution=True, sites={"A": site}, limit=1)
+        analyze(alone, scenes, tmp_path / "x", attribution=True, sites={"A": site}, limit=1)
     assert not (tmp_path / "x").exists()
+
+
+def test_beside_others_a_network_without_such_a_head_is_not_estimated(networks, scenes, tmp_path):
+    site = Site(("stage3.m0.branch0", "stage3.m0.branch1"), (4, 8))
+    sites, out = {"A": site}, tmp_path / "x"
+    report = analyze(networks, scenes, out, attribution=True, sites=sites, limit=2)
+    assert report.causal("A") is None
+    assert report.causal("B")["sci_c"]["n_images"] == 2
+    assert not [name for name in report.table("A") if name.endswith(("_2", "_3"))]
+    assert "psi_3" in report.table("B")
+    found = {one.index: one for one in report.compare().comparisons}
+    assert found["sci"].difference.value is not None
+    assert found["sci"].a == pytest.approx(report.index("A", "sci").value)
+    for name in ("sci_c", "stp"):
+        assert found[name].family == "confirmatory"
+        assert found[name].difference.value is None
+        assert found[name].difference.reason.startswith("not estimated: A has none (")
 
 
 @pytest.mark.parametrize(

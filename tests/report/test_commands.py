@@ -13,9 +13,9 @@ import pytest
 from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import save_checkpoint
+from gsto_viz.network import read_sites
 from gsto_viz.regions import size_octaves
 from gsto_viz.report.examples import choose, worst_pairs
-from gsto_viz.report.subjects import read_sites
 from gsto_viz.stats import sci
 
 SPEC = "scenes:count=10,seed=5,size=96x160"
@@ -56,7 +56,12 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(files, tmp_path, capsy
     (tmp_path / "taps.yaml").write_text("branches: [stage2.branch0, stage3.branch0]\n")
     cases = {
         ("--limit", "0"): "--limit 0: give at least 1",
-        ("--model", "C=x"): "--model C=x: write A=CHECKPOINT or B=CHECKPOINT",
+        ("--model", "C=x"): "no checkpoint 'x'",
+        ("--model", "=x"): "--model =x: write NAME=CHECKPOINT",
+        ("--model", "A=x"): "--model A is given twice",
+        ("--model", "a.b=x"): "'a.b' is no name of a network",
+        ("--reference", "C"): "the reference 'C' is not among A, B",
+        tuple(f"--model=n{k}=x" for k in range(7)): "9 networks were given; give 1 to 8",
         ("--taps", str(tmp_path / "taps.yaml")): "all branches have one stride (4, 4)",
         ("--taps", str(tmp_path / "no.yaml")): "cannot read the taps file",
         ("--size", "1x1"): "size 1x1 is out of range",
@@ -68,8 +73,6 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(files, tmp_path, capsy
         assert error.count("\n") == 1
         assert message in error
         assert not out.exists()
-    assert main(["analyze", f"--model=B={files['B']}", "--data", SPEC, "--out", str(out)]) == 2
-    assert "--model A=CHECKPOINT is missing" in capsys.readouterr().err
     out.mkdir()
     (out / "mine.txt").write_text("x")
     assert main(words(files, out)) == 2
@@ -97,7 +100,7 @@ def test_a_taps_file_says_where_networks_are_read(networks, tmp_path):
     path = tmp_path / "taps.yaml"
     path.write_text("branches: stage3.m0.branch?.pre\n")
     sites = read_sites(path, networks)
-    assert sites["A"].branches == tuple(f"stage3.m0.branch{r}.pre" for r in range(3))
+    assert sites["A"].branch_taps == tuple(f"stage3.m0.branch{r}.pre" for r in range(3))
     assert sites["B"].strides == (4, 8, 16)
     path.write_text("branches: [a, b]\nstrides: [4, 8]\n")
     assert read_sites(path, networks)["A"].strides == (4, 8)

@@ -6,7 +6,7 @@ from torch import nn
 
 from gsto_viz.capture import Capture
 from gsto_viz.errors import GstoVizError
-from gsto_viz.report.subjects import watch_transmission
+from gsto_viz.network import watch_transmission
 
 
 def by_hand(model: nn.Module, images: torch.Tensor, source: int, target: int) -> float:

@@ -1,0 +1,462 @@
+"""``Network``: a module, its anatomy, what its checkpoint says; ``open_network`` is the one door.
+
+A network looks at an image (``Network.look``) and is measured on calibration images: per-channel
+gains, and what its gates let through. W is the transfer's first convolution without its bias (the
+identity on an edge to itself): what it gives is linear in the feature, and everything behind it
+sees nothing else.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+from gsto_viz.anatomy import Anatomy, Branch, anatomy_of, branches_at
+from gsto_viz.calibrate import calibrate
+from gsto_viz.capture import Capture
+from gsto_viz.capture.names import declared_taps, resolve
+from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import full_logits
+from gsto_viz.evaluate.protocols import aligns_corners, input_batch, labels_of
+from gsto_viz.files import read_small_text
+from gsto_viz.gains import Gains
+from gsto_viz.look import Look
+from gsto_viz.models import CONFIGS, ModelInfo, build_model, count_costs, load_model
+from gsto_viz.models.factory import is_factory, run_factory
+from gsto_viz.models.fusion import Transition
+from gsto_viz.models.gates import GatedScaleTransfer
+from gsto_viz.stats import effective_transmission
+from gsto_viz.torch_utils import eval_mode
+from gsto_viz.types import BranchMaps, ClassList, Tap
+
+DEFAULT_SITE = "stage4.branch*"
+"""The branches after the last fusion: what the paper draws."""
+COST_SIZE = (1024, 2048)
+"""Height and width at which costs are counted, as the papers do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """Features in place of absent branches.
+
+    Attributes:
+        name: What it is, e.g. ``dataset mean of 64 images``.
+        features: By branch, (1, C_r, 1, 1), one number per channel, or (1, C_r, h_r, w_r).
+        head: The head whose branches they are.
+    """
+
+    name: str
+    features: tuple[Tensor, ...]
+    head: str = "main"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network, and what is known of it.
+
+    Attributes:
+        module: The network itself; calling the ``Network`` calls it.
+        anatomy: What it says of itself, or was told of it; without branches where nobody knows.
+        key: Its name in a comparison.
+        gains: Per-channel gains by tap; empty where they were not measured.
+        transmission: By gate tap, how much of the transfer gets through; empty before calibration.
+        predicts: How many classes its logits must have to count as a prediction; None: any.
+        baseline: What absent branches are, for Shapley values; None without them.
+    """
+
+    module: nn.Module
+    anatomy: Anatomy
+    key: str = ""
+    gains: Mapping[str, Gains] = field(default_factory=dict)
+    transmission: Mapping[str, float | None] = field(default_factory=dict)
+    predicts: int | None = None
+    baseline: Baseline | None = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the network."""
+        return self.module(*args, **options)
+
+    @cached_property
+    def info(self) -> ModelInfo | None:
+        """What its checkpoint says; None without one."""
+        info = getattr(self.module, "info", None)
+        return info if isinstance(info, ModelInfo) else None
+
+    @property
+    def name(self) -> str:
+        """Of the checkpoint, else of the class."""
+        return type(self.module).__name__ if self.info is None else self.info.name
+
+    @property
+    def architecture(self) -> str:
+        """Registered name, else the class."""
+        return type(self.module).__name__ if self.info is None else self.info.network
+
+    @property
+    def classes(self) -> ClassList | None:
+        """Classes of the logits; None when the checkpoint does not say."""
+        return None if self.info is None else self.info.classes
+
+    @property
+    def sha256(self) -> str | None:
+        """Fingerprint of its checkpoint, None without one."""
+        return None if self.info is None else self.info.sha256
+
+    def record(self) -> dict[str, Any]:
+        """Return what the manifest of an analysis says of it."""
+        return {
+            "name": self.name,
+            "network": self.architecture,
+            "sha256": self.sha256,
+            "taps": list(self.anatomy.branch_taps),
+            "strides": list(self.anatomy.strides),
+        }
+
+    def weights_record(self) -> dict[str, str | None]:
+        """Return what a manifest says of the weights: name, architecture, SHA-256 of the file."""
+        if self.info is None:
+            return {"name": None, "network": None, "sha256": None}
+        name = Path(self.info.name).name
+        return {"name": name, "network": self.architecture, "sha256": self.sha256}
+
+    @property
+    def costs(self) -> dict[str, Any] | None:
+        """Parameters and multiply-adds of one of our networks; None for a foreign one."""
+        if anatomy_of(self.module) is None:
+            return None
+        costs = count_costs(self.module, *COST_SIZE)
+        counted = {name: getattr(costs, name) for name in ("params", "conv_params", "macs")}
+        return {**counted, "height": COST_SIZE[0], "width": COST_SIZE[1]}
+
+    def to(self, device: torch.device) -> "Network":
+        """Move the module."""
+        self.module.to(device)
+        return self
+
+    def check_branches(self) -> None:
+        """Refuse a network whose branches nobody knows.
+
+        Raises:
+            GstoVizError: It needs a ``Site``.
+        """
+        if not self.anatomy.branches:
+            raise GstoVizError(
+                f"{type(self.module).__name__} does not know its branches; give their module names "
+                "and strides, e.g. gsto_viz.report.Site(('layer1', 'layer2'), (4, 8))"
+            )
+
+    def read_at(self, taps: str | Sequence[str] = DEFAULT_SITE) -> "Network":
+        """Return the same network compared at other taps, finest first.
+
+        Raises:
+            GstoVizError: No such taps, taps of unknown or of one stride, or a network that does not
+                know its taps: give it a ``Site``.
+        """
+        if not self.anatomy.taps:
+            self.check_branches()
+        branches = []
+        for place in resolve(self.module, taps):
+            if place.kind != "feature" or place.stride is None:
+                raise GstoVizError(
+                    f"tap '{place.name}' is no feature map of a branch; name branch taps"
+                )
+            branches.append(Branch(place.name, place.stride, float(place.stride), place.channels))
+        ordered = sorted(branches, key=lambda branch: branch.scale)
+        return replace(self, anatomy=self.anatomy.at(ordered))
+
+    def tensor(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """Normalise an image (H, W, 3) for this network: (3, H, W), on its device."""
+        return input_batch(self.module, image)[0]
+
+    def calibrated(self, images: Iterable[npt.NDArray[np.uint8]]) -> "Network":
+        """Return a copy with gains and transmissions measured on images (H, W, 3)."""
+        tensors = (self.tensor(image) for image in images)
+        with watch_transmission(self.module) as seen:
+            gains = calibrate(self.module, tensors, self._places(self.anatomy.branch_taps))
+        return replace(self, gains=gains, transmission=seen.shares())
+
+    def look(
+        self,
+        image: npt.NDArray[np.uint8],
+        *,
+        raw: bool = True,
+        gates: bool = True,
+        logits: bool = False,
+        features: bool = False,
+    ) -> Look:
+        """Run the network once over an image and keep what its branches and gates show.
+
+        One thread at a time may look through a network.
+
+        Args:
+            image: (H, W, 3) uint8 sRGB, H and W at least 32.
+            raw: Keep raw channel means.
+            gates: Keep gate maps.
+            logits: Keep the logits on the grid of the head.
+            features: Keep the features of the branches.
+
+        Raises:
+            GstoVizError: The network has no gains (``calibrated`` measures them).
+        """
+        if not self.gains:
+            raise GstoVizError(
+                f"{self.name} has no per-channel gains and its maps would be arbitrary; measure "
+                "them with gsto_viz.calibrate.calibrate and give them as gains="
+            )
+        with ExitStack() as stack:
+            if any(module.training for module in self._modules):
+                stack.enter_context(eval_mode(self.module))
+            means = stack.enter_context(self._raw) if raw else {}
+            fixed = stack.enter_context(self._fixed)
+            kept = stack.enter_context(self._gates) if self.anatomy.gates and gates else {}
+            scores = stack.enter_context(self._logits) if logits else {}
+            whole = stack.enter_context(self._features) if features else {}
+            full = full_logits(self.module, image)
+        predicts = self.predicts is None or full.shape[0] == self.predicts
+        blank = np.zeros(image.shape[:2], dtype=np.uint8)
+        return Look(
+            name=self.name,
+            network=self.architecture,
+            strides=self.anatomy.strides,
+            prediction=labels_of(full) if predicts else blank,
+            raw=_first(means),
+            activity=_first(fixed),
+            gates=dict(zip(kept, _first(kept), strict=True)),
+            gate_range=self.anatomy.gate_range,
+            site=", ".join(self.anatomy.branch_taps),
+            logits=_first(scores)[0] if scores else None,
+            align_corners=aligns_corners(self.module),
+            predicts=predicts,
+            features=_first(whole),
+        )
+
+    @cached_property
+    def _modules(self) -> tuple[nn.Module, ...]:
+        return tuple(self.module.modules())
+
+    @cached_property
+    def _raw(self) -> Capture:
+        return Capture(self.module, self._places(self.anatomy.branch_taps))
+
+    @cached_property
+    def _fixed(self) -> Capture:
+        taps = self._places(self.anatomy.branch_taps)
+        return Capture(self.module, taps, reduce="gain_fixed", gains=self.gains)
+
+    @cached_property
+    def _gates(self) -> Capture:
+        return Capture(self.module, self._places(gate.name for gate in self.anatomy.gates))
+
+    @cached_property
+    def _features(self) -> Capture:
+        return Capture(self.module, self._places(self.anatomy.branch_taps), reduce="none")
+
+    @cached_property
+    def _logits(self) -> Capture:
+        return Capture(self.module, self._places([self.anatomy.outputs["main"]]), reduce="none")
+
+    def _places(self, names: Iterable[str]) -> dict[str, Tap | str]:
+        """Return where taps are: as the module declares them, else by the name of a submodule."""
+        declared = declared_taps(self.module)
+        told = self.anatomy.taps
+        return {
+            name: declared.get(name) or "#".join((told[name].module, *told[name].path))
+            for name in names
+        }
+
+
+def _first(maps: Mapping[str, Tensor]) -> BranchMaps:
+    """Return the maps of a batch of one."""
+    return tuple(one[0].to("cpu").float().numpy() for one in maps.values())
+
+
+Source = str | Path | nn.Module | Network
+"""What a network is opened from."""
+
+
+def open_network(
+    source: Source,
+    *,
+    code: bool = False,
+    key: str = "",
+    site: Anatomy | None = None,
+    gains: Mapping[str, Gains] | None = None,
+    **official: Any,
+) -> Network:
+    """Open a network, wherever it comes from.
+
+    Args:
+        source: A shipped name, a checkpoint of ours, an official file, a module, or a network.
+        code: Allow registered names, too (random weights of one seed), and ``PATH.py:FUNCTION``,
+            which runs the code of that file.
+        key: Its name in a comparison.
+        site: Where its branches are, for a module that does not say so (``branches_at``).
+        gains: Per-channel gains by tap; None takes those of the checkpoint.
+        **official: What an official file does not say of itself; see ``load_model``.
+
+    Raises:
+        GstoVizError: As ``load_model``.
+    """
+    if isinstance(source, Network):
+        network = source
+    else:
+        module = source if isinstance(source, nn.Module) else _module(source, code, official)
+        network = Network(module, anatomy_of(module) or Anatomy(()))
+        network = replace(network, gains={} if network.info is None else network.info.gains)
+    if site is not None:
+        network = replace(network, anatomy=network.anatomy.told(site))
+    elif not network.anatomy.branches and network.anatomy.taps:
+        network = network.read_at()
+    return replace(network, key=key or network.key, gains=network.gains if gains is None else gains)
+
+
+def _module(source: str | Path, code: bool, official: Mapping[str, Any]) -> nn.Module:
+    """Load a module from a name or a file."""
+    text = str(source)
+    if not code or not (is_factory(text) or text in CONFIGS):
+        return load_model(source, **official)
+    if official:
+        words = ", ".join("--" + name.replace("_", "-") for name in official)
+        raise GstoVizError(f"{words} is for official files only; leave it out")
+    if is_factory(text):
+        return run_factory(text)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_model(text).eval()
+
+
+FORM = (
+    "write 'branches: stage4.branch*', or a list of taps, finest first; for networks that do not "
+    "know their strides add 'strides: [4, 8, ...]'"
+)
+
+
+def read_sites(path: str | Path, networks: Mapping[str, Source]) -> dict[str, Anatomy]:
+    """Read a taps file and find its branches in every network.
+
+    The file is a mapping with ``branches`` (a tap, a pattern, or a list of them) and, for networks
+    that do not know their taps, ``strides`` (pixels per cell of each branch, in the same order).
+
+    Args:
+        path: The file.
+        networks: The networks by key.
+
+    Returns:
+        The site of each network.
+
+    Raises:
+        GstoVizError: Not such a file, or a network does not have these taps.
+    """
+    text = read_small_text(path, "the taps file")
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise GstoVizError(f"the taps file {path} is not YAML ({error}); {FORM}") from error
+    branches, strides = _checked_sites(values, path)
+    if strides is not None:
+        return {key: branches_at(branches, strides) for key in networks}
+    return {key: open_network(one).read_at(branches).anatomy for key, one in networks.items()}
+
+
+def _checked_sites(values: Any, path: str | Path) -> tuple[list[str], list[int] | None]:
+    """Return branches and strides, or say what is wrong with the file."""
+    if not isinstance(values, dict) or "branches" not in values:
+        raise GstoVizError(f"the taps file {path} has no 'branches'; {FORM}")
+    unknown = sorted(map(str, set(values) - {"branches", "strides"}))
+    if unknown:
+        raise GstoVizError(f"the taps file {path} has an unknown key '{unknown[0]}'; {FORM}")
+    branches, strides = values["branches"], values.get("strides")
+    branches = [branches] if isinstance(branches, str) else branches
+    if not isinstance(branches, list) or not all(isinstance(b, str) for b in branches):
+        raise GstoVizError(f"'branches' of the taps file {path} are no names; {FORM}")
+    if strides is not None and (
+        not isinstance(strides, list) or not all(type(s) is int and s > 0 for s in strides)
+    ):
+        raise GstoVizError(f"'strides' of the taps file {path} are no whole numbers; {FORM}")
+    return branches, strides
+
+
+class Transmission:
+    """Sums over images, by tap of the gate."""
+
+    def __init__(self) -> None:
+        self.gated: dict[str, float] = {}
+        self.plain: dict[str, float] = {}
+
+    def add(self, tap: str, convolution: nn.Conv2d | None, feature: Tensor, gate: Tensor) -> None:
+        """Add one call of a transfer: feature (N, C, h, w), gate (N, 1, h, w)."""
+        for sums, carried in ((self.gated, feature * gate), (self.plain, feature)):
+            output = carried if convolution is None else _linear(convolution, carried)
+            square = float(output.double().square().sum())
+            sums[tap] = sums.get(tap, 0.0) + square
+
+    def shares(self) -> dict[str, float | None]:
+        """Return ||W(gF)|| / ||WF|| of each gate; None where the transfer carries nothing."""
+        return {
+            tap: effective_transmission(gated, self.plain[tap]) for tap, gated in self.gated.items()
+        }
+
+
+def _linear(convolution: nn.Conv2d, feature: Tensor) -> Tensor:
+    """Apply a convolution without its bias."""
+    return F.conv2d(
+        feature,
+        convolution.weight,
+        None,
+        convolution.stride,
+        convolution.padding,
+        convolution.dilation,
+        convolution.groups,
+    )
+
+
+@contextmanager
+def watch_transmission(model: nn.Module) -> Iterator[Transmission]:
+    """Measure every forward pass of this thread inside the block; hooks are gone afterwards.
+
+    Networks that are none of ours, or have no gates, give no sums.
+    """
+    found = Transmission()
+    handles: list[RemovableHandle] = []
+    try:
+        anatomy, thread = anatomy_of(model), threading.get_ident()
+        for gate in () if anatomy is None else anatomy.gates:
+            owner = model.get_submodule(gate.module.rpartition(".")[0])
+            if isinstance(owner, Transition | GatedScaleTransfer):
+                handles += _watch(gate.name, owner, found, thread)
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _watch(
+    tap: str, owner: Transition | GatedScaleTransfer, found: Transmission, thread: int
+) -> list[RemovableHandle]:
+    """Put a hook on a gate, which keeps its map, and one on its owner, which adds it up."""
+    kept: list[Tensor] = []
+    first = next((m for m in owner.carrier.modules() if isinstance(m, nn.Conv2d)), None)
+
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        if threading.get_ident() == thread:
+            kept[:] = [output.detach()]
+
+    def add(_module: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
+        if threading.get_ident() == thread and kept:
+            feature = owner.source(inputs[0])
+            with torch.no_grad():
+                found.add(tap, first, feature.detach(), kept.pop())
+
+    gate = owner.get_submodule("gate")
+    return [gate.register_forward_hook(keep), owner.register_forward_hook(add)]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.activity import FloatMap, saturated_share
-from gsto_viz.anatomy import edge_named, site_numbers
+from gsto_viz.anatomy import Edge, edge_named, site_numbers
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.look import Look
@@ -27,24 +27,21 @@ NEAR_TOP = 0.05
 
 
 @dataclass(frozen=True)
-class GatePlace:
+class GatePlace(Edge):
     """Where a gate stands.
 
     Attributes:
-        name: Its tap, e.g. ``stage3.m0.gate[2->0]``.
-        group: ``stage3.m0``, or ``transitions``.
-        source: Branch that is gated, 0 = the finest.
-        target: Branch that the transfer leads to.
         source_stride: Pixels per cell of the gate's grid.
         target_stride: Pixels per cell of the target branch.
     """
 
-    name: str
-    group: str
-    source: int
-    target: int
-    source_stride: int
-    target_stride: int
+    source_stride: int = 1
+    target_stride: int = 1
+
+    @property
+    def group(self) -> str:
+        """Its fusion, such as ``stage3.m0``, or ``transitions``."""
+        return "transitions" if self.new else self.site
 
     @property
     def arrow(self) -> str:
@@ -54,20 +51,10 @@ class GatePlace:
 
 def gate_places(inspection: Look) -> tuple[GatePlace, ...]:
     """Return the gates of a network: fusions in its order, source by source, then transitions."""
-    edges = sorted(
-        map(edge_named, inspection.gates), key=lambda edge: (edge.order, edge.source, edge.target)
-    )
-    strides = inspection.strides
+    strides, edges = inspection.strides, map(edge_named, inspection.gates)
     return tuple(
-        GatePlace(
-            edge.name,
-            "transitions" if edge.new else edge.site,
-            edge.source,
-            edge.target,
-            strides[edge.source],
-            strides[edge.target],
-        )
-        for edge in edges
+        GatePlace(**vars(one), source_stride=strides[one.source], target_stride=strides[one.target])
+        for one in sorted(edges, key=lambda one: (one.order, one.source, one.target))
     )
 
 

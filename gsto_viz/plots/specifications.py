@@ -120,7 +120,7 @@ def figure_specification(
     else:
         reference = next(iter(known))[0]
         each = [f"{b}: {words}" for (_, b), words in counts.items()]
-        caption = " ".join([CAPTION.format(a=reference, b="another"), *each])
+        caption = " ".join([CAPTION.format(a=reference, b="the other"), *each])
     return page.finish(caption, " ".join([*said, caption]))
 
 

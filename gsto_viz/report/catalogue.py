@@ -18,7 +18,6 @@ from gsto_viz.plots import FORMATS, alt_text, save_figure
 from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.report import Report
 from gsto_viz.report.examples import Example
-from gsto_viz.stats.inference import Images
 from gsto_viz.stats.sizes import MIN_IMAGES, response_by_octave, tuning
 
 MACS_PER_GI = 2**30
@@ -82,7 +81,7 @@ def tuning_fan(report: Report) -> Drawn:
         raise NotInReportError("no region qualifies")
     random = {
         key: [
-            response_by_octave(table, report.strides[key], images=Images(report.clusters))
+            response_by_octave(table, report.strides[key], images=report.images)
             for table in report.random_tables(key)
         ]
         for key in frames
@@ -138,8 +137,8 @@ def branch_by_size(report: Report) -> Drawn:
     for key in report.keys:
         table = report.table(key)
         if "psi_0" in table:
-            images = Images(report.clusters)
-            tuned[key] = tuning(table, report.strides[key], response="psi", images=images)
+            strides = report.strides[key]
+            tuned[key] = tuning(table, strides, response="psi", images=report.images)
     if not tuned:
         raise NotInReportError("no Shapley values; gsto-viz analyze --attribution computes them")
     if not any(one.octaves for one in tuned.values()):

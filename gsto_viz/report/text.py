@@ -145,9 +145,7 @@ def _atlas_lines(report: Report, key: str) -> list[str]:
     rows = atlas_table(report, key)
     if not rows:
         return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    return ["", *(f"  {line.rstrip()}" for line in lines), f"  {atlas_words(report, key)}"]
+    return ["", *text_table(rows, "<", indent="  "), f"  {atlas_words(report, key)}"]
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:

@@ -21,7 +21,7 @@ from gsto_viz.network import open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.regions import find_regions, prepare_regions, region_table, table_of_prepared
 from gsto_viz.report import Site, analyze
-from gsto_viz.report.catalogue import NotInReportError, branch_by_size
+from gsto_viz.report.catalogue import NotInReportError, branch_by_size, tuning_fan
 from gsto_viz.report.causal import agreement, sides
 from gsto_viz.report.folder import as_estimate
 from gsto_viz.report.page import page
@@ -325,3 +325,22 @@ def test_agreement_follows_the_intervals(sci, sci_c, stp, expected, words):
     found = sides(interval(*sci), interval(*sci_c), None if stp is None else interval(*stp))
     assert tuple(found.values()) == expected
     assert words in agreement(found)
+
+
+def test_intervals_of_figures_are_drawn_with_the_seed_of_the_report(explained, monkeypatch):
+    report = replace(explained, manifest={**explained.manifest, "seed": 7})
+    seeds = []
+
+    def noting(function):
+        def noted(*given, images, **more):
+            seeds.append(images.seed)
+            return function(*given, images=images, **more)
+
+        return noted
+
+    for name, one in (("tuning", partial(stats.tuning, min_images=1)),
+                      ("response_by_octave", stats.response_by_octave)):  # fmt: skip
+        monkeypatch.setattr(f"gsto_viz.report.catalogue.{name}", noting(one))
+    branch_by_size(report)
+    tuning_fan(report)
+    assert seeds == [7] * 4

@@ -7,6 +7,7 @@ branch that is new after stage N. Tables and files keep names only, so :func:`ed
 them back.
 """
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -280,17 +281,27 @@ def branches_at(
     return Anatomy(read, places, gates_of(places.values(), bounds or (0.0, 1.0)))
 
 
+def _said(model: object, name: str) -> object:
+    """Call a method without arguments; None where the name is a part of the network, or no such."""
+    method = getattr(model, name, None)
+    if not inspect.isroutine(method):
+        return None
+    try:
+        inspect.signature(method).bind()
+    except (TypeError, ValueError):
+        return None
+    return method()
+
+
 def anatomy_of(model: object) -> Anatomy | None:
     """Return what a network says of itself; None for one that says nothing.
 
     A network with a method ``taps()`` alone names its places, and no more.
     """
-    method = getattr(model, "anatomy", None)
-    found = method() if callable(method) else None
+    found = _said(model, "anatomy")
     if isinstance(found, Anatomy):
         return found
-    method = getattr(model, "taps", None)
-    taps = method() if callable(method) else None
+    taps = _said(model, "taps")
     if isinstance(taps, Mapping) and all(isinstance(t, Tap) for t in taps.values()):
         return Anatomy((), dict(taps), gates_of(taps.values())) if taps else None
     return None

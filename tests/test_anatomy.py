@@ -16,6 +16,7 @@ from gsto_viz.anatomy import (
     safe_name,
     site_numbers,
 )
+from gsto_viz.capture.names import declared_taps, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import build_model
 from gsto_viz.types import Tap
@@ -128,6 +129,40 @@ def test_a_network_that_only_names_its_taps():
     assert anatomy.branches == ()
     (gate,) = anatomy.gates
     assert (gate.site, gate.source, gate.target, gate.stride) == ("fuse", 1, 0, 8)
+
+
+class Foreign(nn.Module):
+    """A network with parts and methods that happen to be called as ours."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Asking(Foreign):
+    def taps(self, image):
+        raise AssertionError("nobody has an image to give")
+
+    def anatomy(self, *, detail):
+        raise AssertionError("nobody knows the detail")
+
+
+@pytest.mark.parametrize("name", ["taps", "anatomy"])
+@pytest.mark.parametrize("part", [nn.Conv2d(3, 4, 1), nn.ModuleDict(), nn.Identity(), ["a"], 3])
+def test_a_part_of_a_foreign_network_that_is_called_taps_says_nothing(name, part):
+    network = Foreign(**{name: part})
+    assert anatomy_of(network) is None
+    assert declared_taps(network) == {}
+    assert [tap.module for tap in resolve(network, "conv")] == ["conv"]
+
+
+def test_a_foreign_method_that_wants_more_than_the_network_says_nothing():
+    assert anatomy_of(Asking()) is None
 
 
 @pytest.mark.parametrize(

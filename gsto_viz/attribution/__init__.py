@@ -37,10 +37,8 @@ from gsto_viz.attribution.interventions import (
 from gsto_viz.attribution.places import View, list_paths
 from gsto_viz.attribution.receptive import (
     ReceptiveField,
-    TransferTables,
     field_rows,
     receptive_fields,
-    transfer_tables,
 )
 from gsto_viz.attribution.shapley import (
     BranchShapley,
@@ -65,7 +63,6 @@ __all__ = [
     "ReceptiveField",
     "RegionShapley",
     "Target",
-    "TransferTables",
     "View",
     "blurred",
     "branch_paths",
@@ -96,6 +93,5 @@ __all__ = [
     "shapley_maps",
     "shapley_tables",
     "swapped",
-    "transfer_tables",
     "zero_baseline",
 ]

@@ -27,7 +27,7 @@ from gsto_viz.data import resize_image, resize_map
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
 from gsto_viz.models.hrnet import MIN_SIZE
-from gsto_viz.network import Network, Source, open_network
+from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
 from gsto_viz.regions.table import table_of_prepared
 from gsto_viz.stats.causal import BORDER_COLUMN, border_distance, effective_size
@@ -242,22 +242,6 @@ def maps_at(network: Network, image: npt.NDArray[np.uint8], m: float) -> BranchM
     """Return the activity maps of one image at factor 2^m; arguments as of ``sized_maps``."""
     at = resized_size((int(image.shape[0]), int(image.shape[1])), m)
     return network.look(resize_image(image, at), raw=False, gates=False).activity
-
-
-def transfer_tables(
-    model: Source,
-    sample: Sample,
-    octaves: Sequence[float] = OCTAVES,
-    *,
-    gains: Mapping[str, Gains] | None = None,
-) -> TransferTables:
-    """Run ``sized_maps`` on an image with labels, and measure its regions on what it gives.
-
-    Raises:
-        GstoVizError: No labels, m is 0, or an image would be smaller than 32 pixels.
-    """
-    _labels_of(sample)
-    return sized_tables(sized_maps(open_network(model, gains=gains), sample.image, octaves), sample)
 
 
 def sized_tables(maps: SizedMaps, sample: Sample) -> TransferTables:

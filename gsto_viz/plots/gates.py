@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gsto_viz.activity import HeatMap, gate_map, saturated_share
-from gsto_viz.anatomy import edge_named, find_edge, site_numbers
+from gsto_viz.anatomy import edge_named, site_numbers
 from gsto_viz.errors import GstoVizError
 from gsto_viz.look import Look
 from gsto_viz.plots.page import (
@@ -71,14 +71,18 @@ class GateGrid:
 
 
 def gates_by_site(names: Iterable[str]) -> tuple[dict[str, Edges], dict[int, str]]:
-    """Return the taps of gates: of each fusion by its edges, and of transitions by their stage."""
+    """Return the taps of gates: of each fusion by its edges, and of transitions by their stage.
+
+    Raises:
+        GstoVizError: A name says no edge, so the gate has no cell in a grid.
+    """
     fusions: dict[str, Edges] = {}
     transitions = {}
     for name in names:
-        edge = find_edge(name)
-        if edge is not None and edge.new:
+        edge = edge_named(name)
+        if edge.new:
             transitions[edge.target] = name
-        elif edge is not None:
+        else:
             fusions.setdefault(edge.site, {})[edge.source, edge.target] = name
     return fusions, transitions
 

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsto_viz.attribution import transfer_tables
-from gsto_viz.attribution.receptive import resized_size
+from gsto_viz.attribution.receptive import OCTAVES, resized_size, sized_maps, sized_tables
 from gsto_viz.calibrate import calibrate
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import ModelInfo
@@ -29,6 +28,10 @@ def _case(toy):
     image = np.random.default_rng(0).integers(0, 256, (70, 101, 3), dtype=np.uint8)
     image = cv2.GaussianBlur(image, (0, 0), 2)
     return model, Sample("a", image, toy.annotation())
+
+
+def transfer_tables(model, sample, octaves=OCTAVES):
+    return sized_tables(sized_maps(open_network(model), sample.image, octaves), sample)
 
 
 def test_tables_against_resizing_by_hand(case):

@@ -149,11 +149,13 @@ def test_maps_of_another_image_are_refused(make_sample, make_inspection, make_cl
 
 def test_gates_are_arranged_by_name_in_either_spelling():
     names = ["stage3.m3.gate[1->0]", "stage4.m0.gate[0->1]", "stage4.m1.gate.2to0"]
-    grid = arrange_gates([*names, "transition2.gate", "stem", "head.logits"])
+    grid = arrange_gates([*names, "transition2.gate"])
     assert grid.site == "stage4.m1"
     assert grid.edges == {(2, 0): "stage4.m1.gate.2to0"}
     assert grid.transitions == {2: "transition2.gate"}
     assert arrange_gates(["transition1.gate"]).site == ""
+    with pytest.raises(GstoVizError, match="'stem' is no gate"):
+        arrange_gates([*names, "stem"])
 
 
 @pytest.mark.parametrize(

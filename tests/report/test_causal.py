@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from gsto_viz import stats
-from gsto_viz.attribution import mean_baseline, region_shapley, transfer_tables
+from gsto_viz.attribution import mean_baseline, region_shapley
+from gsto_viz.attribution.receptive import sized_maps, sized_tables
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
@@ -118,7 +119,8 @@ def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, exp
     gains = calibrate(model, [image_to_tensor(scenes[i].image) for i in range(COUNT)])
     parts = []
     for i in range(COUNT):
-        tables = transfer_tables(model, scenes[i], gains=gains)
+        maps = sized_maps(open_network(model, gains=gains), scenes[i].image)
+        tables = sized_tables(maps, scenes[i])
         parts.append(stats.transfer_rows(tables.base, tables.resized, tables.coarsest))
     counts = stats.transfer_counts(pd.concat(parts, ignore_index=True))
     found = explained.causal("A")["stp"]

@@ -5,9 +5,10 @@ null model, a way to draw maps, an attribution method, a branch and a network ha
 sentence and one colour everywhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from importlib import import_module
+from typing import Any, Protocol, TypeVar
 
 from gsto_viz.errors import GstoVizError
 
@@ -20,7 +21,7 @@ class _Keyed(Protocol):
 Row = TypeVar("Row", bound=_Keyed)
 
 
-def _by_key(*rows: Row) -> Mapping[str, Row]:
+def _by_key(*rows: Row) -> dict[str, Row]:
     return {row.key: row for row in rows}
 
 
@@ -298,7 +299,7 @@ COLORMAPS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Method:
-    """An attribution method.
+    """An attribution method; a row of ``METHODS`` and the function that it names are all of it.
 
     Attributes:
         key: In files and arguments.
@@ -307,10 +308,22 @@ class Method:
         meaning: How its colours are read; ``{methods}`` are those of the same kind, ``{score}`` is
             what is explained.
         at: ``head`` (exact, from the features that enter the head), ``taps`` or ``image``.
+        function: ``MODULE:NAME``, loaded when it is first run. At taps and on the image it is
+            called with an ``Explainer``, the modules of the taps by dotted name, and ``Settings``
+            (``gsto_viz.attribution.gradients``), and gives a tensor (N, C, h, w) for each module,
+            or one for the image. At the head it is called with a ``BranchShapley`` of one target,
+            and gives a number for each branch and what these must add up to, or None.
+        maps: At the head, also a function from a ``HeadPass``, a ``Baseline`` and the class of each
+            cell to maps (R, h, w); empty: it has none.
         link: What it is called in links to the explorer; empty: not offered there.
-        adds_up: Whether the cells of its maps at taps add up to a score: a cell four times as
-            large then holds four times as much, and maps are drawn divided by the pixels of a cell.
+        starts_at: Where its numbers add up to a change of the score, what this is measured from:
+            features of ``zero``, those of the ``image`` of the mean colour or, at the head, those
+            of the ``baseline``. Empty: they do not add up.
+        complete: Of a path integral, what goes along the path: the features of the ``taps``, or the
+            ``image``; its maps then add up to what that changes. Empty: nothing is promised.
         own_scale: Whether its unit is arbitrary, so that networks cannot share a scale.
+        passes: Its cost in forward passes of the image, from the number of taps that are explained
+            together and the steps of paths.
     """
 
     key: str
@@ -318,18 +331,42 @@ class Method:
     axis: str
     meaning: str
     at: str
+    function: str
+    maps: str = ""
     link: str = ""
-    adds_up: bool = False
+    starts_at: str = ""
+    complete: str = ""
     own_scale: bool = False
+    passes: Callable[[int, int], float] = lambda taps, steps: 1 + BACK
 
     @property
     def title(self) -> str:
         """The label as it begins a line."""
         return self.label[:1].upper() + self.label[1:]
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether cells of its maps add up: a cell four times as large holds four times as much.
 
+        Such maps are drawn divided by the pixels of a cell.
+        """
+        return self.at == "taps" and bool(self.starts_at)
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """Return what ``MODULE:NAME`` names."""
+    module, _, name = reference.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+BACK = 0.3
+"""The way back from the score to the branches, in forward passes: it crosses the head alone."""
+STEP = 2.0
+"""One step of a path, in forward passes: forward, back, and the bookkeeping of all its features."""
 _SIGNED = "{methods}: red raises the {score}, blue lowers it."
 _UNSIGNED = "{methods}: no sign; the redder, the more the {score} reacts."
+_EXACT, _CAPTUM = "gsto_viz.attribution.shapley", "gsto_viz.attribution.gradients"
 METHODS = _by_key(
     Method(
         "shapley",
@@ -339,7 +376,10 @@ METHODS = _by_key(
         "they sum over the branches to its margin minus its margin with every branch at the "
         "baseline.",
         "head",
-        "shapley",
+        f"{_EXACT}:branch_values",
+        maps=f"{_EXACT}:shapley_maps",
+        link="shapley",
+        starts_at="baseline",
     ),
     Method(
         "share",
@@ -347,7 +387,17 @@ METHODS = _by_key(
         "share of the branch in the evidence at each cell, signed, whatever the class",
         "Shares: red where the branch carries evidence for the class, blue against it.",
         "head",
-        "shares",
+        f"{_EXACT}:branch_shares",
+        link="shares",
+    ),
+    Method(
+        "removal",
+        "removal",
+        "drop of the score without the branch, logits",
+        "Removal: red where the score falls without the branch, blue where it rises.",
+        "head",
+        f"{_EXACT}:branch_removals",
+        starts_at="baseline",
     ),
     Method(
         "activation",
@@ -355,6 +405,8 @@ METHODS = _by_key(
         "sum of channels, arbitrary unit",
         "Activation: red above 0, blue below; it knows neither target nor score.",
         "taps",
+        f"{_CAPTUM}:activation",
+        passes=lambda taps, steps: 1.0,
     ),
     Method(
         "gradient_x_activation",
@@ -362,8 +414,9 @@ METHODS = _by_key(
         "gradient x activation, logits per pixel",
         _SIGNED,
         "taps",
-        "gradient",
-        adds_up=True,
+        f"{_CAPTUM}:gradient_x_activation",
+        link="gradient",
+        starts_at="zero",
     ),
     Method(
         "integrated_gradients",
@@ -371,8 +424,12 @@ METHODS = _by_key(
         "integrated gradients, logits per pixel",
         _SIGNED,
         "taps",
-        "integrated",
-        adds_up=True,
+        f"{_CAPTUM}:integrated_gradients",
+        link="integrated",
+        starts_at="image",
+        complete="taps",
+        # Three more for the convergence delta.
+        passes=lambda taps, steps: STEP * steps + 3,
     ),
     Method(
         "grad_cam",
@@ -381,8 +438,11 @@ METHODS = _by_key(
         "Grad-CAM, channels weighted by their mean gradient: red speaks for a greater {score}, "
         "blue for a smaller one.",
         "taps",
-        "gradcam",
+        f"{_CAPTUM}:grad_cam",
+        link="gradcam",
         own_scale=True,
+        # Captum takes one layer at a time.
+        passes=lambda taps, steps: taps * (1 + BACK),
     ),
     Method(
         "conductance",
@@ -390,7 +450,10 @@ METHODS = _by_key(
         "conductance, logits per pixel",
         _SIGNED,
         "taps",
-        adds_up=True,
+        f"{_CAPTUM}:conductance",
+        starts_at="image",
+        complete="image",
+        passes=lambda taps, steps: taps * STEP * (steps + 1),
     ),
     Method(
         "saliency",
@@ -398,6 +461,7 @@ METHODS = _by_key(
         "|gradient|, logits per standard deviation of the colours",
         _UNSIGNED,
         "image",
+        f"{_CAPTUM}:saliency",
     ),
     Method(
         "smooth_grad",
@@ -405,15 +469,32 @@ METHODS = _by_key(
         "SmoothGrad, logits per standard deviation of the colours",
         _UNSIGNED,
         "image",
+        f"{_CAPTUM}:smooth_grad",
     ),
 )
+"""The register of attribution methods. A new one is a function and a row here: the command line and
+its help, ``explain_target``, tables, figures, checks and, with a ``link``, the explorer follow."""
+DEFAULT_METHODS = ("gradient_x_activation", "grad_cam", "integrated_gradients")
+"""Those beside the exact ones that run unless others are named."""
 METHOD_LINKS: Mapping[str, Method] = {row.link: row for row in METHODS.values() if row.link}
 """By their names in links to the explorer."""
 
 
-def methods_at(place: str) -> tuple[str, ...]:
-    """Return the keys of the methods at ``head``, ``taps`` or ``image``."""
-    return tuple(row.key for row in METHODS.values() if row.at == place)
+def methods_at(*places: str) -> dict[str, Method]:
+    """Return the methods at ``head``, ``taps`` or ``image``, by key."""
+    return {row.key: row for place in places for row in METHODS.values() if row.at == place}
+
+
+def find_method(key: str, *places: str) -> Method:
+    """Return a method at ``head``, ``taps`` or ``image``.
+
+    Raises:
+        GstoVizError: There is none of this name there; those that exist are listed.
+    """
+    known = methods_at(*places)
+    if key not in known:
+        raise GstoVizError(f"unknown method '{key}'; choose {', '.join(known)}")
+    return known[key]
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ Exact answers first (Shapley values, shares, removals), gradients second, sanity
 Everything is a table or an array; ``gsto_viz.plots.attribution`` draws it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz.anatomy import Gate, anatomy_of
-from gsto_viz.attribution.gradients import LAYER_METHODS, Announce, Attribution, Explainer
+from gsto_viz.attribution.gradients import (
+    DEFAULT_BUDGET,
+    Announce,
+    Attribution,
+    Explainer,
+    Run,
+    find_taps,
+)
 from gsto_viz.attribution.head import HeadPass, find_head, head_pass
 from gsto_viz.attribution.interventions import (
     Intervention,
@@ -25,26 +33,42 @@ from gsto_viz.attribution.interventions import (
     intervene,
 )
 from gsto_viz.attribution.places import View
-from gsto_viz.attribution.sanity import asked_classes, coalition_infidelity, sanity_checks
-from gsto_viz.attribution.shapley import BranchShapley, branch_shapley, shapley_maps
-from gsto_viz.attribution.taps import (
-    Run,
-    TapMaps,
-    explain_taps,
-    find_taps,
+from gsto_viz.attribution.sanity import (
+    Infidelity,
+    coalition_infidelity,
     removal_infidelity,
-    split_methods,
-    tap_runs,
+    sanity_checks,
 )
+from gsto_viz.attribution.shapley import BranchShapley, asked_classes, branch_shapley
 from gsto_viz.attribution.targets import Entries, Target, head_logits, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.network import Baseline
 from gsto_viz.torch_utils import eval_mode
+from gsto_viz.types import FloatArray
+from gsto_viz.words import DEFAULT_METHODS, METHODS, Method, find_method, load_function, methods_at
 
 FAR_OFF = 0.05
 """A sum that is off by more than this share of what it must be asks for more steps."""
-METHODS = ("gradient_x_activation", "grad_cam", "integrated_gradients")
-"""Captum's methods that run by default."""
+COLUMNS = ("method", "tap", "stride", "total", "delta", "infidelity")
+
+
+@dataclass(frozen=True, eq=False)
+class TapMaps:
+    """Maps of one target beside those of the taps that enter the head.
+
+    Attributes:
+        maps: ``{method}/{tap}``, or ``{method}/input``; float32, summed over channels.
+        strides: Pixels per cell of each map.
+        table: One row per map: ``method``, ``tap``, ``stride``, ``total`` (sum of the map),
+            ``delta`` (integrated gradients: total minus the change of the score when this tap goes
+            to the baseline; null for others, and for taps of the head, which go there together) and
+            ``infidelity`` (see ``removal_infidelity``; null where a map's sum is no change of the
+            score).
+    """
+
+    maps: dict[str, npt.NDArray[np.float32]]
+    strides: dict[str, int]
+    table: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +117,10 @@ def explain_target(
     target: Target,
     baselines: Sequence[Baseline],
     *,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = DEFAULT_METHODS,
     taps: Sequence[str] = (),
     steps: int = 16,
-    budget: int | None = None,
+    budget: int = DEFAULT_BUDGET,
     changes: Sequence[Intervention] = (),
     sanity: bool = False,
     seed: int = 0,
@@ -110,11 +134,11 @@ def explain_target(
         view: What the target refers to.
         target: What is explained.
         baselines: For absent branches, of the target's head; the first is drawn.
-        methods: Captum's, each once: those for taps run at the taps that enter the head, together,
-            and at ``taps``, one by one; ``saliency`` and ``smooth_grad`` on the image.
+        methods: Beside the exact ones, each once: those for taps run at the taps that enter the
+            head, together, and at ``taps``, one by one; the others on the image.
         taps: Names or patterns of more places for the methods for taps.
         steps: Of integrated gradients and conductance.
-        budget: Bytes for them; None: 4 GiB.
+        budget: Bytes for them.
         changes: Interventions to read the score under, one at a time, beside closed paths.
         sanity: Also randomise weights, and measure infidelity and sensitivity.
         seed: Of everything that is random.
@@ -125,42 +149,46 @@ def explain_target(
     """
     if not baselines:
         raise GstoVizError("no baseline was given; make at least one, such as zero_baseline(model)")
-    layer, on_image = split_methods(methods)
+    asked = {key: find_method(key, "taps", "image") for key in methods}
+    layer = [key for key, row in asked.items() if row.at == "taps"]
     if taps and not layer:
         raise GstoVizError(
-            f"taps were named and no method for taps; add one of {', '.join(LAYER_METHODS)}"
+            f"taps were named and no method for taps; add one of {', '.join(methods_at('taps'))}"
         )
     seen = head_pass(model, image, target.head)
     strides = find_taps(model, image, taps, head=target.head) if taps else {}
     entries = resolve(target, view, tuple(seen.logits.shape))
     found = [branch_shapley(seen, baseline, entries) for baseline in baselines]
     explainer = Explainer(model, image, [entries], head=target.head, announce=announce)
-    options: dict[str, Any] = {"steps": steps} | ({} if budget is None else {"budget": budget})
-    runs = [Run(method, seen.place.taps, options) for method in layer]
-    given = [run.on(explainer) for run in runs]
-    maps, map_strides = _maps(seen, baselines, entries, given)
+
+    def runs_of(keys: Iterable[str], *places: Sequence[str]) -> list[Run]:
+        options: dict[str, Any] = {"steps": steps, "budget": budget, "seed": seed}
+        return [
+            partial(Explainer.run, method=key, taps=place, **options)
+            for key in keys
+            for place in places
+        ]
+
+    runs = runs_of(layer, seen.place.taps)
+    given = [run(explainer) for run in runs]
+    exact, maps, map_strides = _maps(seen, baselines, entries, given)
     paths = path_effects(model, image, entries, target.head, changes)
     rows = _branch_rows(found, given, explainer)
-    inner = [tap for tap in strides if tap not in seen.place.taps]
-    more = tap_runs(layer, on_image, inner, options, seed)
+    more = runs_of(layer, *([tap] for tap in strides if tap not in seen.place.taps))
+    more += runs_of((key for key, row in asked.items() if row.at == "image"), ())
     infidelity = removal_infidelity(explainer, seed=seed)
-    beside = None
-    if strides or on_image:
-        beside = explain_taps(explainer, more, strides, infidelity, given)
+    beside = explain_taps(explainer, more, strides, infidelity, given) if strides or more else None
     checks = None
     if sanity:
-        seen_maps = {n: m for n, m in maps.items() if not n.startswith("shapley/")}
-        seen_maps |= {} if beside is None else beside.maps
-        checks = sanity_checks(
-            model, image, entries, target.head, (*runs, *more), seen_maps, infidelity, seed=seed
-        )
+        others = maps | ({} if beside is None else beside.maps)
+        checks = sanity_checks(explainer, (*runs, *more), others, infidelity, seed=seed)
     return Explanation(
         target=str(target),
         score=float(found[0].present[0]),
         strides=seen.place.strides,
         branches=rows,
         paths=paths,
-        maps=maps,
+        maps=exact | maps,
         map_strides=map_strides,
         sum_error=max(f.sum_error for f in found),
         efficiency_error=max(f.efficiency_error for f in found),
@@ -171,15 +199,63 @@ def explain_target(
     )
 
 
+def explain_taps(
+    explainer: Explainer,
+    runs: Sequence[Run],
+    strides: Mapping[str, int],
+    infidelity: Infidelity,
+    ready: Sequence[Attribution] = (),
+) -> TapMaps:
+    """Run methods at taps and on the image.
+
+    Args:
+        explainer: One image and its target.
+        runs: Methods, each at one tap or on the image, without the taps that are ``ready``.
+        strides: From ``find_taps``: of all taps asked for.
+        infidelity: From ``removal_infidelity``.
+        ready: What is known of taps that enter the head, explained together; those of ``strides``
+            are taken, without their common delta.
+    """
+    found: dict[tuple[str, str], tuple[FloatArray, float | None]] = {}
+    for attribution in ready:
+        for tap, one in attribution.maps.items():
+            if tap in strides:
+                found[attribution.method, tap] = one[0], None
+    given = [run(explainer) for run in runs]
+    for attribution in given:
+        delta = None if attribution.delta is None else float(attribution.delta[0])
+        for tap, one in attribution.maps.items():
+            found[attribution.method, tap] = one[0], delta
+    order = {
+        method: k for k, method in enumerate(dict.fromkeys(a.method for a in (*given, *ready)))
+    }
+    asked = {tap: k for k, tap in enumerate(strides)}
+    rows, maps = [], {}
+    for method, tap in sorted(found, key=lambda key: (order[key[0]], asked.get(key[1], 0))):
+        one, delta = found[method, tap]
+        wrong = infidelity(method, tap, one)
+        rows.append((method, tap, strides.get(tap, 1), float(one.sum()), delta, wrong))
+        maps[f"{method}/{tap}"] = one.astype(np.float32)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return TapMaps(
+        maps,
+        dict(zip(maps, table["stride"].tolist(), strict=True)),
+        table.astype({"delta": "float64", "infidelity": "float64"}),
+    )
+
+
 def _far_off(rows: pd.DataFrame, steps: int) -> tuple[str, ...]:
     """Say which path integrals do not add up yet."""
-    paths = rows[rows["method"].isin(["integrated_gradients", "conductance"])]
     return tuple(
         f"{row['method']}: with {steps} steps the branches add up to {row['sum']:.4g}, and the "
         f"score changes by {row['expected']:.4g}; take more steps"
-        for row in paths.to_dict("records")
-        if abs(row["sum"] - row["expected"]) > FAR_OFF * abs(row["expected"])
+        for row in rows.to_dict("records")
+        if METHODS[row["method"]].complete
+        and abs(row["sum"] - row["expected"]) > FAR_OFF * abs(row["expected"])
     )
+
+
+Maps = dict[str, npt.NDArray[np.float32]]
 
 
 def _maps(
@@ -187,61 +263,52 @@ def _maps(
     baselines: Sequence[Baseline],
     entries: Entries,
     given: Sequence[Attribution],
-) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, int]]:
-    """Return all maps of one image by name, and their strides."""
-    maps, strides = {}, {}
-    finest = seen.place.strides[0]
-    for baseline in baselines:
-        psi = shapley_maps(seen, baseline, asked_classes(seen, entries))
-        for r, one in enumerate(psi):
-            name = f"shapley/{baseline.name}/branch{r}"
-            maps[name], strides[name] = one.astype(np.float32), finest
+) -> tuple[Maps, Maps, dict[str, int]]:
+    """Return the exact maps and those of methods at the head's taps by name, and their strides."""
+    exact, maps, strides = {}, {}, {}
+    classes = asked_classes(seen, entries)
+    for row in methods_at("head").values():
+        for baseline in baselines if row.maps else ():
+            for r, one in enumerate(load_function(row.maps)(seen, baseline, classes)):
+                name = f"{row.key}/{baseline.name}/branch{r}"
+                exact[name], strides[name] = one.astype(np.float32), seen.place.strides[0]
     for attribution in given:
         for tap, one in attribution.maps.items():
             name = f"{attribution.method}/{tap}"
             maps[name] = one[0].astype(np.float32)
             strides[name] = seen.place.strides[seen.place.taps.index(tap)]
-    return maps, strides
+    return exact, maps, strides
 
 
 def _branch_rows(
     found: Sequence[BranchShapley], given: Sequence[Attribution], explainer: Explainer
 ) -> pd.DataFrame:
-    """Return the table of branches: exact methods for each baseline, then Captum's."""
-    rows = []
+    """Return the table of branches: exact methods for each baseline, then the others."""
+    rows: list[tuple[Method, str, FloatArray, float | None]] = []
     for shapley in found:
-        change = float(shapley.present[0] - shapley.absent[0])
-        for method, values, expected in (
-            ("shapley", shapley.psi[:, 0], change),
-            ("share", shapley.phi[:, 0], 1.0),
-            ("removal", shapley.ablation[:, 0], None),
-        ):
-            rows.append((method, shapley.baseline, values, expected))
+        for row in methods_at("head").values():
+            rows.append((row, shapley.baseline, *load_function(row.function)(shapley)))
     for attribution in given:
+        row = METHODS[attribution.method]
         totals = np.array([t[0] for t in attribution.totals.values()])
-        delta = attribution.delta
-        expected = None if delta is None else float(totals.sum() - delta[0])
-        if attribution.method == "conductance":
+        expected = None
+        if attribution.delta is not None:
+            expected = float(totals.sum() - attribution.delta[0])
+        elif row.complete:
             # Every path to the head leads through one of its branches.
             expected = explainer.change()
-        rows.append((attribution.method, _path_start(attribution), totals, expected))
+        begin = "image of the mean colour" if row.starts_at == "image" else "none"
+        rows.append((row, begin, totals, expected))
     coalitions = found[0].values[:, 0]
     table = []
-    for method, baseline, values, expected in rows:
-        row: dict[str, Any] = {"method": method, "baseline": baseline}
-        row |= {f"branch_{r}": float(value) for r, value in enumerate(values)}
-        row |= {"sum": float(np.sum(values)), "expected": expected}
-        adds_up = method not in ("share", "activation", "grad_cam")
-        row["infidelity"] = coalition_infidelity(coalitions, values) if adds_up else None
-        table.append(row)
+    for row, baseline, values, expected in rows:
+        cells: dict[str, Any] = {"method": row.key, "baseline": baseline}
+        cells |= {f"branch_{r}": float(value) for r, value in enumerate(values)}
+        cells |= {"sum": float(np.sum(values)), "expected": expected}
+        wrong = coalition_infidelity(coalitions, values) if row.starts_at else None
+        table.append(cells | {"infidelity": wrong})
     frame = pd.DataFrame(table)
     return frame.astype({"expected": "float64", "infidelity": "float64"})
-
-
-def _path_start(attribution: Attribution) -> str:
-    """Return where the path of a method begins."""
-    path = attribution.method in ("integrated_gradients", "conductance")
-    return "image of the mean colour" if path else "none"
 
 
 @torch.no_grad()

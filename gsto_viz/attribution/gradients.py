@@ -1,4 +1,8 @@
-"""Captum's methods through our targets, with their memory and time said beforehand.
+"""Methods at taps and on the image through our targets; their memory is said beforehand.
+
+The functions of the register (``gsto_viz.words.METHODS``) that go through Captum, and what runs
+them. Taps that lie one behind the other are run one at a time: what one of them does would
+otherwise be cut off by the next.
 
 All of them run on a twin of the network (see ``twin``): no parameter gradient is touched and no
 hook is left. A map at a tap is summed over channels; its total is the sum of the map. Each image of
@@ -6,15 +10,12 @@ a batch has its own target.
 
 Autograd keeps tensors for the backward pass. How many bytes these are is measured by a forward pass
 of a small image with the same network, which costs little, and grows with the area.
-
-Every method takes the image through the network a known number of times; how long one forward pass
-takes is measured where it is made anyway.
 """
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ from gsto_viz.attribution.interventions import (
 from gsto_viz.attribution.targets import Entries, check_grid, head_logits
 from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
-from gsto_viz.words import methods_at
+from gsto_viz.types import Tap
+from gsto_viz.words import find_method, load_function
 
 GIB = 2**30
 DEFAULT_BUDGET = 4 * GIB
@@ -158,10 +160,34 @@ def _leaf(output: Tensor) -> Tensor:
 
 _LOG = logging.getLogger(__name__)
 
-LAYER_METHODS, INPUT_METHODS = methods_at("taps"), methods_at("image")
 STEPS = 32
 """Steps of the path integrals (Gauss-Legendre); the convergence delta says whether they do."""
 Announce = Callable[[str], None]
+Layers = Mapping[str, nn.Module]
+"""By dotted name of a module that gives a tap, what its output passes through."""
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """How methods run; each takes what it needs.
+
+    Attributes:
+        baseline: (1 or N, 3, H, W): where paths begin; None: 0, the mean colour.
+        steps: Of paths.
+        budget: Bytes that the steps worked on at once may take.
+        rows: Images times steps at once, as the budget allows; found for each method that needs it.
+        samples: Noisy copies of the image.
+        noise: Their standard deviation, in standard deviations of the image.
+        seed: Of the noise; torch's random state stays as it is.
+    """
+
+    baseline: Tensor | None = None
+    steps: int = STEPS
+    budget: int = DEFAULT_BUDGET
+    rows: int = 1
+    samples: int = 16
+    noise: float = 0.1
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +195,11 @@ class Attribution:
     """What one method says.
 
     Attributes:
-        method: One of ``LAYER_METHODS`` or ``INPUT_METHODS``.
+        method: Key of ``gsto_viz.words.METHODS``.
         maps: By tap (``input`` for methods on the image), (N, h, w) float64, summed over channels.
         delta: (N,) for integrated gradients: sum of all maps minus the change of the score when the
             taps go to the baseline; small against the score when there are enough steps. Else None.
-        memory: The estimate that the steps were chunked by; None for methods of one pass.
+        memory: The estimate that the steps were chunked by; None for methods without a path.
     """
 
     method: str
@@ -188,7 +214,7 @@ class Attribution:
 
 
 class Explainer:
-    """Captum's methods on one batch of images with one target each.
+    """Methods of the register on one batch of images with one target each.
 
     Args:
         model: Any network whose output ``head_logits`` understands.
@@ -215,7 +241,7 @@ class Explainer:
                 f"{len(targets)} targets for axis 0 of the images {tuple(image.shape)}; give one "
                 "target of one score for each image"
             )
-        self.model = frozen_twin(model)
+        self.network, self.model = model, frozen_twin(model)
         self.image = image.detach()
         self.targets = tuple(targets)
         self.head = head
@@ -232,203 +258,146 @@ class Explainer:
         return torch.stack([self.targets[i].scores(row)[0] for row, i in rows])
 
     @torch.no_grad()
-    def scores(self) -> npt.NDArray[np.float64]:
-        """Return the score of each image, (N,)."""
-        return self.score(self.image, self._index).double().cpu().numpy()
+    def scores(self, image: Tensor | None = None) -> npt.NDArray[np.float64]:
+        """Return the score of each image, (N,): those explained, or others for the same targets."""
+        shown = self.image if image is None else image
+        return self.score(shown, self._index).double().cpu().numpy()
 
-    @torch.no_grad()
     def change(self) -> float:
         """Return the score of the first image minus that of the mean colour: what paths add up."""
-        start = self.score(torch.zeros_like(self.image), self._index)
-        return float(self.scores()[0] - start.double().cpu().numpy()[0])
+        return float(self.scores()[0] - self.scores(torch.zeros_like(self.image))[0])
 
-    def layer(
-        self,
-        method: str,
-        taps: str | Sequence[str] = "stage4.branch*",
-        *,
-        baseline: Tensor | None = None,
-        steps: int = STEPS,
-        budget: int = DEFAULT_BUDGET,
+    def run(
+        self, method: str, taps: str | Sequence[str] = "stage4.branch*", **settings: Any
     ) -> Attribution:
-        """Run one method at any taps.
+        """Run one method.
 
         Args:
-            method: ``activation`` (channel sum, no target), ``gradient_x_activation``,
-                ``integrated_gradients``, ``grad_cam`` (not rectified) or ``conductance``.
-            taps: Names or patterns, as ``Capture`` takes them.
-            baseline: (1 or N, 3, H, W): where the paths of integrated gradients and conductance
-                begin; None: 0, the mean colour.
-            steps: Of the paths.
-            budget: Bytes that the steps worked on at once may take.
+            method: Key of a method at ``taps`` or on the ``image``.
+            taps: Names or patterns, as ``Capture`` takes them; methods on the image have none.
+            **settings: As of ``Settings``.
 
         Raises:
-            GstoVizError: Unknown method or tap, or one step does not fit the budget.
+            GstoVizError: Unknown method or tap, images of several sizes, or one step does not fit
+                the budget.
         """
-        if method not in LAYER_METHODS:
-            raise GstoVizError(
-                f"unknown method '{method}' for taps; choose {', '.join(LAYER_METHODS)}"
-            )
-        places = resolve(self.model, taps)
-        modules = {place.name: place.module for place in places}
-        layers = [tap_output(self.model.get_submodule(module)) for module in modules.values()]
+        row, chosen = find_method(method, "taps", "image"), Settings(**settings)
+        names, layers = {"input": ""}, {}
+        if row.at == "taps":
+            names = {tap.name: tap.module for tap in resolve(self.model, taps)}
+            layers = {m: tap_output(self.model.get_submodule(m)) for m in names.values()}
+        estimate = None
+        if row.complete:
+            start = self._start(chosen.baseline)
+            froms = list(layers) if row.complete == "taps" else None
+            estimate = estimate_memory(self.model, self.image, froms, chosen.steps, chosen.budget)
+            self.announce(str(estimate))
+            chosen = replace(chosen, baseline=start, rows=estimate.rows)
+        values = load_function(row.function)(self, layers, chosen)
+        sums = dict(zip(layers or [""], map(_channel_sum, values), strict=True))
+        maps = {name: sums[module] for name, module in names.items()}
+        delta = None
+        if row.complete == "taps":
+            # Captum's own delta lets everything go to the baseline, also what lies beside the taps.
+            total = sum(m.sum(axis=(1, 2)) for m in maps.values())
+            delta = np.asarray(total - (self.scores() - self._left(layers, start)))
+        return Attribution(method, maps, delta, estimate)
+
+    def _start(self, baseline: Tensor | None) -> Tensor:
+        """Return where paths begin, one image for each."""
         start = torch.zeros_like(self.image) if baseline is None else baseline
         if start.shape[-2:] != self.image.shape[-2:]:
             raise GstoVizError(
                 f"the baseline is {tuple(start.shape)} and the images {tuple(self.image.shape)}; "
                 "give images of one size"
             )
-        start = start.expand_as(self.image)
-        if method == "integrated_gradients":
-            return self._integrated(modules, layers, start, steps, budget)
-        if method == "conductance":
-            return self._conductance(modules, layers, start, steps, budget)
-        return Attribution(method, dict(zip(modules, self._single(method, layers), strict=True)))
+        return start.expand_as(self.image)
 
-    def _single(self, method: str, layers: list[nn.Module]) -> list[npt.NDArray[np.float64]]:
-        """Run a method of one pass (Grad-CAM: one per layer)."""
-        arguments: dict[str, Any] = {"additional_forward_args": (self._index,)}
-        if method == "activation":
-            with torch.no_grad():
-                values = LayerActivation(self.score, layers).attribute(self.image, **arguments)
-        elif method == "gradient_x_activation":
-            values = LayerGradientXActivation(self.score, layers).attribute(self.image, **arguments)
-        else:
-            values = [
-                LayerGradCam(self.score, layer).attribute(self.image, **arguments)
-                for layer in layers
-            ]
-        return [_channel_sum(value) for value in values]
-
-    def _chunk(self, paths: list[str], everything: bool, steps: int, budget: int) -> MemoryEstimate:
-        """Choose how many steps go at once, and say what they will take."""
-        estimate = estimate_memory(
-            self.model, self.image, None if everything else paths, steps, budget
-        )
-        self.announce(str(estimate))
-        return estimate
-
-    def _integrated(
-        self,
-        modules: dict[str, str],
-        layers: list[nn.Module],
-        start: Tensor,
-        steps: int,
-        budget: int,
-    ) -> Attribution:
-        paths = list(modules.values())
-        estimate = self._chunk(paths, False, steps, budget)
-        with warnings.catch_warnings():
-            # Captum warns of every list of layers; the branches of one place are side by side.
-            warnings.filterwarnings("ignore", message="Multiple layers provided")
-            method = LayerIntegratedGradients(self.score, layers)
-        values = method.attribute(
-            self.image,
-            baselines=start,
-            additional_forward_args=(self._index,),
-            n_steps=steps,
-            internal_batch_size=estimate.rows,
-        )
-        maps = dict(zip(modules, map(_channel_sum, values), strict=True))
-        # Captum's own delta lets everything go to the baseline, also what lies beside the taps.
-        at_start = captured(self.model, start, paths)
+    def _left(self, layers: Layers, start: Tensor) -> npt.NDArray[np.float64]:
+        """Return the score of each image with its layers as they are where paths begin, (N,)."""
+        at_start = captured(self.model, start, list(layers))
         changes = [replaced(name, value, "baseline") for name, value in at_start.items()]
-        with torch.no_grad(), intervene(self.model, *changes):
-            left = self.score(self.image, self._index).double().cpu().numpy()
-        total = sum(m.sum(axis=(1, 2)) for m in maps.values())
-        delta = np.asarray(total - (self.scores() - left))
-        return Attribution("integrated_gradients", maps, delta, estimate)
+        with intervene(self.model, *changes):
+            return self.scores()
 
-    def _conductance(
-        self,
-        modules: dict[str, str],
-        layers: list[nn.Module],
-        start: Tensor,
-        steps: int,
-        budget: int,
-    ) -> Attribution:
-        estimate = self._chunk(list(modules.values()), True, steps, budget)
-        maps = {}
-        for name, layer in zip(modules, layers, strict=True):
-            value = LayerConductance(self.score, layer).attribute(
-                self.image,
-                baselines=start,
-                additional_forward_args=(self._index,),
-                n_steps=steps,
-                internal_batch_size=estimate.rows,
-            )
-            maps[name] = _channel_sum(value)
-        return Attribution("conductance", maps, None, estimate)
+    @property
+    def rows(self) -> dict[str, Any]:
+        """What Captum hands on to ``score``."""
+        return {"additional_forward_args": (self._index,)}
 
-    def input(
-        self, method: str = "saliency", *, samples: int = 16, noise: float = 0.1, seed: int = 0
-    ) -> Attribution:
-        """Run one method on the image.
+    def path(self, settings: Settings) -> dict[str, Any]:
+        """Return what Captum's path integrals take."""
+        return {
+            **self.rows,
+            "baselines": settings.baseline,
+            "n_steps": settings.steps,
+            "internal_batch_size": settings.rows,
+        }
 
-        Args:
-            method: ``saliency`` (|gradient|, summed over colours) or ``smooth_grad`` (its mean over
-                noisy copies of the image).
-            samples: Noisy copies.
-            noise: Their standard deviation, in standard deviations of the image.
-            seed: Of the noise; torch's random state stays as it is.
-        """
-        if method not in INPUT_METHODS:
-            raise GstoVizError(
-                f"unknown method '{method}' for the image; choose {', '.join(INPUT_METHODS)}"
-            )
-        image = self.image.clone().requires_grad_()
-        saliency = Saliency(self.score)
-        if method == "saliency":
-            value = saliency.attribute(image, additional_forward_args=(self._index,))
-            return Attribution(method, {"input": _channel_sum(value)})
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            value = NoiseTunnel(saliency).attribute(
-                image,
-                nt_type="smoothgrad",
-                nt_samples=samples,
-                nt_samples_batch_size=1,
-                stdevs=noise * float(self.image.std()),
-                additional_forward_args=(self._index,),
-            )
-        return Attribution(method, {"input": _channel_sum(value)})
+
+Run = Callable[[Explainer], Attribution]
+"""A method where it is run."""
+
+
+def activation(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
+    """Return the features; no target."""
+    with torch.no_grad():
+        return LayerActivation(asked.score, [*layers.values()]).attribute(asked.image, **asked.rows)
+
+
+def gradient_x_activation(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
+    """Return features times the gradient of the score."""
+    method = LayerGradientXActivation(asked.score, [*layers.values()])
+    return method.attribute(asked.image, **asked.rows)
+
+
+def grad_cam(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
+    """Return features weighted by the mean gradient of their channel, not rectified."""
+    methods = (LayerGradCam(asked.score, layer) for layer in layers.values())
+    return [method.attribute(asked.image, **asked.rows) for method in methods]
+
+
+def integrated_gradients(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
+    """Return gradients integrated while the features go from the baseline's to the image's."""
+    with warnings.catch_warnings():
+        # Captum warns of every list of layers; the branches of one place are side by side.
+        warnings.filterwarnings("ignore", message="Multiple layers provided")
+        method = LayerIntegratedGradients(asked.score, [*layers.values()])
+    return method.attribute(asked.image, **asked.path(settings))
+
+
+def conductance(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
+    """Return what flows through the features while the image goes from the baseline to itself."""
+    methods = (LayerConductance(asked.score, layer) for layer in layers.values())
+    return [method.attribute(asked.image, **asked.path(settings)) for method in methods]
+
+
+def saliency(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
+    """Return |gradient| with respect to the image."""
+    image = asked.image.clone().requires_grad_()
+    return [Saliency(asked.score).attribute(image, **asked.rows)]
+
+
+def smooth_grad(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
+    """Return the mean of the saliency of noisy copies of the image."""
+    image = asked.image.clone().requires_grad_()
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        value = NoiseTunnel(Saliency(asked.score)).attribute(
+            image,
+            nt_type="smoothgrad",
+            nt_samples=settings.samples,
+            nt_samples_batch_size=1,
+            stdevs=settings.noise * float(asked.image.std()),
+            **asked.rows,
+        )
+    return [value]
 
 
 def _channel_sum(value: Any) -> npt.NDArray[np.float64]:
     """Sum over channels: (N, C, h, w), or a tuple of one such tensor, -> (N, h, w) float64."""
     tensor: Tensor = value[0] if isinstance(value, tuple) else value
     return tensor.detach().double().sum(dim=1).cpu().numpy()
-
-
-BACK = 0.3
-"""The way back from the score to the branches, in forward passes: it crosses the head alone."""
-STEP = 2.0
-"""One step of a path, in forward passes: forward, back, and the bookkeeping of all its features."""
-
-
-def forward_passes(method: str, branches: int, steps: int) -> float:
-    """Return what a method costs, in forward passes of the same image.
-
-    Args:
-        method: One of ``gsto_viz.attribution.gradients.LAYER_METHODS``.
-        branches: Taps in front of the head that are explained together.
-        steps: Of integrated gradients and conductance.
-
-    Raises:
-        GstoVizError: Unknown method.
-    """
-    costs = {
-        "activation": 1.0,
-        "gradient_x_activation": 1 + BACK,
-        # Captum takes one layer at a time.
-        "grad_cam": branches * (1 + BACK),
-        # Three more for the convergence delta.
-        "integrated_gradients": STEP * steps + 3,
-        "conductance": branches * STEP * (steps + 1),
-    }
-    if method not in costs:
-        raise GstoVizError(f"unknown method '{method}' for taps; choose {', '.join(costs)}")
-    return costs[method]
 
 
 def in_words(seconds: float) -> str:
@@ -442,3 +411,74 @@ def in_words(seconds: float) -> str:
 
 def _two_digits(number: float) -> str:
     return f"{number:.2g}" if number < 10 else f"{number:.0f}"
+
+
+def find_taps(
+    model: nn.Module, image: Tensor, taps: Sequence[str], *, head: str = "main"
+) -> dict[str, int]:
+    """Look for taps, and whether a head's logits depend on each, with one small backward pass.
+
+    Args:
+        model: Any network whose output ``head_logits`` understands.
+        image: (N, 3, H, W) of the kind that it takes; only type and device matter.
+        taps: Names or patterns, as ``Capture`` takes them.
+        head: The head that is explained.
+
+    Returns:
+        Pixels per cell of each tap, by name.
+
+    Raises:
+        GstoVizError: A tap is not there, is no (N, C, h, w) tensor, is called twice or never, or
+            does not lead to the head.
+    """
+    twin = frozen_twin(model)
+    places = resolve(twin, taps)
+    given: dict[str, list[Any]] = {place.name: [] for place in places}
+    for place in places:
+        if place.path:
+            raise GstoVizError(
+                f"'{place.name}' is one part of what a module gives; name a module that gives one "
+                "tensor"
+            )
+
+        def keep(
+            module: nn.Module, inputs: Any, output: Any, name: str = place.name
+        ) -> Tensor | None:
+            given[name].append(output)
+            # What follows may change the output in place: it gets a copy.
+            return output.clone() if isinstance(output, Tensor) else None
+
+        twin.get_submodule(place.module).register_forward_hook(keep)
+    probe = torch.zeros(1, 3, PROBE_SIDE, PROBE_SIDE, dtype=image.dtype, device=image.device)
+    with torch.enable_grad():
+        logits = head_logits(twin(probe.requires_grad_()), head)
+        for place in places:
+            _check_output(place, given[place.name])
+        outputs = [given[place.name][0] for place in places]
+        gradients = torch.autograd.grad(logits.sum(), outputs, allow_unused=True)
+    for place, gradient in zip(places, gradients, strict=True):
+        if gradient is None:
+            raise GstoVizError(
+                f"the logits of head {head} do not depend on {place.name}, which lies behind or "
+                "beside their way; name taps before the head"
+            )
+    return {
+        place.name: place.stride or PROBE_SIDE // output.shape[-2]
+        for place, output in zip(places, outputs, strict=True)
+    }
+
+
+def _check_output(place: Tap, outputs: Sequence[Any]) -> None:
+    """Refuse what Captum could not read, or would read once of several times."""
+    if len(outputs) != 1:
+        raise GstoVizError(
+            f"{place.name} is called {len(outputs)} times in a forward pass; name a place that is "
+            "called once"
+        )
+    if not isinstance(outputs[0], Tensor) or outputs[0].ndim != 4:
+        what = type(outputs[0]).__name__
+        if isinstance(outputs[0], Tensor):
+            what = f"tensor of shape {tuple(outputs[0].shape)}"
+        raise GstoVizError(
+            f"{place.name} gives a {what} and no map (N, C, h, w); name a place inside or after it"
+        )

@@ -3,10 +3,14 @@
 A map that stays the same when weights become random shows edges of the image, not what the network
 learnt (Adebayo et al. 2018). Parts are drawn anew from the output backwards, one after the other;
 batch norms of a drawn part are reset, and nothing else is touched.
+
+Infidelity (Yeh et al. 2019) has removals as perturbations: of cells of taps, and of branches on the
+same scale.
 """
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +20,15 @@ from captum.metrics import infidelity, sensitivity_max
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from gsto_viz.attribution.gradients import Explainer
-from gsto_viz.attribution.head import HeadPass, head_pass, zero_baseline
-from gsto_viz.attribution.interventions import frozen_twin
-from gsto_viz.attribution.shapley import shapley_maps
-from gsto_viz.attribution.taps import Infidelity, Run, run_maps
-from gsto_viz.attribution.targets import Entries
+from gsto_viz.attribution.gradients import Explainer, Run
+from gsto_viz.attribution.head import head_pass, zero_baseline
+from gsto_viz.attribution.interventions import Intervention, captured, frozen_twin, intervene
+from gsto_viz.attribution.shapley import asked_classes
+from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import initialize
 from gsto_viz.types import FloatArray
+from gsto_viz.words import find_method, load_function, methods_at
 
 Maps = Mapping[str, npt.NDArray[np.floating]]
 
@@ -217,43 +221,110 @@ def sensitivities(
     return largest
 
 
+Infidelity = Callable[[str, str, FloatArray], float | None]
+"""From method, tap and (h, w) map to how wrong it is; None where that has no meaning."""
+SAMPLES = 16
+"""Rectangles of cells, beside the whole tap."""
+
+
+def cell_rectangles(
+    grid: tuple[int, int], count: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.bool_]]:
+    """Return the whole grid, then ``count`` random rectangles of its cells, (h, w) each.
+
+    Args:
+        grid: (h, w).
+        count: Rectangles; each side goes from one random cell to another, both included.
+        rng: Draws them.
+    """
+    masks = [np.ones(grid, dtype=bool)]
+    for _ in range(count):
+        mask = np.zeros(grid, dtype=bool)
+        rows, columns = (np.sort(rng.integers(0, n, 2)) for n in grid)
+        mask[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1] = True
+        masks.append(mask)
+    return masks
+
+
+def removal_infidelity(
+    explainer: Explainer, *, samples: int = SAMPLES, seed: int = 0
+) -> Infidelity:
+    r"""Prepare to say how badly maps at taps predict what removing cells of the tap does.
+
+    .. math:: \sum_M [ \sum_{p \in M} a_p - (v - v_M) ]^2 / \sum_M [ v - v_M ]^2
+
+    over the whole tap and ``samples`` random rectangles M of its cells; a_p is the map, v the score
+    and v_M the score with the features in M as the method's path begins: 0, or those of the image
+    of the mean colour.
+
+    Args:
+        explainer: One image and its target.
+        samples: Rectangles.
+        seed: Of the rectangles: the same for all maps of one grid.
+
+    Returns:
+        From method, tap and (h, w) map to 0: additive and right; 1: as bad as saying 0; NaN when
+        removing changes nothing; None when the method's sums are no change of the score.
+    """
+    drops: dict[tuple[str, bool], FloatArray] = {}
+
+    def infidelity(method: str, tap: str, values: FloatArray) -> float | None:
+        row = find_method(method, "taps", "image")
+        if not row.starts_at:
+            return None
+        grid = (values.shape[0], values.shape[1])
+        masks = cell_rectangles(grid, samples, np.random.default_rng(seed))
+        key = (tap, row.starts_at == "zero")
+        if key not in drops:
+            drops[key] = _drops(explainer, tap, masks, zero=key[1])
+        foretold = np.array([values[mask].sum() for mask in masks])
+        scale = float((drops[key] ** 2).sum())
+        return float(((foretold - drops[key]) ** 2).sum()) / scale if scale else float("nan")
+
+    return infidelity
+
+
+@torch.no_grad()
+def _drops(
+    explainer: Explainer, tap: str, masks: list[npt.NDArray[np.bool_]], *, zero: bool
+) -> FloatArray:
+    """Return what the score loses for each mask, (M,)."""
+    (place,) = resolve(explainer.model, tap)
+    begin = None
+    if not zero:
+        start = torch.zeros_like(explainer.image)
+        begin = captured(explainer.model, start, [place.module])[place.module]
+    before = explainer.scores()[0]
+    after = []
+    for mask in masks:
+        change = partial(_removed, torch.from_numpy(mask), begin)
+        with intervene(explainer.model, Intervention(place.module, change, "removed")):
+            after.append(explainer.scores()[0])
+    return np.asarray(before - np.array(after))
+
+
+def _removed(mask: Tensor, begin: Tensor | None, output: Tensor) -> Tensor:
+    """Return the output with other features, or 0, in some cells."""
+    other = torch.zeros_like(output) if begin is None else begin.to(output)
+    return torch.where(mask.to(output.device), other, output)
+
+
 SENSITIVITY = "sensitivity (max)"
 REMOVAL = "infidelity, cells removed"
 
 
-def asked_classes(seen: HeadPass, entries: Entries) -> npt.NDArray[np.int64]:
-    """Return the class that the margin of each cell is explained for, (h, w).
-
-    The target's own class where it asks about one; where it asks about several, each cell's
-    predicted class, and inside the target the class with the most weight in the cell.
-    """
-    asked = np.unique(entries.class_id)
-    if asked.size == 1:
-        return np.full(entries.grid, asked[0], dtype=np.int64)
-    classes = seen.logits[0].argmax(dim=0).cpu().numpy().astype(np.int64).ravel()
-    order = np.argsort(entries.weight, kind="stable")
-    classes[entries.cell[order]] = entries.class_id[order]
-    return classes.reshape(entries.grid)
-
-
 def sanity_checks(
-    model: nn.Module,
-    image: Tensor,
-    entries: Entries,
-    head: str,
+    explainer: Explainer,
     runs: Sequence[Run],
     maps: Mapping[str, npt.NDArray[np.floating]],
     infidelity: Infidelity,
     *,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Run every check on the Shapley maps (baseline zero) and on the maps of methods.
+    """Run every check on the exact maps (baseline zero) and on the maps of methods.
 
     Args:
-        model: The network.
-        image: (1, 3, H, W), normalised.
-        entries: One target.
-        head: The head that it reads.
+        explainer: One image and its target.
         runs: Methods and where they are run.
         maps: What they gave, ``{method}/{tap}``.
         infidelity: From ``removal_infidelity``.
@@ -267,15 +338,25 @@ def sanity_checks(
         foretells removals. Subjects are ``shapley/branch{r}`` and ``{method}/{tap}``; ``shapley``
         is all branches together, ``gradient of the image`` Captum's infidelity in squared logits.
     """
-    classes = asked_classes(head_pass(model, image, head), entries)
+    model, image, head = explainer.network, explainer.image, explainer.head
+    classes = asked_classes(head_pass(model, image, head), explainer.targets[0])
+    exact = {row.key: row.maps for row in methods_at("head").values() if row.maps}
 
-    def shapley(network: nn.Module, pixels: Tensor) -> npt.NDArray[np.float64]:
-        seen = head_pass(network, pixels, head)
-        return shapley_maps(seen, zero_baseline(network, head), classes)
+    def of_branches(method: str, network: nn.Module, pixels: Tensor) -> FloatArray:
+        seen, absent = head_pass(network, pixels, head), zero_baseline(network, head)
+        found: FloatArray = load_function(exact[method])(seen, absent, classes)
+        return found
 
     def explain(network: nn.Module, pixels: Tensor) -> dict[str, FloatArray]:
-        maps = {f"shapley/branch{r}": m for r, m in enumerate(shapley(network, pixels))}
-        return maps | run_maps(Explainer(network, pixels, [entries], head=head), runs)
+        found = {
+            f"{method}/branch{r}": one
+            for method in exact
+            for r, one in enumerate(of_branches(method, network, pixels))
+        }
+        again = Explainer(network, pixels, explainer.targets, head=head)
+        for given in (run(again) for run in runs):
+            found |= {f"{given.method}/{tap}": one[0] for tap, one in given.maps.items()}
+        return found
 
     drawn = cascade(model, lambda network: explain(network, image), seed=seed)
     rows = pd.DataFrame(
@@ -286,23 +367,22 @@ def sanity_checks(
             "cells": drawn["cells"].astype("Int64"),
         }
     )
-    explainer = Explainer(model, image, [entries], head=head)
-    moved = sensitivity(lambda x: torch.from_numpy(shapley(model, x))[None], image, seed=seed)
-    rest = [
-        (SENSITIVITY, "shapley", float(moved[0])),
-        (
-            "infidelity",
-            "gradient of the image",
-            float(gradient_infidelity(explainer, seed=seed)[0]),
-        ),
-    ]
+    rest = []
+    for method in exact:
+
+        def together(pixels: Tensor, method: str = method) -> Tensor:
+            return torch.from_numpy(of_branches(method, model, pixels))[None]
+
+        rest.append((SENSITIVITY, method, float(sensitivity(together, image, seed=seed)[0])))
+    wrong = gradient_infidelity(explainer, seed=seed)
+    rest.append(("infidelity", "gradient of the image", float(wrong[0])))
     found = sensitivities(lambda pixels: explain(model, pixels), image, seed=seed)
     rest += [(SENSITIVITY, name, value) for name, value in found.items()]
     for name, values in maps.items():
         method, tap = name.split("/", 1)
-        wrong = infidelity(method, tap, values.astype(np.float64))
-        if wrong is not None:
-            rest.append((REMOVAL, name, wrong))
+        error = infidelity(method, tap, values.astype(np.float64))
+        if error is not None:
+            rest.append((REMOVAL, name, error))
     others = pd.DataFrame(rest, columns=rows.columns[:3]).assign(
         cells=pd.array([None] * len(rest), dtype="Int64")
     )

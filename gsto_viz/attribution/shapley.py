@@ -136,6 +136,21 @@ def branch_shapley(seen: HeadPass, baseline: Baseline, entries: Entries) -> Bran
     return BranchShapley(baseline.name, values, exact_shapley(values), shares(dots), error)
 
 
+def branch_values(found: BranchShapley) -> tuple[FloatArray, float]:
+    """Return the Shapley values of one target, and the change of the score that they add up to."""
+    return found.psi[:, 0], float(found.present[0] - found.absent[0])
+
+
+def branch_shares(found: BranchShapley) -> tuple[FloatArray, float]:
+    """Return the shares of one target; they add up to 1."""
+    return found.phi[:, 0], 1.0
+
+
+def branch_removals(found: BranchShapley) -> tuple[FloatArray, None]:
+    """Return what the score of one target loses without each branch; no sum is promised."""
+    return found.ablation[:, 0], None
+
+
 def split_pass(seen: HeadPass, baseline: Baseline) -> tuple[Tensor, list[Tensor]]:
     """Return the hidden layer at the baseline, (D, n), and what each branch adds, (D, n) each."""
     if seen.logits.shape[0] != 1:
@@ -213,6 +228,21 @@ def shapley_maps(
         values = local.scores(logits.double()).cpu().numpy()
         psi[:, start : start + width] = exact_shapley(values)
     return psi.reshape(-1, *grid)
+
+
+def asked_classes(seen: HeadPass, entries: Entries) -> npt.NDArray[np.int64]:
+    """Return the class that the margin of each cell is explained for, (h, w).
+
+    The target's own class where it asks about one; where it asks about several, each cell's
+    predicted class, and inside the target the class with the most weight in the cell.
+    """
+    asked = np.unique(entries.class_id)
+    if asked.size == 1:
+        return np.full(entries.grid, asked[0], dtype=np.int64)
+    classes = seen.logits[0].argmax(dim=0).cpu().numpy().astype(np.int64).ravel()
+    order = np.argsort(entries.weight, kind="stable")
+    classes[entries.cell[order]] = entries.class_id[order]
+    return classes.reshape(entries.grid)
 
 
 @dataclass(frozen=True, eq=False)

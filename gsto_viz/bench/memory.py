@@ -203,7 +203,7 @@ def _work(sender: Connection, case: Case, threads: int) -> None:
     entries = resolve_batch(target, view, (1, CLASSES, -(-height // 4), -(-width // 4)))
     explainer = Explainer(model, image, entries, announce=sender.send)
     before = resident_mb()
-    found = explainer.layer("integrated_gradients", case.taps, steps=STEPS, budget=case.budget)
+    found = explainer.run("integrated_gradients", case.taps, steps=STEPS, budget=case.budget)
     growth = peak_mb() - before
     estimate = found.memory
     sender.send((0.0 if estimate is None else estimate.peak / MB, growth))

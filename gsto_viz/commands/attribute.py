@@ -10,7 +10,7 @@ from gsto_viz.commands.options import (
     share,
     write_result,
 )
-from gsto_viz.words import methods_at
+from gsto_viz.words import DEFAULT_METHODS, methods_at
 
 NAME = "attribute"
 HELP = "explain a target of one image: exact branch contributions, closed paths, Captum's maps"
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{', '.join(methods_at('taps'))} at the branches that enter the head and at every "
         f"--tap; {', '.join(methods_at('image'))} on the image; may be repeated (default: "
-        "gradient_x_activation, grad_cam, integrated_gradients)",
+        f"{', '.join(DEFAULT_METHODS)})",
     )
     parser.add_argument(
         "--tap",

@@ -22,7 +22,7 @@ from gsto_viz.attribution import (
     parse_place,
     zero_baseline,
 )
-from gsto_viz.attribution.explain import METHODS, Explanation, explain_target
+from gsto_viz.attribution.explain import Explanation, explain_target
 from gsto_viz.attribution.interventions import branch_paths
 from gsto_viz.attribution.places import Mask, Place
 from gsto_viz.attribution.receptive import ReceptiveField, field_rows, receptive_fields
@@ -57,6 +57,7 @@ from gsto_viz.stats import fields_slope
 from gsto_viz.text_table import text_table
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset
+from gsto_viz.words import DEFAULT_METHODS
 
 OWN_FILES = (
     "maps.npz", "table.csv", "taps.csv", "paths.csv", "sanity.csv", "erf.csv", "manifest.json",
@@ -75,7 +76,7 @@ class Work:
         self.args, self.model = args, model
         place = parse_place(args.target)
         self.changes = [parse_intervention(model, text) for text in args.change]
-        self.methods = tuple(dict.fromkeys(args.method or METHODS))
+        self.methods = tuple(dict.fromkeys(args.method or DEFAULT_METHODS))
         self.size = size_of(args)
         self.calibration = None
         if args.calibration:

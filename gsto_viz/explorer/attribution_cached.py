@@ -13,7 +13,7 @@ from gsto_viz.attribution import (
     own_mean_baseline,
     zero_baseline,
 )
-from gsto_viz.attribution.gradients import forward_passes, free_bytes
+from gsto_viz.attribution.gradients import free_bytes
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.evidence import Question, entries_of
@@ -107,7 +107,7 @@ class Plan:
     def passes(self, shown: Shown, letter: str) -> float:
         """Return what the run costs, in forward passes."""
         branches = len(shown.inspections[letter].strides)
-        return forward_passes(METHOD_LINKS[self.method].key, branches, self.steps)
+        return METHOD_LINKS[self.method].passes(branches, self.steps)
 
     def pace(self, shown: Shown, letter: str) -> tuple[Any, ...]:
         """Return what the speed of the run depends on."""

@@ -54,7 +54,7 @@ def run_method(
         model: The network; nobody else's hooks may be on it meanwhile.
         image: (1, 3, H, W), normalised.
         entries: One target.
-        method: One of ``gsto_viz.attribution.gradients.LAYER_METHODS``.
+        method: Key of a method of ``gsto_viz.words.METHODS`` at taps.
         steps: Of integrated gradients.
         budget: Bytes for the steps worked on at once.
 
@@ -67,7 +67,7 @@ def run_method(
     begin = time.perf_counter()
     place = find_head(model)
     explainer = Explainer(model, image, [entries])
-    found = explainer.layer(method, place.taps, steps=steps, budget=budget)
+    found = explainer.run(method, place.taps, steps=steps, budget=budget)
     maps = [found.maps[tap][0].astype(np.float32) for tap in place.taps]
     for one in maps:
         one.setflags(write=False)

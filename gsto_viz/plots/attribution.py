@@ -27,7 +27,7 @@ from gsto_viz.plots.page import (
     text_width,
 )
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
-from gsto_viz.words import METHODS, branch_mark
+from gsto_viz.words import METHODS, branch_mark, methods_at
 
 SCORES = {
     "margin": "margin of the target",
@@ -63,10 +63,11 @@ def color_words(methods: Iterable[str], score: str) -> str:
     for row in METHODS.values():
         if row.key in shown:
             kinds.setdefault(row.meaning, []).append(row.label)
+    exact = {row.meaning for row in methods_at("head").values()}
     sentences = []
     for meaning, labels in kinds.items():
         sentences.append(meaning.format(methods=_list(labels), score=asked))
-        if meaning == METHODS["shapley"].meaning and score != "margin":
+        if meaning in exact and score != "margin":
             sentences.append(
                 f"These maps explain the margin, not the score that was asked: the {asked}."
             )
@@ -99,7 +100,7 @@ def panel_checks(sanity: pd.DataFrame, name: str) -> str:
             with its features at zero.
     """
     parts = name.split("/")
-    subject = f"shapley/{parts[-1]}" if parts[0] == "shapley" else name
+    subject = f"{parts[0]}/{parts[-1]}" if parts[0] in methods_at("head") else name
     own = sanity[sanity["subject"] == subject]
     values = dict(zip(own["check"], own["value"], strict=True))
     random = own[own["check"].str.startswith("rank correlation")]
@@ -205,7 +206,7 @@ def figure_attribution(
     wall.heading(title)
     for method, names in groups.items():
         heats = method_maps(method, names, maps, map_strides)
-        if method == "shapley":
+        if method in methods_at("head"):
             absent = f"{heats[0].label} (absent: {names[0].split('/')[1]})"
             heats = tuple(replace(heat, label=absent) for heat in heats)
         panels = [Panel("input and target", pixels=image, outlines=outlines)]

@@ -9,8 +9,6 @@ from torch import nn
 
 from gsto_viz.attribution import Target, resolve_batch
 from gsto_viz.attribution.gradients import (
-    INPUT_METHODS,
-    LAYER_METHODS,
     Explainer,
     estimate_memory,
     saved_bytes,
@@ -18,6 +16,7 @@ from gsto_viz.attribution.gradients import (
 from gsto_viz.attribution.interventions import frozen_twin, tap_output
 from gsto_viz.attribution.places import Pixel, RankedRegion
 from gsto_viz.errors import GstoVizError
+from gsto_viz.words import methods_at
 
 SHAPE = (1, 4, 18, 26)
 TAPS = [f"stage4.branch{r}" for r in range(4)]
@@ -42,9 +41,9 @@ def by_hand(model, image, entries):
 def test_gradient_times_activation_and_grad_cam(case):
     branches, gradients = by_hand(*case)
     explainer = Explainer(*case)
-    found = explainer.layer("gradient_x_activation").maps
-    cams = explainer.layer("grad_cam").maps
-    shown = explainer.layer("activation").maps
+    found = explainer.run("gradient_x_activation").maps
+    cams = explainer.run("grad_cam").maps
+    shown = explainer.run("activation").maps
     for tap, feature, gradient in zip(TAPS, branches, gradients, strict=True):
         product = (feature * gradient).sum(dim=1).detach()
         np.testing.assert_allclose(found[tap], product, atol=1e-12)
@@ -66,11 +65,11 @@ def test_integrated_gradients_against_gauss_legendre(case):
         score = entries[0].scores(model.head(point)[0].flatten(1))[0]
         for k, gradient in enumerate(torch.autograd.grad(score, point)):
             totals[k] += weight * gradient
-    found = Explainer(model, image, entries).layer("integrated_gradients", steps=steps)
+    found = Explainer(model, image, entries).run("integrated_gradients", steps=steps)
     for k, tap in enumerate(TAPS):
         expected = (totals[k] * (end[k] - start[k])).sum(dim=1)
         np.testing.assert_allclose(found.maps[tap], expected, atol=1e-9)
-    many = Explainer(model, image, entries).layer("integrated_gradients", steps=100)
+    many = Explainer(model, image, entries).run("integrated_gradients", steps=100)
     change = sum(t[0] for t in many.totals.values())
     with torch.no_grad():
         scores = [entries[0].scores(model.head(b)[0].flatten(1))[0] for b in (end, start)]
@@ -79,14 +78,14 @@ def test_integrated_gradients_against_gauss_legendre(case):
 
 
 def test_a_single_tap_has_a_delta_of_its_own(case):
-    found = Explainer(*case).layer("integrated_gradients", "stage2.m0.branch1.pre", steps=40)
+    found = Explainer(*case).run("integrated_gradients", "stage2.m0.branch1.pre", steps=40)
     assert abs(found.delta[0]) < 0.05 * abs(found.totals["stage2.m0.branch1.pre"][0]) + 1e-3
 
 
 def test_conductance_of_all_branches_is_the_change_of_the_score(case):
     model, image, entries = case
     explainer = Explainer(model, image, entries)
-    found = explainer.layer("conductance", steps=24)
+    found = explainer.run("conductance", steps=24)
     with torch.no_grad():
         start = entries[0].scores(model(torch.zeros_like(image)).logits[0].flatten(1))[0]
     change = explainer.scores()[0] - float(start)
@@ -100,13 +99,13 @@ def test_methods_on_the_image(case):
     score = entries[0].scores(model(leaf).logits[0].flatten(1))[0]
     (gradient,) = torch.autograd.grad(score, leaf)
     expected = gradient.abs().sum(dim=1)
-    np.testing.assert_allclose(explainer.input().maps["input"], expected, atol=1e-12)
-    still = explainer.input("smooth_grad", samples=2, noise=0.0)
+    np.testing.assert_allclose(explainer.run("saliency").maps["input"], expected, atol=1e-12)
+    still = explainer.run("smooth_grad", samples=2, noise=0.0)
     np.testing.assert_allclose(still.maps["input"], expected, atol=1e-12)
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    one, two = (explainer.input("smooth_grad", samples=3, seed=k).maps["input"] for k in (1, 2))
-    again = explainer.input("smooth_grad", samples=3, seed=1).maps["input"]
+    one, two = (explainer.run("smooth_grad", samples=3, seed=k).maps["input"] for k in (1, 2))
+    again = explainer.run("smooth_grad", samples=3, seed=1).maps["input"]
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(one, two)
@@ -117,17 +116,19 @@ def test_each_image_of_a_batch_has_its_own_target(toy, view):
     targets = [Target(Pixel(60, 33, "car")), Target(Pixel(5, 5, "sky"))]
     both = resolve_batch(targets, view, (2, *SHAPE[1:]))
     explainer = Explainer(model, images, both)
-    for method in LAYER_METHODS:
-        found = explainer.layer(method, "stage3.branch1", steps=2)
+    for method in methods_at("taps"):
+        found = explainer.run(method, "stage3.branch1", steps=2)
         for k in range(2):
             alone = Explainer(model, images[k : k + 1], [both[k]])
-            expected = alone.layer(method, "stage3.branch1", steps=2).maps["stage3.branch1"][0]
+            expected = alone.run(method, "stage3.branch1", steps=2).maps["stage3.branch1"][0]
             np.testing.assert_allclose(found.maps["stage3.branch1"][k], expected, atol=1e-9)
-    saliency = explainer.input().maps["input"]
+    saliency = explainer.run("saliency").maps["input"]
     np.testing.assert_allclose(
-        saliency[1], Explainer(model, images[1:], [both[1]]).input().maps["input"][0], atol=1e-12
+        saliency[1],
+        Explainer(model, images[1:], [both[1]]).run("saliency").maps["input"][0],
+        atol=1e-12,
     )
-    smooth = explainer.input("smooth_grad", samples=2, noise=0.0).maps["input"]
+    smooth = explainer.run("smooth_grad", samples=2, noise=0.0).maps["input"]
     np.testing.assert_allclose(smooth, saliency, atol=1e-12)
 
 
@@ -135,8 +136,8 @@ def test_chunks_do_not_matter(case):
     model, image, entries = case
     explainer = Explainer(model, image, entries)
     estimate = estimate_memory(explainer.model, image, TAPS, 8, 2**40)
-    whole = explainer.layer("integrated_gradients", steps=8)
-    parts = explainer.layer("integrated_gradients", steps=8, budget=2 * estimate.per_row + 1)
+    whole = explainer.run("integrated_gradients", steps=8)
+    parts = explainer.run("integrated_gradients", steps=8, budget=2 * estimate.per_row + 1)
     assert (whole.memory.rows, parts.memory.rows) == (8, 2)
     for tap in TAPS:
         np.testing.assert_allclose(parts.maps[tap], whole.maps[tap], atol=1e-10)
@@ -145,11 +146,11 @@ def test_chunks_do_not_matter(case):
 def test_the_estimate_is_announced_before_and_refused_over_budget(case):
     said = []
     explainer = Explainer(*case, announce=said.append)
-    explainer.layer("integrated_gradients", steps=3)
+    explainer.run("integrated_gradients", steps=3)
     assert len(said) == 1
     assert "of 3 steps at once" in said[0]
     with pytest.raises(GstoVizError, match="one step of 1 images 70x101 takes about"):
-        explainer.layer("integrated_gradients", budget=1000)
+        explainer.run("integrated_gradients", budget=1000)
 
 
 def test_saved_bytes_of_a_known_network():
@@ -176,10 +177,10 @@ def test_nothing_of_the_network_changes(case):
     flags = [m.training for m in model.modules()]
     state = {k: v.clone() for k, v in model.state_dict().items()}
     explainer = Explainer(model, image, entries)
-    for method in LAYER_METHODS:
-        explainer.layer(method, "stage4.branch0", steps=2)
-    for method in INPUT_METHODS:
-        explainer.input(method, samples=2)
+    for method in methods_at("taps"):
+        explainer.run(method, "stage4.branch0", steps=2)
+    for method in methods_at("image"):
+        explainer.run(method, samples=2)
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert [m.training for m in model.modules()] == flags
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
@@ -209,13 +210,13 @@ def test_a_twin_shares_weights_and_no_hooks(toy):
 def test_wrong_requests(case):
     model, image, entries = case
     explainer = Explainer(model, image, entries)
-    with pytest.raises(GstoVizError, match="unknown method 'lime' for taps; choose activation"):
-        explainer.layer("lime")
-    with pytest.raises(GstoVizError, match="unknown method 'grad_cam' for the image"):
-        explainer.input("grad_cam")
+    with pytest.raises(GstoVizError, match="unknown method 'lime'; choose activation"):
+        explainer.run("lime")
+    with pytest.raises(GstoVizError, match="unknown method 'shapley'; choose activation"):
+        explainer.run("shapley")
     with pytest.raises(GstoVizError, match="did you mean stage4"):
-        explainer.layer("grad_cam", "stage4.brnch0")
+        explainer.run("grad_cam", "stage4.brnch0")
     with pytest.raises(GstoVizError, match="give images of one size"):
-        explainer.layer("integrated_gradients", baseline=image[..., :5])
+        explainer.run("integrated_gradients", baseline=image[..., :5])
     with pytest.raises(GstoVizError, match="2 targets for axis 0 of the images"):
         Explainer(model, image, list(entries) * 2)

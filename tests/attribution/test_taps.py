@@ -13,11 +13,16 @@ from torch.nn import functional as F
 from gsto_viz import attribution
 from gsto_viz.attribution import Target, resolve, resolve_batch, zero_baseline
 from gsto_viz.attribution.explain import explain_target
-from gsto_viz.attribution.gradients import Explainer
+from gsto_viz.attribution.gradients import Explainer, find_taps
 from gsto_viz.attribution.places import RankedRegion
-from gsto_viz.attribution.sanity import sensitivities, sensitivity
-from gsto_viz.attribution.taps import cell_rectangles, find_taps, removal_infidelity, split_methods
+from gsto_viz.attribution.sanity import (
+    cell_rectangles,
+    removal_infidelity,
+    sensitivities,
+    sensitivity,
+)
 from gsto_viz.errors import GstoVizError
+from gsto_viz.words import find_method
 
 PARTS = (
     "head", "stage4", "transition3", "stage3", "transition2", "stage2", "transition1", "stage1",
@@ -154,7 +159,7 @@ def test_infidelity_by_a_loop_over_rectangles(toy, view):
     model, image = toy.network(), toy.picture()
     (entries,) = resolve_batch(Target(RankedRegion("car")), view, SHAPE)
     explainer = Explainer(model, image, [entries])
-    values = explainer.layer("gradient_x_activation", "stage2.branch1").maps["stage2.branch1"][0]
+    values = explainer.run("gradient_x_activation", "stage2.branch1").maps["stage2.branch1"][0]
     found = removal_infidelity(explainer, samples=5, seed=7)
     module = model.get_submodule("stage2.m0.fusion.targets.1")
     top = bottom = 0.0
@@ -200,7 +205,7 @@ def test_infidelity_is_zero_where_the_score_is_linear(toy, view):
     explainer = Explainer(Linear(), toy.picture(), entries)
     found = removal_infidelity(explainer)
     for method in ("gradient_x_activation", "integrated_gradients"):
-        values = explainer.layer(method, "first", steps=2).maps["first"][0]
+        values = explainer.run(method, "first", steps=2).maps["first"][0]
         assert found(method, "first", values) == pytest.approx(0, abs=1e-20)
 
 
@@ -307,9 +312,12 @@ def test_heads_that_a_tap_does_not_reach(toy):
 
 
 def test_methods_are_told_apart():
-    assert split_methods(["saliency", "grad_cam", "saliency"]) == (("grad_cam",), ("saliency",))
+    assert find_method("saliency", "taps", "image").at == "image"
+    assert find_method("grad_cam", "taps", "image").at == "taps"
     with pytest.raises(GstoVizError, match="unknown method 'lime'; choose activation"):
-        split_methods(["lime"])
+        find_method("lime", "taps", "image")
+    with pytest.raises(GstoVizError, match="unknown method 'shapley'; choose activation"):
+        find_method("shapley", "taps", "image")
 
 
 def test_no_module_hides_a_public_name():

@@ -6,17 +6,15 @@ import torch
 from torch import nn
 
 from gsto_viz.attribution.gradients import (
-    LAYER_METHODS,
     Explainer,
-    forward_passes,
     free_bytes,
     in_words,
 )
 from gsto_viz.attribution.targets import Entries
-from gsto_viz.errors import GstoVizError
+from gsto_viz.words import METHODS, methods_at
 
 
-@pytest.mark.parametrize("method", LAYER_METHODS)
+@pytest.mark.parametrize("method", methods_at("taps"))
 def test_the_cost_is_at_least_what_goes_through_the_network(method):
     """Count the images that really go through the first layer."""
 
@@ -36,15 +34,10 @@ def test_the_cost_is_at_least_what_goes_through_the_network(method):
     entries = Entries(one, one, one, np.ones(1), 1, (8, 8), margin=False)
     explainer = Explainer(Counted(), torch.rand(1, 3, 8, 8), [entries])
     Counted.seen = 0
-    explainer.layer(method, ["a", "b"], steps=6)
-    expected = forward_passes(method, branches=2, steps=6)
+    explainer.run(method, ["a", "b"], steps=6)
+    expected = METHODS[method].passes(2, 6)
     assert Counted.seen <= expected + 2
     assert expected <= 2.5 * Counted.seen
-
-
-def test_unknown_methods_are_named():
-    with pytest.raises(GstoVizError, match="unknown method 'magic'"):
-        forward_passes("magic", 4, 8)
 
 
 @pytest.mark.parametrize(

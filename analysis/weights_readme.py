@@ -8,7 +8,7 @@ Everything in it comes from the checkpoints' own metadata; ``make_weights.py`` c
 from pathlib import Path
 
 from gsto_viz.files import write_text
-from gsto_viz.models import HRNet, load_checkpoint, shipped_checkpoints
+from gsto_viz.models import SegmentationNetwork, load_checkpoint, shipped_checkpoints
 
 README = Path(__file__).parent.parent / "gsto_viz" / "weights" / "README.md"
 
@@ -27,7 +27,7 @@ SCORES = """
 """
 
 
-def readme(models: dict[str, HRNet], sizes: dict[str, int]) -> str:
+def readme(models: dict[str, SegmentationNetwork], sizes: dict[str, int]) -> str:
     """Return the text; ``sizes`` are bytes by name."""
     files, scores = "", ""
     for name, model in sorted(models.items()):

@@ -32,7 +32,7 @@ from gsto_viz.evaluate.protocols import aligns_corners, input_batch, labels_of
 from gsto_viz.files import read_small_text
 from gsto_viz.gains import Gains
 from gsto_viz.look import Look
-from gsto_viz.models import CONFIGS, ModelInfo, build_model, count_costs, load_model
+from gsto_viz.models import ModelInfo, build_model, count_costs, load_model, registered
 from gsto_viz.models.factory import is_factory, run_factory
 from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
@@ -303,7 +303,8 @@ def open_network(
         key: Its name in a comparison.
         site: Where its branches are, for a module that does not say so (``branches_at``).
         gains: Per-channel gains by tap; None takes those of the checkpoint.
-        **official: What an official file does not say of itself; see ``load_model``.
+        **official: What an official file does not say of itself; see ``load_model``. Registered
+            names take ``num_classes`` alone.
 
     Raises:
         GstoVizError: As ``load_model``.
@@ -324,16 +325,17 @@ def open_network(
 def _module(source: str | Path, code: bool, official: Mapping[str, Any]) -> nn.Module:
     """Load a module from a name or a file."""
     text = str(source)
-    if not code or not (is_factory(text) or text in CONFIGS):
+    if not code or not (is_factory(text) or text in registered()):
         return load_model(source, **official)
-    if official:
-        words = ", ".join("--" + name.replace("_", "-") for name in official)
+    own = set() if is_factory(text) else {"num_classes"}
+    if set(official) - own:
+        words = ", ".join("--" + name.replace("_", "-") for name in official if name not in own)
         raise GstoVizError(f"{words} is for official files only; leave it out")
     if is_factory(text):
         return run_factory(text)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_model(text).eval()
+        return build_model(text, **official).eval()
 
 
 FORM = (

@@ -58,7 +58,8 @@ ALLOWED: dict[str, set[str]] = {
         "regions",
         "stats",
     },
-    "train": LEAVES | {"calibrate", "capture", "data", "evaluate", "models", "regions", "stats"},
+    "train": LEAVES
+    | {"calibrate", "capture", "data", "evaluate", "models", "network", "regions", "stats"},
     "report": LEAVES
     | {
         "activity",

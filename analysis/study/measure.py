@@ -21,7 +21,7 @@ from places import Places
 from gsto_viz.data import KeptDataset, load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path, versions, write_text
-from gsto_viz.models import HRNet, load_checkpoint
+from gsto_viz.models import SegmentationNetwork, load_checkpoint
 from gsto_viz.network import open_network
 from gsto_viz.report import Report, Site, analyze
 from gsto_viz.report.causal import doubled_values
@@ -71,7 +71,9 @@ def measure_run(places: Places, run: Run) -> None:
     write_result(places, run, result)
 
 
-def analyses(places: Places, run: Run, network: HRNet, data: Dataset) -> dict[str, Report]:
+def analyses(
+    places: Places, run: Run, network: SegmentationNetwork, data: Dataset
+) -> dict[str, Report]:
     """Run the three analyses of a network; one that was stopped goes on."""
     last = len(network.stage4) - 1
     after = open_network(network)

@@ -35,8 +35,7 @@ from gsto_viz.bench.timing import Measurement, Say, interleaved, milliseconds, r
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
-from gsto_viz.models import build_model
-from gsto_viz.network import Network
+from gsto_viz.network import Network, open_network
 from gsto_viz.regions import prepare_regions, region_arrays, region_distance
 from gsto_viz.regions.find import measure_regions, number_regions
 from gsto_viz.report.folder import CHUNK_IMAGES, TABLES, Settings, fingerprint, merge, write_chunk
@@ -75,12 +74,11 @@ class Decoded:
 
 def random_pair(data: Dataset, pair: dict[str, str]) -> list[Network]:
     """Build networks with random weights for the classes of ``data``, not yet calibrated."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return [
-            open_for(data, key, build_model(name, num_classes=len(data.classes)).eval())
-            for key, name in pair.items()
-        ]
+    classes = len(data.classes)
+    return [
+        open_for(data, key, open_network(name, code=True, num_classes=classes))
+        for key, name in pair.items()
+    ]
 
 
 def settings_of(data: Dataset, networks: list[Network]) -> Settings:
@@ -375,9 +373,7 @@ def bench_attribution(quick: bool, say: Say) -> list[Measurement]:
     say(f"attribution: {' and '.join(NETWORKS.values())}, {what}")
     found = []
     for short, name in NETWORKS.items():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = build_model(name, num_classes=int(labels.max()) + 1)
+        model = open_network(name, code=True, num_classes=int(labels.max()) + 1).module
         works = {
             "explain": partial(region_shapley, model, image, regions, zero_baseline(model)),
             "forward": partial(model, image),

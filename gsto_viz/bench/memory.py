@@ -20,7 +20,7 @@ from gsto_viz.bench.analysis import random_pair, settings_of
 from gsto_viz.bench.timing import Measurement, Say, megabytes
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import build_model
+from gsto_viz.network import open_network
 from gsto_viz.report.folder import CHUNK_IMAGES, write_chunk
 from gsto_viz.report.passes import run_chunk
 from gsto_viz.types import ClassList, Sample
@@ -196,7 +196,7 @@ def _work(sender: Connection, case: Case, threads: int) -> None:
     torch.manual_seed(0)
     height, width = case.size
     names = tuple(str(k) for k in range(CLASSES))
-    model = build_model(case.network, num_classes=CLASSES)
+    model = open_network(case.network, code=True, num_classes=CLASSES).module
     image = torch.randn(1, 3, height, width)
     view = View(np.zeros(case.size, dtype=np.uint8), names)
     target = Target(Pixel(width // 2, height // 2, "1"))

@@ -47,7 +47,7 @@ from gsto_viz.files import (
     write_json,
     write_text,
 )
-from gsto_viz.models import HRNet
+from gsto_viz.models import SegmentationNetwork
 from gsto_viz.network import Baseline, open_network
 from gsto_viz.plots import save_figure
 from gsto_viz.plots.attribution import figure_attribution, figure_taps
@@ -72,7 +72,7 @@ MEAN_IMAGES = 64
 class Work:
     """One run of the command: what was read, and what is made of it."""
 
-    def __init__(self, args: argparse.Namespace, model: HRNet) -> None:
+    def __init__(self, args: argparse.Namespace, model: SegmentationNetwork) -> None:
         self.args, self.model = args, model
         place = parse_place(args.target)
         self.changes = [parse_intervention(model, text) for text in args.change]

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Capture, write the file, print one line per tap."""
     from gsto_viz.capture.image import capture_image, save_maps
     from gsto_viz.data import read_image, resize_image
-    from gsto_viz.models import load_model
+    from gsto_viz.network import open_network
     from gsto_viz.plots import save_figure
     from gsto_viz.torch_utils import pick_device
 
@@ -72,10 +72,12 @@ def run(args: argparse.Namespace) -> int:
     native = image.shape[:2]
     if size := size_of(args):
         image = resize_image(image, size)
-    model = load_model(args.checkpoint, **official_options(args)).to(pick_device(args.device))
-    result = capture_image(model, image, args.taps or "stage4.branch*", reduce=args.reduce)
-    figure = draw(result, image, model) if args.figure else None
-    save_maps(args.out, result, about(args, model.info, native))
+    network = open_network(args.checkpoint, **official_options(args))
+    network.to(pick_device(args.device))
+    taps = args.taps or "stage4.branch*"
+    result = capture_image(network.module, image, taps, reduce=args.reduce)
+    figure = draw(result, image, network.anatomy.gate_range) if args.figure else None
+    save_maps(args.out, result, about(args, network.info, native))
     if figure is not None:
         target = Path(args.figure)
         save_figure(figure, target.with_suffix(""), formats=(target.suffix.removeprefix("."),))
@@ -103,22 +105,20 @@ def check_outputs(args: argparse.Namespace) -> None:
             raise GstoVizError(f"{path} exists; choose another name or add --overwrite")
 
 
-def draw(result: Any, image: Any, model: Any) -> Any:
+def draw(result: Any, image: Any, gate_range: tuple[float, float] | None) -> Any:
     """Return a figure of all maps that are (h, w); logits and unreduced features are left out."""
-    from gsto_viz.anatomy import anatomy_of
     from gsto_viz.errors import GstoVizError
     from gsto_viz.plots import maps_figure
 
     flat = {name: m for name, m in result.maps.items() if m.ndim == 2}
     if not flat:
         raise GstoVizError("--figure: no map is (h, w); take other taps or another --reduce")
-    anatomy = anatomy_of(model)
     return maps_figure(
         flat,
         image,
         strides={name: result.about["taps"][name]["stride"] for name in flat},
         mode="percentile" if result.about["reduce"] == "gain_fixed" else "per_map",
-        gate_range=None if anatomy is None else anatomy.gate_range,
+        gate_range=gate_range,
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gsto_viz.evaluate import Evaluation, Options, Tally
-    from gsto_viz.models import HRNet
+    from gsto_viz.models import SegmentationNetwork
     from gsto_viz.stats.outcome import CityscapesScores
     from gsto_viz.types import Dataset, Sample
 
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(
     args: argparse.Namespace,
-    model: "HRNet",
+    model: "SegmentationNetwork",
     data: "Dataset",
     options: "Options",
     tally: "Tally",

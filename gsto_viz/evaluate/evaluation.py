@@ -20,7 +20,7 @@ from gsto_viz.evaluate.counting import (
     count_images,
 )
 from gsto_viz.evaluate.protocols import SINGLE, Protocol
-from gsto_viz.models.model_info import ModelInfo
+from gsto_viz.models.base import ModelInfo
 from gsto_viz.regions.find import MIN_AREA_PX, coco_bins, size_octaves
 from gsto_viz.stats.inference import Estimate, Images, image_mean_estimate
 from gsto_viz.stats.outcome import (

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.losses import resize_logits
-from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor
 
 Size = tuple[int, int]

@@ -14,7 +14,7 @@ from gsto_viz.explorer.probe import Point, probed
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_figures import marks_at
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.models import HRNet
+from gsto_viz.models import SegmentationNetwork
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.words import METHOD_LINKS
@@ -59,7 +59,7 @@ def _question(shown: Shown, regions: PreparedRegions, point: Point, state: ViewS
     return question
 
 
-def _field(model: HRNet, shown: Shown, state: ViewState) -> EvidenceField:
+def _field(model: SegmentationNetwork, shown: Shown, state: ViewState) -> EvidenceField:
     """Return what the branches of a network say about the image, for any target."""
     seen = head_pass(model, input_batch(model, shown.sample.image))
     absent = zero_baseline(model) if state.absent == "zero" else own_mean_baseline(seen)
@@ -67,7 +67,11 @@ def _field(model: HRNet, shown: Shown, state: ViewState) -> EvidenceField:
 
 
 def _run(
-    model: HRNet, shown: Shown, question: Question, state: ViewState, field: EvidenceField
+    model: SegmentationNetwork,
+    shown: Shown,
+    question: Question,
+    state: ViewState,
+    field: EvidenceField,
 ) -> BranchMaps:
     """Run one of Captum's methods, as the page did."""
     run = run_method(

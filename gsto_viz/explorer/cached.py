@@ -31,7 +31,7 @@ from gsto_viz.explorer.shown import Shown, cut_regions, look
 from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
 from gsto_viz.files import sha256_of
 from gsto_viz.look import Look
-from gsto_viz.models import HRNet
+from gsto_viz.models import SegmentationNetwork
 from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Dataset
@@ -41,7 +41,7 @@ FORWARD = threading.RLock()
 nobody runs a network while somebody else's hooks or interventions are on it."""
 
 
-def network(choice: Choice) -> HRNet:
+def network(choice: Choice) -> SegmentationNetwork:
     """Load a checkpoint, or return the one that is loaded already.
 
     Raises:
@@ -51,7 +51,7 @@ def network(choice: Choice) -> HRNet:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _network(path: Path, stamp: tuple[int, int], name: str) -> HRNet:
+def _network(path: Path, stamp: tuple[int, int], name: str) -> SegmentationNetwork:
     return load_checkpoint(path, name=name)
 
 

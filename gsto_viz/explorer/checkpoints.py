@@ -19,8 +19,7 @@ from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.server import FOLDER_VARIABLE
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.models import shipped_checkpoints
-from gsto_viz.models.checkpoint import METADATA_KEY
-from gsto_viz.models.model_info import info_from_json
+from gsto_viz.models.checkpoint import METADATA_KEY, info_from_json
 from gsto_viz.types import ClassList
 
 SHIPPED_PAIR = ("scenes-hrnetv2-w18-small-v1", "scenes-gsto-hrnet-w18-small-v1")

@@ -15,7 +15,7 @@ from gsto_viz.explorer.gate_tiles import Held
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
-from gsto_viz.models import HRNet
+from gsto_viz.models import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def compare_held(
     return Held(choice.subject, choice.what, held, change)
 
 
-def hold(shown: Shown, choice: GateChoice, model: HRNet) -> Held | None:
+def hold(shown: Shown, choice: GateChoice, model: SegmentationNetwork) -> Held | None:
     """Hold the gates of a view, without any cache; None where they are not held.
 
     Args:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gsto_viz.attribution.interventions import constant, intervene
 from gsto_viz.look import Look
-from gsto_viz.models import HRNet
+from gsto_viz.models import SegmentationNetwork
 from gsto_viz.network import open_network
 from gsto_viz.stats.outcome import confusion_matrix, scores_of
 from gsto_viz.types import IGNORE, ClassList
@@ -49,7 +49,7 @@ class HeldChange:
 
 
 def inspect_held(
-    model: HRNet, image: npt.NDArray[np.uint8], gates: Sequence[str], value: float
+    model: SegmentationNetwork, image: npt.NDArray[np.uint8], gates: Sequence[str], value: float
 ) -> Look:
     """Run a network on one image while gates are held at one value everywhere.
 

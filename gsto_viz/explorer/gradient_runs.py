@@ -14,7 +14,7 @@ from gsto_viz.attribution.gradients import GIB, MemoryEstimate, estimate_memory
 from gsto_viz.attribution.head import find_head
 from gsto_viz.attribution.interventions import frozen_twin
 from gsto_viz.attribution.targets import Entries
-from gsto_viz.models import HRNet
+from gsto_viz.models import SegmentationNetwork
 
 MOST_BYTES = GIB // 2
 """More steps at once are not faster on a processor."""
@@ -46,7 +46,13 @@ class Run:
 
 
 def run_method(
-    model: HRNet, image: Tensor, entries: Entries, method: str, *, steps: int, budget: int
+    model: SegmentationNetwork,
+    image: Tensor,
+    entries: Entries,
+    method: str,
+    *,
+    steps: int,
+    budget: int,
 ) -> Run:
     """Run one of Captum's methods at the branches in front of the main head.
 
@@ -81,7 +87,7 @@ def run_method(
     )
 
 
-def step_memory(model: HRNet, image: Tensor) -> MemoryEstimate:
+def step_memory(model: SegmentationNetwork, image: Tensor) -> MemoryEstimate:
     """Estimate what one pass forward and back takes, whatever is free."""
     return estimate_memory(frozen_twin(model), image, find_head(model).taps, 1, 2**62)
 

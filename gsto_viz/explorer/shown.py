@@ -11,7 +11,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.look import Look
-from gsto_viz.models import HRNet
+from gsto_viz.models import SegmentationNetwork
 from gsto_viz.network import DEFAULT_SITE, open_network
 from gsto_viz.regions import PreparedRegions, prepare_regions
 from gsto_viz.types import IGNORE, ClassList, Sample
@@ -62,7 +62,7 @@ class Shown:
         return "the labels" if self.sample.labels is not None else "A's prediction"
 
 
-def look(model: HRNet, picture: Picture) -> Look:
+def look(model: SegmentationNetwork, picture: Picture) -> Look:
     """Run a network on an image; keep what pages keep, read-only, logits at half precision."""
     seen = open_network(model).look(picture.sample.image, logits=True)
     assert seen.logits is not None

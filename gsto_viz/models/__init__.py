@@ -1,7 +1,13 @@
 """Networks: HRNetV2 and GSTO-HRNet, their costs, and their checkpoints."""
 
-from gsto_viz.models.checkpoint import (
+from gsto_viz.models.base import (
     ModelInfo,
+    NetworkConfig,
+    SegmentationNetwork,
+    SegmentationOutput,
+    initialize,
+)
+from gsto_viz.models.checkpoint import (
     load_checkpoint,
     load_model,
     save_checkpoint,
@@ -10,23 +16,25 @@ from gsto_viz.models.checkpoint import (
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.costs import Costs, count_costs
 from gsto_viz.models.gates import GatedScaleTransfer, SupervisedGate, UnsupervisedGate
-from gsto_viz.models.hrnet import (
-    CONFIGS,
-    HRNet,
-    SegmentationOutput,
-    build_model,
-    initialize,
-    model_config,
-)
+from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.official import (
     LoadReport,
     infer_official_config,
     load_official,
     to_official_keys,
 )
+from gsto_viz.models.registry import (
+    ARCHITECTURES,
+    Architecture,
+    build_model,
+    model_config,
+    network_of,
+    registered,
+)
 
 __all__ = [
-    "CONFIGS",
+    "ARCHITECTURES",
+    "Architecture",
     "Costs",
     "GatedScaleTransfer",
     "GatingConfig",
@@ -34,6 +42,8 @@ __all__ = [
     "HRNetConfig",
     "LoadReport",
     "ModelInfo",
+    "NetworkConfig",
+    "SegmentationNetwork",
     "SegmentationOutput",
     "SupervisedGate",
     "UnsupervisedGate",
@@ -45,6 +55,8 @@ __all__ = [
     "load_model",
     "load_official",
     "model_config",
+    "network_of",
+    "registered",
     "save_checkpoint",
     "shipped_checkpoints",
     "to_official_keys",

@@ -1,44 +1,35 @@
 """Our checkpoints: one safetensors file that holds weights, configuration, classes and gains.
 
 Metadata (a JSON text under the key ``gsto_viz``) says everything needed to rebuild the network and
-to know where it came from. No pickle is read or written.
+to know where it came from. No pickle is read or written. ``gsto_viz.models.official`` is the other
+half: files that others wrote.
 """
 
 import functools
 import json
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError, did_you_mean
-from gsto_viz.files import sha256_of
+from gsto_viz.files import atomic_path, sha256_of
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
-from gsto_viz.gains import gains_from_tensors, gains_to_tensors
-from gsto_viz.models.config import HRNetConfig, config_from_dict
-from gsto_viz.models.hrnet import HRNet, some_keys
-from gsto_viz.models.model_info import (
-    ModelInfo,
-    info_from_json,
-    info_to_json,
-    read_metadata,
-    read_tensors,
-    write_tensors,
-)
+from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
+from gsto_viz.models.base import ModelInfo, NetworkConfig, SegmentationNetwork, refuse_misfit
+from gsto_viz.models.config import HRNetConfig
+from gsto_viz.models.registry import ARCHITECTURES, architecture_of, network_of
+from gsto_viz.types import ClassInfo, ClassList
 
-__all__ = [
-    "ModelInfo",
-    "load_checkpoint",
-    "load_model",
-    "load_weights",
-    "save_checkpoint",
-    "shipped_checkpoints",
-]
-
+SCHEMA_VERSION = 1
 METADATA_KEY = "gsto_viz"
 BYTES_OF_NAME = 120
 """What a file says of each tensor: its name, shape and place."""
@@ -47,24 +38,32 @@ logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(
-    path: str | Path, model: HRNet, info: ModelInfo, *, half_weights: bool = False
+    path: str | Path, model: nn.Module, info: ModelInfo, *, half_weights: bool = False
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
         path: Ends in ``.safetensors``.
-        model: The network; its tensors are copied to the CPU.
+        model: A network of the register; its tensors are copied to the CPU.
         info: What to say about it.
         half_weights: Store convolution weights (four-dimensional tensors) as float16. Everything
             else, batch-norm statistics above all, keeps its precision.
 
     Raises:
-        GstoVizError: The file cannot be written, or a weight is beyond float16.
+        GstoVizError: The file cannot be written, a weight is beyond float16, or the network is of
+            no registered architecture, so that nobody could rebuild it.
     """
+    if not isinstance(model, SegmentationNetwork):
+        raise GstoVizError(
+            f"a {type(model).__name__} is not a network of the register (gsto-viz models), so it "
+            "cannot be rebuilt from a checkpoint; save its state dict instead"
+        )
     tensors = dict(model.state_dict())
     if half_weights:
         tensors.update({k: _halved(k, t) for k, t in tensors.items() if t.dim() == 4})
     about = {**info_to_json(info), "config": model.config.to_dict()}
+    if not isinstance(model.config, HRNetConfig):
+        about["architecture"] = architecture_of(model.config).name
     write_tensors(
         path,
         {**tensors, **gains_to_tensors(info.gains)},
@@ -72,7 +71,7 @@ def save_checkpoint(
     )
 
 
-def checkpoint_bytes(model: HRNet, *, half_weights: bool = False) -> int:
+def checkpoint_bytes(model: SegmentationNetwork, *, half_weights: bool = False) -> int:
     """Return about how large ``save_checkpoint`` makes a file without gains."""
     tensors = model.state_dict().values()
     return sum(
@@ -88,7 +87,7 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
     return half
 
 
-def load_checkpoint(path: str | Path, *, name: str | None = None) -> HRNet:
+def load_checkpoint(path: str | Path, *, name: str | None = None) -> SegmentationNetwork:
     """Rebuild a network from one of our checkpoints, in evaluation mode, on the CPU.
 
     Torch's generator is left as it was.
@@ -118,7 +117,7 @@ def load_checkpoint(path: str | Path, *, name: str | None = None) -> HRNet:
         sha256=sha256_of(path),
         source=str(path),
     )
-    config = _config(about.get("config"), source=str(path))
+    config = read_config(about, source=str(path))
     if config.num_classes != len(info.classes):
         raise GstoVizError(
             f"{path} has damaged gsto_viz metadata: {len(info.classes)} classes for "
@@ -131,32 +130,45 @@ def load_checkpoint(path: str | Path, *, name: str | None = None) -> HRNet:
     return model.eval()
 
 
-def _config(values: Any, *, source: str) -> HRNetConfig:
+def read_config(about: Mapping[str, Any], *, source: str) -> NetworkConfig:
+    """Return the configuration that a checkpoint's metadata holds.
+
+    Raises:
+        GstoVizError: It is damaged, or of an architecture that this version does not know.
+    """
+    # Files from before there were others do not say that they hold an HRNet.
+    name = about.get("architecture", "hrnetv2")
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        raise GstoVizError(
+            f"{source} holds a network of the architecture {name!r}, which this version of gsto_viz"
+            f" does not know (it knows {', '.join(ARCHITECTURES)}); update gsto_viz"
+        )
     try:
-        return config_from_dict(values)
+        return ARCHITECTURES[name].config.from_dict(about.get("config"))
     except GstoVizError as error:
         raise GstoVizError(f"{source} has a damaged network configuration: {error}") from error
 
 
-def _empty_network(config: HRNetConfig, tensors: Mapping[str, Tensor], *, source: str) -> HRNet:
+def _empty_network(
+    config: NetworkConfig, tensors: Mapping[str, Tensor], *, source: str
+) -> SegmentationNetwork:
     """Make the network without drawing weights, and no larger than the file can fill.
 
     A file may claim any size, so a claim is compared with what it holds before memory is taken.
     """
-    blocks = config.stage1_blocks + sum(config.modules) * config.blocks
-    widest = max(*config.widths, config.stage1_planes, config.num_classes)
-    if blocks > len(tensors) or widest > max((t.numel() for t in tensors.values()), default=0):
+    count, largest = config.least
+    if count > len(tensors) or largest > max((t.numel() for t in tensors.values()), default=0):
         raise GstoVizError(
             f"{source} holds {len(tensors)} tensors, too few for the network that it describes; "
             "take another copy"
         )
     with torch.device("meta"):
-        model = HRNet(config)
+        model = network_of(config)
     _check_fit(model, tensors, source=source)
     return model.to_empty(device="cpu")
 
 
-def load_weights(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) -> None:
+def load_weights(model: SegmentationNetwork, tensors: Mapping[str, Tensor], *, source: str) -> None:
     """Copy tensors into a network whose names and shapes they must match exactly.
 
     Raises:
@@ -167,25 +179,12 @@ def load_weights(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) ->
     model.load_state_dict(dict(tensors))
 
 
-def _check_fit(model: HRNet, tensors: Mapping[str, Tensor], *, source: str) -> None:
+def _check_fit(model: SegmentationNetwork, tensors: Mapping[str, Tensor], *, source: str) -> None:
     own = model.state_dict()
     missing = [k for k in own if k not in tensors]
     left_over = [k for k in tensors if k not in own]
     other_shape = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
-    problems = [
-        f"{len(keys)} {what} ({some_keys(keys)})"
-        for what, keys in (
-            ("missing", missing),
-            ("left over", left_over),
-            ("of another shape", other_shape),
-        )
-        if keys
-    ]
-    if problems:
-        raise GstoVizError(
-            f"{source} does not fit this network: {'; '.join(problems)}; it belongs to another "
-            "architecture or class count"
-        )
+    refuse_misfit(source, missing, left_over, other_shape)
 
 
 def shipped_checkpoints() -> dict[str, Path]:
@@ -194,7 +193,7 @@ def shipped_checkpoints() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def load_model(source: str | Path, **options: Any) -> HRNet:
+def load_model(source: str | Path, **options: Any) -> SegmentationNetwork:
     """Load a network by a shipped name or from a file.
 
     A checkpoint with a notice (the licence of its training data) says it once in a process, as a
@@ -247,3 +246,168 @@ def _is_ours(path: Path) -> bool:
 def _say_notice(name: str, notice: str) -> None:
     """Log a notice; the cache makes it once for each checkpoint and process."""
     logger.warning("%s: %s", name, notice)
+
+
+def info_to_json(info: ModelInfo) -> dict[str, Any]:
+    """Return what a checkpoint's metadata holds beside the network's configuration.
+
+    Name and fingerprint belong to the file and the gains are tensors: they are not in it.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "network": info.network,
+        "classes": info.classes.to_json(),
+        "mean": list(info.mean),
+        "std": list(info.std),
+        "channel_order": "RGB",
+        "notice": info.notice,
+        "training": dict(info.training),
+    }
+
+
+def info_from_json(
+    about: Any, *, name: str, gains: Mapping[str, Gains], sha256: str, source: str
+) -> ModelInfo:
+    """Check the metadata of a checkpoint and make a ``ModelInfo`` of it.
+
+    Args:
+        about: The parsed JSON.
+        name: Name of the checkpoint.
+        gains: Read from its tensors.
+        sha256: Of its file.
+        source: File name for messages.
+
+    Raises:
+        GstoVizError: A newer schema, or a key that is missing or holds something else than it must;
+            the message names the key.
+    """
+    if not isinstance(about, dict):
+        raise _damaged(source, "it is no object")
+    version = about.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise GstoVizError(
+            f"{source} has checkpoint schema {version!r} and this version of gsto_viz reads "
+            f"{SCHEMA_VERSION}; update gsto_viz or take another copy"
+        )
+    network, notice, training = (about.get(key) for key in ("network", "notice", "training"))
+    if not isinstance(network, str):
+        raise _damaged(source, "'network' is no name")
+    if not (notice is None or isinstance(notice, str)):
+        raise _damaged(source, "'notice' is no text")
+    if not isinstance(training, dict):
+        raise _damaged(source, "'training' is no object")
+    if about.get("channel_order") != "RGB":
+        raise _damaged(source, "'channel_order' is not RGB")
+    return ModelInfo(
+        name=name,
+        network=network,
+        classes=_classes(about.get("classes"), source),
+        mean=_channels(about, "mean", source),
+        std=_channels(about, "std", source),
+        gains=gains,
+        notice=notice,
+        training=training,
+        sha256=sha256,
+    )
+
+
+def _damaged(source: str, what: str) -> GstoVizError:
+    return GstoVizError(f"{source} has damaged gsto_viz metadata: {what}; take another copy")
+
+
+def _channels(about: Mapping[str, Any], key: str, source: str) -> tuple[float, ...]:
+    """Return the three numbers under ``mean`` or ``std``; a deviation is above 0."""
+    values = about.get(key)
+    if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
+        raise _damaged(source, f"'{key}' is not three numbers")
+    if key == "std" and min(values) <= 0:
+        raise _damaged(source, "'std' is not above 0")
+    return tuple(float(v) for v in values)
+
+
+def _is_number(value: Any) -> bool:
+    # A JSON integer may be beyond float: compared, not converted. NaN fails every comparison.
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
+
+
+def _classes(value: Any, source: str) -> ClassList:
+    """Read what ``ClassList.to_json`` gave: ids 0..K-1 in order."""
+    entries = value.get("classes") if isinstance(value, dict) else None
+    if not isinstance(entries, list) or not isinstance(value.get("name"), str):
+        raise _damaged(source, "'classes' is no class list")
+    classes = tuple(_class(e, i, source) for i, e in enumerate(entries))
+    pairs = value.get("flip_pairs", [])
+    whole = isinstance(pairs, list) and all(isinstance(p, list) and len(p) == 2 for p in pairs)
+    members = [id_ for pair in pairs for id_ in pair] if whole else []
+    known = all(type(m) is int and m in range(len(classes)) for m in members)
+    if not whole or not known or len(set(members)) < len(members):
+        raise _damaged(source, "'flip_pairs' is not made of pairs of classes")
+    return ClassList(value["name"], classes, tuple((pair[0], pair[1]) for pair in pairs))
+
+
+def _class(entry: Any, index: int, source: str) -> ClassInfo:
+    where = f"'classes[{index}]'"
+    if not isinstance(entry, dict) or entry.get("id") != index:
+        raise _damaged(source, f"{where} is not the class with id {index}")
+    name, color, kind = entry.get("name"), entry.get("color"), entry.get("kind")
+    if not isinstance(name, str) or kind not in ("thing", "stuff"):
+        raise _damaged(source, f"{where} has no name or is neither thing nor stuff")
+    if not isinstance(color, list) or len(color) != 3 or not all(type(c) is int for c in color):
+        raise _damaged(source, f"{where} has no colour of three whole numbers")
+    if not 0 <= min(color) <= max(color) <= 255:
+        raise _damaged(source, f"{where} has a colour outside 0..255")
+    return ClassInfo(index, name, (color[0], color[1], color[2]), thing=kind == "thing")
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file.
+
+    Args:
+        path: Where it shall appear.
+        tensors: Any device and layout; stored contiguous, values and types as they are.
+        metadata: Texts by name.
+
+    Raises:
+        GstoVizError: The operating system refused the write; what was there before is intact.
+    """
+    stored = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    # Not safetensors' own save_file: that puts a second temporary file, readable by its owner
+    # alone, in the place of ours, and reports a full disk as an error of its own kind.
+    content = save(stored, dict(metadata))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Returns:
+        Tensors by name, and the file's text metadata.
+
+    Raises:
+        GstoVizError: No such file, or not a readable safetensors file.
+    """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the texts of a safetensors file without its tensors; errors as in ``read_tensors``."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise GstoVizError(f"no file {path}; check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError, ValueError) as error:
+        raise GstoVizError(
+            f"{path} is not a readable safetensors file ({error}); take another copy"
+        ) from error

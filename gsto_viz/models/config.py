@@ -1,12 +1,12 @@
-"""What distinguishes one network from another: typed, immutable, saved with every checkpoint."""
+"""What distinguishes one HRNet from another: typed, immutable, saved with every checkpoint."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
-from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.base import NetworkConfig, check_names, option_names
 from gsto_viz.models.gates import check_form
-from gsto_viz.settings import Rule, settle, shown, within, within_below
+from gsto_viz.settings import Rule, settle, within, within_below
 
 MAX_MODULES = 64
 
@@ -98,7 +98,7 @@ class GatingConfig:
 
 
 @dataclass(frozen=True)
-class HRNetConfig:
+class HRNetConfig(NetworkConfig):
     """Everything that shapes an HRNetV2 or GSTO-HRNet segmentation network.
 
     Attributes:
@@ -126,9 +126,12 @@ class HRNetConfig:
     resize_mode: str = "bilinear"
     bn_momentum: float = 0.01
     head_dropout: float = 0.0
-    gating: GatingConfig | None = field(default=None)
+    gating: GatingConfig | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.gating, dict):
+            check_names("key", self.gating, sorted(option_names(GatingConfig)), " in GatingConfig")
+            object.__setattr__(self, "gating", GatingConfig(**self.gating))
         settle(self, NETWORK_RULES)
 
     @property
@@ -136,58 +139,27 @@ class HRNetConfig:
         """Channels of the four branches: C, 2C, 4C, 8C."""
         return tuple(self.width * 2**r for r in range(4))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON or YAML; ``config_from_dict`` reads them back."""
-        return asdict(self)
+    @property
+    def least(self) -> tuple[int, int]:
+        """How many tensors such a network has at least, and how many numbers its largest one."""
+        blocks = self.stage1_blocks + sum(self.modules) * self.blocks
+        return blocks, max(*self.widths, self.stage1_planes, self.num_classes)
 
-    def with_options(self, /, **options: Any) -> "HRNetConfig":
+    def with_options(self, /, **options: Any) -> Self:
         """Return a copy with changed fields; unknown names are refused.
 
         Fields of the gating (``form``, ``diagonal``...) are given as ``gating={...}`` or as
         ``gate_form=...``, ``gate_diagonal=...`` and so on.
         """
-        own = {f.name for f in fields(self)}
-        gates = {f"gate_{f.name}": f.name for f in fields(GatingConfig)}
-        _refuse_unknown("model option", options, "", [*sorted(own), *sorted(gates)])
-        gate_options = {gates[k]: v for k, v in options.items() if k in gates}
-        plain = {k: v for k, v in options.items() if k in own}
-        if isinstance(plain.get("gating"), dict):
-            plain["gating"] = GatingConfig(**_known(plain["gating"], GatingConfig))
-        changed = replace(self, **plain)
-        if gate_options:
+        names = {f"gate_{name}": name for name in option_names(GatingConfig)}
+        known = [*sorted(option_names(HRNetConfig)), *sorted(names)]
+        check_names("model option", options, known)
+        gates = {names[k]: v for k, v in options.items() if k in names}
+        changed = replace(self, **{k: v for k, v in options.items() if k not in names})
+        if gates:
             if changed.gating is None:
                 raise GstoVizError(
-                    f"{', '.join('gate_' + k for k in gate_options)}: this network has no gates"
+                    f"{', '.join('gate_' + k for k in gates)}: this network has no gates"
                 )
-            changed = replace(changed, gating=replace(changed.gating, **gate_options))
+            changed = replace(changed, gating=replace(changed.gating, **gates))
         return changed
-
-
-def _known(values: dict[str, Any], cls: type) -> dict[str, Any]:
-    """Return ``values`` if all keys are fields of ``cls``; refuse them otherwise."""
-    _refuse_unknown("key", values, f" in {cls.__name__}", sorted(f.name for f in fields(cls)))
-    return values
-
-
-def _refuse_unknown(what: str, given: Iterable[Any], where: str, names: list[str]) -> None:
-    """Refuse names that are not among ``names``, with those closest to the first of them."""
-    unknown = sorted(str(name) for name in given if name not in names)
-    if unknown:
-        hint = did_you_mean(unknown[0], names, otherwise=f"known: {', '.join(names)}")
-        raise GstoVizError(f"unknown {what} {', '.join(unknown)}{where}; {hint}")
-
-
-def config_from_dict(values: dict[str, Any]) -> HRNetConfig:
-    """Read what ``HRNetConfig.to_dict`` gave.
-
-    Raises:
-        GstoVizError: No mapping, an unknown or a missing key, or a value that makes no network.
-    """
-    if not isinstance(values, dict):
-        raise GstoVizError(f"{shown(values)} is no mapping of network options")
-    known = dict(_known(values, HRNetConfig))
-    if "width" not in known:
-        raise GstoVizError("the network options have no width")
-    if isinstance(known.get("gating"), dict):
-        known["gating"] = GatingConfig(**_known(known["gating"], GatingConfig))
-    return HRNetConfig(**known)

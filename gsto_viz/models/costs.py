@@ -7,27 +7,25 @@ sets our counts beside the printed ones.
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.blocks import Resize
-from gsto_viz.models.checkpoint import METADATA_KEY, shipped_checkpoints
-from gsto_viz.models.config import HRNetConfig, config_from_dict
-from gsto_viz.models.hrnet import CONFIGS, HRNet, model_config
-from gsto_viz.models.model_info import read_metadata
+from gsto_viz.models.base import NetworkConfig
+from gsto_viz.models.checkpoint import (
+    METADATA_KEY,
+    read_config,
+    read_metadata,
+    shipped_checkpoints,
+)
+from gsto_viz.models.registry import Printed, model_config, network_of, registered
 
 GI = 2**30
 """Divisor of the papers' "GFLOPs"."""
-
-SHAPE_KEEPING = (nn.BatchNorm2d, nn.ReLU, nn.Sigmoid)
-"""Layers whose output has the shape and type of their input."""
 
 
 @dataclass(frozen=True)
@@ -72,44 +70,38 @@ def count_costs(model: nn.Module, height: int = 1024, width: int = 2048) -> Cost
     Raises:
         GstoVizError: The network refuses this size.
     """
-    return count_ghost(_meta_copy(model), height, width)
+    return _count(_meta_copy(model), height, width)
 
 
-def count_ghost(ghost: nn.Module, height: int, width: int) -> Costs:
-    """Count the costs of a network on the meta device that nobody else uses; it is changed."""
-    ghost.eval()
+def _count(ghost: nn.Module, height: int, width: int) -> Costs:
+    """Count the costs of a network on the meta device that nobody else uses; it keeps hooks."""
+    called: dict[nn.Module, None] = {}
+    macs = 0
+
+    def record(module: nn.Module, _inputs: object, output: object) -> None:
+        nonlocal macs
+        called[module] = None
+        if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
+            macs += module.weight.numel() * output.shape[-2] * output.shape[-1]
+
     for module in ghost.modules():
-        # On the meta device these take most of the time, and only their shapes count.
-        if type(module) in SHAPE_KEEPING:
-            vars(module)["forward"] = _same
-        elif type(module) is Resize:
-            vars(module)["forward"] = _resized
-    with _call_records(ghost) as calls, torch.no_grad():
-        ghost(torch.empty(1, 3, height, width, device="meta"))
-    seen: set[int] = set()
-    params = conv_params = 0
-    for module in calls.modules:
-        for parameter in module.parameters(recurse=False):
-            if id(parameter) in seen:
-                continue
-            seen.add(id(parameter))
-            params += parameter.numel()
-            if isinstance(module, nn.Conv2d):
-                conv_params += parameter.numel()
+        module.register_forward_hook(record)
+    with torch.no_grad():
+        ghost.eval()(torch.empty(1, 3, height, width, device="meta"))
+    used = {p: module for module in called for p in module.parameters(recurse=False)}
     unused = tuple(
         name
         for name, module in ghost.named_modules()
-        if module not in calls.modules and any(True for _ in module.parameters(recurse=False))
+        if module not in called and any(True for _ in module.parameters(recurse=False))
     )
-    return Costs(params, conv_params, calls.macs, height, width, unused)
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x.new_empty((*x.shape[:2], *size))
+    return Costs(
+        params=sum(p.numel() for p in used),
+        conv_params=sum(p.numel() for p, m in used.items() if isinstance(m, nn.Conv2d)),
+        macs=macs,
+        height=height,
+        width=width,
+        unused=unused,
+    )
 
 
 def _meta_copy(model: nn.Module) -> nn.Module:
@@ -125,58 +117,11 @@ def _meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-@dataclass
-class _Calls:
-    """Modules called so far, in order of the first call, and the multiply-adds of their calls."""
-
-    modules: dict[nn.Module, None]
-    macs: int = 0
-
-
-@contextmanager
-def _call_records(model: nn.Module) -> Iterator[_Calls]:
-    """Record every module call of the block; the hooks are gone afterwards, whatever happens."""
-    calls = _Calls({})
-
-    def record(module: nn.Module, _inputs: object, output: object) -> None:
-        calls.modules[module] = None
-        if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
-            height, width = output.shape[-2:]
-            calls.macs += module.weight.numel() * height * width
-
-    handles = [module.register_forward_hook(record) for module in model.modules()]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 PAPER_SIZE = (1024, 2048)
 PAPER_CLASSES = 19
 
 
-@dataclass(frozen=True)
-class Printed:
-    """Figures as printed, digits included: millions of parameters, "GFLOPs" (MACs / 2**30)."""
-
-    params_m: str
-    gflops: str
-    source: str
-
-
-PRINTED: dict[str, Printed] = {
-    "hrnetv2-w18-small-v1": Printed("1.5", "31.1", "HRNet README"),
-    "hrnetv2-w18-small-v2": Printed("3.92", "71.6", "GSTO Table 4"),
-    "hrnetv2-w48": Printed("65.78", "696.2", "GSTO Table 4"),
-    "gsto-hrnet-w18-small-v2": Printed("3.95", "74.4", "GSTO Table 4"),
-    "gsto-hrnet-w48": Printed("65.93", "714.0", "GSTO Table 4"),
-}
-"""For 19 classes at 1024x2048. What GSTO's tables call W18 is ``w18-small-v2``."""
-
-
-@dataclass(frozen=True)
-class Ablation:
+class Ablation(NamedTuple):
     """A row of GSTO's ablation tables: W18-Small-v2 with some of the gates."""
 
     label: str
@@ -255,9 +200,10 @@ def cost_table(
         count.
     """
     rows = []
-    for name in CONFIGS:
+    for name, (architecture, size) in registered().items():
         config = model_config(name, num_classes=num_classes)
-        rows.append(cost_row(name, "network", config, height, width, PRINTED.get(name)))
+        printed = architecture.printed.get(size)
+        rows.append(cost_row(name, "network", config, height, width, printed))
     for ablation in ABLATIONS:
         config = model_config(ABLATED, num_classes=num_classes, **ablation.options)
         name = f"{ABLATED}[{ablation.label}]"
@@ -270,7 +216,7 @@ def cost_table(
     return rows
 
 
-def describe_checkpoint(path: Path) -> tuple[HRNetConfig, str]:
+def describe_checkpoint(path: Path) -> tuple[NetworkConfig, str]:
     """Return the configuration of one of our checkpoints, and its network and classes in words.
 
     Only the metadata is read: no tensor, and no fingerprint of the file.
@@ -280,7 +226,7 @@ def describe_checkpoint(path: Path) -> tuple[HRNetConfig, str]:
     """
     try:
         about = json.loads(read_metadata(path)[METADATA_KEY])
-        config = config_from_dict(about["config"])
+        config = read_config(about, source=str(path))
         return config, f"{about['network']} with the classes of {about['classes']['name']}"
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise GstoVizError(
@@ -292,7 +238,7 @@ def describe_checkpoint(path: Path) -> tuple[HRNetConfig, str]:
 def cost_row(
     name: str,
     kind: str,
-    config: HRNetConfig,
+    config: NetworkConfig,
     height: int,
     width: int,
     printed: Printed | None = None,
@@ -300,8 +246,8 @@ def cost_row(
 ) -> dict[str, Any]:
     """Count one network and set it beside what is printed for it (``cost_table`` has the keys)."""
     with torch.device("meta"):
-        model = HRNet(config)
-    costs = count_ghost(model, height, width)
+        model = network_of(config)
+    costs = _count(model, height, width)
     if (height, width) != PAPER_SIZE or config.num_classes != PAPER_CLASSES:
         printed = None
     notes = [about] if about else []

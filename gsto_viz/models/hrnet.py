@@ -1,4 +1,4 @@
-"""HRNetV2 and GSTO-HRNet for segmentation, their taps, and the register of named networks.
+"""HRNetV2 and GSTO-HRNet for segmentation, and their taps.
 
 HRNetV2: a stem to stride 4, stage 1, then stages 2 to 4 with two to four branches at strides 4, 8,
 16, 32; the head brings all branches to stride 4. GSTO-HRNet (arXiv:2005.13363) is the same network
@@ -6,43 +6,26 @@ with gates in its fusions and transitions and deep-supervision heads after stage
 configuration's ``gating`` says which (None: plain HRNetV2).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.anatomy import Anatomy, Branch, Edge, Head, edge_named, gates_of
-from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput, initialize
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes, spatial_size
-from gsto_viz.models.config import GatingConfig, HRNetConfig
+from gsto_viz.models.config import HRNetConfig
 from gsto_viz.models.fusion import Fusion, Transition
 from gsto_viz.models.gates import GatedScaleTransfer, gate_range
 from gsto_viz.types import Tap
-
-if TYPE_CHECKING:
-    from gsto_viz.models.model_info import ModelInfo
-
 
 STRIDES = (4, 8, 16, 32)
 STEM_CHANNELS = 64
 MIN_SIZE = 32
 """Smallest height and width: one cell of the coarsest branch."""
-
-
-class SegmentationOutput(NamedTuple):
-    """Result of a forward pass.
-
-    Attributes:
-        logits: (N, K, ceil(H/4), ceil(W/4)), before softmax.
-        auxiliary: Logits of the deep-supervision heads by stage, e.g. ``{"stage2": ...,
-            "stage3": ...}``, same shape; empty for HRNetV2.
-    """
-
-    logits: Tensor
-    auxiliary: dict[str, Tensor]
 
 
 class Stem(nn.Module):
@@ -121,25 +104,20 @@ class SegmentationHead(nn.Module):
         return logits
 
 
-class HRNet(nn.Module):
+class HRNet(SegmentationNetwork):
     """HRNetV2 (``config.gating is None``) or GSTO-HRNet for segmentation.
 
-    Args:
-        config: Widths, depths, class count, conventions, gating.
-
     Attributes:
-        info: What its checkpoint says (classes, normalisation, gains, training); None for a
-            network that was built and not loaded.
+        config: Widths, depths, class count, conventions, gating.
         official_unused: Tensors of an official file that no forward reads, kept by official key
             for the way back; no part of the state.
     """
 
+    config: HRNetConfig
+
     def __init__(self, config: HRNetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.info: ModelInfo | None = None
+        super().__init__(config)
         self.official_unused: dict[str, Tensor] = {}
-        self._anatomy: Anatomy | None = None
         momentum, widths = config.bn_momentum, config.widths
         self.stem = Stem(bn_momentum=momentum)
         blocks, channels = [], STEM_CHANNELS
@@ -195,46 +173,14 @@ class HRNet(nn.Module):
         branches, auxiliary = self.branches(image)
         return SegmentationOutput(self.head(branches), auxiliary)
 
-    def anatomy(self) -> Anatomy:
-        """Return what this network says of itself, compared after stage 4; made once."""
-        if self._anatomy is None:
-            self._anatomy = _anatomy(self)
-        return self._anatomy
-
-    def taps(self) -> dict[str, Tap]:
-        """Return every tap of this network by its name, in the order of computation."""
-        return dict(self.anatomy().taps)
+    def describe(self) -> Anatomy:
+        """Name the places of this network, compared after stage 4."""
+        return _anatomy(self)
 
     def forget_training(self, note: str) -> None:
         """Drop what only holds for trained weights; ``note`` is added to the name."""
         self.official_unused = {}
-        if self.info is not None:
-            name = f"{self.info.name} ({note})"
-            self.info = replace(self.info, name=name, gains={}, training={}, sha256=None)
-
-
-def initialize(model: nn.Module, scheme: str) -> None:
-    """Draw all convolution weights anew (from torch's global generator); batch norm becomes 1, 0.
-
-    Args:
-        model: Any network.
-        scheme: ``normal``: N(0, 0.001), biases as torch draws them, as HRNet does for segmentation
-            before it loads ImageNet weights. ``kaiming``: fan-out normal, biases 0, better when
-            training starts from these weights. Batch-norm statistics are reset.
-    """
-    if scheme not in ("normal", "kaiming"):
-        raise GstoVizError(f"unknown initialisation '{scheme}'; choose normal or kaiming")
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
-            module.reset_parameters()
-            if scheme == "normal":
-                nn.init.normal_(module.weight, std=0.001)
-            else:
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
+        super().forget_training(note)
 
 
 def _anatomy(model: HRNet) -> Anatomy:
@@ -321,68 +267,3 @@ def _head(
     entering = tuple(f"stage{stage}.branch{r}" for r in range(stage))
     channels = tuple(taps[tap].channels or 0 for tap in entering)
     return Head(name, module, entering, STRIDES[:stage], channels, inputs, fusion, tuple(sites))
-
-
-SMALL_V1 = HRNetConfig(width=16, stage1_blocks=1, stage1_planes=32, modules=(1, 1, 1), blocks=2)
-SMALL_V2 = HRNetConfig(width=18, stage1_blocks=2, stage1_planes=64, modules=(1, 3, 2), blocks=2)
-TINY = HRNetConfig(width=4, stage1_blocks=1, stage1_planes=4, modules=(1, 2, 1), blocks=1)
-"""For tests: every kind of part, a few thousand weights."""
-
-SIZES: dict[str, HRNetConfig] = {
-    "w18-small-v1": SMALL_V1,
-    "w18-small-v2": SMALL_V2,
-    **{f"w{width}": HRNetConfig(width=width) for width in (18, 30, 32, 40, 44, 48, 64)},
-    "tiny": TINY,
-}
-
-CONFIGS: dict[str, HRNetConfig] = {
-    **{f"hrnetv2-{size}": config for size, config in SIZES.items()},
-    **{
-        f"gsto-hrnet-{size}": replace(config, gating=GatingConfig())
-        for size, config in SIZES.items()
-    },
-}
-"""Every registered network at 19 classes. ``w18-small-v1`` has 16 channels in branch 0, as HRNet's
-own file of that name; the GSTO paper's "W18" is ``w18-small-v2``."""
-
-
-MAX_LISTED = 5
-"""Keys that a message lists before it counts the rest."""
-
-
-def some_keys(keys: Iterable[object]) -> str:
-    """Return the first few keys and how many more there are, for messages."""
-    listed = [str(key) for key in keys]
-    more = f", and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
-    return ", ".join(listed[:MAX_LISTED]) + more
-
-
-def model_config(name: str, **options: Any) -> HRNetConfig:
-    """Return the configuration of a registered network with options changed.
-
-    Raises:
-        GstoVizError: Unknown name or option (the closest valid names are given).
-    """
-    if name not in CONFIGS:
-        hint = did_you_mean(name, CONFIGS, otherwise=f"valid: {', '.join(CONFIGS)}")
-        raise GstoVizError(f"unknown model '{name}'; {hint}")
-    return CONFIGS[name].with_options(**options)
-
-
-def build_model(name: str, **options: Any) -> HRNet:
-    """Make a network with freshly drawn weights.
-
-    Args:
-        name: A key of ``CONFIGS``, e.g. ``hrnetv2-w48`` or ``gsto-hrnet-w18-small-v2``.
-        **options: Fields of ``HRNetConfig`` (``num_classes=11``, ``align_corners=True``) and, for
-            gated networks, of ``GatingConfig`` with the prefix ``gate_`` (``gate_form="paper"``,
-            ``gate_supervised=(3,)``, ``gate_diagonal=False``).
-
-    Raises:
-        GstoVizError: Unknown name, unknown option, or a value that makes no network.
-
-    Example:
-        >>> build_model("gsto-hrnet-tiny", num_classes=11).config.gating.form
-        'released'
-    """
-    return HRNet(model_config(name, **options))

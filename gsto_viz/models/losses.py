@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.hrnet import SegmentationOutput
+from gsto_viz.models.base import SegmentationOutput
 from gsto_viz.types import IGNORE
 
 

@@ -1,34 +1,134 @@
-"""Weights between our networks and the official HRNet, GSTO, ImageNet and timm layouts.
+"""Weights between our HRNets and the official HRNet, GSTO, ImageNet and timm files.
 
 ``load_official`` reads, ``to_official_keys`` writes; a round trip gives the same tensors. What was
 loaded, missing and left over is always reported, and a file that does not fit changes nothing.
+
+HRNet for segmentation, HRNet for ImageNet, timm and GSTO share one naming of the backbone. The
+official words (``layer1``, ``fuse_layers``, ``att_layers``, ``last_layer``) stay in this module.
 """
 
 import colorsys
 import logging
-from collections.abc import Mapping
+import pickle
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
+from gsto_viz.models.base import ModelInfo, SegmentationNetwork, refuse_misfit, some_keys
 from gsto_viz.models.blocks import BN_EPS
 from gsto_viz.models.config import GatingConfig, HRNetConfig
-from gsto_viz.models.hrnet import CONFIGS, HRNet, model_config, some_keys
-from gsto_viz.models.model_info import ModelInfo
-from gsto_viz.models.official_files import (
-    BACKBONE_PREFIXES,
-    CLASSIFICATION_PREFIXES,
-    check_official_layout,
-    dead_shapes,
-    official_modules,
-    read_official,
-)
+from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models.registry import model_config, network_of, registered
 from gsto_viz.types import ClassInfo, ClassList
+
+KINDS = ("auto", "segmentation", "backbone")
+COUNTER = "num_batches_tracked"
+FUSION_GATES = ".att_layers."
+
+logger = logging.getLogger(__name__)
+
+
+WRAPPERS = ("state_dict", "model")
+"""Keys under which training scripts put the weights beside other things."""
+
+PREFIXES = ("module.", "model.")
+"""Traces of DataParallel and of the official training wrapper."""
+
+LOSS_PREFIX = "loss."
+"""Class weights that the official training wrapper saves along."""
+
+# What torch's own reader raises for damaged files and for pickles that are not plain tensors.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    SafetensorError,
+    OSError,
+)
+
+
+def read_official(source: Mapping[str, Any] | str | Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights of an official checkpoint under plain official keys, on the CPU.
+
+    Args:
+        source: A ``.pth`` or ``.safetensors`` file, or what such a file holds. ``{"state_dict":
+            ...}`` and ``{"model": ...}`` are opened, repeated ``module.`` and ``model.`` in front
+            of keys are taken off, ``loss.`` keys are left out.
+
+    Returns:
+        Tensors by official key, and the original names of the keys that were left out.
+
+    Raises:
+        GstoVizError: No such file, a damaged file, a pickle of more than plain tensors (nothing of
+            it is run), or no weights in it.
+    """
+    what = "the state dict" if isinstance(source, Mapping) else str(source)
+    held: Any = source if isinstance(source, Mapping) else _read_file(Path(source))
+    while isinstance(held, Mapping):
+        inner = next((held[w] for w in WRAPPERS if isinstance(held.get(w), Mapping)), None)
+        if inner is None:
+            break
+        held = inner
+    if not isinstance(held, Mapping) or not held:
+        raise GstoVizError(f"{what} holds no weights; give a state dict of tensors")
+    weights: dict[str, Tensor] = {}
+    left_out = []
+    for name, value in held.items():
+        key = _strip(str(name))
+        if key.startswith(LOSS_PREFIX):
+            left_out.append(str(name))
+        elif not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+            raise GstoVizError(
+                f"{what}: '{name}' is not a plain tensor; give the state dict of a network"
+            )
+        elif key in weights:
+            raise GstoVizError(
+                f"{what} has two tensors for '{key}'; give the weights of one network"
+            )
+        else:
+            weights[key] = value.detach()
+    return weights, left_out
+
+
+def _strip(name: str) -> str:
+    while name.startswith(PREFIXES):
+        name = name.partition(".")[2]
+    return name
+
+
+def _read_file(path: Path) -> Any:
+    if not path.is_file():
+        raise GstoVizError(f"no checkpoint file {path}; check the path")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path, device="cpu")
+        with warnings.catch_warnings():
+            # torch warns about odd pickles before it refuses them; our sentence says enough.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise GstoVizError(
+            f"{path} is damaged or holds more than plain tensors, which is never loaded;"
+            " save the network's state_dict alone"
+        ) from error
 
 
 def infer_official_config(
@@ -95,13 +195,11 @@ def _classes(weights: Mapping[str, Tensor], given: int | None) -> int:
 
 def network_name(config: HRNetConfig) -> str:
     """Return the registered name of a network, or a description of one that has none."""
-    for name, known in CONFIGS.items():
-        same = replace(
-            config,
-            num_classes=known.num_classes,
-            align_corners=known.align_corners,
-        )
-        if same == known:
+    for name, (row, size) in registered().items():
+        known = row.sizes[size]
+        if known == replace(
+            config, num_classes=known.num_classes, align_corners=known.align_corners
+        ):
             return name
     kind = "hrnetv2" if config.gating is None else "gsto-hrnet"
     return f"{kind} (width {config.width})"
@@ -118,10 +216,6 @@ def generic_classes(count: int) -> ClassList:
     return ClassList("numbered", tuple(classes))
 
 
-COUNTER = "num_batches_tracked"
-FUSION_GATES = ".att_layers."
-
-
 class ShapeMismatch(NamedTuple):
     """A key that file and network have in different shapes."""
 
@@ -131,90 +225,6 @@ class ShapeMismatch(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.key} {list(self.file)} in the file, {list(self.network)} in the network"
-
-
-@dataclass
-class LoadPlan:
-    """What to do with each key; made before anything is changed."""
-
-    fitting: dict[str, str]
-    """Official key -> our key."""
-    missing: list[str]
-    required: list[str]
-    """The part of ``missing`` that a complete file has."""
-    unexpected: list[str]
-    ignored: list[str]
-    dead: list[str]
-    mismatch: list[ShapeMismatch]
-
-    @classmethod
-    def make(cls, model: HRNet, weights: Mapping[str, Tensor], *, backbone: bool) -> "LoadPlan":
-        """Compare the keys and shapes of a file with those of a network."""
-        own = model.state_dict()
-        places, nameless = official_places(model)
-        if backbone:
-            nameless += [k for k in places if not k.startswith(BACKBONE_PREFIXES)]
-            places = {k: v for k, v in places.items() if k.startswith(BACKBONE_PREFIXES)}
-        dead = dead_shapes(model.config) if not backbone else {}
-        shapes = {k: tuple(own[v].shape) for k, v in places.items()} | dead
-        mismatch = [
-            ShapeMismatch(k, tuple(weights[k].shape), shape)
-            for k, shape in shapes.items()
-            if k in weights and tuple(weights[k].shape) != shape
-        ]
-        wrong = {m.key for m in mismatch}
-        missing = [k for k in places if k not in weights and not k.endswith(COUNTER)]
-        unknown = [k for k in weights if k not in shapes]
-        ignored = [k for k in unknown if backbone and _is_no_backbone(k)]
-        return cls(
-            fitting={k: v for k, v in places.items() if k in weights and k not in wrong},
-            missing=missing + [k for k in nameless if not k.endswith(COUNTER)],
-            required=[k for k in missing if not (backbone and FUSION_GATES in k)],
-            unexpected=[k for k in unknown if k not in ignored],
-            ignored=ignored,
-            dead=[k for k in dead if k in weights and k not in wrong],
-            mismatch=mismatch,
-        )
-
-    def refuse(self, what: str) -> None:
-        """Raise with the first few keys of each kind if the file does not fit."""
-        problems = [
-            f"{len(keys)} {word} ({some_keys(keys)})"
-            for word, keys in (
-                ("missing", self.required),
-                ("left over", self.unexpected),
-                ("of another shape", self.mismatch),
-            )
-            if keys
-        ]
-        if problems:
-            raise GstoVizError(
-                f"{what} does not fit this network, keys: {'; '.join(problems)}; it belongs to "
-                "another architecture or class count"
-            )
-
-
-def _is_no_backbone(key: str) -> bool:
-    known = (*CLASSIFICATION_PREFIXES, "last_layer", "att1.", "att2.", "att3.")
-    return key.startswith(known) or FUSION_GATES in key
-
-
-def official_places(model: HRNet) -> tuple[dict[str, str], list[str]]:
-    """Return official key -> our key of a network's state, and our keys without official name."""
-    modules = official_modules(model.config)
-    places, nameless = {}, []
-    for key in model.state_dict():
-        module, _, tensor = key.rpartition(".")
-        if module in modules:
-            places[f"{modules[module]}.{tensor}"] = key
-        else:
-            nameless.append(key)
-    return places, nameless
-
-
-KINDS = ("auto", "segmentation", "backbone")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -241,12 +251,12 @@ class LoadReport:
     unexpected: tuple[str, ...]
     ignored: tuple[str, ...]
     shape_mismatch: tuple[ShapeMismatch, ...]
-    converted: tuple[str, ...]
+    converted: tuple[str, ...] = ()
     hint: str | None = None
 
 
 def load_official(
-    model: HRNet,
+    model: SegmentationNetwork,
     source: Mapping[str, Any] | str | Path,
     *,
     inplace_abn: bool = False,
@@ -270,28 +280,30 @@ def load_official(
     """
     if kind not in KINDS:
         raise GstoVizError(f"unknown kind '{kind}'; choose one of {', '.join(KINDS)}")
+    what = str(source) if isinstance(source, str | Path) else "the state dict"
+    if not isinstance(model, HRNet):
+        raise GstoVizError(
+            f"{what}: official files hold HRNetV2 or GSTO-HRNet, not a {type(model).__name__}"
+        )
     weights, left_out = read_official(source)
     if kind == "auto":
         whole = any(key.startswith("last_layer.") for key in weights)
         kind = "segmentation" if whole else "backbone"
     if kind == "segmentation" and strict:
         check_official_layout(model.config)
-    plan = LoadPlan.make(model, weights, backbone=kind == "backbone")
+    report, places, required = _compared(model, weights, kind)
     if strict:
-        plan.refuse(str(source) if isinstance(source, str | Path) else "the state dict")
-    if not plan.fitting:
+        refuse_misfit(what, required, report.unexpected, report.shape_mismatch)
+    if not places:
         raise GstoVizError("no key of this file fits the network; it is not an official HRNet file")
-    converted = _copy(model, weights, plan.fitting, inplace_abn=inplace_abn)
+    converted = _copy(model, weights, places, inplace_abn=inplace_abn)
     if kind == "segmentation":
-        model.official_unused = {k: weights[k].clone() for k in plan.dead}
+        dead = dead_shapes(model.config)
+        model.official_unused = {k: weights[k].clone() for k in report.ignored if k in dead}
     no_counters = not any(key.endswith(COUNTER) for key in weights)
-    return LoadReport(
-        kind=kind,
-        loaded=tuple(plan.fitting),
-        missing=tuple(plan.missing),
-        unexpected=tuple(plan.unexpected),
-        ignored=(*left_out, *plan.ignored, *plan.dead),
-        shape_mismatch=tuple(plan.mismatch),
+    return replace(
+        report,
+        ignored=(*left_out, *report.ignored),
         converted=tuple(converted),
         hint=(
             "the file has no num_batches_tracked, as files trained with InPlaceABN; if it is one, "
@@ -300,6 +312,48 @@ def load_official(
             else None
         ),
     )
+
+
+def _compared(
+    model: HRNet, weights: Mapping[str, Tensor], kind: str
+) -> tuple[LoadReport, dict[str, str], list[str]]:
+    """Compare the keys and shapes of a file with those of a network; nothing is changed.
+
+    Returns:
+        What will become of every key, official key -> our key of those that fit, and the missing
+        keys that a complete file has.
+    """
+    own, backbone = model.state_dict(), kind == "backbone"
+    places, nameless = official_places(model)
+    if backbone:
+        nameless += [k for k in places if not k.startswith(BACKBONE_PREFIXES)]
+        places = {k: v for k, v in places.items() if k.startswith(BACKBONE_PREFIXES)}
+    dead = {} if backbone else dead_shapes(model.config)
+    shapes = {k: tuple(own[v].shape) for k, v in places.items()} | dead
+    mismatch = [
+        ShapeMismatch(k, tuple(weights[k].shape), shape)
+        for k, shape in shapes.items()
+        if k in weights and tuple(weights[k].shape) != shape
+    ]
+    wrong = {m.key for m in mismatch}
+    fitting = {k: v for k, v in places.items() if k in weights and k not in wrong}
+    missing = [k for k in places if k not in weights and not k.endswith(COUNTER)]
+    unknown = [k for k in weights if k not in shapes]
+    useless = [k for k in unknown if backbone and _is_no_backbone(k)]
+    report = LoadReport(
+        kind=kind,
+        loaded=tuple(fitting),
+        missing=(*missing, *(k for k in nameless if not k.endswith(COUNTER))),
+        unexpected=tuple(k for k in unknown if k not in useless),
+        ignored=(*useless, *(k for k in dead if k in weights and k not in wrong)),
+        shape_mismatch=tuple(mismatch),
+    )
+    return report, fitting, [k for k in missing if not (backbone and FUSION_GATES in k)]
+
+
+def _is_no_backbone(key: str) -> bool:
+    known = (*CLASSIFICATION_PREFIXES, "last_layer", "att1.", "att2.", "att3.")
+    return key.startswith(known) or FUSION_GATES in key
 
 
 def _copy(
@@ -365,7 +419,7 @@ def load_official_model(
     num_classes: int | None = None,
     align_corners: bool = False,
     inplace_abn: bool = False,
-) -> HRNet:
+) -> SegmentationNetwork:
     """Make the network that an official file belongs to and load the file into it.
 
     What to consider about the file (``LoadReport.hint``) is said as a warning of the logger
@@ -387,11 +441,9 @@ def load_official_model(
     """
     weights, _ = read_official(source)
     try:
-        config = infer_official_config(weights, num_classes=num_classes)
-        if arch is not None:
-            config = model_config(arch, num_classes=config.num_classes)
-        config = config.with_options(align_corners=align_corners)
-        model = HRNet(config)
+        inferred = infer_official_config(weights, num_classes=num_classes)
+        config = inferred if arch is None else model_config(arch, num_classes=inferred.num_classes)
+        model = network_of(config.with_options(align_corners=align_corners))
         report = load_official(model, weights, inplace_abn=inplace_abn)
     except GstoVizError as error:
         raise GstoVizError(f"{source}: {error}") from error
@@ -399,8 +451,149 @@ def load_official_model(
         logger.warning("%s: %s", source, report.hint)
     model.info = ModelInfo(
         name=Path(source).stem,
-        network=arch or network_name(config),
-        classes=generic_classes(config.num_classes),
+        network=arch or network_name(inferred),
+        classes=generic_classes(inferred.num_classes),
         sha256=sha256_of(source),
     )
     return model.eval()
+
+
+def official_places(model: HRNet) -> tuple[dict[str, str], list[str]]:
+    """Return official key -> our key of a network's state, and our keys without official name."""
+    modules = official_modules(model.config)
+    places, nameless = {}, []
+    for key in model.state_dict():
+        module, _, tensor = key.rpartition(".")
+        if module in modules:
+            places[f"{modules[module]}.{tensor}"] = key
+        else:
+            nameless.append(key)
+    return places, nameless
+
+
+BACKBONE_PREFIXES = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage")
+"""What ImageNet files share with segmentation files."""
+
+CLASSIFICATION_PREFIXES = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
+"""The ImageNet head, of no use to segmentation."""
+
+DEAD_PREFIX = "att1."
+"""A gate unit that the released GSTO network allocates and never calls."""
+
+
+def official_modules(config: HRNetConfig) -> dict[str, str]:
+    """Return our submodule -> its official name, for all that have weights and such a name.
+
+    Gates of the paper form and unsupervised gates of transitions have no official counterpart and
+    are left out.
+    """
+    names: dict[str, str] = {}
+    for part in (_stem, _transitions, _stages, _heads):
+        names.update(part(config))
+    return names
+
+
+def check_official_layout(config: HRNetConfig) -> None:
+    """Refuse a network that the official layouts have no names for.
+
+    Raises:
+        GstoVizError: Which gating options differ from the released GSTO-HRNet.
+    """
+    if config.gating is None:
+        return
+    released = GatingConfig()
+    apart = [
+        f"{name}={getattr(config.gating, name)!r}"
+        for name in ("fusion", "diagonal", "form", "unsupervised", "auxiliary_heads", "source")
+        if getattr(config.gating, name) != getattr(released, name)
+    ]
+    if set(config.gating.supervised) != set(released.supervised):
+        apart.append(f"supervised={config.gating.supervised!r}")
+    if apart:
+        raise GstoVizError(
+            f"the official layout has no such gates ({', '.join(apart)}); it holds plain HRNetV2 "
+            "and GSTO-HRNet as released, with the default gating"
+        )
+
+
+def dead_shapes(config: HRNetConfig) -> dict[str, tuple[int, ...]]:
+    """Return official key -> shape of the dead unit of a released GSTO file; empty for HRNetV2."""
+    if config.gating is None:
+        return {}
+    unit = f"{DEAD_PREFIX}1.0"
+    vectors = ("weight", "bias", "running_mean", "running_var")
+    return {
+        f"{unit}.0.weight": (1, config.num_classes, 3, 3),
+        **{f"{unit}.1.{name}": (1,) for name in vectors},
+        f"{unit}.1.num_batches_tracked": (),
+    }
+
+
+def _unit(ours: str, official: str) -> Iterator[tuple[str, str]]:
+    """Name a convolution with batch norm, which is a sequence ``0, 1`` officially."""
+    yield f"{ours}.conv", f"{official}.0"
+    yield f"{ours}.bn", f"{official}.1"
+
+
+def _stem(config: HRNetConfig) -> Iterator[tuple[str, str]]:
+    for number in (1, 2):
+        yield f"stem.unit{number}.conv", f"conv{number}"
+        yield f"stem.unit{number}.bn", f"bn{number}"
+    for block in range(config.stage1_blocks):
+        for number in (1, 2, 3):
+            for layer in ("conv", "bn"):
+                yield f"stage1.{block}.{layer}{number}", f"layer1.{block}.{layer}{number}"
+    # The first block widens; its shortcut exists where stem and stage 1 differ in channels, and
+    # names without a submodule are harmless.
+    yield from _unit("stage1.0.shortcut", "layer1.0.downsample")
+
+
+def _transitions(config: HRNetConfig) -> Iterator[tuple[str, str]]:
+    yield from _unit("transition1.keep", "transition1.0")
+    gating = config.gating
+    for stage in (1, 2, 3):
+        yield from _unit(f"transition{stage}.new_branch", f"transition{stage}.{stage}.0")
+        if gating is not None and gating.form == "released" and stage in gating.supervised:
+            for step in range(stage):
+                ours = f"transition{stage}.gate.score.{step}"
+                yield from _unit(ours, f"att{stage}.{stage}.{step}")
+
+
+def _stages(config: HRNetConfig) -> Iterator[tuple[str, str]]:
+    for stage, count in zip((2, 3, 4), config.modules, strict=True):
+        for m in range(count):
+            ours, official = f"stage{stage}.m{m}", f"stage{stage}.{m}"
+            for branch in range(stage):
+                for block in range(config.blocks):
+                    place = f"branches.{branch}.{block}"
+                    for layer in ("conv1", "bn1", "conv2", "bn2"):
+                        yield f"{ours}.{place}.{layer}", f"{official}.{place}.{layer}"
+            for target in range(stage):
+                for source in range(stage):
+                    yield from _transfer(ours, official, source, target, config.gating)
+
+
+def _transfer(
+    ours: str, official: str, source: int, target: int, gating: GatingConfig | None
+) -> Iterator[tuple[str, str]]:
+    """Name the weights of transfer source -> target; officially the target comes first."""
+    place = f"{ours}.fusion.transfers.{source}to{target}"
+    gated = gating is not None and gating.fusion and (gating.diagonal or source != target)
+    if gated and gating is not None and gating.form == "released":
+        yield from _unit(f"{place}.gate.score", f"{official}.att_layers.{target}.{source}")
+    convs = f"{place}.transfer.convs" if gated else f"{place}.convs"
+    fuse = f"{official}.fuse_layers.{target}.{source}"
+    if source > target:
+        yield from _unit(convs, fuse)
+    for step in range(target - source):
+        yield from _unit(f"{convs}.{step}", f"{fuse}.{step}")
+
+
+def _heads(config: HRNetConfig) -> Iterator[tuple[str, str]]:
+    heads = {"head": "last_layer"}
+    if config.gating is not None:
+        stages = {*config.gating.supervised, *config.gating.auxiliary_heads}
+        heads |= {f"transition{s}.predictor": f"last_layer_stage{s}" for s in sorted(stages)}
+    for ours, official in heads.items():
+        for layer, place in (("conv", 0), ("bn", 1), ("classifier", 3)):
+            yield f"{ours}.{layer}", f"{official}.{place}"

@@ -26,7 +26,7 @@ from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.models.model_info import read_tensors, write_tensors
+from gsto_viz.models.checkpoint import read_tensors, write_tensors
 from gsto_viz.network import Network, Source, open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.report.causal import check_explainable, explained

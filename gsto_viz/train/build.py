@@ -10,33 +10,25 @@ import torch
 from gsto_viz.data import Augmentation, BaseSize, Photometric
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.checkpoint import (
-    METADATA_KEY,
-    load_checkpoint,
-    load_weights,
+from gsto_viz.models import (
+    SegmentationNetwork,
+    initialize,
+    load_official,
+    model_config,
+    network_of,
+    registered,
     shipped_checkpoints,
 )
-from gsto_viz.models.hrnet import HRNet, initialize, model_config
-from gsto_viz.models.model_info import read_metadata
-from gsto_viz.models.official import load_official
+from gsto_viz.models.checkpoint import METADATA_KEY, load_weights, read_metadata
+from gsto_viz.network import open_network
 from gsto_viz.text_table import text_table
 from gsto_viz.train.recipe import Recipe, parse_base_size
 from gsto_viz.types import ClassList, Dataset
 
 SCHEMES = ("kaiming", "normal")
 
-IMAGENET_FILES = {
-    "w18-small-v1": "hrnet_w18_small_model_v1.pth",
-    "w18-small-v2": "hrnet_w18_small_model_v2.pth",
-    **{
-        f"w{width}": f"hrnetv2_w{width}_imagenet_pretrained.pth"
-        for width in (18, 30, 32, 40, 44, 48, 64)
-    },
-}
-"""Official files of ImageNet weights by size (github.com/HRNet/HRNet-Image-Classification)."""
 
-
-def build_for(recipe: Recipe, num_classes: int) -> HRNet:
+def build_for(recipe: Recipe, num_classes: int) -> SegmentationNetwork:
     """Make the recipe's network with weights that follow from its seed.
 
     The generator of the caller is left as it was.
@@ -51,7 +43,7 @@ def build_for(recipe: Recipe, num_classes: int) -> HRNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         options = {**recipe.model_options, "num_classes": num_classes}
-        model = HRNet(model_config(recipe.model).with_options(**options))
+        model = network_of(model_config(recipe.model, **options))
         _check_auxiliary_weights(recipe, model)
         initialize(model, recipe.initialization if fresh else "kaiming")
     if not fresh:
@@ -69,8 +61,8 @@ def start_of(recipe: Recipe) -> str:
 
 
 def _missing_start(model: str) -> str:
-    size = model.removeprefix("gsto-").removeprefix("hrnetv2-").removeprefix("hrnet-")
-    official = IMAGENET_FILES.get(size)
+    known = registered().get(model)
+    official = known and known[0].imagenet.get(known[1])
     named = f" of {official} or of timm's file" if official else ""
     return (
         f"this recipe starts from ImageNet weights: give the path{named} with --set "
@@ -78,10 +70,8 @@ def _missing_start(model: str) -> str:
     )
 
 
-def _check_auxiliary_weights(recipe: Recipe, model: HRNet) -> None:
-    gating = model.config.gating
-    stages = () if gating is None else (*gating.supervised, *gating.auxiliary_heads)
-    missing = sorted({f"stage{s}" for s in stages} - set(recipe.auxiliary_weights))
+def _check_auxiliary_weights(recipe: Recipe, model: SegmentationNetwork) -> None:
+    missing = sorted(set(model.anatomy().outputs) - {"main"} - set(recipe.auxiliary_weights))
     if missing:
         raise GstoVizError(
             f"recipe: auxiliary_weights lacks {', '.join(missing)}, where {recipe.model} has an "
@@ -89,14 +79,14 @@ def _check_auxiliary_weights(recipe: Recipe, model: HRNet) -> None:
         )
 
 
-def _load_start(model: HRNet, path: str) -> None:
+def _load_start(model: SegmentationNetwork, path: str) -> None:
     """Copy the weights of one of our checkpoints, or of an official file, into the network.
 
     Raises:
         GstoVizError: The file is unreadable or of another architecture or class count.
     """
     if path.endswith(".safetensors") and METADATA_KEY in read_metadata(Path(path)):
-        load_weights(model, load_checkpoint(path).state_dict(), source=path)
+        load_weights(model, open_network(path).module.state_dict(), source=path)
     else:
         load_official(model, path)
 
@@ -127,7 +117,7 @@ TIMED = 20
 
 def plan_lines(
     recipe: Recipe,
-    network: HRNet,
+    network: SegmentationNetwork,
     data: Dataset,
     val: Dataset | None,
     *,

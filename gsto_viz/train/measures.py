@@ -21,17 +21,22 @@ from gsto_viz.evaluate import LogitsNotFiniteError
 from gsto_viz.evaluate.counting import Options, count_images
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains
-from gsto_viz.models.checkpoint import load_checkpoint, save_checkpoint
-from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models import SegmentationNetwork, save_checkpoint
+from gsto_viz.network import open_network
 from gsto_viz.regions import region_table
 from gsto_viz.stats import estimate, index_values
 from gsto_viz.stats.outcome import SegmentationScores, scores_of
-from gsto_viz.torch_utils import eval_mode, image_to_tensor
+from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Sample
 
 
 def score(
-    network: HRNet, val: Dataset, world: World, *, stopped: Callable[[], bool], quiet: bool
+    network: SegmentationNetwork,
+    val: Dataset,
+    world: World,
+    *,
+    stopped: Callable[[], bool],
+    quiet: bool,
 ) -> SegmentationScores | None:
     """Score a network on all images at native size, single scale, one confusion matrix.
 
@@ -75,18 +80,16 @@ def add_gains(checkpoint: Path, data: Dataset, *, images: int = 64, quiet: bool 
         images: How many.
         quiet: No progress bar.
     """
-    model = load_checkpoint(checkpoint)
-    info = model.info
-    if info is None:
-        raise GstoVizError(f"{checkpoint} says nothing about its network; take another copy")
-    if info.gains:
+    network = open_network(checkpoint)
+    if network.info is None or network.gains:
         return
     chosen = sorted(range(len(data)), key=lambda i: data.ids[i])[:images]
-    batches = (
-        image_to_tensor(data[i].image, info.mean, info.std).unsqueeze(0)
+    tensors = (
+        network.tensor(data[i].image)
         for i in tqdm(chosen, desc="gains", disable=quiet, leave=False)
     )
-    save_checkpoint(checkpoint, model, replace(info, gains=calibrate(model, batches)))
+    gains = calibrate(network.module, tensors, network.anatomy.branch_taps)
+    save_checkpoint(checkpoint, network.module, replace(network.info, gains=gains))
 
 
 SCENES, FRAMES = 24, 16
@@ -96,11 +99,11 @@ INDICES = ("sci", "c_fine", "c_coarse")
 
 
 def scale_confusion(
-    network: HRNet, val: Dataset, *, stopped: Callable[[], bool] = lambda: False
+    network: SegmentationNetwork, val: Dataset, *, stopped: Callable[[], bool] = lambda: False
 ) -> dict[str, Any] | None:
     """Estimate SCI, c_fine and c_coarse as ``analyze`` does with the same images and no others.
 
-    Branches are those after the last fusion, and their gains are measured on these images. The
+    Branches are those that ``analyze`` compares, and their gains are measured on these images. The
     network's flags and torch's generator stay as they are.
 
     Args:
@@ -121,7 +124,8 @@ def scale_confusion(
         if stopped():
             return None
         samples.append(_annotated(val[index]))
-    moments = channel_moments(network, (input_batch(network, s.image) for s in samples))
+    images = (input_batch(network, sample.image) for sample in samples)
+    moments = channel_moments(network, images, network.anatomy().branch_taps)
     try:
         gains = to_gains(moments)
     except GstoVizError as error:
@@ -158,7 +162,7 @@ def check_confusion(network: nn.Module, val: Dataset | None) -> None:
             "sci_every measures SCI on validation images and there are none; give --val SPEC, or "
             "--set sci_every=0"
         )
-    Capture(network)  # finds the branches
+    open_network(network).check_branches()
     for index in chosen(val):
         _annotated(val[index])
 
@@ -173,7 +177,7 @@ def _annotated(sample: Sample) -> Sample:
 
 
 @torch.no_grad()
-def _regions(network: HRNet, sample: Sample, gains: dict[str, Gains]) -> pd.DataFrame:
+def _regions(network: SegmentationNetwork, sample: Sample, gains: dict[str, Gains]) -> pd.DataFrame:
     """Return the region table of one image."""
     with (
         eval_mode(network),

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.hrnet import HRNet, SegmentationOutput
+from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput
 from gsto_viz.models.losses import HardPixels, label_mass, segmentation_loss
 from gsto_viz.torch_utils import images_to_batch
 from gsto_viz.train.reading import Annotated, Readers, result
@@ -170,7 +170,7 @@ class WeightAverage:
         decay: From 0 to below 1; 0.999 averages over the last thousand steps or so.
     """
 
-    def __init__(self, network: HRNet, decay: float) -> None:
+    def __init__(self, network: SegmentationNetwork, decay: float) -> None:
         self.decay = decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
@@ -345,7 +345,7 @@ class Stepper:
     def __init__(
         self,
         recipe: Recipe,
-        network: HRNet,
+        network: SegmentationNetwork,
         *,
         steps: int,
         class_weights: Tensor | None,
@@ -374,7 +374,7 @@ class Stepper:
         self._forward: Callable[..., SegmentationOutput] | None = None
 
     @property
-    def evaluated(self) -> HRNet:
+    def evaluated(self) -> SegmentationNetwork:
         """The network that is scored and saved: the average where there is one."""
         return self.network if self.average is None else self.average.network
 

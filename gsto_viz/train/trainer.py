@@ -25,9 +25,9 @@ from gsto_viz.data import check_dataset, portable_name, raise_problems, weights_
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
+from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.checkpoint import checkpoint_bytes, save_checkpoint
 from gsto_viz.models.losses import log_inverse_frequency
-from gsto_viz.models.model_info import ModelInfo
 from gsto_viz.stats.outcome import SegmentationScores
 from gsto_viz.train.build import Stopwatch, augmentation_of, build_for, peak_memory, plan_lines
 from gsto_viz.train.folder import (

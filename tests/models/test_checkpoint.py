@@ -24,8 +24,7 @@ from gsto_viz.models import (
     save_checkpoint,
 )
 from gsto_viz.models import checkpoint as module
-from gsto_viz.models.checkpoint import load_weights
-from gsto_viz.models.model_info import read_tensors, write_tensors
+from gsto_viz.models.checkpoint import load_weights, read_tensors, write_tensors
 from gsto_viz.types import ClassInfo, ClassList
 
 CLASSES = ClassList(

@@ -9,10 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import Costs, build_model, count_costs, model_config
+from gsto_viz.models import ARCHITECTURES, Costs, build_model, count_costs, model_config
 from gsto_viz.models import costs as cost_table
-from gsto_viz.models.costs import PRINTED, Printed, verdict
-from gsto_viz.models.model_info import write_tensors
+from gsto_viz.models.checkpoint import write_tensors
+from gsto_viz.models.costs import Printed, verdict
 
 SMALL = "gsto-hrnet-w18-small-v2"
 EXACT = [
@@ -78,7 +78,7 @@ def test_checkpoints_are_listed_from_their_metadata_alone(
     # No network could be made of this tensor, so a row shows that none was read.
     write_tensors(path, {"x": torch.zeros(1)}, {"gsto_viz": json.dumps(about)})
     monkeypatch.setattr(cost_table, "shipped_checkpoints", lambda: {"a": path})
-    monkeypatch.setattr(cost_table, "CONFIGS", {})
+    monkeypatch.setattr(cost_table, "registered", dict)
     monkeypatch.setattr(cost_table, "ABLATIONS", ())
     (row,) = cost_table.cost_table(64, 64)
     assert (row["name"], row["kind"], row["num_classes"]) == ("a", "checkpoint", 7)
@@ -182,5 +182,5 @@ def test_verdict_compares_the_printed_digits() -> None:
 
 
 def test_printed_figures_belong_to_registered_networks() -> None:
-    for name in PRINTED:
-        assert on_meta(name) is not None
+    for row in ARCHITECTURES.values():
+        assert set(row.printed) | set(row.imagenet) <= set(row.sizes)

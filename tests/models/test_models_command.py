@@ -8,7 +8,7 @@ import pytest
 
 from gsto_viz.commands import models as command
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import CONFIGS
+from gsto_viz.models import registered
 
 KEYS = {
     "name",
@@ -51,7 +51,7 @@ def test_rows_have_the_contracts_keys_and_figures(outcome) -> None:
     assert all(set(row) == KEYS for row in rows)
     by_name = {row["name"]: row for row in rows}
     assert len(by_name) == len(rows)
-    assert set(CONFIGS) <= set(by_name)
+    assert set(registered()) <= set(by_name)
     for name, params, gi, paper_params, paper_gflops in (
         ("hrnetv2-w18-small-v1", 1.5336, 31.098, 1.5, 31.1),
         ("hrnetv2-w48", 65.7738, 696.176, 65.78, 696.2),
@@ -95,8 +95,8 @@ def rows_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count two networks only: these tests are about options."""
     monkeypatch.setattr("gsto_viz.models.costs.ABLATIONS", ())
     monkeypatch.setattr("gsto_viz.models.costs.shipped_checkpoints", dict)
-    few = {name: CONFIGS[name] for name in ("hrnetv2-w18-small-v1", "gsto-hrnet-tiny")}
-    monkeypatch.setattr("gsto_viz.models.costs.CONFIGS", few)
+    few = {name: registered()[name] for name in ("hrnetv2-w18-small-v1", "gsto-hrnet-tiny")}
+    monkeypatch.setattr("gsto_viz.models.costs.registered", lambda: few)
 
 
 def test_dash_prints_json_only(monkeypatch, capsys) -> None:

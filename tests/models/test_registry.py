@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import CONFIGS, GatingConfig, HRNetConfig, build_model, model_config
-from gsto_viz.models.config import config_from_dict
+from gsto_viz.models import GatingConfig, HRNetConfig, build_model, model_config, registered
 
 
 def test_registered_names_are_the_contracts() -> None:
     sizes = ("w18-small-v1", "w18-small-v2", "w18", "w30", "w32", "w40", "w44", "w48", "w64")
     wanted = {f"{family}-{size}" for family in ("hrnetv2", "gsto-hrnet") for size in sizes}
-    assert wanted <= set(CONFIGS)
-    assert set(CONFIGS) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny"}
+    assert wanted <= set(registered())
+    assert set(registered()) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny"}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +28,7 @@ def test_registered_names_are_the_contracts() -> None:
 )
 def test_sizes_are_hrnets(name, widths, modules, blocks, stage1) -> None:
     for family, gated in (("hrnetv2", False), ("gsto-hrnet", True)):
-        config = CONFIGS[f"{family}-{name}"]
+        config = model_config(f"{family}-{name}")
         assert (config.widths, config.modules, config.blocks) == (widths, modules, blocks)
         assert (config.stage1_blocks, config.stage1_planes) == stage1
         assert (config.gating == GatingConfig()) == gated
@@ -107,7 +106,7 @@ def test_what_makes_no_network_is_refused(name, options, message) -> None:
     ],
 )
 def test_values_of_another_type_or_size_are_refused(options: dict, message: str) -> None:
-    before = CONFIGS["gsto-hrnet-tiny"]
+    before = model_config("gsto-hrnet-tiny")
     with pytest.raises(GstoVizError, match=message):
         before.with_options(**options)
 
@@ -120,23 +119,23 @@ def test_numpy_numbers_are_numbers_and_are_stored_as_plain_ones() -> None:
 
 @pytest.mark.parametrize("name", ["hrnetv2-w48", "gsto-hrnet-tiny"])
 def test_configuration_survives_json(name: str) -> None:
-    config = CONFIGS[name].with_options(num_classes=7, align_corners=True, head_dropout=0.25)
+    config = model_config(name).with_options(num_classes=7, align_corners=True, head_dropout=0.25)
     if config.gating is not None:
         config = config.with_options(gate_form="paper", gate_supervised=(3,), gate_diagonal=False)
-    assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert HRNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_unknown_configuration_keys_are_refused() -> None:
-    values = CONFIGS["gsto-hrnet-tiny"].to_dict()
+    values = model_config("gsto-hrnet-tiny").to_dict()
     with pytest.raises(GstoVizError, match="unknown key depth in HRNetConfig; did you mean width"):
-        config_from_dict({**values, "depth": 3})
+        HRNetConfig.from_dict({**values, "depth": 3})
     values["gating"]["colour"] = 1
     with pytest.raises(GstoVizError, match="unknown key colour in GatingConfig"):
-        config_from_dict(values)
+        HRNetConfig.from_dict(values)
 
 
 def test_configurations_are_immutable_and_options_copy() -> None:
-    before = CONFIGS["gsto-hrnet-tiny"]
+    before = model_config("gsto-hrnet-tiny")
     changed = before.with_options(gate_supervised=[3], num_classes=2)
     assert changed.gating.supervised == (3,)
     assert before.gating.supervised == (2, 3)

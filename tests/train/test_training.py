@@ -19,7 +19,7 @@ from gsto_viz.data import CAMVID_CLASSES, load_data, portable_name
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import evaluate
 from gsto_viz.models import ModelInfo, load_model, save_checkpoint
-from gsto_viz.models.model_info import read_tensors, write_tensors
+from gsto_viz.models.checkpoint import read_tensors, write_tensors
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train import TrainingStopped, train, validation_spec
 from gsto_viz.train import step as step_module

@@ -1,0 +1,204 @@
+"""What every network of the register has: a configuration, an anatomy, what its checkpoint says.
+
+A new kind of network is a frozen dataclass made from :class:`NetworkConfig`, a module made from
+:class:`SegmentationNetwork`, and a row of ``gsto_viz.models.registry``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import Any, NamedTuple, Self
+
+from torch import Tensor, nn
+
+from gsto_viz.anatomy import Anatomy
+from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.gains import Gains
+from gsto_viz.settings import shown
+from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
+from gsto_viz.types import ClassList, Tap
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a checkpoint says about its network.
+
+    Attributes:
+        name: Shipped name, or the file's stem.
+        network: Registered name of the architecture, e.g. ``hrnetv2-w18-small-v1``.
+        classes: Classes of the logits.
+        mean: Per-channel mean that images are normalised with, on a 0..1 scale, RGB order.
+        std: Per-channel standard deviation, likewise.
+        gains: Per-channel gains by tap, measured on training images; may be empty.
+        notice: What a user must know before using the weights (licence of the data), or None.
+        training: Recipe, data, seed, step, scores and versions of the run that made it.
+        sha256: Of the file, None before it is saved.
+    """
+
+    name: str
+    network: str
+    classes: ClassList
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    gains: Mapping[str, Gains] = field(default_factory=dict)
+    notice: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
+
+
+class SegmentationOutput(NamedTuple):
+    """Result of a forward pass.
+
+    Attributes:
+        logits: (N, K, ceil(H/4), ceil(W/4)), before softmax.
+        auxiliary: Logits of the deep-supervision heads by stage, e.g. ``{"stage2": ...,
+            "stage3": ...}``, same shape; empty for HRNetV2.
+    """
+
+    logits: Tensor
+    auxiliary: dict[str, Tensor]
+
+
+class NetworkConfig:
+    """What shapes a network; configurations are frozen dataclasses made from this.
+
+    Attributes:
+        num_classes: Channels K of the logits.
+        align_corners: Corner convention of bilinear resizing.
+        head_dropout: Probability with which training drops channels before the classifier.
+    """
+
+    num_classes: int
+    align_corners: bool = False
+    head_dropout: float = 0.0
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """How many tensors such a network has at least, and how many numbers its largest one."""
+        return 1, self.num_classes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON or YAML; ``from_dict`` reads them back."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """Read what ``to_dict`` gave.
+
+        Raises:
+            GstoVizError: No mapping, an unknown or a missing key, or a value that makes no network.
+        """
+        if not isinstance(values, dict):
+            raise GstoVizError(f"{shown(values)} is no mapping of network options")
+        check_names("key", values, sorted(option_names(cls)), f" in {cls.__name__}")
+        for one in fields(cls):  # type: ignore[arg-type]
+            optional = one.default is not MISSING or one.default_factory is not MISSING
+            if not optional and one.name not in values:
+                raise GstoVizError(f"the network options have no {one.name}")
+        return cls(**values)
+
+    def with_options(self, /, **options: Any) -> Self:
+        """Return a copy with changed fields.
+
+        Raises:
+            GstoVizError: An unknown name (the closest are given), or a value that makes no network.
+        """
+        check_names("model option", options, sorted(option_names(type(self))))
+        return replace(self, **options)  # type: ignore[type-var]
+
+
+def option_names(config: type) -> list[str]:
+    """Return the names of a configuration's fields."""
+    return [one.name for one in fields(config)]
+
+
+def check_names(what: str, given: Iterable[Any], names: list[str], where: str = "") -> None:
+    """Refuse names that are not among ``names``, with those closest to the first of them."""
+    unknown = sorted(str(name) for name in given if name not in names)
+    if unknown:
+        hint = did_you_mean(unknown[0], names, otherwise=f"known: {', '.join(names)}")
+        raise GstoVizError(f"unknown {what} {', '.join(unknown)}{where}; {hint}")
+
+
+MAX_LISTED = 5
+"""Keys that a message lists before it counts the rest."""
+
+
+def refuse_misfit(
+    source: str, missing: Sequence[object], left_over: Sequence[object], reshaped: Sequence[object]
+) -> None:
+    """Raise with how many keys do not fit a network, and the first few of each kind, if any."""
+    kinds = {"missing": missing, "left over": left_over, "of another shape": reshaped}
+    problems = [f"{len(k)} {what} ({some_keys(k)})" for what, k in kinds.items() if k]
+    if problems:
+        raise GstoVizError(
+            f"{source} does not fit this network: {'; '.join(problems)}; it belongs to another "
+            "architecture or class count"
+        )
+
+
+def some_keys(keys: Sequence[object]) -> str:
+    """Return the first few keys and how many more there are, for messages."""
+    more = f", and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
+    return ", ".join(map(str, keys[:MAX_LISTED])) + more
+
+
+class SegmentationNetwork(nn.Module):
+    """A network of the register.
+
+    Its forward takes normalised images (N, 3, H, W) and returns a ``SegmentationOutput``.
+
+    Attributes:
+        config: What shapes it.
+        info: What its checkpoint says (classes, normalisation, gains, training); None for a
+            network that was built and not loaded.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.info: ModelInfo | None = None
+        self._anatomy: Anatomy | None = None
+
+    def describe(self) -> Anatomy:
+        """Make what this network says of itself; ``anatomy`` keeps it."""
+        raise NotImplementedError
+
+    def anatomy(self) -> Anatomy:
+        """Return what this network says of itself; made once."""
+        if self._anatomy is None:
+            self._anatomy = self.describe()
+        return self._anatomy
+
+    def taps(self) -> dict[str, Tap]:
+        """Return every tap of this network by its name, in the order of computation."""
+        return dict(self.anatomy().taps)
+
+    def forget_training(self, note: str) -> None:
+        """Drop what only holds for trained weights; ``note`` is added to the name."""
+        if self.info is not None:
+            name = f"{self.info.name} ({note})"
+            self.info = replace(self.info, name=name, gains={}, training={}, sha256=None)
+
+
+def initialize(model: nn.Module, scheme: str) -> None:
+    """Draw all convolution weights anew (from torch's global generator); batch norm becomes 1, 0.
+
+    Args:
+        model: Any network.
+        scheme: ``normal``: N(0, 0.001), biases as torch draws them, as HRNet does for segmentation
+            before it loads ImageNet weights. ``kaiming``: fan-out normal, biases 0, better when
+            training starts from these weights. Batch-norm statistics are reset.
+    """
+    if scheme not in ("normal", "kaiming"):
+        raise GstoVizError(f"unknown initialisation '{scheme}'; choose normal or kaiming")
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+            module.reset_parameters()
+            if scheme == "normal":
+                nn.init.normal_(module.weight, std=0.001)
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()

@@ -1,0 +1,145 @@
+"""The register of networks: one row for each architecture, from which all lists of them follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.models.base import NetworkConfig, SegmentationNetwork
+from gsto_viz.models.config import GatingConfig, HRNetConfig
+from gsto_viz.models.hrnet import HRNet
+
+
+class Printed(NamedTuple):
+    """Figures as printed, digits included: millions of parameters, "GFLOPs" (MACs / 2**30)."""
+
+    params_m: str
+    gflops: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A row of the register.
+
+    Attributes:
+        name: The first part of its networks' names: ``hrnetv2`` of ``hrnetv2-w48``.
+        words: What it is, in one sentence.
+        build: Makes a network of a configuration.
+        sizes: The configuration at 19 classes by the second part of the name, all of one type.
+        printed: What papers print of a size, for 19 classes at 1024x2048.
+        imagenet: The file of ImageNet weights of a size.
+    """
+
+    name: str
+    words: str
+    build: type[SegmentationNetwork]
+    sizes: Mapping[str, NetworkConfig]
+    printed: Mapping[str, Printed] = field(default_factory=dict)
+    imagenet: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> type[NetworkConfig]:
+        """Type of its configurations."""
+        return type(next(iter(self.sizes.values())))
+
+
+# For tests, "tiny": every kind of part, a few thousand weights.
+HRNET_SIZES = {
+    "w18-small-v1": HRNetConfig(16, stage1_blocks=1, stage1_planes=32, modules=(1, 1, 1), blocks=2),
+    "w18-small-v2": HRNetConfig(18, stage1_blocks=2, stage1_planes=64, modules=(1, 3, 2), blocks=2),
+    **{f"w{width}": HRNetConfig(width) for width in (18, 30, 32, 40, 44, 48, 64)},
+    "tiny": HRNetConfig(4, stage1_blocks=1, stage1_planes=4, modules=(1, 2, 1), blocks=1),
+}
+"""``w18-small-v1`` has 16 channels in branch 0, as HRNet's own file of that name; what the GSTO
+paper calls "W18" is ``w18-small-v2``."""
+
+HRNET_IMAGENET = {
+    "w18-small-v1": "hrnet_w18_small_model_v1.pth",
+    "w18-small-v2": "hrnet_w18_small_model_v2.pth",
+    **{
+        f"w{width}": f"hrnetv2_w{width}_imagenet_pretrained.pth"
+        for width in (18, 30, 32, 40, 44, 48, 64)
+    },
+}
+"""From github.com/HRNet/HRNet-Image-Classification; GSTO starts from them, too."""
+
+ARCHITECTURES = {
+    row.name: row
+    for row in (
+        Architecture(
+            "hrnetv2",
+            "HRNetV2: four branches at strides 4 to 32 that are fused again and again",
+            HRNet,
+            HRNET_SIZES,
+            printed={
+                "w18-small-v1": Printed("1.5", "31.1", "HRNet README"),
+                "w18-small-v2": Printed("3.92", "71.6", "GSTO Table 4"),
+                "w48": Printed("65.78", "696.2", "GSTO Table 4"),
+            },
+            imagenet=HRNET_IMAGENET,
+        ),
+        Architecture(
+            "gsto-hrnet",
+            "HRNetV2 with gates in front of its scale transfers (arXiv:2005.13363)",
+            HRNet,
+            {size: replace(one, gating=GatingConfig()) for size, one in HRNET_SIZES.items()},
+            printed={
+                "w18-small-v2": Printed("3.95", "74.4", "GSTO Table 4"),
+                "w48": Printed("65.93", "714.0", "GSTO Table 4"),
+            },
+            imagenet=HRNET_IMAGENET,
+        ),
+    )
+}
+"""Every architecture by its name; a new one is one file and a row here."""
+
+
+def registered() -> dict[str, tuple[Architecture, str]]:
+    """Return the architecture and size of every registered network by its name."""
+    return {
+        f"{row.name}-{size}": (row, size) for row in ARCHITECTURES.values() for size in row.sizes
+    }
+
+
+def model_config(name: str, **options: Any) -> NetworkConfig:
+    """Return the configuration of a registered network with options changed.
+
+    Raises:
+        GstoVizError: Unknown name or option (the closest valid names are given).
+    """
+    known = registered()
+    if name not in known:
+        hint = did_you_mean(name, known, otherwise=f"valid: {', '.join(known)}")
+        raise GstoVizError(f"unknown model '{name}'; {hint}")
+    row, size = known[name]
+    return row.sizes[size].with_options(**options)
+
+
+def architecture_of(config: NetworkConfig) -> Architecture:
+    """Return the first row that has such configurations."""
+    return next(row for row in ARCHITECTURES.values() if row.config is type(config))
+
+
+def network_of(config: NetworkConfig) -> SegmentationNetwork:
+    """Make the network of a configuration, with freshly drawn weights."""
+    return architecture_of(config).build(config)
+
+
+def build_model(name: str, **options: Any) -> SegmentationNetwork:
+    """Make a network with freshly drawn weights.
+
+    Args:
+        name: ``ARCHITECTURE-SIZE``, e.g. ``hrnetv2-w48`` or ``gsto-hrnet-w18-small-v2``.
+        **options: Fields of its configuration (of ``HRNetConfig``: ``num_classes=11``,
+            ``align_corners=True``; with gates of ``GatingConfig`` with the prefix ``gate_``:
+            ``gate_form="paper"``, ``gate_supervised=(3,)``, ``gate_diagonal=False``).
+
+    Raises:
+        GstoVizError: Unknown name, unknown option, or a value that makes no network.
+
+    Example:
+        >>> build_model("gsto-hrnet-tiny", num_classes=11).config.gating.form
+        'released'
+    """
+    return network_of(model_config(name, **options))

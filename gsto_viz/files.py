@@ -20,7 +20,7 @@ from gsto_viz.errors import GstoVizError
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; move it there when the block succeeds.
+    """Yield a temporary path beside ``path`` to write to; move it there when the block succeeds.
 
     The content is flushed to disk before the rename, so ``path`` holds either what it held before
     or the whole new content. When the block fails (a full disk, an interrupt) the temporary file is
@@ -75,13 +75,13 @@ def read_small_text(path: str | Path, what: str, *, max_bytes: int = 2**20) -> s
         max_bytes: Greatest size.
 
     Raises:
-        GstoVizError: It cannot be read, is no regular file, is too large, or is not UTF-8.
+        GstoVizError: It cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     source = Path(path)
     try:
         mode = source.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise GstoVizError(f"{what} {source} is no regular file; save it as one")
+            raise GstoVizError(f"{what} {source} is not a regular file; save it as one")
         with source.open("rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
@@ -128,8 +128,8 @@ def check_target(target: Path, own: Collection[str], *, overwrite: bool) -> None
         overwrite: Whether an earlier result may be replaced.
 
     Raises:
-        GstoVizError: The target is no folder, is not empty, holds something foreign, or cannot be
-            looked at.
+        GstoVizError: The target is not a folder, is not empty, holds something foreign, or cannot
+            be looked at.
     """
     if not target.name:
         raise GstoVizError(f"cannot write to '{target}'; give the name of a new folder")
@@ -137,7 +137,7 @@ def check_target(target: Path, own: Collection[str], *, overwrite: bool) -> None
         if not target.exists() and not target.is_symlink():
             return
         if not target.is_dir() or target.is_symlink():
-            raise GstoVizError(f"{target} exists and is no folder; choose another place")
+            raise GstoVizError(f"{target} exists and is not a folder; choose another place")
         present = {entry.name for entry in target.iterdir()}
     except OSError as error:
         raise GstoVizError(
@@ -180,7 +180,7 @@ def _work_folder(target: Path) -> Path:
 
 @contextmanager
 def new_folder(target: Path, own: Collection[str], *, overwrite: bool) -> Iterator[Path]:
-    """Give an empty folder beside ``target``; it takes the target's place when the block succeeds.
+    """Yield an empty folder beside ``target``; it takes the target's place when the block succeeds.
 
     An earlier result is moved aside first and comes back if the move fails. When the block fails,
     nothing of it stays.

@@ -77,7 +77,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
         check_free(tmp_path, overwrite=False)
     with pytest.raises(GstoVizError, match=r"holds 'thesis\.tex', which this command never writes"):
         check_free(tmp_path, overwrite=True)
-    with pytest.raises(GstoVizError, match="is no folder"):
+    with pytest.raises(GstoVizError, match="is not a folder"):
         check_free(tmp_path / "thesis.tex", overwrite=True)
 
 

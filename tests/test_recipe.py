@@ -149,10 +149,10 @@ def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
 
 def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "r.yaml")
-    with pytest.raises(GstoVizError, match=r"the recipe \S+r\.yaml is no regular file"):
+    with pytest.raises(GstoVizError, match=r"the recipe \S+r\.yaml is not a regular file"):
         load_recipe(tmp_path / "r.yaml")
     (tmp_path / "z.yaml").symlink_to("/dev/zero")
-    with pytest.raises(GstoVizError, match="is no regular file"):
+    with pytest.raises(GstoVizError, match="is not a regular file"):
         load_recipe(tmp_path / "z.yaml")
 
 

@@ -58,7 +58,7 @@ def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def is_utf8(name: str) -> bool:
-    """Say whether a name can be written as text; bytes that are not stand in it as surrogates."""
+    """Return whether a name is UTF-8 text; bytes that are not stand in it as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -103,7 +103,7 @@ def at(index: int, length: int) -> int:
     """Turn an index, which may count from the end, into 0..length-1.
 
     Raises:
-        IndexError: Outside the data set (this ends a plain ``for`` loop, so it is no user error).
+        IndexError: Outside the data set; not a user's error, because it ends a plain ``for`` loop.
     """
     position = operator.index(index)
     if not -length <= position < length:
@@ -184,8 +184,8 @@ def read_label_map(
         (H, W) uint8, 0..K-1 or 255 (ignore).
 
     Raises:
-        GstoVizError: As for ``read_values``; also for a value that is no class: the message names
-            the file, the values and how many pixels hold them.
+        GstoVizError: As for ``read_values``; also for a value that is not a class: the message
+            names the file, the values and how many pixels hold them.
     """
     return Coding.of(range(num_classes), source_ignore).read(path)
 
@@ -257,7 +257,7 @@ class AnnotatedFiles:
         """Read one image with its maps.
 
         Raises:
-            GstoVizError: An unreadable file, a label that is no class, or sizes that differ.
+            GstoVizError: An unreadable file, a label that is not a class, or sizes that differ.
             IndexError: No such sample.
         """
         entry = self.entries[at(index, len(self))]

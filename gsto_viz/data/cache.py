@@ -135,7 +135,7 @@ def _open(path: Path) -> npt.NDArray[Any] | None:
     """Map an array into memory, read-only; None when there is none.
 
     Raises:
-        GstoVizError: It cannot be opened, is cut, or is no array of its kind.
+        GstoVizError: It cannot be opened, is cut, or is not an array of its kind.
     """
     dtype, dimensions = KINDS[path.name.partition("-")[0]]
     try:
@@ -248,7 +248,7 @@ def _check(data: Dataset, index: int) -> Problem | None:
 
 
 def sample_problem(sample: Sample, num_classes: int) -> str | None:
-    """Say in one sentence why a sample cannot be trained on or scored; None when it can."""
+    """Return why a sample cannot be trained on or scored, in one sentence; None when it can."""
     labels = sample.labels
     if labels is None:
         return f"{sample.id} has no labels; annotate it or leave it out"

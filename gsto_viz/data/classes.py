@@ -56,7 +56,7 @@ def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
         )
     classes = [_class_info(entry, f"classes[{i}]", source) for i, entry in enumerate(entries)]
     _check_unique(classes, source)
-    # Loaders map any ignore value to 255, so it may be any that is no class and fits a 16-bit PNG.
+    # Loaders map any ignore value to 255: it may be any that is not a class and fits 16 bits.
     if not _is_int(ignore) or not len(classes) <= ignore <= 65535:
         raise GstoVizError(
             f"{source}: key 'ignore' is {ignore!r}; give the value of pixels without class, "
@@ -105,7 +105,7 @@ def _check_keys(
 
 
 def _is_int(value: Any) -> bool:
-    """Tell whole numbers from JSON's true and false, which Python counts as integers too."""
+    """Return whether a value is a whole number; Python counts JSON's true and false as integers."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -94,7 +94,7 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 _NUM_LABEL_IDS = 34
 _TRAIN_IDS = Coding.of(range(len(LABEL_IDS)), expected="the train ids 0 to 18")
 _FIRST_INSTANCE = 1000
-"""In ``gtFine_instanceIds.png`` instance k of label id L is 1000 L + k; smaller is no instance."""
+"""Instance k of label id L is 1000 L + k in ``*_instanceIds.png``; lower is not an instance."""
 
 
 def _cityscapes(row: DataSet, root: Path, split: str, purpose: Purpose) -> list[Entry]:

@@ -182,7 +182,7 @@ class _Jpeg:
 
 
 def _check_file(data: bytes, name: str) -> _Png | _Jpeg:
-    """Tell PNG from JPEG by content (not by suffix), check the structure, and clean the file.
+    """Distinguish PNG from JPEG by content (not by suffix), check the structure, clean the file.
 
     Raises:
         GstoVizError: Empty, neither PNG nor JPEG, truncated or damaged.
@@ -197,7 +197,7 @@ def _check_file(data: bytes, name: str) -> _Png | _Jpeg:
 
 
 def _describe(data: bytes) -> str:
-    """Say in a few words what a file that is not a PNG or JPEG seems to be."""
+    """Return, in a few words, what a file that is not a PNG or JPEG seems to be."""
     for signature, kind in _OTHER_FORMATS.items():
         if data.startswith(signature):
             return f"a {kind} file"
@@ -499,7 +499,7 @@ def write_png(path: str | Path, array: npt.NDArray[Any]) -> None:
 
 @contextmanager
 def _unreadable() -> Iterator[None]:
-    """Tell a file that cannot be read or decoded from one that holds the wrong thing."""
+    """Mark errors of the block as those of an unreadable file, not of wrong content."""
     try:
         yield
     except GstoVizError as error:

@@ -35,7 +35,7 @@ class BaseSize:
         kinds = sum(v is not None for v in (self.long, self.short, self.exact))
         if kinds != 1 or min(given) < 1:
             raise GstoVizError(
-                f"{self} is no base size; give one of long, short and exact, from 1 pixel on"
+                f"{self} is not a base size; give one of long, short and exact, from 1 pixel on"
             )
 
     def of(self, height: int, width: int) -> tuple[float, float]:

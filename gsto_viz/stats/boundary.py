@@ -69,12 +69,12 @@ def boundary_pixels(regions: RegionMap, strides: Sequence[int] = (4, 8, 16, 32))
         strides: Pixels per cell of each branch, each a multiple of the one before.
 
     Raises:
-        GstoVizError: No stride is given, or one is no multiple of the one before.
+        GstoVizError: No stride is given, or one is not a multiple of the one before.
     """
     strides = tuple(strides)
     if not strides or any(b % a for a, b in pairwise(strides)):
         raise GstoVizError(
-            f"strides {strides} are no multiples of each other; give the finest branch first"
+            f"strides {strides} are not multiples of each other; give the finest branch first"
         )
     height, width = regions.ids.shape
     kinds, depths = _region_kinds(regions), _depths(regions.distance_px)

@@ -115,7 +115,7 @@ def sci_c_values(
     gap: tuple[float, float] = OCTAVE_GAP,
     same_class: bool | None = None,
 ) -> pd.DataFrame:
-    """Give SCI_C of each image that has a pair: ``image``, ``value``, ``pairs``.
+    """Compute SCI_C of each image that has a pair: ``image``, ``value``, ``pairs``.
 
     ``tables`` and ``response`` as for :func:`causal_coarseness`, pairs as for ``sci``.
     """
@@ -236,7 +236,7 @@ def transfer_counts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer_values(counts: pd.DataFrame, m: float) -> pd.DataFrame:
-    """Give STP(m) of each image that has objects, from :func:`transfer_counts`.
+    """Compute STP(m) of each image that has objects, from :func:`transfer_counts`.
 
     Columns ``image``, ``value``, ``pairs`` (objects).
     """

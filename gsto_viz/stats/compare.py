@@ -116,7 +116,7 @@ def compare_values(
         b: The same of model B.
         family: Which family the test belongs to.
         images: Which images are independent, and the seed.
-        margin: Of the equivalence test.
+        margin: Largest difference that counts as equivalent.
 
     Returns:
         The comparison, ``p_adjusted`` still None; numbers that its conditions do not allow are
@@ -439,7 +439,7 @@ def default_specifications() -> tuple[Specification, ...]:
 
 
 def specified_values(tables: Tables, specification: Specification) -> pd.DataFrame:
-    """Give SCI per image under one specification: ``image``, ``value``, ``pairs``."""
+    """Compute SCI per image under one specification: ``image``, ``value``, ``pairs``."""
     response = specification.response
     purity = f"purity_{branch_count(tables, 'z') - 1}"
     columns = ["area_px", "max_distance_px", "class_id", "qualifies", "border", "z_0"]

@@ -281,7 +281,7 @@ def gate_columns(
 
 
 def _gate_values(gate: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:
-    """Return the values of valid cells of gates (..., h, w) as float64, or say why it is none."""
+    """Return the values of valid cells of gates (..., h, w), float64, after a check."""
     gate, valid = np.asarray(gate), np.asarray(valid)
     if gate.shape[-2:] != valid.shape:
         raise GstoVizError(f"the gate has shape {gate.shape} and its valid cells {valid.shape}")

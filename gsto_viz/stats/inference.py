@@ -38,7 +38,7 @@ class Images:
     clusters: Mapping[str, str] = field(default_factory=dict)
     """Cluster of each image (blocks of video frames); images not named stand for themselves."""
     seed: int = 0
-    """Of bootstrap weights, signs and shuffles."""
+    """Seed of bootstrap weights, signs and shuffles."""
 
 
 EACH = Images()
@@ -124,7 +124,7 @@ def cluster_sums(
 
 
 def too_few(clusters: int) -> str | None:
-    """Say that so many clusters are too few for an interval or a test, or None when they are not.
+    """Return why so many clusters are too few for an interval or a test; None when they are not.
 
     The sentence is what ``reason`` holds wherever a number is missing for this cause.
     """
@@ -176,13 +176,13 @@ def image_mean_interval(
     images: Images = EACH,
     level: float = LEVEL,
 ) -> tuple[FloatArray | None, FloatArray | None, str | None]:
-    """Give the percentile interval of the unweighted mean over images.
+    """Compute the percentile interval of the unweighted mean over images.
 
     Args:
         names: n images, each once.
         values: (n, M) per-image values of M quantities, finite.
         images: Their clusters, and the seed of the weights.
-        level: Of the interval; 0.95 is what every estimate carries.
+        level: Level of the interval; every estimate carries the one of 0.95.
 
     Returns:
         Low and high ends, (M,) each, and None; or None, None and the reason.

@@ -92,7 +92,7 @@ def toroidal_shift(
         shape: (H, W) of the labels.
         minimum_px: Smallest length of the shift on the torus: the coarsest stride.
         image: Name of the image.
-        seed: Of the null model.
+        seed: Seed of the null model.
         draw: Number of the draw.
 
     Returns:
@@ -128,7 +128,7 @@ def shift_regions(regions: RegionMap, shift: tuple[int, int]) -> RegionMap:
     :func:`shift_map` as well: valid cells follow them. The maps stay.
 
     Args:
-        regions: Of the image.
+        regions: Regions of the image.
         shift: (dy, dx) px.
 
     Returns:
@@ -142,7 +142,7 @@ def shift_regions(regions: RegionMap, shift: tuple[int, int]) -> RegionMap:
 
 
 def swapped_labels(sizes: Sequence[tuple[int, int]]) -> list[int | None]:
-    """Say whose labels each image takes (N2): image (i + n//2) mod n of the n of equal size.
+    """Choose whose labels each image takes (N2): image (i + n//2) mod n of the n of equal size.
 
     Position and frequency of classes and sizes stay as they are in the data set, so what this null
     keeps away from chance is layout.
@@ -175,7 +175,7 @@ def permute_sizes(
     Args:
         table: A region table of any number of images.
         within_class: Permute only among regions of one class of an image.
-        seed: Of the null model.
+        seed: Seed of the null model.
         draw: Number of the draw.
 
     Returns:
@@ -377,7 +377,7 @@ def annotate(
         ratio: Width of the boundary as a share of the diagonal.
 
     Raises:
-        GstoVizError: ``ids`` is no map, or a region has no class.
+        GstoVizError: ``ids`` is not a map, or a region has no class.
     """
     ids, class_id = np.asarray(ids), np.asarray(class_id)
     if ids.ndim != 2 or int(ids.max(initial=0)) > class_id.size:
@@ -402,7 +402,7 @@ def as_code(numbers: npt.NDArray[np.integer], largest: int) -> Code:
 
 
 def near_other(code: Code, width: int) -> BoolMap:
-    """Tell which pixels have another value, or no image, within ``width`` rows and columns.
+    """Find the pixels that have another value, or no image, within ``width`` rows and columns.
 
     For every value of the map at once, this is the boundary of the mask of its pixels.
 

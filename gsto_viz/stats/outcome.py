@@ -2,7 +2,7 @@
 
 Convention for pixels that are predicted as a class where the annotation says another: they belong
 to the nearest annotated region of that class in the image (Euclidean, pixel centre to pixel centre;
-which of two equally near regions, the search tree decides, the same way every time). With it, the
+which of two equally near regions, the search tree decides, always alike). With it, the
 counts of the regions of a class add up to the class's own intersection and union, unless the class
 is not annotated in the image at all; such pixels are in the class counts only.
 
@@ -438,7 +438,7 @@ class CityscapesScores:
 
 
 def is_cityscapes(names: Sequence[str]) -> bool:
-    """Say whether classes are the benchmark's 19 in order of their train ids."""
+    """Return whether classes are the benchmark's 19 in order of their train ids."""
     return [name.casefold() for name in names] == list(CITYSCAPES)
 
 

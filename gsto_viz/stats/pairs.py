@@ -249,14 +249,14 @@ def image_indices(
 
 
 def _by_image(table: pd.DataFrame) -> Iterator[tuple[str, slice]]:
-    """Give the rows of each image of a table that is sorted by image."""
+    """Yield the rows of each image of a table that is sorted by image."""
     names, starts = np.unique(table["image"].to_numpy(dtype=object), return_index=True)
     for name, (start, end) in zip(names, pairwise([*starts, len(table)]), strict=True):
         yield name, slice(start, end)
 
 
 def index_values(tables: Tables, min_depth_px: float = EDGE_DEPTH_PX) -> dict[str, pd.DataFrame]:
-    """Give every index of every image, by index: ``image``, ``value``, ``pairs``."""
+    """Compute every index of every image, by index: ``image``, ``value``, ``pairs``."""
     branches = branch_count(tables, "z")
     table = merge_tables(tables, index_columns(branches))
     columns = {name: table[name].to_numpy() for name in index_columns(branches)}
@@ -316,7 +316,7 @@ def sci_values(
     same_class: bool | None = None,
     size: Size = "area_px",
 ) -> pd.DataFrame:
-    """Give SCI of each image that has a pair: ``image``, ``value``, ``pairs``; see :func:`sci`."""
+    """Compute SCI of each image with a pair: ``image``, ``value``, ``pairs``; see :func:`sci`."""
     counts = pair_counts(tables, [response], gap=gap, same_class=same_class, size=size)[response]
     won = counts["wins"].to_numpy() + 0.5 * counts["ties"].to_numpy()
     return counts[["image", "pairs"]].assign(value=1.0 - won / counts["pairs"].to_numpy())

@@ -168,11 +168,11 @@ def test_scaled_is_what_a_larger_object_looks_like(factor):
     person = Pedestrian.sample(np.random.default_rng(3), (0.7, 9.0))
     giant = replace(person, height=factor * person.height, stride=factor * person.stride)
     camera = camera_at(1.6, 0.1)
-    scaled = picture(Scaled(person, person.spot, factor), camera)
+    scaled = picture(Scaled(person.spot, person, factor), camera)
     drawn = picture(giant, camera)
     assert (scaled.pieces > 0).sum() > 20
     assert (scaled.pieces == drawn.pieces).mean() > 0.9999
-    assert np.allclose(scaled.table().depth, drawn.table().depth)
+    assert np.allclose(scaled.table()["depth"], drawn.table()["depth"])
 
 
 @pytest.mark.parametrize("roof", [0.0, 3.0])
@@ -189,6 +189,6 @@ def test_a_house_seen_from_above_has_a_roof(roof):
     hull = np.zeros((240, 320), np.uint8)
     cv2.fillConvexPoly(hull, np.rint(outline - 0.5).astype(np.int32), 1)
     canvas = picture(house, camera)
-    mask = canvas.table().label[canvas.pieces] == BUILDING
+    mask = canvas.table()["label"][canvas.pieces] == BUILDING
     assert hull.sum() > 500
     assert (mask != hull).sum() < 0.04 * hull.sum()

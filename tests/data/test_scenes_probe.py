@@ -94,7 +94,7 @@ def test_same_arguments_same_probe():
     ("arguments", "message"),
     [
         (("Road", 20), "cannot probe 'Road': it is not an object .* choose Pole"),
-        (("Dog", 20), "cannot probe 'Dog': it is no class of scenes"),
+        (("Dog", 20), "cannot probe 'Dog': it is not a class of scenes"),
         (("Car", 1), "at least 2 px"),
         (("Car", float("nan")), "at least 2 px"),
         (("Pedestrian", 250), "does not fit into 256x512"),

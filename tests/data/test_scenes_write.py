@@ -88,7 +88,7 @@ def test_overwrite_spares_folders_of_other_things(tmp_path):
         call(tmp_path / "home", "--count", 1, "--overwrite")
     assert listing(tmp_path) == ["home", "home/thesis.tex"]
     (tmp_path / "file").write_text("x")
-    with pytest.raises(GstoVizError, match="is no folder"):
+    with pytest.raises(GstoVizError, match="is not a folder"):
         call(tmp_path / "file", "--count", 1, "--overwrite")
     assert (tmp_path / "file").read_text() == "x"
 

@@ -229,7 +229,7 @@ def test_base_sizes(base: BaseSize, size: tuple[int, int], window_first: bool) -
     "wrong", [{}, {"long": 4, "short": 4}, {"long": 0}, {"exact": (4, 0)}, {"short": -1}]
 )
 def test_wrong_base_sizes(wrong: dict[str, int]) -> None:
-    with pytest.raises(GstoVizError, match="is no base size; give one of long, short and exact"):
+    with pytest.raises(GstoVizError, match="is not a base size; give one of long, short and exact"):
         BaseSize(**wrong)
 
 

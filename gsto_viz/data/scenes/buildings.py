@@ -14,12 +14,13 @@ from gsto_viz.data.scenes.camera import (
     Camera,
     Color,
     Light,
+    Spot,
     foliage_color,
     lit,
     tint,
 )
 from gsto_viz.data.scenes.canvas import BOARDS, FRONTAL, WALL, Canvas, upright_plane
-from gsto_viz.data.scenes.traffic import CIRCLE, Figure, limb, spot_shadow
+from gsto_viz.data.scenes.traffic import CIRCLE, Figure, Standing, Upright, limb
 from gsto_viz.types import FloatArray
 
 STOREY_M = 3.1
@@ -59,23 +60,23 @@ class Building:
         """Draw a building on a footprint."""
         wall = np.array(WALLS[int(rng.integers(len(WALLS)))]) * rng.uniform(0.8, 1.2)
         wall = np.clip(wall + rng.normal(0.0, 0.03, 3), 0.12, 0.92).tolist()
-        dark = float(rng.uniform(0.10, 0.30))
+        dark = rng.uniform(0.10, 0.30)
         shop = np.clip(np.array(wall) * 0.6 + rng.uniform(0.0, 0.35, 3), 0.08, 0.9).tolist()
-        roof = tint(rng, float(rng.uniform(0.25, 0.45)), 0.07)
+        roof = tint(rng, rng.uniform(0.25, 0.45), 0.07)
         return cls(
             base=base,
             storeys=storeys,
-            roof=float(rng.uniform(1.8, 3.5)) if storeys <= 4 and rng.random() < 0.6 else 0.0,
+            roof=rng.uniform(1.8, 3.5) if storeys <= 4 and rng.random() < 0.6 else 0.0,
             colors=(
                 (wall[0], wall[1], wall[2]),
                 (dark * 0.9, dark, dark * 1.15),
-                tint(rng, float(rng.uniform(0.3, 0.75)), 0.06),
-                tint(rng, float(rng.uniform(0.5, 0.9)), 0.02),
+                tint(rng, rng.uniform(0.3, 0.75), 0.06),
+                tint(rng, rng.uniform(0.5, 0.9), 0.02),
                 (shop[0], shop[1], shop[2]) if rng.random() < 0.5 else (wall[0], wall[1], wall[2]),
                 roof,
             ),
-            bays=float(rng.uniform(1.8, 3.6)),
-            pane=(float(rng.uniform(0.32, 0.7)), float(rng.uniform(0.38, 0.66))),
+            bays=rng.uniform(1.8, 3.6),
+            pane=(rng.uniform(0.32, 0.7), rng.uniform(0.38, 0.66)),
             mix=rng.random(256),
         )
 
@@ -268,49 +269,42 @@ SIGN_COLORS: tuple[Color, ...] = (
 
 
 @dataclass(frozen=True)
-class Pole:
+class Pole(Upright):
     """A lamp post or a bare mast.
 
     Attributes:
-        spot: Ground point (x, z).
         height: Metres.
         radius: Half width in metres.
         arm: Length of a lamp's arm in metres, signed; 0 without one.
         color: Before lighting.
     """
 
-    spot: tuple[float, float]
+    label = POLE
     height: float
     radius: float
     arm: float
     color: Color
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, spot: tuple[float, float], arm: float) -> "Pole":
+    def sample(cls, rng: np.random.Generator, spot: Spot, arm: float) -> "Pole":
         """Draw a lamp post at a ground point; ``arm`` says where its lamp hangs."""
-        level = float(rng.uniform(0.18, 0.65))
+        level = rng.uniform(0.18, 0.65)
         return cls(
             spot=spot,
-            height=float(rng.uniform(5.0, 9.0)),
-            radius=float(rng.uniform(0.05, 0.14)),
+            height=rng.uniform(5.0, 9.0),
+            radius=rng.uniform(0.05, 0.14),
             arm=arm,
-            color=(level, level * float(rng.uniform(0.9, 1.06)), level * 0.98),
+            color=(level, level * rng.uniform(0.9, 1.06), level * 0.98),
         )
 
     @property
-    def order(self) -> float:
-        """Return z of the figure."""
-        return self.spot[1]
+    def shadow(self) -> tuple[float, float]:
+        """Return radius and height of the shadow's body."""
+        return self.radius, self.height
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def paint(self, figure: Figure) -> None:
         """Draw shaft, arm and lamp head."""
-        figure = Figure(canvas, camera, POLE, self.spot, canvas.new_instance())
-        if not figure.visible:
-            return
-        spot_shadow(canvas, camera, light, self.spot, self.radius, self.height)
-        if not figure.in_view:
-            return
-        color = lit(self.color, light.on((0.4, 0.0, -0.9)))
+        color = lit(self.color, figure.light.on((0.4, 0.0, -0.9)))
         h, r = self.height, self.radius
         figure.shape(color, limb(0, 0, 0, 0.9, 1.5 * r, 1.4 * r))
         figure.shape(color, limb(0, 0.9, 0, h, r, 0.7 * r))
@@ -321,67 +315,60 @@ class Pole:
 
 
 @dataclass(frozen=True)
-class Sign:
+class Sign(Upright):
     """A traffic sign, traffic light or direction board on a pole of its own.
 
     Attributes:
-        spot: Ground point (x, z).
         form: ``disc``, ``triangle``, ``board`` or ``lights``.
         size: Half width and half height of the plate in metres.
         height: Height of the plate's middle in metres.
         colors: Border, face, mark, pole.
     """
 
-    spot: tuple[float, float]
+    label = POLE
     form: str
     size: tuple[float, float]
     height: float
     colors: tuple[Color, Color, Color, Color]
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, spot: tuple[float, float], form: str) -> "Sign":
+    def sample(cls, rng: np.random.Generator, spot: Spot, form: str) -> "Sign":
         """Draw a sign of a form at a ground point."""
-        half = float(rng.uniform(0.28, 0.48))
+        half = rng.uniform(0.28, 0.48)
         size = {
             "disc": (half, half),
             "triangle": (half * 1.15, half),
-            "board": (float(rng.uniform(0.5, 1.6)), float(rng.uniform(0.3, 1.0))),
+            "board": (rng.uniform(0.5, 1.6), rng.uniform(0.3, 1.0)),
             "lights": (0.17, 0.5),
         }[form]
         border, face, mark = (SIGN_COLORS[int(k)] for k in rng.choice(7, 3, replace=False))
-        level = float(rng.uniform(0.25, 0.6))
+        level = rng.uniform(0.25, 0.6)
         low = 1.9 if form == "board" else 2.1
         return cls(
             spot=spot,
             form=form,
             size=size,
-            height=float(rng.uniform(low, low + 0.9)) + size[1],
+            height=rng.uniform(low, low + 0.9) + size[1],
             colors=(border, face, mark, (level, level, level)),
         )
 
     @property
-    def order(self) -> float:
-        """Return z of the figure."""
-        return self.spot[1]
+    def shadow(self) -> tuple[float, float]:
+        """Return radius and height of the shadow's body."""
+        return 0.06, self.height
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def paint(self, figure: Figure) -> None:
         """Draw the pole, unless the plate stands on the ground, then the plate."""
-        pole = Figure(canvas, camera, POLE, self.spot, canvas.new_instance())
-        if not pole.visible:
-            return
-        spot_shadow(canvas, camera, light, self.spot, 0.06, self.height)
-        if not pole.in_view:
-            return
         if self.height > self.size[1]:
-            bright = light.on((0.0, 0.1, -0.99))
+            bright = figure.light.on((0.0, 0.1, -0.99))
             legs = (-0.7 * self.size[0], 0.7 * self.size[0]) if self.form == "board" else (0.0,)
             bars = [limb(x, 0, x, self.height, 0.045, 0.045) for x in legs]
-            pole.shape(lit(self.colors[3], bright), *bars)
-        self.draw_plate(canvas, camera, light)
+            figure.shape(lit(self.colors[3], bright), *bars)
+        self.draw_plate(figure.canvas, figure.camera, figure.light)
 
     def draw_plate(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         """Draw the plate alone: the instance of class SignSymbol."""
-        plate = Figure(canvas, camera, SIGN, self.spot, canvas.new_instance())
+        plate = Figure(canvas, camera, light, SIGN, self.spot)
         bright = light.on((0.0, 0.1, -0.99))
         border, face, mark = (lit(c, bright) for c in self.colors[:3])
         w, h = self.size
@@ -425,11 +412,10 @@ TREE_SHADOWS_M = 160.0
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(Standing):
     """A tree: a trunk and a crown of discs.
 
     Attributes:
-        spot: Ground point (x, z).
         trunk: Height of the crown's lower end, and half width of the trunk, in metres.
         crown: Half width and half height of the crown in metres.
         clumps: (K, 4) discs: place (right, up) in the unit ball, radius (share of the crown's
@@ -437,14 +423,13 @@ class Tree:
         colors: Leaves, trunk.
     """
 
-    spot: tuple[float, float]
     trunk: tuple[float, float]
     crown: tuple[float, float]
     clumps: FloatArray
     colors: tuple[Color, Color]
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, spot: tuple[float, float]) -> "Tree":
+    def sample(cls, rng: np.random.Generator, spot: Spot) -> "Tree":
         """Draw a tree at a ground point: broad, upright, or a bush."""
         kind = rng.random()
         half = float(rng.uniform(0.9, 1.6) if kind < 0.2 else rng.uniform(1.6, 4.0))
@@ -457,20 +442,15 @@ class Tree:
         clumps[:, 1] = 0.88 * up
         clumps[:, 2] = 0.11 + 0.21 * size
         clumps[:, 3] = 0.5 * up + rng.normal(0.0, 0.5, CLUMPS)
-        bark = tint(rng, float(rng.uniform(0.18, 0.36)), 0.04)
+        bark = tint(rng, rng.uniform(0.18, 0.36), 0.04)
         foot = float(rng.uniform(0.0, 0.3) if kind > 0.9 else rng.uniform(1.6, 3.0))
         return cls(
             spot=spot,
-            trunk=(foot, float(rng.uniform(0.10, 0.26))),
+            trunk=(foot, rng.uniform(0.10, 0.26)),
             crown=(half, tall),
             clumps=clumps,
             colors=(foliage_color(rng), bark),
         )
-
-    @property
-    def order(self) -> float:
-        """Return z of the trunk."""
-        return self.spot[1]
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         """Draw trunk and crown, brighter above."""

@@ -14,6 +14,8 @@ from gsto_viz.types import FloatArray
 
 Color = tuple[float, float, float]
 """Red, green, blue, each 0..1."""
+Spot = tuple[float, float]
+"""A ground point (x, z) in metres."""
 
 NEAR_M = 0.4
 """Nothing closer than this to the camera plane is drawn."""
@@ -80,7 +82,7 @@ class Camera:
         return pixels, depth
 
     def misses(self, ground: FloatArray, margin_m: float = 0.0) -> bool:
-        """Say whether all ground points (N, 2) lie beyond the left or beyond the right image edge.
+        """Return whether all ground points (N, 2) lie beyond one edge, left or right, of the image.
 
         Args:
             ground: Points (x, z) in metres.
@@ -217,7 +219,7 @@ class Street:
         return side * (self.road / 2 + self.pavement[(side + 1) // 2])
 
     def in_crossing(self, near: float, far: float, margin: float = 0.0) -> bool:
-        """Say whether the stretch near..far of z touches the crossing road."""
+        """Return whether the stretch near..far of z touches the crossing road."""
         if self.crossing is None:
             return False
         return near < self.crossing[1] + margin and far > self.crossing[0] - margin
@@ -225,19 +227,19 @@ class Street:
 
 def sample_street(rng: np.random.Generator) -> Street:
     """Draw a street."""
-    road = float(rng.uniform(6.0, 14.0))
-    near = float(rng.uniform(14.0, 60.0))
-    crossing = (near, near + float(rng.uniform(6.0, 10.0))) if rng.random() < 0.4 else None
-    zebra = float(rng.uniform(9.0, 35.0)) if rng.random() < 0.35 else None
+    road = rng.uniform(6.0, 14.0)
+    near = rng.uniform(14.0, 60.0)
+    crossing = (near, near + rng.uniform(6.0, 10.0)) if rng.random() < 0.4 else None
+    zebra = rng.uniform(9.0, 35.0) if rng.random() < 0.35 else None
     if crossing is not None and zebra is not None:
         zebra = crossing[0] - 5.0
     return Street(
         road=road,
-        pavement=(float(rng.uniform(1.6, 5.0)), float(rng.uniform(1.6, 5.0))),
-        curve=float(rng.normal(0.0, 0.0012)),
+        pavement=(rng.uniform(1.6, 5.0), rng.uniform(1.6, 5.0)),
+        curve=rng.normal(0.0, 0.0012),
         crossing=crossing,
         zebra=zebra,
-        dash=(float(rng.uniform(5.0, 9.0)), float(rng.uniform(0.0, 9.0))),
+        dash=(rng.uniform(5.0, 9.0), rng.uniform(0.0, 9.0)),
         edge_lines=bool(rng.random() < 0.5),
         green=(bool(rng.random() < 0.4), bool(rng.random() < 0.4)),
         colors=_ground_colors(rng),
@@ -247,52 +249,52 @@ def sample_street(rng: np.random.Generator) -> Street:
 def _ground_colors(rng: np.random.Generator) -> tuple[Color, Color, Color, Color, Color]:
     """Draw colours of road, pavement, kerb, yard and grass; road and pavement overlap."""
     return (
-        tint(rng, float(rng.uniform(0.26, 0.50)), 0.02),
-        tint(rng, float(rng.uniform(0.36, 0.66)), 0.06),
-        tint(rng, float(rng.uniform(0.50, 0.72)), 0.02),
-        tint(rng, float(rng.uniform(0.34, 0.60)), 0.06),
+        tint(rng, rng.uniform(0.26, 0.50), 0.02),
+        tint(rng, rng.uniform(0.36, 0.66), 0.06),
+        tint(rng, rng.uniform(0.50, 0.72), 0.02),
+        tint(rng, rng.uniform(0.34, 0.60), 0.06),
         foliage_color(rng),
     )
 
 
 def tint(rng: np.random.Generator, level: float, spread: float) -> Color:
     """Return a grey of this level with a slight cast, warm or cool."""
-    warm = float(rng.normal(0.0, spread))
+    warm = rng.normal(0.0, spread)
     return level + warm, level, level - warm
 
 
 def foliage_color(rng: np.random.Generator) -> Color:
     """Return the green, sometimes brownish, of leaves or grass."""
-    green = float(rng.uniform(0.26, 0.50))
-    autumn = float(rng.uniform(0.65, 1.25))
-    return green * autumn * 0.82, green, green * float(rng.uniform(0.3, 0.7))
+    green = rng.uniform(0.26, 0.50)
+    autumn = rng.uniform(0.65, 1.25)
+    return green * autumn * 0.82, green, green * rng.uniform(0.3, 0.7)
 
 
 def sample_camera(rng: np.random.Generator, street: Street, height: int, width: int) -> Camera:
     """Draw a camera in the street; the field of view depends on the image's shape, not its size."""
-    side = float(rng.uniform(-0.42, 0.42)) * street.road
+    side = rng.uniform(-0.42, 0.42) * street.road
     if rng.random() < 0.15:
         side = float(np.sign(side)) * (street.road / 2 + 0.8)
     # The geometric mean keeps the field of view of a 1:2 image and stays sane for other shapes.
-    focal = float(rng.uniform(0.65, 1.15)) * float(np.sqrt(height * width / 2.0)) * np.sqrt(2.0)
+    focal = rng.uniform(0.65, 1.15) * float(np.sqrt(height * width / 2.0)) * np.sqrt(2.0)
     return Camera.looking(
-        (side, float(rng.uniform(1.2, 2.6)), 0.0),
+        (side, rng.uniform(1.2, 2.6), 0.0),
         heading=float(np.clip(rng.normal(0.0, 0.16), -0.4, 0.4)),
-        pitch=float(rng.normal(0.01, 0.035)),
-        roll=float(rng.normal(0.0, 0.012)),
+        pitch=rng.normal(0.01, 0.035),
+        roll=rng.normal(0.0, 0.012),
         focal_px=focal,
-        center_px=(width / 2, height * float(rng.uniform(0.40, 0.52))),
+        center_px=(width / 2, height * rng.uniform(0.40, 0.52)),
     )
 
 
 def sample_light(rng: np.random.Generator) -> Light:
     """Draw sun, sky, air and film: clear, overcast or hazy, morning to evening."""
     overcast = rng.random() < 0.35
-    azimuth, elevation = float(rng.uniform(-np.pi, np.pi)), float(rng.uniform(0.35, 1.15))
-    warmth = float(rng.normal(0.0, 0.06))
+    azimuth, elevation = rng.uniform(-np.pi, np.pi), rng.uniform(0.35, 1.15)
+    warmth = rng.normal(0.0, 0.06)
     exposure = float(np.exp(rng.normal(0.0, 0.16)))
-    grey = float(rng.uniform(0.62, 0.92))
-    blue = float(rng.uniform(0.55, 0.85))
+    grey = rng.uniform(0.62, 0.92)
+    blue = rng.uniform(0.55, 0.85)
     horizon = (grey + 0.02, grey + 0.02, grey + 0.03)
     zenith = horizon if overcast else (blue * 0.55, blue * 0.78, min(1.0, blue * 1.15))
     flat = np.cos(elevation)
@@ -302,17 +304,17 @@ def sample_light(rng: np.random.Generator) -> Light:
             float(np.sin(elevation)),
             float(flat * np.cos(azimuth)),
         ),
-        direct=0.0 if overcast else float(rng.uniform(0.35, 0.75)),
-        ambient=float(rng.uniform(0.75, 0.95)) if overcast else float(rng.uniform(0.5, 0.72)),
-        shadow=float(rng.uniform(0.72, 0.88)) if overcast else float(rng.uniform(0.42, 0.68)),
+        direct=0.0 if overcast else rng.uniform(0.35, 0.75),
+        ambient=rng.uniform(0.75, 0.95) if overcast else rng.uniform(0.5, 0.72),
+        shadow=rng.uniform(0.72, 0.88) if overcast else rng.uniform(0.42, 0.68),
         zenith=zenith,
         horizon=horizon,
-        cloud=float(rng.uniform(0.5, 1.0)) if overcast else float(rng.uniform(0.0, 0.6)),
+        cloud=rng.uniform(0.5, 1.0) if overcast else rng.uniform(0.0, 0.6),
         visibility_m=float(np.exp(rng.uniform(np.log(120.0), np.log(900.0)))),
         gains=(exposure * (1 + warmth), exposure, exposure * (1 - warmth)),
-        contrast=float(rng.uniform(0.0, 0.7)),
-        blur_px=float(rng.uniform(0.35, 0.9)),
-        noise=float(rng.uniform(0.006, 0.03)),
+        contrast=rng.uniform(0.0, 0.7),
+        blur_px=rng.uniform(0.35, 0.9),
+        noise=rng.uniform(0.006, 0.03),
     )
 
 

@@ -4,7 +4,7 @@ Everything is drawn back to front into one integer map, so a later piece hides a
 tables of the pieces then give label, instance, colour, depth and texture of every pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import hypot
@@ -31,17 +31,19 @@ Plane = tuple[float, float, float, float, float, float]
 _NO_PLANE: Plane = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class PieceTable:
-    """Columns of all pieces, each of length P (number of pieces)."""
-
-    label: npt.NDArray[np.uint8]
-    instance: npt.NDArray[np.int32]
-    color: npt.NDArray[np.float32]
-    depth: npt.NDArray[np.float32]
-    grain: npt.NDArray[np.float32]
-    kind: npt.NDArray[np.uint8]
-    plane: npt.NDArray[np.float32]
+PieceTable = npt.NDArray[np.void]
+"""All pieces, (P,), one record each, see ``PIECE``."""
+PIECE = np.dtype(
+    [
+        ("label", np.uint8),
+        ("instance", np.int32),
+        ("color", np.float32, 3),
+        ("depth", np.float32),
+        ("grain", np.float32),
+        ("kind", np.uint8),
+        ("plane", np.float32, 6),
+    ]
+)
 
 
 class Canvas:
@@ -56,13 +58,7 @@ class Canvas:
         self.height, self.width = height, width
         self.pieces = np.zeros((height, width), dtype=np.int32)
         self.shadow = np.zeros((height, width), dtype=np.uint8)
-        self._labels: list[int] = []
-        self._instances: list[int] = []
-        self._colors: list[Color] = []
-        self._depths: list[float] = []
-        self._grains: list[float] = []
-        self._kinds: list[int] = []
-        self._planes: list[Plane] = []
+        self._records: list[tuple[int, int, Color, float, float, int, Plane]] = []
         self._last_instance = 0
 
     def new_instance(self) -> int:
@@ -92,27 +88,22 @@ class Canvas:
             kind: One of FRONTAL, WALL, BOARDS, GROUND, SKY.
             plane: For WALL and BOARDS, see ``upright_plane``.
         """
-        self._labels.append(label)
-        self._instances.append(instance)
-        self._colors.append(color)
-        self._depths.append(depth)
-        self._grains.append(grain)
-        self._kinds.append(kind)
-        self._planes.append(plane)
-        return len(self._labels) - 1
+        self._records.append((label, instance, color, depth, grain, kind, plane))
+        return self.count - 1
 
     @property
     def count(self) -> int:
         """Return how many pieces are registered."""
-        return len(self._labels)
+        return len(self._records)
 
     def move_pieces(self, first: int, factor: float) -> None:
         """Multiply the distances of the pieces from ``first`` on: an object drawn zoomed moves."""
-        self._depths[first:] = [depth * factor for depth in self._depths[first:]]
-        self._planes[first:] = [
-            (nx, nz, distance * factor, ax, az, origin * factor)
-            for nx, nz, distance, ax, az, origin in self._planes[first:]
-        ]
+        moved = self._records[first:]
+        del self._records[first:]
+        for label, instance, color, depth, grain, kind, plane in moved:
+            nx, nz, distance, ax, az, origin = plane
+            plane = nx, nz, distance * factor, ax, az, origin * factor
+            self._records.append((label, instance, color, depth * factor, grain, kind, plane))
 
     def fill(self, piece: int, polygons: FloatArray | Sequence[FloatArray]) -> None:
         """Fill disjoint polygons, (N, M, 2) or a sequence of (M, 2) in pixels, with a piece."""
@@ -162,16 +153,21 @@ class Canvas:
             cv2.fillPoly(self.shadow, [_fixed(pixels)], 1, shift=SUBPIXEL_BITS)
 
     def table(self) -> PieceTable:
-        """Return the columns of all pieces registered so far."""
-        return PieceTable(
-            label=np.array(self._labels, dtype=np.uint8),
-            instance=np.array(self._instances, dtype=np.int32),
-            color=np.array(self._colors, dtype=np.float32),
-            depth=np.array(self._depths, dtype=np.float32),
-            grain=np.array(self._grains, dtype=np.float32),
-            kind=np.array(self._kinds, dtype=np.uint8),
-            plane=np.array(self._planes, dtype=np.float32),
-        )
+        """Return all pieces registered so far."""
+        return np.array(self._records, dtype=PIECE)
+
+
+def drawn_alone(
+    draw: Callable[[Canvas, Camera, Light], None],
+    camera: Camera,
+    light: Light,
+    shape: tuple[int, int],
+) -> npt.NDArray[np.int32]:
+    """Draw one object on an empty canvas: (H, W), its piece numbers, 0 where nothing is drawn."""
+    canvas = Canvas(*shape)
+    canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
+    draw(canvas, camera, light)
+    return canvas.pieces
 
 
 def upright_plane(camera: Camera, start: FloatArray, end: FloatArray) -> Plane:
@@ -248,7 +244,7 @@ def start_canvas(ground: Ground, light: Light, street: Street) -> Canvas:
 
 
 def _pieces(ground: Ground, street: Street) -> npt.NDArray[np.int32]:
-    """Say which piece of ground each pixel shows, (N,)."""
+    """Return the piece of ground that each pixel shows, (N,)."""
     u, z = ground.across, ground.along
     half = np.float32(street.road / 2)
     distance = np.abs(u)
@@ -350,7 +346,7 @@ def shade(
     table = canvas.table()
     shown = canvas.pieces.astype(np.intp)
     surface = _frontal(shown, camera, table)
-    kind = np.take(table.kind, shown)
+    kind = np.take(table["kind"], shown)
     seen = kind.ravel()[ground.where] == GROUND
     where = ground.where[seen]
     surface.across.ravel()[where] = ground.across[seen]
@@ -360,10 +356,10 @@ def shade(
     _lay_walls(walls, ground.rays, camera, table, canvas.pieces.ravel()[walls], surface)
     road = canvas.pieces.ravel()[ground.where] == ROAD_PIECE
     painted = markings(ground, road, street)
-    asphalt = table.color[ROAD_PIECE]
+    asphalt = table["color"][ROAD_PIECE]
     surface.color.reshape(-1, 3)[painted] = asphalt + (0.92 - asphalt) * np.float32(0.75)
     grain = _grain(surface, origin)
-    grain *= np.take(table.grain, shown)
+    grain *= np.take(table["grain"], shown)
     grain += 1
     bright = np.multiply(surface.bright, grain, out=surface.bright)
     bright.ravel()[where[canvas.shadow.ravel()[where] > 0]] *= np.float32(light.shadow)
@@ -374,11 +370,11 @@ def shade(
 def _frontal(shown: npt.NDArray[np.intp], camera: Camera, table: PieceTable) -> Surface:
     """Take every pixel to lie on a plane that faces the camera at the depth of its piece."""
     height, width = shown.shape
-    depth = np.take(table.depth, shown)
+    depth = np.take(table["depth"], shown)
     x = (np.arange(width) + 0.5 - camera.center_px[0]) / camera.focal_px
     y = (np.arange(height) + 0.5 - camera.center_px[1]) / camera.focal_px
     return Surface(
-        color=np.take(table.color, shown, axis=0),
+        color=np.take(table["color"], shown, axis=0),
         depth=depth,
         across=depth * x.astype(np.float32),
         down=depth * y.astype(np.float32)[:, None],
@@ -394,8 +390,8 @@ def _lay_walls(
     piece: npt.NDArray[np.int32],
     surface: Surface,
 ) -> None:
-    """Give wall pixels their place on the wall, and draw courses of bricks or joints of boards."""
-    nx, nz, offset, ax, az, start = np.take(table.plane, piece, axis=0).T
+    """Place wall pixels on their wall, and draw courses of bricks or joints of boards."""
+    nx, nz, offset, ax, az, start = np.take(table["plane"], piece, axis=0).T
     ray = rays.reshape(-1, 3)[where]
     toward = nx * ray[:, 0] + nz * ray[:, 2]
     toward[np.abs(toward) < 1e-4] = 1e-4
@@ -406,7 +402,7 @@ def _lay_walls(
     surface.depth.ravel()[where] = distance
     # A joint thinner than a pixel only darkens its surroundings, so it fades with the footprint.
     footprint = distance / np.float32(camera.focal_px)
-    boards = np.take(table.kind, piece) == BOARDS
+    boards = np.take(table["kind"], piece) == BOARDS
     course = np.where(boards, along / np.float32(0.16), up / np.float32(0.32))
     joint = (course - np.floor(course)) < 0.2
     fade = np.clip(0.12 / (footprint + np.float32(1e-4)) - 1, 0.0, 1.0)

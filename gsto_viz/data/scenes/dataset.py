@@ -112,12 +112,12 @@ def annotation(canvas: Canvas) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
     """Read labels and instances off the pieces; visible instances are numbered 1, 2, ..."""
     table = canvas.table()
     shown = canvas.pieces.astype(np.intp)
-    drawn = np.take(table.instance, shown)
-    present = np.zeros(int(table.instance.max(initial=0)) + 1, dtype=bool)
+    drawn = np.take(table["instance"], shown)
+    present = np.zeros(int(table["instance"].max(initial=0)) + 1, dtype=bool)
     present[drawn] = True
     present[0] = False
     number = np.where(present, np.cumsum(present), 0).astype(np.int32)
-    return np.take(table.label, shown), np.take(number, drawn)
+    return np.take(table["label"], shown), np.take(number, drawn)
 
 
 EVAL_SEED = 1_000_000

@@ -33,11 +33,12 @@ from gsto_viz.data.scenes.camera import (
     TREE,
     Camera,
     Light,
+    Spot,
     tint,
 )
-from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.canvas import Canvas, drawn_alone
 from gsto_viz.data.scenes.layout import Item
-from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian
+from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian, Standing
 from gsto_viz.types import FloatArray
 
 SIZES = 1 / 32, 0.45
@@ -54,12 +55,11 @@ _FOCAL = 0.9
 _FARTHEST_M = 60.0
 """Objects stand no farther away, or haze would hide them."""
 _TOLERANCE = 0.02
-"""Of the drawn size, relative to the wanted one."""
+"""Greatest relative difference between the drawn and the wanted size."""
 _EDGE_PX, _GAP_PX = 2, 4
 _ROUNDS, _TRIES, _FITS = 20, 20, 8
 """Arrangements of a scene, shapes of an object, corrections of its scale."""
 
-Spot = tuple[float, float]
 Pixel = tuple[int, int]
 """Row and column."""
 Maker = Callable[[np.random.Generator, Spot, float], Item]
@@ -68,23 +68,16 @@ z)."""
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Standing):
     """An item that is larger or smaller than life.
 
     Attributes:
-        item: The item in its usual size.
-        spot: Ground point (x, z) on which it stands and about which it grows.
+        item: The item in its usual size; it grows about the spot.
         factor: Its size over its usual size.
     """
 
     item: Item
-    spot: Spot
     factor: float
-
-    @property
-    def order(self) -> float:
-        """Return z of the ground point."""
-        return self.spot[1]
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         """Draw the item as a camera sees it that is nearer by the factor: the same pixels."""
@@ -102,10 +95,6 @@ def _pole(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
     return replace(pole, radius=0.5 * pole.height / slender)
 
 
-def _tree(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
-    return Tree.sample(rng, spot)
-
-
 def _sign(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
     sign = Sign.sample(rng, spot, str(rng.choice(["disc", "triangle", "board"])))
     wide, high = 3 * sign.size[0], 3 * sign.size[1]
@@ -113,23 +102,23 @@ def _sign(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
 
 
 def _fence(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
-    height = float(rng.uniform(0.8, 2.1))
+    height = rng.uniform(0.8, 2.1)
     half = 0.5 * height * float(np.exp(rng.uniform(np.log(1.5), np.log(5.0))))
-    turn = bearing + float(rng.uniform(-0.6, 0.6))
+    turn = bearing + rng.uniform(-0.6, 0.6)
     aside, ahead = half * float(np.cos(turn)), -half * float(np.sin(turn))
     return Panel(
         start=(spot[0] - aside, spot[1] - ahead),
         end=(spot[0] + aside, spot[1] + ahead),
         height=height,
         hedge=False,
-        posts=float(rng.uniform(1.6, 3.0)),
-        color=tint(rng, float(rng.uniform(0.3, 0.75)), 0.06),
+        posts=rng.uniform(1.6, 3.0),
+        color=tint(rng, rng.uniform(0.3, 0.75), 0.06),
     )
 
 
 def _building(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
-    turn = float(rng.uniform(0.15, 0.9)) * float(rng.choice([-1.0, 1.0]))
-    half = 0.5 * float(rng.uniform(7.0, 14.0)), 0.5 * float(rng.uniform(6.0, 10.0))
+    turn = rng.uniform(0.15, 0.9) * float(rng.choice([-1.0, 1.0]))
+    half = 0.5 * rng.uniform(7.0, 14.0), 0.5 * rng.uniform(6.0, 10.0)
     # The front looks to the camera, turned; along it, the end that is seen is the near one.
     out = np.array([-np.sin(bearing + turn), -np.cos(bearing + turn)])
     along = np.array([-out[1], out[0]]) * np.sign(turn)
@@ -138,27 +127,19 @@ def _building(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
     return Building.sample(rng, base, int(rng.integers(1, 5)))
 
 
-def _car(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
-    return Car.sample(rng, spot, bearing + float(rng.uniform(-np.pi, np.pi)))
-
-
-def _pedestrian(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
-    return Pedestrian.sample(rng, spot)
-
-
-def _bicyclist(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:
-    return Bicyclist.sample(rng, spot, bearing + float(rng.uniform(-np.pi, np.pi)))
+def _turned(rng: np.random.Generator, bearing: float) -> float:
+    return bearing + rng.uniform(-np.pi, np.pi)
 
 
 _MAKERS: dict[int, tuple[Maker, float]] = {
     BUILDING: (_building, 8.0),
     POLE: (_pole, 2.5),
-    TREE: (_tree, 4.5),
+    TREE: (lambda rng, spot, _: Tree.sample(rng, spot), 4.5),
     SIGN: (_sign, 1.8),
     FENCE: (_fence, 2.3),
-    CAR: (_car, 2.3),
-    PEDESTRIAN: (_pedestrian, 0.9),
-    BICYCLIST: (_bicyclist, 1.0),
+    CAR: (lambda rng, spot, at: Car.sample(rng, spot, _turned(rng, at)), 2.3),
+    PEDESTRIAN: (lambda rng, spot, _: Pedestrian.sample(rng, spot), 0.9),
+    BICYCLIST: (lambda rng, spot, at: Bicyclist.sample(rng, spot, _turned(rng, at)), 1.0),
 }
 """By class: what draws its objects, and about how many metres the square root of their area is."""
 DECORRELATED = tuple(_MAKERS)
@@ -184,9 +165,9 @@ def sample_objects(
     Args:
         rng: Draws sizes, classes, shapes and places.
         camera: The camera of the image.
-        light: Of the scene; objects are measured on trial pictures.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        light: Light of the scene; objects are measured on trial pictures.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
     zoom = _SIDE_PX / min(height, width)
     center = camera.center_px[0] * zoom, camera.center_px[1] * zoom
@@ -291,7 +272,7 @@ class _Floor:
         return row, column
 
     def _room(self, reach: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
-        """Say for each pixel (H, W) whether an object that stands on it would fit, box and all."""
+        """Return the pixels (H, W) on which an object could stand so that its whole box fits."""
         up, down, left, right = reach
         high, wide = up + down, left + right
         feet = np.zeros(self.shape, dtype=bool)
@@ -328,15 +309,13 @@ class _Floor:
             camera = replace(camera, center_px=(u + column - foot[1], v + row - foot[0]))
             height += height // 4
         for _ in range(_FITS):
-            scaled = Scaled(item, spot, depth * size / (camera.focal_px * natural_m))
-            canvas = Canvas(height, width)
-            canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
-            scaled.draw(canvas, camera, self.light)
-            drawn = float(np.sqrt(np.count_nonzero(canvas.pieces)))
+            scaled = Scaled(spot, item, depth * size / (camera.focal_px * natural_m))
+            pieces = drawn_alone(scaled.draw, camera, self.light, (height, width))
+            drawn = float(np.sqrt(np.count_nonzero(pieces)))
             if drawn == 0:
                 return None
             if abs(drawn / size - 1) <= _TOLERANCE:
-                mask = (canvas.pieces > 0).astype(np.uint8)
+                mask = (pieces > 0).astype(np.uint8)
                 if label not in THINGS and cv2.connectedComponents(mask)[0] != 2:
                     return None  # Without instance numbers two parts would count as two objects.
                 left, top, wide, high = cv2.boundingRect(mask)

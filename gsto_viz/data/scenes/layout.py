@@ -53,8 +53,8 @@ def _backdrop(rng: np.random.Generator) -> list[Item]:
     items: list[Item] = []
     x = -170.0
     while x < 170.0:
-        width = float(rng.uniform(12.0, 35.0))
-        near = END_M + float(rng.uniform(15.0, 60.0))
+        width = rng.uniform(12.0, 35.0)
+        near = END_M + rng.uniform(15.0, 60.0)
         if rng.random() < 0.65:
             base = np.array([[x, near], [x + width, near], [x + width, near + 12], [x, near + 12]])
             items.append(Building.sample(rng, base, int(rng.integers(2, 7))))
@@ -83,7 +83,7 @@ def _line_side(rng: np.random.Generator, street: Street, camera: Camera, side: i
     storeys = int(rng.integers(1, 7))
     z = _first_visible(street, camera, street.frontage(side))
     while z < END_M:
-        length = float(rng.uniform(7.0, 20.0))
+        length = rng.uniform(7.0, 20.0)
         if street.crossing is not None and street.in_crossing(z, z + length, 3.0):
             z = street.crossing[1] + 3.0
             continue
@@ -103,7 +103,7 @@ def _house(
     setback: float, storeys: int,
 ) -> Building:  # fmt: skip
     front = street.frontage(side) + side * (0.05 + setback)
-    back = front + side * float(rng.uniform(8.0, 13.0))
+    back = front + side * rng.uniform(8.0, 13.0)
     near, far = span
     base = np.array(
         [street.at(front, near), street.at(front, far), street.at(back, far), street.at(back, near)]
@@ -115,16 +115,16 @@ def _panel(rng: np.random.Generator, street: Street, side: int, span: tuple[floa
     u = street.frontage(side)
     hedge = bool(rng.random() < 0.25)
     if rng.random() < 0.5:
-        color = tint(rng, float(rng.uniform(0.3, 0.75)), 0.03)
+        color = tint(rng, rng.uniform(0.3, 0.75), 0.03)
     else:
-        brown = float(rng.uniform(0.25, 0.5))
+        brown = rng.uniform(0.25, 0.5)
         color = (brown * 1.2, brown * 0.9, brown * 0.62)
     return Panel(
         start=street.at(u, span[0]),
         end=street.at(u, span[1]),
-        height=float(rng.uniform(0.8, 2.1)),
+        height=rng.uniform(0.8, 2.1),
         hedge=hedge,
-        posts=float(rng.uniform(1.6, 3.0)),
+        posts=rng.uniform(1.6, 3.0),
         color=foliage_color(rng) if hedge else color,
     )
 
@@ -135,8 +135,8 @@ def _garden(
     """Fill a gap between houses: trees behind, often a fence in front."""
     items: list[Item] = []
     for _ in range(int(rng.integers(1, 5))):
-        u = street.frontage(side) + side * float(rng.uniform(1.5, 10.0))
-        items.append(Tree.sample(rng, street.at(u, float(rng.uniform(*span)))))
+        u = street.frontage(side) + side * rng.uniform(1.5, 10.0)
+        items.append(Tree.sample(rng, street.at(u, rng.uniform(*span))))
     if rng.random() < 0.75:
         items.append(_panel(rng, street, side, span))
     return items
@@ -146,16 +146,16 @@ def _parked_cars(rng: np.random.Generator, street: Street, side: int) -> list[It
     items: list[Item] = []
     if rng.random() < 0.4:
         return items
-    z, full = float(rng.uniform(4.0, 12.0)), float(rng.uniform(0.35, 0.9))
+    z, full = rng.uniform(4.0, 12.0), rng.uniform(0.35, 0.9)
     while z < 90.0:
         if rng.random() < full and not street.in_crossing(z, z, 6.0):
             u = side * (street.road / 2 - 1.05)
             turn = np.pi if rng.random() < (0.2 if side > 0 else 0.7) else 0.0
-            yaw = street.along(z) + float(turn) + float(rng.normal(0.0, 0.03))
+            yaw = street.along(z) + float(turn) + rng.normal(0.0, 0.03)
             car = Car.sample(rng, street.at(u, z), yaw)
             items.append(car)
             z += max(0.0, car.length - 4.5)
-        z += float(rng.uniform(5.6, 8.5))
+        z += rng.uniform(5.6, 8.5)
     return items
 
 
@@ -166,7 +166,7 @@ def _traffic(rng: np.random.Generator, street: Street, camera: Camera) -> list[I
         z = 0.0
         for _ in range(int(rng.integers(0, 4))):
             z = max(z + 9.0, _far(rng, 6.0, 110.0))
-            u = side * street.road / 2 * float(rng.uniform(0.25, 0.40))
+            u = side * street.road / 2 * rng.uniform(0.25, 0.40)
             near_eye = z < 9.0 and abs(u - camera.eye[0]) < 1.2
             if z < 120.0 and not near_eye:
                 yaw = street.along(z) + float(turn)
@@ -174,13 +174,13 @@ def _traffic(rng: np.random.Generator, street: Street, camera: Camera) -> list[I
     if street.crossing is not None and rng.random() < 0.6:
         z = float(np.mean(street.crossing)) + float(rng.choice([-1.6, 1.6]))
         yaw = float(rng.choice([-0.5, 0.5])) * float(np.pi)
-        items.append(Car.sample(rng, street.at(float(rng.uniform(-14.0, 14.0)), z), yaw))
+        items.append(Car.sample(rng, street.at(rng.uniform(-14.0, 14.0), z), yaw))
     elif rng.random() < 0.25:
         # A bus or van close by, seen from the side: the largest things there are.
         shape = str(rng.choice(["bus", "van", "lorry", "estate"]))
-        z = float(rng.uniform(7.5, 15.0))
-        yaw = float(np.pi) / 2 + float(rng.normal(0.0, 0.5))
-        items.append(Car.sample(rng, street.at(float(rng.uniform(-3.0, 3.0)), z), yaw, shape))
+        z = rng.uniform(7.5, 15.0)
+        yaw = float(np.pi) / 2 + rng.normal(0.0, 0.5)
+        items.append(Car.sample(rng, street.at(rng.uniform(-3.0, 3.0), z), yaw, shape))
     return items
 
 
@@ -192,14 +192,14 @@ def _people(rng: np.random.Generator, street: Street) -> list[Item]:
         inner, outer = side * street.road / 2, street.frontage(side)
         z = _far(rng, 3.0, 95.0)
         for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
-            u = inner + (outer - inner) * float(rng.uniform(0.2, 0.92))
-            spot = street.at(u, z + float(rng.uniform(-0.5, 0.5)))
+            u = inner + (outer - inner) * rng.uniform(0.2, 0.92)
+            spot = street.at(u, z + rng.uniform(-0.5, 0.5))
             items.append(Pedestrian.sample(rng, spot))
     crossing = int(rng.integers(0, 4)) if street.zebra is not None else int(rng.random() < 0.25)
     for _ in range(crossing):
         z = street.zebra + 1.5 if street.zebra is not None else _far(rng, 8.0, 50.0)
-        u = float(rng.uniform(-0.5, 0.5)) * street.road
-        items.append(Pedestrian.sample(rng, street.at(u, z + float(rng.uniform(-1.2, 1.2)))))
+        u = rng.uniform(-0.5, 0.5) * street.road
+        items.append(Pedestrian.sample(rng, street.at(u, z + rng.uniform(-1.2, 1.2))))
     return items
 
 
@@ -208,10 +208,10 @@ def _bicyclists(rng: np.random.Generator, street: Street) -> list[Item]:
     for _ in range(int(rng.choice([0, 1, 1, 2, 3]))):
         side = int(rng.choice([-1, 1]))
         z = _far(rng, 4.0, 70.0)
-        u = side * (street.road / 2 - float(rng.uniform(0.6, 2.8)))
-        yaw = street.along(z) + (0.0 if side > 0 else float(np.pi)) + float(rng.normal(0.0, 0.25))
+        u = side * (street.road / 2 - rng.uniform(0.6, 2.8))
+        yaw = street.along(z) + (0.0 if side > 0 else float(np.pi)) + rng.normal(0.0, 0.25)
         if rng.random() < 0.35:
-            yaw += float(rng.choice([-1.0, 1.0])) * float(rng.uniform(0.9, 1.57))
+            yaw += float(rng.choice([-1.0, 1.0])) * rng.uniform(0.9, 1.57)
         items.append(Bicyclist.sample(rng, street.at(u, z), yaw))
     return items
 
@@ -221,10 +221,10 @@ def _masts(rng: np.random.Generator, street: Street, side: int) -> list[Item]:
     items: list[Item] = []
     if rng.random() < 0.15:
         return items
-    step = float(rng.uniform(14.0, 30.0))
+    step = rng.uniform(14.0, 30.0)
     arm = -side * float(rng.choice([0.0, 1.3, 1.8]))
     model = Pole.sample(rng, (0.0, 0.0), arm)
-    for z in np.arange(float(rng.uniform(3.0, step)), 130.0, step):
+    for z in np.arange(rng.uniform(3.0, step), 130.0, step):
         if not street.in_crossing(float(z), float(z), 1.0):
             spot = street.at(side * (street.road / 2 + 0.4), float(z))
             items.append(Pole(spot, model.height, model.radius, model.arm, model.color))
@@ -235,8 +235,8 @@ def _street_trees(rng: np.random.Generator, street: Street, side: int) -> list[I
     items: list[Item] = []
     if rng.random() < 0.55:
         return items
-    step = float(rng.uniform(8.0, 16.0))
-    for z in np.arange(float(rng.uniform(6.0, 14.0)), 130.0, step):
+    step = rng.uniform(8.0, 16.0)
+    for z in np.arange(rng.uniform(6.0, 14.0), 130.0, step):
         if rng.random() < 0.8 and not street.in_crossing(float(z), float(z), 1.5):
             spot = street.at(side * (street.road / 2 + 0.9), float(z))
             items.append(Tree.sample(rng, spot))

@@ -13,7 +13,7 @@ import numpy as np
 from gsto_viz.data.classes import CAMVID_CLASSES
 from gsto_viz.data.scenes.buildings import Building, Pole, Sign, Tree
 from gsto_viz.data.scenes.camera import Camera, Light, Street
-from gsto_viz.data.scenes.canvas import Canvas, Ground, start_canvas, survey
+from gsto_viz.data.scenes.canvas import Canvas, Ground, drawn_alone, start_canvas, survey
 from gsto_viz.data.scenes.dataset import annotation, check_size, develop
 from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian
 from gsto_viz.errors import GstoVizError
@@ -59,38 +59,23 @@ _LIGHT = Light(
 _SPOT = (0.0, DISTANCE_M)
 
 
-def _car(rng: np.random.Generator) -> Painter:
-    shape = str(rng.choice(["hatchback", "estate", "van"]))
-    return Car.sample(rng, _SPOT, float(rng.uniform(0.6, 1.0)), shape).draw
-
-
-def _pedestrian(rng: np.random.Generator) -> Painter:
-    return Pedestrian.sample(rng, _SPOT).draw
-
-
-def _bicyclist(rng: np.random.Generator) -> Painter:
-    return Bicyclist.sample(rng, _SPOT, float(rng.uniform(1.2, 1.9))).draw
-
-
-def _pole(rng: np.random.Generator) -> Painter:
-    return Pole.sample(rng, _SPOT, 1.3).draw
-
-
-def _sign(rng: np.random.Generator) -> Painter:
-    return Sign.sample(rng, _SPOT, str(rng.choice(["disc", "triangle", "board"]))).draw_plate
-
-
-def _tree(rng: np.random.Generator) -> Painter:
-    return Tree.sample(rng, _SPOT).draw
-
-
-_PROBES = {
-    "Pole": _pole,
-    "Tree": _tree,
-    "SignSymbol": _sign,
-    "Car": _car,
-    "Pedestrian": _pedestrian,
-    "Bicyclist": _bicyclist,
+_PROBES: dict[str, Callable[[np.random.Generator], Painter]] = {
+    "Pole": lambda rng: Pole.sample(rng, _SPOT, 1.3).draw,
+    "Tree": lambda rng: Tree.sample(rng, _SPOT).draw,
+    "SignSymbol": lambda rng: (
+        Sign.sample(rng, _SPOT, str(rng.choice(["disc", "triangle", "board"]))).draw_plate
+    ),
+    # Arguments are drawn in this order: the shape first.
+    "Car": lambda rng: (
+        Car.sample(
+            rng,
+            _SPOT,
+            shape=str(rng.choice(["hatchback", "estate", "van"])),
+            yaw=rng.uniform(0.6, 1.0),
+        ).draw
+    ),
+    "Pedestrian": lambda rng: Pedestrian.sample(rng, _SPOT).draw,
+    "Bicyclist": lambda rng: Bicyclist.sample(rng, _SPOT, rng.uniform(1.2, 1.9)).draw,
 }
 PROBE_CLASSES = tuple(_PROBES)
 """Classes that ``scale_probe`` can draw."""
@@ -129,7 +114,9 @@ def scale_probe(
     paint = _painter(name, seed)
     zoom = _fit(paint, _extent(name, seed), size_px, (x, y), (height, width), name)
     canvas, camera, ground = _background(height, width)
-    first = _draw(canvas, paint, zoom)
+    first, shadow = canvas.count, canvas.shadow.copy()
+    paint(canvas, zoom, _LIGHT)
+    canvas.shadow[:] = shadow  # the object is drawn without its own
     canvas.move_pieces(first, camera.focal_px / zoom.focal_px)
     film = np.random.SeedSequence(20051337)
     image = develop(canvas, camera, _LIGHT, _STREET, ground, film)
@@ -182,17 +169,15 @@ def _class_name(name: str) -> str:
         if known.lower() == name.lower():
             return known
     known_class = any(known.lower() == name.lower() for known in CAMVID_CLASSES.names)
-    reason = "is not an object with a size of its own" if known_class else "is no class of scenes"
+    reason = (
+        "is not an object with a size of its own" if known_class else "is not a class of scenes"
+    )
     raise GstoVizError(f"cannot probe '{name}': it {reason}; choose {', '.join(PROBE_CLASSES)}")
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
-    words = np.random.SeedSequence((seed, CAMVID_CLASSES.names.index(name)))
-    return np.random.Generator(np.random.PCG64(words))
-
-
 def _painter(name: str, seed: int) -> Painter:
-    return _PROBES[name](_generator(seed, name))
+    words = np.random.SeedSequence((seed, CAMVID_CLASSES.names.index(name)))
+    return _PROBES[name](np.random.Generator(np.random.PCG64(words)))
 
 
 def _camera(focal_px: float, center_px: tuple[float, float]) -> Camera:
@@ -214,15 +199,6 @@ def _background(height: int, width: int) -> tuple[Canvas, Camera, Ground]:
             base = np.array([[front, near], [front, near + 12], [back, near + 12], [back, near]])
             Building.sample(rng, base, int(rng.integers(3, 6))).draw(canvas, camera, _LIGHT)
     return canvas, camera, ground
-
-
-def _draw(canvas: Canvas, paint: Painter, camera: Camera) -> int:
-    """Draw the object without its shadow; return the number of its first piece."""
-    first = canvas.count
-    shadow = canvas.shadow.copy()
-    paint(canvas, camera, _LIGHT)
-    canvas.shadow[:] = shadow
-    return first
 
 
 @dataclass(frozen=True)
@@ -249,10 +225,9 @@ class _Extent:
 def _extent(name: str, seed: int) -> _Extent:
     """Measure an object on a canvas of its own."""
     focal, center = 300.0, (512.0, 800.0)
-    canvas = Canvas(1024, 1024)
-    canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
-    _draw(canvas, _painter(name, seed), _camera(focal, center))
-    rows, columns = np.nonzero(canvas.pieces)
+    camera = _camera(focal, center)
+    pieces = drawn_alone(_painter(name, seed), camera, _LIGHT, (1024, 1024))
+    rows, columns = np.nonzero(pieces)
     top, bottom = int(rows.min()), int(rows.max()) + 1
     left, right = int(columns.min()), int(columns.max()) + 1
     return _Extent(
@@ -306,7 +281,8 @@ def _zoom(
     focal = size_px / extent.side
     best, best_error = focal, np.inf
     for k in range(48):
-        drawn = _drawn_size(paint, extent.camera(focal, center), shape)
+        pieces = drawn_alone(paint, extent.camera(focal, center), _LIGHT, shape)
+        drawn = float(np.sqrt(np.count_nonzero(pieces)))
         error = abs(drawn / size_px - 1) if drawn else np.inf
         if error < best_error:
             best, best_error = focal, error
@@ -317,13 +293,6 @@ def _zoom(
         else:
             focal = best * (1 + 0.006 * (k - 28))
     return best, best_error
-
-
-def _drawn_size(paint: Painter, camera: Camera, shape: tuple[int, int]) -> float:
-    canvas = Canvas(*shape)
-    canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
-    _draw(canvas, paint, camera)
-    return float(np.sqrt(np.count_nonzero(canvas.pieces)))
 
 
 def _check_fits(

@@ -6,6 +6,7 @@ with a larger order are drawn first) and a ``draw``.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from gsto_viz.data.scenes.camera import (
     Camera,
     Color,
     Light,
+    Spot,
     lit,
     rectangle,
 )
@@ -37,14 +39,15 @@ class Figure:
     """Draws flat shapes, given in metres, at one ground point, facing the camera."""
 
     def __init__(
-        self, canvas: Canvas, camera: Camera, label: int, spot: tuple[float, float], instance: int
+        self, canvas: Canvas, camera: Camera, light: Light, label: int, spot: Spot
     ) -> None:
-        """Project the ground point ``spot`` (x, z); it is ``visible`` unless too close.
+        """Project the ground point ``spot``; the figure is ``visible`` unless too close.
 
         ``in_view`` is False when all of it lies beyond the left or the right image edge.
         """
         pixels, depth = camera.project(np.array([spot[0], 0.0, spot[1]]))
-        self.canvas, self.label, self.instance = canvas, label, instance
+        self.canvas, self.camera, self.light, self.label = canvas, camera, light, label
+        self.instance = canvas.new_instance()
         self.foot, self.depth = pixels, float(depth)
         self.visible = self.depth > NEAREST_PERSON_M
         self.scale = camera.focal_px / max(self.depth, NEAREST_PERSON_M)
@@ -88,18 +91,47 @@ def limb(x0: float, y0: float, x1: float, y1: float, half0: float, half1: float)
     return np.array([[x0 - half0, y0], [x0 + half0, y0], [x1 + half1, y1], [x1 - half1, y1]])
 
 
-def spot_shadow(
-    canvas: Canvas,
-    camera: Camera,
-    light: Light,
-    spot: tuple[float, float],
-    radius: float,
-    height: float,
-) -> None:
-    """Cast the shadow of something slim, unless it is too far away for the shadow to show."""
-    if camera.depth_of(spot[0], 0.0, spot[1]) > SHADOWS_M:
-        return
-    canvas.cast_shadow(camera, light, np.array(spot) + radius * CIRCLE[::2], height)
+@dataclass(frozen=True)
+class Standing:
+    """What stands on one ground point.
+
+    Attributes:
+        spot: The ground point.
+    """
+
+    spot: Spot
+
+    @property
+    def order(self) -> float:
+        """Return z of the ground point."""
+        return self.spot[1]
+
+
+class Upright(Standing):
+    """Something slim, drawn as a flat figure that faces the camera, with its shadow."""
+
+    label: ClassVar[int]
+    """Class index."""
+
+    @property
+    def shadow(self) -> tuple[float, float]:
+        """Return radius and height, in metres, of what stands between the ground and the sun."""
+        raise NotImplementedError
+
+    def paint(self, figure: Figure) -> None:
+        """Draw the shapes of the figure."""
+        raise NotImplementedError
+
+    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+        """Draw shadow and figure; nothing if it is too close to the camera."""
+        figure = Figure(canvas, camera, light, self.label, self.spot)
+        if not figure.visible:
+            return
+        if camera.depth_of(self.spot[0], 0.0, self.spot[1]) <= SHADOWS_M:
+            radius, height = self.shadow
+            canvas.cast_shadow(camera, light, np.array(self.spot) + radius * CIRCLE[::2], height)
+        if figure.in_view:
+            self.paint(figure)
 
 
 SKIN: tuple[Color, ...] = ((0.85, 0.66, 0.55), (0.70, 0.50, 0.38), (0.45, 0.30, 0.22))
@@ -107,18 +139,22 @@ SKIN: tuple[Color, ...] = ((0.85, 0.66, 0.55), (0.70, 0.50, 0.38), (0.45, 0.30, 
 
 def cloth(rng: np.random.Generator) -> Color:
     """Return a colour of clothing: mostly dull, now and then bright."""
-    value = float(rng.uniform(0.08, 0.85))
+    value = rng.uniform(0.08, 0.85)
     cast = rng.uniform(-1.0, 1.0, 3) * (0.3 if rng.random() < 0.35 else 0.06)
     red, green, blue = np.clip(value + cast, 0.03, 0.95).tolist()
     return red, green, blue
 
 
+def outfit(rng: np.random.Generator) -> tuple[Color, Color, Color, Color, Color]:
+    """Return two colours of clothing, one of skin, and two more of clothing."""
+    return cloth(rng), cloth(rng), SKIN[int(rng.integers(3))], cloth(rng), cloth(rng)
+
+
 @dataclass(frozen=True)
-class Pedestrian:
+class Pedestrian(Upright):
     """A standing or walking person.
 
     Attributes:
-        spot: Ground point (x, z).
         height: Body height in metres.
         stride: Half the distance of the feet, in metres; 0 when standing.
         width: Breadth factor of the body, about 1.
@@ -127,7 +163,7 @@ class Pedestrian:
         bag: Side of a bag, -1 or 1; 0 without one.
     """
 
-    spot: tuple[float, float]
+    label = PEDESTRIAN
     height: float
     stride: float
     width: float
@@ -136,40 +172,28 @@ class Pedestrian:
     bag: int
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, spot: tuple[float, float]) -> "Pedestrian":
+    def sample(cls, rng: np.random.Generator, spot: Spot) -> "Pedestrian":
         """Draw a person at a ground point."""
         child = rng.random() < 0.12
         return cls(
             spot=spot,
             height=float(rng.uniform(1.0, 1.4) if child else rng.normal(1.72, 0.09)),
-            stride=float(rng.uniform(0.0, 0.24)),
-            width=float(rng.uniform(0.85, 1.25)),
-            coat=float(rng.uniform(0.34, 0.52)),
-            colors=(
-                cloth(rng),
-                cloth(rng),
-                SKIN[int(rng.integers(3))],
-                cloth(rng),
-                cloth(rng),
-            ),
+            stride=rng.uniform(0.0, 0.24),
+            width=rng.uniform(0.85, 1.25),
+            coat=rng.uniform(0.34, 0.52),
+            colors=outfit(rng),
             bag=int(rng.integers(-2, 3) / 2),
         )
 
     @property
-    def order(self) -> float:
-        """Return z of the figure."""
-        return self.spot[1]
+    def shadow(self) -> tuple[float, float]:
+        """Return radius and height of the shadow's body."""
+        return 0.25, self.height
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def paint(self, figure: Figure) -> None:
         """Draw legs, arms, trunk and head."""
-        figure = Figure(canvas, camera, PEDESTRIAN, self.spot, canvas.new_instance())
-        if not figure.visible:
-            return
-        spot_shadow(canvas, camera, light, self.spot, 0.25, self.height)
-        if not figure.in_view:
-            return
         h, w, step = self.height, self.width * self.height / 1.72, self.stride
-        bright = light.on((0.0, 0.3, -0.95))
+        bright = figure.light.on((0.0, 0.3, -0.95))
         top, legs, skin, hair, bag = (lit(c, bright) for c in self.colors)
         figure.shape(legs, limb(-step - 0.05 * w, 0, -0.08 * w, 0.5 * h, 0.07 * w, 0.11 * w))
         figure.shape(legs, limb(step + 0.05 * w, 0, 0.08 * w, 0.5 * h, 0.07 * w, 0.11 * w))
@@ -187,54 +211,42 @@ class Pedestrian:
 
 
 @dataclass(frozen=True)
-class Bicyclist:
+class Bicyclist(Upright):
     """A person on a bicycle.
 
     Attributes:
-        spot: Ground point (x, z) under the middle.
         yaw: Riding direction, radians to the right of the z axis.
         size: Scale of rider and bicycle, about 1.
         colors: Top, trousers, skin, helmet, frame.
     """
 
-    spot: tuple[float, float]
+    label = BICYCLIST
     yaw: float
     size: float
     colors: tuple[Color, Color, Color, Color, Color]
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, spot: tuple[float, float], yaw: float) -> "Bicyclist":
+    def sample(cls, rng: np.random.Generator, spot: Spot, yaw: float) -> "Bicyclist":
         """Draw a rider at a ground point."""
         return cls(
             spot=spot,
             yaw=yaw,
-            size=float(rng.uniform(0.9, 1.08)),
-            colors=(
-                cloth(rng),
-                cloth(rng),
-                SKIN[int(rng.integers(3))],
-                cloth(rng),
-                cloth(rng),
-            ),
+            size=rng.uniform(0.9, 1.08),
+            colors=outfit(rng),
         )
 
     @property
-    def order(self) -> float:
-        """Return z of the figure."""
-        return self.spot[1]
+    def shadow(self) -> tuple[float, float]:
+        """Return radius and height of the shadow's body."""
+        return 0.45, 1.6
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def paint(self, figure: Figure) -> None:
         """Draw wheels, frame and rider, foreshortened by the angle of view."""
-        figure = Figure(canvas, camera, BICYCLIST, self.spot, canvas.new_instance())
-        if not figure.visible:
-            return
-        spot_shadow(canvas, camera, light, self.spot, 0.45, 1.6)
-        if not figure.in_view:
-            return
+        camera = figure.camera
         view = np.arctan2(self.spot[0] - camera.eye[0], self.spot[1] - camera.eye[2])
         turn = float(np.sin(self.yaw - view))
         stretch = float(np.copysign(max(abs(turn), 0.16), turn)) * self.size
-        bright = light.on((0.0, 0.3, -0.95))
+        bright = figure.light.on((0.0, 0.3, -0.95))
         self._draw_bicycle(figure, stretch, bright)
         self._draw_rider(figure, stretch, bright)
 
@@ -285,11 +297,10 @@ SHAPES: dict[str, tuple[float, float, float, float, float, float]] = {
 
 
 @dataclass(frozen=True)
-class Car:
+class Car(Standing):
     """A motor vehicle.
 
     Attributes:
-        spot: Middle on the ground (x, z).
         yaw: Forward direction, radians to the right of the z axis.
         shape: A key of ``SHAPES``.
         size: Scale factor, about 1.
@@ -297,7 +308,6 @@ class Car:
         glass: Colour of the windows before lighting.
     """
 
-    spot: tuple[float, float]
     yaw: float
     shape: str
     size: float
@@ -305,21 +315,19 @@ class Car:
     glass: Color
 
     @classmethod
-    def sample(
-        cls, rng: np.random.Generator, spot: tuple[float, float], yaw: float, shape: str = ""
-    ) -> "Car":
+    def sample(cls, rng: np.random.Generator, spot: Spot, yaw: float, shape: str = "") -> "Car":
         """Draw a vehicle at a place; its shape too, where none is given."""
         if not shape:
             shape = str(rng.choice(list(SHAPES), p=[0.3, 0.28, 0.22, 0.12, 0.04, 0.04]))
         red, green, blue = np.clip(
             np.array(PAINTS[int(rng.integers(len(PAINTS)))]) * rng.uniform(0.8, 1.15), 0.04, 0.95
         ).tolist()
-        level = float(rng.uniform(0.10, 0.34))
+        level = rng.uniform(0.10, 0.34)
         return cls(
             spot=spot,
             yaw=yaw,
             shape=shape,
-            size=float(rng.uniform(0.94, 1.07)),
+            size=rng.uniform(0.94, 1.07),
             paint=(red, green, blue),
             glass=(level * 0.92, level, level * 1.1),
         )
@@ -328,11 +336,6 @@ class Car:
     def length(self) -> float:
         """Return the length in metres."""
         return SHAPES[self.shape][0] * self.size
-
-    @property
-    def order(self) -> float:
-        """Return z of the middle."""
-        return self.spot[1]
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
         """Draw shadow, body, cabin, wheels and lights; nothing if part of it is too close."""

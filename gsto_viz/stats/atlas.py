@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import EACH, Estimate, Images, estimates_of, stream, weighted_sums
+from gsto_viz.stats.inference import EACH, Estimate, Images, estimate_sums, ratio, stream
 from gsto_viz.types import FloatArray
 
 PICTURE = -1
@@ -128,16 +128,18 @@ def atlas(rows: pd.DataFrame, *, images: Images = EACH) -> Atlas:
     branches = range(int(own["branch"].max()) + 1)
     variance = _estimated(own, "branch", RESIZED, _variances, images)
 
-    def shares(table: pd.DataFrame) -> list[Estimate]:
-        of_branch = [table[table["branch"] == r] for r in branches]
-        return [_estimated(one, "channel", BLOCKS, _shares_held, images)[0] for one in of_branch]
+    def shares(table: pd.DataFrame) -> tuple[Estimate, ...]:
+        of_branch = (table[table["branch"] == r] for r in branches)
+        return tuple(
+            _estimated(one, "channel", BLOCKS, _shares_held, images)[0] for one in of_branch
+        )
 
     similarity, objects = _similarity(own, len(branches), images.seed)
     return Atlas(
-        variance=tuple(variance[:-1]),
+        variance=variance[:-1],
         disequilibrium=variance[-1],
-        redundancy=tuple(shares(own)),
-        picture=tuple(shares(rows[picture])),
+        redundancy=shares(own),
+        picture=shares(rows[picture]),
         cka=similarity,
         objects=objects,
     )
@@ -149,7 +151,7 @@ def _estimated(
     sums: Sequence[str],
     quantities: Callable[[FloatArray], FloatArray],
     images: Images,
-) -> list[Estimate]:
+) -> tuple[Estimate, ...]:
     """Estimate functions of sums over images.
 
     Args:
@@ -163,13 +165,9 @@ def _estimated(
         rows.pivot_table(index="image", columns=group, values=name, aggfunc="sum") for name in sums
     ]
     names, values = tables[0].index.tolist(), np.stack([one.to_numpy() for one in tables], axis=1)
-    drawn, reason = weighted_sums(names, values.reshape(len(names), -1), images)
-    replicates = None if drawn is None else quantities(drawn.reshape(-1, *values.shape[1:]))
-    point = quantities(values.sum(axis=0))
-    if np.isnan(point).any():
-        reason = "not estimated: a branch does not vary"
     channels = rows["channel"].size // len(names)
-    return list(estimates_of(point, replicates, len(names), channels, reason))
+    why = "a branch does not vary"
+    return estimate_sums(names, values, quantities, channels, images, undefined=why)
 
 
 def _variances(totals: FloatArray) -> FloatArray:
@@ -194,9 +192,8 @@ def _shares_held(totals: FloatArray) -> FloatArray:
     """Return rho, the mean over channels that vary, (..., 1)."""
     held, energy = _energies(totals)
     there = energy > 0
-    ratio = np.where(there, held / np.where(there, energy, 1.0), 0.0).sum(axis=-1)
-    count = there.sum(axis=-1)
-    return np.where(count > 0, ratio / np.maximum(count, 1), np.nan)[..., None]
+    shares = np.where(there, held / np.where(there, energy, 1.0), 0.0)
+    return ratio(shares.sum(axis=-1), there.sum(axis=-1))[..., None]
 
 
 def _similarity(rows: pd.DataFrame, branches: int, seed: int) -> tuple[FloatArray, int]:

@@ -52,8 +52,10 @@ from gsto_viz.stats.pairs import (
     branch_count,
     directions,
     merge_tables,
+    qualifying,
     sci_values,
 )
+from gsto_viz.stats.sizes import stride_octaves, tracking_slope
 from gsto_viz.types import FloatArray
 
 COLUMN = "q_c"
@@ -87,14 +89,8 @@ def causal_coarseness(
     table = merge_tables(tables, [*_READ, *names])
     values = table[names].to_numpy(dtype=np.float64)
     counted = values[table["qualifies"].to_numpy(dtype=bool)]
-    weights = coarse_weights(strides) * _inverse_spread(counted)
+    weights = stride_octaves(strides) * _inverse_spread(counted)
     return table.assign(**{COLUMN: values @ weights})
-
-
-def coarse_weights(strides: Sequence[int]) -> FloatArray:
-    """Return lambda, the centred log2 strides: (R,), octaves."""
-    octaves = np.log2(np.asarray(strides, dtype=np.float64))
-    return np.asarray(octaves - octaves.mean())
 
 
 def _inverse_spread(values: FloatArray) -> FloatArray:
@@ -348,9 +344,7 @@ def erf_slope(sizes: npt.NDArray[np.floating], strides: Sequence[int]) -> npt.ND
             f"{sizes.shape[-1]} sizes and strides {tuple(strides)}; give one size per stride, at "
             "least two strides"
         )
-    steps = np.log2(np.asarray(strides, dtype=np.float64))
-    steps = steps - steps.mean()
-    return np.asarray(np.log2(sizes) @ steps / (steps @ steps))
+    return tracking_slope(np.log2(sizes), strides)
 
 
 def fields_slope(fields: Sequence[Sized]) -> float:
@@ -412,9 +406,7 @@ def mean_drops(
     """
     if by not in GROUPS:
         raise GstoVizError(f"drops cannot be grouped by '{by}'; choose {', '.join(GROUPS)}")
-    table = merge_tables(tables, ["size_octave", "coco_bin", "class_id", "qualifies"])
-    table = table[table["qualifies"].astype(bool)]
-    table = table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))
+    table = qualifying(tables, ["size_octave", "coco_bin", "class_id", "qualifies"])
     rows = dropped.merge(table[[*KEY, by]], on=KEY)
     frame = mean_by_group(rows, ["intervention", by], MEASURES, images=images)
     frame.insert(1, "measure", frame.pop("measure"))

@@ -476,25 +476,14 @@ def specification_curve(
     Raises:
         GstoVizError: No specification is given.
     """
-    rows = []
-    for settings, a, b in specified:
-        one = compare_values("sci", a, b, images=images)
-        rows.append(
-            {
-                **settings,
-                "difference": one.difference.value,
-                "low": one.difference.low,
-                "high": one.difference.high,
-                "p": one.test.p,
-                "n_images": one.difference.n_images,
-                "n_pairs": one.difference.n_pairs,
-                "reason": one.difference.reason,
-            }
-        )
-    if not rows:
+    settings, ones = [], []
+    for chosen, a, b in specified:
+        settings.append(dict(chosen))
+        ones.append(compare_values("sci", a, b, images=images))
+    if not ones:
         raise GstoVizError("no specification was given; put the headline's first")
-    numbers = dict.fromkeys(("difference", "low", "high", "p"), "float64")
-    table = pd.DataFrame(rows).astype(numbers)
+    numbers = ["difference", "low", "high", "p", "n_images", "n_pairs", "reason"]
+    table = pd.concat([pd.DataFrame(settings), comparison_table(ones)[numbers]], axis=1)
     known = table["difference"].dropna()
     first = table["difference"].iloc[0]
     if pd.isna(first) or first == 0:

@@ -30,7 +30,7 @@ from gsto_viz.stats.inference import (
     image_mean_estimate,
     mean_by_group,
 )
-from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, merge_tables, pair_counts
+from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, pair_counts, qualifying
 
 
 def gate_pair_counts(
@@ -304,17 +304,13 @@ def gate_cells(tables: Tables, tap: str) -> pd.DataFrame:
         regions, ``sum`` and ``squares`` of g'. Rows of shards of images concatenate.
     """
     names = {"core": f"g_core/{tap}", "band": f"g_band/{tap}"}
-    table = merge_tables(tables, ["size_octave", "class_id", "qualifies", *names.values()])
-    table = table[table["qualifies"].astype(bool)]
+    table = qualifying(tables, ["size_octave", "class_id", "qualifies", *names.values()])
     parts = []
     for part, name in names.items():
         rows = table.dropna(subset=[name])
         value = rows[name].astype(np.float64)
-        octave = np.floor(rows["size_octave"]).astype(np.int64)
-        frame = rows[["image", "class_id"]].assign(
-            octave=octave, part=part, n=1, sum=value, squares=value**2
-        )
-        parts.append(frame)
+        frame = rows[["image", "class_id", "octave"]]
+        parts.append(frame.assign(part=part, n=1, sum=value, squares=value**2))
     keys = ["image", "octave", "class_id", "part"]
     return pd.concat(parts).groupby(keys, as_index=False)[["n", "sum", "squares"]].sum()
 

@@ -10,10 +10,11 @@ what another training run would give: claims about methods need seeds.
 """
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import comb
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,11 @@ class Estimate:
     """Pairs compared in these images."""
     reason: str | None = None
     """Why the value or the interval is missing; None when both are there."""
+
+
+def not_estimated(reason: str, n_images: int = 0, n_pairs: int = 0) -> Estimate:
+    """Return an estimate without a value, for a reason."""
+    return Estimate(None, None, None, n_images, n_pairs, NOT_ESTIMATED + reason)
 
 
 def poisson_weights(
@@ -200,7 +206,7 @@ def image_mean_estimate(
 ) -> Estimate:
     """Estimate the unweighted mean over images of one per-image value, (n,)."""
     if len(names) == 0:
-        return Estimate(None, None, None, 0, 0, f"{NOT_ESTIMATED}no image has a pair to compare")
+        return not_estimated("no image has a pair to compare")
     low, high, reason = image_mean_interval(names, values[:, None], images)
     return Estimate(
         value=float(values.mean()),
@@ -252,6 +258,41 @@ def estimates_of(
         low, high = percentile_interval(drawn[:, None])
         result.append(Estimate(value, float(low[0]), float(high[0]), n_images, n_pairs))
     return tuple(result)
+
+
+def ratio(
+    numerator: npt.NDArray[np.floating], denominator: npt.NDArray[Any], above: Any = 0.0
+) -> FloatArray:
+    """Divide where the denominator is above a limit; NaN elsewhere."""
+    some = denominator > above
+    return np.where(some, numerator / np.where(some, denominator, 1.0), np.nan)
+
+
+def estimate_sums(
+    names: Sequence[str],
+    values: npt.NDArray[np.floating],
+    quantities: Callable[[FloatArray], FloatArray],
+    n_pairs: int,
+    images: Images = EACH,
+    *,
+    undefined: str | None = None,
+) -> tuple[Estimate, ...]:
+    """Estimate functions of sums over images, such as ratios.
+
+    Args:
+        names: n images, each once.
+        values: (n, ...) per-image values, finite.
+        quantities: From sums (..., *values.shape[1:]) to (..., M) numbers.
+        n_pairs: Pairs, regions or channels behind the numbers.
+        images: Which images are independent, and the seed.
+        undefined: Why a number is NaN, where one is; None: what the bootstrap says.
+    """
+    drawn, reason = weighted_sums(names, values.reshape(len(names), -1), images)
+    replicates = None if drawn is None else quantities(drawn.reshape(-1, *values.shape[1:]))
+    point = quantities(values.sum(axis=0))
+    if undefined is not None and np.isnan(point).any():
+        reason = NOT_ESTIMATED + undefined
+    return estimates_of(point, replicates, len(names), n_pairs, reason)
 
 
 FLIPS = 9999

@@ -15,8 +15,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats.inference import EACH, Estimate, Images, estimates_of, weighted_sums
-from gsto_viz.stats.pairs import Tables, branch_count, merge_tables
+from gsto_viz.stats.inference import (
+    EACH,
+    Estimate,
+    Images,
+    estimates_of,
+    not_estimated,
+    ratio,
+    weighted_sums,
+)
+from gsto_viz.stats.pairs import Tables, branch_count, responses
 from gsto_viz.types import FloatArray
 
 NULL_DRAWS = 100
@@ -69,9 +77,7 @@ def assign_branches(
     bins = branches if bins is None else bins
     if bins < 2 or branches < 2:
         raise GstoVizError(f"{bins} bins and {branches} branches; assignment needs two of each")
-    names = [f"{response}_{r}" for r in range(branches)]
-    table = merge_tables(tables, ["size_octave", "qualifies", *names])
-    table = table[table["qualifies"].astype(bool)].dropna(subset=names)
+    table, names = responses(tables, response)
     if table.empty:
         empty = table[["image", "region"]].assign(bin=0, branch=0)
         return empty, np.full(bins + 1, np.nan)
@@ -112,8 +118,7 @@ def information_share(
         filled = [(part > 0).sum(axis=-1) for part in (rows, columns, cells)]
         extra = filled[0] + filled[1] - filled[2] - 1
         information = information + extra / (2.0 * np.maximum(total, 1.0))
-    some = h_row > 1e-12
-    return np.where(some, information / np.where(some, h_row, 1.0), np.nan)
+    return ratio(information, h_row, above=1e-12)
 
 
 def _entropy(counts: FloatArray, total: FloatArray) -> FloatArray:
@@ -126,9 +131,8 @@ def mean_bin_error(counts: npt.NDArray[np.integer] | FloatArray) -> FloatArray:
     """Return the mean of abs(column - row) over tables of counts (..., B, B); NaN without any."""
     counts = np.asarray(counts, dtype=np.float64)
     number = np.arange(counts.shape[-1])
-    total = counts.sum(axis=(-2, -1))
     error = (counts * np.abs(number - number[:, None])).sum(axis=(-2, -1))
-    return np.where(total > 0, error / np.maximum(total, 1.0), np.nan)
+    return ratio(error, counts.sum(axis=(-2, -1)))
 
 
 def assignment(
@@ -165,8 +169,7 @@ def assignment(
 
     per_image = count(row)
     if len(names) == 0:
-        why = "not estimated: no region qualifies"
-        nothing = Estimate(None, None, None, 0, 0, why)
+        nothing = not_estimated("no region qualifies")
         return Assignment(per_image.sum(axis=0), edges, nothing, nothing, None, None)
     point = quantities(per_image.sum(axis=0))
     flat = per_image.reshape(len(names), -1).astype(np.float64)
@@ -250,8 +253,7 @@ def scale_interaction(
     norm = np.linalg.norm(centered, axis=(-2, -1))
     scale = np.abs(matrices).max(axis=(-2, -1))
     along = np.einsum("...rb,r,b->...", centered, coarse, large)
-    some = norm > 1e-12 * scale
-    return np.where(some, along / np.where(some, norm, 1.0), np.nan)
+    return ratio(along, norm, above=1e-12 * scale)
 
 
 def _unit(values: FloatArray, what: str) -> FloatArray:

@@ -410,13 +410,17 @@ def near_other(code: Code, width: int) -> BoolMap:
         code: (H, W) uint8 or float32.
         width: At least 1.
     """
-    if code.size == 0:
-        return np.zeros(code.shape, dtype=bool)
-    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    near = np.asarray(cv2.erode(code, window) != cv2.dilate(code, window))
+    near = _unequal(code, np.ones((2 * width + 1, 2 * width + 1), np.uint8))
     for side in (near[:width], near[-width:], near[:, :width], near[:, -width:]):
         side[...] = True
     return near
+
+
+def _unequal(code: Code, window: npt.NDArray[np.uint8]) -> BoolMap:
+    """Find the pixels in whose window, inside the image, are two different values."""
+    if code.size == 0:  # OpenCV takes no empty image
+        return np.zeros(code.shape, dtype=bool)
+    return np.asarray(cv2.erode(code, window) != cv2.dilate(code, window))
 
 
 def _nearest(
@@ -424,12 +428,7 @@ def _nearest(
 ) -> dict[int, Nearest]:
     """Collect the outer pixels of every class; ``code`` is 1 + the index into ``classes``."""
     # Only pixels with a 4-neighbour outside their class can be nearest to a pixel outside it.
-    outer = np.zeros(code.shape, dtype=bool)
-    down, across = code[1:] != code[:-1], code[:, 1:] != code[:, :-1]
-    outer[1:] |= down
-    outer[:-1] |= down
-    outer[:, 1:] |= across
-    outer[:, :-1] |= across
+    outer = _unequal(code, np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8))
     at = np.flatnonzero(outer & (code > 0))
     of_class = code.ravel()[at].astype(np.int64)
     at = at[np.argsort(of_class, kind="stable")]
@@ -464,12 +463,7 @@ class LayoutMean:
         Raises:
             GstoVizError: Their shapes are not those of the images before.
         """
-        added = [np.asarray(one, dtype=np.float64) for one in maps]
-        if self.count == 0:
-            self.sums = [np.zeros_like(one) for one in added]
-        self._check(added)
-        self.sums = [total + one for total, one in zip(self.sums, added, strict=True)]
-        self.count += 1
+        self.merge(LayoutMean(1, [np.asarray(one, dtype=np.float64) for one in maps]))
 
     def merge(self, other: "LayoutMean") -> None:
         """Add what another accumulator has seen (other images, the same size)."""

@@ -36,7 +36,7 @@ from gsto_viz.activity import BoolMap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.inference import EACH, Images, mean_by_group
 from gsto_viz.stats.nulls import DILATION_RATIO, Annotation, Code, annotate, as_code, near_other
-from gsto_viz.stats.pairs import Tables, merge_tables
+from gsto_viz.stats.pairs import Tables, qualifying
 from gsto_viz.types import IGNORE
 
 MAX_LOOKUP = 2**16
@@ -274,9 +274,7 @@ def outcome_by_size(
     """
     if by not in ("octave", "coco_bin"):
         raise GstoVizError(f"sizes cannot be grouped by '{by}'; choose octave or coco_bin")
-    table = merge_tables(tables, ["size_octave", "coco_bin", "qualifies"])
-    table = table[table["qualifies"].astype(bool)]
-    table = table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))
+    table = qualifying(tables, ["size_octave", "coco_bin", "qualifies"])
     rows = table.merge(counts.drop_duplicates(), on=["image", "region"], how="left")
     if rows["hits"].isna().any():
         image, region = rows.loc[rows["hits"].isna(), ["image", "region"]].iloc[0]

@@ -83,6 +83,24 @@ def branch_count(tables: Tables, response: str) -> int:
     return len(names)
 
 
+def qualifying(tables: Tables, columns: Sequence[str], known: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the rows of :func:`merge_tables` that qualify and have a value in ``known`` columns.
+
+    With the column ``size_octave`` comes ``octave``, its floor.
+    """
+    table = merge_tables(tables, columns)
+    table = table[table["qualifies"].astype(bool)].dropna(subset=list(known))
+    if "size_octave" not in table:
+        return table
+    return table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))
+
+
+def responses(tables: Tables, response: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows that qualify and have every response, and the names of the responses."""
+    names = [f"{response}_{r}" for r in range(branch_count(tables, response))]
+    return qualifying(tables, ["size_octave", "qualifies", *names], names), names
+
+
 TIE = 1e-9
 """Values that differ by no more than this are equal: their order is rounding."""
 OCTAVE_GAP = (1.0, np.inf)
@@ -293,8 +311,7 @@ def pair_counts(
         numbers, one row per image that has a pair. Counts of shards of images simply concatenate.
     """
     size_column = SIZE_COLUMNS[size]
-    table = merge_tables(tables, [size_column, "class_id", "qualifies", *columns])
-    table = table[table["qualifies"].astype(bool)].dropna(subset=[size_column])
+    table = qualifying(tables, [size_column, "class_id", "qualifies", *columns], [size_column])
     squares = squared_sizes(table[size_column].to_numpy(), size)
     class_id = table["class_id"].to_numpy()
     values = {column: table[column].to_numpy(dtype=np.float64) for column in columns}

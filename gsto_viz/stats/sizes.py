@@ -15,14 +15,17 @@ from gsto_viz.stats.inference import (
     Estimate,
     Images,
     cluster_sums,
+    estimate_sums,
     estimates_of,
     image_mean_interval,
     mean_by_group,
+    not_estimated,
+    ratio,
     too_few,
     weighted_sums,
 )
 from gsto_viz.stats.information import scale_interaction
-from gsto_viz.stats.pairs import Tables, branch_count, merge_tables
+from gsto_viz.stats.pairs import Tables, branch_count, responses
 from gsto_viz.types import FloatArray
 
 SIZE_COLUMNS = {
@@ -71,9 +74,8 @@ def response_by_octave(
     branches = branch_count(tables, response)
     if len(strides) != branches:
         raise GstoVizError(f"{len(strides)} strides for {branches} branches; give one per branch")
-    table, names = _regions(tables, response)
-    rows = table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))
-    frame = mean_by_group(rows, ["octave"], names, images=images)
+    table, names = responses(tables, response)
+    frame = mean_by_group(table, ["octave"], names, images=images)
     branch = frame["measure"].map({name: r for r, name in enumerate(names)}).astype(np.int64)
     frame = frame.assign(branch=branch, stride=np.asarray(strides)[branch])
     frame = frame[list(SIZE_COLUMNS)].astype(SIZE_COLUMNS)
@@ -128,9 +130,8 @@ class Tuning:
 
 def octave_means(tables: Tables, response: str = "z", min_images: int = 1) -> OctaveMeans:
     """Average responses over the regions of each image and octave that enough images have."""
-    table, names = _regions(tables, response)
-    octave = np.floor(table["size_octave"]).astype(np.int64)
-    grouped = table.groupby([table["image"], octave])[names]
+    table, names = responses(tables, response)
+    grouped = table.groupby(["image", "octave"])[names]
     means, sizes = grouped.mean(), grouped.size()
     images = tuple(sorted(table["image"].unique()))
     counts = sizes.groupby(level=1).size()
@@ -142,13 +143,6 @@ def octave_means(tables: Tables, response: str = "z", min_images: int = 1) -> Oc
         values[at, :, b] = means.xs(o, level=1).to_numpy()
         regions[at, b] = sizes.xs(o, level=1).to_numpy()
     return OctaveMeans(images, octaves, values, regions)
-
-
-def _regions(tables: Tables, response: str) -> tuple[pd.DataFrame, list[str]]:
-    """Return the rows that qualify and have every response, and the names of the responses."""
-    names = [f"{response}_{r}" for r in range(branch_count(tables, response))]
-    table = merge_tables(tables, ["size_octave", "qualifies", *names])
-    return table[table["qualifies"].astype(bool)].dropna(subset=names), names
 
 
 def tuning_centers(
@@ -170,17 +164,20 @@ def tuning_centers(
     middles = np.asarray(octaves, dtype=np.float64) + 0.5
     matrices = np.asarray(matrices, dtype=np.float64)
     excess = matrices - matrices.min(axis=-1, keepdims=True)
-    total = excess.sum(axis=-1)
-    tuned = total > 1e-12
-    return np.where(tuned, (excess @ middles) / np.where(tuned, total, 1.0), np.nan)
+    return ratio(excess @ middles, excess.sum(axis=-1), above=1e-12)
+
+
+def stride_octaves(strides: Sequence[int]) -> FloatArray:
+    """Return the centred log2 strides: (R,), octaves."""
+    octaves = np.log2(np.asarray(strides, dtype=np.float64))
+    return np.asarray(octaves - octaves.mean())
 
 
 def tracking_slope(
     centers: npt.NDArray[np.floating], strides: Sequence[int]
 ) -> npt.NDArray[np.float64]:
     """Return the least-squares slope of centres (..., R) on log2 stride, octaves per octave."""
-    steps = np.log2(np.asarray(strides, dtype=np.float64))
-    steps = steps - steps.mean()
+    steps = stride_octaves(strides)
     return np.asarray(centers, dtype=np.float64) @ steps / (steps @ steps)
 
 
@@ -210,10 +207,10 @@ def tuning(
         )
     if len(means.octaves) < 2:
         reason = (
-            f"not estimated: {len(means.octaves)} size octaves are found in {min_images} images "
-            "or more, tuning needs 2"
+            f"{len(means.octaves)} size octaves are found in {min_images} images or more, "
+            "tuning needs 2"
         )
-        tuned = [Estimate(None, None, None, len(means.images), 0, reason)] * (branches + 3)
+        tuned = [not_estimated(reason, len(means.images))] * (branches + 3)
     else:
         tuned = _tuned(means, strides, images)
     direct = _direct(tables, response, images)
@@ -264,23 +261,19 @@ def _tuned(means: OctaveMeans, strides: Sequence[int], images: Images) -> list[E
 
 def _direct(tables: Tables, response: str, images: Images) -> tuple[Estimate, ...]:
     """Estimate sum Z l / sum Z of each branch, and the span between first and last."""
-    table, columns = _regions(tables, response)
+    table, columns = responses(tables, response)
     branches = len(columns)
     weighted = table[columns].mul(table["size_octave"], axis=0).add_suffix("_l")
     sums = pd.concat([weighted, table[columns]], axis=1).groupby(table["image"]).sum()
+    if sums.empty:
+        return (not_estimated("no region qualifies"),) * (branches + 1)
 
     def quantities(totals: FloatArray) -> FloatArray:
         centers = totals[..., :branches] / totals[..., branches:]
         return np.concatenate([centers, centers[..., -1:] - centers[..., :1]], axis=-1)
 
-    if sums.empty:
-        why = "not estimated: no region qualifies"
-        return (Estimate(None, None, None, 0, 0, why),) * (branches + 1)
-    names, values = sums.index.tolist(), sums.to_numpy(dtype=np.float64)
-    drawn, reason = weighted_sums(names, values, images)
-    replicates = None if drawn is None else quantities(drawn)
-    point = quantities(values.sum(axis=0))
-    return estimates_of(point, replicates, len(names), len(table), reason)
+    values = sums.to_numpy(dtype=np.float64)
+    return estimate_sums(sums.index.tolist(), values, quantities, len(table), images)
 
 
 def histogram_auc(
@@ -304,28 +297,23 @@ def edge_values(counts: BoundaryCounts) -> dict[str, tuple[float, int]]:
         log2(mean squared activity of bands / of cores), above 0 where it is stronger at edges.
         Edges excite untrained filters too.
     """
-    found = {"hf": _hf(counts, 0), "lf": _lf(counts, -1)}
+    small, band, core = (counts.pixels[0][GROUPS.index(k)] for k in ("small", "band", "core"))
+    found = {"hf": _auc(core, small + band), "lf": _auc(*counts.cells[-1])}
     found |= {f"energy_{r}": _energy(counts, r) for r in range(len(counts.energy_sum))}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _hf(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
-    """Return HF of one image and its pixels."""
-    small, band, core = (counts.pixels[branch][GROUPS.index(k)] for k in ("small", "band", "core"))
-    auc = histogram_auc(core, small + band)
-    return None if auc is None else (auc, int((small + band + core).sum()))
-
-
-def _lf(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
-    """Return LF of one image and its cells."""
-    others, inside = counts.cells[branch]
-    auc = histogram_auc(others, inside)
-    return None if auc is None else (auc, int(others.sum() + inside.sum()))
+def _auc(
+    negative: npt.NDArray[np.int64], positive: npt.NDArray[np.int64]
+) -> tuple[float, int] | None:
+    """Return :func:`histogram_auc` and how many pixels or cells are counted."""
+    auc = histogram_auc(negative, positive)
+    return None if auc is None else (auc, int((negative + positive).sum()))
 
 
 def _energy(counts: BoundaryCounts, branch: int) -> tuple[float, int] | None:
     """Return log2 of the energy of bands over that of cores of one image, and its pixels."""
-    mean = _ratio(counts.energy_sum[branch], counts.energy_pixels[branch])
+    mean = ratio(counts.energy_sum[branch], counts.energy_pixels[branch])
     if not (mean > 0).all():
         return None
     return float(np.log2(mean[0] / mean[1])), int(counts.energy_pixels[branch].sum())
@@ -349,41 +337,24 @@ def distance_profile(
     sums = np.stack([one.profile_sum for one in merged])
     pixels = np.stack([one.profile_pixels for one in merged])
     names = np.array([one.image for one in merged], dtype=object)
+    both = np.stack([sums, pixels], axis=1)
     rows = []
     for b, o in np.argwhere(pixels.sum(axis=(0, 1)) > 0).tolist():
         seen = (pixels[:, :, b, o] > 0).any(axis=1)
-        both = np.concatenate([sums[seen, :, b, o], pixels[seen, :, b, o]], axis=1)
-        branches = sums.shape[1]
-        drawn, reason = weighted_sums(names[seen].tolist(), both, images)
-        replicates = None if drawn is None else _ratio(drawn[:, :branches], drawn[:, branches:])
-        total = both.sum(axis=0)
-        point = _ratio(total[:branches], total[branches:])
-        found = estimates_of(point, replicates, int(seen.sum()), 0, reason)
+        values = both[seen, ..., b, o]
+        found = estimate_sums(names[seen].tolist(), values, _shares, 0, images)
+        total = values[:, 1].sum(axis=0)
         for r, one in enumerate(found):
-            rows.append(
-                {
-                    "branch": r,
-                    "size_octave": b,
-                    "distance_octave": o,
-                    "mean": one.value,
-                    "low": one.low,
-                    "high": one.high,
-                    "pixels": int(total[branches + r]),
-                    "n_images": one.n_images,
-                }
-            )
+            rows.append((r, b, o, one.value, one.low, one.high, int(total[r]), one.n_images))
     columns = ["branch", "size_octave", "distance_octave", "mean", "low", "high", "pixels"]
     frame = pd.DataFrame(rows, columns=[*columns, "n_images"])
     frame = frame.astype(dict.fromkeys(("mean", "low", "high"), "float64"))
     return frame.sort_values(columns[:3], ignore_index=True)
 
 
-def _ratio(
-    numerator: npt.NDArray[np.floating], denominator: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float64]:
-    """Divide; NaN where nothing was counted."""
-    some = denominator > 0
-    return np.where(some, numerator / np.where(some, denominator, 1.0), np.nan)
+def _shares(totals: FloatArray) -> FloatArray:
+    """Divide sums by pixels, (..., 2, R)."""
+    return ratio(totals[..., 0, :], totals[..., 1, :])
 
 
 MIN_REGIONS = 3
@@ -402,9 +373,7 @@ def size_trend_values(tables: Tables, response: str = "z") -> pd.DataFrame:
         ``regions``, and per branch r ``slope_{r}`` (Theil-Sen, percentile per octave) and
         ``spearman_{r}`` (0 when the branch answers all regions alike).
     """
-    names = [f"{response}_{r}" for r in range(branch_count(tables, response))]
-    table = merge_tables(tables, ["size_octave", "qualifies", *names])
-    table = table[table["qualifies"].astype(bool)].dropna(subset=names)
+    table, names = responses(tables, response)
     rows = []
     for image, group in table.groupby("image"):
         size = group["size_octave"].to_numpy(dtype=np.float64)

@@ -97,6 +97,22 @@ def read_small_text(path: str | Path, what: str, *, max_bytes: int = 2**20) -> s
         raise GstoVizError(f"{what} {source} is not UTF-8 text; save it as that") from error
 
 
+def read_json(path: str | Path, what: str, *, max_bytes: int = 2**20) -> Any:
+    """Read JSON that somebody else gave; arguments and errors are those of ``read_small_text``.
+
+    Raises:
+        GstoVizError: Also when it is not JSON, or nested too deeply.
+    """
+    content = read_small_text(path, what, max_bytes=max_bytes)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise GstoVizError(
+            f"{path} is not valid JSON ({reason}); correct it or copy it again"
+        ) from error
+
+
 def remove_leftovers(folder: Path, names: Sequence[str]) -> None:
     """Remove temporary files of ``names`` that a killed process left in a folder.
 

@@ -98,6 +98,7 @@ LIBRARIES: dict[str, set[str]] = {
         "report", "bench",
     },
     "captum": {"attribution"},
+    "pycocotools": {"data"},
     "safetensors": {"models", "explorer"},
     "matplotlib": {"plots", "explorer", "report"},
     "streamlit": {"explorer"},

@@ -14,7 +14,6 @@
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import read_small_text
+from gsto_viz.files import read_json
 from gsto_viz.types import IGNORE, ClassInfo, ClassList
 
 MAX_CLASSES = IGNORE
@@ -197,12 +196,7 @@ def read_class_list(path: Path) -> tuple[ClassList, int]:
     Raises:
         GstoVizError: Unreadable, too large, not JSON, or see ``class_list_from_json``.
     """
-    content = read_small_text(path, "the class list")
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:  # not JSON, or nested without end
-        reason = " ".join(str(error).split())
-        raise GstoVizError(f"{path} is not valid JSON ({reason}); correct it") from error
+    value = read_json(path, "the class list")
     return class_list_from_json(value, source=str(path)), value["ignore"]
 
 

@@ -6,11 +6,9 @@ the table of ``docs/training.md``.
 
 Sources of the layouts and label values: SegNet tutorial (CamVid); Cityscapes scripts, Cordts et
 al., 2016; Gong et al., CVPR 2017 (LIP); Mottaghi et al., CVPR 2014, in the numbering of the Detail
-API, and MMSegmentation's folders (Pascal-Context); Zhou et al., CVPR 2017 (ADE20K). Source of the
-format of Pascal-Context's masks: COCO API (Lin et al.), compressed run lengths.
+API, and MMSegmentation's folders (Pascal-Context); Zhou et al., CVPR 2017 (ADE20K).
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -35,9 +33,10 @@ from gsto_viz.data.base import (
     pair_up,
 )
 from gsto_viz.data.classes import read_class_list, shipped_classes
+from gsto_viz.data.masks import decode_mask
 from gsto_viz.data.reader import read_instance_map, write_png
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import read_small_text, write_text
+from gsto_viz.files import read_json, read_small_text, write_text
 
 _BLOCK = {"train": 25, "val": 25, "trainval": 25, "eval": 5, "test": 5}
 """CamVid's frames per group: nearer in time (val has 15 frames a second) means longer blocks."""
@@ -386,7 +385,7 @@ def write_pascal_context_masks(
             raise GstoVizError(
                 f"no folder {folder}; give the folder VOC2010 that holds JPEGImages/"
             )
-    value = _read_annotations(Path(annotations))
+    value = read_json(annotations, "the annotations", max_bytes=2**30)
     lists: dict[str, list[str]] = {"train": [], "val": []}
     try:
         masks = defaultdict(list)
@@ -411,17 +410,6 @@ def write_pascal_context_masks(
     return {split: len(stems) for split, stems in lists.items()}
 
 
-def _read_annotations(path: Path) -> Any:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return json.load(file)
-    except OSError as error:
-        raise GstoVizError(f"cannot read {path}: {error.strerror}; check the path") from error
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise GstoVizError(f"{path} is not valid JSON ({reason}); download it again") from error
-
-
 def _label_map(
     image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]
 ) -> npt.NDArray[np.uint8]:
@@ -432,48 +420,3 @@ def _label_map(
         category = annotation["category_id"]
         labels[mask] = CATEGORIES.index(category) if category in CATEGORIES else 0
     return labels
-
-
-def decode_mask(segmentation: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-    """Decode a mask of the COCO API.
-
-    Args:
-        segmentation: ``size`` (height, width) and ``counts``: lengths of runs of zeros and ones in
-            turn, zeros first, going down the columns; a list, or packed into a text.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        ValueError: The runs do not fill the size.
-    """
-    height, width = segmentation["size"]
-    counts = segmentation["counts"]
-    lengths = unpack_counts(counts) if isinstance(counts, str) else list(counts)
-    if sum(lengths) != height * width or min(lengths, default=0) < 0:
-        raise ValueError(f"a mask of {height} x {width} pixels has runs of {sum(lengths)}")
-    ones = np.arange(len(lengths)) % 2 == 1
-    mask: npt.NDArray[np.bool_] = np.repeat(ones, lengths).reshape(width, height).T
-    return mask
-
-
-def unpack_counts(text: str) -> list[int]:
-    """Unpack run lengths from the COCO API's text.
-
-    Each number is written in groups of 5 bits, lowest first, as characters from ``0`` on; bit 5
-    says that another group follows, bit 4 of the last one is the sign. From the fourth number on
-    the difference to the last but one is stored.
-    """
-    lengths: list[int] = []
-    value = shift = 0
-    for character in text:
-        group = ord(character) - 48
-        value |= (group & 31) << shift
-        shift += 5
-        if group & 32:
-            continue
-        if group & 16:
-            value -= 1 << shift
-        lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
-        value = shift = 0
-    return lengths

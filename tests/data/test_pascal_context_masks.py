@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from gsto_viz.data import DATA_SETS, shipped_classes, write_pascal_context_masks
-from gsto_viz.data.loaders import CATEGORIES, decode_mask, unpack_counts
+from gsto_viz.data.loaders import CATEGORIES
+from gsto_viz.data.masks import decode_mask, unpack_counts
 from gsto_viz.errors import GstoVizError
 
 open_split = DATA_SETS["pascal_context"].open
@@ -122,7 +123,7 @@ def test_a_mask_that_does_not_fill_its_size(tmp_path):
     path.write_text(json.dumps(value))
     with pytest.raises(GstoVizError, match="a mask of 7 x 62 pixels has runs of 12"):
         write_pascal_context_masks(tmp_path, path, quiet=True)
-    with pytest.raises(GstoVizError, match=r"cannot read \S+nothing\.json: No such file"):
+    with pytest.raises(GstoVizError, match=r"cannot read the annotations \S+nothing\.json: No such file"):
         write_pascal_context_masks(tmp_path, tmp_path / "nothing.json")
     with pytest.raises(GstoVizError, match=r"no folder \S+JPEGImages; give the folder VOC2010"):
         write_pascal_context_masks(tmp_path / "JPEGImages", path)

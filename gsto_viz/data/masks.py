@@ -1,0 +1,119 @@
+"""Masks in the form of the COCO API: run lengths, plain and packed, and polygons.
+
+Source of the format: the COCO API's documentation of its masks (Lin et al., ECCV 2014). Polygons
+become pixels by ``pycocotools`` itself, so that borders are COCO's.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.errors import GstoVizError
+
+MAX_OUTLINE_PX = 1_000_000
+"""A polygon's outline is walked pixel by pixel; a longer one is a fault or an attack."""
+
+_PACKED = re.compile(r"(?:[P-o]{0,6}[0-O])*")
+"""Groups of 5 bits from ``0`` on: up to six that go on, and one that ends a number."""
+
+
+def decode_mask(segmentation: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Decode a mask of the COCO API.
+
+    Args:
+        segmentation: ``size`` (height, width) and ``counts``, see ``run_lengths``.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: The runs do not fill the size.
+    """
+    height, width = segmentation["size"]
+    return mask_of(run_lengths(segmentation["counts"], height, width), height, width)
+
+
+def run_lengths(counts: str | Sequence[int], height: int, width: int) -> npt.NDArray[np.int64]:
+    """Return the lengths of runs of zeros and ones in turn, zeros first, going down the columns.
+
+    Args:
+        counts: The same as a list, or packed into a text.
+        height: Rows of the mask.
+        width: Columns of the mask.
+
+    Raises:
+        ValueError: Not whole numbers, or they do not fill the mask.
+    """
+    lengths = unpack_counts(counts) if isinstance(counts, str) else list(counts)
+    if not all(type(length) is int for length in lengths):
+        raise ValueError("the runs of a mask are not whole numbers")
+    if sum(lengths) != height * width or min(lengths, default=0) < 0:
+        raise ValueError(f"a mask of {height} x {width} pixels has runs of {sum(lengths)}")
+    return np.array(lengths, dtype=np.int64)
+
+
+def mask_of(lengths: npt.NDArray[np.int64], height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Lay runs out as a mask, (H, W) bool."""
+    ones = np.arange(len(lengths)) % 2 == 1
+    mask: npt.NDArray[np.bool_] = np.repeat(ones, lengths).reshape(width, height).T
+    return mask
+
+
+def unpack_counts(text: str) -> list[int]:
+    """Unpack run lengths from the COCO API's text.
+
+    Each number is written in groups of 5 bits, lowest first, as characters from ``0`` on; bit 5
+    says that another group follows, bit 4 of the last one is the sign. From the fourth number on
+    the difference to the last but one is stored.
+
+    Raises:
+        ValueError: The text holds other characters, a number beyond 35 bits, or ends within one.
+    """
+    if not _PACKED.fullmatch(text):
+        raise ValueError("the packed runs of a mask are damaged")
+    lengths: list[int] = []
+    value = shift = 0
+    for character in text:
+        group = ord(character) - 48
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << shift
+        lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
+        value = shift = 0
+    return lengths
+
+
+def polygon_runs(
+    polygons: Sequence[npt.NDArray[np.float64]], height: int, width: int
+) -> npt.NDArray[np.int64]:
+    """Return the run lengths of the pixels in any of several polygons.
+
+    Args:
+        polygons: x and y of each corner in turn, in pixels: (2 N,) with N of at least 3.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Raises:
+        GstoVizError: pycocotools is not installed.
+        ValueError: A coordinate is not finite, or an outline is longer than a million pixels.
+    """
+    for polygon in polygons:
+        corners = polygon.reshape(-1, 2)
+        outline = float(np.abs(corners - np.roll(corners, 1, axis=0)).sum())
+        # Not `>`: an outline of NaN is refused, too.
+        if not (outline <= MAX_OUTLINE_PX and np.abs(corners).max() <= MAX_OUTLINE_PX):
+            raise ValueError(f"a polygon's outline is {outline:.6g} pixels long")
+    try:
+        from pycocotools import mask as coco
+    except ImportError as error:
+        raise GstoVizError(
+            "polygons of COCO files need pycocotools; install it: pip install 'gsto-viz[coco]'"
+        ) from error
+    packed = coco.merge(coco.frPyObjects(list(polygons), height, width))
+    return run_lengths(packed["counts"].decode("ascii"), height, width)

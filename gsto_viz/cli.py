@@ -18,6 +18,7 @@ from gsto_viz.errors import GstoVizError, SaidElsewhereError
 COMMANDS = (
     "models",
     "scenes",
+    "check",
     "train",
     "evaluate",
     "analyze",

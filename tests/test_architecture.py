@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "nulls": LEAVES | {"models"},
     "evaluate": LEAVES | {"models", "regions", "stats"},
     "doctor": LEAVES | {"activity", "capture", "models"},
+    "census": LEAVES | {"data", "regions"},
     "network": LEAVES | {"calibrate", "capture", "evaluate", "look", "models", "stats"},
     "attribution": LEAVES
     | {

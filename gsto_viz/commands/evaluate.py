@@ -4,7 +4,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from gsto_viz.text_table import text_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gsto_viz.census import Finding
     from gsto_viz.evaluate import Evaluation, Options, Tally
     from gsto_viz.models import SegmentationNetwork
     from gsto_viz.stats.outcome import CityscapesScores
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=2, metavar="N", help="threads that read and count"
     )
     add_official_options(parser)
-    share(parser, "device", overwrite="the maps in --export", json="the scores")
+    share(parser, "accept", "device", overwrite="the maps in --export", json="the scores")
 
 
 def options_of(args: argparse.Namespace) -> "Options":
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, alone or as one of several processes; print a table, or JSON with ``--json -``."""
     from tqdm import tqdm
 
+    from gsto_viz.census import quick_findings
     from gsto_viz.data import load_data
     from gsto_viz.distributed import join_world
     from gsto_viz.evaluate import tally_images
@@ -111,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
             data = load_data(args.data, purpose="eval", size=size)
             model = load_model(args.checkpoint, **official_options(args)).to(device)
             export = Export.to(args, data) if args.export else None
+            found = quick_findings(data, args.accept, quiet=is_quiet(args))
         with tqdm(
             total=len(world.share(len(data))),
             desc="evaluate",
@@ -120,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
             tally = tally_images(
                 model, data, options, world=world, sink=export, progress=lambda: bar.update()
             )
-        return _report(args, model, data, options, tally, export) if world.is_main else 0
+        return _report(args, model, data, options, tally, export, found) if world.is_main else 0
 
 
 def _report(
@@ -130,9 +133,10 @@ def _report(
     options: "Options",
     tally: "Tally",
     export: "Export | None",
+    found: "Sequence[Finding]",
 ) -> int:
     """Print and write the scores, name the images that were skipped, return the exit status."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from gsto_viz.evaluate import evaluation_of
     from gsto_viz.files import versions
@@ -148,10 +152,12 @@ def _report(
             "checkpoint": open_network(model).weights_record(),
             "size": list(size) if size else None,
             "precision": options.precision,
+            "census": [asdict(one) for one in found],
             **result.to_json(),
             "versions": versions(),
         }
-        write_result(args, facts, table(result))
+        notes = "".join(f"note: {one}\n" for one in found)
+        write_result(args, facts, notes + table(result))
     for index, reason in tally.skipped.items():
         sys.stderr.write(f"gsto-viz evaluate: skipped {data.ids[index]}: {reason}\n")
     return 3 if tally.skipped else 0

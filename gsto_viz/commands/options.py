@@ -24,6 +24,15 @@ SHARED: dict[str, tuple[str, dict[str, Any]]] = {
     "only": ("--only", {"metavar": "NAME", "action": "append", "default": [], "help": "one {}"}),
     "seed": ("--seed", {"type": int, "default": 0, "help": "{} (default: 0)"}),
     "overwrite": ("--overwrite", {"action": "store_true", "help": "replace {}"}),
+    "accept": (
+        "--accept",
+        {
+            "metavar": "CODE",
+            "action": "append",
+            "default": [],
+            "help": "go on although gsto-viz check finds this in the labels",
+        },
+    ),
     "json": ("--json", {"metavar": "FILE", "help": "write {} as JSON; - for stdout"}),
     "device": ("--device", {"default": "auto", "help": "auto, cpu, cuda or mps (default: auto)"}),
 }

@@ -7,12 +7,15 @@ And the one safe image reader, training augmentation, a check of whole data sets
 
 from gsto_viz.data.base import (
     AnnotatedFiles,
+    Annotation,
     Coding,
     DataSet,
     Entry,
     KeptDataset,
     WrappedDataset,
+    annotation_of,
     read_label_map,
+    unread_names,
 )
 from gsto_viz.data.cache import (
     PredecodedCache,
@@ -55,6 +58,7 @@ __all__ = [
     "DATA_SETS",
     "LABEL_IDS",
     "AnnotatedFiles",
+    "Annotation",
     "Augmentation",
     "BaseSize",
     "Coding",
@@ -66,6 +70,7 @@ __all__ = [
     "Problem",
     "ResizedDataset",
     "WrappedDataset",
+    "annotation_of",
     "check_dataset",
     "class_list_from_json",
     "colorize",
@@ -86,6 +91,7 @@ __all__ = [
     "shipped_classes",
     "spec_help",
     "spec_table",
+    "unread_names",
     "weights_notice",
     "write_pascal_context_masks",
     "write_png",

@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data.classes import shipped_classes
-from gsto_viz.data.reader import Numbers, read_image, read_instance_map, read_values
+from gsto_viz.data.reader import (
+    Numbers,
+    read_header,
+    read_image,
+    read_instance_map,
+    read_values,
+)
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import IGNORE, ClassList, Dataset, Sample, SampleFiles
 
@@ -84,15 +90,15 @@ def pair_up(images: dict[str, Path], maps: Path, what: str) -> dict[str, Path]:
 
 
 def check_same_size(
-    image: npt.NDArray[Any], image_path: Path, other: npt.NDArray[Any], other_path: Path
+    size: tuple[int, ...], image_path: Path, other: npt.NDArray[Any], other_path: Path
 ) -> None:
-    """Refuse a map (H, W) that does not have the size of its image (H, W, 3).
+    """Refuse a map (H, W) that does not have the size (height, width) of its image.
 
     Raises:
         GstoVizError: The sizes differ; the message gives both, as width x height.
     """
-    if image.shape[:2] != other.shape[:2]:
-        height, width = image.shape[:2]
+    if size != other.shape[:2]:
+        height, width = size
         raise GstoVizError(
             f"{image_path} is {width} x {height} pixels but {other_path} is "
             f"{other.shape[1]} x {other.shape[0]}; both must have the same size"
@@ -139,7 +145,14 @@ class Coding(NamedTuple):
 
     def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
         """Read a label map, see ``read_label_map``."""
-        values = read_values(path)
+        return self.decode(read_values(path), path)
+
+    def decode(self, values: Numbers, path: str | Path) -> npt.NDArray[np.uint8]:
+        """Turn the stored numbers of a label map into labels.
+
+        Raises:
+            GstoVizError: A number must not occur; the message names it and the file.
+        """
         labels = self._look_up(values)
         if labels is None:
             raise self._stray(path, values)
@@ -211,6 +224,24 @@ class Entry:
     coding: Coding | None = None
 
 
+class Annotation(NamedTuple):
+    """What is known of one sample without decoding its image.
+
+    Attributes:
+        size: (height, width) of the image, upright.
+        turned: Whether EXIF turns the image, but not its label map.
+        values: (H, W) stored numbers of its label map; None when not annotated.
+        labels: (H, W) uint8, class index or 255; None when not annotated.
+        instances: (H, W) int32; None when not annotated.
+    """
+
+    size: tuple[int, int]
+    turned: bool
+    values: Numbers | None
+    labels: npt.NDArray[np.uint8] | None
+    instances: npt.NDArray[np.int32] | None
+
+
 @dataclass(eq=False)
 class AnnotatedFiles:
     """A data set whose samples are read from files when asked for; nothing is kept in memory.
@@ -262,14 +293,31 @@ class AnnotatedFiles:
         """
         entry = self.entries[at(index, len(self))]
         image = read_image(entry.image)
-        labels = instances = None
+        found = self._maps(entry, image.shape[:2])
+        return Sample(entry.id, image, found.labels, found.instances, entry.group)
+
+    def annotation(self, index: int) -> Annotation:
+        """Read the maps of one sample, and of its image only the head.
+
+        Errors are those of ``self[index]``, as far as the pixels of the image have no part in them.
+        """
+        entry = self.entries[at(index, len(self))]
+        size, turned = read_header(entry.image)
+        if turned and entry.labels is not None:
+            turned = not read_header(entry.labels)[1]
+        return self._maps(entry, size)._replace(turned=turned)
+
+    def _maps(self, entry: Entry, size: tuple[int, int]) -> Annotation:
+        """Read the maps of a sample, which must have the size of its image."""
+        values = labels = instances = None
         if entry.labels is not None:
-            labels = (entry.coding or self.coding).read(entry.labels)
-            check_same_size(image, entry.image, labels, entry.labels)
+            values = read_values(entry.labels)
+            labels = (entry.coding or self.coding).decode(values, entry.labels)
+            check_same_size(size, entry.image, labels, entry.labels)
         if entry.instances is not None:
             instances = self.read_instances(entry.instances)
-            check_same_size(image, entry.image, instances, entry.instances)
-        return Sample(entry.id, image, labels, instances, entry.group)
+            check_same_size(size, entry.image, instances, entry.instances)
+        return Annotation(size, False, values, labels, instances)
 
 
 @dataclass(frozen=True)
@@ -410,3 +458,25 @@ class KeptDataset(WrappedDataset):
         if index not in self._samples:
             self._samples[index] = self.base[index]
         return self._samples[index]
+
+
+def annotation_of(data: Dataset, index: int) -> Annotation:
+    """Read the annotation of one sample; the image itself only where there is no other way."""
+    if isinstance(data, AnnotatedFiles):
+        return data.annotation(index)
+    sample = data[index]
+    height, width = sample.image.shape[:2]
+    return Annotation((height, width), False, sample.labels, sample.labels, sample.instances)
+
+
+def unread_names(data: Dataset) -> tuple[str, ...]:
+    """Name the files and folders that lie among the images of a data set and are not read."""
+    if not isinstance(data, AnnotatedFiles):
+        return ()
+    read = {entry.image for entry in data.entries}
+    return tuple(
+        str(path.relative_to(folder.parent))
+        for folder in sorted({path.parent for path in read})
+        for path in sorted(folder.iterdir())
+        if path not in read and not path.name.startswith(".")
+    )

@@ -410,6 +410,18 @@ def read_image(
         return _upright(image.rgb(), image.orientation)
 
 
+def read_header(path: str | Path) -> tuple[tuple[int, int], bool]:
+    """Return (height, width) of a PNG or JPEG as it is seen, and whether EXIF turns it.
+
+    Raises:
+        UnreadableImageError: As for ``read_image``, but for damaged pixels.
+    """
+    with _unreadable():
+        image = _open(path, MAX_PIXELS, MAX_BYTES, FORMATS, None)
+    width, height = image.size if image.orientation < 5 else image.size[::-1]
+    return (height, width), image.orientation != 1
+
+
 def read_values(
     path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> Numbers:

@@ -11,6 +11,7 @@ from gsto_viz.regions.find import (
     RegionMap,
     coco_bins,
     find_regions,
+    number_regions,
     region_distance,
     size_octaves,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "coco_bins",
     "find_regions",
     "grid_weights",
+    "number_regions",
     "part_means",
     "prepare_regions",
     "rank_maps",

@@ -1,0 +1,433 @@
+"""What a data set's annotation really holds, counted before any number is made from it.
+
+A census reads label maps (all of them, or a seeded sample) and says what it found as ``Finding``s:
+a code, a sentence, what to do. Most findings only warn. A run stops on a certain sign, or when the
+whole split of an own folder was read and its labels cannot be what the class list says.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from gsto_viz.data import AnnotatedFiles, WrappedDataset, annotation_of, data_kind, unread_names
+from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.regions import number_regions
+from gsto_viz.text_table import text_table
+from gsto_viz.types import IGNORE, ClassInfo, ClassList, Dataset
+
+CODES = {
+    "unreadable": "images or label maps that cannot be read or do not fit their class list",
+    "unlabelled": "samples without a label map",
+    "one-class": "fewer than two classes occur",
+    "absent-class": "classes that occur in no label map",
+    "ignored": "a large share of the pixels belongs to no class",
+    "mixed-instances": "instances that cover several classes",
+    "turned": "images that EXIF turns, with label maps that are not turned",
+    "left-out": "files beside the images that are not read",
+    "small": "images smaller than the coarsest stride of the network",
+    "other-classes": "the network was trained on other classes",
+}
+"""What can be found, by the code that ``--accept`` takes."""
+
+IGNORED_SHARE = 0.05
+"""An absent class stops a run only where a larger share of the pixels is ignored."""
+
+QUICK = 200
+"""Label maps that the quick census before a run reads at most."""
+
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a census found.
+
+    Attributes:
+        code: One of ``CODES``.
+        sentence: What was found, with counts.
+        advice: What to do about it.
+        stops: Whether a run stops until it is told to accept the code.
+    """
+
+    code: str
+    sentence: str
+    advice: str
+    stops: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.sentence} [{self.code}]; {self.advice}"
+
+
+@dataclass
+class Census:
+    """Counts over the label maps that were read.
+
+    Attributes:
+        data: Name of the data set.
+        classes: Its classes.
+        samples: How many samples it has.
+        read: How many of them were counted.
+        seed: What the sample was drawn with; None when all were read.
+        values: Pixels by (stored number, class index or 255), over all label maps.
+        maps: Label maps in which a stored number occurs.
+        sizes: Images by (height, width), as they are seen.
+        objects: Regions by (class, octave of linear size); empty in a quick census.
+        problems: By id, why a sample cannot be used.
+        unlabelled: Ids of samples without labels.
+        turned: Ids of images that EXIF turns although their label maps say nothing of it.
+        mixed: Instances that cover several classes, by the id of their image.
+        left_out: Names of files that are not read.
+        others: Findings that are not about the data alone.
+    """
+
+    data: str
+    classes: ClassList
+    samples: int
+    read: int = 0
+    seed: int | None = None
+    values: Counter[tuple[int, int]] = field(default_factory=Counter)
+    maps: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    objects: Counter[tuple[int, int]] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
+    unlabelled: list[str] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+    mixed: Counter[str] = field(default_factory=Counter)
+    left_out: tuple[str, ...] = ()
+    others: tuple[Finding, ...] = ()
+
+    def pixels(self, class_id: int) -> int:
+        """Pixels of a class, or of no class (255)."""
+        return sum(count for (_, one), count in self.values.items() if one == class_id)
+
+    @property
+    def ignored(self) -> float:
+        """Share of the pixels that belong to no class, 0..1."""
+        return self.pixels(IGNORE) / max(sum(self.values.values()), 1)
+
+    @property
+    def absent(self) -> tuple[ClassInfo, ...]:
+        """The classes that occur in no label map that was read."""
+        present = {class_id for _, class_id in self.values}
+        return tuple(info for info in self.classes if info.id not in present)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every sample was counted."""
+        return self.read == self.samples
+
+    def findings(self) -> list[Finding]:
+        """What is worth saying, the things that stop a run first."""
+        found = [*self._classes(), *self._files(), *self.others]
+        return sorted(found, key=lambda one: not one.stops)
+
+    def _classes(self) -> Iterator[Finding]:
+        """Classes that are not there, and pixels of no class."""
+        own = data_kind(self.data) == "folder" and self.whole
+        absent = self.absent
+        present = [info for info in self.classes if info not in absent]
+        ignored = f"{100 * self.ignored:.1f} % of the pixels are ignored"
+        much = self.ignored > IGNORED_SHARE
+        advice = "leave what never occurs out of the class list, or take a split that holds it"
+        if much and absent:
+            number = max(number for number, class_id in self.values if class_id == IGNORE)
+            advice = (
+                f"if {number} marks class '{absent[0].name}', say so in classes.json: "
+                f'"map": {{"{number}": {absent[0].id}}}'
+            )
+        if len(present) < 2:
+            only = f"only class '{present[0].name}' occurs" if present else "no class occurs"
+            yield Finding("one-class", f"{only}, and {ignored}", advice, stops=own)
+        elif absent:
+            names = _listed([f"'{info.name}'" for info in absent])
+            yield Finding(
+                "absent-class",
+                f"{counted(len(absent), 'class', 'classes')} in none of {self.read} label maps: "
+                f"{names}; {ignored}",
+                advice,
+                stops=own and much,
+            )
+        elif much:
+            yield Finding("ignored", ignored, "see that they are meant to be")
+
+    def _files(self) -> Iterator[Finding]:
+        """What is wrong with files, and what lies beside them."""
+        if self.problems:
+            first = next(iter(self.problems.values()))
+            yield Finding(
+                "unreadable",
+                f"{len(self.problems)} of {self.read} samples cannot be used, first: {first}",
+                "mend them or take them away",
+            )
+        if self.unlabelled:
+            yield Finding(
+                "unlabelled",
+                f"{counted(len(self.unlabelled), 'sample has', 'samples have')} no label map: "
+                f"{_listed(self.unlabelled)}",
+                "annotate them or take them away",
+            )
+        if self.turned:
+            yield Finding(
+                "turned",
+                f"EXIF turns {counted(len(self.turned), 'image', 'images')} whose label maps "
+                f"do not say that they are turned: {_listed(self.turned)}",
+                "see that image and labels lie on each other, or save the images upright",
+            )
+        if self.mixed:
+            total = sum(self.mixed.values())
+            yield Finding(
+                "mixed-instances",
+                f"{counted(total, 'instance covers', 'instances cover')} several classes in "
+                f"{counted(len(self.mixed), 'image', 'images')}, first {next(iter(self.mixed))}",
+                "each is cut by class; give instances of different classes different numbers",
+            )
+        if self.left_out:
+            yield Finding(
+                "left-out",
+                f"{counted(len(self.left_out), 'file is', 'files are')} not read: "
+                f"{_listed(self.left_out)}",
+                "save images as PNG or JPEG and label maps as PNG, or take them away",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for manifests and ``--json``."""
+        return {
+            "data": self.data,
+            "samples": self.samples,
+            "read": self.read,
+            "seed": self.seed,
+            "ignored": self.ignored,
+            "values": [
+                {"value": value, "class": class_id, "pixels": count, "maps": self.maps[value]}
+                for (value, class_id), count in sorted(self.values.items())
+            ],
+            "sizes": [
+                {"height": height, "width": width, "images": count}
+                for (height, width), count in sorted(self.sizes.items())
+            ],
+            "objects": [
+                {"class": class_id, "octave": octave, "regions": count}
+                for (class_id, octave), count in sorted(self.objects.items())
+            ],
+            "findings": [asdict(one) for one in self.findings()],
+        }
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """Return a number with the words that follow it, for one or for more."""
+    return f"{number} {one if number == 1 else more}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name the first few, and count the rest."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def take_census(
+    data: Dataset,
+    *,
+    most: int | None = None,
+    seed: int = 0,
+    objects: bool = True,
+    threads: int | None = None,
+    quiet: bool = True,
+) -> Census:
+    """Count what the label maps of a data set hold.
+
+    Args:
+        data: Any data set; of one made of files no image is decoded, only its head is read.
+        most: Label maps to read at most, drawn with ``seed``; None reads all.
+        seed: Which maps are drawn.
+        objects: Count regions by class and size too (most of the time).
+        threads: Readers; by default one per core.
+        quiet: No progress bar.
+
+    Raises:
+        GstoVizError: ``most`` is below 1.
+    """
+    if most is not None and most < 1:
+        raise GstoVizError(f"a census of {most} label maps: read at least 1")
+    indices = np.arange(len(data))
+    sampled = most is not None and most < len(data)
+    if sampled:
+        indices = np.sort(np.random.default_rng(seed).choice(indices, most, replace=False))
+    census = Census(data.name, data.classes, len(data), seed=seed if sampled else None)
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        seen = pool.map(lambda index: _look(data, int(index), objects), indices)
+        for id_, one in zip(
+            (data.ids[index] for index in indices),
+            tqdm(seen, "census", len(indices), unit="map", disable=quiet, leave=False),
+            strict=True,
+        ):
+            _add(census, id_, one)
+    census.left_out = unread_names(data)
+    return census
+
+
+class _Seen(NamedTuple):
+    """What one sample holds, see ``Census``."""
+
+    size: tuple[int, int] | None = None
+    turned: bool = False
+    values: dict[tuple[int, int], int] | None = None
+    objects: Mapping[tuple[int, int], int] = MappingProxyType({})
+    mixed: int = 0
+    problem: str | None = None
+
+
+def _look(data: Dataset, index: int, objects: bool) -> _Seen:
+    """Count one sample; what is wrong with it is a result, not an error."""
+    try:
+        found = annotation_of(data, index)
+    except GstoVizError as error:
+        return _Seen(problem=str(error))
+    labels, instances = found.labels, found.instances
+    if labels is None or found.values is None:
+        return _Seen(found.size, found.turned)
+    return _Seen(
+        found.size,
+        found.turned,
+        _pairs(found.values, labels),
+        _objects(labels, instances) if objects else {},
+        0 if instances is None else mixed_instances(labels, instances),
+    )
+
+
+def _pairs(
+    values: npt.NDArray[np.integer], labels: npt.NDArray[np.uint8]
+) -> dict[tuple[int, int], int]:
+    """Count the pixels of each (stored number, label)."""
+    counts = np.bincount((values.astype(np.int64) << 8 | labels).ravel())
+    return {(int(key) >> 8, int(key) & 255): int(counts[key]) for key in np.flatnonzero(counts)}
+
+
+def _objects(
+    labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32] | None
+) -> Counter[tuple[int, int]]:
+    """Count regions by class and octave of linear size."""
+    ids = number_regions(labels, instances).ravel()
+    area = np.bincount(ids)[1:]
+    class_of = np.zeros(area.size + 1, dtype=np.int64)
+    class_of[ids] = labels.ravel()
+    octave = np.floor(0.5 * np.log2(area)).astype(int)
+    return Counter(zip(class_of[1:].tolist(), octave.tolist(), strict=True))
+
+
+def mixed_instances(labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32]) -> int:
+    """Count the instances that cover several classes; pixels of no class don't matter."""
+    inside = (instances > 0) & (labels != IGNORE)
+    pairs = np.unique(instances[inside].astype(np.int64) << 8 | labels[inside])
+    return int((np.unique(pairs >> 8, return_counts=True)[1] > 1).sum())
+
+
+def _add(census: Census, id_: str, seen: _Seen) -> None:
+    census.read += 1
+    if seen.problem is not None:
+        census.problems[id_] = seen.problem
+        return
+    if seen.size is not None:
+        census.sizes[seen.size] += 1
+    if seen.turned:
+        census.turned.append(id_)
+    if seen.values is None:
+        census.unlabelled.append(id_)
+        return
+    census.values.update(seen.values)
+    census.maps.update({value for value, _ in seen.values})
+    census.objects.update(seen.objects)
+    if seen.mixed:
+        census.mixed[id_] = seen.mixed
+
+
+def quick_findings(
+    data: Dataset, accepted: Collection[str] = (), *, quiet: bool = True
+) -> list[Finding]:
+    """Count part of the label maps before a run, and stop it at what cannot be right.
+
+    Procedural data are what they say and are not counted.
+
+    Args:
+        data: What the run is about to read.
+        accepted: Codes that must not stop it, see ``CODES``.
+        quiet: No progress bar.
+
+    Raises:
+        GstoVizError: See ``stop_at``.
+    """
+    while isinstance(data, WrappedDataset):
+        data = data.base
+    if not isinstance(data, AnnotatedFiles):
+        return stop_at((), accepted)
+    census = take_census(data, most=QUICK, objects=False, quiet=quiet)
+    return stop_at(census.findings(), accepted)
+
+
+def stop_at(findings: Iterable[Finding], accepted: Collection[str] = ()) -> list[Finding]:
+    """Return findings that are accepted or only warn.
+
+    Args:
+        findings: Of a census.
+        accepted: Codes that must not stop a run.
+
+    Raises:
+        GstoVizError: A finding stops and its code is not accepted; or a code is unknown.
+    """
+    for code in accepted:
+        if code not in CODES:
+            hint = did_you_mean(code, CODES, otherwise=f"the codes are {', '.join(CODES)}")
+            raise GstoVizError(f"--accept {code}: unknown code; {hint}")
+    findings = list(findings)
+    for one in findings:
+        if one.stops and one.code not in accepted:
+            raise GstoVizError(f"{one.sentence}; {one.advice}, or go on with --accept {one.code}")
+    return findings
+
+
+def census_text(census: Census) -> str:
+    """Return the census as tables for the screen."""
+    names = {info.id: info.name for info in census.classes} | {IGNORE: "(no class)"}
+    total = max(sum(census.values.values()), 1)
+    how = "all" if census.seed is None else f"a sample, seed {census.seed}, of {census.samples}"
+    rows: list[tuple[object, ...] | str] = [("value", "class", "pixels", "share", "maps")]
+    for (value, class_id), pixels in sorted(census.values.items()):
+        share = f"{100 * pixels / total:.2f} %"
+        rows.append((value, names[class_id], pixels, share, census.maps[value]))
+    rows += [("-", info.name, 0, "0.00 %", 0) for info in census.absent]
+    lines = [f"{census.data}: {counted(census.read, 'label map', 'label maps')} ({how})"]
+    lines += text_table(rows, "><>")
+    lines += ["", *text_table(_size_rows(census), "<>")]
+    if census.objects:
+        lines += ["", *text_table(_object_rows(census, names), "<>")]
+    found = census.findings()
+    lines += ["", *(text_table(_finding_rows(found), "<") if found else ["nothing to remark"])]
+    return "\n".join(lines) + "\n"
+
+
+def _size_rows(census: Census) -> Iterator[tuple[object, ...]]:
+    yield "image size (px)", "images"
+    for (height, width), images in census.sizes.most_common(8):
+        yield f"{width} x {height}", images
+    if len(census.sizes) > 8:
+        yield "other sizes", sum(count for _, count in census.sizes.most_common()[8:])
+
+
+def _object_rows(census: Census, names: Mapping[int, str]) -> Iterator[tuple[object, ...]]:
+    """Regions by class and octave of linear size."""
+    octaves = sorted({octave for _, octave in census.objects})
+    yield "regions by size (px)", *(f"{2**k}-{2 ** (k + 1)}" for k in octaves)
+    for class_id in sorted({class_id for class_id, _ in census.objects}):
+        yield names[class_id], *(census.objects[class_id, k] or None for k in octaves)
+
+
+def _finding_rows(found: Sequence[Finding]) -> Iterator[tuple[object, ...]]:
+    for one in found:
+        yield "STOPS" if one.stops else "note", one.code, f"{one.sentence}; {one.advice}"

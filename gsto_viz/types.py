@@ -1,7 +1,7 @@
 """Words shared by every room: classes of a data set, one labelled sample, a data set.
 
-This is a leaf module (NumPy only): models, statistics, plots and data sets all import it and it
-imports none of them.
+This is a leaf module: models, statistics, plots and data sets all import it and it imports none of
+them.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from gsto_viz.errors import GstoVizError
 
 IGNORE = 255
 """The label of pixels that belong to no class. Loaders map every data set's own value to it."""
@@ -69,6 +71,36 @@ class ClassList:
         twice changes nothing.
         """
         return mirror_order(self.flip_pairs, len(self.classes))
+
+    def paint(
+        self, labels: npt.NDArray[Any], ignored: tuple[int, int, int] = (0, 0, 0)
+    ) -> npt.NDArray[np.uint8]:
+        """Paint a label map in the colours of its classes.
+
+        Args:
+            labels: (H, W), integers, class index 0..K-1 or 255 (ignore).
+            ignored: Colour of ignored pixels.
+
+        Returns:
+            (H, W, 3) uint8 sRGB.
+
+        Raises:
+            GstoVizError: The map is not (H, W) of integers, or holds another value.
+        """
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise GstoVizError(
+                f"a label map is (H, W) of integers, not {labels.shape} of {labels.dtype}; "
+                "pass that"
+            )
+        outside = (labels != IGNORE) & ((labels < 0) | (labels >= len(self)))
+        if outside.any():
+            raise GstoVizError(
+                f"label {int(labels[outside][0])} is outside the {len(self)} classes of "
+                f"'{self.name}'; pass the class list of this map"
+            )
+        table = np.full((256, 3), ignored, dtype=np.uint8)
+        table[: len(self)] = self.colors
+        return table[labels]
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``classes.json`` holds: name, ignore value, and one entry per class.

@@ -27,7 +27,6 @@ from gsto_viz.data.cache import (
 from gsto_viz.data.classes import (
     CAMVID_CLASSES,
     class_list_from_json,
-    colorize,
     shipped_classes,
 )
 from gsto_viz.data.loaders import DATA_SETS, LABEL_IDS, write_pascal_context_masks
@@ -73,7 +72,6 @@ __all__ = [
     "annotation_of",
     "check_dataset",
     "class_list_from_json",
-    "colorize",
     "data_kind",
     "encode_instances",
     "is_held_out",

@@ -1,4 +1,4 @@
-"""Class lists: ``classes.json`` files, those that come with the package, and label maps in colour.
+"""Class lists: ``classes.json`` files and those that come with the package.
 
 ``classes/*.json`` have the form of a user's ``classes.json``. Sources of names and colours:
 
@@ -17,9 +17,6 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_json
@@ -160,34 +157,6 @@ def _check_unique(classes: list[ClassInfo], source: str) -> None:
             f"{source}: key 'classes' has {len(classes)} classes but no id {gap}; "
             f"number them 0 to {len(classes) - 1} without gaps"
         )
-
-
-def colorize(labels: npt.NDArray[Any], classes: ClassList) -> npt.NDArray[np.uint8]:
-    """Paint a label map in the colours of its classes; ignored pixels are black.
-
-    Args:
-        labels: (H, W), integers, class index 0..K-1 or 255 (ignore).
-        classes: Where the colours come from.
-
-    Returns:
-        (H, W, 3) uint8 sRGB.
-
-    Raises:
-        GstoVizError: The map is not (H, W) of integers, or holds another value.
-    """
-    if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise GstoVizError(
-            f"a label map is (H, W) of integers, not {labels.shape} of {labels.dtype}; pass that"
-        )
-    outside = (labels != IGNORE) & ((labels < 0) | (labels >= len(classes)))
-    if outside.any():
-        raise GstoVizError(
-            f"label {int(labels[outside][0])} is outside the {len(classes)} classes of "
-            f"'{classes.name}'; pass the class list of this map"
-        )
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(classes)] = classes.colors
-    return table[labels]
 
 
 def read_class_list(path: Path) -> tuple[ClassList, int]:

@@ -80,9 +80,7 @@ def map_pixels(heat: HeatMap, colors: str) -> npt.NDArray[np.uint8]:
 
 def class_pixels(labels: npt.NDArray[np.integer], classes: ClassList) -> npt.NDArray[np.uint8]:
     """Return class indices as the browser colours them, (H, W, 3); ignored pixels are grey."""
-    table = np.full((256, 3), UNCOUNTED, dtype=np.uint8)
-    table[: len(classes)] = classes.colors
-    return table[labels]
+    return classes.paint(labels, UNCOUNTED)
 
 
 def picture_tile(key: str, title: str, image: npt.NDArray[np.uint8]) -> Tile:

@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt, label
 from gsto_viz.activity import HeatMap, check_grid
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import SMALL, colormap, inches, shorten
-from gsto_viz.types import IGNORE, ClassList
+from gsto_viz.types import ClassList
 from gsto_viz.words import RAW_BADGE
 
 SPECK_PX = 64
@@ -86,21 +86,11 @@ def draw_labels(
     Raises:
         GstoVizError: The map holds another value, or its size is not the image's.
     """
-    labels = np.asarray(labels)
-    if labels.ndim != 2:
-        raise GstoVizError(f"a label map is (H, W), got {labels.shape}; pass that")
-    unknown = labels[(labels != IGNORE) & ((labels < 0) | (labels >= len(classes)))]
-    if unknown.size:
-        raise GstoVizError(
-            f"label {int(unknown[0])} is outside the {len(classes)} classes of '{classes.name}'; "
-            "pass the class list of this map"
-        )
-    palette = np.full((256, 3), ignored, dtype=np.uint8)
-    palette[: len(classes)] = classes.colors
+    painted = classes.paint(np.asarray(labels), ignored)
     if image is not None:
         check_same_size(labels, image)
         show(grey(image), ax=ax)
-    show(palette[labels], ax=ax, opacity=1.0 if image is None else opacity)
+    show(painted, ax=ax, opacity=1.0 if image is None else opacity)
     return ax
 
 

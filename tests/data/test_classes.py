@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from gsto_viz.data import CAMVID_CLASSES, class_list_from_json, colorize
+from gsto_viz.data import CAMVID_CLASSES, class_list_from_json
 from gsto_viz.errors import GstoVizError
 
 
@@ -121,9 +121,9 @@ def test_another_ignore_value_is_allowed():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.int32])
-def test_colorize_pixel_by_pixel(dtype):
+def test_paint_pixel_by_pixel(dtype):
     labels = np.array([[0, 1, 255], [10, 4, 255]], dtype=dtype)
-    picture = colorize(labels, CAMVID_CLASSES)
+    picture = CAMVID_CLASSES.paint(labels)
     assert picture.dtype == np.uint8
     assert picture.shape == (2, 3, 3)
     for y in range(2):
@@ -143,6 +143,6 @@ def test_colorize_pixel_by_pixel(dtype):
         (np.zeros((2, 2)), "float64"),
     ],
 )
-def test_colorize_refuses(labels, words):
+def test_paint_refuses(labels, words):
     with pytest.raises(GstoVizError, match=words):
-        colorize(labels, CAMVID_CLASSES)
+        CAMVID_CLASSES.paint(labels)

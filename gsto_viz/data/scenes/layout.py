@@ -1,5 +1,6 @@
 """Where things stand: the two sides of the street, the traffic, the people, the masts."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -48,22 +49,19 @@ def _far(rng: np.random.Generator, near: float, far: float) -> float:
     return float(np.exp(rng.uniform(np.log(near), np.log(far))))
 
 
-def _backdrop(rng: np.random.Generator) -> list[Item]:
+def _backdrop(rng: np.random.Generator) -> Iterator[Item]:
     """Close the view with a row of houses and trees across the end of the street."""
-    items: list[Item] = []
     x = -170.0
     while x < 170.0:
         width = rng.uniform(12.0, 35.0)
         near = END_M + rng.uniform(15.0, 60.0)
         if rng.random() < 0.65:
             base = np.array([[x, near], [x + width, near], [x + width, near + 12], [x, near + 12]])
-            items.append(Building.sample(rng, base, int(rng.integers(2, 7))))
+            yield Building.sample(rng, base, int(rng.integers(2, 7)))
         else:
-            items += [
-                Tree.sample(rng, (x + float(step), near - 4.0)) for step in np.arange(0, width, 8.0)
-            ]
+            for step in np.arange(0, width, 8.0).tolist():
+                yield Tree.sample(rng, (x + step, near - 4.0))
         x += width
-    return items
 
 
 def _first_visible(street: Street, camera: Camera, u: float) -> float:
@@ -75,9 +73,10 @@ def _first_visible(street: Street, camera: Camera, u: float) -> float:
     return 40.0
 
 
-def _line_side(rng: np.random.Generator, street: Street, camera: Camera, side: int) -> list[Item]:
+def _line_side(
+    rng: np.random.Generator, street: Street, camera: Camera, side: int
+) -> Iterator[Item]:
     """Fill one side with houses, gardens and fences, from near to far."""
-    items: list[Item] = []
     dense = rng.choice([0.95, 0.7, 0.3], p=[0.45, 0.35, 0.2])
     setback = float(rng.choice([0.0, rng.uniform(2.0, 8.0)]))
     storeys = int(rng.integers(1, 7))
@@ -89,13 +88,12 @@ def _line_side(rng: np.random.Generator, street: Street, camera: Camera, side: i
             continue
         if rng.random() < dense:
             floors = max(1, storeys + int(rng.integers(-1, 2)))
-            items.append(_house(rng, street, side, (z, z + length), setback, floors))
+            yield _house(rng, street, side, (z, z + length), setback, floors)
             if setback > 1.5 and rng.random() < 0.6:
-                items.append(_panel(rng, street, side, (z, z + length)))
+                yield _panel(rng, street, side, (z, z + length))
         else:
-            items += _garden(rng, street, side, (z, z + length))
+            yield from _garden(rng, street, side, (z, z + length))
         z += length
-    return items
 
 
 def _house(
@@ -131,21 +129,18 @@ def _panel(rng: np.random.Generator, street: Street, side: int, span: tuple[floa
 
 def _garden(
     rng: np.random.Generator, street: Street, side: int, span: tuple[float, float]
-) -> list[Item]:
+) -> Iterator[Item]:
     """Fill a gap between houses: trees behind, often a fence in front."""
-    items: list[Item] = []
     for _ in range(int(rng.integers(1, 5))):
         u = street.frontage(side) + side * rng.uniform(1.5, 10.0)
-        items.append(Tree.sample(rng, street.at(u, rng.uniform(*span))))
+        yield Tree.sample(rng, street.at(u, rng.uniform(*span)))
     if rng.random() < 0.75:
-        items.append(_panel(rng, street, side, span))
-    return items
+        yield _panel(rng, street, side, span)
 
 
-def _parked_cars(rng: np.random.Generator, street: Street, side: int) -> list[Item]:
-    items: list[Item] = []
+def _parked_cars(rng: np.random.Generator, street: Street, side: int) -> Iterator[Item]:
     if rng.random() < 0.4:
-        return items
+        return
     z, full = rng.uniform(4.0, 12.0), rng.uniform(0.35, 0.9)
     while z < 90.0:
         if rng.random() < full and not street.in_crossing(z, z, 6.0):
@@ -153,15 +148,13 @@ def _parked_cars(rng: np.random.Generator, street: Street, side: int) -> list[It
             turn = np.pi if rng.random() < (0.2 if side > 0 else 0.7) else 0.0
             yaw = street.along(z) + float(turn) + rng.normal(0.0, 0.03)
             car = Car.sample(rng, street.at(u, z), yaw)
-            items.append(car)
+            yield car
             z += max(0.0, car.length - 4.5)
         z += rng.uniform(5.6, 8.5)
-    return items
 
 
-def _traffic(rng: np.random.Generator, street: Street, camera: Camera) -> list[Item]:
+def _traffic(rng: np.random.Generator, street: Street, camera: Camera) -> Iterator[Item]:
     """Draw moving cars in both lanes (none inside another), and now and then one crossing."""
-    items: list[Item] = []
     for side, turn in ((1, 0.0), (-1, np.pi)):
         z = 0.0
         for _ in range(int(rng.integers(0, 4))):
@@ -170,23 +163,21 @@ def _traffic(rng: np.random.Generator, street: Street, camera: Camera) -> list[I
             near_eye = z < 9.0 and abs(u - camera.eye[0]) < 1.2
             if z < 120.0 and not near_eye:
                 yaw = street.along(z) + float(turn)
-                items.append(Car.sample(rng, street.at(u, z), yaw))
+                yield Car.sample(rng, street.at(u, z), yaw)
     if street.crossing is not None and rng.random() < 0.6:
         z = float(np.mean(street.crossing)) + float(rng.choice([-1.6, 1.6]))
         yaw = float(rng.choice([-0.5, 0.5])) * float(np.pi)
-        items.append(Car.sample(rng, street.at(rng.uniform(-14.0, 14.0), z), yaw))
+        yield Car.sample(rng, street.at(rng.uniform(-14.0, 14.0), z), yaw)
     elif rng.random() < 0.25:
         # A bus or van close by, seen from the side: the largest things there are.
         shape = str(rng.choice(["bus", "van", "lorry", "estate"]))
         z = rng.uniform(7.5, 15.0)
         yaw = float(np.pi) / 2 + rng.normal(0.0, 0.5)
-        items.append(Car.sample(rng, street.at(rng.uniform(-3.0, 3.0), z), yaw, shape))
-    return items
+        yield Car.sample(rng, street.at(rng.uniform(-3.0, 3.0), z), yaw, shape)
 
 
-def _people(rng: np.random.Generator, street: Street) -> list[Item]:
+def _people(rng: np.random.Generator, street: Street) -> Iterator[Item]:
     """Draw people on the pavements, some in groups, some on the zebra or crossing the road."""
-    items: list[Item] = []
     for _ in range(int(rng.integers(2, 11))):
         side = int(rng.choice([-1, 1]))
         inner, outer = side * street.road / 2, street.frontage(side)
@@ -194,17 +185,15 @@ def _people(rng: np.random.Generator, street: Street) -> list[Item]:
         for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
             u = inner + (outer - inner) * rng.uniform(0.2, 0.92)
             spot = street.at(u, z + rng.uniform(-0.5, 0.5))
-            items.append(Pedestrian.sample(rng, spot))
+            yield Pedestrian.sample(rng, spot)
     crossing = int(rng.integers(0, 4)) if street.zebra is not None else int(rng.random() < 0.25)
     for _ in range(crossing):
         z = street.zebra + 1.5 if street.zebra is not None else _far(rng, 8.0, 50.0)
         u = rng.uniform(-0.5, 0.5) * street.road
-        items.append(Pedestrian.sample(rng, street.at(u, z + rng.uniform(-1.2, 1.2))))
-    return items
+        yield Pedestrian.sample(rng, street.at(u, z + rng.uniform(-1.2, 1.2)))
 
 
-def _bicyclists(rng: np.random.Generator, street: Street) -> list[Item]:
-    items: list[Item] = []
+def _bicyclists(rng: np.random.Generator, street: Street) -> Iterator[Item]:
     for _ in range(int(rng.choice([0, 1, 1, 2, 3]))):
         side = int(rng.choice([-1, 1]))
         z = _far(rng, 4.0, 70.0)
@@ -212,48 +201,41 @@ def _bicyclists(rng: np.random.Generator, street: Street) -> list[Item]:
         yaw = street.along(z) + (0.0 if side > 0 else float(np.pi)) + rng.normal(0.0, 0.25)
         if rng.random() < 0.35:
             yaw += float(rng.choice([-1.0, 1.0])) * rng.uniform(0.9, 1.57)
-        items.append(Bicyclist.sample(rng, street.at(u, z), yaw))
-    return items
+        yield Bicyclist.sample(rng, street.at(u, z), yaw)
 
 
-def _masts(rng: np.random.Generator, street: Street, side: int) -> list[Item]:
+def _masts(rng: np.random.Generator, street: Street, side: int) -> Iterator[Item]:
     """Draw lamp posts along one kerb, evenly spaced."""
-    items: list[Item] = []
     if rng.random() < 0.15:
-        return items
+        return
     step = rng.uniform(14.0, 30.0)
     arm = -side * float(rng.choice([0.0, 1.3, 1.8]))
     model = Pole.sample(rng, (0.0, 0.0), arm)
     for z in np.arange(rng.uniform(3.0, step), 130.0, step):
         if not street.in_crossing(float(z), float(z), 1.0):
             spot = street.at(side * (street.road / 2 + 0.4), float(z))
-            items.append(Pole(spot, model.height, model.radius, model.arm, model.color))
-    return items
+            yield Pole(spot, model.height, model.radius, model.arm, model.color)
 
 
-def _street_trees(rng: np.random.Generator, street: Street, side: int) -> list[Item]:
-    items: list[Item] = []
+def _street_trees(rng: np.random.Generator, street: Street, side: int) -> Iterator[Item]:
     if rng.random() < 0.55:
-        return items
+        return
     step = rng.uniform(8.0, 16.0)
     for z in np.arange(rng.uniform(6.0, 14.0), 130.0, step):
         if rng.random() < 0.8 and not street.in_crossing(float(z), float(z), 1.5):
             spot = street.at(side * (street.road / 2 + 0.9), float(z))
-            items.append(Tree.sample(rng, spot))
-    return items
+            yield Tree.sample(rng, spot)
 
 
-def _signs(rng: np.random.Generator, street: Street) -> list[Item]:
+def _signs(rng: np.random.Generator, street: Street) -> Iterator[Item]:
     """Draw signs along both kerbs, and lights where there is a crossing or a zebra."""
-    items: list[Item] = []
     for _ in range(int(rng.integers(2, 8))):
         side, z = int(rng.choice([-1, 1])), _far(rng, 4.5, 80.0)
         form = str(rng.choice(["disc", "triangle", "board"], p=[0.45, 0.3, 0.25]))
         spot = street.at(side * (street.road / 2 + 0.5), z)
-        items.append(Sign.sample(rng, spot, form))
+        yield Sign.sample(rng, spot, form)
     stop = street.crossing[0] - 1.0 if street.crossing is not None else street.zebra
     if stop is not None and rng.random() < 0.7:
         for side in (-1, 1):
             spot = street.at(side * (street.road / 2 + 0.3), stop)
-            items.append(Sign.sample(rng, spot, "lights"))
-    return items
+            yield Sign.sample(rng, spot, "lights")

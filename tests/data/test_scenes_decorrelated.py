@@ -11,7 +11,7 @@ from scipy.stats.contingency import association
 from gsto_viz.data.scenes import SceneDataset, render_scene
 from gsto_viz.data.scenes.buildings import Building
 from gsto_viz.data.scenes.camera import BUILDING, PAVEMENT, ROAD, SKY, THINGS, Camera, sample_light
-from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.canvas import Canvas, View
 from gsto_viz.data.scenes.decorrelated import DECORRELATED, Scaled
 from gsto_viz.data.scenes.traffic import Pedestrian
 from gsto_viz.regions import find_regions
@@ -159,7 +159,7 @@ def picture(item, camera):
     """Draw one item on an empty canvas and return it."""
     canvas = Canvas(240, 320)
     canvas.piece(SKY, (0.0, 0.0, 0.0), depth=0.0)
-    item.draw(canvas, camera, sample_light(np.random.default_rng(0)))
+    item.draw(View(canvas, camera, sample_light(np.random.default_rng(0))))
     return canvas
 
 

@@ -13,13 +13,12 @@ from gsto_viz.data.scenes.camera import (
     TREE,
     Camera,
     Color,
-    Light,
     Spot,
     foliage_color,
     lit,
     tint,
 )
-from gsto_viz.data.scenes.canvas import BOARDS, FRONTAL, WALL, Canvas, upright_plane
+from gsto_viz.data.scenes.canvas import BOARDS, WALL, View, upright_plane
 from gsto_viz.data.scenes.traffic import CIRCLE, Figure, Standing, Upright, limb
 from gsto_viz.types import FloatArray
 
@@ -90,89 +89,84 @@ class Building:
         """Return the height of the eaves in metres."""
         return self.storeys * STOREY_M + 0.6
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def draw(self, view: View) -> None:
         """Draw shadow, roof, the near gable and the front."""
-        if light.direct > 0 and self.order < SHADOWS_M:
-            canvas.cast_shadow(camera, light, self.base, self.height + 0.5 * self.roof)
-        if camera.misses(self.base):
+        if view.light.direct > 0 and self.order < SHADOWS_M:
+            view.cast_shadow(self.base, self.height + 0.5 * self.roof)
+        if view.camera.misses(self.base):
             return
         near_front, far_front, far_back, near_back = self.base
-        if self.roof or camera.eye[1] > self.height:
-            self._draw_roof(canvas, camera, light)
-        self._draw_wall(canvas, camera, light, near_back, near_front, gable=self.roof > 0)
-        self._draw_wall(canvas, camera, light, far_back, far_front, gable=False)
-        self._draw_wall(canvas, camera, light, near_front, far_front, gable=False)
+        if self.roof or view.camera.eye[1] > self.height:
+            self._draw_roof(view)
+        self._draw_wall(view, near_back, near_front, gable=self.roof > 0)
+        self._draw_wall(view, far_back, far_front)
+        self._draw_wall(view, near_front, far_front)
 
-    def _draw_roof(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def _draw_roof(self, view: View) -> None:
         near_front, far_front, far_back, near_back = self.base
         eaves, ridge = self.height, self.height + self.roof
         near, far = (near_front + near_back) / 2, (far_front + far_back) / 2
         slope = _lift([near_front, far_front, far, near], [eaves, eaves, ridge, ridge])
-        depth = camera.depth_of(*slope[:2].mean(axis=0).tolist())
-        color = lit(self.colors[5], light.on((0.0, 0.8, -0.6)))
-        piece = canvas.piece(BUILDING, color, depth=depth, grain=0.10)
-        if camera.eye[1] > eaves:
+        depth = view.camera.depth_of(*slope[:2].mean(axis=0).tolist())
+        color = lit(self.colors[5], view.light.on((0.0, 0.8, -0.6)))
+        piece = view.canvas.piece(BUILDING, color, depth=depth, grain=0.10)
+        if view.camera.eye[1] > eaves:
             # Seen from above, the roof hides the walls at the back.
             back = _lift([near_back, far_back, far, near], [eaves, eaves, ridge, ridge])
-            _fill_space(canvas, camera, piece, back)
-        _fill_space(canvas, camera, piece, slope)
+            view.fill(piece, back)
+        view.fill(piece, slope)
 
     def _draw_wall(
-        self, canvas: Canvas, camera: Camera, light: Light, start: FloatArray, end: FloatArray,
-        *, gable: bool,
-    ) -> None:  # fmt: skip
+        self, view: View, start: FloatArray, end: FloatArray, *, gable: bool = False
+    ) -> None:
         """Draw one upright face between two ground points, if it faces the camera."""
-        normal, distance = _facing(camera, start, end, self.base.mean(axis=0))
+        normal, distance = _facing(view.camera, start, end, self.base.mean(axis=0))
         if distance < 0.05:
             return
-        strength = light.on((normal[0], 0.0, normal[1]))
+        strength = view.light.on((normal[0], 0.0, normal[1]))
         middle = (start + end) / 2
-        depth = max(1.0, camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
-        plane = upright_plane(camera, start, end)
-        wall = canvas.piece(
+        depth = max(1.0, view.camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
+        plane = upright_plane(view.camera, start, end)
+        wall = view.canvas.piece(
             BUILDING, lit(self.colors[0], strength), depth=depth, kind=WALL, plane=plane, grain=0.09
         )
-        outline = _lift([start, end, end, start], [0.0, 0.0, self.height, self.height])
+        outline = _upright(start, end, self.height)
         if gable:
             outline = np.insert(outline, 3, [middle[0], self.height + self.roof, middle[1]], axis=0)
-        _fill_space(canvas, camera, wall, outline)
-        self._draw_openings(canvas, camera, (start, end), strength, depth)
+        view.fill(wall, outline)
+        self._draw_openings(view, start, end, strength, depth)
 
     def _draw_openings(
-        self, canvas: Canvas, camera: Camera, ends: tuple[FloatArray, FloatArray],
-        strength: float, depth: float,
-    ) -> None:  # fmt: skip
+        self, view: View, start: FloatArray, end: FloatArray, strength: float, depth: float
+    ) -> None:
         """Draw the ground floor's band and all windows of one face."""
-        start, end = ends
         length = float(np.hypot(*(end - start)))
         if self.colors[4] != self.colors[0]:
-            band = canvas.piece(BUILDING, lit(self.colors[4], strength), depth=depth, grain=0.09)
-            lift = _lift([start, end, end, start], [0.0, 0.0, 0.95 * STOREY_M, 0.95 * STOREY_M])
-            _fill_space(canvas, camera, band, lift)
+            color = lit(self.colors[4], strength)
+            band = view.canvas.piece(BUILDING, color, depth=depth, grain=0.09)
+            view.fill(band, _upright(start, end, 0.95 * STOREY_M))
         quads = _window_grid(start, end, int(length / self.bays), self.storeys, self.pane)
         if len(quads) == 0:
             return
-        pixels, depths = camera.project(quads)
+        pixels, depths = view.camera.project(quads)
         seen = (depths > 0.5).all(axis=1)
         choice = self.mix[np.arange(len(quads)) % len(self.mix)] < 0.75
         for wanted, color in ((True, self.colors[1]), (False, self.colors[2])):
             chosen = pixels[seen & (choice == wanted)]
             if len(chosen):
-                piece = canvas.piece(BUILDING, lit(color, strength), depth=depth, grain=0.12)
-                canvas.fill(piece, chosen)
-        self._draw_frames(canvas, camera, quads[seen], strength, depth)
+                piece = view.canvas.piece(BUILDING, lit(color, strength), depth=depth, grain=0.12)
+                view.canvas.fill(piece, chosen)
+        self._draw_frames(view, quads[seen], strength, depth)
 
-    def _draw_frames(
-        self, canvas: Canvas, camera: Camera, quads: FloatArray, strength: float, depth: float
-    ) -> None:
+    def _draw_frames(self, view: View, quads: FloatArray, strength: float, depth: float) -> None:
         """Draw a light sill under each window of a near face."""
         if depth > 45 or len(quads) == 0:
             return
-        piece = canvas.piece(BUILDING, lit(self.colors[3], strength), depth=depth)
+        piece = view.canvas.piece(BUILDING, lit(self.colors[3], strength), depth=depth)
         sill = quads.copy()
         sill[:, 2:, 1] = sill[:, :2, 1]
         sill[:, :2, 1] -= 0.14
-        canvas.fill(piece, camera.project(sill)[0])
+        view.canvas.fill(piece, view.camera.project(sill)[0])
 
 
 def _window_grid(
@@ -208,10 +202,9 @@ def _lift(ground: list[FloatArray], heights: list[float]) -> FloatArray:
     return np.array([[p[0], h, p[1]] for p, h in zip(ground, heights, strict=True)])
 
 
-def _fill_space(canvas: Canvas, camera: Camera, piece: int, outline: FloatArray) -> None:
-    pixels = camera.clip_and_project(outline)
-    if pixels is not None:
-        canvas.fill(piece, [pixels])
+def _upright(start: FloatArray, end: FloatArray, height: float) -> FloatArray:
+    """Return the corners (4, 3) of an upright rectangle on two ground points (x, z)."""
+    return _lift([start, end, end, start], [0.0, 0.0, height, height])
 
 
 @dataclass(frozen=True)
@@ -238,28 +231,26 @@ class Panel:
         """Return z of the far end."""
         return max(self.start[1], self.end[1])
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def draw(self, view: View) -> None:
         """Draw the panel, its posts and its shadow."""
         start, end = np.array(self.start), np.array(self.end)
-        canvas.cast_shadow(camera, light, np.stack([start, end, (start + end) / 2]), self.height)
+        view.cast_shadow(np.stack([start, end, (start + end) / 2]), self.height)
         middle = (start + end) / 2
-        depth = max(1.0, camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
-        normal, _ = _facing(camera, start, end, 2 * middle - camera.eye[[0, 2]])
-        color = lit(self.color, light.on((normal[0], 0.2, normal[1])))
+        depth = max(1.0, view.camera.depth_of(float(middle[0]), 0.0, float(middle[1])))
+        normal, _ = _facing(view.camera, start, end, 2 * middle - view.camera.eye[[0, 2]])
+        color = lit(self.color, view.light.on((normal[0], 0.2, normal[1])))
         label, kind, grain = (TREE, WALL, 0.25) if self.hedge else (FENCE, BOARDS, 0.08)
-        plane = upright_plane(camera, start, end)
-        piece = canvas.piece(label, color, depth=depth, kind=kind, plane=plane, grain=grain)
-        top = [0.0, 0.0, self.height, self.height]
-        _fill_space(canvas, camera, piece, _lift([start, end, end, start], top))
+        plane = upright_plane(view.camera, start, end)
+        piece = view.canvas.piece(label, color, depth=depth, kind=kind, plane=plane, grain=grain)
+        view.fill(piece, _upright(start, end, self.height))
         if self.hedge:
             return
-        post = canvas.piece(label, lit(color, 0.75), depth=depth)
+        post = view.canvas.piece(label, lit(color, 0.75), depth=depth)
         count = max(1, int(np.hypot(*(end - start)) / self.posts))
         for k in range(count + 1):
             a = start + (end - start) * (k / count)
             b = a + (end - start) * (0.12 / np.hypot(*(end - start)))
-            high = self.height + 0.12
-            _fill_space(canvas, camera, post, _lift([a, b, b, a], [0.0, 0.0, high, high]))
+            view.fill(post, _upright(a, b, self.height + 0.12))
 
 
 SIGN_COLORS: tuple[Color, ...] = (
@@ -304,7 +295,7 @@ class Pole(Upright):
 
     def paint(self, figure: Figure) -> None:
         """Draw shaft, arm and lamp head."""
-        color = lit(self.color, figure.light.on((0.4, 0.0, -0.9)))
+        color = lit(self.color, figure.view.light.on((0.4, 0.0, -0.9)))
         h, r = self.height, self.radius
         figure.shape(color, limb(0, 0, 0, 0.9, 1.5 * r, 1.4 * r))
         figure.shape(color, limb(0, 0.9, 0, h, r, 0.7 * r))
@@ -360,16 +351,16 @@ class Sign(Upright):
     def paint(self, figure: Figure) -> None:
         """Draw the pole, unless the plate stands on the ground, then the plate."""
         if self.height > self.size[1]:
-            bright = figure.light.on((0.0, 0.1, -0.99))
+            bright = figure.view.light.on((0.0, 0.1, -0.99))
             legs = (-0.7 * self.size[0], 0.7 * self.size[0]) if self.form == "board" else (0.0,)
             bars = [limb(x, 0, x, self.height, 0.045, 0.045) for x in legs]
             figure.shape(lit(self.colors[3], bright), *bars)
-        self.draw_plate(figure.canvas, figure.camera, figure.light)
+        self.draw_plate(figure.view)
 
-    def draw_plate(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def draw_plate(self, view: View) -> None:
         """Draw the plate alone: the instance of class SignSymbol."""
-        plate = Figure(canvas, camera, light, SIGN, self.spot)
-        bright = light.on((0.0, 0.1, -0.99))
+        plate = Figure(view, SIGN, self.spot)
+        bright = view.light.on((0.0, 0.1, -0.99))
         border, face, mark = (lit(c, bright) for c in self.colors[:3])
         w, h = self.size
         middle = np.array([0.0, self.height])
@@ -452,40 +443,41 @@ class Tree(Standing):
             colors=(foliage_color(rng), bark),
         )
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def draw(self, view: View) -> None:
         """Draw trunk and crown, brighter above."""
-        foot, depth = camera.project(np.array([self.spot[0], 0.0, self.spot[1]]))
+        foot, depth = view.camera.project(np.array([self.spot[0], 0.0, self.spot[1]]))
         if depth < 2.0:
             return
-        scale = camera.focal_px / float(depth)
-        self._cast(canvas, camera, light)
-        if camera.misses(np.array([self.spot]), self.crown[0]):
+        scale = view.camera.focal_px / float(depth)
+        self._cast(view)
+        if view.camera.misses(np.array([self.spot]), self.crown[0]):
             return
-        bright = light.on((0.3, 0.5, -0.8))
-        bark = canvas.piece(TREE, lit(self.colors[1], bright), depth=float(depth), grain=0.12)
+        bright = view.light.on((0.3, 0.5, -0.8))
+        bark = view.canvas.piece(TREE, lit(self.colors[1], bright), depth=float(depth), grain=0.12)
         low, half = self.trunk
         trunk = np.array([[-half, 0.0], [half, 0.0], [0.6 * half, low + 1], [-0.6 * half, low + 1]])
-        canvas.fill(bark, [foot + trunk * np.array([scale, -scale])])
+        view.canvas.fill(bark, [foot + trunk * np.array([scale, -scale])])
         tones = [
-            canvas.piece(TREE, lit(self.colors[0], bright * (1 + t)), depth=float(depth),
-                         grain=0.30, kind=FRONTAL)
+            view.canvas.piece(
+                TREE, lit(self.colors[0], bright * (1 + t)), depth=float(depth), grain=0.30
+            )
             for t in (-0.32, -0.14, 0.04, 0.22)
-        ]  # fmt: skip
+        ]
         wide, tall = self.crown
         # Far crowns show no single clumps: a third of them, larger, looks the same.
         clumps, swell = (self.clumps, 1.3) if depth < 70 else (self.clumps[::3], 1.6)
         centers = clumps[:, :2] * np.array([wide, tall]) + np.array([0.0, low + tall])
         pick = np.clip((clumps[:, 3] + 1) * 2, 0, 3).astype(int)
         pixels = foot + centers * np.array([scale, -scale])
-        canvas.discs(
+        view.canvas.discs(
             [tones[0]], pixels.mean(axis=0)[None], np.array([0.6 * min(wide, tall)]) * scale
         )
-        canvas.discs([tones[k] for k in pick], pixels, clumps[:, 2] * wide * scale * swell)
+        view.canvas.discs([tones[k] for k in pick], pixels, clumps[:, 2] * wide * scale * swell)
 
-    def _cast(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        if light.direct == 0 or self.order > TREE_SHADOWS_M:
+    def _cast(self, view: View) -> None:
+        if view.light.direct == 0 or self.order > TREE_SHADOWS_M:
             return
         angles = np.linspace(0, 2 * np.pi, 10, endpoint=False)
         outline = np.stack([np.cos(angles), np.sin(angles)], axis=1) * self.crown[0] * 0.9
-        lift = np.array(light.shadow_shift()) * (self.trunk[0] + self.crown[1] * 0.5)
-        canvas.cast_shadow(camera, light, np.array(self.spot) + lift + outline, self.crown[1])
+        lift = np.array(view.light.shadow_shift()) * (self.trunk[0] + self.crown[1] * 0.5)
+        view.cast_shadow(np.array(self.spot) + lift + outline, self.crown[1])

@@ -132,41 +132,49 @@ class Canvas:
         for piece, center, radius in zip(pieces, fixed.tolist(), sizes.tolist(), strict=True):
             cv2.circle(self.pieces, center, radius, piece, -1, shift=SUBPIXEL_BITS)
 
-    def cast_shadow(
-        self, camera: Camera, light: Light, footprint: FloatArray, height: float
-    ) -> None:
-        """Darken the ground beside an object.
-
-        Args:
-            camera: Projects the shadow.
-            light: Gives the sun.
-            footprint: (N, 2) outline (x, z) on the ground in metres.
-            height: Height of the object in metres; the shadow reaches as far as the sun says.
-        """
-        reach = height if light.direct > 0 else 0.0
-        moved = footprint + reach * np.array(light.shadow_shift())
-        outline = cv2.convexHull(np.concatenate([footprint, moved]).astype(np.float32))[:, 0, :]
-        ground = np.zeros((len(outline), 3))
-        ground[:, ::2] = outline
-        pixels = camera.clip_and_project(ground)
-        if pixels is not None:
-            cv2.fillPoly(self.shadow, [_fixed(pixels)], 1, shift=SUBPIXEL_BITS)
-
     def table(self) -> PieceTable:
         """Return all pieces registered so far."""
         return np.array(self._records, dtype=PIECE)
 
 
+@dataclass(frozen=True)
+class View:
+    """What objects are drawn with: the canvas, the camera that sees them, the light on them."""
+
+    canvas: Canvas
+    camera: Camera
+    light: Light
+
+    def fill(self, piece: int, outline: FloatArray) -> None:
+        """Fill a planar polygon (N, 3), cut at the near plane, with a piece."""
+        pixels = self.camera.clip_and_project(outline)
+        if pixels is not None:
+            self.canvas.fill(piece, [pixels])
+
+    def cast_shadow(self, footprint: FloatArray, height: float) -> None:
+        """Darken the ground beside an object.
+
+        Args:
+            footprint: (N, 2) outline (x, z) on the ground in metres.
+            height: Height of the object in metres; the shadow reaches as far as the sun says.
+        """
+        reach = height if self.light.direct > 0 else 0.0
+        moved = footprint + reach * np.array(self.light.shadow_shift())
+        outline = cv2.convexHull(np.concatenate([footprint, moved]).astype(np.float32))[:, 0, :]
+        ground = np.zeros((len(outline), 3))
+        ground[:, ::2] = outline
+        pixels = self.camera.clip_and_project(ground)
+        if pixels is not None:
+            cv2.fillPoly(self.canvas.shadow, [_fixed(pixels)], 1, shift=SUBPIXEL_BITS)
+
+
 def drawn_alone(
-    draw: Callable[[Canvas, Camera, Light], None],
-    camera: Camera,
-    light: Light,
-    shape: tuple[int, int],
+    draw: Callable[[View], None], camera: Camera, light: Light, shape: tuple[int, int]
 ) -> npt.NDArray[np.int32]:
     """Draw one object on an empty canvas: (H, W), its piece numbers, 0 where nothing is drawn."""
     canvas = Canvas(*shape)
     canvas.piece(0, (0.0, 0.0, 0.0), depth=0.0)
-    draw(canvas, camera, light)
+    draw(View(canvas, camera, light))
     return canvas.pieces
 
 

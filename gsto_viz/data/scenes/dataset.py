@@ -19,7 +19,16 @@ from gsto_viz.data.scenes.camera import (
     sample_light,
     sample_street,
 )
-from gsto_viz.data.scenes.canvas import TILE, Canvas, Ground, expose, shade, start_canvas, survey
+from gsto_viz.data.scenes.canvas import (
+    TILE,
+    Canvas,
+    Ground,
+    View,
+    expose,
+    shade,
+    start_canvas,
+    survey,
+)
 from gsto_viz.data.scenes.decorrelated import narrow_view, sample_objects
 from gsto_viz.data.scenes.layout import sample_items
 from gsto_viz.errors import GstoVizError
@@ -68,7 +77,7 @@ def render_scene(
     ground = survey(camera, street, height, width)
     canvas = start_canvas(ground, light, street)
     for item in items:
-        item.draw(canvas, camera, light)
+        item.draw(View(canvas, camera, light))
     image = develop(canvas, camera, light, street, ground, film)
     labels, instances = annotation(canvas)
     return Sample(scene_id(seed, index, decorrelated), image, labels, instances)

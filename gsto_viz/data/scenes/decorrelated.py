@@ -36,7 +36,7 @@ from gsto_viz.data.scenes.camera import (
     Spot,
     tint,
 )
-from gsto_viz.data.scenes.canvas import Canvas, drawn_alone
+from gsto_viz.data.scenes.canvas import View, drawn_alone
 from gsto_viz.data.scenes.layout import Item
 from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian, Standing
 from gsto_viz.types import FloatArray
@@ -79,13 +79,13 @@ class Scaled(Standing):
     item: Item
     factor: float
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def draw(self, view: View) -> None:
         """Draw the item as a camera sees it that is nearer by the factor: the same pixels."""
         foot = np.array([self.spot[0], 0.0, self.spot[1]])
-        near = replace(camera, eye=foot + (camera.eye - foot) / self.factor)
-        first = canvas.count
-        self.item.draw(canvas, near, light)
-        canvas.move_pieces(first, self.factor)
+        eye = foot + (view.camera.eye - foot) / self.factor
+        first = view.canvas.count
+        self.item.draw(replace(view, camera=replace(view.camera, eye=eye)))
+        view.canvas.move_pieces(first, self.factor)
 
 
 def _pole(rng: np.random.Generator, spot: Spot, bearing: float) -> Item:

@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 
 from gsto_viz.data.scenes.buildings import Building, Panel, Pole, Sign, Tree
-from gsto_viz.data.scenes.camera import Camera, Light, Street, foliage_color, tint
-from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.camera import Camera, Street, foliage_color, tint
+from gsto_viz.data.scenes.canvas import View
 from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian
 
 END_M = 150.0
@@ -21,8 +21,8 @@ class Item(Protocol):
     def order(self) -> float:
         """Return the z that nothing of the item lies behind."""
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Draw onto the piece buffer."""
+    def draw(self, view: View) -> None:
+        """Draw onto the canvas of the view."""
 
 
 def sample_items(rng: np.random.Generator, street: Street, camera: Camera) -> list[Item]:
@@ -88,25 +88,15 @@ def _line_side(
             continue
         if rng.random() < dense:
             floors = max(1, storeys + int(rng.integers(-1, 2)))
-            yield _house(rng, street, side, (z, z + length), setback, floors)
+            front = street.frontage(side) + side * (0.05 + setback)
+            back = front + side * rng.uniform(8.0, 13.0)
+            ends = (front, z), (front, z + length), (back, z + length), (back, z)
+            yield Building.sample(rng, np.array([street.at(*end) for end in ends]), floors)
             if setback > 1.5 and rng.random() < 0.6:
                 yield _panel(rng, street, side, (z, z + length))
         else:
             yield from _garden(rng, street, side, (z, z + length))
         z += length
-
-
-def _house(
-    rng: np.random.Generator, street: Street, side: int, span: tuple[float, float],
-    setback: float, storeys: int,
-) -> Building:  # fmt: skip
-    front = street.frontage(side) + side * (0.05 + setback)
-    back = front + side * rng.uniform(8.0, 13.0)
-    near, far = span
-    base = np.array(
-        [street.at(front, near), street.at(front, far), street.at(back, far), street.at(back, near)]
-    )
-    return Building.sample(rng, base, storeys)
 
 
 def _panel(rng: np.random.Generator, street: Street, side: int, span: tuple[float, float]) -> Panel:

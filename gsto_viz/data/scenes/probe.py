@@ -13,7 +13,7 @@ import numpy as np
 from gsto_viz.data.classes import CAMVID_CLASSES
 from gsto_viz.data.scenes.buildings import Building, Pole, Sign, Tree
 from gsto_viz.data.scenes.camera import Camera, Light, Street
-from gsto_viz.data.scenes.canvas import Canvas, Ground, drawn_alone, start_canvas, survey
+from gsto_viz.data.scenes.canvas import Canvas, Ground, View, drawn_alone, start_canvas, survey
 from gsto_viz.data.scenes.dataset import annotation, check_size, develop
 from gsto_viz.data.scenes.traffic import Bicyclist, Car, Pedestrian
 from gsto_viz.errors import GstoVizError
@@ -24,7 +24,7 @@ DISTANCE_M = 12.0
 TOLERANCE = 0.05
 SMALLEST_OBJECT_PX = 2.0
 
-Painter = Callable[[Canvas, Camera, Light], None]
+Painter = Callable[[View], None]
 
 _STREET = Street(
     road=8.0,
@@ -115,7 +115,7 @@ def scale_probe(
     zoom = _fit(paint, _extent(name, seed), size_px, (x, y), (height, width), name)
     canvas, camera, ground = _background(height, width)
     first, shadow = canvas.count, canvas.shadow.copy()
-    paint(canvas, zoom, _LIGHT)
+    paint(View(canvas, zoom, _LIGHT))
     canvas.shadow[:] = shadow  # the object is drawn without its own
     canvas.move_pieces(first, camera.focal_px / zoom.focal_px)
     film = np.random.SeedSequence(20051337)
@@ -192,12 +192,13 @@ def _background(height: int, width: int) -> tuple[Canvas, Camera, Ground]:
     camera = _camera(focal, (width / 2, height * 0.46))
     ground = survey(camera, _STREET, height, width)
     canvas = start_canvas(ground, _LIGHT, _STREET)
+    view = View(canvas, camera, _LIGHT)
     rng = np.random.Generator(np.random.PCG64(20051338))
     for near in np.arange(120.0, 4.0, -12.0).tolist():
         for side in (-1, 1):
             front, back = side * 7.0, side * 18.0
             base = np.array([[front, near], [front, near + 12], [back, near + 12], [back, near]])
-            Building.sample(rng, base, int(rng.integers(3, 6))).draw(canvas, camera, _LIGHT)
+            Building.sample(rng, base, int(rng.integers(3, 6))).draw(view)
     return canvas, camera, ground
 
 

@@ -14,14 +14,12 @@ from gsto_viz.data.scenes.camera import (
     BICYCLIST,
     CAR,
     PEDESTRIAN,
-    Camera,
     Color,
-    Light,
     Spot,
     lit,
     rectangle,
 )
-from gsto_viz.data.scenes.canvas import Canvas
+from gsto_viz.data.scenes.canvas import View
 from gsto_viz.types import FloatArray
 
 CIRCLE = np.stack(
@@ -38,20 +36,17 @@ SHADOWS_M = 60.0
 class Figure:
     """Draws flat shapes, given in metres, at one ground point, facing the camera."""
 
-    def __init__(
-        self, canvas: Canvas, camera: Camera, light: Light, label: int, spot: Spot
-    ) -> None:
+    def __init__(self, view: View, label: int, spot: Spot) -> None:
         """Project the ground point ``spot``; the figure is ``visible`` unless too close.
 
         ``in_view`` is False when all of it lies beyond the left or the right image edge.
         """
-        pixels, depth = camera.project(np.array([spot[0], 0.0, spot[1]]))
-        self.canvas, self.camera, self.light, self.label = canvas, camera, light, label
-        self.instance = canvas.new_instance()
+        pixels, depth = view.camera.project(np.array([spot[0], 0.0, spot[1]]))
+        self.view, self.label, self.instance = view, label, view.canvas.new_instance()
         self.foot, self.depth = pixels, float(depth)
         self.visible = self.depth > NEAREST_PERSON_M
-        self.scale = camera.focal_px / max(self.depth, NEAREST_PERSON_M)
-        aside = abs(float(pixels[0]) - canvas.width / 2) - canvas.width / 2
+        self.scale = view.camera.focal_px / max(self.depth, NEAREST_PERSON_M)
+        aside = abs(float(pixels[0]) - view.canvas.width / 2) - view.canvas.width / 2
         self.in_view = aside < REACH_M * self.scale
 
     def to_pixels(self, points: FloatArray) -> FloatArray:
@@ -60,13 +55,13 @@ class Figure:
 
     def piece(self, color: Color, grain: float = 0.08) -> int:
         """Register a piece of this figure."""
-        return self.canvas.piece(
+        return self.view.canvas.piece(
             self.label, color, depth=self.depth, instance=self.instance, grain=grain
         )
 
     def shape(self, color: Color, *outlines: FloatArray) -> None:
         """Fill outlines (M, 2) in local metres; they must not overlap."""
-        self.canvas.fill(self.piece(color), [self.to_pixels(outline) for outline in outlines])
+        self.view.canvas.fill(self.piece(color), [self.to_pixels(outline) for outline in outlines])
 
     def oval(self, color: Color, center: tuple[float, float], radii: tuple[float, float]) -> None:
         """Fill an ellipse in local metres."""
@@ -74,7 +69,7 @@ class Figure:
 
     def stroke(self, color: Color, points: FloatArray, width_m: float) -> None:
         """Draw a line in local metres."""
-        self.canvas.line(self.piece(color), self.to_pixels(points), width_m * self.scale)
+        self.view.canvas.line(self.piece(color), self.to_pixels(points), width_m * self.scale)
 
     def ring(
         self, color: Color, center: tuple[float, float], radii: tuple[float, float], width_m: float
@@ -122,14 +117,14 @@ class Upright(Standing):
         """Draw the shapes of the figure."""
         raise NotImplementedError
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def draw(self, view: View) -> None:
         """Draw shadow and figure; nothing if it is too close to the camera."""
-        figure = Figure(canvas, camera, light, self.label, self.spot)
+        figure = Figure(view, self.label, self.spot)
         if not figure.visible:
             return
-        if camera.depth_of(self.spot[0], 0.0, self.spot[1]) <= SHADOWS_M:
+        if view.camera.depth_of(self.spot[0], 0.0, self.spot[1]) <= SHADOWS_M:
             radius, height = self.shadow
-            canvas.cast_shadow(camera, light, np.array(self.spot) + radius * CIRCLE[::2], height)
+            view.cast_shadow(np.array(self.spot) + radius * CIRCLE[::2], height)
         if figure.in_view:
             self.paint(figure)
 
@@ -193,7 +188,7 @@ class Pedestrian(Upright):
     def paint(self, figure: Figure) -> None:
         """Draw legs, arms, trunk and head."""
         h, w, step = self.height, self.width * self.height / 1.72, self.stride
-        bright = figure.light.on((0.0, 0.3, -0.95))
+        bright = figure.view.light.on((0.0, 0.3, -0.95))
         top, legs, skin, hair, bag = (lit(c, bright) for c in self.colors)
         figure.shape(legs, limb(-step - 0.05 * w, 0, -0.08 * w, 0.5 * h, 0.07 * w, 0.11 * w))
         figure.shape(legs, limb(step + 0.05 * w, 0, 0.08 * w, 0.5 * h, 0.07 * w, 0.11 * w))
@@ -242,11 +237,11 @@ class Bicyclist(Upright):
 
     def paint(self, figure: Figure) -> None:
         """Draw wheels, frame and rider, foreshortened by the angle of view."""
-        camera = figure.camera
+        camera = figure.view.camera
         view = np.arctan2(self.spot[0] - camera.eye[0], self.spot[1] - camera.eye[2])
         turn = float(np.sin(self.yaw - view))
         stretch = float(np.copysign(max(abs(turn), 0.16), turn)) * self.size
-        bright = figure.light.on((0.0, 0.3, -0.95))
+        bright = figure.view.light.on((0.0, 0.3, -0.95))
         self._draw_bicycle(figure, stretch, bright)
         self._draw_rider(figure, stretch, bright)
 
@@ -337,20 +332,20 @@ class Car(Standing):
         """Return the length in metres."""
         return SHAPES[self.shape][0] * self.size
 
-    def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
+    def draw(self, view: View) -> None:
         """Draw shadow, body, cabin, wheels and lights; nothing if part of it is too close."""
         length, width, height, belt, rear, front = SHAPES[self.shape]
         s = self.size
         half = (0.5 * length * s, 0.5 * width * s)
         base = rectangle(*self.spot, half, self.yaw)
         nearest = NEAREST_M + 0.35 * max(0.0, length - 4.5)
-        if min(camera.depth_of(x, 0.0, z) for x, z in base.tolist()) < nearest:
+        if min(view.camera.depth_of(x, 0.0, z) for x, z in base.tolist()) < nearest:
             return
-        if camera.misses(base):
+        if view.camera.misses(base):
             return
-        instance = canvas.new_instance()
-        canvas.cast_shadow(camera, light, base, 0.85 * height * s)
-        body = _Box(canvas, camera, light, base, base, (0.22 * s, belt * s), instance, self.yaw)
+        instance = view.canvas.new_instance()
+        view.cast_shadow(base, 0.85 * height * s)
+        body = _Box(view, base, base, (0.22 * s, belt * s), instance, self.yaw)
         body.sides(self.paint)
         body.lid(lit(self.paint, 0.96))
         self._draw_details(body, length * s)
@@ -358,11 +353,11 @@ class Car(Standing):
         slope = 0.14 if height < 2.0 else 0.02
         top = _between(base, rear + 0.6 * slope, front - slope, 0.06 if height < 2.0 else 0.02)
         span = (belt * s, height * s)
-        cabin = _Box(canvas, camera, light, foot, top, span, instance, self.yaw)
+        cabin = _Box(view, foot, top, span, instance, self.yaw)
         cabin.sides(self.paint)
         self._draw_windows(cabin)
         cabin.lid(lit(self.paint, 0.98))
-        _paint(canvas, camera, body.faces + cabin.faces)
+        _paint(view, body.faces + cabin.faces)
 
     def _draw_windows(self, cabin: "_Box") -> None:
         """Draw panes on both visible faces of the cabin."""
@@ -401,15 +396,15 @@ def _between(base: FloatArray, rear: float, front: float, inset: float) -> Float
     return corners + inset * (middle - corners)
 
 
-def _paint(canvas: Canvas, camera: Camera, faces: list[tuple[int, FloatArray]]) -> None:
+def _paint(view: View, faces: list[tuple[int, FloatArray]]) -> None:
     """Fill polygons (N, M, 3) with their pieces, in turn; all are projected at once."""
     points = np.concatenate([polygons.reshape(-1, 3) for _, polygons in faces])
-    pixels = camera.project(points)[0]
+    pixels = view.camera.project(points)[0]
     first = 0
     for piece, polygons in faces:
         count, corners = polygons.shape[:2]
         last = first + count * corners
-        canvas.fill(piece, pixels[first:last].reshape(count, corners, 2))
+        view.canvas.fill(piece, pixels[first:last].reshape(count, corners, 2))
         first = last
 
 
@@ -418,27 +413,21 @@ class _Box:
 
     def __init__(
         self,
-        canvas: Canvas,
-        camera: Camera,
-        light: Light,
+        view: View,
         bottom: FloatArray,
         top: FloatArray,
         span: tuple[float, float],
         instance: int,
         yaw: float,
     ) -> None:
-        self.canvas, self.camera, self.light, self.instance = canvas, camera, light, instance
+        self.view, self.instance = view, instance
         self.faces: list[tuple[int, FloatArray]] = []
-        self.corners = np.empty((2, 4, 3))
-        for level, outline in enumerate((bottom, top)):
-            self.corners[level, :, 0] = outline[:, 0]
-            self.corners[level, :, 1] = span[level]
-            self.corners[level, :, 2] = outline[:, 1]
+        self.corners = np.stack([np.insert(bottom, 1, span[0], 1), np.insert(top, 1, span[1], 1)])
         center = bottom.mean(axis=0)
-        self.depth = camera.depth_of(float(center[0]), 0.0, float(center[1]))
+        self.depth = view.camera.depth_of(float(center[0]), 0.0, float(center[1]))
         ahead = np.array([np.sin(yaw), np.cos(yaw)])
         right = np.array([np.cos(yaw), -np.sin(yaw)])
-        eye = camera.eye[[0, 2]]
+        eye = view.camera.eye[[0, 2]]
         self.shows_front = bool((eye - bottom[0]) @ ahead > 0)
         self.shows_rear = bool((eye - bottom[2]) @ ahead < 0)
         self.shows_right = bool((eye - bottom[0]) @ right > 0)
@@ -448,12 +437,14 @@ class _Box:
         self.flank = (3, 0) if self.shows_right else (2, 1) if self.shows_left else None
         turn_end = ahead if self.shows_front else -ahead
         turn_flank = right if self.shows_right else -right
-        self.end_light = light.on((float(turn_end[0]), 0.0, float(turn_end[1])))
-        self.flank_light = light.on((float(turn_flank[0]), 0.0, float(turn_flank[1])))
+        self.end_light = view.light.on((float(turn_end[0]), 0.0, float(turn_end[1])))
+        self.flank_light = view.light.on((float(turn_flank[0]), 0.0, float(turn_flank[1])))
 
     def _fill(self, color: Color, quads: FloatArray) -> None:
         """Note polygons (N, M, 3) in world coordinates, to be filled later with a colour."""
-        piece = self.canvas.piece(CAR, color, depth=self.depth, instance=self.instance, grain=0.03)
+        piece = self.view.canvas.piece(
+            CAR, color, depth=self.depth, instance=self.instance, grain=0.03
+        )
         self.faces.append((piece, quads))
 
     def _on_face(
@@ -486,8 +477,8 @@ class _Box:
 
     def lid(self, color: Color) -> None:
         """Fill the upper face if the camera looks down on it."""
-        if self.camera.eye[1] > self.corners[1, 0, 1]:
-            strength = self.light.on((0.0, 1.0, 0.0))
+        if self.view.camera.eye[1] > self.corners[1, 0, 1]:
+            strength = self.view.light.on((0.0, 1.0, 0.0))
             self._fill(lit(color, strength), self.corners[1][None])
 
     def wheels(self, radius: float, places: tuple[float, float], length: float) -> None:

@@ -23,7 +23,7 @@ annotated as a group and not by instance count neither as iTP nor as iFN, and me
 does not occur.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -39,8 +39,6 @@ from gsto_viz.stats.nulls import DILATION_RATIO, Annotation, Code, annotate, as_
 from gsto_viz.stats.pairs import Tables, qualifying
 from gsto_viz.types import IGNORE
 
-MAX_LOOKUP = 2**16
-"""Predicted classes below this are looked up in a table."""
 MEASURES = ("recall", "iou", "boundary_iou")
 COUNTS = (
     "area_px", "hits", "false_positives",
@@ -166,9 +164,6 @@ def _coded(
     predicted: npt.NDArray[np.integer], class_id: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.int64], Code]:
     """Return all classes, in order, and 1 + the index of each pixel's class among them, (H, W)."""
-    if predicted.max(initial=0) >= MAX_LOOKUP:
-        classes = np.union1d(class_id, predicted)
-        return classes, as_code(1 + np.searchsorted(classes, predicted), classes.size)
     there = np.bincount(predicted.ravel())
     classes = np.union1d(class_id, np.flatnonzero(there))
     table = 1 + np.searchsorted(classes, np.arange(there.size))
@@ -353,19 +348,33 @@ def scores_of(confusion: npt.NDArray[np.int64]) -> SegmentationScores:
     total = int(confusion.sum())
     if total == 0:
         raise GstoVizError("no labelled pixel in the data set: there is nothing to score; check it")
-    hit = np.diag(confusion).astype(np.float64)
-    true = confusion.sum(axis=1).astype(np.float64)
-    union = true + confusion.sum(axis=0) - hit
-    iou = [100 * h / u if u > 0 else None for h, u in zip(hit, union, strict=True)]
-    accuracy = [100 * h / t if t > 0 else None for h, t in zip(hit, true, strict=True)]
+    hit, true = np.diag(confusion).tolist(), confusion.sum(axis=1).tolist()
+    iou = tuple(_iou(confusion, [k]) for k in range(len(confusion)))
+    accuracy = tuple(100 * h / t if t else None for h, t in zip(hit, true, strict=True))
+    miou, mean_accuracy = _mean(iou), _mean(accuracy)
+    # A labelled pixel has a class, so both have a value.
+    assert miou is not None
+    assert mean_accuracy is not None
     return SegmentationScores(
-        miou=float(np.mean([v for v in iou if v is not None])),
-        pixel_accuracy=float(100 * hit.sum() / total),
-        mean_accuracy=float(np.mean([v for v in accuracy if v is not None])),
-        iou=tuple(None if v is None else float(v) for v in iou),
-        accuracy=tuple(None if v is None else float(v) for v in accuracy),
-        pixels=tuple(int(t) for t in true),
+        miou=miou,
+        pixel_accuracy=100 * sum(hit) / total,
+        mean_accuracy=mean_accuracy,
+        iou=iou,
+        accuracy=accuracy,
+        pixels=tuple(true),
     )
+
+
+def _iou(confusion: npt.NDArray[np.int64], members: Sequence[int]) -> float | None:
+    """Return the IoU in percent of a set of classes taken as one."""
+    hit = int(confusion[members][:, members].sum())
+    union = int(confusion[members].sum()) + int(confusion[:, members].sum()) - hit
+    return 100 * hit / union if union else None
+
+
+def _mean(scores: Iterable[float | None]) -> float | None:
+    values = [v for v in scores if v is not None]
+    return float(np.mean(values)) if values else None
 
 
 Counts = npt.NDArray[np.int64]
@@ -485,7 +494,7 @@ def cityscapes_scores(confusion: Counts, instances: Counts | None) -> Cityscapes
     """
     classes = list(CITYSCAPES.values())
     groups = {
-        category: np.array([k for k, c in enumerate(classes) if c.category == category])
+        category: [k for k, c in enumerate(classes) if c.category == category]
         for category in CATEGORIES
     }
     categories = {name: _iou(confusion, members) for name, members in groups.items()}
@@ -493,7 +502,7 @@ def cityscapes_scores(confusion: Counts, instances: Counts | None) -> Cityscapes
     category_iiou: dict[str, float | None] = {}
     if instances is not None:
         class_iiou = {
-            name: _iiou(confusion, np.array([k]), instances, "hits")
+            name: _iiou(confusion, [k], instances, "hits")
             for k, (name, entry) in enumerate(CITYSCAPES.items())
             if entry.instance_px is not None
         }
@@ -502,25 +511,16 @@ def cityscapes_scores(confusion: Counts, instances: Counts | None) -> Cityscapes
             for name in INSTANCE_CATEGORIES
         }
     return CityscapesScores(
-        iou_category=_mean(categories),
-        iiou_class=_mean(class_iiou),
-        iiou_category=_mean(category_iiou),
+        iou_category=_mean(categories.values()),
+        iiou_class=_mean(class_iiou.values()),
+        iiou_category=_mean(category_iiou.values()),
         categories=categories,
         class_iiou=class_iiou,
         category_iiou=category_iiou,
     )
 
 
-def _iou(confusion: Counts, members: npt.NDArray[np.int64]) -> float | None:
-    """Return the IoU in percent of a set of classes taken as one."""
-    hit = int(confusion[np.ix_(members, members)].sum())
-    union = int(confusion[members].sum()) + int(confusion[:, members].sum()) - hit
-    return 100 * hit / union if union else None
-
-
-def _iiou(
-    confusion: Counts, members: npt.NDArray[np.int64], instances: Counts, hits: str
-) -> float | None:
+def _iiou(confusion: Counts, members: Sequence[int], instances: Counts, hits: str) -> float | None:
     """Return the iIoU in percent of a set of classes taken as one."""
     rows = instances[np.isin(instances[:, 0], members)]
     average = np.array([c.instance_px or 0.0 for c in CITYSCAPES.values()])
@@ -529,11 +529,6 @@ def _iiou(
     true_positive = float((weight * found).sum())
     false_negative = float((weight * (rows[:, 1] - found)).sum())
     others = np.setdiff1d(np.arange(len(CITYSCAPES)), members)
-    false_positive = int(confusion[np.ix_(others, members)].sum())
+    false_positive = int(confusion[others][:, members].sum())
     total = true_positive + false_positive + false_negative
     return 100 * true_positive / total if total else None
-
-
-def _mean(scores: dict[str, float | None]) -> float | None:
-    values = [v for v in scores.values() if v is not None]
-    return float(np.mean(values)) if values else None

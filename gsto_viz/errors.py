@@ -12,11 +12,11 @@ class GstoVizError(ValueError):
 
 
 class AgreedError(GstoVizError):
-    """What stopped one process of a run, raised in its process 0 as all of them know."""
+    """One process of a run failed: raised in process 0 once all processes know of it."""
 
 
 class SaidElsewhereError(GstoVizError):
-    """What stopped another process of the same run, which says it; this one leaves in silence."""
+    """Another process of the same run failed and reports it; this one ends without a message."""
 
 
 class UnreadableImageError(GstoVizError):

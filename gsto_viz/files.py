@@ -65,7 +65,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def read_small_text(path: str | Path, what: str, *, max_bytes: int = 2**20) -> str:
-    """Read a text that somebody else gave: a regular file, UTF-8 (with or without a mark), small.
+    """Read a text from outside: a small regular file, UTF-8 with or without a byte order mark.
 
     Pipes and devices are refused unread: they may never end, or never begin.
 
@@ -139,8 +139,8 @@ def check_target(target: Path, own: Collection[str], *, overwrite: bool) -> None
 
     Args:
         target: Where the results shall appear.
-        own: Names of all entries that such a folder can have; a folder with any other entry is
-            somebody else's and is never replaced.
+        own: Names of all entries that such a folder can have; a folder with any other entry was
+            not made by this package and is never replaced.
         overwrite: Whether an earlier result may be replaced.
 
     Raises:

@@ -322,7 +322,7 @@ class AnnotatedFiles:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One row of the register: a data set of files, and all that is said of it.
+    """One row of the register: a data set of files, with its words for help and messages.
 
     Attributes:
         name: The first word of its SPEC.
@@ -355,7 +355,7 @@ class DataSet:
     def open(
         self, root: str | Path, split: str | None = None, purpose: Purpose = "eval"
     ) -> AnnotatedFiles:
-        """Open one split; without ``split`` that of the purpose.
+        """Open one split; by default the one of the purpose.
 
         Raises:
             GstoVizError: Unknown split, a folder that is missing or empty, an image without maps.
@@ -382,10 +382,10 @@ class DataSet:
         return f"{len(shipped_classes(self.classes))} classes"
 
     def check_folders(self, *folders: Path) -> None:
-        """Refuse a place where one of these folders (outermost first) is missing.
+        """Check that these folders, outermost first, exist.
 
         Raises:
-            GstoVizError: The message names the first one, and how the data set lies on disk.
+            GstoVizError: One is missing; the message names it, and how the data set lies on disk.
         """
         for folder in folders:
             if not folder.is_dir():
@@ -418,7 +418,7 @@ def default_split(purpose: Purpose) -> str:
 
 
 class WrappedDataset:
-    """Name, classes, ids and length of the data set underneath; what it gives is up to others.
+    """Name, classes, ids and length of the data set underneath; subclasses give the samples.
 
     Args:
         base: The data set underneath.

@@ -114,7 +114,7 @@ class PredecodedCache(WrappedDataset):
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    """Return what tells the present content of files from another: names, sizes, times of change.
+    """Return a digest of names, sizes and times of change: another one when a file changed.
 
     Raises:
         GstoVizError: A file is not there.
@@ -221,7 +221,7 @@ def _each(
 
 
 def raise_problems(data: Dataset, problems: Sequence[Problem], *, most: int = 3) -> None:
-    """Stop when there are problems.
+    """Raise an error if there are problems.
 
     Args:
         data: What was checked.

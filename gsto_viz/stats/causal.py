@@ -54,6 +54,7 @@ from gsto_viz.stats.pairs import (
     merge_tables,
     qualifying,
     sci_values,
+    win_share,
 )
 from gsto_viz.stats.sizes import stride_octaves, tracking_slope
 from gsto_viz.types import FloatArray
@@ -237,7 +238,7 @@ def transfer_values(counts: pd.DataFrame, m: float) -> pd.DataFrame:
     Columns ``image``, ``value``, ``pairs`` (objects).
     """
     chosen = counts[counts["m"] == m].reset_index(drop=True)
-    values = (chosen["rises"] + 0.5 * chosen["ties"]) / chosen["objects"]
+    values = win_share(chosen["rises"], chosen["ties"], chosen["objects"])
     return pd.DataFrame(
         {
             "image": chosen["image"],

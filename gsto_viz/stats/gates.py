@@ -30,7 +30,7 @@ from gsto_viz.stats.inference import (
     image_mean_estimate,
     mean_by_group,
 )
-from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, pair_counts, qualifying
+from gsto_viz.stats.pairs import OCTAVE_GAP, Tables, pair_counts, qualifying, win_share
 
 
 def gate_pair_counts(
@@ -124,11 +124,11 @@ def _preferences(
     counts: pd.DataFrame, untied: bool
 ) -> tuple[list[str], npt.NDArray[np.float64], int]:
     """Return the images that have a pair, their A_g, and the number of pairs."""
-    wins, ties = counts["wins"].to_numpy(), counts["ties"].to_numpy()
-    pairs = counts["pairs"].to_numpy() - (ties if untied else 0)
-    there = pairs > 0
-    won = wins + (0.0 if untied else 0.5) * ties
-    return counts["image"][there].tolist(), won[there] / pairs[there], int(pairs.sum())
+    if untied:
+        counts = counts.assign(pairs=counts["pairs"] - counts["ties"], ties=0)
+    there = counts[counts["pairs"] > 0]
+    share = win_share(there["wins"], there["ties"], there["pairs"]).to_numpy()
+    return there["image"].tolist(), share, int(counts["pairs"].sum())
 
 
 def effective_transmission(gated: float, plain: float) -> float | None:

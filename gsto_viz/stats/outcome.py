@@ -382,7 +382,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CityscapesClass:
-    """What the benchmark knows of one of its 19 classes.
+    """One of the 19 classes of the benchmark.
 
     Attributes:
         category: One of seven.
@@ -425,7 +425,7 @@ INSTANCE_COLUMNS = ("class_id", "area_px", "hits", "category_hits")
 
 @dataclass(frozen=True)
 class CityscapesScores:
-    """Scores of the benchmark in percent; None where nothing of the kind occurs.
+    """Scores of the benchmark in percent; None where no such class occurs.
 
     Attributes:
         iou_category: Mean IoU of the categories.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -188,10 +188,15 @@ def _tally(differences: FloatArray) -> tuple[int, int, int]:
     return int((signs > 0).sum()), int((signs == 0).sum()), known
 
 
+def win_share(wins: Any, ties: Any, pairs: Any) -> Any:
+    """Return P(win) + 1/2 P(tie) from counts, numbers or arrays."""
+    return (wins + 0.5 * ties) / pairs
+
+
 def _share(differences: FloatArray) -> Value | None:
     """Return P(above 0) + 1/2 P(tie), and how many are not null; None when none is."""
     wins, ties, known = _tally(differences)
-    return ((wins + 0.5 * ties) / known, known) if known else None
+    return (win_share(wins, ties, known), known) if known else None
 
 
 def _reversed(value: Value | None) -> Value | None:
@@ -335,8 +340,8 @@ def sci_values(
 ) -> pd.DataFrame:
     """Compute SCI of each image with a pair: ``image``, ``value``, ``pairs``; see :func:`sci`."""
     counts = pair_counts(tables, [response], gap=gap, same_class=same_class, size=size)[response]
-    won = counts["wins"].to_numpy() + 0.5 * counts["ties"].to_numpy()
-    return counts[["image", "pairs"]].assign(value=1.0 - won / counts["pairs"].to_numpy())
+    won = win_share(counts["wins"], counts["ties"], counts["pairs"])
+    return counts[["image", "pairs"]].assign(value=1.0 - won)
 
 
 def sci(

@@ -288,7 +288,7 @@ def histogram_auc(
 
 
 def edge_values(counts: BoundaryCounts) -> dict[str, tuple[float, int]]:
-    """Return what one image says of edges and interiors: value, and pixels or cells behind it.
+    """Compare edges with interiors in one image: value, and pixels or cells behind it.
 
     Returns:
         those that this image has of ``hf`` (do small regions and bands have more of the fine branch

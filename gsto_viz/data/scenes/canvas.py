@@ -139,7 +139,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class View:
-    """What objects are drawn with: the canvas, the camera that sees them, the light on them."""
+    """What objects are drawn with: the canvas, the camera that sees them and their light."""
 
     canvas: Canvas
     camera: Camera

@@ -17,7 +17,6 @@ they have their own lines.
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from skimage.measure import regionprops_table
 from gsto_viz.activity import FloatMap, grid_shape
 from gsto_viz.attribution import region_shapley, zero_baseline
 from gsto_viz.bench.timing import Measurement, Say, interleaved, milliseconds, ratio
+from gsto_viz.data.base import KeptDataset
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
@@ -44,32 +44,15 @@ from gsto_viz.report.run import open_for
 from gsto_viz.report.summary import model_summary
 from gsto_viz.stats.inference import Images
 from gsto_viz.torch_utils import eval_mode
-from gsto_viz.types import BAND_PX, ClassList, Dataset, Sample
+from gsto_viz.types import BAND_PX, Dataset
+
+Picture = npt.NDArray[np.uint8]
 
 PAIR = {"A": "hrnetv2-w18-small-v2", "B": "gsto-hrnet-w18-small-v2"}
 TARGET_RATIO = 1.15
+STRIDES = (4, 8, 16, 32)
 SUMMARY_IMAGES = 64
 """Statistics are timed for so many images."""
-
-
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """Samples in memory, as a data set, so that no decoding is timed."""
-
-    name: str
-    classes: ClassList
-    samples: tuple[Sample, ...]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Sample ids."""
-        return tuple(sample.id for sample in self.samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
 
 
 def random_pair(data: Dataset, pair: dict[str, str]) -> list[Network]:
@@ -100,10 +83,10 @@ def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
     region of its class: counting the outcome takes a multiple of what trained networks need.
     """
     size, images = ((96, 128), 2) if quick else ((360, 480), CHUNK_IMAGES)
-    scenes = SceneDataset(images, 0, size, "eval")
-    data = Decoded(scenes.name, scenes.classes, tuple(scenes[i] for i in range(images)))
+    # In memory, so that no decoding is timed.
+    data = KeptDataset(SceneDataset(images, 0, size, "eval"))
     networks = random_pair(data, PAIR)
-    pictures = [sample.image for sample in data.samples]
+    pictures = [data[index].image for index in range(images)]
     what = (
         f"{' and '.join(PAIR.values())} (random weights), {size[0]}x{size[1]}, all branches and "
         f"gates, {torch.get_num_threads()} threads; per image"
@@ -119,8 +102,8 @@ def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
             stack.enter_context(eval_mode(network.module))
         times = interleaved(
             {
-                "bare": bare_passes(data, networks),
-                "predict": predictions(data, networks),
+                "bare": bare_passes(pictures, networks),
+                "predict": predictions(pictures, networks),
                 "analysis": analysis(data, networks, Path(folder)),
             },
             repeats=1 if quick else 5,
@@ -155,11 +138,9 @@ def bench_analysis(quick: bool, say: Say) -> list[Measurement]:
     ]
 
 
-def bare_passes(data: Decoded, networks: list[Network]) -> Callable[[], None]:
+def bare_passes(pictures: list[Picture], networks: list[Network]) -> Callable[[], None]:
     """Return work that runs every network over every image, normalised before; nothing is kept."""
-    batches = [
-        [network.tensor(sample.image)[None] for sample in data.samples] for network in networks
-    ]
+    batches = [[network.tensor(picture)[None] for picture in pictures] for network in networks]
 
     @torch.inference_mode()
     def work() -> None:
@@ -170,13 +151,13 @@ def bare_passes(data: Decoded, networks: list[Network]) -> Callable[[], None]:
     return work
 
 
-def predictions(data: Decoded, networks: list[Network]) -> Callable[[], None]:
+def predictions(pictures: list[Picture], networks: list[Network]) -> Callable[[], None]:
     """Return work that labels every image by every network; nothing is kept."""
 
     def work() -> None:
         for network in networks:
-            for sample in data.samples:
-                predict(network.module, sample.image)
+            for picture in pictures:
+                predict(network.module, picture)
 
     return work
 
@@ -224,7 +205,6 @@ def _renamed(table: pa.Table, number: int) -> pa.Table:
     return table.set_column(table.column_names.index("image"), "image", names)
 
 
-STRIDES = (4, 8, 16, 32)
 TARGET_MS, REGION_TABLE_RATIO = 150.0, 3.0
 
 
@@ -352,8 +332,6 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-NETWORKS = {"plain": "hrnetv2-w18-small-v2", "gated": "gsto-hrnet-w18-small-v2"}
-SHAPLEY_STRIDES = (4, 8, 16, 32)
 SHAPLEY_RATIO = 2.5
 
 
@@ -364,15 +342,15 @@ def bench_attribution(quick: bool, say: Say) -> list[Measurement]:
     """
     size, count, repeats = ((96, 128), 12, 2) if quick else ((360, 480), 100, 7)
     labels = rectangles(*size, count)
-    regions = prepare_regions(labels, SHAPLEY_STRIDES)
+    regions = prepare_regions(labels, STRIDES)
     image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     what = (
         f"random weights, {size[0]}x{size[1]}, {len(regions)} regions together, "
         f"{torch.get_num_threads()} threads"
     )
-    say(f"attribution: {' and '.join(NETWORKS.values())}, {what}")
+    say(f"attribution: {' and '.join(PAIR.values())}, {what}")
     found = []
-    for short, name in NETWORKS.items():
+    for short, name in zip(("plain", "gated"), PAIR.values(), strict=True):
         model = open_network(name, code=True, num_classes=int(labels.max()) + 1).module
         works = {
             "explain": partial(region_shapley, model, image, regions, zero_baseline(model)),

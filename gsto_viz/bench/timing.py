@@ -1,13 +1,10 @@
-"""Repeated, interleaved timing; how fast scenes are drawn and samples are read."""
+"""Figures, and repeated, interleaved timing of which they are the medians."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
-
-from gsto_viz.bench.throughput import Throughput, measure_throughput
-from gsto_viz.data.scenes import SceneDataset
 
 Say = Callable[[str], None]
 """Takes one line of progress."""
@@ -83,39 +80,27 @@ def interleaved(
     }
 
 
+def _figure(name: str, values: Sequence[float], unit: str, what: str, **more: Any) -> Measurement:
+    """Return the median of repeats; ``more`` are the other fields of ``Measurement``."""
+    low, high = min(values), max(values)
+    return Measurement(name, median(values), unit, what, low, high, len(values), **more)
+
+
 def milliseconds(
     name: str, times: Times, what: str, *, per: int = 1, target: float | None = None
 ) -> Measurement:
     """Return the median time of one piece of work, per image when it was ``per`` images."""
     wall = [1e3 * one / per for one in times.wall]
-    cpu = 1e3 * median(times.cpu) / per
-    return Measurement(
-        name,
-        median(wall),
-        "ms",
-        what,
-        min(wall),
-        max(wall),
-        len(wall),
-        cpu=cpu,
-        target=target,
-    )
+    return _figure(name, wall, "ms", what, cpu=1e3 * median(times.cpu) / per, target=target)
 
 
-def rate(name: str, times: Times, what: str, *, count: int) -> Measurement:
+def rate(
+    name: str, times: Times, what: str, *, count: int = 1, target: float | None = None
+) -> Measurement:
     """Return how many images a second one piece of work got through, that was ``count`` images."""
-    wall = [count / one for one in times.wall]
-    cpu = median(times.cpu)
-    return Measurement(
-        name,
-        median(wall),
-        "images/s",
-        what,
-        min(wall),
-        max(wall),
-        len(wall),
-        cpu=count / cpu if cpu > 0 else None,
-    )
+    wall, cpu = [count / one for one in times.wall], median(times.cpu)
+    by_cpu = count / cpu if cpu > 0 else None
+    return _figure(name, wall, "images/s", what, cpu=by_cpu, target=target, bound="at least")
 
 
 def ratio(
@@ -131,110 +116,10 @@ def ratio(
     wall = [a / b for a, b in zip(above.wall, below.wall, strict=True)]
     # The clock of processor time is coarse: work too short for it shows as 0.
     cpu = [a / b for a, b in zip(above.cpu, below.cpu, strict=True) if b > 0]
-    return Measurement(
-        name,
-        median(wall),
-        "x",
-        what,
-        min(wall),
-        max(wall),
-        len(wall),
-        cpu=median(cpu) if cpu else None,
-        target=target,
-        bound=bound,
-    )
+    by_cpu = median(cpu) if cpu else None
+    return _figure(name, wall, "x", what, cpu=by_cpu, target=target, bound=bound)
 
 
 def megabytes(name: str, value: float, what: str, target: float | None = None) -> Measurement:
     """Return one size in MB (2^20 bytes), measured once."""
-    return Measurement(name, value, "MB", what, value, value, 1, target=target)
-
-
-SIZE = (256, 512)
-
-
-def bench_scenes(quick: bool, say: Say) -> list[Measurement]:
-    """Draw scenes with their labels and instances, in this process alone."""
-    images = 2 if quick else 20
-    data = SceneDataset(images, 0, SIZE, "eval")
-    what = f"{SIZE[0]}x{SIZE[1]} with labels and instances, one process"
-    say(f"scenes: {images} of {what}")
-
-    def draw() -> None:
-        for index in range(images):
-            data[index]
-
-    times = interleaved({"draw": draw}, repeats=1 if quick else 3)
-    return [rate("scenes", times["draw"], what, count=images)]
-
-
-PNG_TARGET = 15.0
-"""Images per second of one worker process, from PNG."""
-WORKERS_TARGET = 1.8
-"""Two workers beside one, where there are two cores: near to twice."""
-CACHE_TARGET = 5.0
-"""The cache beside PNG, one worker each."""
-
-
-def bench_reading(quick: bool, say: Say) -> list[Measurement]:
-    """Read, augment and collate crops of 512x1024 from street images of 2048x1024."""
-    what = "512x1024 crops of 2048x1024 images"
-    say(f"reading: {what}, from PNG and from the cache, by 1 and by 2 processes")
-    found = measure_throughput(
-        workers=(1, 2),
-        kinds=("processes",),
-        seconds=0.2 if quick else 4.0,
-        count=2 if quick else 8,
-        repeats=1 if quick else 3,
-    )
-    png, pair, cache, _ = (found[k::4] for k in range(4))
-    return [
-        _rate("reading_png", png, f"{what}, one worker process", None if quick else PNG_TARGET),
-        _rate("reading_cache", cache, f"{what}, one worker process", None),
-        _ratio(
-            "reading_two_over_one", pair, png, "2 worker processes / 1, PNG", quick, WORKERS_TARGET
-        ),
-        _ratio("reading_cache_over_png", cache, png, "decoded cache / PNG", quick, CACHE_TARGET),
-    ]
-
-
-def _rate(name: str, runs: Sequence[Throughput], what: str, target: float | None) -> Measurement:
-    values = [run.images_per_s for run in runs]
-    return Measurement(
-        name,
-        median(values),
-        "images/s",
-        what,
-        min(values),
-        max(values),
-        len(values),
-        cpu=median(run.images_per_cpu_s for run in runs),
-        target=target,
-        bound="at least",
-    )
-
-
-def _ratio(
-    name: str,
-    above: Sequence[Throughput],
-    below: Sequence[Throughput],
-    what: str,
-    quick: bool,
-    target: float,
-) -> Measurement:
-    pairs = list(zip(above, below, strict=True))
-    values = [a.images_per_s / b.images_per_s for a, b in pairs]
-    # Each worker has a core of its own: by processor time the machine's other work drops out.
-    by_cpu = [a.images_per_cpu_s * a.workers / b.images_per_cpu_s for a, b in pairs]
-    return Measurement(
-        name,
-        median(values),
-        "x",
-        what,
-        min(values),
-        max(values),
-        len(values),
-        cpu=median(by_cpu),
-        target=None if quick else target,
-        bound="at least",
-    )
+    return _figure(name, [value], "MB", what, target=target)

@@ -102,7 +102,7 @@ def registered() -> dict[str, tuple[Architecture, str]]:
     }
 
 
-def model_config(name: str, **options: Any) -> NetworkConfig:
+def model_config(name: str, /, **options: Any) -> NetworkConfig:
     """Return the configuration of a registered network with options changed.
 
     Raises:
@@ -126,7 +126,7 @@ def network_of(config: NetworkConfig) -> SegmentationNetwork:
     return architecture_of(config).build(config)
 
 
-def build_model(name: str, **options: Any) -> SegmentationNetwork:
+def build_model(name: str, /, **options: Any) -> SegmentationNetwork:
     """Make a network with freshly drawn weights.
 
     Args:

@@ -46,6 +46,8 @@ def test_figures_are_medians_in_their_unit():
     one = rate("c", slow, "", count=8)
     assert (one.value, one.low, one.high, one.unit) == (2, 8 / 9, 4, "images/s")
     assert one.met is None
+    assert rate("c", slow, "", count=8, target=2).met is True
+    assert rate("c", slow, "", count=8, target=2.1).met is False
     assert ratio("d", slow, Times((1.0,) * 3, (0.0,) * 3), "").cpu is None
 
 
@@ -110,11 +112,10 @@ def test_the_peak_remembers_what_is_gone():
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_one_sentence():
+def test_a_process_that_dies_is_one_sentence(tmp_path):
+    (tmp_path / "net.py").write_text("import os\n\ndef dies():\n    os._exit(3)\n")
     with pytest.raises(GstoVizError, match="the process that integrated gradients ran in ended"):
-        attribution_memory.measured(
-            attribution_memory.Case("no-such-network", (32, 32), "stem", 2**30), lambda line: None
-        )
+        attribution_memory.measured(f"{tmp_path}/net.py:dies", (32, 32), "stem")
 
 
 @pytest.fixture

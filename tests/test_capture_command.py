@@ -13,7 +13,7 @@ from torch import nn
 
 from gsto_viz import GstoVizError
 from gsto_viz.calibrate import calibrate
-from gsto_viz.capture import capture_image, load_maps, save_maps, tap_names
+from gsto_viz.capture import ImageMaps, canonical_name, capture_image, save_maps, tap_names
 from gsto_viz.commands import capture as command
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.files import sha256_of
@@ -81,6 +81,15 @@ def test_maps_and_metadata(files: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert [tap["stride"] for tap in about["taps"].values()] == [4, 8, 16, 32]
     assert all(tap["badge"].startswith("raw: the size") for tap in about["taps"].values())
     assert str(files) not in json.dumps(about)
+
+
+def load_maps(path: Path) -> ImageMaps:
+    """Read a file as anybody would who has NumPy alone."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(str(arrays.pop("metadata")))
+    assert about["schema_version"] == 1
+    return ImageMaps({canonical_name(name): array for name, array in arrays.items()}, about)
 
 
 def test_gain_fixed_uses_the_gains_of_the_checkpoint(files: Path, tmp_path: Path) -> None:
@@ -167,17 +176,7 @@ def test_an_existing_file_is_kept_unless_told(files: Path, tmp_path: Path) -> No
     assert len(load_maps(out).maps) == 4
 
 
-def test_files_that_are_no_maps_are_refused(files: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty.npz").write_bytes(b"")
-    (tmp_path / "text.npz").write_text("hello")
-    np.savez(tmp_path / "other.npz", a=np.ones(3))
-    np.savez(tmp_path / "pickle.npz", metadata=np.array([{}], dtype=object))
-    np.savez(tmp_path / "new.npz", metadata=np.array('{"schema_version": 99}'))
-    for name in ("empty", "text", "other", "pickle", "missing"):
-        with pytest.raises(GstoVizError, match=r"is no file of maps"):
-            load_maps(tmp_path / f"{name}.npz")
-    with pytest.raises(GstoVizError, match="schema 99"):
-        load_maps(tmp_path / "new.npz")
+def test_maps_are_written_as_npz_alone(files: Path, tmp_path: Path) -> None:
     net = load_model(files / "tiny.safetensors")
     with pytest.raises(GstoVizError, match=r"written as \.npz"):
         save_maps(tmp_path / "maps.npy", capture_image(net, pixels_of(files)), {})

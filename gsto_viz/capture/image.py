@@ -5,7 +5,6 @@ The file is an ``.npz``: one array per tap under its safe name (``stage3.m0.gate
 """
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,25 +124,3 @@ def save_maps(path: str | Path, result: ImageMaps, about: Mapping[str, Any]) -> 
     entries[METADATA] = np.array(text)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **entries)
-
-
-def load_maps(path: str | Path) -> ImageMaps:
-    """Read what ``save_maps`` wrote; tap names come back in the canonical spelling.
-
-    Raises:
-        GstoVizError: Missing, damaged, or not written by ``save_maps``.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(str(arrays.pop(METADATA)))
-        version = about["schema_version"]
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise GstoVizError(
-            f"{path} is no file of maps ({error}); make one with gsto-viz capture"
-        ) from error
-    if version != SCHEMA_VERSION:
-        raise GstoVizError(
-            f"{path} has schema {version} and this version reads {SCHEMA_VERSION}; capture it anew"
-        )
-    return ImageMaps({canonical_name(name): array for name, array in arrays.items()}, about)

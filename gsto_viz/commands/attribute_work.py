@@ -39,14 +39,7 @@ from gsto_viz.data import (
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
 from gsto_viz.evaluate.protocols import input_batch
-from gsto_viz.files import (
-    atomic_path,
-    new_folder,
-    sha256_of,
-    versions,
-    write_json,
-    write_text,
-)
+from gsto_viz.files import atomic_path, new_folder, sha256_of, versions, write_json, write_text
 from gsto_viz.models import SegmentationNetwork
 from gsto_viz.network import Baseline, open_network
 from gsto_viz.plots import save_figure

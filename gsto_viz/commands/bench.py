@@ -56,10 +56,7 @@ def table(found: "Sequence[Measurement]") -> str:
         met = {None: None, True: "yes", False: "no"}[one.met]
         span = f"{_digits(one.low)}..{_digits(one.high)}"
         cpu = None if one.cpu is None else _digits(one.cpu)
-        rows += [
-            (one.name, _digits(one.value), one.unit, target, met, span, cpu),
-            f"  {one.what}",
-        ]
+        rows += [(one.name, _digits(one.value), one.unit, target, met, span, cpu), f"  {one.what}"]
     lines = [
         *text_table(rows, "<><><>"),
         "",

@@ -54,9 +54,7 @@ NETWORK_RULES = (
         holds=lambda v, c: v is None or isinstance(v, GatingConfig),
     ),
     Rule(
-        "resize_mode",
-        "choose bilinear or nearest",
-        holds=lambda v, c: v in ("bilinear", "nearest"),
+        "resize_mode", "choose bilinear or nearest", holds=lambda v, c: v in ("bilinear", "nearest")
     ),
 )
 """Greatest values are several times the largest published network's. 255 is the label of no class.

@@ -16,12 +16,7 @@ from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.base import NetworkConfig
-from gsto_viz.models.checkpoint import (
-    METADATA_KEY,
-    read_config,
-    read_metadata,
-    shipped_checkpoints,
-)
+from gsto_viz.models.checkpoint import METADATA_KEY, read_config, read_metadata, shipped_checkpoints
 from gsto_viz.models.registry import Printed, model_config, network_of, registered
 
 GI = 2**30

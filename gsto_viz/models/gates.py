@@ -93,12 +93,7 @@ class SupervisedGate(nn.Module):
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        steps: int,
-        *,
-        form: str = "released",
-        bn_momentum: float = 0.01,
+        self, num_classes: int, steps: int, *, form: str = "released", bn_momentum: float = 0.01
     ) -> None:
         super().__init__()
         check_form(form)

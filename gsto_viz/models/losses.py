@@ -30,10 +30,12 @@ class HardPixels:
         kept: If fewer than these do, the threshold rises to the probability of number ``kept``,
             from 0, in rising order: so many pixels count at least, unless probabilities are equal.
             It is a number for the whole batch, however many processes share it.
+        parts: In how many parts each process computes its share of the batch.
     """
 
     threshold: float
     kept: int
+    parts: int = 1
 
 
 def label_mass(labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -64,7 +66,6 @@ def segmentation_loss(
     mass: Tensor | None = None,
     hard_pixels: HardPixels | None = None,
     world: World = ALONE,
-    parts: int = 1,
 ) -> Tensor:
     """Return the loss of GSTO, section 3.4: L4 + 0.5 L3 + 0.3 L2 (+ 0.2 L1 where it exists).
 
@@ -84,7 +85,6 @@ def segmentation_loss(
         mass: ``label_mass`` of the whole batch over all parts and processes; None: of ``labels``.
         hard_pixels: Counts hard pixels alone in the main loss; auxiliary losses count all.
         world: The processes that share the batch.
-        parts: In how many parts each process computes its share.
 
     Raises:
         GstoVizError: An auxiliary head has no weight.
@@ -104,9 +104,8 @@ def segmentation_loss(
     if hard_pixels is None:
         loss = cross_entropy(output.logits)
     else:
-        share = HardPixels(hard_pixels.threshold, hard_pixels.kept // parts)
-        mean = hard_pixel_loss(resized(output.logits), labels, share, class_weights, world)
-        loss = mean / parts
+        mean = hard_pixel_loss(resized(output.logits), labels, hard_pixels, class_weights, world)
+        loss = mean / hard_pixels.parts
     for stage, logits in output.auxiliary.items():
         if auxiliary_weights is None or stage not in auxiliary_weights:
             raise GstoVizError(f"the auxiliary head of {stage} has no loss weight; give one")
@@ -147,7 +146,7 @@ def _hardness(chance: Tensor, hard: HardPixels, world: World) -> float:
     """Return the probability below which a pixel is hard, from those of all labelled pixels."""
     counts = torch.tensor([chance.numel(), int((chance < hard.threshold).sum())])
     number, below = world.sum(counts).tolist()
-    rank = min(hard.kept, number - 1)
+    rank = min(hard.kept // hard.parts, number - 1)
     if number == 0 or below > rank:
         return hard.threshold
     if world.size > 1:

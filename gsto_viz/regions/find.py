@@ -246,9 +246,7 @@ def number_regions(
 
 
 def _checked_maps(
-    labels: npt.NDArray[np.integer],
-    instances: npt.NDArray[np.integer] | None,
-    ignore: int | None,
+    labels: npt.NDArray[np.integer], instances: npt.NDArray[np.integer] | None, ignore: int | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return both maps as int64, or say what is wrong with them."""
     classes = checked_integers(labels, "label map", allowed=ignore)
@@ -299,9 +297,7 @@ def checked_integers(
 
 
 def _numbered(
-    labels: npt.NDArray[np.int64],
-    instances: npt.NDArray[np.int64],
-    known: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int64], instances: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int32]:
     """Number instances and components 1..K in raster order of their first pixels, (H, W)."""
     if not known.any():
@@ -329,9 +325,7 @@ def _dense(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return (np.cumsum(there) - 1)[values]
 
 
-def _runs(
-    flat: npt.NDArray[np.integer],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _runs(flat: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the starts and the lengths of the runs of equal values of an array, (N,)."""
     if flat.size == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -371,9 +365,7 @@ def _majority_class(
 
 
 def measure_regions(
-    ids: npt.NDArray[np.int32],
-    labels: npt.NDArray[np.int64],
-    instances: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int64], instances: npt.NDArray[np.int64]
 ) -> RegionMap:
     """Measure regions that are numbered already.
 

@@ -14,13 +14,7 @@ _HOMES = {
     "validation_spec": "folder",
 }
 
-__all__ = [
-    "TrainingResult",
-    "TrainingStopped",
-    "add_gains",
-    "train",
-    "validation_spec",
-]
+__all__ = ["TrainingResult", "TrainingStopped", "add_gains", "train", "validation_spec"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,12 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from gsto_viz.data import is_held_out, portable_name
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_small_text, remove_leftovers, write_text
-from gsto_viz.models.checkpoint import (
-    load_weights,
-    read_metadata,
-    read_tensors,
-    write_tensors,
-)
+from gsto_viz.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
 from gsto_viz.train.recipe import Recipe, recipe_from_dict
 from gsto_viz.train.step import Stepper
 from gsto_viz.types import Dataset

@@ -75,13 +75,7 @@ class TrainingSamples:
     """
 
     def __init__(
-        self,
-        readers: Readers,
-        *,
-        batch_size: int,
-        seed: int,
-        world: World = ALONE,
-        parts: int = 1,
+        self, readers: Readers, *, batch_size: int, seed: int, world: World = ALONE, parts: int = 1
     ) -> None:
         self.readers = readers
         self.data = readers.reader.data
@@ -361,7 +355,9 @@ class Stepper:
         self.network = network
         self.class_weights = class_weights
         self.hard_pixels = (
-            HardPixels(recipe.ohem_threshold, recipe.ohem_kept) if recipe.ohem_kept else None
+            HardPixels(recipe.ohem_threshold, recipe.ohem_kept, recipe.accumulate)
+            if recipe.ohem_kept
+            else None
         )
         self.optimizer = SGD(
             network.parameters(),
@@ -449,7 +445,6 @@ class Stepper:
             mass=mass,
             hard_pixels=self.hard_pixels,
             world=self.world,
-            parts=recipe.accumulate,
         )
 
     def _network_call(self) -> Callable[..., SegmentationOutput]:

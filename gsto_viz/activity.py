@@ -81,26 +81,26 @@ def valid_cells(
     Returns:
         (ceil(H/stride), ceil(W/stride)) booleans.
     """
-    return valid_grids(labels, (stride,), ignore)[0]
+    return valid_by_stride(labels, (stride,), ignore)[stride]
 
 
-def valid_grids(
+def valid_by_stride(
     labels: npt.NDArray[np.integer], strides: Sequence[int], ignore: int | None = IGNORE
-) -> tuple[BoolMap, ...]:
-    """Return :func:`valid_cells` for several grids of one image."""
+) -> dict[int, BoolMap]:
+    """Return :func:`valid_cells` for several grids of one image, by their strides."""
     labels = np.asarray(labels)
     height, width = labels.shape
     known = np.ones(labels.shape, bool) if ignore is None else labels != ignore
     if known.all():
-        return tuple(np.ones(grid_shape(height, width, stride), bool) for stride in strides)
+        return {stride: np.ones(grid_shape(height, width, stride), bool) for stride in strides}
     # Entry (y, x) counts the known pixels above and left of pixel (y, x).
     sums = cv2.integral(known.view(np.uint8))
-    grids = []
+    grids = {}
     for stride in strides:
         rows, columns = (np.minimum(np.arange(0, n + stride, stride), n) for n in (height, width))
         inside = np.diff(np.diff(sums[np.ix_(rows, columns)], axis=0), axis=1)
-        grids.append(2 * inside >= cell_areas(height, width, stride))
-    return tuple(grids)
+        grids[stride] = 2 * inside >= cell_areas(height, width, stride)
+    return grids
 
 
 def percentile_map(activity: npt.NDArray[np.floating], valid: BoolMap) -> FloatMap:
@@ -268,19 +268,6 @@ def check_mode(mode: str, modes: Collection[str] = MODES) -> None:
         choose = f"choose {', '.join(modes)}"
         hint = did_you_mean(mode, modes, count=1, cutoff=0.6, quoted=True, then=choose)
         raise GstoVizError(f"unknown normalisation '{mode}'; {hint}")
-
-
-def valid_by_stride(
-    labels: npt.NDArray[np.integer], strides: Sequence[int], ignore: int | None = IGNORE
-) -> dict[int, BoolMap]:
-    """Return the cells that count on each grid: at least half of their pixels are annotated.
-
-    Args:
-        labels: (H, W) class indices.
-        strides: Pixels per cell of each grid.
-        ignore: The label of pixels without class; None when there is none.
-    """
-    return {stride: valid_cells(labels, stride, ignore) for stride in strides}
 
 
 def normalise(

@@ -29,7 +29,7 @@ from gsto_viz.activity import (
     grid_shape,
     matched_pool,
     percentile_map,
-    valid_grids,
+    valid_by_stride,
 )
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap, find_regions
@@ -83,10 +83,6 @@ class GridWeights:
         )
         return {"whole": band + core, "core": core, "band": band}
 
-    def total(self, part: Part, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        """Sum the pixels of each region's part over the valid cells, (K,) float64."""
-        return self._by_part(self.pixels @ valid.ravel().astype(np.float64))[part]
-
     def means(
         self, values: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_]
     ) -> dict[Part, npt.NDArray[np.float64]]:
@@ -125,27 +121,12 @@ class GridWeights:
         band, core = sums[::2], sums[1::2]
         return {"whole": band + core, "core": core, "band": band}
 
-    def mean(self, values: npt.NDArray[np.float64], part: Part) -> npt.NDArray[np.float64]:
-        """Average one map over each region's part, weighted by pixel counts.
-
-        Args:
-            values: (h, w); NaN marks cells that weigh 0.
-            part: Which pixels of the regions give the weights.
-
-        Returns:
-            (K,) float64; NaN for regions without any weight.
-        """
-        return self.means(values[None], ~np.isnan(values))[part][0]
-
+    @cached_property
     def purity(self) -> npt.NDArray[np.float64]:
-        """Return sum m^2 / sum m of each whole region, m = its share of a cell, (K,) in (0, 1].
+        """Sum m^2 / sum m of each whole region, m = its share of a cell, (K,) in (0, 1].
 
         1 means that the region fills the cells it lies in, small values that it shares them.
         """
-        return self._purity.copy()
-
-    @cached_property
-    def _purity(self) -> npt.NDArray[np.float64]:
         share = self.counts["whole"] / self.cell_area[self.cell]
         squares = np.bincount(self.region, share**2, minlength=self.regions)
         return squares / np.bincount(self.region, share, minlength=self.regions)
@@ -226,7 +207,7 @@ def prepare_regions(
         shape=(labels.shape[0], labels.shape[1]),
         strides=strides,
         grids=nested_grid_weights(regions, strides),
-        valid=valid_grids(labels, strides, ignore),
+        valid=tuple(valid_by_stride(labels, strides, ignore).values()),
     )
 
 

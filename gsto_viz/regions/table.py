@@ -105,7 +105,7 @@ def region_arrays(
     ranked = maps if isinstance(maps, RankedMaps) else rank_maps(prepared, maps)
     check_count(ranked.branches, len(prepared.strides))
     columns = _geometry(prepared.regions)
-    columns |= {f"purity_{r}": grid.purity() for r, grid in enumerate(prepared.grids)}
+    columns |= {f"purity_{r}": grid.purity.copy() for r, grid in enumerate(prepared.grids)}
     columns |= _responses(prepared, ranked)
     # NaN in any of these marks a part without weight on some grid, which does not qualify.
     weighed = [~np.isnan(columns[f"z_{r}"]) for r in range(ranked.branches)]

@@ -85,9 +85,11 @@ def test_shifting_labels_and_maps_together_changes_no_response():
     labels = draw_labels(rng, (128, 192))
     activity = rng.random((16, 24))
     regions, shift = find_regions(labels), (64, 40)
-    before = grid_weights(regions, 8).mean(percentile_map(activity, valid_cells(labels, 8)), "core")
+    whole = valid_cells(labels, 8)
+    ranked = percentile_map(activity, whole)
+    before = grid_weights(regions, 8).means(ranked[None], whole)["core"][0]
     moved = percentile_map(np.roll(activity, (8, 5), (0, 1)), np.ones((16, 24), bool))
-    after = grid_weights(shift_regions(regions, shift), 8).mean(moved, "core")
+    after = grid_weights(shift_regions(regions, shift), 8).means(moved[None], whole)["core"][0]
     np.testing.assert_allclose(after, before, atol=1e-15)
 
 

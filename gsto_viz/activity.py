@@ -14,9 +14,9 @@ two branches must not be compared by eye. The percentile map is the comparable f
 the raw modes exist to reproduce the paper's pictures and are marked as raw. NumPy only.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from itertools import pairwise
 
 import cv2
@@ -306,10 +306,10 @@ def normalise(
             "networks with different branch strides have no shared scale; use percentile"
         )
     rows = [_masked_maps(inspection, MODES[mode].raw, valid) for inspection in inspections]
-    limits = partial(_shared_limits, rows) if mode == "shared" else _own_limits
+    branches = list(zip(*rows, strict=True)) if mode == "shared" else None
     return tuple(
         tuple(
-            _finish(values, mode, stride, limits, r)
+            _finish(values, mode, stride, branches[r] if branches else (values,))
             for r, (values, stride) in enumerate(zip(row, inspection.strides, strict=True))
         )
         for row, inspection in zip(rows, inspections, strict=True)
@@ -333,7 +333,7 @@ def normalise_map(
     """
     check_mode(mode, ("percentile", "per_map", "zscore"))
     masked = _mask(values, valid, f"map of stride {stride}")
-    return _finish(masked, mode, stride, _own_limits, 0)
+    return _finish(masked, mode, stride, (masked,))
 
 
 def gate_map(
@@ -373,17 +373,14 @@ def check_grid(values: npt.NDArray, stride: int, size: tuple[int, int], what: st
         )
 
 
-Limits = Callable[[FloatMap, int], tuple[float, float]]
-
-
-def _finish(values: FloatMap, mode: str, stride: int, limits: Limits, branch: int) -> HeatMap:
-    """Turn a masked map of branch ``branch`` into what is drawn."""
+def _finish(values: FloatMap, mode: str, stride: int, together: Sequence[FloatMap]) -> HeatMap:
+    """Turn a masked map into what is drawn; raw maps share the limits of those ``together``."""
     if mode == "percentile":
         values, (low, high) = percentile_map(values, ~np.isnan(values)), (0.0, 1.0)
     elif mode == "zscore":
         values, (low, high) = _standardised(values), (-ZSCORE_LIMIT, ZSCORE_LIMIT)
     else:
-        low, high = limits(values, branch)
+        low, high = _limits(np.concatenate([one[np.isfinite(one)] for one in together]))
     row = MODES[mode]
     return HeatMap(values, low, high, mode=mode, label=row.axis, raw=row.raw, stride=stride)
 
@@ -420,18 +417,7 @@ def _mask(values: npt.NDArray[np.floating], valid: BoolMap | None, what: str) ->
     return copy
 
 
-def _own_limits(values: FloatMap, branch: int) -> tuple[float, float]:
-    return _widened(values[np.isfinite(values)])
-
-
-def _shared_limits(
-    rows: Sequence[Sequence[FloatMap]], values: FloatMap, branch: int
-) -> tuple[float, float]:
-    together = np.concatenate([row[branch].ravel() for row in rows])
-    return _widened(together[np.isfinite(together)])
-
-
-def _widened(values: FloatMap) -> tuple[float, float]:
+def _limits(values: FloatMap) -> tuple[float, float]:
     """Return minimum and maximum; a constant map gets limits around it and is drawn mid-scale."""
     if values.size == 0:
         return 0.0, 1.0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gsto_viz.capture.core import Capture, unwrap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.torch_utils import eval_mode
+from gsto_viz.torch_utils import as_batch, eval_mode
 from gsto_viz.types import Tap
 
 __all__ = [
@@ -162,8 +162,9 @@ def channel_moments(
     with eval_mode(network), torch.autocast(device.type, enabled=False):
         for image in images:
             with capture as maps:
-                network(_as_batch(image).to(device, torch.float32))
-            _refuse_repeated_calls(maps)
+                network(as_batch(image).to(device, torch.float32))
+            for name in maps:
+                maps[name]  # raises for a module that was called twice in one pass
     if not any(part.count for part in moments.values()):
         raise GstoVizError("gains are not estimated: there are no calibration images; give some")
     return moments
@@ -197,27 +198,10 @@ def calibrate(
     return to_gains(channel_moments(model, images, taps))
 
 
-def _as_batch(image: Tensor) -> Tensor:
-    """Return (N, 3, H, W) for (3, H, W) or (N, 3, H, W)."""
-    if not isinstance(image, Tensor) or image.ndim not in (3, 4):
-        shape = tuple(getattr(image, "shape", ()))
-        raise GstoVizError(
-            f"a calibration image is a {type(image).__name__} of shape {shape}, not a normalised "
-            "tensor (3, H, W); make it with gsto_viz.torch_utils.image_to_tensor"
-        )
-    return image[None] if image.ndim == 3 else image
-
-
 def _fold(moments: ChannelMoments, features: Tensor) -> Tensor:
     """Fold features into moments; keep nothing of them."""
     moments.update(features)
     return torch.empty(0)
-
-
-def _refuse_repeated_calls(maps: Mapping[str, Tensor]) -> None:
-    """Look at each tap once: the look-up raises for a module called twice in one pass."""
-    for name in maps:
-        maps[name]
 
 
 def _float32_device(network: nn.Module) -> torch.device:

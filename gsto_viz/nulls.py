@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import initialize
-from gsto_viz.torch_utils import eval_mode
+from gsto_viz.torch_utils import as_batch, eval_mode
 
 DRAWS = 5
 """One draw of random weights says little: the spread between draws is part of the null."""
@@ -107,12 +107,7 @@ def estimate_batch_norm(model: nn.Module, images: Iterable[Tensor]) -> None:
     seen = 0
     with eval_mode(model), _cumulative(norms), torch.autocast(device.type, enabled=False):
         for image in images:
-            if not isinstance(image, Tensor) or image.ndim not in (3, 4):
-                raise GstoVizError(
-                    f"a calibration image is a {type(image).__name__}, not a normalised tensor "
-                    "(3, H, W); make it with gsto_viz.torch_utils.image_to_tensor"
-                )
-            model(image.to(device)[None] if image.ndim == 3 else image.to(device))
+            model(as_batch(image).to(device))
             seen += 1
     if seen == 0:
         raise GstoVizError("batch norms need calibration images to be measured on; give some")

@@ -111,6 +111,21 @@ def image_to_tensor(
     return normalize(values, mean, std).contiguous()
 
 
+def as_batch(image: Tensor) -> Tensor:
+    """Return (N, 3, H, W) for a normalised image (3, H, W) or a batch of them.
+
+    Raises:
+        GstoVizError: It is something else.
+    """
+    if not isinstance(image, Tensor) or image.ndim not in (3, 4):
+        shape = tuple(getattr(image, "shape", ()))
+        raise GstoVizError(
+            f"a calibration image is a {type(image).__name__} of shape {shape}, not a normalised "
+            "tensor (3, H, W); make it with gsto_viz.torch_utils.image_to_tensor"
+        )
+    return image[None] if image.ndim == 3 else image
+
+
 def normalize(values: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return ``(values / 255 - mean) / std``; values (..., 3, H, W) float32, 0..255."""
     scale = torch.tensor(std, dtype=torch.float32, device=values.device).view(3, 1, 1) * 255.0

@@ -214,6 +214,9 @@ NULLS = _by_key(
 RAW_BADGE = "raw: the size of these numbers is arbitrary"
 """Shown wherever raw maps are drawn."""
 
+REDUCTIONS = ("mean", "gain_fixed", "absmean", "l2", "max", "none")
+"""What a capture can keep of the channels, by name."""
+
 
 @dataclass(frozen=True)
 class Mode:

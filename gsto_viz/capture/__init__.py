@@ -7,8 +7,9 @@
 from gsto_viz.anatomy import canonical_name, safe_name
 from gsto_viz.capture.core import Capture
 from gsto_viz.capture.image import ImageMaps, capture_image, save_maps
-from gsto_viz.capture.maps import REDUCTIONS, Maps, Record
+from gsto_viz.capture.maps import Maps, Record
 from gsto_viz.capture.names import tap_names
+from gsto_viz.words import REDUCTIONS
 
 __all__ = [
     "REDUCTIONS",

@@ -16,6 +16,7 @@ from gsto_viz.capture.names import closest_names, name_matches
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
 from gsto_viz.types import Tap
+from gsto_viz.words import REDUCTIONS
 
 _NO_FORWARD = "no forward pass ran inside the block in the thread that opened it"
 
@@ -211,8 +212,6 @@ def gain_fixed(features: Tensor, gains: Gains, tap: str) -> Tensor:
 
 
 _NAMED: dict[str, Reducer] = {"mean": mean, "absmean": absmean, "l2": l2, "max": channel_max}
-REDUCTIONS = ("mean", "gain_fixed", "absmean", "l2", "max", "none")
-"""The named reductions."""
 
 
 def make_reducer(place: Tap, choice: ReduceChoice, gains: Mapping[str, Gains] | None) -> Reducer:

@@ -18,11 +18,6 @@ from gsto_viz.types import Tap
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
-def has_wildcard(pattern: str) -> bool:
-    """Return True when ``pattern`` contains ``*`` or ``?``."""
-    return "*" in pattern or "?" in pattern
-
-
 def name_matches(name: str, pattern: str) -> bool:
     """Return True when ``pattern`` describes ``name`` in either spelling."""
     escaped = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
@@ -104,7 +99,7 @@ def _expand(model: nn.Module, pattern: str) -> list[Tap]:
     if places:
         return places
     target, path = _split(pattern)
-    if has_wildcard(target):
+    if "*" in target or "?" in target:
         places = [
             Tap("#".join((name, *path)), name, path=path)
             for name in callable_modules(model)
@@ -124,15 +119,12 @@ def _module_place(model: nn.Module, name: str, target: str) -> Tap:
     except AttributeError:
         raise _unknown(model, target) from None
     if isinstance(module, _NEVER_CALLED):
+        first = next((child for child, _ in module.named_children()), "0")
         raise GstoVizError(
             f"'{module_name}' is a {type(module).__name__}, which is never called itself; "
-            f"name one of its elements, e.g. '{module_name}.{_first_child(module)}'"
+            f"name one of its elements, e.g. '{module_name}.{first}'"
         )
     return Tap(name, module_name, path=path)
-
-
-def _first_child(module: nn.Module) -> str:
-    return next((name for name, _ in module.named_children()), "0")
 
 
 def _split(target: str) -> tuple[str, tuple[str, ...]]:

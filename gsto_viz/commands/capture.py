@@ -14,6 +14,7 @@ from gsto_viz.commands.options import (
     write_result,
 )
 from gsto_viz.text_table import text_table
+from gsto_viz.words import REDUCTIONS
 
 NAME = "capture"
 HELP = "write maps of any taps of one image to an .npz file"
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reduce",
         default="mean",
-        choices=("mean", "gain_fixed", "absmean", "l2", "max", "none"),
+        choices=REDUCTIONS,
         help="what is kept of the channels (default: mean; none keeps all of them)",
     )
     parser.add_argument(

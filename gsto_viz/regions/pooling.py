@@ -13,7 +13,7 @@ annotation share it.
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -306,7 +306,9 @@ def rank_maps(prepared: PreparedRegions, maps: Maps) -> RankedMaps:
         pooled = _checked_map(activity, r, prepared.shape, prepared.strides[r])
         for g in range(r, last + 1):
             if g > r:
-                pooled = _pooled(pooled, prepared.strides[g] // prepared.strides[g - 1])
+                # By cascaded 2x2 averages.
+                for _ in range((prepared.strides[g] // prepared.strides[g - 1]).bit_length() - 1):
+                    pooled = matched_pool(pooled)
             if g in (r, r + 1, last):
                 ranked[r, g] = percentile_map(pooled, prepared.valid[g])
     return RankedMaps(ranked)
@@ -316,11 +318,6 @@ def check_count(maps: int, strides: int) -> None:
     """Refuse another number of maps than of strides."""
     if maps == 0 or maps != strides:
         raise GstoVizError(f"{maps} maps and {strides} strides; give one stride per map")
-
-
-def _pooled(activity: FloatMap, factor: int) -> FloatMap:
-    """Bring a map to a grid that is ``factor`` times coarser, by cascaded 2x2 averages."""
-    return reduce(lambda x, _: matched_pool(x), range(factor.bit_length() - 1), activity)
 
 
 def _checked_map(

@@ -108,15 +108,15 @@ def run(args: argparse.Namespace) -> int:
     """Explain, write the folder, print the table and where to look."""
     from gsto_viz.commands.attribute_work import OWN_FILES, Work, as_text, table_rows
     from gsto_viz.files import check_creatable, check_target
-    from gsto_viz.models import load_model
+    from gsto_viz.network import open_network
     from gsto_viz.torch_utils import pick_device
 
     check_output_file(args.json, "--json")
     check_target(Path(args.out), OWN_FILES, overwrite=args.overwrite)
     check_creatable(Path(args.out))
     _check_numbers(args)
-    model = load_model(args.checkpoint, **official_options(args)).to(pick_device(args.device))
-    work = Work(args, model)
+    network = open_network(args.checkpoint, **official_options(args))
+    work = Work(args, network.to(pick_device(args.device)))
     explained = work.explain()
     fields = work.receptive_fields(explained) if args.erf else {}
     work.write(explained, fields)

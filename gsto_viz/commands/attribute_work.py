@@ -39,9 +39,15 @@ from gsto_viz.data import (
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
 from gsto_viz.evaluate.protocols import input_batch
-from gsto_viz.files import atomic_path, new_folder, sha256_of, versions, write_json, write_text
-from gsto_viz.models import SegmentationNetwork
-from gsto_viz.network import Baseline, open_network
+from gsto_viz.files import (
+    atomic_path,
+    new_folder,
+    sha256_of,
+    versions,
+    write_json,
+    write_text,
+)
+from gsto_viz.network import Baseline, Network
 from gsto_viz.plots import save_figure
 from gsto_viz.plots.attribution import figure_attribution, figure_taps
 from gsto_viz.plots.attribution_paths import figure_receptive_fields
@@ -65,8 +71,9 @@ MEAN_IMAGES = 64
 class Work:
     """One run of the command: what was read, and what is made of it."""
 
-    def __init__(self, args: argparse.Namespace, model: SegmentationNetwork) -> None:
-        self.args, self.model = args, model
+    def __init__(self, args: argparse.Namespace, network: Network) -> None:
+        self.args, self.network = args, network
+        self.model = model = network.module
         place = parse_place(args.target)
         self.changes = [parse_intervention(model, text) for text in args.change]
         self.methods = tuple(dict.fromkeys(args.method or DEFAULT_METHODS))
@@ -80,8 +87,8 @@ class Work:
         self.place = self._resized_mask(place)
         with eval_mode(model):
             prediction = predict(model, self.image)
-        info = model.info
-        names = info.classes.names if info else tuple(map(str, range(model.config.num_classes)))
+        assert network.classes is not None  # every file says its classes
+        names = network.classes.names
         self.view = View(prediction, names, *self._annotation(len(names)))
         self.pixels = self.tensor(self.image)
 
@@ -167,7 +174,7 @@ class Work:
     def receptive_fields(self, explained: Explanation) -> dict[str, list[ReceptiveField]]:
         """Measure what the branches see at the target's middle pixel, by condition."""
         pixel = middle_pixel(explained.outline)
-        gates = self.model.anatomy().gates
+        gates = self.network.anatomy.gates
         states = {", gated": True, ", gates open": False} if gates else {"": True}
         return {
             f"{site} the last fusion{state}": receptive_fields(
@@ -176,7 +183,7 @@ class Work:
                 [pixel],
                 branch_paths(self.model, site),
                 gated=gated,
-                gains=None if self.model.info is None else self.model.info.gains,
+                gains=self.network.gains,
                 seed=self.args.seed,
             )
             for site in ("before", "after")
@@ -278,7 +285,7 @@ def manifest(
         "score": explained.score,
         "score_unit": "logits, on the grid of the logits, cells weighted by pixels",
         "regions_from": work.view.source,
-        "checkpoint": open_network(work.model).weights_record(),
+        "checkpoint": work.network.weights_record(),
         "image": {
             **_file(args.image),
             "native_size": list(work.native),

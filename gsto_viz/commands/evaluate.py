@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gsto_viz.census import Finding
     from gsto_viz.evaluate import Evaluation, Options, Tally
-    from gsto_viz.models import SegmentationNetwork
+    from gsto_viz.network import Network
     from gsto_viz.stats.outcome import CityscapesScores
     from gsto_viz.types import Dataset, Sample
 
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.distributed import join_world
     from gsto_viz.evaluate import tally_images
     from gsto_viz.evaluate.protocols import check_input_size
-    from gsto_viz.models import load_model
+    from gsto_viz.network import open_network
 
     with join_world(args.device) as (world, device):
         with world.together():
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
             size = size_of(args)
             check_input_size(options.protocol, size)
             data = load_data(args.data, purpose="eval", size=size)
-            model = load_model(args.checkpoint, **official_options(args)).to(device)
+            network = open_network(args.checkpoint, **official_options(args)).to(device)
             export = Export.to(args, data) if args.export else None
             found = quick_findings(data, args.accept, quiet=is_quiet(args))
         with tqdm(
@@ -121,14 +121,19 @@ def run(args: argparse.Namespace) -> int:
             disable=is_quiet(args) or not world.is_main,
         ) as bar:
             tally = tally_images(
-                model, data, options, world=world, sink=export, progress=lambda: bar.update()
+                network.module,
+                data,
+                options,
+                world=world,
+                sink=export,
+                progress=lambda: bar.update(),
             )
-        return _report(args, model, data, options, tally, export, found) if world.is_main else 0
+        return _report(args, network, data, options, tally, export, found) if world.is_main else 0
 
 
 def _report(
     args: argparse.Namespace,
-    model: "SegmentationNetwork",
+    network: "Network",
     data: "Dataset",
     options: "Options",
     tally: "Tally",
@@ -140,7 +145,6 @@ def _report(
 
     from gsto_viz.evaluate import evaluation_of
     from gsto_viz.files import versions
-    from gsto_viz.network import open_network
 
     if export is not None:
         sys.stderr.write(f"gsto-viz evaluate: {len(tally.images)} label maps in {export.folder}\n")
@@ -149,7 +153,7 @@ def _report(
         size = size_of(args)
         facts = {
             "schema_version": 1,
-            "checkpoint": open_network(model).weights_record(),
+            "checkpoint": network.weights_record(),
             "size": list(size) if size else None,
             "precision": options.precision,
             "census": [asdict(one) for one in found],

@@ -11,6 +11,7 @@ sizes, and ``explain`` puts everything about one target together. Modules that n
 imported here.
 """
 
+from gsto_viz.attribution.areas import View
 from gsto_viz.attribution.head import (
     HeadPass,
     head_pass,
@@ -22,11 +23,12 @@ from gsto_viz.attribution.head import (
 from gsto_viz.attribution.interventions import (
     Intervention,
     blurred,
-    branch_paths,
+    branch_places,
     captured,
     constant,
     intervene,
     intervention_counts,
+    list_places,
     mean_features,
     parse_intervention,
     removals,
@@ -34,7 +36,6 @@ from gsto_viz.attribution.interventions import (
     scaled,
     swapped,
 )
-from gsto_viz.attribution.places import View, list_paths
 from gsto_viz.attribution.receptive import (
     ReceptiveField,
     field_rows,
@@ -51,7 +52,7 @@ from gsto_viz.attribution.shapley import (
     shapley_maps,
     shapley_tables,
 )
-from gsto_viz.attribution.targets import Target, parse_place, region_entries, resolve, resolve_batch
+from gsto_viz.attribution.targets import Target, parse_area, region_entries, resolve, resolve_batch
 from gsto_viz.network import Baseline
 
 __all__ = [
@@ -65,7 +66,7 @@ __all__ = [
     "Target",
     "View",
     "blurred",
-    "branch_paths",
+    "branch_places",
     "branch_shapley",
     "captured",
     "constant",
@@ -76,12 +77,12 @@ __all__ = [
     "image_baseline",
     "intervene",
     "intervention_counts",
-    "list_paths",
+    "list_places",
     "mean_baseline",
     "mean_features",
     "own_mean_baseline",
+    "parse_area",
     "parse_intervention",
-    "parse_place",
     "receptive_fields",
     "region_entries",
     "region_shapley",

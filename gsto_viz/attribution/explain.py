@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gsto_viz.anatomy import Gate, anatomy_of
+from gsto_viz.attribution.areas import View
 from gsto_viz.attribution.gradients import (
     DEFAULT_BUDGET,
     Announce,
@@ -27,12 +28,11 @@ from gsto_viz.attribution.gradients import (
 from gsto_viz.attribution.head import HeadPass, find_head, head_pass
 from gsto_viz.attribution.interventions import (
     Intervention,
-    branch_paths,
+    branch_places,
     constant,
     edges,
     intervene,
 )
-from gsto_viz.attribution.places import View
 from gsto_viz.attribution.sanity import (
     Infidelity,
     coalition_infidelity,
@@ -161,20 +161,20 @@ def explain_target(
     found = [branch_shapley(seen, baseline, entries) for baseline in baselines]
     explainer = Explainer(model, image, [entries], head=target.head, announce=announce)
 
-    def runs_of(keys: Iterable[str], *places: Sequence[str]) -> list[Run]:
+    def runs_of(keys: Iterable[str], *sets: Sequence[str]) -> list[Run]:
         options: dict[str, Any] = {"steps": steps, "budget": budget, "seed": seed}
         return [
-            partial(Explainer.run, method=key, taps=place, **options)
+            partial(Explainer.run, method=key, taps=taps_at, **options)
             for key in keys
-            for place in places
+            for taps_at in sets
         ]
 
-    runs = runs_of(layer, seen.place.taps)
+    runs = runs_of(layer, seen.declared.taps)
     given = [run(explainer) for run in runs]
     exact, maps, map_strides = _maps(seen, baselines, entries, given)
     paths = path_effects(model, image, entries, target.head, changes)
     rows = _branch_rows(found, given, explainer)
-    more = runs_of(layer, *([tap] for tap in strides if tap not in seen.place.taps))
+    more = runs_of(layer, *([tap] for tap in strides if tap not in seen.declared.taps))
     more += runs_of((key for key, row in asked.items() if row.at == "image"), ())
     infidelity = removal_infidelity(explainer, seed=seed)
     beside = explain_taps(explainer, more, strides, infidelity, given) if strides or more else None
@@ -185,14 +185,14 @@ def explain_target(
     return Explanation(
         target=str(target),
         score=float(found[0].present[0]),
-        strides=seen.place.strides,
+        strides=seen.declared.strides,
         branches=rows,
         paths=paths,
         maps=exact | maps,
         map_strides=map_strides,
         sum_error=max(f.sum_error for f in found),
         efficiency_error=max(f.efficiency_error for f in found),
-        outline=target.place.select(view).group,
+        outline=target.area.select(view).group,
         taps=beside,
         sanity=checks,
         notes=_far_off(rows, steps),
@@ -271,12 +271,12 @@ def _maps(
         for baseline in baselines if row.maps else ():
             for r, one in enumerate(load_function(row.maps)(seen, baseline, classes)):
                 name = f"{row.key}/{baseline.name}/branch{r}"
-                exact[name], strides[name] = one.astype(np.float32), seen.place.strides[0]
+                exact[name], strides[name] = one.astype(np.float32), seen.declared.strides[0]
     for attribution in given:
         for tap, one in attribution.maps.items():
             name = f"{attribution.method}/{tap}"
             maps[name] = one[0].astype(np.float32)
-            strides[name] = seen.place.strides[seen.place.taps.index(tap)]
+            strides[name] = seen.declared.strides[seen.declared.taps.index(tap)]
     return exact, maps, strides
 
 
@@ -348,7 +348,7 @@ def path_effects(
         asked: list[Closing] = [("asked", None, None, (change,)) for change in changes]
         for kind, source, target, made in asked + _closings(model, head):
             after = score(*made)
-            name = made[0].path if len(made) == 1 else "all gates"
+            name = made[0].place if len(made) == 1 else "all gates"
             row: dict[str, Any] = {"place": name, "kind": kind, "source": source, "target": target}
             row |= {"value": made[0].what, "score": after, "drop": before - after}
             rows.append(row)
@@ -366,7 +366,7 @@ def _closings(model: nn.Module, name: str) -> list[Closing]:
     new = {edge.site for edge in anatomy.transfers if edge.new}
     closings: list[Closing] = []
     for site in ("before", "after"):
-        for r, tap in enumerate(branch_paths(model, site, name)):
+        for r, tap in enumerate(branch_places(model, site, name)):
             closings.append((f"branch {site} fusion", None, r, (constant(tap, 0, "zero"),)))
     transitions = [site for site in head.sites if site in new]
     sites = [*([] if head.fusion is None else [head.fusion]), *transitions]

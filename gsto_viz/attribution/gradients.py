@@ -49,8 +49,8 @@ from gsto_viz.words import find_method, load_function
 
 GIB = 2**30
 DEFAULT_BUDGET = 4 * GIB
-PROBE_SIDE = 128
-"""Height and width of the probe: a whole number of cells on every grid of our networks."""
+TRIAL_SIDE = 128
+"""Height and width of the small image: a whole number of cells on every grid of our networks."""
 BUFFERS = 3
 """Gradients and results that are alive beside the saved tensors, in units of the largest one."""
 
@@ -110,7 +110,7 @@ def estimate_memory(
         GstoVizError: One step of one image does not fit.
     """
     height, width = image.shape[-2:]
-    side = (min(PROBE_SIDE, height), min(PROBE_SIDE, width))
+    side = (min(TRIAL_SIDE, height), min(TRIAL_SIDE, width))
     per_row = saved_bytes(model, image[:1, :, : side[0], : side[1]], paths)
     per_row = round(per_row * (height * width) / (side[0] * side[1]))
     total = steps * image.shape[0]
@@ -360,7 +360,7 @@ def grad_cam(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[T
 def integrated_gradients(asked: Explainer, layers: Layers, settings: Settings) -> Sequence[Tensor]:
     """Return gradients integrated while the features go from the baseline's to the image's."""
     with warnings.catch_warnings():
-        # Captum warns of every list of layers; the branches of one place are side by side.
+        # Captum warns of every list of layers; the branches of a head lie side by side.
         warnings.filterwarnings("ignore", message="Multiple layers provided")
         method = LayerIntegratedGradients(asked.score, [*layers.values()])
     return method.attribute(asked.image, **asked.path(settings))
@@ -432,47 +432,47 @@ def find_taps(
             does not lead to the head.
     """
     twin = frozen_twin(model)
-    places = resolve(twin, taps)
-    given: dict[str, list[Any]] = {place.name: [] for place in places}
-    for place in places:
-        if place.path:
+    found = resolve(twin, taps)
+    given: dict[str, list[Any]] = {tap.name: [] for tap in found}
+    for tap in found:
+        if tap.path:
             raise GstoVizError(
-                f"'{place.name}' is one part of what a module gives; name a module that gives one "
+                f"'{tap.name}' is one part of what a module gives; name a module that gives one "
                 "tensor"
             )
 
         def keep(
-            module: nn.Module, inputs: Any, output: Any, name: str = place.name
+            module: nn.Module, inputs: Any, output: Any, name: str = tap.name
         ) -> Tensor | None:
             given[name].append(output)
             # What follows may change the output in place: it gets a copy.
             return output.clone() if isinstance(output, Tensor) else None
 
-        twin.get_submodule(place.module).register_forward_hook(keep)
-    probe = torch.zeros(1, 3, PROBE_SIDE, PROBE_SIDE, dtype=image.dtype, device=image.device)
+        twin.get_submodule(tap.module).register_forward_hook(keep)
+    trial = torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE, dtype=image.dtype, device=image.device)
     with torch.enable_grad():
-        logits = head_logits(twin(probe.requires_grad_()), head)
-        for place in places:
-            _check_output(place, given[place.name])
-        outputs = [given[place.name][0] for place in places]
+        logits = head_logits(twin(trial.requires_grad_()), head)
+        for tap in found:
+            _check_output(tap, given[tap.name])
+        outputs = [given[tap.name][0] for tap in found]
         gradients = torch.autograd.grad(logits.sum(), outputs, allow_unused=True)
-    for place, gradient in zip(places, gradients, strict=True):
+    for tap, gradient in zip(found, gradients, strict=True):
         if gradient is None:
             raise GstoVizError(
-                f"the logits of head {head} do not depend on {place.name}, which lies behind or "
+                f"the logits of head {head} do not depend on {tap.name}, which lies behind or "
                 "beside their way; name taps before the head"
             )
     return {
-        place.name: place.stride or PROBE_SIDE // output.shape[-2]
-        for place, output in zip(places, outputs, strict=True)
+        tap.name: tap.stride or TRIAL_SIDE // output.shape[-2]
+        for tap, output in zip(found, outputs, strict=True)
     }
 
 
-def _check_output(place: Tap, outputs: Sequence[Any]) -> None:
+def _check_output(tap: Tap, outputs: Sequence[Any]) -> None:
     """Refuse what Captum could not read, or would read once of several times."""
     if len(outputs) != 1:
         raise GstoVizError(
-            f"{place.name} is called {len(outputs)} times in a forward pass; name a place that is "
+            f"{tap.name} is called {len(outputs)} times in a forward pass; name a place that is "
             "called once"
         )
     if not isinstance(outputs[0], Tensor) or outputs[0].ndim != 4:
@@ -480,5 +480,5 @@ def _check_output(place: Tap, outputs: Sequence[Any]) -> None:
         if isinstance(outputs[0], Tensor):
             what = f"tensor of shape {tuple(outputs[0].shape)}"
         raise GstoVizError(
-            f"{place.name} gives a {what} and no map (N, C, h, w); name a place inside or after it"
+            f"{tap.name} gives a {what} and no map (N, C, h, w); name a place inside or after it"
         )

@@ -159,14 +159,14 @@ class HeadPass:
     """One forward pass, as its head sees it.
 
     Attributes:
-        place: Which head.
+        declared: Which head.
         head: The head, split.
         branches: F_r, (N, C_r, h_r, w_r).
         logits: What the network itself gave at this head, (N, K, h_0, w_0).
         output: Everything that the network gave.
     """
 
-    place: Head
+    declared: Head
     head: BranchHead
     branches: tuple[Tensor, ...]
     logits: Tensor
@@ -187,12 +187,12 @@ def head_pass(model: nn.Module, image: Tensor, head: str = "main") -> HeadPass:
         image: (N, 3, H, W), normalised, on the network's device.
         head: ``main`` or a deep-supervision head.
     """
-    place = find_head(model, head)
-    with eval_mode(model), Capture(model, place.taps, reduce="none") as maps:
+    declared = find_head(model, head)
+    with eval_mode(model), Capture(model, declared.taps, reduce="none") as maps:
         output = model(image)
-    branches = tuple(maps[tap] for tap in place.taps)
-    split = split_head(model.get_submodule(place.module), place.channels)
-    return HeadPass(place, split, branches, head_logits(output, head), output)
+    branches = tuple(maps[tap] for tap in declared.taps)
+    split = split_head(model.get_submodule(declared.module), declared.channels)
+    return HeadPass(declared, split, branches, head_logits(output, head), output)
 
 
 def coalition_logits(
@@ -222,9 +222,9 @@ def coalition_logits(
 
 def zero_baseline(model: nn.Module, head: str = "main") -> Baseline:
     """Return zeros: a branch that fires nowhere."""
-    place = find_head(model, head)
+    declared = find_head(model, head)
     like = next(model.parameters())
-    zeros = tuple(like.detach().new_zeros(1, channels, 1, 1) for channels in place.channels)
+    zeros = tuple(like.detach().new_zeros(1, channels, 1, 1) for channels in declared.channels)
     return Baseline("zero", zeros, head)
 
 
@@ -239,11 +239,11 @@ def mean_baseline(
         head: The head.
         name: What to call it.
     """
-    place = find_head(model, head)
-    moments = channel_moments(model, images, place.taps)
+    declared = find_head(model, head)
+    moments = channel_moments(model, images, declared.taps)
     like = next(model.parameters())
     means = tuple(
-        torch.from_numpy(moments[tap].mean).to(like)[None, :, None, None] for tap in place.taps
+        torch.from_numpy(moments[tap].mean).to(like)[None, :, None, None] for tap in declared.taps
     )
     return Baseline(name, means, head)
 
@@ -251,7 +251,7 @@ def mean_baseline(
 def own_mean_baseline(seen: HeadPass) -> Baseline:
     """Return each channel's mean over all cells of one pass: the image without its places."""
     means = tuple(features.mean(dim=(0, 2, 3), keepdim=True) for features in seen.branches)
-    return Baseline("mean of this image", means, seen.place.name)
+    return Baseline("mean of this image", means, seen.declared.name)
 
 
 def image_baseline(

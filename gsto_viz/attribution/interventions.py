@@ -6,6 +6,12 @@ however the block ends. A ``Capture`` opened before or inside the block sees the
 
 The counts go into ``gsto_viz.stats.causal``: drops of recall and IoU by size octave and class, and
 the branch x size matrix of the Scale Interaction Coefficient.
+
+Places: ``stage4.branch2`` is the branch after the stage's last fusion, ``stage4.m1.branch2.pre``
+before the fusion of module 1. ``stage3.m0.transfer[2->0]`` is what the transfer adds to the
+fusion's sum, ``transition3.transfer[2->3]`` the new branch; ``stage3.m0.gate[2->0]`` and
+``transition3.gate`` are gates. Arrows can be written ``2to0`` after a dot:
+``stage3.m0.transfer.2to0``.
 """
 
 import copy
@@ -25,18 +31,66 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from gsto_viz.anatomy import anatomy_of
+from gsto_viz.anatomy import anatomy_of, canonical_name
 from gsto_viz.attribution.head import find_head
-from gsto_viz.attribution.places import Path, find_path, list_paths
 from gsto_viz.calibrate import channel_moments
 from gsto_viz.capture import Capture
 from gsto_viz.capture.core import REGISTRATION, unwrap
+from gsto_viz.capture.names import callable_modules, closest_names
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
 from gsto_viz.regions import RegionMap
 from gsto_viz.stats.causal import UNCHANGED
 from gsto_viz.stats.outcome import outcome_counts
 from gsto_viz.torch_utils import eval_mode
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a network by its canonical name, and the module whose output it is."""
+
+    name: str
+    module: str
+    kind: str
+    """``branch``, ``transfer``, ``gate``, or ``module`` for everything else."""
+    source: int | None = None
+    target: int | None = None
+    """Branches of a transfer or gate at a fusion; a branch is its own target."""
+
+
+def find_place(model: nn.Module, name: str) -> Place:
+    """Find a place by name; dotted module names work in any network.
+
+    Raises:
+        GstoVizError: There is no such place; the closest names are given.
+    """
+    canonical = canonical_name(name)
+    known = {place.name: place for place in list_places(model)}
+    if canonical in known:
+        return known[canonical]
+    if name in callable_modules(model):
+        return Place(name, name, "module")
+    valid = tuple(known) or tuple(callable_modules(model))
+    raise GstoVizError(f"there is no place '{name}'; {closest_names(name, valid)}")
+
+
+def list_places(model: nn.Module) -> list[Place]:
+    """Return every branch, transfer and gate that a network declares; none for foreign ones."""
+    anatomy = anatomy_of(model)
+    if anatomy is None:
+        return []
+    gates = {gate.name: gate for gate in anatomy.gates}
+    places = []
+    for tap in anatomy.taps.values():
+        if tap.branch is not None:
+            places.append(Place(tap.name, tap.module, "branch", None, tap.branch))
+        elif gate := gates.get(tap.name):
+            # What a transition carries is a branch yet to be: its gate has no place in the matrix.
+            ends = (None, None) if gate.new else (gate.source, gate.target)
+            places.append(Place(tap.name, tap.module, "gate", *ends))
+    edges = anatomy.transfers
+    return places + [Place(e.name, e.module, "transfer", e.source, e.target) for e in edges]
+
 
 Change = Callable[[Tensor], Tensor]
 """From what a place gives to what it gives instead: same shape, or one that broadcasts to it."""
@@ -50,51 +104,50 @@ class Intervention:
     """One change of one place.
 
     Attributes:
-        path: The place: ``stage4.branch2``, ``stage3.m0.gate[2->0]``, ``stage3.m0.transfer[2->0]``
-            (see ``paths``).
+        place: Name of the place, such as ``stage3.m0.gate[2->0]``.
         change: What its output becomes.
         what: The change in words, e.g. ``0.5`` or ``dataset mean``.
     """
 
-    path: str
+    place: str
     change: Change
     what: str
 
     def __str__(self) -> str:
-        return f"{self.path} = {self.what}"
+        return f"{self.place} = {self.what}"
 
 
-def constant(path: str, value: float, what: str | None = None) -> Intervention:
+def constant(place: str, value: float, what: str | None = None) -> Intervention:
     """Fix a place to one number everywhere: 0 removes a branch or closes a transfer."""
-    return Intervention(path, partial(_filled, value), f"{value:g}" if what is None else what)
+    return Intervention(place, partial(_filled, value), f"{value:g}" if what is None else what)
 
 
 def _filled(value: float, output: Tensor) -> Tensor:
     return torch.full_like(output, value)
 
 
-def replaced(path: str, features: Tensor, what: str) -> Intervention:
+def replaced(place: str, features: Tensor, what: str) -> Intervention:
     """Put other features in the place's: of its shape, (1, C, 1, 1), or (N, 1, h, w) for a gate."""
-    return Intervention(path, partial(_other, features), what)
+    return Intervention(place, partial(_other, features), what)
 
 
 def _other(features: Tensor, output: Tensor) -> Tensor:
     return features.to(output)
 
 
-def scaled(path: str, factor: float) -> Intervention:
+def scaled(place: str, factor: float) -> Intervention:
     """Multiply a place's output by a number."""
-    return Intervention(path, partial(torch.mul, factor), f"x{factor:g}")
+    return Intervention(place, partial(torch.mul, factor), f"x{factor:g}")
 
 
-def blurred(path: str, octaves: int) -> Intervention:
+def blurred(place: str, octaves: int) -> Intervention:
     """Blur a place's map: average cells of 2**octaves, and bring them back bilinearly.
 
     The control of every change that takes a map's place away: its mean stays, its detail goes.
     """
     if octaves < 1:
         raise GstoVizError(f"a blur of {octaves} octaves changes nothing; give 1 or more")
-    return Intervention(path, partial(_blur, 2**octaves), f"blur:{octaves}")
+    return Intervention(place, partial(_blur, 2**octaves), f"blur:{octaves}")
 
 
 def _blur(side: int, output: Tensor) -> Tensor:
@@ -125,18 +178,18 @@ def intervene(model: nn.Module, *interventions: Intervention) -> Iterator[nn.Mod
         0.0
     """
     network, _ = unwrap(model)
-    paths = [find_path(network, i.path) for i in interventions]
+    places = [find_place(network, i.place) for i in interventions]
     fired: set[str] = set()
     handles: list[RemovableHandle] = []
     held: list[nn.Module] = []
     thread = threading.get_ident()
     try:
         with REGISTRATION:
-            for path, intervention in zip(paths, interventions, strict=True):
-                module = network.get_submodule(path.module)
-                _hold(module, thread, path)
+            for place, intervention in zip(places, interventions, strict=True):
+                module = network.get_submodule(place.module)
+                _hold(module, thread, place)
                 held.append(module)
-                hook = partial(_act, thread, fired, path, intervention.change)
+                hook = partial(_act, thread, fired, place, intervention.change)
                 handles.append(module.register_forward_hook(hook, prepend=True))
         yield network
     finally:
@@ -145,7 +198,7 @@ def intervene(model: nn.Module, *interventions: Intervention) -> Iterator[nn.Mod
                 handle.remove()
             for module in held:
                 _HELD[module].discard(thread)
-    silent = [path.name for path in paths if path.name not in fired]
+    silent = [place.name for place in places if place.name not in fired]
     if silent:
         raise GstoVizError(
             f"nothing was changed at {', '.join(silent)}: the forward pass does not call it, or no "
@@ -153,18 +206,18 @@ def intervene(model: nn.Module, *interventions: Intervention) -> Iterator[nn.Mod
         )
 
 
-def _hold(module: nn.Module, thread: int, path: Path) -> None:
+def _hold(module: nn.Module, thread: int, place: Place) -> None:
     """Note that this thread changes a module, or refuse to do so twice."""
     threads = _HELD.setdefault(module, set())
     if thread in threads:
-        raise GstoVizError(f"{path.name} is changed already; give each place one change")
+        raise GstoVizError(f"{place.name} is changed already; give each place one change")
     threads.add(thread)
 
 
 def _act(
     thread: int,
     fired: set[str],
-    path: Path,
+    place: Place,
     change: Change,
     module: nn.Module,
     inputs: Any,
@@ -175,41 +228,41 @@ def _act(
         return None
     if not isinstance(output, Tensor):
         raise GstoVizError(
-            f"{path.name} gives a {type(output).__name__} and no tensor; change a module inside it"
+            f"{place.name} gives a {type(output).__name__} and no tensor; change a module inside it"
         )
-    fired.add(path.name)
+    fired.add(place.name)
     changed = change(output)
     try:
         return changed.expand(output.shape)
     except RuntimeError as error:
         raise GstoVizError(
-            f"the change of {path.name} has shape {tuple(changed.shape)} and the place gives "
+            f"the change of {place.name} has shape {tuple(changed.shape)} and the place gives "
             f"{tuple(output.shape)}; give a tensor that broadcasts to it"
         ) from error
 
 
 @torch.no_grad()
-def captured(model: nn.Module, image: Tensor, paths: str | Sequence[str]) -> dict[str, Tensor]:
+def captured(model: nn.Module, image: Tensor, places: str | Sequence[str]) -> dict[str, Tensor]:
     """Return what places give for an image, unreduced, by name: values for ``replaced``.
 
     Args:
         model: Any network; in evaluation mode meanwhile.
         image: (N, 3, H, W), normalised.
-        paths: Names, or one pattern of taps such as ``*gate*``.
+        places: Names, or one pattern of taps such as ``*gate*``.
     """
     network, _ = unwrap(model)
-    if isinstance(paths, str):
-        with eval_mode(network), Capture(network, paths, reduce="none") as maps:
+    if isinstance(places, str):
+        with eval_mode(network), Capture(network, places, reduce="none") as maps:
             network(image)
         return {name: maps[name] for name in maps}
-    found = {path: find_path(network, path).module for path in paths}
+    found = {place: find_place(network, place).module for place in places}
     with eval_mode(network), Capture(network, found, reduce="none") as maps:
         network(image)
-    return {path: maps[path] for path in paths}
+    return {place: maps[place] for place in places}
 
 
 def swapped(
-    model: nn.Module, image: Tensor, paths: str | Sequence[str], *, what: str = "another image"
+    model: nn.Module, image: Tensor, places: str | Sequence[str], *, what: str = "another image"
 ) -> tuple[Intervention, ...]:
     """Give places the maps that they have for another image of the same size.
 
@@ -218,11 +271,11 @@ def swapped(
     Args:
         model: The network.
         image: The other image, (1, 3, H, W) normalised.
-        paths: As for :func:`captured`.
+        places: As for :func:`captured`.
         what: What to call the other image.
     """
-    maps = captured(model, image, paths)
-    return tuple(replaced(path, value, what) for path, value in maps.items())
+    maps = captured(model, image, places)
+    return tuple(replaced(place, value, what) for place, value in maps.items())
 
 
 SITES = ("after", "before")
@@ -266,7 +319,7 @@ def intervention_counts(
     return pd.concat(parts, ignore_index=True)
 
 
-def branch_paths(model: nn.Module, site: str = "after", head: str = "main") -> list[str]:
+def branch_places(model: nn.Module, site: str = "after", head: str = "main") -> list[str]:
     """Return the places of the branches that enter a head, the finest first.
 
     Args:
@@ -281,30 +334,31 @@ def branch_paths(model: nn.Module, site: str = "after", head: str = "main") -> l
     anatomy = anatomy_of(model)
     if anatomy is None or not anatomy.heads:
         raise GstoVizError(f"{type(model).__name__} declares no branches; name modules instead")
-    place = find_head(model, head)
-    return list(place.taps if site == "after" else place.inputs)
+    found = find_head(model, head)
+    return list(found.taps if site == "after" else found.inputs)
 
 
 def mean_features(
-    model: nn.Module, images: Iterable[Tensor], paths: Sequence[str]
+    model: nn.Module, images: Iterable[Tensor], places: Sequence[str]
 ) -> dict[str, Tensor]:
     """Return each channel's mean over all cells of some images, (1, C, 1, 1) by place.
 
     Args:
         model: A float32 network.
         images: Normalised, (3, H, W) or (N, 3, H, W) each.
-        paths: Places, as ``find_path`` takes them.
+        places: Places, as ``find_place`` takes them.
     """
-    modules = {path: find_path(model, path).module for path in paths}
+    modules = {place: find_place(model, place).module for place in places}
     moments = channel_moments(model, images, modules)
     like = next(model.parameters())
     return {
-        path: torch.from_numpy(moments[path].mean).to(like)[None, :, None, None] for path in paths
+        place: torch.from_numpy(moments[place].mean).to(like)[None, :, None, None]
+        for place in places
     }
 
 
 def removals(
-    paths: Sequence[str], means: Mapping[str, Tensor] | None = None
+    places: Sequence[str], means: Mapping[str, Tensor] | None = None
 ) -> dict[str, tuple[Intervention, ...]]:
     """Remove places one at a time: replaced by their means where given, else by zero.
 
@@ -312,23 +366,21 @@ def removals(
         Groups for :func:`intervention_counts`, under the places' own names.
     """
     if means is None:
-        return {path: (constant(path, 0.0, "zero"),) for path in paths}
-    return {path: (replaced(path, means[path], "mean"),) for path in paths}
+        return {place: (constant(place, 0.0, "zero"),) for place in places}
+    return {place: (replaced(place, means[place], "mean"),) for place in places}
 
 
-def edges(model: nn.Module, kind: str, place: str) -> list[Path]:
+def edges(model: nn.Module, kind: str, site: str) -> list[Place]:
     """Return the transfers or gates of one fusion or transition, in the order of the network.
 
     Args:
         model: One of our networks.
         kind: ``transfer`` or ``gate``.
-        place: ``stage4.m0``, ``transition3``...
+        site: ``stage4.m0``, ``transition3``...
     """
-    found = [p for p in list_paths(model) if p.kind == kind and p.name.startswith(f"{place}.")]
+    found = [p for p in list_places(model) if p.kind == kind and p.name.startswith(f"{site}.")]
     if not found:
-        raise GstoVizError(
-            f"{place} has no {kind}; name a module such as stage4.m0, or transition3"
-        )
+        raise GstoVizError(f"{site} has no {kind}; name a module such as stage4.m0, or transition3")
     return found
 
 
@@ -344,34 +396,34 @@ def parse_intervention(model: nn.Module, text: str) -> Intervention:
     name, equals, value = (part.strip() for part in text.rpartition("="))
     if not equals or not name or not value:
         raise GstoVizError(f"'{text}' is no intervention; write PLACE=VALUE, such as stem=zero")
-    path = find_path(model, name)
-    words = _words(model, path)
+    place = find_place(model, name)
+    words = _words(model, place)
     if value in words:
-        return constant(path.name, words[value], value)
+        return constant(place.name, words[value], value)
     kind, _, octaves = value.partition(":")
     if kind == "blur" and octaves.isdecimal():
         if len(octaves) > 2 or not 1 <= int(octaves) <= MAX_BLUR:
             raise GstoVizError(f"{value} is no blur; give 1 to {MAX_BLUR} octaves")
-        return blurred(path.name, int(octaves))
+        return blurred(place.name, int(octaves))
     try:
         number = float(value)
     except ValueError as error:
         known = ", ".join([*words, "blur:OCTAVES"])
         raise GstoVizError(
-            f"'{value}' is no value for {path.name}; give a number, {known}"
+            f"'{value}' is no value for {place.name}; give a number, {known}"
         ) from error
     if not abs(number) < MAX_VALUE:
-        raise GstoVizError(f"{path.name} cannot be {value}; give a number below {MAX_VALUE:g}")
-    return constant(path.name, number)
+        raise GstoVizError(f"{place.name} cannot be {value}; give a number below {MAX_VALUE:g}")
+    return constant(place.name, number)
 
 
-def _words(model: nn.Module, path: Path) -> dict[str, float]:
+def _words(model: nn.Module, place: Place) -> dict[str, float]:
     """Return the words for numbers at a place."""
-    if path.kind == "gate":
+    if place.kind == "gate":
         anatomy = anatomy_of(model)
         low, high = (0.0, 1.0) if anatomy is None else anatomy.gate_range or (0.0, 1.0)
         return {"zero": 0.0, "closed": low, "open": high}
-    return {"zero": 0.0, "closed": 0.0} if path.kind == "transfer" else {"zero": 0.0}
+    return {"zero": 0.0, "closed": 0.0} if place.kind == "transfer" else {"zero": 0.0}
 
 
 def frozen_twin(model: nn.Module) -> nn.Module:

@@ -19,8 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.attribution.interventions import constant, frozen_twin, intervene
-from gsto_viz.attribution.places import list_paths
+from gsto_viz.attribution.interventions import constant, frozen_twin, intervene, list_places
 from gsto_viz.attribution.targets import stride_of
 from gsto_viz.capture.names import resolve
 from gsto_viz.data import resize_image, resize_map
@@ -99,46 +98,46 @@ def receptive_fields(
                 f"width {width}); choose one inside"
             )
     twin = frozen_twin(model)
-    places = resolve(twin, taps)
+    found = resolve(twin, taps)
     leaf = image.detach().clone().requires_grad_()
     outputs: dict[str, Tensor] = {}
     with ExitStack() as stack:
         if not gated:
-            gates = [constant(p.name, 1.0) for p in list_paths(twin) if p.kind == "gate"]
+            gates = [constant(p.name, 1.0) for p in list_places(twin) if p.kind == "gate"]
             stack.enter_context(intervene(twin, *gates))
-        for place in places:
-            keep = _keeper(outputs, place)
-            stack.callback(twin.get_submodule(place.module).register_forward_hook(keep).remove)
+        for tap in found:
+            keep = _keeper(outputs, tap)
+            stack.callback(twin.get_submodule(tap.module).register_forward_hook(keep).remove)
         stack.enter_context(torch.enable_grad())
         twin(leaf)
     fields = []
-    for place in places:
-        stride = place.stride or _stride(outputs[place.name], (height, width), place)
-        scale = _scale(outputs[place.name], (gains or {}).get(place.name))
-        signs = _signs(outputs[place.name].shape[1], draws, seed).to(scale)
+    for tap in found:
+        stride = tap.stride or _stride(outputs[tap.name], (height, width), tap)
+        scale = _scale(outputs[tap.name], (gains or {}).get(tap.name))
+        signs = _signs(outputs[tap.name].shape[1], draws, seed).to(scale)
         for x, y in pixels:
             cell = (y // stride, x // stride)
-            own = outputs[place.name][0, :, cell[0], cell[1]]
+            own = outputs[tap.name][0, :, cell[0], cell[1]]
             gradient = _gradient(own, leaf, signs * scale, power)
             centre = (float(cell[0] * stride), float(cell[1] * stride))
             size = effective_size(gradient, centre)
-            fields.append(ReceptiveField(place.name, stride, cell, centre, gradient, size))
+            fields.append(ReceptiveField(tap.name, stride, cell, centre, gradient, size))
     return fields
 
 
-def _keeper(outputs: dict[str, Tensor], place: Tap) -> Callable[[nn.Module, object, Tensor], None]:
-    """Return a hook that keeps a place's output with its graph."""
+def _keeper(outputs: dict[str, Tensor], tap: Tap) -> Callable[[nn.Module, object, Tensor], None]:
+    """Return a hook that keeps a tap's output with its graph."""
 
     def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-        outputs[place.name] = output
+        outputs[tap.name] = output
 
     return keep
 
 
-def _stride(output: Tensor, size: tuple[int, int], place: Tap) -> int:
+def _stride(output: Tensor, size: tuple[int, int], tap: Tap) -> int:
     """Return the stride of a foreign tap by its size."""
     if not isinstance(output, Tensor) or output.ndim != 4:
-        raise GstoVizError(f"tap '{place.name}' gives no (N, C, H, W) tensor; name another module")
+        raise GstoVizError(f"tap '{tap.name}' gives no (N, C, H, W) tensor; name another module")
     return stride_of(size, (int(output.shape[-2]), int(output.shape[-1])))
 
 

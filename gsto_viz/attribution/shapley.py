@@ -158,7 +158,7 @@ def split_pass(seen: HeadPass, baseline: Baseline) -> tuple[Tensor, list[Tensor]
             f"axis 0 of the logits {tuple(seen.logits.shape)} has {seen.logits.shape[0]} images; "
             "explain one image at a time"
         )
-    check_baseline(baseline, seen.branches, seen.place.name)
+    check_baseline(baseline, seen.branches, seen.declared.name)
     cells = seen.logits.shape[-2] * seen.logits.shape[-1]
     absent = _on_finest(seen, baseline)
     base = (sum(absent[1:], absent[0]) + seen.head.bias[:, None]).expand(-1, cells)
@@ -421,4 +421,4 @@ def evidence_field(seen: HeadPass, baseline: Baseline) -> EvidenceField:
         products[:, cells] = cell_products(deltas, cells)
     error = float((logits[-1] - own).abs().max()) / (float(own.abs().max()) or 1.0)
     grid = int(seen.logits.shape[-2]), int(seen.logits.shape[-1])
-    return EvidenceField(baseline.name, seen.place.strides, grid, logits, products, error)
+    return EvidenceField(baseline.name, seen.declared.strides, grid, logits, products, error)

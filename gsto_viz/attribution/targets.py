@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from gsto_viz.activity import grid_shape
-from gsto_viz.attribution.places import (
+from gsto_viz.attribution.areas import (
     RANKS,
+    Area,
     Box,
     ClassRegion,
     Mask,
     Pixel,
-    Place,
     RankedRegion,
     Region,
     SizeBin,
@@ -40,17 +40,17 @@ Part = Literal["part", "whole", "core", "band"]
 
 @dataclass(frozen=True)
 class Target:
-    """A place, what is read there, and from which head.
+    """An area, what is read there, and from which head.
 
     Attributes:
-        place: Where, and about which class.
+        area: Where, and about which class.
         score: ``margin``: mean over the picked pixels of logit_y - max over k != y of logit_k;
-            ``mean``: mean of logit_y; ``sum``: sum of logit_y over the pixels. Where the place is
+            ``mean``: mean of logit_y; ``sum``: sum of logit_y over the pixels. Where the area is
             several regions (``SizeBin``), means give each region the same weight.
         head: ``main``, or a deep-supervision head such as ``stage3``.
     """
 
-    place: Place
+    area: Area
     score: Score = "margin"
     head: str = "main"
 
@@ -59,7 +59,7 @@ class Target:
             raise GstoVizError(f"unknown score '{self.score}'; choose {', '.join(SCORES)}")
 
     def __str__(self) -> str:
-        return f"{self.score} of {self.place} at head {self.head}"
+        return f"{self.score} of {self.area} at head {self.head}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +216,7 @@ def resolve(target: Target, view: View, shape: Sequence[int]) -> Entries:
             tensor's shape and the axis.
     """
     grid = int(shape[-2]), int(shape[-1])
-    selection = target.place.select(view)
+    selection = target.area.select(view)
     stride = stride_of(view.size, grid)
     rows, columns = np.nonzero(selection.group)
     group, class_id = selection.group[rows, columns], selection.class_id[rows, columns]
@@ -341,8 +341,8 @@ FORMS = (
 """How targets are written; X counts columns and Y rows from 0, sizes are octaves (log2 px)."""
 
 
-def parse_place(text: str) -> Place:
-    """Read a place: ``pixel:120,80``, ``region:car:largest``, ``class:road``, ``size:5-6``...
+def parse_area(text: str) -> Area:
+    """Read an area: ``pixel:120,80``, ``region:car:largest``, ``class:road``, ``size:5-6``...
 
     Raises:
         GstoVizError: The text has none of these forms, or the file of a mask cannot be read.
@@ -376,21 +376,21 @@ def _numbers(text: str, rest: str, count: int, form: str) -> tuple[list[int], st
     return [int(p) for p in parts], class_name or None
 
 
-def _pixel(text: str, rest: str) -> Place:
+def _pixel(text: str, rest: str) -> Area:
     (x, y), class_name = _numbers(text, rest, 2, FORMS[0])
     return Pixel(x, y, class_name)
 
 
-def _box(text: str, rest: str) -> Place:
+def _box(text: str, rest: str) -> Area:
     (x0, y0, x1, y1), class_name = _numbers(text, rest, 4, FORMS[1])
     return Box(x0, y0, x1, y1, class_name)
 
 
-def _mask(text: str, rest: str) -> Place:
+def _mask(text: str, rest: str) -> Area:
     return Mask(read_values(rest), name=Path(rest).name)
 
 
-def _region(text: str, rest: str) -> Place:
+def _region(text: str, rest: str) -> Area:
     if rest.isdecimal():
         return Region(int(rest))
     class_name, colon, rank = rest.rpartition(":")
@@ -401,7 +401,7 @@ def _region(text: str, rest: str) -> Place:
     return RankedRegion(class_name, rank)
 
 
-def _class(text: str, rest: str) -> Place:
+def _class(text: str, rest: str) -> Area:
     class_name, colon, source = rest.rpartition(":")
     if not colon:
         return ClassRegion(rest)
@@ -410,7 +410,7 @@ def _class(text: str, rest: str) -> Place:
     return ClassRegion(class_name, source)
 
 
-def _size(text: str, rest: str) -> Place:
+def _size(text: str, rest: str) -> Area:
     low, dash, high = rest.partition("-")
     try:
         bounds = float(low), float(high)

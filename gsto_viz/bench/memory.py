@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gsto_viz.attribution.areas import Pixel, View
 from gsto_viz.attribution.gradients import DEFAULT_BUDGET, Explainer
-from gsto_viz.attribution.places import Pixel, View
 from gsto_viz.attribution.targets import Target, resolve_batch
 from gsto_viz.bench.analysis import random_pair, settings_of
 from gsto_viz.bench.timing import Measurement, Say, megabytes

@@ -18,13 +18,13 @@ from gsto_viz.attribution import (
     View,
     image_baseline,
     mean_baseline,
+    parse_area,
     parse_intervention,
-    parse_place,
     zero_baseline,
 )
+from gsto_viz.attribution.areas import Area, Mask
 from gsto_viz.attribution.explain import Explanation, explain_target
-from gsto_viz.attribution.interventions import branch_paths
-from gsto_viz.attribution.places import Mask, Place
+from gsto_viz.attribution.interventions import branch_places
 from gsto_viz.attribution.receptive import ReceptiveField, field_rows, receptive_fields
 from gsto_viz.commands.options import official_options, size_of
 from gsto_viz.data import (
@@ -74,7 +74,7 @@ class Work:
     def __init__(self, args: argparse.Namespace, network: Network) -> None:
         self.args, self.network = args, network
         self.model = model = network.module
-        place = parse_place(args.target)
+        area = parse_area(args.target)
         self.changes = [parse_intervention(model, text) for text in args.change]
         self.methods = tuple(dict.fromkeys(args.method or DEFAULT_METHODS))
         self.size = size_of(args)
@@ -84,7 +84,7 @@ class Work:
         image = read_image(args.image)
         self.native = image.shape[:2]
         self.image = image if self.size is None else resize_image(image, self.size)
-        self.place = self._resized_mask(place)
+        self.area = self._resized_mask(area)
         with eval_mode(model):
             prediction = predict(model, self.image)
         assert network.classes is not None  # every file says its classes
@@ -92,11 +92,11 @@ class Work:
         self.view = View(prediction, names, *self._annotation(len(names)))
         self.pixels = self.tensor(self.image)
 
-    def _resized_mask(self, place: Place) -> Place:
-        """Bring a mask of the native image to the size of --size; other places stay."""
-        if isinstance(place, Mask) and self.size and place.pixels.shape == tuple(self.native):
-            return replace(place, pixels=resize_map(place.pixels, self.size))
-        return place
+    def _resized_mask(self, area: Area) -> Area:
+        """Bring a mask of the native image to the size of --size; other areas stay."""
+        if isinstance(area, Mask) and self.size and area.pixels.shape == tuple(self.native):
+            return replace(area, pixels=resize_map(area.pixels, self.size))
+        return area
 
     @property
     def mean_images(self) -> int:
@@ -154,7 +154,7 @@ class Work:
             self.model,
             self.pixels,
             self.view,
-            Target(self.place, args.score, args.head),
+            Target(self.area, args.score, args.head),
             self.baselines(),
             methods=self.methods,
             taps=args.tap,
@@ -181,7 +181,7 @@ class Work:
                 self.model,
                 self.pixels,
                 [pixel],
-                branch_paths(self.model, site),
+                branch_places(self.model, site),
                 gated=gated,
                 gains=self.network.gains,
                 seed=self.args.seed,
@@ -240,8 +240,8 @@ class Work:
 
 def middle_pixel(outline: npt.NDArray[np.integer]) -> tuple[int, int]:
     """Return x and y of the pixel of a target's first group that lies nearest to its centroid."""
-    places = np.argwhere(outline == 1)
-    middle = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
+    cells = np.argwhere(outline == 1)
+    middle = cells[np.argmin(((cells - cells.mean(axis=0)) ** 2).sum(axis=1))]
     return int(middle[1]), int(middle[0])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gsto_viz.attribution.places import Mask, Pixel, Place, View
+from gsto_viz.attribution.areas import Area, Mask, Pixel, View
 from gsto_viz.attribution.shapley import BranchShapley, EvidenceField
 from gsto_viz.attribution.targets import Entries, Score, Target, resolve
 from gsto_viz.explorer.probe import Point, region_at
@@ -29,7 +29,7 @@ class Question:
         stride: Of the cell that stands for a pixel; None: the place is a region.
     """
 
-    place: Place
+    place: Area
     name: str
     class_id: int
     class_name: str
@@ -75,7 +75,7 @@ def ask(
     predicted = int(shown.inspections["A"].prediction[point.y, point.x])
     class_id = names.index(target) if target in names else predicted
     if pick == "pixel":
-        place: Place = Pixel(point.x, point.y, str(class_id))
+        place: Area = Pixel(point.x, point.y, str(class_id))
         words = f"x {point.x}, y {point.y}"
     else:
         number = region_at(regions, point)

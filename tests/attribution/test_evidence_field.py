@@ -18,7 +18,7 @@ from gsto_viz.attribution import (
     shapley_maps,
     zero_baseline,
 )
-from gsto_viz.attribution.places import Box, Pixel, RankedRegion
+from gsto_viz.attribution.areas import Box, Pixel, RankedRegion
 from gsto_viz.errors import GstoVizError
 
 PLACES = [Pixel(33, 41), Pixel(100, 69, "sky"), Box(5, 7, 60, 50, "car"), RankedRegion("pole")]

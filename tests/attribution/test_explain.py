@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from gsto_viz.attribution import Target, constant, head_pass, intervene, resolve, zero_baseline
+from gsto_viz.attribution.areas import RankedRegion, SizeBin
 from gsto_viz.attribution.explain import asked_classes, explain_target, path_effects
-from gsto_viz.attribution.places import RankedRegion, SizeBin
 from gsto_viz.cli import main
 from gsto_viz.commands import attribute as command
 from gsto_viz.commands.attribute_work import as_text

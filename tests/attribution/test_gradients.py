@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from gsto_viz.attribution import Target, resolve_batch
+from gsto_viz.attribution.areas import Pixel, RankedRegion
 from gsto_viz.attribution.gradients import (
     Explainer,
     estimate_memory,
     saved_bytes,
 )
 from gsto_viz.attribution.interventions import frozen_twin, tap_output
-from gsto_viz.attribution.places import Pixel, RankedRegion
 from gsto_viz.errors import GstoVizError
 from gsto_viz.words import methods_at
 

@@ -10,12 +10,12 @@ from torch import nn
 from gsto_viz.attribution import (
     Intervention,
     blurred,
-    branch_paths,
+    branch_places,
     captured,
     constant,
     intervene,
     intervention_counts,
-    list_paths,
+    list_places,
     mean_features,
     parse_intervention,
     removals,
@@ -23,8 +23,7 @@ from gsto_viz.attribution import (
     scaled,
     swapped,
 )
-from gsto_viz.attribution.interventions import edges
-from gsto_viz.attribution.places import find_path
+from gsto_viz.attribution.interventions import edges, find_place
 from gsto_viz.capture import Capture
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import find_regions
@@ -48,7 +47,7 @@ def test_a_gate_fixed_to_its_own_map_changes_nothing(toy):
 def test_every_place_fixed_to_its_own_output_changes_nothing(toy):
     model, image = toy.network(), toy.picture()
     before = logits(model, image)
-    paths = [p.name for p in list_paths(model) if p.kind != "branch" or ".m" in p.name]
+    paths = [p.name for p in list_places(model) if p.kind != "branch" or ".m" in p.name]
     own = captured(model, image, paths)
     for path, value in list(own.items())[::6]:
         with intervene(model, replaced(path, value, "own")):
@@ -61,14 +60,14 @@ def test_removed_branches_are_what_the_head_sees(toy):
         branches, _ = model.branches(image)
         for r in range(4):
             kept = [b * (k != r) for k, b in enumerate(branches)]
-            with intervene(model, *removals(branch_paths(model))[f"stage4.branch{r}"]):
+            with intervene(model, *removals(branch_places(model))[f"stage4.branch{r}"]):
                 torch.testing.assert_close(logits(model, image), model.head(kept))
 
 
 def test_closed_transfers_are_missing_from_the_sum(toy):
     model, image = toy.network("hrnetv2-tiny"), toy.picture()
     fusion = model.stage4[-1].fusion
-    inputs = list(captured(model, image, branch_paths(model, "before")).values())
+    inputs = list(captured(model, image, branch_places(model, "before")).values())
     sizes = [tuple(x.shape[-2:]) for x in inputs]
     for source, target in ((2, 0), (0, 3), (1, 1)):
         with torch.no_grad():
@@ -92,7 +91,7 @@ def test_an_open_gate_is_no_gate(toy):
     plain = toy.network("hrnetv2-tiny", seed=5)
     weights = {k.replace(".transfer.", "."): v for k, v in model.state_dict().items()}
     plain.load_state_dict({k: v for k, v in weights.items() if k in plain.state_dict()})
-    with intervene(model, *(constant(p.name, 1) for p in list_paths(model) if p.kind == "gate")):
+    with intervene(model, *(constant(p.name, 1) for p in list_places(model) if p.kind == "gate")):
         torch.testing.assert_close(logits(model, image), logits(plain, image))
 
 
@@ -227,15 +226,15 @@ def test_gradients_pass_through(toy):
     ],
 )
 def test_names_of_places(toy, name, module):
-    assert find_path(toy.network(), name).module == module
+    assert find_place(toy.network(), name).module == module
 
 
 def test_places_of_other_networks():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
-    assert list_paths(net) == []
-    assert find_path(net, "0").kind == "module"
+    assert list_places(net) == []
+    assert find_place(net, "0").kind == "module"
     with pytest.raises(GstoVizError, match="there is no place 'relu'; valid names: 0, 1"):
-        find_path(net, "relu")
+        find_place(net, "relu")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +250,7 @@ def test_places_of_other_networks():
 def test_interventions_in_words(toy, text, name, value):
     model = toy.network()
     intervention = parse_intervention(model, text)
-    assert intervention.path == name
+    assert intervention.place == name
     assert (intervention.change(torch.ones(1, 2, 3, 3)) == value).all()
     assert parse_intervention(model, f"{name}=blur:2").what == "blur:2"
 
@@ -284,8 +283,8 @@ def test_counts_with_and_without(toy):
     model = toy.network().float()
     image = np.random.default_rng(0).integers(0, 256, (70, 101, 3), dtype=np.uint8)
     regions = find_regions(toy.annotation())
-    means = mean_features(model, [toy.picture(3)[0]], branch_paths(model, "before"))
-    changes = removals(branch_paths(model, "before"), means)
+    means = mean_features(model, [toy.picture(3)[0]], branch_places(model, "before"))
+    changes = removals(branch_places(model, "before"), means)
     counts = intervention_counts(model, image, regions, changes, name="a")
     assert counts["intervention"].unique().tolist() == ["none", *changes]
     from gsto_viz.evaluate import predict
@@ -319,4 +318,4 @@ def test_edges_and_sites(toy):
     with pytest.raises(GstoVizError, match="transition1 has no gate"):
         edges(model, "gate", "transition1")
     with pytest.raises(GstoVizError, match="unknown site 'middle'"):
-        branch_paths(model, "middle")
+        branch_places(model, "middle")

@@ -9,8 +9,8 @@ from matplotlib.text import Text
 
 from gsto_viz import words
 from gsto_viz.attribution import zero_baseline
+from gsto_viz.attribution.areas import RankedRegion
 from gsto_viz.attribution.explain import explain_target
-from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.attribution.targets import Target
 from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gsto_viz.attribution import Target, exact_shapley, resolve_batch
+from gsto_viz.attribution.areas import RankedRegion
 from gsto_viz.attribution.gradients import Explainer
-from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.attribution.sanity import (
     cascade,
     coalition_infidelity,

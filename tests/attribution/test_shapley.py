@@ -25,9 +25,9 @@ from gsto_viz.attribution import (
     shapley_maps,
     zero_baseline,
 )
+from gsto_viz.attribution.areas import RankedRegion
 from gsto_viz.attribution.gradients import Explainer
 from gsto_viz.attribution.head import coalition_logits, find_head, split_head
-from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import build_model, initialize
 from gsto_viz.regions import find_regions, prepare_regions

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from gsto_viz import attribution
 from gsto_viz.attribution import Target, resolve, resolve_batch, zero_baseline
+from gsto_viz.attribution.areas import RankedRegion
 from gsto_viz.attribution.explain import explain_target
 from gsto_viz.attribution.gradients import Explainer, find_taps
-from gsto_viz.attribution.places import RankedRegion
 from gsto_viz.attribution.sanity import (
     cell_rectangles,
     removal_infidelity,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gsto_viz.attribution import Target, View, parse_place, region_entries, resolve, resolve_batch
-from gsto_viz.attribution.places import Box, ClassRegion, Mask, Pixel, RankedRegion, Region, SizeBin
+from gsto_viz.attribution import Target, View, parse_area, region_entries, resolve, resolve_batch
+from gsto_viz.attribution.areas import Box, ClassRegion, Mask, Pixel, RankedRegion, Region, SizeBin
 from gsto_viz.attribution.targets import FORMS, head_logits, stride_of, top_two
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import SegmentationOutput
@@ -231,15 +231,15 @@ def test_heads_of_outputs_of_all_kinds():
     ],
 )
 def test_words(text, place):
-    assert parse_place(text) == place
-    assert parse_place(str(place)) == place
+    assert parse_area(text) == place
+    assert parse_area(str(place)) == place
 
 
 def test_masks_come_from_files(tmp_path):
     mask = np.zeros((6, 8), dtype=np.uint8)
     mask[2, 3] = 9
     Image.fromarray(mask).save(tmp_path / "spot.png")
-    place = parse_place(f"mask:{tmp_path / 'spot.png'}")
+    place = parse_area(f"mask:{tmp_path / 'spot.png'}")
     np.testing.assert_array_equal(place.pixels, mask)
     assert str(place) == "mask:spot.png"
 
@@ -254,5 +254,5 @@ def test_masks_come_from_files(tmp_path):
 )  # fmt: skip
 def test_words_that_are_no_target(text):
     with pytest.raises(GstoVizError, match="is no target; write"):
-        parse_place(text)
+        parse_area(text)
     assert len(FORMS) == 7

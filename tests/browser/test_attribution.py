@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gsto_viz.attribution import Target, View, evidence_field, head_pass, own_mean_baseline, resolve
-from gsto_viz.attribution.places import Pixel
+from gsto_viz.attribution.areas import Pixel
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.evaluate import predict
 from gsto_viz.evaluate.protocols import input_batch

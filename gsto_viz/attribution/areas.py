@@ -1,12 +1,7 @@
-"""Where a question is asked: a pixel, a mask, a region, a class; and what can be changed.
+"""Areas: where in an image a question is asked: a pixel, a box, a mask, a region, a class.
 
-A place picks pixels and says which class each of them is asked about. It knows nothing of scores or
+An area picks pixels and says which class each of them is asked about. It knows nothing of scores or
 networks; ``targets`` turns it into a number that a network gives.
-
-``stage4.branch2`` is the branch after the stage's last fusion, ``stage4.m1.branch2.pre`` before the
-fusion of module 1. ``stage3.m0.transfer[2->0]`` is what the transfer adds to the fusion's sum,
-``transition3.transfer[2->3]`` the new branch; ``stage3.m0.gate[2->0]`` and ``transition3.gate`` are
-gates. Arrows can be written ``2to0`` after a dot: ``stage3.m0.transfer.2to0``.
 """
 
 from dataclasses import dataclass
@@ -15,11 +10,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from gsto_viz.activity import BoolMap
-from gsto_viz.anatomy import anatomy_of, canonical_name
-from gsto_viz.capture.names import callable_modules, closest_names
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import RegionMap, find_regions
 from gsto_viz.types import IGNORE
@@ -30,7 +22,7 @@ RANKS = ("largest", "smallest")
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What places refer to in one image.
+    """What areas refer to in one image.
 
     Attributes:
         prediction: (H, W) class index of each pixel, as the network says.
@@ -87,7 +79,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Pixels that a place picks.
+    """Pixels that an area picks.
 
     Attributes:
         group: (H, W) int64: 0 = not picked, g >= 1 = picked as part of group g. Means give every
@@ -99,7 +91,7 @@ class Selection:
     class_id: IntMap
 
 
-class Place(Protocol):
+class Area(Protocol):
     """Anything that picks pixels of an image."""
 
     def select(self, view: View) -> Selection:
@@ -245,15 +237,14 @@ class RankedRegion:
                 f"this class; there are {', '.join(present) or 'no regions at all'}"
             )
         by_size = numbers[np.argsort(-view.regions.area_px[numbers], kind="stable")]
-        place = {"largest": 1, "smallest": by_size.size}.get(self.rank)
-        if place is None:
-            place = int(self.rank) if self.rank.isdecimal() else 0
-        if not 1 <= place <= by_size.size:
+        ends = {"largest": 1, "smallest": by_size.size}
+        rank = int(self.rank) if self.rank.isdecimal() else ends.get(self.rank, 0)
+        if not 1 <= rank <= by_size.size:
             raise GstoVizError(
                 f"{self}: the number of regions of this class is {by_size.size}; choose "
                 f"largest, smallest or 1 to {by_size.size}"
             )
-        return int(by_size[place - 1]) + 1
+        return int(by_size[rank - 1]) + 1
 
     def __str__(self) -> str:
         return f"region:{self.class_name}:{self.rank}"
@@ -324,50 +315,3 @@ class SizeBin:
 
     def __str__(self) -> str:
         return f"size:{self.low:g}-{self.high:g}"
-
-
-@dataclass(frozen=True)
-class Path:
-    """A place by its canonical name, and the module whose output it is."""
-
-    name: str
-    module: str
-    kind: str
-    """``branch``, ``transfer``, ``gate``, or ``module`` for everything else."""
-    source: int | None = None
-    target: int | None = None
-    """Branches of a transfer or gate at a fusion; a branch is its own target."""
-
-
-def find_path(model: nn.Module, name: str) -> Path:
-    """Find a place by name; dotted module names work in any network.
-
-    Raises:
-        GstoVizError: There is no such place; the closest names are given.
-    """
-    canonical = canonical_name(name)
-    known = {path.name: path for path in list_paths(model)}
-    if canonical in known:
-        return known[canonical]
-    if name in callable_modules(model):
-        return Path(name, name, "module")
-    valid = tuple(known) or tuple(callable_modules(model))
-    raise GstoVizError(f"there is no place '{name}'; {closest_names(name, valid)}")
-
-
-def list_paths(model: nn.Module) -> list[Path]:
-    """Return every branch, transfer and gate that a network declares; none for foreign ones."""
-    anatomy = anatomy_of(model)
-    if anatomy is None:
-        return []
-    gates = {gate.name: gate for gate in anatomy.gates}
-    paths = []
-    for tap in anatomy.taps.values():
-        if tap.branch is not None:
-            paths.append(Path(tap.name, tap.module, "branch", None, tap.branch))
-        elif gate := gates.get(tap.name):
-            # What a transition carries is a branch yet to be: its gate has no place in the matrix.
-            ends = (None, None) if gate.new else (gate.source, gate.target)
-            paths.append(Path(tap.name, tap.module, "gate", *ends))
-    edges = anatomy.transfers
-    return paths + [Path(e.name, e.module, "transfer", e.source, e.target) for e in edges]

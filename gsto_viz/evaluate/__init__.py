@@ -1,7 +1,7 @@
 """Evaluate a segmentation network on a data set: protocols, one confusion matrix, object sizes.
 
-``logits`` goes from an image to logits, ``protocols`` and ``evidence`` do it as the papers test
-(scales, mirror image, windows); ``counting`` counts pixels of images, in threads and processes;
+``protocols`` goes from an image to logits, also as the papers test (scales, mirror image, windows);
+``counting`` counts pixels of images, in threads and processes;
 ``evaluation`` turns counts into scores.
 """
 
@@ -14,11 +14,11 @@ from gsto_viz.evaluate.evaluation import (
     evaluation_of,
     tally_images,
 )
-from gsto_viz.evaluate.evidence import class_evidence
 from gsto_viz.evaluate.protocols import (
     PROTOCOLS,
     LogitsNotFiniteError,
     Protocol,
+    class_evidence,
     full_logits,
     model_logits,
     predict,

@@ -1,6 +1,5 @@
 """What gsto_viz sees in a network: taps, strides, gates, calls, in-place changes, resizing."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ from gsto_viz.activity import grid_shape, saturated_share
 from gsto_viz.anatomy import Anatomy, anatomy_of, branches_at
 from gsto_viz.capture.core import unwrap
 from gsto_viz.capture.names import callable_modules, declared_taps
-from gsto_viz.doctor.watch import Change, Record, Resizing, watch
+from gsto_viz.doctor.watch import Change, Record, watch
 from gsto_viz.errors import GstoVizError
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Tap
@@ -203,7 +202,9 @@ def examine(model: nn.Module, image: Tensor, *, name: str | None = None) -> Exam
             ) from error
     modules = _modules(network, record, size)
     taps = tuple(_tap_facts(tap, record, size) for tap in declared.values())
-    in_place = {m for m, module in network.named_modules() if _is_in_place(module)}
+    in_place = {
+        m for m, module in network.named_modules() if getattr(module, "inplace", False) is True
+    }
     changes = dict.fromkeys(c for c in record.changes if c.by not in in_place)
     config = getattr(network, "config", None)
     corners = getattr(config, "align_corners", None)
@@ -222,7 +223,10 @@ def examine(model: nn.Module, image: Tensor, *, name: str | None = None) -> Exam
         shared=_shared(network),
         in_place=tuple(m for m in record.order if m in in_place),
         changes=tuple(changes),
-        resizings=_resize_facts(record.resizings),
+        resizings=tuple(
+            ResizeFacts(*kind, calls.total(), tuple(name or ITSELF for name in calls))
+            for kind, calls in record.resizings.items()
+        ),
         align_corners=corners if isinstance(corners, bool) else None,
         modules=modules,
         problems=(),
@@ -248,10 +252,6 @@ def stride_of(shape: Sequence[int], size: tuple[int, int]) -> int | None:
     high = min((full - 1) // (n - 1) for full, n in zip(size, shape[-2:], strict=True) if n > 1)
     fitting = range(low, high + 1)
     return next((s for s in fitting if s & (s - 1) == 0), next(iter(fitting), None))
-
-
-def _is_in_place(module: nn.Module) -> bool:
-    return getattr(module, "inplace", False) is True
 
 
 def _modules(network: nn.Module, record: Record, size: tuple[int, int]) -> tuple[ModuleFacts, ...]:
@@ -367,17 +367,6 @@ def _shared(network: nn.Module) -> tuple[tuple[str, ...], ...]:
     for name, module in network.named_modules(remove_duplicate=False):
         names.setdefault(id(module), []).append(name)
     return tuple(tuple(several) for several in names.values() if len(several) > 1)
-
-
-def _resize_facts(resizings: Sequence[Resizing]) -> tuple[ResizeFacts, ...]:
-    kinds: dict[tuple[str, bool | None], Counter[str]] = {}
-    for one in resizings:
-        counts = kinds.setdefault((one.mode, one.align_corners), Counter())
-        counts[one.module or ITSELF] += 1
-    return tuple(
-        ResizeFacts(mode, corners, sum(counts.values()), tuple(counts))
-        for (mode, corners), counts in kinds.items()
-    )
 
 
 def _problems(seen: Examination) -> list[str]:

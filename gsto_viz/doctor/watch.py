@@ -24,27 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from gsto_viz.capture.core import REGISTRATION, elements
 
 _RESIZES = (F.interpolate, F.grid_sample)
-_SIGMOIDS: Mapping[Callable[..., Any], str] = {
-    torch.sigmoid: "sigmoid",
-    torch.special.expit: "sigmoid",
-    Tensor.sigmoid: "sigmoid",
-    F.hardsigmoid: "hardsigmoid",
-}
-
-
-@dataclass(frozen=True)
-class Resizing:
-    """One call of a resizing function.
-
-    Attributes:
-        module: Name of the module whose code called it; empty for the network itself.
-        mode: Such as ``bilinear``.
-        align_corners: As given; None where the mode does not know it.
-    """
-
-    module: str
-    mode: str
-    align_corners: bool | None
+_SIGMOIDS = (torch.sigmoid, torch.special.expit, Tensor.sigmoid, F.hardsigmoid)
 
 
 @dataclass(frozen=True)
@@ -52,8 +32,7 @@ class Squashing:
     """One call of a sigmoid: the last step of most gates.
 
     Attributes:
-        module: Name of the module whose code called it.
-        function: ``sigmoid`` or ``hardsigmoid``.
+        module: Name of the module whose code called it; empty for the network itself.
         shape: Of its output.
         low: Least value.
         mean: Mean value.
@@ -61,7 +40,6 @@ class Squashing:
     """
 
     module: str
-    function: str
     shape: tuple[int, ...]
     low: float
     mean: float
@@ -91,7 +69,8 @@ class Record:
         shapes: Shape of every tensor that each module gave in its first call, by element (``""``
             for a tensor, ``0`` or ``logits`` for one of several).
         values: First outputs of the modules that were to be kept.
-        resizings: Calls of resizing functions.
+        resizings: Calls of resizing functions, by mode and ``align_corners`` (None where the mode
+            does not know it): how often each module's code made them.
         squashings: Calls of sigmoids.
         changes: Outputs that were changed in place.
         not_finite: Modules whose first output holds NaN or infinity.
@@ -102,7 +81,7 @@ class Record:
     order: list[str] = field(default_factory=list)
     shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
-    resizings: list[Resizing] = field(default_factory=list)
+    resizings: dict[tuple[str, bool | None], Counter[str]] = field(default_factory=dict)
     squashings: list[Squashing] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     not_finite: list[str] = field(default_factory=list)
@@ -202,23 +181,13 @@ class _Functions(TorchFunctionMode):
         if func in _RESIZES:
             given = inspect.signature(func).bind(*args, **(kwargs or {}))
             given.apply_defaults()
-            mode, corners = given.arguments["mode"], given.arguments["align_corners"]
-            self._watcher.record.resizings.append(Resizing(where, mode, corners))
+            kind = given.arguments["mode"], given.arguments["align_corners"]
+            self._watcher.record.resizings.setdefault(kind, Counter())[where] += 1
         elif func in _SIGMOIDS and isinstance(output, Tensor) and output.numel():
-            self._watcher.record.squashings.append(_squashing(where, _SIGMOIDS[func], output))
+            values = output.detach().float()
+            ends = float(values.min()), float(values.mean()), float(values.max())
+            self._watcher.record.squashings.append(Squashing(where, tuple(output.shape), *ends))
         return output
-
-
-def _squashing(where: str, function: str, output: Tensor) -> Squashing:
-    values = output.detach().float()
-    return Squashing(
-        where,
-        function,
-        tuple(output.shape),
-        float(values.min()),
-        float(values.mean()),
-        float(values.max()),
-    )
 
 
 def tensors_of(output: Any) -> dict[str, Tensor]:

@@ -38,6 +38,19 @@ def grid_shape(height: int, width: int, stride: int) -> tuple[int, int]:
     return -(-height // stride), -(-width // stride)
 
 
+def grid_stride(size: tuple[int, int], grid: tuple[int, int]) -> int | None:
+    """Return the stride of a grid of (h, w) cells over an image of (H, W) pixels.
+
+    Returns:
+        The least power of two s with ``grid_shape(H, W, s)`` = (h, w), else the least s; None where
+        none fits.
+    """
+    # ceil(full / s) = cells: s from full / cells up to, but not at, full / (cells - 1).
+    least = max(-(-full // cells) for full, cells in zip(size, grid, strict=True))
+    fitting = (s for s in (1 << (least - 1).bit_length(), least) if grid_shape(*size, s) == grid)
+    return next(fitting, None)
+
+
 def cell_areas(height: int, width: int, stride: int) -> npt.NDArray[np.int64]:
     """Return the pixels of each cell that lie inside the image, (ceil(H/s), ceil(W/s)) int64."""
     rows = np.minimum(stride, height - np.arange(0, height, stride))

@@ -12,7 +12,7 @@ None of them is right: a mean or a zero is no feature that the network ever saw,
 has contents of its own. Conclusions should hold for all three.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,7 @@ from gsto_viz.capture import Capture
 from gsto_viz.errors import GstoVizError
 from gsto_viz.network import Baseline
 from gsto_viz.torch_utils import eval_mode
+from gsto_viz.types import Tap
 
 CHUNK = 256
 """Cells of the grid worked on at a time: all coalitions of so many fit a processor's cache."""
@@ -228,6 +229,18 @@ def zero_baseline(model: nn.Module, head: str = "main") -> Baseline:
     return Baseline("zero", zeros, head)
 
 
+def channel_means(
+    model: nn.Module, images: Iterable[Tensor], taps: str | Sequence[str] | Mapping[str, Tap | str]
+) -> dict[str, Tensor]:
+    """Return each channel's mean over all cells of some images, (1, C, 1, 1) by tap."""
+    like = next(model.parameters())
+    moments = channel_moments(model, images, taps)
+    return {
+        tap: torch.from_numpy(one.mean).to(like)[None, :, None, None]
+        for tap, one in moments.items()
+    }
+
+
 def mean_baseline(
     model: nn.Module, images: Iterable[Tensor], head: str = "main", *, name: str = "dataset mean"
 ) -> Baseline:
@@ -239,13 +252,8 @@ def mean_baseline(
         head: The head.
         name: What to call it.
     """
-    declared = find_head(model, head)
-    moments = channel_moments(model, images, declared.taps)
-    like = next(model.parameters())
-    means = tuple(
-        torch.from_numpy(moments[tap].mean).to(like)[None, :, None, None] for tap in declared.taps
-    )
-    return Baseline(name, means, head)
+    means = channel_means(model, images, find_head(model, head).taps)
+    return Baseline(name, tuple(means.values()), head)
 
 
 def own_mean_baseline(seen: HeadPass) -> Baseline:

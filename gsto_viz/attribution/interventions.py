@@ -32,8 +32,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from gsto_viz.anatomy import anatomy_of, canonical_name
-from gsto_viz.attribution.head import find_head
-from gsto_viz.calibrate import channel_moments
+from gsto_viz.attribution.head import channel_means, find_head
 from gsto_viz.capture import Capture
 from gsto_viz.capture.core import REGISTRATION, unwrap
 from gsto_viz.capture.names import callable_modules, closest_names
@@ -348,13 +347,7 @@ def mean_features(
         images: Normalised, (3, H, W) or (N, 3, H, W) each.
         places: Places, as ``find_place`` takes them.
     """
-    modules = {place: find_place(model, place).module for place in places}
-    moments = channel_moments(model, images, modules)
-    like = next(model.parameters())
-    return {
-        place: torch.from_numpy(moments[place].mean).to(like)[None, :, None, None]
-        for place in places
-    }
+    return channel_means(model, images, {p: find_place(model, p).module for p in places})
 
 
 def removals(

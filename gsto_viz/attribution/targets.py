@@ -5,8 +5,9 @@ and a region weighs the cells by how many of its pixels each holds. The same ent
 weight) serve one target, one target per image of a batch, and all regions of an image at once.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gsto_viz.activity import grid_shape
+from gsto_viz.activity import grid_stride
 from gsto_viz.attribution.areas import (
     RANKS,
     Area,
@@ -88,14 +89,12 @@ class Entries:
         """Return the entries in cells start..stop-1, counted from ``start``."""
         first, last = np.searchsorted(self.cell, [start, stop])
         part = slice(int(first), int(last))
-        return Entries(
-            self.target[part],
-            self.cell[part] - start,
-            self.class_id[part],
-            self.weight[part],
-            self.count,
-            self.grid,
-            self.margin,
+        return replace(
+            self,
+            target=self.target[part],
+            cell=self.cell[part] - start,
+            class_id=self.class_id[part],
+            weight=self.weight[part],
         )
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -186,21 +185,18 @@ def head_logits(output: Any, head: str = "main") -> Tensor:
 
 
 def stride_of(size: tuple[int, int], grid: tuple[int, int]) -> int:
-    """Return the pixels per cell of a grid (h, w) over an image (H, W).
-
-    A power of two where one fits, else the smallest number that does.
+    """Return the pixels per cell of a grid (h, w) over an image (H, W), as ``grid_stride``.
 
     Raises:
         GstoVizError: No whole number of pixels gives this grid.
     """
-    least = max(1, size[0] // grid[0])
-    for stride in (*(1 << n for n in range(8)), least, least + 1):
-        if grid_shape(*size, stride) == grid:
-            return stride
-    raise GstoVizError(
-        f"axes 2 and 3 of the logits are {grid}, which is no grid of an image {size}; resize the "
-        "logits, or give the image that they were made from"
-    )
+    stride = grid_stride(size, grid)
+    if stride is None:
+        raise GstoVizError(
+            f"axes 2 and 3 of the logits are {grid}, which is no grid of an image {size}; resize "
+            "the logits, or give the image that they were made from"
+        )
+    return stride
 
 
 def resolve(target: Target, view: View, shape: Sequence[int]) -> Entries:
@@ -329,15 +325,53 @@ def _part_counts(regions: RegionMap, grid: GridWeights, part: Part) -> npt.NDArr
     return np.where(takes_core, grid.counts["core"], grid.counts["whole"]).astype(np.int64)
 
 
-FORMS = (
-    "pixel:X,Y[:CLASS]",
-    "box:X0,Y0,X1,Y1[:CLASS]",
-    "mask:FILE.png",
-    "region:NUMBER",
-    "region:CLASS[:largest|smallest|N]",
-    "class:CLASS[:true|predicted]",
-    "size:LOW-HIGH",
-)
+NUMBER, CLASS = r"\s*(\d+)\s*", r"(?::(.+))?"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an area is written: after its kind and a colon, ``pattern``, whose groups make it."""
+
+    words: str
+    pattern: str
+    make: Callable[..., Area]
+
+
+def _size_bin(low: str, high: str) -> SizeBin:
+    bounds = float(low), float(high)
+    if not bounds[0] < bounds[1]:
+        raise ValueError("LOW is not below HIGH")
+    return SizeBin(*bounds)
+
+
+FORMS: Mapping[str, Form] = {
+    "pixel": Form(
+        "pixel:X,Y[:CLASS]",
+        f"{NUMBER},{NUMBER}{CLASS}",
+        lambda x, y, name: Pixel(int(x), int(y), name),
+    ),
+    "box": Form(
+        "box:X0,Y0,X1,Y1[:CLASS]",
+        f"{NUMBER},{NUMBER},{NUMBER},{NUMBER}{CLASS}",
+        lambda x0, y0, x1, y1, name: Box(int(x0), int(y0), int(x1), int(y1), name),
+    ),
+    "mask": Form(
+        "mask:FILE.png", "(.+)", lambda file: Mask(read_values(file), name=Path(file).name)
+    ),
+    "region": Form(
+        "region:NUMBER or region:CLASS[:largest|smallest|N]",
+        rf"(\d+)|(.+):({'|'.join(RANKS)}|\d+)|([^:]+)",
+        lambda number, name, rank, alone: (
+            Region(int(number)) if number else RankedRegion(name or alone, rank or RANKS[0])
+        ),
+    ),
+    "class": Form(
+        "class:CLASS[:true|predicted]",
+        "(.+):(true|predicted)|([^:]+)",
+        lambda name, source, alone: ClassRegion(name or alone, source),
+    ),
+    "size": Form("size:LOW-HIGH with LOW below HIGH", "([^-]*)-(.*)", _size_bin),
+}
 """How targets are written; X counts columns and Y rows from 0, sizes are octaves (log2 px)."""
 
 
@@ -348,74 +382,17 @@ def parse_area(text: str) -> Area:
         GstoVizError: The text has none of these forms, or the file of a mask cannot be read.
     """
     kind, _, rest = text.partition(":")
-    readers = {
-        "pixel": _pixel,
-        "box": _box,
-        "mask": _mask,
-        "region": _region,
-        "class": _class,
-        "size": _size,
-    }
-    if kind not in readers or not rest:
-        raise GstoVizError(f"'{text}' is no target; write one of {', '.join(FORMS)}")
-    return readers[kind](text, rest)
-
-
-def _wrong(text: str, form: str) -> GstoVizError:
-    return GstoVizError(f"'{text}' is no target; write {form}")
-
-
-def _numbers(text: str, rest: str, count: int, form: str) -> tuple[list[int], str | None]:
-    """Read ``count`` whole numbers and perhaps a class."""
-    numbers, colon, class_name = rest.partition(":")
-    parts = numbers.split(",")
-    if len(parts) != count or not all(p.strip().isdecimal() for p in parts):
-        raise _wrong(text, form)
-    if colon and not class_name:
-        raise _wrong(text, form)
-    return [int(p) for p in parts], class_name or None
-
-
-def _pixel(text: str, rest: str) -> Area:
-    (x, y), class_name = _numbers(text, rest, 2, FORMS[0])
-    return Pixel(x, y, class_name)
-
-
-def _box(text: str, rest: str) -> Area:
-    (x0, y0, x1, y1), class_name = _numbers(text, rest, 4, FORMS[1])
-    return Box(x0, y0, x1, y1, class_name)
-
-
-def _mask(text: str, rest: str) -> Area:
-    return Mask(read_values(rest), name=Path(rest).name)
-
-
-def _region(text: str, rest: str) -> Area:
-    if rest.isdecimal():
-        return Region(int(rest))
-    class_name, colon, rank = rest.rpartition(":")
-    if not colon:
-        return RankedRegion(rest)
-    if not class_name or not (rank in RANKS or rank.isdecimal()):
-        raise _wrong(text, FORMS[4])
-    return RankedRegion(class_name, rank)
-
-
-def _class(text: str, rest: str) -> Area:
-    class_name, colon, source = rest.rpartition(":")
-    if not colon:
-        return ClassRegion(rest)
-    if not class_name or source not in ("true", "predicted"):
-        raise _wrong(text, FORMS[5])
-    return ClassRegion(class_name, source)
-
-
-def _size(text: str, rest: str) -> Area:
-    low, dash, high = rest.partition("-")
+    if kind not in FORMS or not rest:
+        known = ", ".join(form.words for form in FORMS.values())
+        raise GstoVizError(f"'{text}' is no target; write one of {known}")
+    form = FORMS[kind]
+    found = re.fullmatch(form.pattern, rest, re.DOTALL)
+    wrong = GstoVizError(f"'{text}' is no target; write {form.words}")
+    if found is None:
+        raise wrong
     try:
-        bounds = float(low), float(high)
+        return form.make(*found.groups())
+    except GstoVizError:
+        raise
     except ValueError as error:
-        raise _wrong(text, FORMS[6]) from error
-    if not dash or not bounds[0] < bounds[1]:
-        raise _wrong(text, f"{FORMS[6]} with LOW below HIGH")
-    return SizeBin(*bounds)
+        raise wrong from error

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.activity import grid_shape, saturated_share
+from gsto_viz.activity import grid_shape, grid_stride, saturated_share
 from gsto_viz.anatomy import Anatomy, anatomy_of, branches_at
 from gsto_viz.capture.core import unwrap
 from gsto_viz.capture.names import callable_modules, declared_taps
@@ -242,16 +242,11 @@ def stride_of(shape: Sequence[int], size: tuple[int, int]) -> int | None:
     """Return the stride of a grid (N, C, h, w) on an image of (H, W) pixels.
 
     Returns:
-        s with h = ceil(H / s) and w = ceil(W / s). Where several fit, the least power of two among
-        them, else the least; None where none fits, or the grid is a single cell.
+        As ``grid_stride``; None also where the grid is a single cell.
     """
     if len(shape) != 4 or 0 in shape or tuple(shape[-2:]) == (1, 1):
         return None
-    # ceil(full / s) = cells: s from full / cells up to, but not at, full / (cells - 1).
-    low = max(-(-full // n) for full, n in zip(size, shape[-2:], strict=True))
-    high = min((full - 1) // (n - 1) for full, n in zip(size, shape[-2:], strict=True) if n > 1)
-    fitting = range(low, high + 1)
-    return next((s for s in fitting if s & (s - 1) == 0), next(iter(fitting), None))
+    return grid_stride(size, (shape[-2], shape[-1]))
 
 
 def _modules(network: nn.Module, record: Record, size: tuple[int, int]) -> tuple[ModuleFacts, ...]:

@@ -255,4 +255,4 @@ def test_masks_come_from_files(tmp_path):
 def test_words_that_are_no_target(text):
     with pytest.raises(GstoVizError, match="is no target; write"):
         parse_area(text)
-    assert len(FORMS) == 7
+    assert len(FORMS) == 6

@@ -33,7 +33,6 @@ from gsto_viz.attribution.interventions import (
     parse_intervention,
     removals,
     replaced,
-    scaled,
     swapped,
 )
 from gsto_viz.attribution.receptive import (
@@ -90,7 +89,6 @@ __all__ = [
     "replaced",
     "resolve",
     "resolve_batch",
-    "scaled",
     "shapley_maps",
     "shapley_tables",
     "swapped",

@@ -134,11 +134,6 @@ def _other(features: Tensor, output: Tensor) -> Tensor:
     return features.to(output)
 
 
-def scaled(place: str, factor: float) -> Intervention:
-    """Multiply a place's output by a number."""
-    return Intervention(place, partial(torch.mul, factor), f"x{factor:g}")
-
-
 def blurred(place: str, octaves: int) -> Intervention:
     """Blur a place's map: average cells of 2**octaves, and bring them back bilinearly.
 

@@ -6,10 +6,11 @@ come from HRNet's code, github.com/HRNet/HRNet-Semantic-Segmentation, which GSTO
 commands in its README, and the test sizes in ``experiments/``.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -105,23 +106,9 @@ class Protocol:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values."""
-        windows = self.windows
-        return {
-            "name": self.name,
-            "scales": list(self.scales),
-            "flip": self.flip,
-            "input_size": None if self.input_size is None else list(self.input_size),
-            "short_side": self.short_side,
-            "long_side": self.long_side,
-            "windows": None
-            if windows is None
-            else {
-                "size": list(windows.size),
-                "stride": list(windows.stride),
-                "last": windows.last,
-                "above_scale": windows.above_scale,
-            },
-        }
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del settings["source"]
+        return settings
 
 
 SINGLE = Protocol(source="GSTO, tables 1 to 4: single scale, no flip")

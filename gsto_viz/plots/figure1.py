@@ -76,8 +76,8 @@ def figure_scale_confusion(
     slots = 1 + max(len(i.strides) for i in shown.values())
     wall = Wall((sample.image.shape[0], sample.image.shape[1]), classes, width=width)
     _draw_top(wall, sample, shown, slots)
-    for (key, inspection), maps in zip(shown.items(), _maps(sample, shown, mode), strict=True):
-        panels = [Panel("prediction", labels=inspection.prediction, name=f"{key} prediction")]
+    for (key, look), maps in zip(shown.items(), _maps(sample, shown, mode), strict=True):
+        panels = [Panel("prediction", labels=look.prediction, name=f"{key} prediction")]
         for r, heat in enumerate(maps):
             name, color = f"{key} branch {r}", branch_mark(r).color
             panels.append(
@@ -89,16 +89,16 @@ def figure_scale_confusion(
                     outlines=outlines,
                 )
             )
-        title = f"{key}  {inspection.name} ({inspection.network})"
+        title = f"{key}  {look.name} ({look.network})"
         wall.rows([PanelRow(title, panels, slots=slots, height=PANEL_HEIGHT)])
-    for key, inspection in shown.items():
-        if not inspection.gates:
+    for key, look in shown.items():
+        if not look.gates:
             wall.heading(f"{key}  {NO_GATES}", step=HEAD)
             continue
-        site = arrange_gates(inspection.gates).site or "the transitions"
+        site = arrange_gates(look.gates).site or "the transitions"
         note = "below each map, the share of its cells that are as closed as they can be"
         wall.heading(f"{key}  gates of {site}", note, step=HEAD)
-        draw_gates(wall, inspection, wall.size)
+        draw_gates(wall, look, wall.size)
     text = _caption(mode, sample, regions is not None, shown)
     return wall.finish(text, _alt_text(sample, shown, mode), size=BODY)
 
@@ -130,8 +130,8 @@ def scale_confusion_data(sample: Sample, shown: Shown, *, mode: str = "percentil
         for branch, one in enumerate(maps):
             row, column = np.indices(one.values.shape)
             cells = {"row": row.ravel(), "column": column.ravel(), "value": one.values.ravel()}
-            place = {"model": key, "branch": branch, "stride": one.stride}
-            parts.append(pd.DataFrame(place | cells | {"low": one.low, "high": one.high}))
+            own = {"model": key, "branch": branch, "stride": one.stride}
+            parts.append(pd.DataFrame(own | cells | {"low": one.low, "high": one.high}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -151,10 +151,10 @@ def _draw_top(wall: Wall, sample: Sample, shown: Shown, slots: int) -> None:
     _, ax = wall.shown[0]
     height = ax.bbox.height / wall.figure.dpi
     left = MARGIN + len(panels) * ((wall.room + GAP) / slots)
-    place = (left, wall.top - GAP - height, wall.width - MARGIN - left, height)
+    box = (left, wall.top - GAP - height, wall.width - MARGIN - left, height)
     maps = (sample.labels, *(i.prediction for i in shown.values()))
     if wall.classes is not None:
-        wall.class_legend(present_classes(wall.classes, *maps), 4, place)
+        wall.class_legend(present_classes(wall.classes, *maps), 4, box)
 
 
 def _maps_said(mode: str, shown: Shown) -> str:
@@ -165,7 +165,7 @@ def _maps_said(mode: str, shown: Shown) -> str:
 
 def _caption(mode: str, sample: Sample, outlined: bool, shown: Shown) -> str:
     """Say what is drawn and how it was normalised."""
-    sites = sorted({inspection.site for inspection in shown.values()})
+    sites = sorted({look.site for look in shown.values()})
     parts = [f"Image {sample.id}. Branch maps at {listed(sites)}.", _maps_said(mode, shown)]
     if outlined:
         parts.append(f"White lines: annotated regions of at least {SPECK_PX} px.")
@@ -216,30 +216,30 @@ def figure_gate_maps(sample: Sample, shown: Shown, *, width: float = WIDTH) -> F
         raise GstoVizError("no network was given; give what at least one shows for the image")
     page = Page(width)
     said = []
-    for key, inspection in shown.items():
-        title = title_of(key, {key: inspection.name})
-        page.heading(title if inspection.gates else f"{title}: {NO_GATES}", step=HEAD)
-        for site, part in _fusions(inspection):
+    for key, look in shown.items():
+        title = title_of(key, {key: look.name})
+        page.heading(title if look.gates else f"{title}: {NO_GATES}", step=HEAD)
+        for site, part in _fusions(look):
             page.heading(site, size=BODY, step=HEAD)
             draw_gates(page, part, (sample.image.shape[0], sample.image.shape[1]))
-        gates = f"{len(inspection.gates)} gate maps" if inspection.gates else NO_GATES
-        said.append(f"{key} ({inspection.name}): {gates}")
+        gates = f"{len(look.gates)} gate maps" if look.gates else NO_GATES
+        said.append(f"{key} ({look.name}): {gates}")
     caption = f"Image {sample.id}. {GATES_CAPTION}"
     alt = f"Gate maps on image {sample.id}. {'; '.join(said)}. {GATES_CAPTION}"
     return page.finish(caption, alt, size=BODY)
 
 
-def _fusions(inspection: Look) -> Iterable[tuple[str, Look]]:
+def _fusions(look: Look) -> Iterable[tuple[str, Look]]:
     """Yield the gates of one fusion after the other, the transitions' with the last one."""
-    fusions, transitions = gates_by_site(inspection.gates)
+    fusions, transitions = gates_by_site(look.gates)
     rest = set(transitions.values())
     for site, edges in fusions.items():
         branches = 1 + max(map(max, edges))
         taps = set(edges.values())
-        if site == list(fusions)[-1] and branches == len(inspection.strides):
+        if site == list(fusions)[-1] and branches == len(look.strides):
             taps, rest = taps | rest, set()
-        gates = {tap: gate for tap, gate in inspection.gates.items() if tap in taps}
-        yield site, replace(inspection, gates=gates, strides=inspection.strides[:branches])
+        gates = {tap: gate for tap, gate in look.gates.items() if tap in taps}
+        yield site, replace(look, gates=gates, strides=look.strides[:branches])
     if rest:
-        gates = {tap: gate for tap, gate in inspection.gates.items() if tap in rest}
-        yield "transitions", replace(inspection, gates=gates)
+        gates = {tap: gate for tap, gate in look.gates.items() if tap in rest}
+        yield "transitions", replace(look, gates=gates)

@@ -20,7 +20,6 @@ from gsto_viz.attribution import (
     parse_intervention,
     removals,
     replaced,
-    scaled,
     swapped,
 )
 from gsto_viz.attribution.interventions import edges, find_place
@@ -131,7 +130,10 @@ def test_blur_and_scale(toy):
         + blocks[fy + 1, fx + 1] * wy * wx
     )
     assert found[y, x] == pytest.approx(expected)
-    with intervene(model, scaled(name, 0.25)), Capture(model, name, reduce="none") as maps:
+    with (
+        intervene(model, Intervention(name, lambda given: given / 4, "x0.25")),
+        Capture(model, name, reduce="none") as maps,
+    ):
         logits(model, image)
     torch.testing.assert_close(maps[name], own / 4)
 

@@ -42,6 +42,7 @@ from gsto_viz.regions import RegionMap
 from gsto_viz.stats.causal import UNCHANGED
 from gsto_viz.stats.outcome import outcome_counts
 from gsto_viz.torch_utils import eval_mode
+from gsto_viz.types import Tap
 
 
 @dataclass(frozen=True)
@@ -245,14 +246,14 @@ def captured(model: nn.Module, image: Tensor, places: str | Sequence[str]) -> di
         places: Names, or one pattern of taps such as ``*gate*``.
     """
     network, _ = unwrap(model)
-    if isinstance(places, str):
-        with eval_mode(network), Capture(network, places, reduce="none") as maps:
-            network(image)
-        return {name: maps[name] for name in maps}
-    found = {place: find_place(network, place).module for place in places}
-    with eval_mode(network), Capture(network, found, reduce="none") as maps:
+    taps: str | dict[str, Tap | str] = (
+        places
+        if isinstance(places, str)
+        else {place: find_place(network, place).module for place in places}
+    )
+    with eval_mode(network), Capture(network, taps, reduce="none") as maps:
         network(image)
-    return {place: maps[place] for place in places}
+    return {name: maps[name] for name in maps}
 
 
 def swapped(

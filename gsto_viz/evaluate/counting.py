@@ -2,12 +2,11 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,14 @@ from torch import nn
 
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError, UnreadableImageError
-from gsto_viz.evaluate.protocols import SINGLE, Precision, Protocol, class_evidence, labels_of
+from gsto_viz.evaluate.protocols import (
+    SINGLE,
+    LogitsNotFiniteError,
+    Precision,
+    Protocol,
+    class_evidence,
+    labels_of,
+)
 from gsto_viz.regions import find_regions
 from gsto_viz.stats.nulls import DILATION_RATIO
 from gsto_viz.stats.outcome import (
@@ -96,19 +102,6 @@ class Options:
     workers: int = 0
 
 
-WIDTHS: Mapping[str, int] = {
-    "images": 3,
-    "regions": 2 + len(COUNTS),
-    "classes": 2 + len(COUNTS),
-    "instances": 5,
-}
-"""Columns of the rows of a tally."""
-
-
-def _no_rows(columns: int) -> Rows:
-    return np.zeros((0, columns), dtype=np.int64)
-
-
 @dataclass
 class Tally:
     """Counts of any number of images; those of disjoint sets of images add up.
@@ -125,10 +118,10 @@ class Tally:
     """
 
     confusion: Rows
-    images: Rows = field(default_factory=lambda: _no_rows(WIDTHS["images"]))
-    regions: Rows = field(default_factory=lambda: _no_rows(WIDTHS["regions"]))
-    classes: Rows = field(default_factory=lambda: _no_rows(WIDTHS["classes"]))
-    instances: Rows = field(default_factory=lambda: _no_rows(WIDTHS["instances"]))
+    images: Rows = field(default_factory=lambda: _no_rows(3))
+    regions: Rows = field(default_factory=lambda: _no_rows(2 + len(COUNTS)))
+    classes: Rows = field(default_factory=lambda: _no_rows(2 + len(COUNTS)))
+    instances: Rows = field(default_factory=lambda: _no_rows(5))
     groups: dict[int, str] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
 
@@ -139,10 +132,17 @@ class Tally:
         skipped = {int(k): v for _, reasons in said for k, v in reasons.items()}
         return Tally(
             confusion=world.sum(torch.from_numpy(self.confusion)).numpy(),
+            images=_all_rows(world, self.images),
+            regions=_all_rows(world, self.regions),
+            classes=_all_rows(world, self.classes),
+            instances=_all_rows(world, self.instances),
             groups={int(k): v for groups, _ in said for k, v in groups.items()},
             skipped={k: skipped[k] for k in sorted(skipped)},
-            **{name: _all_rows(world, getattr(self, name)) for name in WIDTHS},
         )
+
+
+def _no_rows(columns: int) -> Rows:
+    return np.zeros((0, columns), dtype=np.int64)
 
 
 def _all_rows(world: World, rows: Rows) -> Rows:
@@ -154,23 +154,57 @@ def _all_rows(world: World, rows: Rows) -> Rows:
     return merged[np.argsort(merged[:, 0], kind="stable")]
 
 
-def _added(parts: Iterable[Tally], num_classes: int) -> Tally:
-    """Add up tallies of disjoint sets of images as they come in."""
-    total = Tally(np.zeros((num_classes, num_classes), dtype=np.int64))
-    rows = {name: [_no_rows(columns)] for name, columns in WIDTHS.items()}
-    for one in parts:
-        total.confusion += one.confusion
-        total.groups |= one.groups
-        total.skipped |= one.skipped
-        for name, own in rows.items():
-            own.append(getattr(one, name))
-    for name, own in rows.items():
-        setattr(total, name, np.concatenate(own))
-    return total
+class _Sum:
+    """Counts of images as they come in."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+        self.images: list[list[int]] = []
+        self.groups: dict[int, str] = {}
+        self.parts: dict[str, list[Rows]] = {"regions": [], "classes": [], "instances": []}
+
+    def add(self, one: "_Counted") -> None:
+        """Add the counts of one image."""
+        self.images.append([one.index, one.confusion is not None, "instances" in one.rows])
+        if one.group is not None:
+            self.groups[one.index] = one.group
+        if one.confusion is not None:
+            self.confusion += one.confusion
+        for name, rows in one.rows.items():
+            self.parts[name].append(np.insert(rows, 0, one.index, axis=1))
+
+    def tally(self, skipped: dict[int, str]) -> Tally:
+        """Return all that was added."""
+        parts = {name: np.concatenate(rows) for name, rows in self.parts.items() if rows}
+        images = np.array(self.images, dtype=np.int64).reshape(-1, 3)
+        return Tally(self.confusion, images, groups=self.groups, skipped=skipped, **parts)
 
 
-Read = tuple[int, Sample | UnreadableImageError]
-"""Index of an image, and the image or why it cannot be read."""
+@dataclass(frozen=True)
+class _Predicted:
+    """One image and what the network says of it."""
+
+    index: int
+    sample: Sample
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Counts of one image.
+
+    Attributes:
+        index: Of the image.
+        group: Of the image.
+        confusion: None without labels.
+        rows: ``regions``, ``classes`` and ``instances`` as in ``Tally``, without the index; those
+            that it is annotated with and that were asked for.
+    """
+
+    index: int
+    group: str | None
+    confusion: Rows | None = None
+    rows: dict[str, Rows] = field(default_factory=dict)
 
 
 def count_images(
@@ -197,43 +231,32 @@ def count_images(
         GstoVizError: An image cannot be read (unless such are skipped), has no labels or is too
             small, a label is no class, or logits are not finite; the message names the image.
     """
-
-    def predicted(samples: Iterable[Read]) -> Iterator[tuple[Read, Labels | None]]:
-        for index, sample in samples:
-            if isinstance(sample, Sample):
-                yield (index, sample), _predict(model, data, sample, options)
-            else:
-                yield (index, sample), None
-            if progress is not None:
-                progress()
-
-    def count(given: tuple[Read, Labels | None]) -> Tally:
-        (index, sample), guess = given
-        if guess is None or isinstance(sample, UnreadableImageError):
-            return Tally(nothing, skipped={index: str(sample)})
-        if sink is not None:
-            sink(sample, guess)
-        return _counted(index, sample, guess, data.classes.names, outcome=options.outcome)
-
-    nothing = np.zeros((len(data.classes), len(data.classes)), dtype=np.int64)
+    counter, total = _Counter(data, options, sink), _Sum(len(data.classes))
+    skipped: dict[int, str] = {}
     with eval_mode(model), thread_pool(options.workers) as pool:
-        read = partial(_read, data, options, needs_labels=sink is None)
-        samples = map_ahead(pool, read, indices, depth=options.workers)
-        counted = map_ahead(pool, count, predicted(samples), depth=options.workers)
-        return _added(counted, len(data.classes))
+        read = map_ahead(pool, counter.read, indices, depth=options.workers)
+        predicted = _predictions(model, data, options, read, skipped, progress)
+        for counted in map_ahead(pool, counter.count, predicted, depth=options.workers):
+            total.add(counted)
+    return total.tally(skipped)
 
 
-def _read(data: Dataset, options: Options, index: int, *, needs_labels: bool) -> Read:
-    """Read an image; return why it cannot be read where such images are skipped."""
-    try:
-        sample = data[index]
-    except UnreadableImageError as error:
-        if not options.skip_unreadable:
-            raise
-        return index, error
-    if sample.labels is None and needs_labels:
-        raise GstoVizError(f"{sample.id} has no labels; scores need annotated images")
-    return index, sample
+def _predictions(
+    model: nn.Module,
+    data: Dataset,
+    options: Options,
+    read: Iterable[tuple[int, Sample | UnreadableImageError]],
+    skipped: dict[int, str],
+    progress: Callable[[], object] | None,
+) -> Iterator[_Predicted]:
+    """Predict what could be read, one image after the other."""
+    for index, sample in read:
+        if isinstance(sample, UnreadableImageError):
+            skipped[index] = str(sample)
+        else:
+            yield _Predicted(index, sample, _predict(model, data, sample, options))
+        if progress is not None:
+            progress()
 
 
 def _predict(model: nn.Module, data: Dataset, sample: Sample, options: Options) -> Labels:
@@ -248,8 +271,10 @@ def _predict(model: nn.Module, data: Dataset, sample: Sample, options: Options) 
             flip_order=data.classes.flip_order,
             precision=options.precision,
         )
+    except LogitsNotFiniteError as error:
+        raise LogitsNotFiniteError(f"{sample.id}: {error}") from error
     except GstoVizError as error:
-        raise type(error)(f"{sample.id}: {error}") from error
+        raise GstoVizError(f"{sample.id}: {error}") from error
     if len(evidence) != len(data.classes):
         raise GstoVizError(
             f"the network has {len(evidence)} classes and {data.name} has {len(data.classes)}; "
@@ -258,31 +283,54 @@ def _predict(model: nn.Module, data: Dataset, sample: Sample, options: Options) 
     return labels_of(evidence)
 
 
-def _counted(
-    index: int, sample: Sample, guess: Labels, names: Sequence[str], *, outcome: bool
-) -> Tally:
-    """Count one prediction: what the image is annotated with, and what was asked for."""
-    labels, instances = sample.labels, sample.instances
-    rows: dict[str, Any] = {}
-    if labels is None:
-        confusion = np.zeros((len(names), len(names)), dtype=np.int64)
-    else:
-        confusion = confusion_matrix(labels, guess, len(names))
-        if instances is not None and is_cityscapes(names):
-            rows["instances"] = instance_counts(labels, instances, guess)
-        if outcome:
-            found, ratio = find_regions(labels, instances), boundary_ratio(names)
-            counts = outcome_counts(found.ids, found.class_id, guess, image=sample.id, ratio=ratio)
-            rows["regions"] = np.column_stack(list(counts.region_columns().values()))
-            rows["classes"] = np.column_stack(list(counts.class_columns().values()))
-    return Tally(
-        confusion,
-        np.array([[index, labels is not None, "instances" in rows]], dtype=np.int64),
-        groups={} if sample.group is None else {index: sample.group},
-        **{name: np.insert(one, 0, index, axis=1) for name, one in rows.items()},
-    )
+@dataclass(frozen=True)
+class _Counter:
+    """What is done with an image beside the network, in any thread."""
+
+    data: Dataset
+    options: Options
+    sink: Sink | None
+
+    def read(self, index: int) -> tuple[int, Sample | UnreadableImageError]:
+        """Read an image; return why it cannot be read where such images are skipped."""
+        try:
+            sample = self.data[index]
+        except UnreadableImageError as error:
+            if not self.options.skip_unreadable:
+                raise
+            return index, error
+        if sample.labels is None and self.sink is None:
+            raise GstoVizError(f"{sample.id} has no labels; scores need annotated images")
+        return index, sample
+
+    def count(self, predicted: _Predicted) -> _Counted:
+        """Hand on and count one prediction."""
+        index, sample, guess = predicted.index, predicted.sample, predicted.labels
+        if self.sink is not None:
+            self.sink(sample, guess)
+        if sample.labels is None:
+            return _Counted(index, sample.group)
+        names = self.data.classes.names
+        rows = {}
+        if sample.instances is not None and is_cityscapes(names):
+            rows["instances"] = instance_counts(sample.labels, sample.instances, guess)
+        if self.options.outcome:
+            rows |= _outcome_rows(sample, guess, boundary_ratio(names))
+        confusion = confusion_matrix(sample.labels, guess, len(names))
+        return _Counted(index, sample.group, confusion, rows)
 
 
 def boundary_ratio(names: Sequence[str]) -> float:
     """Return the width of a boundary as a share of the image diagonal, by the data's classes."""
     return CITYSCAPES_RATIO if is_cityscapes(names) else DILATION_RATIO
+
+
+def _outcome_rows(sample: Sample, guess: Labels, ratio: float) -> dict[str, Rows]:
+    """Count by region and by class: number of the region or class, and the six ``COUNTS``."""
+    assert sample.labels is not None
+    found = find_regions(sample.labels, sample.instances)
+    outcome = outcome_counts(found.ids, found.class_id, guess, image=sample.id, ratio=ratio)
+    return {
+        "regions": np.column_stack(list(outcome.region_columns().values())),
+        "classes": np.column_stack(list(outcome.class_columns().values())),
+    }

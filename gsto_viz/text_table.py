@@ -1,6 +1,7 @@
-"""Tables for the screen."""
+"""Tables for the screen and for HTML pages."""
 
 from collections.abc import Iterable, Sequence
+from html import escape
 from itertools import zip_longest
 
 
@@ -32,3 +33,22 @@ def text_table(
         row if isinstance(row, str) else (indent + "  ".join(map(format, row, forms))).rstrip()
         for row in table
     ]
+
+
+def html_table(
+    rows: Iterable[Sequence[str]], sides: str = "<>", *, heads: Sequence[str] = ()
+) -> str:
+    """Lay rows out as an HTML table, every cell escaped.
+
+    Args:
+        rows: Cells of each row; the first one is its head.
+        sides: As for :func:`text_table`; ``>`` makes cells of class ``number``.
+        heads: Of the columns; without them there is no such row.
+    """
+    forms = {"<": "<td>", ">": "<td class=number>"}
+    lines = ["".join(f"<th>{escape(head)}</th>" for head in heads)] if heads else []
+    for first, *cells in rows:
+        starts = [forms[sides[min(k, len(sides) - 1)]] for k in range(1, len(cells) + 1)]
+        row = (f"{start}{escape(cell)}</td>" for start, cell in zip(starts, cells, strict=True))
+        lines.append(f"<th>{escape(first)}</th>{''.join(row)}")
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"

@@ -11,6 +11,7 @@ import pytest
 from gsto_viz.cli import main
 from gsto_viz.data import DATA_SETS, load_data, spec_table, write_png
 from gsto_viz.regions.columns import REGION_COLUMNS
+from gsto_viz.report.tables import TABLES
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -41,6 +42,17 @@ def test_the_data_dictionary_holds_every_column_as_the_code_describes_it() -> No
     ]
     assert rows == expected
     assert not lines[at + len(REGION_COLUMNS)]
+
+
+def test_the_data_dictionary_lists_the_tables_of_the_register() -> None:
+    lines = (DOCS / "data_dictionary.md").read_text(encoding="utf-8").splitlines()
+    expected = [
+        f"| `{one.name}.parquet` | {', '.join(one.key)} | {one.meaning} |"
+        for one in TABLES.values()
+    ]
+    at = lines.index("| file | one row per | what for |") + 2
+    assert lines[at : at + len(expected)] == expected
+    assert ".parquet" not in lines[at + len(expected)]
 
 
 def test_the_data_sets_are_those_of_the_register() -> None:

@@ -24,9 +24,8 @@ from gsto_viz.files import atomic_path, versions, write_text
 from gsto_viz.models import SegmentationNetwork, load_checkpoint
 from gsto_viz.network import open_network
 from gsto_viz.report import Report, Site, analyze
-from gsto_viz.report.causal import doubled_values
-from gsto_viz.report.folder import plain, read_table
-from gsto_viz.report.passes import OWN
+from gsto_viz.report.folder import plain
+from gsto_viz.report.tables import OWN
 from gsto_viz.stats import sci_c_values
 from gsto_viz.stats.pairs import INDICES
 from gsto_viz.types import Dataset
@@ -64,7 +63,7 @@ def measure_run(places: Places, run: Run) -> None:
     data = KeptDataset(load_data(arm.spec("test"), purpose="eval"))
     reports = analyses(places, run, network, data)
     table = image_table(reports)
-    result = rounded({**training(places, run), **estimates(reports)})
+    result = rounded(plain({**training(places, run), **estimates(reports)}))
     result["sha256"] = None if network.info is None else network.info.sha256
     with atomic_path(places.result(run, "csv")) as path:
         table.to_csv(path, index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
@@ -105,7 +104,7 @@ def image_table(reports: Mapping[str, Report]) -> pd.DataFrame:
     columns = {
         **own_values(post, INDICES),
         "sci_c": sci_c_values(causes.table(KEY), causes.strides[KEY]),
-        "stp": doubled_values(causes.folder, KEY),
+        "stp": causes.stp_values(KEY),
         **{f"{name}_pre": rows for name, rows in own_values(reports["pre"], PRE).items()},
     }
     for name, rows in columns.items():
@@ -115,7 +114,7 @@ def image_table(reports: Mapping[str, Report]) -> pd.DataFrame:
 
 def own_values(report: Report, indices: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return by index ``image`` and ``value`` of the network itself, without its null models."""
-    values = read_table(report.folder / "values.parquet", model=KEY)
+    values = report.rows("values", KEY)
     own = values[values["null"] == OWN]
     return {name: own[own["index"] == name] for name in indices}
 

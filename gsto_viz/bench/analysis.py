@@ -38,11 +38,12 @@ from gsto_viz.evaluate import predict
 from gsto_viz.network import Network, open_network
 from gsto_viz.regions import prepare_regions, region_arrays, region_distance
 from gsto_viz.regions.find import measure_regions, number_regions
-from gsto_viz.report.folder import CHUNK_IMAGES, TABLES, Settings, fingerprint, merge, write_chunk
+from gsto_viz.report.estimates import model_summary
+from gsto_viz.report.folder import CHUNK_IMAGES, Settings, fingerprint
 from gsto_viz.report.passes import run_chunk
 from gsto_viz.report.run import open_for
-from gsto_viz.report.summary import model_summary
-from gsto_viz.stats.inference import Images
+from gsto_viz.report.summary import Report
+from gsto_viz.report.tables import merge, write_chunk
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import BAND_PX, Dataset
 
@@ -190,11 +191,10 @@ def statistics(
         write_chunk(folder, number, {name: _renamed(t, number) for name, t in tables.items()})
 
     def work() -> None:
-        for name in TABLES:
-            merge(folder, name, copies)
+        merge(folder, copies)
+        report = Report(folder, settings.to_json(), {}, data.classes, {})
         for one in networks:
-            classes = len(data.classes)
-            model_summary(folder, one.key, settings, Images(), classes, one.transmission)
+            model_summary(report, one.key, one.transmission)
 
     return work
 

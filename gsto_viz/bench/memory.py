@@ -21,8 +21,9 @@ from gsto_viz.bench.timing import Measurement, Say, megabytes
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.errors import GstoVizError
 from gsto_viz.network import open_network
-from gsto_viz.report.folder import CHUNK_IMAGES, write_chunk
+from gsto_viz.report.folder import CHUNK_IMAGES
 from gsto_viz.report.passes import run_chunk
+from gsto_viz.report.tables import write_chunk
 
 MEMORY_PAIR = {"A": "hrnetv2-w18-small-v1", "B": "gsto-hrnet-w18-small-v1"}
 TARGET_MB = 100.0

@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     """Analyze; print the headline and where the folder lies."""
     from gsto_viz.distributed import join_world
     from gsto_viz.errors import GstoVizError
+    from gsto_viz.report.folder import plain
     from gsto_viz.report.text import headline_text
 
     check_output_file(args.json, "--json")
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if world.is_main:
         out = report.folder
         text = f"{out}: next, gsto-viz compare {out} and gsto-viz figures {out}\n"
-        write_result(args, report.summary, f"{headline_text(report)}\n{text}")
+        write_result(args, plain(report.summary), f"{headline_text(report)}\n{text}")
     return 3 if report.skipped else 0
 
 

@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gsto_viz.data import load_data
     from gsto_viz.demo import DEMO_A, DEMO_B, DEMO_DATA, check_free, run_demo, sizes_text
+    from gsto_viz.report.folder import plain
     from gsto_viz.report.text import comparisons_text, headline_text
     from gsto_viz.torch_utils import pick_device
 
@@ -65,5 +66,5 @@ def run(args: argparse.Namespace) -> int:
     compared = comparisons_text(report, report.comparisons())
     page = f"{report.folder / 'report.html'} is the page, {report.folder} has the rest\n"
     text = "\n".join((sizes_text(report), headline_text(report), compared, page))
-    write_result(args, report.summary, text)
+    write_result(args, plain(report.summary), text)
     return 3 if report.skipped else 0

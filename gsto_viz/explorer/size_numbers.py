@@ -113,11 +113,12 @@ def random_draws(source: SizeSource, choices: Choices) -> Draws:
     """
     sci: dict[str, tuple[float, ...]] = {}
     responses: dict[str, tuple[pd.DataFrame, ...]] = {}
-    path = None if source.folder is None else source.folder / "random.parquet"
-    if path is None or not path.is_file():
+    if source.folder is None:
         return Draws(sci, responses)
     for letter, table in source.tables.items():
-        rows = qualifying(path, [*table.columns, "draw"], letter)
+        rows = qualifying(source.folder, "random", [*table.columns, "draw"], letter)
+        if "draw" not in rows:  # an analysis without null models
+            continue
         draws = [draw.drop(columns="draw") for _, draw in rows.groupby("draw")]
         values = [_sci_values(draw, source.classes, choices)["value"] for draw in draws]
         sci[letter] = tuple(float(one.mean()) if len(one) else np.nan for one in values)

@@ -13,7 +13,7 @@ import pandas as pd
 from gsto_viz.explorer.probe import RegionNumbers
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.report import Report
-from gsto_viz.report.folder import read_table
+from gsto_viz.report.tables import read_table
 from gsto_viz.stats.inference import EACH, Images
 from gsto_viz.types import ClassList
 
@@ -122,11 +122,12 @@ def of_report(report: Report, key: str) -> SizeSource:
         GstoVizError: The region table is missing or damaged.
     """
     letters = report.keys[:MAX_MODELS]
-    path = report.folder / "regions.parquet"
     return SizeSource(
         key=(key,),
         tables={
-            letter: qualifying(path, columns_of(len(report.strides[letter])), letter)
+            letter: qualifying(
+                report.folder, "regions", columns_of(len(report.strides[letter])), letter
+            )
             for letter in letters
         },
         names={letter: report.names[letter] for letter in letters},
@@ -137,13 +138,13 @@ def of_report(report: Report, key: str) -> SizeSource:
     )
 
 
-def qualifying(path: Path, columns: Sequence[str], letter: str) -> pd.DataFrame:
+def qualifying(folder: Path, name: str, columns: Sequence[str], letter: str) -> pd.DataFrame:
     """Read the regions of one network that take part in statistics.
 
     Raises:
         GstoVizError: The table is missing or damaged.
     """
-    table = read_table(path, columns, model=letter, qualifies=True)
+    table = read_table(folder, name, columns, model=letter, qualifies=True)
     return table.reset_index(drop=True)
 
 

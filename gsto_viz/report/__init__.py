@@ -1,8 +1,8 @@
 """Analyses: networks over annotated images, to a folder of tables and estimates.
 
-``run`` does the work chunk by chunk, ``networks`` looks at one image through one network,
-``measure`` turns it into rows, ``null_models`` breaks the link to size on purpose, ``chunks`` and
-``folder`` keep what was done, ``summary`` estimates, and ``report`` reads it all back.
+``run`` does the work chunk by chunk; ``passes``, ``measure`` and ``causal`` turn one image into
+rows; ``tables`` is the register of what is kept of them, ``folder`` of all else; ``estimates``
+estimates from the tables, ``summary`` reads it all back, and the others write and draw it.
 """
 
 from gsto_viz.anatomy import branches_at as Site

@@ -3,9 +3,10 @@
 A figure is made from numbers that the report holds already; here they are only handed over.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,18 +18,12 @@ from gsto_viz.files import check_target, new_folder, write_text
 from gsto_viz.plots import FORMATS, alt_text, save_figure
 from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.report import Report
-from gsto_viz.report.examples import Example
 from gsto_viz.stats.sizes import MIN_IMAGES, response_by_octave, tuning
 
 MACS_PER_GI = 2**30
 
 
-class NotInReportError(GstoVizError):
-    """The analysis holds nothing that this figure could show."""
-
-
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """A figure and the numbers in it."""
 
     figure: Figure
@@ -42,7 +37,7 @@ class Kind:
     Attributes:
         name: Of its files.
         title: What it shows, in one sentence.
-        draw: Makes it; raises ``NotInReportError`` when the report has nothing for it.
+        draw: Makes it; raises ``GstoVizError`` when the report has nothing for it.
     """
 
     name: str
@@ -50,35 +45,53 @@ class Kind:
     draw: Callable[[Report], Drawn]
 
 
-def _example(report: Report) -> Example:
-    for example in report.examples:
-        if example.role == "example":
-            return example
-    raise NotInReportError("no image has two regions of different size")
+KINDS: dict[str, Kind] = {}
+"""Every kind by name, in the order in which a reader meets them: the order below."""
+
+
+def _kind(name: str, title: str) -> Callable[[Callable[[Report], Drawn]], None]:
+    """Enter a function that draws a report into the register."""
+
+    def enter(draw: Callable[[Report], Drawn]) -> None:
+        KINDS[name] = Kind(name, title, draw)
+
+    return enter
 
 
 def _scale_confusion(report: Report, mode: str) -> Drawn:
-    example = _example(report)
+    example = next((one for one in report.examples if one.role == "example"), None)
+    if example is None:
+        raise GstoVizError("no image has two regions of different size")
     data = plots.scale_confusion_data(example.sample, example.looks, mode=mode)
     return Drawn(plots.figure_scale_confusion(report, mode=mode), data)
 
 
-def paper_figure(report: Report) -> Drawn:
-    """Draw channel means as the paper draws them, each map on its own scale."""
-    return _scale_confusion(report, "per_map")
-
-
-def percentile_figure(report: Report) -> Drawn:
-    """Draw percentile maps on one fixed scale, with the outlines of the regions."""
+@_kind("figure1_percentile", "Percentile maps of one image, one scale, with outlines")
+def _percentile(report: Report) -> Drawn:
     return _scale_confusion(report, "percentile")
 
 
-def tuning_fan(report: Report) -> Drawn:
-    """Draw the response of every branch against object size, random weights dashed."""
+@_kind("figure1_paper", "The same maps as the paper draws them: raw channel means")
+def _paper(report: Report) -> Drawn:
+    return _scale_confusion(report, "per_map")
+
+
+@_kind("sci_dots", "SCI and SCI_edge with intervals, beside the null models")
+def _sci_dots(report: Report) -> Drawn:
+    headlines = {key: report.headline(key) for key in report.keys}
+    nulls = {key: report.nulls(key) for key in report.keys}
+    return Drawn(
+        plots.figure_sci_dots(headlines, nulls, names=report.names),
+        plots.sci_dots_data(headlines, nulls),
+    )
+
+
+@_kind("tuning_fan", "Response of every branch by object size, random weights dashed")
+def _tuning_fan(report: Report) -> Drawn:
     frames = {key: report.frame(key, "response_by_octave") for key in report.keys}
     frames = {key: frame for key, frame in frames.items() if len(frame)}
     if not frames:
-        raise NotInReportError("no region qualifies")
+        raise GstoVizError("no region qualifies")
     random = {
         key: [
             response_by_octave(table, report.strides[key], images=report.images)
@@ -92,57 +105,46 @@ def tuning_fan(report: Report) -> Drawn:
     )
 
 
-def sci_dots(report: Report) -> Drawn:
-    """Draw SCI and SCI_edge of every model beside their null models."""
-    headlines = {key: report.headline(key) for key in report.keys}
-    nulls = {key: report.nulls(key) for key in report.keys}
-    return Drawn(
-        plots.figure_sci_dots(headlines, nulls, names=report.names),
-        plots.sci_dots_data(headlines, nulls),
-    )
-
-
-def sci_by_gap(report: Report) -> Drawn:
-    """Draw SCI against the size gap of the pairs."""
+@_kind("sci_by_gap", "SCI by the size gap of the pairs")
+def _sci_by_gap(report: Report) -> Drawn:
     frames = {key: report.frame(key, "sci_by_gap") for key in report.keys}
     return Drawn(plots.figure_sci_by_gap(frames, names=report.names), plots.join_frames(frames))
 
 
-def distance_profile(report: Report) -> Drawn:
-    """Draw the finest and the coarsest branch from the edge of large regions inwards."""
+@_kind("distance_profile", "From the edge of large regions inwards")
+def _distance_profile(report: Report) -> Drawn:
     frames = {key: report.frame(key, "distance_profile") for key in report.keys}
     figure = plots.figure_distance_profile(frames, strides=report.strides, names=report.names)
     return Drawn(figure, plots.join_frames(frames))
 
 
-def gate_by_size(report: Report) -> Drawn:
-    """Draw how far the gates open for objects of each size."""
+@_kind("gate_by_size", "Mean gate by object size")
+def _gate_by_size(report: Report) -> Drawn:
     frames: dict[str, dict[str, pd.DataFrame]] = {}
     for key in report.keys:
-        gates = report.model(key)["gates"]
-        if gates is not None:
+        if (gates := report.model(key)["gates"]) is not None:
             rows = pd.DataFrame(gates["by_octave"])
             frames[key] = {str(tap): one for tap, one in rows.groupby("tap", sort=False)}
     if not frames:
-        raise NotInReportError("no model has gates")
+        raise GstoVizError("no model has gates")
     return Drawn(
         plots.figure_gate_by_size(frames, strides=report.strides, names=report.names),
         plots.gate_by_size_data(frames),
     )
 
 
-def branch_by_size(report: Report) -> Drawn:
-    """Draw what every branch adds to the margin of objects of each size, with SIC."""
-    tuned = {}
-    for key in report.keys:
-        table = report.table(key)
-        if "psi_0" in table:
-            strides = report.strides[key]
-            tuned[key] = tuning(table, strides, response="psi", images=report.images)
+@_kind("branch_by_size", "Shapley values of every branch by object size")
+def _branch_by_size(report: Report) -> Drawn:
+    tables = {key: report.table(key) for key in report.keys}
+    tuned = {
+        key: tuning(table, report.strides[key], response="psi", images=report.images)
+        for key, table in tables.items()
+        if "psi_0" in table
+    }
     if not tuned:
-        raise NotInReportError("no Shapley values; gsto-viz analyze --attribution computes them")
+        raise GstoVizError("no Shapley values; gsto-viz analyze --attribution computes them")
     if not any(one.octaves for one in tuned.values()):
-        raise NotInReportError(f"no size octave is found in {MIN_IMAGES} images or more")
+        raise GstoVizError(f"no size octave is found in {MIN_IMAGES} images or more")
     title = "Exact Shapley value of the margin, by branch and size"
     return Drawn(
         plots.figure_branch_size(tuned, title=title, names=report.names),
@@ -150,34 +152,50 @@ def branch_by_size(report: Report) -> Drawn:
     )
 
 
-def worst_pairs(report: Report) -> Drawn:
-    """Draw the pairs that lie farthest apart in size and are still in the wrong order."""
-    rows = [
-        plots.PairRow(pair, example.sample, example.looks[pair.model], example.regions)
-        for example in report.examples
-        for pair in example.pairs
-    ]
-    order = report.keys
-    rows.sort(key=lambda row: (order.index(row.pair.model), -row.pair.gap_octaves))
+@_kind("worst_pairs", "Pairs farthest apart in size and in the wrong order")
+def _worst_pairs(report: Report) -> Drawn:
     # One page holds eight pairs: of many networks, fewer of each.
-    most = max(1, MAX_ROWS // len(order))
-    rows = [row for k, row in enumerate(rows) if _earlier(rows, k) < most]
+    most = max(1, MAX_ROWS // len(report.keys))
+    rows = []
+    for key in report.keys:
+        own = [
+            plots.PairRow(pair, example.sample, example.looks[key], example.regions)
+            for example in report.examples
+            for pair in example.pairs
+            if pair.model == key
+        ]
+        rows += sorted(own, key=lambda row: -row.pair.gap_octaves)[:most]
     if not rows:
-        raise NotInReportError("every pair is in the right order")
+        raise GstoVizError("every pair is in the right order")
     return Drawn(plots.figure_worst_pairs(rows, names=report.names), plots.worst_pairs_data(rows))
 
 
-def _earlier(rows: Sequence[plots.PairRow], k: int) -> int:
-    """Return how many pairs of the same network come before one."""
-    return sum(row.pair.model == rows[k].pair.model for row in rows[:k])
+@_kind("specification", "B - A under every reasonable choice")
+def _specification(report: Report) -> Drawn:
+    found = report.comparisons()
+    if not found:
+        raise GstoVizError("there is one model only")
+    figure = plots.figure_specification({(one.a, one.b): one.curve for one in found})
+    tables = {one.b: one.curve.table for one in found}
+    return Drawn(figure, found[0].curve.table if len(found) == 1 else plots.join_frames(tables))
 
 
-def costs(report: Report) -> Drawn:
-    """Draw cost, accuracy and SCI of the models."""
+@_kind("segmentations", "Segmentations side by side")
+def _segmentations(report: Report) -> Drawn:
+    rows = [(one.sample, one.looks) for one in report.examples if one.role != "worst"]
+    if not rows or any(report.model(key)["scores"] is None for key in report.keys):
+        raise GstoVizError("no model gives class predictions")
+    return Drawn(
+        plots.figure_segmentations(rows, classes=report.classes, names=report.names),
+        plots.segmentations_data(rows),
+    )
+
+
+@_kind("costs", "Cost, accuracy and SCI")
+def _costs(report: Report) -> Drawn:
     points = []
     for key in report.keys:
-        model = report.model(key)
-        cost, scores = model["costs"], model["scores"]
+        cost, scores = report.model(key)["costs"], report.model(key)["scores"]
         points.append(
             plots.CostPoint(
                 key=key,
@@ -188,51 +206,6 @@ def costs(report: Report) -> Drawn:
             )
         )
     return Drawn(plots.figure_costs(points), plots.costs_data(points))
-
-
-def segmentations(report: Report) -> Drawn:
-    """Draw segmentations side by side."""
-    rows = [(one.sample, one.looks) for one in report.examples if one.role != "worst"]
-    if not rows or any(report.model(key)["scores"] is None for key in report.keys):
-        raise NotInReportError("no model gives class predictions")
-    return Drawn(
-        plots.figure_segmentations(rows, classes=report.classes, names=report.names),
-        plots.segmentations_data(rows),
-    )
-
-
-def specification(report: Report) -> Drawn:
-    """Draw the difference of every network and the reference under every reasonable choice."""
-    found = report.comparisons()
-    if not found:
-        raise NotInReportError("there is one model only")
-    curves = {(one.a, one.b): one.curve for one in found}
-    tables = {one.b: one.curve.table for one in found}
-    one = next(iter(tables.values()))
-    return Drawn(
-        plots.figure_specification(curves), one if len(tables) == 1 else plots.join_frames(tables)
-    )
-
-
-FIGURES = (
-    Kind("figure1_percentile", "Percentile maps of one image, one scale, with outlines",
-         percentile_figure),
-    Kind("figure1_paper", "The same maps as the paper draws them: raw channel means", paper_figure),
-    Kind("sci_dots", "SCI and SCI_edge with intervals, beside the null models", sci_dots),
-    Kind("tuning_fan", "Response of every branch by object size, random weights dashed",
-         tuning_fan),
-    Kind("sci_by_gap", "SCI by the size gap of the pairs", sci_by_gap),
-    Kind("distance_profile", "From the edge of large regions inwards", distance_profile),
-    Kind("gate_by_size", "Mean gate by object size", gate_by_size),
-    Kind("branch_by_size", "Shapley values of every branch by object size", branch_by_size),
-    Kind("worst_pairs", "Pairs farthest apart in size and in the wrong order", worst_pairs),
-    Kind("specification", "B - A under every reasonable choice", specification),
-    Kind("segmentations", "Segmentations side by side", segmentations),
-    Kind("costs", "Cost, accuracy and SCI", costs),
-)  # fmt: skip
-"""In the order in which a reader meets them."""
-
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in FIGURES}
 
 
 FOLDER = "figures"
@@ -253,11 +226,6 @@ class Written:
     files: tuple[Path, ...]
     reason: str | None = None
     alt: str = ""
-
-
-def own_files() -> set[str]:
-    """Return every file name that a folder of figures can hold."""
-    return {f"{kind.name}.{suffix}" for kind in FIGURES for suffix in (*FORMATS, "csv")}
 
 
 def write_figures(
@@ -285,29 +253,20 @@ def write_figures(
     Raises:
         GstoVizError: Unknown figure or format, or the folder holds somebody else's files.
     """
+    if unknown := [name for name in only if name not in KINDS]:
+        raise GstoVizError(f"no figure '{unknown[0]}'; there are {', '.join(KINDS)}")
     target = report.folder / FOLDER
-    kinds = tqdm(chosen_kinds(only), desc="figures", unit="figure", disable=quiet, leave=False)
+    own = {f"{name}.{suffix}" for name in KINDS for suffix in (*FORMATS, "csv")}
+    kinds = tqdm(only or KINDS, desc="figures", unit="figure", disable=quiet, leave=False)
     if only:
-        check_target(target, own_files(), overwrite=True)
+        check_target(target, own, overwrite=True)
         target.mkdir(exist_ok=True)
-        return tuple(_write(report, kind, target, formats) for kind in kinds)
-    with new_folder(target, own_files(), overwrite=True) as work:
-        done = [_write(report, kind, work, formats) for kind in kinds]
+        return tuple(_write(report, KINDS[name], target, formats) for name in kinds)
+    with new_folder(target, own, overwrite=True) as work:
+        done = [_write(report, KINDS[name], work, formats) for name in kinds]
     return tuple(
         replace(one, files=tuple(target / file.name for file in one.files)) for one in done
     )
-
-
-def chosen_kinds(only: Sequence[str]) -> tuple[Kind, ...]:
-    """Return the kinds of figures with these names, all of them without any.
-
-    Raises:
-        GstoVizError: A name is unknown.
-    """
-    unknown = [name for name in only if name not in KINDS]
-    if unknown:
-        raise GstoVizError(f"no figure '{unknown[0]}'; there are {', '.join(KINDS)}")
-    return tuple(KINDS[name] for name in only) or FIGURES
 
 
 def _write(report: Report, kind: Kind, folder: Path, formats: Sequence[str]) -> Written:

@@ -5,7 +5,7 @@ pairs: the regions that lie farthest apart in size and are still ordered the wro
 """
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ WORST = 3
 """Worst pairs of each network, each of another image."""
 SEGMENTED = 4
 """Images of the figure of segmentations side by side."""
+
+
+COLUMNS = ("image", "region", "area_px", "size_octave", "q", "qualifies")
+"""Of the region table, what examples are chosen by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ def worst_pairs(table: pd.DataFrame, model: str, count: int = WORST) -> list[Wor
     """Find the wrongly ordered pairs with the largest size gap, at most one per image.
 
     Args:
-        table: Region table of one model (``image, region, area_px, size_octave, q, qualifies``).
+        table: Region table of one model (``COLUMNS``).
         model: Its key.
         count: How many.
     """
@@ -102,30 +106,19 @@ def choose(table: pd.DataFrame, pairs: Sequence[WorstPair]) -> dict[str, str]:
     return chosen
 
 
-def make_example(
-    networks: Sequence[Network], sample: Sample, role: str, pairs: Iterable[WorstPair]
-) -> Example:
-    """Look at one image through all networks."""
-    first = networks[0].anatomy.strides
-    return Example(
-        sample=sample,
-        regions=np.asarray(prepared(sample, first).regions.ids, dtype=np.int32),
-        looks={one.key: one.look(sample.image) for one in networks},
-        role=role,
-        pairs=tuple(pair for pair in pairs if pair.image == sample.id),
-    )
-
-
-def save_example(folder: Path, number: int, example: Example) -> Path:
-    """Write one example as ``NNN.npz`` (arrays and a JSON text, no pickle)."""
-    arrays: dict[str, npt.NDArray] = {"image": example.sample.image, "regions": example.regions}
-    for name in ("labels", "instances"):
-        values = getattr(example.sample, name)
-        if values is not None:
-            arrays[name] = values
+def save_example(path: Path, example: Example) -> None:
+    """Write one example as ``.npz`` (arrays and a JSON text, no pickle)."""
+    sample = example.sample
+    given: dict[str, npt.NDArray | None] = {
+        "image": sample.image,
+        "regions": example.regions,
+        "labels": sample.labels,
+        "instances": sample.instances,
+    }
+    arrays = {name: values for name, values in given.items() if values is not None}
     about: dict[str, Any] = {
-        "id": example.sample.id,
-        "group": example.sample.group,
+        "id": sample.id,
+        "group": sample.group,
         "role": example.role,
         "pairs": [asdict(pair) for pair in example.pairs],
         "inspections": {},
@@ -133,9 +126,7 @@ def save_example(folder: Path, number: int, example: Example) -> Path:
     for key, look in example.looks.items():
         own, about["inspections"][key] = look.packed(key)
         arrays |= own
-    target = folder / f"{number:03d}.npz"
-    save_arrays(target, arrays, about)
-    return target
+    save_arrays(path, arrays, about)
 
 
 def load_example(path: Path) -> Example:
@@ -146,25 +137,21 @@ def load_example(path: Path) -> Example:
     """
     try:
         arrays, about = load_arrays(path)
-        return _example_of(arrays, about)
+        return Example(
+            sample=Sample(
+                id=about["id"],
+                image=arrays["image"],
+                labels=arrays.get("labels"),
+                instances=arrays.get("instances"),
+                group=about["group"],
+            ),
+            regions=arrays["regions"],
+            looks={key: unpacked(arrays, one, key) for key, one in about["inspections"].items()},
+            role=about["role"],
+            pairs=tuple(WorstPair(**pair) for pair in about["pairs"]),
+        )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise GstoVizError(f"{path} is damaged ({error}); analyze the data again") from error
-
-
-def _example_of(arrays: Mapping[str, npt.NDArray], about: Mapping[str, Any]) -> Example:
-    return Example(
-        sample=Sample(
-            id=about["id"],
-            image=arrays["image"],
-            labels=arrays.get("labels"),
-            instances=arrays.get("instances"),
-            group=about["group"],
-        ),
-        regions=arrays["regions"],
-        looks={key: unpacked(arrays, one, key) for key, one in about["inspections"].items()},
-        role=about["role"],
-        pairs=tuple(WorstPair(**pair) for pair in about["pairs"]),
-    )
 
 
 def write_examples(
@@ -184,7 +171,15 @@ def write_examples(
     pairs = [pair for key, table in tables.items() for pair in worst_pairs(table, key)]
     chosen = choose(next(iter(tables.values())), pairs)
     index = {name: k for k, name in enumerate(data.ids)}
+    strides = networks[0].anatomy.strides
     for number, (image, role) in enumerate(chosen.items()):
-        example = make_example(networks, data[index[image]], role, pairs)
-        save_example(folder, number, example)
+        sample = data[index[image]]
+        example = Example(
+            sample=sample,
+            regions=np.asarray(prepared(sample, strides).regions.ids, dtype=np.int32),
+            looks={one.key: one.look(sample.image) for one in networks},
+            role=role,
+            pairs=tuple(pair for pair in pairs if pair.image == image),
+        )
+        save_example(folder / f"{number:03d}.npz", example)
     return len(chosen)

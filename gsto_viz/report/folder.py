@@ -1,32 +1,23 @@
-"""The analyze folder: settings, chunks, tables and plain values, written whole and merged in order.
-
-A chunk is a folder ``parts/000012/`` of Parquet files that appears whole or not at all, so a run
-that was killed goes on with the chunks that are missing, and any number of processes may share the
-work: the merged tables depend on neither.
-
-A data frame of every image, with a hundred columns and twenty rows, takes longer to make than its
-numbers do.
-"""
+"""The analyze folder: settings, how it is begun and opened, and results as strict JSON and back."""
 
 import hashlib
 import json
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import atomic_path, check_target, new_folder, read_small_text, write_json
+from gsto_viz.files import check_target, read_small_text, write_json
+from gsto_viz.report.tables import PARTS, TABLES
 from gsto_viz.stats.inference import P_FLOOR, Estimate
+from gsto_viz.stats.nulls import Null
 
 SCHEMA_VERSION = 1
 """Of analyze folders; a folder of another version is refused."""
@@ -43,6 +34,8 @@ RANDOM_DRAWS = 5
 """Draws of N3 (random weights)."""
 DOUBLED = 1.0
 """STP is read where objects are one octave larger: the step between neighbouring branches."""
+RESIZED, BLURRED = "resized", "blurred"
+"""Values of ``kind`` in rows of scale transfer; those of null models are named after them."""
 CHUNK_IMAGES = 8
 """Images that are measured and written together; also one row group."""
 
@@ -125,147 +118,6 @@ def check_same(settings: Settings, values: dict[str, Any], where: str) -> None:
             )
 
 
-PARTS = "parts"
-TABLES = (
-    "regions",
-    "images",
-    "values",
-    "classes",
-    "gates",
-    "profile",
-    "random",
-    "moved",
-    "confusion",
-    "transfer",
-    "atlas",
-)
-"""Tables that a chunk may hold, one Parquet file each."""
-
-
-def chunk_folder(out: Path, number: int) -> Path:
-    """Return where a chunk lies."""
-    return out / PARTS / f"{number:06d}"
-
-
-def is_done(out: Path, number: int) -> bool:
-    """Say whether a chunk is there."""
-    return chunk_folder(out, number).is_dir()
-
-
-def write_chunk(
-    out: Path,
-    number: int,
-    tables: Mapping[str, pa.Table],
-    *more: Callable[[Path], None],
-) -> None:
-    """Write the tables of a chunk.
-
-    Args:
-        out: The analyze folder.
-        number: Of the chunk.
-        tables: By name.
-        *more: What else is written into the chunk's folder.
-
-    Raises:
-        GstoVizError: The operating system refused it; nothing of the chunk stays.
-    """
-    own = [f"{name}.parquet" for name in TABLES]
-    with new_folder(chunk_folder(out, number), own, overwrite=True) as work:
-        for name, table in tables.items():
-            # Read once, and soon: what matters is that it is written fast.
-            path = work / f"{name}.parquet"
-            pq.write_table(table, path, compression="lz4", use_dictionary=False)
-        for write in more:
-            write(work)
-
-
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write one table as Parquet, to stay."""
-    with parquet_writer(path, table.schema) as writer:
-        writer.write_table(table)
-
-
-def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a Parquet file to stay; words are few and repeat, measured numbers hardly ever do."""
-    words = [field.name for field in schema if pa.types.is_large_string(field.type)]
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=words)
-
-
-def read_table(path: Path, columns: Sequence[str] | None = None, **filters: Any) -> pd.DataFrame:
-    """Read a Parquet table, only some columns, only rows whose columns have given values.
-
-    Args:
-        path: The file.
-        columns: Which; None for all.
-        **filters: Values by column, e.g. ``model="A"``.
-
-    Raises:
-        GstoVizError: It is missing or no Parquet file.
-    """
-    chosen = [(name, "=", value) for name, value in filters.items()] or None
-    try:
-        table = pq.read_table(
-            path, columns=None if columns is None else list(columns), filters=chosen
-        )
-    except (OSError, pa.ArrowException) as error:
-        raise GstoVizError(
-            f"cannot read {path}: {' '.join(str(error).split())}; analyze the data again"
-        ) from error
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
-
-
-def own_branches(table: pd.DataFrame, branches: int) -> pd.DataFrame:
-    """Drop columns of branches that a network does not have, because another one has more."""
-    ends = [(str(name), str(name).rpartition("_")[2]) for name in table.columns]
-    other = [name for name, end in ends if end.isdecimal() and int(end) >= branches]
-    return table.drop(columns=other)
-
-
-def chunk_tables(out: Path, name: str, count: int) -> Iterator[Path]:
-    """Give the files of one table in the order of the chunks; chunks without it are passed over."""
-    for number in range(count):
-        path = chunk_folder(out, number) / f"{name}.parquet"
-        if path.is_file():
-            yield path
-
-
-def merge(out: Path, name: str, count: int) -> Path | None:
-    """Join the files of one table to ``NAME.parquet``, a row group per chunk.
-
-    Only one chunk is in memory at a time. Columns that some chunks lack (gates of images without
-    any) are null there.
-
-    Args:
-        out: The analyze folder.
-        name: Of the table.
-        count: Number of chunks.
-
-    Returns:
-        The file; None when no chunk has the table.
-    """
-    paths = list(chunk_tables(out, name, count))
-    if not paths:
-        return None
-    schemas = [pq.read_schema(path) for path in paths]
-    schema = pa.unify_schemas(schemas, promote_options="permissive")
-    target = out / f"{name}.parquet"
-    with atomic_path(target) as temporary, parquet_writer(temporary, schema) as writer:
-        for path in paths:
-            part = pq.read_table(path)
-            missing = [field for field in schema if field.name not in part.column_names]
-            for field in missing:
-                part = part.append_column(field, pa.nulls(part.num_rows, field.type))
-            if part.num_rows:
-                writer.write_table(part.select(schema.names).cast(schema))
-    return target
-
-
-def remove_parts(out: Path) -> None:
-    """Remove the chunks of a finished analysis."""
-    shutil.rmtree(out / PARTS, ignore_errors=True)
-
-
 SETTINGS, SUMMARY, MANIFEST, GAINS = (
     "settings.json",
     "summary.json",
@@ -278,7 +130,7 @@ OWN_ENTRIES = (
     MANIFEST,
     GAINS,
     PARTS,
-    *(f"{name}.parquet" for name in (*TABLES, "layout")),
+    *(f"{name}.parquet" for name in TABLES),
     "examples",
     "comparison.json",
     "comparison.csv",
@@ -337,7 +189,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     text = read_small_text(path, "the analysis file", max_bytes=MAX_SUMMARY_BYTES)
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_hook=typed)
     except (ValueError, RecursionError) as error:
         raise GstoVizError(f"{path} is damaged ({error}); analyze the data again") from error
     if not isinstance(values, dict):
@@ -365,80 +217,52 @@ def open_finished(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return manifest, read_json(out / SUMMARY)
 
 
-Columns = Mapping[str, npt.NDArray[Any]]
-"""Columns of one table by name, at least one, all of one length."""
+@dataclass(frozen=True)
+class WithNulls:
+    """An index of one network beside its null models, by name."""
 
-
-def rows_in(columns: Columns) -> int:
-    """Return the number of rows."""
-    return int(next(iter(columns.values())).size)
-
-
-def filled(count: int, **values: str | int) -> dict[str, npt.NDArray[Any]]:
-    """Return columns of ``count`` equal values each."""
-    return {name: np.full(count, value) for name, value in values.items()}
-
-
-def joined(parts: Sequence[Columns]) -> pa.Table:
-    """Put parts below each other.
-
-    Args:
-        parts: At least one; a column that a part lacks is null there.
-
-    Returns:
-        The columns of all parts in the order in which they first occur; NaN is null.
-    """
-    names = dict.fromkeys(name for part in parts for name in part)
-    return pa.table({name: _joined_column(name, parts) for name in names})
-
-
-def _joined_column(name: str, parts: Sequence[Columns]) -> pa.Array:
-    """Put one column of all parts below each other."""
-    dtype = np.result_type(*(part[name] for part in parts if name in part))
-    if dtype.kind == "f":
-        pieces = [
-            part[name] if name in part else np.full(rows_in(part), np.nan, dtype) for part in parts
-        ]
-        return pa.array(np.concatenate(pieces), from_pandas=True)
-    kind = pa.large_string() if dtype.kind == "U" else pa.from_numpy_dtype(dtype)
-    values: list[Any] = []
-    for part in parts:
-        values += part[name].tolist() if name in part else [None] * rows_in(part)
-    return pa.array(values, kind)
-
-
-def arrow_table(frame: pd.DataFrame) -> pa.Table:
-    """Return a data frame as a table, without pandas' notes on its index."""
-    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    estimate: Estimate
+    nulls: Mapping[str, Null]
 
 
 def plain(value: Any) -> Any:
-    """Turn results into what strict JSON can hold.
+    """Turn results into what strict JSON can hold; :func:`typed` reads estimates back.
 
     Dataclasses become objects, tables lists of rows, arrays lists; NaN and infinity become null.
+    The ``nulls`` of an index, and the ``draws`` of a null model, stand beside the fields of its
+    estimate.
     """
-    if isinstance(value, pd.DataFrame):
-        return [plain(row) for row in value.astype(object).to_dict("records")]
+    if isinstance(value, WithNulls):
+        return plain(value.estimate) | {"nulls": plain(value.nulls)}
+    if isinstance(value, Null):
+        return plain(value.estimate) | {"draws": plain(value.values)}
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, pd.DataFrame):
+        return plain(value.astype(object).to_dict("records"))
+    if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, np.generic)):
         return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is pd.NA or value is pd.NaT:
+    if value is pd.NA or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value
 
 
-def as_estimate(values: Mapping[str, Any]) -> Estimate:
-    """Read an estimate that :func:`plain` wrote; further keys are passed over."""
-    return Estimate(**{field.name: values[field.name] for field in fields(Estimate)})
+def typed(values: dict[str, Any]) -> Any:
+    """Return the estimate, null model or index that :func:`plain` wrote as an object."""
+    more = values.keys() - ESTIMATE
+    if not values.keys() >= ESTIMATE or more not in (set(), {"nulls"}, {"draws"}):
+        return values
+    own = Estimate(**{name: values[name] for name in ESTIMATE})
+    if "nulls" in more:
+        return WithNulls(own, values["nulls"])
+    return Null(tuple(values["draws"]), own) if "draws" in more else own
+
+
+ESTIMATE = {one.name for one in fields(Estimate)}
 
 
 def shown(estimate: Estimate, digits: int = 3) -> str:

@@ -5,13 +5,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
-from gsto_viz.report.causal import nulls_beside
-from gsto_viz.report.folder import DOUBLED, as_estimate, shown
+from gsto_viz.report.folder import DOUBLED, shown
 from gsto_viz.report.summary import Report
 from gsto_viz.stats import Estimate
 from gsto_viz.stats.nulls import Null
+from gsto_viz.text_table import html_table
 from gsto_viz.words import INDICES, LAYOUT, NULLS, SCI_C, STP, STP_BLUR, Index
 
 
@@ -75,15 +74,14 @@ def headline_rows(report: Report, key: str, *, sizes: bool = False) -> tuple[Hea
     if (adjusted := report.layout_adjusted(key, "sci")) is not None:
         rows.append(HeadlineRow(LAYOUT, adjusted, {}))
     if (found := report.causal(key)) is not None:
-        rows.append(HeadlineRow(SCI_C, as_estimate(found["sci_c"]), nulls_beside(found["sci_c"])))
+        rows.append(HeadlineRow(SCI_C, found["sci_c"].estimate, found["sci_c"].nulls))
         doubled = f"{DOUBLED:+g}"
         for m, one in found["stp"].items():
             if sizes or m == doubled:
                 word = STP if m == doubled else _resized(m)
-                rows.append(HeadlineRow(word, as_estimate(one), nulls_beside(one)))
+                rows.append(HeadlineRow(word, one.estimate, one.nulls))
         if doubled in found["stp"]:
-            beyond = as_estimate(found["stp_beyond_blur"][doubled])
-            rows.append(HeadlineRow(STP_BLUR, beyond, {}))
+            rows.append(HeadlineRow(STP_BLUR, found["stp_beyond_blur"][doubled], {}))
     return tuple(rows)
 
 
@@ -111,16 +109,13 @@ def rows_text(rows: Sequence[HeadlineRow]) -> list[str]:
 
 def rows_html(rows: Sequence[HeadlineRow]) -> str:
     """Write rows as an HTML table."""
-    cells = [
-        f"<tr><th>{escape(row.word.label)}</th><td class=number>{escape(shown(row.estimate))}</td>"
-        f"<td class=number>{row.estimate.n_images} / {row.estimate.n_pairs}</td>"
-        f"<td>{escape('; '.join(row.null_cells))}</td><td>{escape(row.meaning)}</td></tr>"
-        for row in rows
-    ]
-    return (
-        "<table><tr><th>index</th><th>value [95 %]</th><th>images / pairs</th>"
-        f"<th>null models</th><th>probability that</th></tr>{''.join(cells)}</table>"
-    )
+    heads = ("index", "value [95 %]", "images / pairs", "null models", "probability that")
+    cells = []
+    for row in rows:
+        counts = f"{row.estimate.n_images} / {row.estimate.n_pairs}"
+        nulls = "; ".join(row.null_cells)
+        cells.append((row.word.label, shown(row.estimate), counts, nulls, row.meaning))
+    return html_table(cells, "<>><", heads=heads)
 
 
 def headline_markdown(

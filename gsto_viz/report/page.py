@@ -7,12 +7,11 @@ import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from gsto_viz.files import write_text
 from gsto_viz.report import Report
 from gsto_viz.report.catalogue import Written, write_figures
-from gsto_viz.report.folder import as_estimate, shown
+from gsto_viz.report.folder import shown
 from gsto_viz.report.headline import headline_rows, rows_html
 from gsto_viz.report.text import (
     ATLAS_NOTE,
@@ -24,6 +23,7 @@ from gsto_viz.report.text import (
     layout_caution,
     transfer_caution,
 )
+from gsto_viz.text_table import html_table
 from gsto_viz.words import NULLS, listed
 
 PAGE = "report.html"
@@ -60,6 +60,16 @@ figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; height: auto; }
 figcaption { font-size: 13px; color: #333; }
 pre { overflow-x: auto; font-size: 12px; background: #f6f6f6; padding: .6rem; }
 """
+
+
+COMPARED = ("", "checkpoint", "network", "mIoU here", "read at", "SHA-256")
+SELECTIVITY = {
+    "selectivity": "G, all gates with a direction",
+    "selectivity_untied": "G without ties",
+    "selectivity_same_class": "G of pairs of one class",
+    "self_edges": "edges to themselves (2 A - 1)",
+}
+"""Estimates over all gates of a network, by key in the summary."""
 
 
 def write_page(report: Report, *, quiet: bool = True) -> Path:
@@ -115,25 +125,17 @@ def _compared(report: Report) -> str:
     rows = []
     for key in report.keys:
         model = report.model(key)
-        scores = model["scores"]
+        scores, sha = model["scores"], model["sha256"]
         miou = "-" if scores is None else f"{scores['miou']:.1f} %"
-        sha = model["sha256"]
-        rows.append(
-            f"<tr><th>{escape(key)}</th><td>{escape(model['name'])}</td>"
-            f"<td>{escape(model['network'])}</td><td class=number>{miou}</td>"
-            f"<td>{escape(', '.join(model['taps']))}</td>"
-            f"<td>{escape('-' if sha is None else sha[:12])}</td></tr>"
-        )
+        taps, short = ", ".join(model["taps"]), "-" if sha is None else sha[:12]
+        rows.append((key, model["name"], model["network"], miou, taps, short))
     skipped = "".join(
         f"<li>{escape(one['image'])}: {escape(one['reason'])}</li>" for one in report.skipped
     )
     return (
         f"<p>{report.summary['images']} annotated images of <code>{escape(report.data)}</code>, "
         f"{report.independence}.</p>"
-        "<div class=scroll><table><tr><th></th><th>checkpoint</th><th>network</th>"
-        "<th>mIoU here</th><th>read at</th><th>SHA-256</th></tr>"
-        + "".join(rows)
-        + "</table></div>"
+        f"<div class=scroll>{html_table(rows, '<<<><', heads=COMPARED)}</div>"
         + (f"<p>Skipped:</p><ul>{skipped}</ul>" if skipped else "")
     )
 
@@ -208,21 +210,11 @@ def _details(report: Report) -> list[str]:
         gates = report.model(key)["gates"]
         if gates is None:
             continue
-        names = {
-            "selectivity": "G, all gates with a direction",
-            "selectivity_untied": "G without ties",
-            "selectivity_same_class": "G of pairs of one class",
-            "self_edges": "edges to themselves (2 A - 1)",
-        }
-        rows = "".join(
-            f"<tr><th>{escape(label)}</th><td class=number>{escape(_shown_json(gates[name]))}</td>"
-            "</tr>"
-            for name, label in names.items()
-        )
+        rows = [(label, shown(gates[name])) for name, label in SELECTIVITY.items()]
         parts.append(
             f"<h2>Gates of {escape(key)}</h2><p class=note>G is +1 when transfers to coarser "
             "branches open on the larger of two objects and transfers to finer ones on the "
-            f"smaller, 0 at chance, -1 reversed.</p><table>{rows}</table>"
+            f"smaller, 0 at chance, -1 reversed.</p>{html_table(rows)}"
         )
     return parts
 
@@ -234,23 +226,12 @@ def _atlas(report: Report) -> list[str]:
         heads, *rows = atlas_table(report, key) or [[]]
         if not rows:
             continue
-        cells = "".join(
-            f"<tr><th>{escape(first)}</th>"
-            + "".join(f"<td class=number>{escape(cell)}</td>" for cell in rest)
-            + "</tr>"
-            for first, *rest in rows
-        )
         parts.append(
             f"<h2>Features of {escape(key)}</h2><p class=note>{escape(ATLAS_NOTE)}</p>"
-            "<div class=scroll><table><tr>"
-            + "".join(f"<th>{escape(head)}</th>" for head in heads)
-            + f"</tr>{cells}</table></div><p>{escape(atlas_words(report, key))}</p>"
+            f"<div class=scroll>{html_table(rows, heads=heads)}</div>"
+            f"<p>{escape(atlas_words(report, key))}</p>"
         )
     return parts
-
-
-def _shown_json(values: dict[str, Any]) -> str:
-    return shown(as_estimate(values))
 
 
 def _versions(report: Report) -> str:

@@ -1,102 +1,55 @@
-"""One chunk of images through all networks: the tables it adds."""
+"""One chunk of images through all networks: the tables it adds.
+
+Roads lie at the bottom and large, poles stand in the middle and thin, so a branch that only knows
+rows looks aware of scale. The mean map over all images is subtracted from every map before it is
+ranked. That needs all maps twice; they wait in the chunks until the mean is known.
+"""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.look import Look
 from gsto_viz.network import Network
+from gsto_viz.regions.pooling import RankedMaps, rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.causal import shapley_columns, transfer_frame
-from gsto_viz.report.folder import Columns, Settings, arrow_table, filled, joined, rows_in
+from gsto_viz.report.folder import Settings
 from gsto_viz.report.measure import (
     Annotated,
-    Measured,
-    NullTable,
-    Row,
     annotated,
-    cut,
-    indices_of,
-    measure,
-    null_tables,
-    rows_kept,
-    rows_of,
+    atlas_table,
+    gate_tables,
+    prepared,
+    reservoir,
 )
-from gsto_viz.stats.outcome import confusion_matrix
+from gsto_viz.report.tables import OWN, Chunk, Columns, chunk_maps
+from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
+from gsto_viz.stats.nulls import LayoutMean, common_maps
+from gsto_viz.stats.outcome import COUNTS, confusion_matrix, count_outcome
+from gsto_viz.stats.pairs import image_indices
+from gsto_viz.stats.sizes import edge_values
 from gsto_viz.types import BranchMaps, Dataset, Sample
 
-VALUE_COLUMNS = ["model", "null", "draw", "image", "index", "value", "pairs"]
+LAYOUT = "layout"
+"""The value of ``null`` in rows of this variant (it is none: a part of the signal is taken out)."""
 MOVED = ("region", "area_px", "max_distance_px", "class_id", "size_octave", "qualifies")
 """What is kept of regions with moved annotation, beside their Shapley values."""
-OWN = "none"
-"""The value of ``null`` in rows of the networks themselves."""
 
 
-@dataclass
-class Chunk:
-    """What a few images add, table by table."""
+class View(NamedTuple):
+    """What one network, and its random-weight draws (N3), show for an image."""
 
-    regions: list[Columns] = field(default_factory=list)
-    random: list[Columns] = field(default_factory=list)
-    moved: list[Columns] = field(default_factory=list)
-    images: list[Row] = field(default_factory=list)
-    values: list[Row] = field(default_factory=list)
-    classes: list[Columns] = field(default_factory=list)
-    gates: list[Columns] = field(default_factory=list)
-    profile: list[Columns] = field(default_factory=list)
-    confusion: list[Columns] = field(default_factory=list)
-    atlas: list[Columns] = field(default_factory=list)
-    transfer: list[pd.DataFrame] = field(default_factory=list)
-    maps: dict[str, BranchMaps] = field(default_factory=dict)
-    """By ``KEY/INDEX``, the activity maps of an image; only with nulls."""
-
-    def extend(self, other: "Chunk") -> None:
-        """Add what another image adds."""
-        for one in fields(self):
-            mine, theirs = getattr(self, one.name), getattr(other, one.name)
-            if isinstance(mine, dict):
-                mine.update(theirs)
-            else:
-                mine.extend(theirs)
-
-    def tables(self) -> dict[str, pa.Table]:
-        """Return the tables that have rows."""
-        columns = (
-            "regions", "random", "moved", "classes", "gates", "profile", "confusion", "atlas",
-        )  # fmt: skip
-        found = {name: joined(getattr(self, name)) for name in columns if getattr(self, name)}
-        found["images"] = arrow_table(pd.DataFrame(self.images))
-        if self.transfer:
-            found["transfer"] = arrow_table(pd.concat(self.transfer, ignore_index=True))
-        if self.values:
-            found["values"] = arrow_table(pd.DataFrame(self.values, columns=VALUE_COLUMNS))
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """One image and what all networks show for it.
-
-    Attributes:
-        index: Of the image in the data.
-        sample: The image.
-        partner: Whose annotation N2 takes.
-        looks: By key.
-        random: By key, the activity maps of every random-weight draw.
-    """
-
-    index: int
-    sample: Sample
-    partner: Sample | None
-    looks: dict[str, Look]
-    random: dict[str, list[BranchMaps]]
+    network: Network
+    look: Look
+    drawn: list[tuple[Network, BranchMaps]]
 
 
 def run_chunk(
@@ -131,8 +84,11 @@ def run_chunk(
                 continue
             other = partners.get(index)
             partner = None if other is None else data[other]
-            seen = _look(networks, random, index, sample, partner, features=settings.atlas)
-            waiting.append(worker.submit(_measured, networks, random, seen, settings))
+            views = [
+                _view(one, random.get(one.key, ()), sample, features=settings.atlas)
+                for one in networks
+            ]
+            waiting.append(worker.submit(_measured, index, sample, partner, views, settings))
             while len(waiting) > 1:
                 chunk.extend(waiting.popleft().result())
         while waiting:
@@ -140,141 +96,216 @@ def run_chunk(
     return chunk
 
 
-def _look(
-    networks: Sequence[Network],
-    random: Mapping[str, Sequence[Network]],
-    index: int,
-    sample: Sample,
-    partner: Sample | None,
-    *,
-    features: bool,
-) -> _Seen:
-    """Run every network on one image."""
-    looks = {one.key: one.look(sample.image, raw=False, features=features) for one in networks}
-    drawn = {
-        key: [twin.look(sample.image, raw=False, gates=False).activity for twin in twins]
-        for key, twins in random.items()
-    }
-    return _Seen(index, sample, partner, looks, drawn)
+def _skipped(image: str, reason: str) -> Chunk:
+    """Name an image that cannot be read."""
+    chunk = Chunk()
+    chunk.add("images", image=image, model=None, reason=" ".join(reason.split()))
+    return chunk
+
+
+def _view(network: Network, draws: Sequence[Network], sample: Sample, *, features: bool) -> View:
+    """Run one network and its random-weight draws on one image."""
+    look = network.look(sample.image, raw=False, features=features)
+    drawn = [(twin, twin.look(sample.image, raw=False, gates=False).activity) for twin in draws]
+    return View(network, look, drawn)
 
 
 def _measured(
-    networks: Sequence[Network],
-    random: Mapping[str, Sequence[Network]],
-    seen: _Seen,
+    index: int,
+    sample: Sample,
+    partner: Sample | None,
+    views: Sequence[View],
     settings: Settings,
 ) -> Chunk:
     """Turn what the networks show for one image into rows."""
     chunk = Chunk()
-    known: dict[tuple[int, ...], Annotated] = {}
-    for network in networks:
-        strides, look = network.anatomy.strides, seen.looks[network.key]
-        if strides not in known:
-            known[strides] = annotated(seen.sample, seen.partner, strides, settings)
-        image = known[strides]
-        one = measure(network, image, look, settings)
-        drawn = list(
-            zip(random.get(network.key, ()), seen.random.get(network.key, ()), strict=True)
-        )
-        explained = None
-        if network.baseline is not None:
-            own, *explained = shapley_columns(network, seen.sample, [image.grids, *image.broken])
-            one.regions.update(own)
-            chunk.transfer.append(transfer_frame(network, image, drawn))
-        _add(chunk, network, seen.sample, look, one)
+    cut = cache(partial(annotated, sample, partner, settings=settings))
+    for view in views:
+        image: Annotated = cut(view.network.anatomy.strides)
+        _add_network(chunk, view, image, settings)
         if settings.nulls:
-            chunk.maps[f"{network.key}/{seen.index}"] = look.activity
-            for null in null_tables(image, look, one.kept, settings, explained):
-                _add_null(chunk, network, seen.sample.id, null)
-        for draw, (twin, maps) in enumerate(drawn):
-            _add_random(chunk, twin, draw, maps, image, settings)
+            chunk.maps[f"{view.network.key}/{index}"] = view.look.activity
     return chunk
 
 
-def _skipped(image: str, reason: str) -> Chunk:
-    """Name an image that cannot be read."""
-    return Chunk(images=[{"image": image, "model": None, "reason": " ".join(reason.split())}])
-
-
-def _add(chunk: Chunk, network: Network, sample: Sample, look: Look, seen: Measured) -> None:
-    """Add what one image says of one network."""
-    key = network.key
-    table = cut(seen.regions, seen.kept)
-    chunk.regions.append(filled(rows_in(table), model=key, image=sample.id) | table)
-    qualifying = np.asarray(seen.regions["qualifies"], dtype=bool)
+def _add_network(chunk: Chunk, view: View, image: Annotated, settings: Settings) -> None:
+    """Add what one image says of one network and its null models."""
+    network, look, drawn = view
+    sample, grids = image.sample, image.grids
+    names = {"model": network.key, "image": sample.id}
+    ranked = rank_maps(grids, look.activity)
+    table = region_arrays(grids, ranked)
+    kept = _kept(table, sample.id, settings)
+    edges = boundary_counts(sample.id, image.edges, ranked.native, look.activity)
+    indices = _indices(network, _cut(table, kept)) | edge_values(edges)
+    _add_values(chunk, network, OWN, 0, sample.id, indices)
+    chunk.add("profile", **names, **_profile(edges))
+    if look.predicts:
+        table |= _add_outcome(chunk, view, image)
+    of_regions, of_gates = gate_tables(network, grids, look)
+    table |= of_regions
+    if of_gates:
+        chunk.add("gates", **of_gates, image=sample.id, model=network.key)
+    if settings.atlas:
+        chunk.add("atlas", **names, **atlas_table(image, look, settings))
+    moved: Sequence[Columns] = [{}] * len(image.moved)
+    if network.baseline is not None:
+        everything = [grids, *(one.grids for one in image.moved)]
+        own, *moved = shapley_columns(network, sample, everything)
+        table |= own
+        chunk.add("transfer", **transfer_frame(network, image, drawn))
+    chunk.add("regions", **names, **_cut(table, kept))
     assert sample.labels is not None
-    chunk.images.append(
-        {
-            "image": sample.id,
-            "model": key,
-            "reason": None,
-            "group": sample.group or sample.id,
-            "height": sample.image.shape[0],
-            "width": sample.image.shape[1],
-            "regions": int(qualifying.size),
-            "qualifying": int(qualifying.sum()),
-            "kept": int(seen.kept.sum()),
-            "largest_share": float(np.max(seen.regions["area_px"], initial=0) / sample.labels.size),
-        }
+    chunk.add(
+        "images",
+        image=sample.id,
+        model=network.key,
+        reason=None,
+        group=sample.group or sample.id,
+        height=sample.image.shape[0],
+        width=sample.image.shape[1],
+        regions=kept.size,
+        qualifying=int(table["qualifies"].sum()),
+        kept=int(kept.sum()),
+        largest_share=float(np.max(table["area_px"], initial=0) / sample.labels.size),
     )
-    chunk.values += rows_of(key, OWN, 0, sample.id, seen.indices)
-    if seen.outcome is not None:
-        classes = seen.outcome.class_columns()
-        count = rows_in(classes)
-        chunk.classes.append(filled(count, image=sample.id) | classes | filled(count, model=key))
-        matrix = confusion_matrix(sample.labels, look.prediction, network.predicts or 0)
-        label, predicted = np.nonzero(matrix)
-        pixels = {"label": label, "predicted": predicted, "pixels": matrix[label, predicted]}
-        chunk.confusion.append(filled(label.size, model=key, image=sample.id) | pixels)
-    if seen.gates:
-        names = filled(rows_in(seen.gates), image=sample.id, model=key)
-        chunk.gates.append(seen.gates | names)
-    if seen.atlas:
-        names = filled(rows_in(seen.atlas), model=key, image=sample.id)
-        chunk.atlas.append(names | seen.atlas)
-    chunk.profile.append(_profile_rows(seen, key))
+    if settings.nulls:
+        _add_nulls(chunk, view, image, ranked, moved, kept, settings)
+    for draw, (twin, maps) in enumerate(drawn):
+        table = region_arrays(grids, maps)
+        if twin.baseline is not None:
+            table |= shapley_columns(twin, sample, [grids])[0]
+        table = _cut(table, _kept(table, sample.id, settings))
+        _add_values(chunk, network, "N3", draw, sample.id, _indices(network, table))
+        chunk.add("random", model=network.key, draw=draw, image=sample.id, **table)
 
 
-def _profile_rows(seen: Measured, key: str) -> Columns:
+def _add_outcome(chunk: Chunk, view: View, image: Annotated) -> dict[str, npt.NDArray]:
+    """Add right and wrong pixels by class; return their counts by region."""
+    key, sample, prediction = view.network.key, image.sample, view.look.prediction
+    assert sample.labels is not None
+    outcome = count_outcome(image.truth, prediction, image=sample.id)
+    chunk.add("classes", image=sample.id, **outcome.class_columns(), model=key)
+    matrix = confusion_matrix(sample.labels, prediction, view.network.predicts or 0)
+    label, predicted = np.nonzero(matrix)
+    pixels = {"label": label, "predicted": predicted, "pixels": matrix[label, predicted]}
+    chunk.add("confusion", model=key, image=sample.id, **pixels)
+    counts = outcome.region_columns()
+    return {column: counts[column] for column in COUNTS if column != "area_px"}
+
+
+def _add_nulls(
+    chunk: Chunk,
+    view: View,
+    image: Annotated,
+    ranked: RankedMaps,
+    explained: Sequence[Columns],
+    kept: npt.NDArray[np.bool_],
+    settings: Settings,
+) -> None:
+    """Add what one image says of one network under N1, N2 and N5.
+
+    Args:
+        chunk: Takes the rows.
+        view: What the network shows.
+        image: The image.
+        ranked: Its maps, ranked.
+        explained: Columns of Shapley values for each of ``image.moved``; empty ones without.
+        kept: (K,) regions of this image that stay.
+        settings: Of the analysis.
+    """
+    network, activity = view.network, view.look.activity
+    for one, columns in zip(image.moved, explained, strict=True):
+        table = {**region_arrays(one.grids, activity), **columns}
+        here = kept if one.null == "N1" else _kept(table, one.image, settings)
+        table = _cut(table, here)
+        indices = _indices(network, table)
+        _add_values(chunk, network, one.null, one.draw, image.sample.id, indices)
+        if columns:
+            names = {"model": network.key, "null": one.null, "draw": one.draw}
+            asked = {name: table[name] for name in table if name in MOVED or name[:4] == "psi_"}
+            chunk.add("moved", **names, image=image.sample.id, **asked)
+    grids = image.grids
+    common = common_maps(ranked.native, grids.shape, grids.strides)
+    table = _cut(region_arrays(grids, common), kept)
+    _add_values(chunk, network, "N5", 0, image.sample.id, _indices(network, table))
+
+
+def _kept(table: Columns, image: str, settings: Settings) -> npt.NDArray[np.bool_]:
+    """Return which rows of one image's table stay, (K,)."""
+    return reservoir(table["qualifies"], image, seed=settings.seed, limit=settings.max_regions)
+
+
+def _cut(columns: Columns, kept: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray]:
+    """Return the rows that stay."""
+    return {name: values[kept] for name, values in columns.items()}
+
+
+def _indices(network: Network, table: Columns) -> dict[str, tuple[float, int]]:
+    """Compute the indices of one image from columns of its region table."""
+    strides = network.anatomy.strides
+    return image_indices(table, len(strides), min_depth_px=float(strides[-1]))
+
+
+def _add_values(
+    chunk: Chunk,
+    network: Network,
+    null: str,
+    draw: int,
+    image: str,
+    indices: Mapping[str, tuple[float, int]],
+) -> None:
+    """Add the indices of one image, a row each."""
+    chunk.add(
+        "layout" if null == LAYOUT else "values",
+        model=network.key,
+        null=null,
+        draw=draw,
+        image=image,
+        index=np.array(list(indices), dtype=str),
+        value=np.array([value for value, _ in indices.values()], dtype=np.float64),
+        pairs=np.array([pairs for _, pairs in indices.values()], dtype=np.int64),
+    )
+
+
+def _profile(counts: BoundaryCounts) -> Columns:
     """List the cells of the distance profile that have pixels."""
-    counts = seen.boundary
-    at = np.argwhere(counts.profile_pixels > 0)
-    branch, size, distance = at.T
-    return filled(len(at), model=key, image=counts.image) | {
+    branch, size, distance = at = np.nonzero(counts.profile_pixels > 0)
+    return {
         "branch": branch,
         "size_octave": size,
         "distance_octave": distance,
-        "sum": counts.profile_sum[branch, size, distance],
-        "pixels": counts.profile_pixels[branch, size, distance],
+        "sum": counts.profile_sum[at],
+        "pixels": counts.profile_pixels[at],
     }
 
 
-def _add_null(chunk: Chunk, network: Network, image: str, null: NullTable) -> None:
-    """Add what one image says of one network when its annotation or its maps are broken."""
-    table = null.regions
-    chunk.values += rows_of(network.key, null.null, null.draw, image, indices_of(network, table))
-    if "psi_0" in table:
-        names = filled(
-            rows_in(table), model=network.key, null=null.null, draw=null.draw, image=image
-        )
-        asked = {name: table[name] for name in table if name in MOVED or name.startswith("psi_")}
-        chunk.moved.append(names | asked)
+def layout_chunk(
+    out: Path, chunks: int, networks: Sequence[Network], data: Dataset, settings: Settings
+) -> Chunk:
+    """Measure every image on layout-adjusted maps; nothing where image sizes differ.
 
-
-def _add_random(
-    chunk: Chunk,
-    network: Network,
-    draw: int,
-    maps: BranchMaps,
-    image: Annotated,
-    settings: Settings,
-) -> None:
-    """Add what one image says of one random-weight draw of a network (N3)."""
-    table: dict[str, npt.NDArray] = dict(region_arrays(image.grids, maps))
-    if network.baseline is not None:
-        table |= shapley_columns(network, image.sample, [image.grids])[0]
-    name = image.sample.id
-    table = cut(table, rows_kept(table, name, settings))
-    chunk.values += rows_of(network.key, "N3", draw, name, indices_of(network, table))
-    names = filled(rows_in(table), model=network.key, draw=draw, image=name)
-    chunk.random.append(names | table)
+    Args:
+        out: The analyze folder, with its chunks.
+        chunks: How many.
+        networks: The networks.
+        data: The images.
+        settings: Of the analysis.
+    """
+    chunk = Chunk()
+    for network in networks:
+        mean = LayoutMean()
+        shapes = set()
+        for _, maps in chunk_maps(out, chunks, network.key):
+            shapes.add(tuple(one.shape for one in maps))
+            if len(shapes) > 1:
+                return chunk
+            mean.update(maps)
+        if mean.count < 2:
+            return chunk
+        for index, maps in chunk_maps(out, chunks, network.key):
+            sample = data[index]
+            table = region_arrays(prepared(sample, network.anatomy.strides), mean.adjust(maps))
+            table = _cut(table, _kept(table, sample.id, settings))
+            _add_values(chunk, network, LAYOUT, 0, sample.id, _indices(network, table))
+    return chunk

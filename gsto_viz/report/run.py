@@ -7,18 +7,17 @@ at a time.
 
 import json
 import re
+import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from tqdm import tqdm
 
 from gsto_viz.anatomy import Anatomy
@@ -30,8 +29,9 @@ from gsto_viz.models.checkpoint import read_tensors, write_tensors
 from gsto_viz.network import Network, Source, open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.report.causal import check_explainable, explained
+from gsto_viz.report.estimates import model_summary
+from gsto_viz.report.examples import COLUMNS, write_examples
 from gsto_viz.report.examples import FOLDER as EXAMPLES
-from gsto_viz.report.examples import write_examples
 from gsto_viz.report.folder import (
     CALIBRATION_IMAGES,
     CHUNK_IMAGES,
@@ -41,24 +41,16 @@ from gsto_viz.report.folder import (
     RANDOM_DRAWS,
     SCHEMA_VERSION,
     SUMMARY,
-    TABLES,
     Settings,
-    arrow_table,
     begin,
     clusters_of,
     fingerprint,
-    is_done,
     is_finished,
-    merge,
-    read_table,
-    remove_parts,
-    write_chunk,
-    write_parquet,
+    plain,
 )
-from gsto_viz.report.measure import layout_rows, save_maps
-from gsto_viz.report.passes import VALUE_COLUMNS, run_chunk
-from gsto_viz.report.summary import Report, load_report, model_summary
-from gsto_viz.stats.inference import Images
+from gsto_viz.report.passes import layout_chunk, run_chunk
+from gsto_viz.report.summary import Report, load_report
+from gsto_viz.report.tables import PARTS, chunk_folder, merge, read_table, write_chunk, write_table
 from gsto_viz.stats.nulls import swapped_labels
 from gsto_viz.types import Dataset
 
@@ -281,16 +273,12 @@ def _run(job: _Job, networks: list[Network], *, resume: bool, overwrite: bool) -
             _finish(job, networks, calibration_s, time.monotonic() - started)
 
 
-def calibration_indices(data: Dataset, count: int) -> list[int]:
-    """Return the indices of the first 64 images by id among the first ``count``."""
-    return sorted(range(count), key=lambda k: data.ids[k])[:CALIBRATION_IMAGES]
-
-
 def _calibration_images(job: _Job) -> Iterator[npt.NDArray[np.uint8]]:
-    """Read the calibration images that can be read."""
+    """Read the first 64 calibration images by id, those that can be read."""
     same = job.calibration is job.data
     count = job.settings.images if same else len(job.calibration)
-    for index in calibration_indices(job.calibration, count):
+    by_id = sorted(range(count), key=lambda k: job.calibration.ids[k])
+    for index in by_id[:CALIBRATION_IMAGES]:
         try:
             yield job.calibration[index].image
         except GstoVizError:
@@ -328,7 +316,7 @@ def _with_gains(job: _Job, networks: list[Network]) -> list[Network]:
 
 def _chunks(job: _Job, networks: list[Network]) -> None:
     """Measure the chunks that are missing, this process's share."""
-    todo = [k for k in job.world.share(job.chunks) if not is_done(job.out, k)]
+    todo = [k for k in job.world.share(job.chunks) if not chunk_folder(job.out, k).is_dir()]
     if not todo:
         return
     drawn = job.settings.nulls and job.settings.random_draws > 0
@@ -338,8 +326,7 @@ def _chunks(job: _Job, networks: list[Network]) -> None:
         first = number * CHUNK_IMAGES
         indices = range(first, min(first + CHUNK_IMAGES, job.settings.images))
         chunk = run_chunk(networks, random, job.data, indices, job.settings, partners)
-        maps = [partial(save_maps, maps=chunk.maps)] if chunk.maps else []
-        write_chunk(job.out, number, chunk.tables(), *maps)
+        write_chunk(job.out, number, chunk.tables(), chunk.maps)
 
 
 def _random_networks(job: _Job, networks: list[Network]) -> dict[str, list[Network]]:
@@ -383,60 +370,47 @@ def _partners(job: _Job) -> dict[int, int | None]:
 
 def _finish(job: _Job, networks: list[Network], calibration_s: float, seconds: float) -> None:
     """Join the chunks, compute the summary, keep examples; the manifest comes last."""
-    for name in TABLES:
-        merge(job.out, name, job.chunks)
+    out, data = job.out, job.data
+    merge(out, job.chunks)
     if job.settings.nulls:
-        adjusted = layout_rows(job.out, job.chunks, networks, job.data, job.settings)
-        layout = arrow_table(pd.DataFrame(adjusted, columns=VALUE_COLUMNS))
-        write_parquet(job.out / "layout.parquet", layout)
-    rows = read_table(job.out / "images.parquet")
+        adjusted = layout_chunk(out, job.chunks, networks, data, job.settings)
+        for name, table in adjusted.tables().items():
+            write_table(out / f"{name}.parquet", [table], table.schema)
+    rows = read_table(out, "images")
     skipped = rows[rows["model"].isna()][["image", "reason"]].to_dict("records")
     read = rows[rows["model"].notna()]
     if read.empty:
         first = skipped[0]
         raise GstoVizError(f"none of {len(skipped)} images can be analyzed; {first['reason']}")
-    images = Images(clusters_of(read, job.settings.block), job.settings.seed)
+    clusters = clusters_of(read, job.settings.block)
+    manifest = {
+        **job.settings.to_json(),
+        "classes": data.classes.to_json(),
+        "skipped": skipped,
+    }
+    tables = Report(out, manifest, {}, data.classes, clusters)
     summary = {
         "schema_version": SCHEMA_VERSION,
         "data": job.settings.data,
         "images": int(read["image"].nunique()),
-        "clusters": len(set(images.clusters.values())),
+        "clusters": len(set(clusters.values())),
         "skipped": skipped,
         "models": {
-            s.key: _model(job, s, images) for s in job.bar(networks, "statistics", "network")
+            one.key: model_summary(tables, one.key, one.transmission) | {"costs": one.costs}
+            for one in job.bar(networks, "statistics", "network")
         },
     }
-    tables = {
-        s.key: read_table(
-            job.out / "regions.parquet",
-            ["image", "region", "area_px", "size_octave", "q", "qualifies"],
-            model=s.key,
-        )
-        for s in networks
+    regions = {key: tables.rows("regions", key, COLUMNS) for key in tables.keys}
+    examples = write_examples(out / EXAMPLES, networks, data, regions)
+    write_json(out / SUMMARY, plain(summary))
+    manifest |= {
+        "examples": examples,
+        "calibration_images": CALIBRATION_IMAGES,
+        "calibration_seconds": round(calibration_s, 3),
+        "seconds": round(seconds, 3),
+        "processes": job.world.size,
+        "size_unit": "pixels of the network input; octaves are log2 of the square root of the area",
+        "versions": versions(),
     }
-    examples = write_examples(job.out / EXAMPLES, networks, job.data, tables)
-    write_json(job.out / SUMMARY, summary)
-    write_json(
-        job.out / MANIFEST,
-        {
-            **job.settings.to_json(),
-            "classes": job.data.classes.to_json(),
-            "skipped": skipped,
-            "examples": examples,
-            "calibration_images": CALIBRATION_IMAGES,
-            "calibration_seconds": round(calibration_s, 3),
-            "seconds": round(seconds, 3),
-            "processes": job.world.size,
-            "size_unit": "pixels of the network input; octaves are log2 of the square root of "
-            "the area",
-            "versions": versions(),
-        },
-    )
-    remove_parts(job.out)
-
-
-def _model(job: _Job, network: Network, images: Images) -> dict[str, Any]:
-    """Compute what the summary says of one network."""
-    classes = len(job.data.classes)
-    found = model_summary(job.out, network.key, job.settings, images, classes, network.transmission)
-    return {**found, "costs": network.costs}
+    write_json(out / MANIFEST, manifest)
+    shutil.rmtree(out / PARTS, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""From the tables of an analyze folder to ``Report`` and ``comparison.json``."""
+"""``Report``: a finished analysis, its tables and estimates, and comparisons of its networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,37 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.anatomy import edge_named
 from gsto_viz.data import class_list_from_json
 from gsto_viz.errors import GstoVizError
-from gsto_viz.report.causal import (
-    agreement,
-    causal_summary,
-    doubled_values,
-    null_json,
-    nulls_beside,
-    permuted_values,
-    sides,
-    summarise_null,
-)
 from gsto_viz.report.examples import FOLDER, Example, load_example
-from gsto_viz.report.folder import (
-    DOUBLED,
-    Settings,
-    as_estimate,
-    clusters_of,
-    open_finished,
-    own_branches,
-    plain,
-    read_table,
-)
-from gsto_viz.report.passes import OWN
-from gsto_viz.stats.atlas import atlas
-from gsto_viz.stats.boundary import DISTANCES, SIZES, BoundaryCounts
-from gsto_viz.stats.causal import sci_c_values
+from gsto_viz.report.folder import DOUBLED, RESIZED, WithNulls, clusters_of, open_finished
+from gsto_viz.report.tables import read_table
+from gsto_viz.stats.causal import sci_c_values, transfer_counts, transfer_values
 from gsto_viz.stats.compare import (
     Comparison,
     Condition,
@@ -46,258 +23,18 @@ from gsto_viz.stats.compare import (
     adjust,
     compare_tables,
     compare_values,
-    core_pair_share,
-    strict_verdict,
     table_curve,
 )
-from gsto_viz.stats.gates import (
-    gate_by_octave,
-    gate_cells,
-    gate_description,
-    gate_pair_counts,
-    gate_preference,
-    gate_selectivity,
-    variance_explained,
-)
-from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images, estimate
-from gsto_viz.stats.information import assignment
+from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images
 from gsto_viz.stats.nulls import Null
-from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
-from gsto_viz.stats.pairs import INDICES, sci_by_gap
-from gsto_viz.stats.sizes import distance_profile, response_by_octave, size_trend, tuning
+from gsto_viz.stats.pairs import INDICES
 from gsto_viz.types import ClassList
-
-COUNT_COLUMNS = (
-    "hits",
-    "false_positives",
-    "boundary_px",
-    "boundary_hits",
-    "boundary_false_positives",
-)
-
-
-def model_summary(
-    out: Path,
-    key: str,
-    settings: Settings,
-    images: Images,
-    classes: int,
-    transmission: Mapping[str, float | None],
-) -> dict[str, Any]:
-    """Compute everything that is reported of one model.
-
-    Args:
-        out: The analyze folder with merged tables.
-        key: Of the model.
-        settings: Of the analysis.
-        images: Which images are independent, and the seed.
-        classes: Number of classes.
-        transmission: By gate tap, how much of the transfer gets through.
-
-    Returns:
-        Plain values for ``summary.json``.
-    """
-    strides = tuple(settings.models[key]["strides"])
-    table = own_branches(read_table(out / "regions.parquet", model=key), len(strides))
-    responses = without_gates(table)
-    values = read_table(out / "values.parquet", model=key)
-    own = index_estimates(values[values["null"] == OWN], images)
-    nulls = null_estimates(values, responses, settings, key, images)
-    random = nulls.get("N3", {}).get("sci")
-    verdict = strict_verdict(
-        own["sci"],
-        () if random is None else random.values,
-        own["a_first_matched"],
-        own["a_last"],
-    )
-    return {
-        **settings.models[key],
-        "indices": {
-            name: {
-                **plain(one),
-                "nulls": {
-                    null: null_json(found[name]) for null, found in nulls.items() if name in found
-                },
-            }
-            for name, one in own.items()
-        },
-        "layout_adjusted": layout_summary(out, key, images, settings),
-        "attribution": causal_summary(out, key, responses, settings, images),
-        "core_pair_share": plain(core_pair_share(responses)),
-        "verdict": {
-            "state": verdict.state,
-            "words": verdict.words,
-            "conditions": plain(list(verdict.conditions)),
-        },
-        "no_pairs": no_pairs(values, responses),
-        "sci_by_gap": plain(sci_by_gap(responses, images=images)),
-        "response_by_octave": plain(response_by_octave(responses, strides, images=images)),
-        "tuning": plain(tuning(responses, strides, images=images)),
-        "assignment": plain(assignment(responses, images=images)),
-        "size_trend": plain(size_trend(responses, images=images)),
-        "distance_profile": plain(profile_frame(out, key, len(strides), images)),
-        "outcome": outcome_summary(table, images),
-        "scores": score_summary(out, key, classes),
-        "gates": gate_summary(out, key, table, images, transmission),
-        **(atlas_summary(out, key, images) if settings.atlas else {}),
-    }
 
 
 def without_gates(table: pd.DataFrame) -> pd.DataFrame:
     """Return a region table without the columns of gates."""
     gates = [name for name in table.columns if str(name).startswith(("g/", "g_"))]
     return table.drop(columns=gates)
-
-
-def index_estimates(values: pd.DataFrame, images: Images) -> dict[str, Estimate]:
-    """Estimate every index from its per-image values; those without any are not estimated."""
-    nothing = values.iloc[:0]
-    groups = {str(index): rows for index, rows in values.groupby("index")}
-    extra = sorted(set(groups) - set(INDICES))
-    return {
-        name: estimate(groups.get(name, nothing)[["image", "value", "pairs"]], images)
-        for name in (*INDICES, *extra)
-    }
-
-
-def null_estimates(
-    values: pd.DataFrame,
-    table: pd.DataFrame,
-    settings: Settings,
-    key: str,
-    images: Images,
-) -> dict[str, dict[str, Null]]:
-    """Summarise every null model: by null, then by index; empty when none was computed."""
-    if not settings.nulls:
-        return {}
-    strides = settings.models[key]["strides"]
-    permuted = permuted_values(table, len(strides), float(strides[-1]), settings.seed)
-    rows = pd.concat([values[values["null"] != OWN], permuted], ignore_index=True)
-    return {str(null): summarise_null(of_null, images) for null, of_null in rows.groupby("null")}
-
-
-def layout_summary(out: Path, key: str, images: Images, settings: Settings) -> dict[str, Any] | str:
-    """Estimate the indices on layout-adjusted maps; a sentence where there are none."""
-    if not settings.nulls:
-        return "not computed; it comes with the null models"
-    values = read_table(out / "layout.parquet", model=key)
-    if values.empty:
-        return "not estimated: layout-adjusted maps need two or more images of one size"
-    found = index_estimates(values, images)
-    return {name: plain(one) for name, one in found.items()}
-
-
-def no_pairs(values: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """List the images without a pair of regions an octave apart."""
-    counted = set(values.loc[(values["null"] == OWN) & (values["index"] == "sci"), "image"])
-    return sorted(set(table["image"]) - counted)
-
-
-def profile_frame(out: Path, key: str, branches: int, images: Images) -> pd.DataFrame:
-    """Estimate the distance profile from its stored cells."""
-    rows = read_table(out / "profile.parquet", model=key)
-    counts = []
-    for image, cells in rows.groupby("image"):
-        at = tuple(cells[name].to_numpy() for name in ("branch", "size_octave", "distance_octave"))
-        sums = np.zeros((branches, SIZES, DISTANCES))
-        pixels = np.zeros((branches, SIZES, DISTANCES), dtype=np.int64)
-        sums[at], pixels[at] = cells["sum"], cells["pixels"]
-        nothing: npt.NDArray[np.int64] = np.zeros((branches, 0), dtype=np.int64)
-        counts.append(BoundaryCounts(str(image), nothing, nothing, sums, pixels))
-    return distance_profile(counts, images=images)
-
-
-def outcome_summary(table: pd.DataFrame, images: Images) -> list[dict[str, Any]] | None:
-    """Average recall, IoU and boundary IoU by size; None without predictions."""
-    if "hits" not in table:
-        return None
-    counts = table[["image", "region", "area_px", *COUNT_COLUMNS]]
-    plain_table = table.drop(columns=["area_px", *COUNT_COLUMNS])
-    frame = outcome_by_size(counts, plain_table, images=images)
-    rows: list[dict[str, Any]] = plain(frame)
-    return rows
-
-
-def score_summary(out: Path, key: str, classes: int) -> dict[str, Any] | None:
-    """Score the segmentation of all images from one confusion matrix; None without predictions."""
-    path = out / "confusion.parquet"
-    if not path.is_file():
-        return None
-    rows = read_table(path, model=key)
-    if rows.empty:
-        return None
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (rows["label"].to_numpy(), rows["predicted"].to_numpy()), rows["pixels"])
-    scores: SegmentationScores = scores_of(matrix)
-    values: dict[str, Any] = plain(scores)
-    return values
-
-
-def gate_summary(
-    out: Path,
-    key: str,
-    table: pd.DataFrame,
-    images: Images,
-    transmission: Mapping[str, float | None],
-) -> dict[str, Any] | None:
-    """Describe every gate and its preference for sizes; None without gates.
-
-    Returns:
-        ``selectivity`` (G over gates with a direction), ``selectivity_untied`` (the same without
-        ties), ``self_edges`` (edges to themselves), and by tap ``gates``: edge, description of the
-        gate's values, A_g, the variance that size explains, and the effective transmission;
-        ``by_octave`` rows.
-    """
-    names = [str(name) for name in table.columns]
-    taps = [name.removeprefix("g/") for name in names if name.startswith("g/")]
-    taps = [tap for tap in taps if table[f"g/{tap}"].notna().any()]
-    if not taps:
-        return None
-    counts = gate_pair_counts(table, taps)
-    sums = read_table(out / "gates.parquet", model=key)
-    gates, by_octave = [], []
-    for tap in taps:
-        cells = gate_cells(table, tap)
-        core = cells[cells["part"] == "core"]
-        eta, partial = variance_explained(core)
-        one = sums[sums["tap"] == tap]
-        totals = one[["cells", "tied", "open", "g", "g_squared", "entropy"]].sum()
-        of_tap = counts[counts["tap"] == tap]
-        edge = edge_named(tap)
-        gates.append(
-            {
-                "tap": tap,
-                "source": edge.source,
-                "target": edge.target,
-                **gate_description({str(k): float(v) for k, v in totals.items()}),
-                "smallest": one["smallest"].min(),
-                "largest": one["largest"].max(),
-                "preference": gate_preference(of_tap, images=images),
-                "preference_untied": gate_preference(of_tap, untied=True, images=images),
-                "eta_squared": eta,
-                "partial_eta_squared": partial,
-                "transmission": transmission.get(tap),
-            }
-        )
-        by_octave.append(gate_by_octave(cells, images=images).assign(tap=tap))
-    found: dict[str, Any] = plain(
-        {
-            "selectivity": gate_selectivity(counts, images=images),
-            "selectivity_untied": gate_selectivity(counts, untied=True, images=images),
-            "selectivity_same_class": gate_selectivity(
-                gate_pair_counts(table, taps, same_class=True), images=images
-            ),
-            "self_edges": gate_selectivity(counts, self_edges=True, images=images),
-            "gates": gates,
-            "by_octave": pd.concat(by_octave, ignore_index=True),
-        }
-    )
-    return found
-
-
-def atlas_summary(out: Path, key: str, images: Images) -> dict[str, Any]:
-    """Describe the features of one model."""
-    return {"atlas": plain(atlas(read_table(out / "atlas.parquet", model=key), images=images))}
 
 
 @dataclass(frozen=True)
@@ -331,7 +68,7 @@ class Report:
     Attributes:
         folder: Where it lies.
         manifest: What it depends on.
-        summary: Everything that was estimated, as plain values (``summary.json``).
+        summary: Everything that was estimated (``summary.json``), tables as lists of rows.
         classes: Of the data.
         clusters: Cluster of each image.
     """
@@ -384,16 +121,33 @@ class Report:
         Raises:
             GstoVizError: No such model.
         """
-        if key not in self.summary["models"]:
-            raise GstoVizError(f"no model '{key}' in {self.folder}; it has {', '.join(self.keys)}")
+        self._check(key)
         found: Mapping[str, Any] = self.summary["models"][key]
         return found
 
+    def _check(self, key: str) -> None:
+        """Refuse the key of a model that was not analyzed."""
+        if key not in self.keys:
+            raise GstoVizError(f"no model '{key}' in {self.folder}; it has {', '.join(self.keys)}")
+
+    def rows(self, name: str, key: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the rows of one model in a table, empty where the analysis has no such table.
+
+        Columns of branches that only other models have are left out.
+
+        Raises:
+            GstoVizError: No such model, or the table is missing or damaged.
+        """
+        self._check(key)
+        table = read_table(self.folder, name, columns, model=key)
+        branches = len(self.strides[key])
+        ends = [(str(column), str(column).rpartition("_")[2]) for column in table.columns]
+        other = [column for column, end in ends if end.isdecimal() and int(end) >= branches]
+        return table.drop(columns=other)
+
     def table(self, key: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the region table of one model, all columns or only some."""
-        self.model(key)
-        table = read_table(self.folder / "regions.parquet", columns, model=key)
-        return own_branches(table, len(self.strides[key]))
+        return self.rows("regions", key, columns)
 
     def response_table(self, key: str) -> pd.DataFrame:
         """Return the region table of one model without the columns of gates."""
@@ -401,28 +155,32 @@ class Report:
 
     def random_tables(self, key: str) -> tuple[pd.DataFrame, ...]:
         """Return the region table of every random-weight draw; none without nulls."""
-        path = self.folder / "random.parquet"
-        if not path.is_file():
+        rows = self.rows("random", key)
+        if rows.empty:
             return ()
-        rows = read_table(path, model=key)
-        rows = own_branches(rows, len(self.strides[key]))
         return tuple(draw.reset_index(drop=True) for _, draw in rows.groupby("draw"))
+
+    def stp_values(self, key: str) -> pd.DataFrame:
+        """Return STP of each image at twice the size: ``image``, ``value``, ``pairs``."""
+        rows = self.rows("transfer", key)
+        return transfer_values(transfer_counts(rows[rows["kind"] == RESIZED]), DOUBLED)
 
     def index(self, key: str, name: str) -> Estimate:
         """Return one index of one model."""
         indices = self.model(key)["indices"]
         if name not in indices:
             raise GstoVizError(f"no index '{name}'; there are {', '.join(indices)}")
-        return as_estimate(indices[name])
+        found: Estimate = indices[name].estimate
+        return found
 
     def nulls(self, key: str) -> dict[str, dict[str, Null]]:
         """Return the null models of one model: by index, then by null; empty without nulls."""
-        return {index: nulls_beside(values) for index, values in self.model(key)["indices"].items()}
+        return {index: dict(one.nulls) for index, one in self.model(key)["indices"].items()}
 
     def layout_adjusted(self, key: str, name: str) -> Estimate | None:
         """Return an index on layout-adjusted maps; None where there are none."""
         found = self.model(key)["layout_adjusted"]
-        return as_estimate(found[name]) if isinstance(found, dict) else None
+        return found[name] if isinstance(found, dict) else None
 
     def causal(self, key: str) -> Mapping[str, Any] | None:
         """Return SCI_C and STP of one model; None when they were not computed."""
@@ -434,9 +192,9 @@ class Report:
         found = self.causal(key)
         if found is None:
             return None
-        doubled = found["stp"].get(f"{DOUBLED:+g}")
-        stp = None if doubled is None else as_estimate(doubled)
-        return agreement(sides(self.index(key, "sci"), as_estimate(found["sci_c"]), stp))
+        doubled: WithNulls | None = found["stp"].get(f"{DOUBLED:+g}")
+        stp = None if doubled is None else doubled.estimate
+        return agreement(sides(self.index(key, "sci"), found["sci_c"].estimate, stp))
 
     def headline(self, key: str) -> Headline:
         """Return the indices of one model that are always shown together."""
@@ -505,7 +263,7 @@ class Report:
         if self.manifest["attribution"] and not missing:
             values = [sci_c_values(t, self.strides[k]) for t, k in zip(tables, (a, b), strict=True)]
             more["sci_c"] = (values[0], values[1])
-            grown = [doubled_values(self.folder, key) for key in (a, b)]
+            grown = [self.stp_values(key) for key in (a, b)]
             if set(grown[0]["image"]) & set(grown[1]["image"]):
                 more["stp"] = (grown[0], grown[1])
         found = compare_tables(
@@ -552,7 +310,7 @@ def load_report(folder: str | Path) -> Report:
     """
     folder = Path(folder)
     manifest, summary = open_finished(folder)
-    images = read_table(folder / "images.parquet", ["image", "model", "group"])
+    images = read_table(folder, "images", ["image", "model", "group"])
     read = images[images["model"].notna()]
     return Report(
         folder=folder,
@@ -561,3 +319,36 @@ def load_report(folder: str | Path) -> Report:
         classes=class_list_from_json(manifest["classes"]),
         clusters=clusters_of(read, manifest.get("block")),
     )
+
+
+def sides(sci: Estimate, sci_c: Estimate, stp: Estimate | None) -> dict[str, str]:
+    """Say of each of the three indices on which side of chance its interval lies.
+
+    Returns:
+        By index ``aware``, ``reversed``, ``no evidence`` (the interval holds 0.5) or ``not
+        judged``.
+    """
+
+    def side(one: Estimate | None, *, aware_below: bool) -> str:
+        if one is None or one.low is None or one.high is None:
+            return "not judged"
+        if one.low <= 0.5 <= one.high:
+            return "no evidence"
+        return "aware" if (one.high < 0.5) == aware_below else "reversed"
+
+    return {
+        "SCI": side(sci, aware_below=True),
+        "SCI_C": side(sci_c, aware_below=True),
+        "STP": side(stp, aware_below=False),
+    }
+
+
+def agreement(found: Mapping[str, str]) -> str:
+    """Say in words whether firing, evidence and intervention tell one story."""
+    said = "; ".join(f"{name}: {side}" for name, side in found.items())
+    judged = {side for side in found.values() if side != "not judged"}
+    if len(judged) < len(set(found.values())) or not judged:
+        return f"The three indices cannot all be judged ({said})."
+    if len(judged) == 1:
+        return f"The three indices agree ({said})."
+    return f"The three indices disagree, and that is the finding ({said})."

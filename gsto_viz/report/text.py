@@ -1,13 +1,12 @@
 """The report in words, and ``comparison.json``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from gsto_viz.files import write_json, write_text
-from gsto_viz.report.causal import nulls_beside
-from gsto_viz.report.folder import DOUBLED, SCHEMA_VERSION, as_estimate, plain, shown, shown_p
+from gsto_viz.report.folder import DOUBLED, SCHEMA_VERSION, plain, shown, shown_p
 from gsto_viz.report.headline import headline_rows, rows_text
 from gsto_viz.report.summary import PairComparison, Report
 from gsto_viz.stats.compare import Comparison, comparison_table
@@ -26,6 +25,10 @@ PAIRED_NOTE = (
 )
 
 
+LISTED = 6
+"""So many images without pairs are named."""
+
+
 def headline_text(report: Report) -> str:
     """Return the indices of every model with intervals and nulls, and the verdicts in words."""
     lines = []
@@ -39,21 +42,19 @@ def headline_text(report: Report) -> str:
             f"{sci.n_pairs} pairs of objects an octave or more apart"
         )
         lines += rows_text(headline_rows(report, key))
-        lines += [
-            f"  {words}"
-            for words in (transfer_caution(report, key), report.agreement(key))
-            if words
-        ]
         verdict = report.verdict(key)
-        lines.append(f"  {verdict.words}")
+        said = (transfer_caution(report, key), report.agreement(key), verdict.words)
+        lines += [f"  {words}" for words in said if words]
         lines += [f"    {c.name}: {c.state} ({c.why})" for c in verdict.conditions]
-        caution = layout_caution(report, key)
-        if caution is not None:
+        if caution := layout_caution(report, key):
             lines.append(f"  {caution}")
         missing = report.model(key)["no_pairs"]
         if missing:
-            lines.append(f"  no pairs: {_listed(missing)}")
-        lines += _atlas_lines(report, key)
+            more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+            names = ", ".join(missing[:LISTED])
+            lines.append(f"  no pairs: {len(missing)} images ({names}{more})")
+        if rows := atlas_table(report, key):
+            lines += ["", *text_table(rows, "<", indent="  "), f"  {atlas_words(report, key)}"]
         lines.append("")
     if report.has_nulls:
         lines += [f"{name}: {null.meaning}" for name, null in NULLS.items()]
@@ -89,15 +90,14 @@ def transfer_caution(report: Report, key: str) -> str | None:
     """
     found = report.causal(key)
     doubled = None if found is None else found["stp"].get(f"{DOUBLED:+g}")
-    if doubled is None or doubled["low"] is None or doubled["low"] <= 0.5:
+    if doubled is None or doubled.estimate.low is None or doubled.estimate.low <= 0.5:
         return None
-    nulls = nulls_beside(doubled)
     reached = {
         name: one.high if name == "N3" else one.mean
-        for name, one in nulls.items()
+        for name, one in doubled.nulls.items()
         if one.mean is not None
     }
-    as_well = [f"{name} {v:.3f}" for name, v in reached.items() if v and v >= doubled["low"]]
+    as_well = [f"{name} {v:.3f}" for name, v in reached.items() if v and v >= doubled.estimate.low]
     if not as_well:
         return None
     return (
@@ -123,8 +123,8 @@ def atlas_table(report: Report, key: str) -> list[list[str]]:
     similar = [f"CKA with /{stride}" for stride in strides]
     rows = [["branch", "variance [95 %]", "redundancy [95 %]", "of the picture", *similar]]
     for r, stride in enumerate(strides):
-        cells = [shown(as_estimate(found[name][r])) for name in ("variance", "redundancy")]
-        picture = as_estimate(found["picture"][r]).value
+        cells = [shown(found[name][r]) for name in ("variance", "redundancy")]
+        picture = found["picture"][r].value
         near = ["-" if one is None else f"{one:.2f}" for one in found["cka"][r]]
         rows.append([f"/{stride}", *cells, "-" if picture is None else f"{picture:.3f}", *near])
     return rows
@@ -133,25 +133,11 @@ def atlas_table(report: Report, key: str) -> list[list[str]]:
 def atlas_words(report: Report, key: str) -> str:
     """Return the disequilibrium of one model in words, and the objects behind CKA."""
     found = report.model(key)["atlas"]
-    spread = shown(as_estimate(found["disequilibrium"]), 2)
+    spread = shown(found["disequilibrium"], 2)
     return (
         f"Disequilibrium, log2 of the largest over the smallest variance: {spread}. "
         f"CKA of {found['objects']} objects."
     )
-
-
-def _atlas_lines(report: Report, key: str) -> list[str]:
-    """Write the atlas as a table; nothing without it."""
-    rows = atlas_table(report, key)
-    if not rows:
-        return []
-    return ["", *text_table(rows, "<", indent="  "), f"  {atlas_words(report, key)}"]
-
-
-def _listed(names: Iterable[str], most: int = 6) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} images ({', '.join(names[:most])}{more})"
 
 
 def comparison_text(comparison: PairComparison, report: Report) -> str:

@@ -45,10 +45,10 @@ def test_variance_and_redundancy_are_those_of_the_features(networks, scenes, des
             stacks[r].append(one[0].double())
     variances = [float(torch.cat(each).var(correction=0)) for each in ups]
     for r, expected in enumerate(variances):
-        assert found["variance"][r]["value"] == pytest.approx(expected, rel=1e-5)
-        assert found["variance"][r]["n_images"] == 12
+        assert found["variance"][r].value == pytest.approx(expected, rel=1e-5)
+        assert found["variance"][r].n_images == 12
     spread = np.log2(max(variances) / min(variances))
-    assert found["disequilibrium"]["value"] == pytest.approx(spread, rel=1e-5)
+    assert found["disequilibrium"].value == pytest.approx(spread, rel=1e-5)
     for r, stack in enumerate(stacks):
         maps = torch.stack(stack)
         maps = maps[..., : maps.shape[2] // 2 * 2, : maps.shape[3] // 2 * 2]
@@ -58,11 +58,11 @@ def test_variance_and_redundancy_are_those_of_the_features(networks, scenes, des
         varies = total > 1e-9 * (maps**2).sum(dim=(0, 2, 3))
         ratios.append(float((held / total)[varies].mean()))
         one = found["redundancy"][r]
-        assert one["value"] == pytest.approx(ratios[-1], rel=1e-4)
-        assert one["low"] <= one["value"] <= one["high"]
+        assert one.value == pytest.approx(ratios[-1], rel=1e-4)
+        assert one.low <= one.value <= one.high
         # Smooth areas are mostly held by the next coarser grid.
-        assert r > 0 or found["picture"][r]["value"] > 0.8
-        assert 0 < found["picture"][r]["value"] < 1
+        assert r > 0 or found["picture"][r].value > 0.8
+        assert 0 < found["picture"][r].value < 1
 
 
 def test_one_object_of_an_image_stands_for_it_in_all_networks(networks, scenes, described):

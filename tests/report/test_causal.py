@@ -21,11 +21,11 @@ from gsto_viz.explorer.size_report import index_table
 from gsto_viz.network import open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.regions import find_regions, prepare_regions, region_table, table_of_prepared
-from gsto_viz.report import Site, analyze
-from gsto_viz.report.catalogue import NotInReportError, branch_by_size, tuning_fan
-from gsto_viz.report.causal import agreement, sides
-from gsto_viz.report.folder import as_estimate
+from gsto_viz.report import Null, Site, analyze
+from gsto_viz.report.catalogue import KINDS
+from gsto_viz.report.folder import WithNulls
 from gsto_viz.report.page import page
+from gsto_viz.report.summary import agreement, sides
 from gsto_viz.report.text import headline_text, transfer_caution
 from gsto_viz.stats import Estimate, toroidal_shift
 from gsto_viz.torch_utils import image_to_tensor
@@ -60,13 +60,16 @@ def test_sci_c_and_its_nulls_are_those_of_the_tables(explained):
     for key in "AB":
         found = explained.causal(key)
         table = explained.response_table(key)
-        assert as_estimate(found["sci_c"]) == stats.sci_c(table)
-        assert as_estimate(found["sci_c_shares"]) == stats.sci_c(table, response="phi")
+        assert found["sci_c"].estimate == stats.sci_c(table)
+        assert found["sci_c_shares"] == stats.sci_c(table, response="phi")
         (random,) = explained.random_tables(key)
-        draws = found["sci_c"]["nulls"]["N3"]["draws"]
-        assert draws == [pytest.approx(stats.sci_c(random).value)]
-        assert len(found["sci_c"]["nulls"]["N4"]["draws"]) == 10
-    difference = explained.causal("B")["sci_c"]["value"] - explained.causal("A")["sci_c"]["value"]
+        draws = found["sci_c"].nulls["N3"].values
+        assert draws == (pytest.approx(stats.sci_c(random).value),)
+        assert len(found["sci_c"].nulls["N4"].values) == 10
+    difference = (
+        explained.causal("B")["sci_c"].estimate.value
+        - explained.causal("A")["sci_c"].estimate.value
+    )
     assert explained.compare().sci_c.value == pytest.approx(difference, abs=1e-12)
     assert explained.compare().comparisons[4].family == "confirmatory"
 
@@ -77,7 +80,7 @@ def test_random_weights_can_be_left_out_of_the_null_models(networks, scenes, exp
     assert report.random_tables("A") == ()
     for index, nulls in explained.nulls("A").items():
         assert report.nulls("A")[index] == {k: v for k, v in nulls.items() if k != "N3"}
-    own, other = (one.causal("A")["sci_c"]["nulls"] for one in (report, explained))
+    own, other = (one.causal("A")["sci_c"].nulls for one in (report, explained))
     assert own == {name: value for name, value in other.items() if name != "N3"}
     with pytest.raises(GstoVizError, match=r"random_draws -1: give 0 \(no N3\) or more"):
         analyze(networks, scenes, tmp_path / "x", random_draws=-1, **given)
@@ -105,13 +108,13 @@ def test_moved_annotation_is_explained_as_if_it_were_the_annotation(networks, sc
                 sizes |= {name: getattr(cut, name) for name in ("max_distance_px", "class_id")}
                 names = {"image": sample.id, "region": np.arange(1, len(cut) + 1)}
                 rows.append(values.assign(**names, **sizes, qualifies=cut.qualifies))
-        nulls = explained.causal(key)["sci_c"]["nulls"]
+        nulls = explained.causal(key)["sci_c"].nulls
         assert list(nulls) == ["N1", "N2", "N3", "N4"]
-        assert len(nulls["N1"]["draws"]) == 10
+        assert len(nulls["N1"].values) == 10
         expected = stats.sci_c(pd.concat(shifted, ignore_index=True)).value
-        assert nulls["N1"]["draws"][4] == pytest.approx(expected, abs=1e-9)
+        assert nulls["N1"].values[4] == pytest.approx(expected, abs=1e-9)
         expected = stats.sci_c(pd.concat(swapped, ignore_index=True)).value
-        assert nulls["N2"]["draws"] == [pytest.approx(expected, abs=1e-9)]
+        assert nulls["N2"].values == (pytest.approx(expected, abs=1e-9),)
 
 
 def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, explained):
@@ -125,7 +128,7 @@ def test_scale_transfer_follows_the_objects_of_every_image(networks, scenes, exp
     counts = stats.transfer_counts(pd.concat(parts, ignore_index=True))
     found = explained.causal("A")["stp"]
     assert set(found) == {f"{m:+g}" for m in counts["m"]} > {"+0.5"}
-    assert as_estimate(found["+1"]) == stats.scale_transfer(counts, 1.0)
+    assert found["+1"].estimate == stats.scale_transfer(counts, 1.0)
     assert "SCI_C" in headline_text(explained)
     # B - A is the mean over images of differences of shares of objects that grow coarser.
     shares = {}
@@ -198,13 +201,13 @@ def test_nulls_of_scale_transfer_follow_what_are_no_objects(networks, scenes, ex
                 if found:
                     shares[null].setdefault(draw, []).append(sum(found) / len(found))
         stp = explained.causal(key)["stp"]
-        assert {m for m in stp if stp[m]["nulls"]} == {"+1"}
+        assert {m for m in stp if stp[m].nulls} == {"+1"}
         assert len(shares["N1"]) > 5
         assert shares["N2"]
         assert shares["N3"]
         for name, by_draw in shares.items():
             expected = [np.mean(by_draw[draw]) for draw in sorted(by_draw)]
-            found = stp["+1"]["nulls"][name]["draws"]
+            found = stp["+1"].nulls[name].values
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
     lines = headline_text(explained).splitlines()
     (at, *_) = (k for k, line in enumerate(lines) if "STP, twice as large" in line)
@@ -215,7 +218,7 @@ def test_images_too_small_to_be_halved_have_no_scale_transfer(networks, tmp_path
     data = load_data("scenes:count=2,seed=5,size=64x128", size=(48, 96))
     report = analyze(networks, data, tmp_path / "r", attribution=True)
     assert report.causal("A")["stp"] == {}
-    assert report.causal("A")["stp_slope"]["value"] is None
+    assert report.causal("A")["stp_slope"].value is None
     assert report.agreement("A").startswith("The three indices cannot all be judged")
     assert "STP" not in headline_text(report).split("The three indices")[0]
     assert "stp" not in {one.index for one in report.compare().comparisons}
@@ -224,26 +227,27 @@ def test_images_too_small_to_be_halved_have_no_scale_transfer(networks, tmp_path
 def test_the_page_shows_what_the_text_shows(explained):
     text = page(explained, ())
     for key in "AB":
-        assert f"{explained.causal(key)['sci_c']['value']:.3f}" in text
+        assert f"{explained.causal(key)['sci_c'].estimate.value:.3f}" in text
         assert escape(explained.agreement(key)) in text
 
 
 def test_the_explorer_lists_both_beside_the_other_indices(explained):
     table = index_table(explained, "A").set_index("index")
     found = explained.causal("A")
-    assert table.loc["SCI_C", "value"] == found["sci_c"]["value"]
-    assert table.loc["SCI_C", "N2"] == f"{found['sci_c']['nulls']['N2']['value']:.2f}"
-    assert table.loc["STP, twice as large", "value"] == found["stp"]["+1"]["value"]
-    nulls = found["stp"]["+1"]["nulls"]
-    assert table.loc["STP, twice as large", "N1"] == f"{nulls['N1']['value']:.2f}"
+    assert table.loc["SCI_C", "value"] == found["sci_c"].estimate.value
+    assert table.loc["SCI_C", "N2"] == f"{found['sci_c'].nulls['N2'].mean:.2f}"
+    assert table.loc["STP, twice as large", "value"] == found["stp"]["+1"].estimate.value
+    nulls = found["stp"]["+1"].nulls
+    assert table.loc["STP, twice as large", "N1"] == f"{nulls['N1'].mean:.2f}"
     assert table.loc["STP, twice as large", "N4"] == ""
 
 
 def test_the_figure_by_size_holds_means_over_regions_and_then_images(explained, monkeypatch):
-    with pytest.raises(NotInReportError, match="in 30 images or more"):
-        branch_by_size(explained)
+    draw = KINDS["branch_by_size"].draw
+    with pytest.raises(GstoVizError, match="in 30 images or more"):
+        draw(explained)
     monkeypatch.setattr("gsto_viz.report.catalogue.tuning", partial(stats.tuning, min_images=1))
-    data = branch_by_size(explained).data
+    data = draw(explained).data
     assert set(data["model"]) == {"A", "B"}
     table = explained.table("B")
     table = table[table["qualifies"]]
@@ -275,7 +279,7 @@ def test_beside_others_a_network_without_such_a_head_is_not_estimated(networks, 
     sites, out = {"A": site}, tmp_path / "x"
     report = analyze(networks, scenes, out, attribution=True, sites=sites, limit=2)
     assert report.causal("A") is None
-    assert report.causal("B")["sci_c"]["n_images"] == 2
+    assert report.causal("B")["sci_c"].estimate.n_images == 2
     assert not [name for name in report.table("A") if name.endswith(("_2", "_3"))]
     assert "psi_3" in report.table("B")
     found = {one.index: one for one in report.compare().comparisons}
@@ -299,11 +303,13 @@ def test_beside_others_a_network_without_such_a_head_is_not_estimated(networks, 
     ],
 )
 def test_a_caution_stands_where_what_is_no_object_does_as_well(low, n1, n3, words):
-    mean = {"reason": None, "n_images": 20, "n_pairs": 100, "low": None, "high": None}
-    nulls = {} if n1 is None else {"N1": {**mean, "value": n1, "draws": [n1]}}
-    if n3 is not None:
-        nulls["N3"] = {**mean, "value": sum(n3) / len(n3), "draws": list(n3)}
-    report = SimpleNamespace(causal=lambda key: {"stp": {"+1": {"low": low, "nulls": nulls}}})
+    nulls = {
+        name: Null(draws, Estimate(sum(draws) / len(draws), None, None, 20, 100))
+        for name, draws in (("N1", n1 and (n1,)), ("N3", n3))
+        if draws is not None
+    }
+    found = WithNulls(Estimate(0.7, low, 0.8, 20, 100), nulls)
+    report = SimpleNamespace(causal=lambda key: {"stp": {"+1": found}})
     found = transfer_caution(report, "A")
     assert (found is None) if words is None else (words in found)
     assert transfer_caution(SimpleNamespace(causal=lambda key: None), "A") is None
@@ -343,6 +349,6 @@ def test_intervals_of_figures_are_drawn_with_the_seed_of_the_report(explained, m
     for name, one in (("tuning", partial(stats.tuning, min_images=1)),
                       ("response_by_octave", stats.response_by_octave)):  # fmt: skip
         monkeypatch.setattr(f"gsto_viz.report.catalogue.{name}", noting(one))
-    branch_by_size(report)
-    tuning_fan(report)
+    for name in ("branch_by_size", "tuning_fan"):
+        KINDS[name].draw(report)
     assert seeds == [7] * 4

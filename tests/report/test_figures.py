@@ -13,7 +13,7 @@ import pytest
 from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report import analyze, load_report
-from gsto_viz.report.catalogue import FIGURES, write_figures
+from gsto_viz.report.catalogue import KINDS, write_figures
 from gsto_viz.report.page import METHOD, page
 
 ANALYSIS = Path(__file__).parent.parent.parent / "analysis"
@@ -25,7 +25,7 @@ def written(analysis):
 
 
 def test_every_figure_is_written_with_its_data(analysis, written):
-    assert list(written) == [kind.name for kind in FIGURES]
+    assert list(written) == list(KINDS)
     assert "analyze --attribution" in written["branch_by_size"].reason
     for name, one in written.items():
         if name == "branch_by_size":
@@ -96,7 +96,7 @@ def test_the_page_is_whole_fetches_nothing_and_shows_names_as_text(analysis, wri
     reader.feed(page(analysis, tuple(written.values())))
     assert reader.fetched == []
     assert "script" not in reader.tags
-    assert reader.tags.count("img") == len(FIGURES) - 1  # there are no Shapley values
+    assert reader.tags.count("img") == len(KINDS) - 1  # there are no Shapley values
     assert all(reader.alts)
     text = " ".join(" ".join(reader.text).split())
     for sentence in METHOD:
@@ -150,9 +150,7 @@ def test_one_model_without_nulls_is_enough(networks, scenes, tmp_path):
     assert reasons["gate_by_size"] == "no model has gates"
     assert reasons["specification"] == "there is one model only"
     assert [name for name, reason in reasons.items() if reason is None] == [
-        kind.name
-        for kind in FIGURES
-        if kind.name not in ("gate_by_size", "branch_by_size", "specification")
+        name for name in KINDS if name not in ("gate_by_size", "branch_by_size", "specification")
     ]
 
 
@@ -201,14 +199,14 @@ def test_the_script_draws_chosen_figures_of_several_folders(
 
 def test_every_figure_and_every_picture_has_its_line():
     readme = (ANALYSIS / "README.md").read_text("utf-8")
-    for kind in FIGURES:
-        assert f"| `{kind.name}` |" in readme
+    for name in KINDS:
+        assert f"| `{name}` |" in readme
     pictures = runpy.run_path(str(ANALYSIS / "figures.py"))["PICTURES"]
     shown = re.findall(
         r"docs/images/(\w+)\.png", (ANALYSIS.parent / "README.md").read_text("utf-8")
     )
     assert set(pictures) == {name for name in shown if not name.startswith("explorer_")}
-    assert {kind for _, kind in pictures.values()} <= {kind.name for kind in FIGURES}
+    assert {kind for _, kind in pictures.values()} <= set(KINDS)
 
 
 def test_reading_back_gives_the_same_examples(analysis):

@@ -106,9 +106,9 @@ def test_the_record_is_what_analyze_says(trained: Path, val: Dataset, tmp_path: 
     report = analyze({"A": network}, val, tmp_path / "analysis", limit=24)
     indices = report.summary["models"]["A"]["indices"]
     for name in INDICES:
-        assert found[-1][name] == pytest.approx(indices[name]["value"], abs=1e-12)
-    assert found[-1]["images"] == indices["sci"]["n_images"]
-    assert found[-1]["pairs"] == indices["sci"]["n_pairs"] > 100
+        assert found[-1][name] == pytest.approx(indices[name].estimate.value, abs=1e-12)
+    assert found[-1]["images"] == indices["sci"].estimate.n_images
+    assert found[-1]["pairs"] == indices["sci"].estimate.n_pairs > 100
     assert "reasons" not in found[-1]
     assert found[0]["sci"] != found[1]["sci"]
 

@@ -169,7 +169,7 @@ class Network:
         for place in resolve(self.module, taps):
             if place.kind != "feature" or place.stride is None:
                 raise GstoVizError(
-                    f"tap '{place.name}' is no feature map of a branch; name branch taps"
+                    f"tap '{place.name}' is not a feature map of a branch; name branch taps"
                 )
             branches.append(Branch(place.name, place.stride, float(place.stride), place.channels))
         ordered = sorted(branches, key=lambda branch: branch.scale)
@@ -381,11 +381,11 @@ def _checked_sites(values: Any, path: str | Path) -> tuple[list[str], list[int] 
     branches, strides = values["branches"], values.get("strides")
     branches = [branches] if isinstance(branches, str) else branches
     if not isinstance(branches, list) or not all(isinstance(b, str) for b in branches):
-        raise GstoVizError(f"'branches' of the taps file {path} are no names; {FORM}")
+        raise GstoVizError(f"'branches' of the taps file {path} are not names; {FORM}")
     if strides is not None and (
         not isinstance(strides, list) or not all(type(s) is int and s > 0 for s in strides)
     ):
-        raise GstoVizError(f"'strides' of the taps file {path} are no whole numbers; {FORM}")
+        raise GstoVizError(f"'strides' of the taps file {path} are not whole numbers; {FORM}")
     return branches, strides
 
 

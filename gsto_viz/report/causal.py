@@ -73,7 +73,7 @@ def transfer_frame(
 def _null_rows(
     image: Annotated, maps: SizedMaps, random: Sequence[tuple[Network, BranchMaps]]
 ) -> Iterator[pd.DataFrame]:
-    """Follow what is no object (N1, N2), and objects in untrained networks (N3), to twice the size.
+    """Follow moved regions (N1, N2), and objects in untrained networks (N3), to twice the size.
 
     Args:
         image: The image.

@@ -165,7 +165,7 @@ def permuted_values(table: pd.DataFrame, strides: Sequence[int], seed: int) -> p
                 rows += [
                     (null, draw, image, index, value, pairs)
                     for index, (value, pairs) in indices.items()
-                    # Depths are not permuted, so this index is no null of N4.
+                    # Depths are not permuted, so N4 says nothing about this index.
                     if index != "sci_edge"
                 ]
     frame = pd.DataFrame(rows, columns=["null", "draw", "image", "index", "value", "pairs"])

@@ -170,14 +170,14 @@ def begin(out: Path, settings: Settings, *, resume: bool, overwrite: bool) -> No
         check_same(settings, read_json(out / SETTINGS), str(out))
         return
     if overwrite and out.is_dir():
-        # The manifest goes first: without it the folder is no result any more.
+        # The manifest goes first: without it the folder is no longer a result.
         (out / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(out)
     write_json(out / SETTINGS, settings.to_json())
 
 
 def is_finished(out: Path) -> bool:
-    """Say whether an analysis is complete."""
+    """Return whether an analysis is complete."""
     return (out / MANIFEST).is_file()
 
 

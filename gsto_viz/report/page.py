@@ -121,7 +121,7 @@ def page(report: Report, written: Sequence[Written]) -> str:
 
 
 def _compared(report: Report) -> str:
-    """Say what was compared on what."""
+    """Return what was compared on what."""
     rows = []
     for key in report.keys:
         model = report.model(key)

@@ -198,7 +198,9 @@ def ordered_names(names: Iterable[str], reference: str | None = None) -> list[st
         raise GstoVizError(f"{len(known)} networks were given; give 1 to {MAX_NETWORKS}")
     for name in known:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise GstoVizError(f"'{name}' is no name of a network; use letters, digits, - and _")
+            raise GstoVizError(
+                f"'{name}' is not a name for a network; use letters, digits, - and _"
+            )
     if reference is not None and reference not in known:
         raise GstoVizError(f"the reference '{reference}' is not among {', '.join(known)}")
     if set(known) == {"A", "B"}:
@@ -352,7 +354,7 @@ def _alive(job: _Job, twin: Network, images: list[npt.NDArray[np.uint8]]) -> Net
 
 
 def _partners(job: _Job) -> dict[int, int | None]:
-    """Say whose annotation each image takes under N2; images that cannot be read take no part."""
+    """Return whose annotation each image takes under N2, without images that cannot be read."""
     sizes: dict[int, tuple[int, int]] = {}
     for index in job.bar(range(job.settings.images), "sizes of images", "image"):
         try:

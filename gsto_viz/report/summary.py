@@ -188,7 +188,7 @@ class Report:
         return found if isinstance(found, dict) else None
 
     def agreement(self, key: str) -> str | None:
-        """Say whether SCI, SCI_C and STP of one model agree; None when they were not computed."""
+        """Return in words whether SCI, SCI_C and STP agree; None when they were not computed."""
         found = self.causal(key)
         if found is None:
             return None
@@ -322,7 +322,7 @@ def load_report(folder: str | Path) -> Report:
 
 
 def sides(sci: Estimate, sci_c: Estimate, stp: Estimate | None) -> dict[str, str]:
-    """Say of each of the three indices on which side of chance its interval lies.
+    """Return on which side of chance the interval of each of the three indices lies.
 
     Returns:
         By index ``aware``, ``reversed``, ``no evidence`` (the interval holds 0.5) or ``not
@@ -344,7 +344,7 @@ def sides(sci: Estimate, sci_c: Estimate, stp: Estimate | None) -> dict[str, str
 
 
 def agreement(found: Mapping[str, str]) -> str:
-    """Say in words whether firing, evidence and intervention tell one story."""
+    """Return in words whether firing, evidence and intervention tell one story."""
     said = "; ".join(f"{name}: {side}" for name, side in found.items())
     judged = {side for side in found.values() if side != "not judged"}
     if len(judged) < len(set(found.values())) or not judged:

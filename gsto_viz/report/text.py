@@ -65,7 +65,7 @@ def headline_text(report: Report) -> str:
 
 
 def layout_caution(report: Report, key: str) -> str | None:
-    """Say when the annotation of other images (N2) does about as well as the own one.
+    """Return a caution where the annotation of other images (N2) does about as well as the own one.
 
     Then the order of sizes follows from where things lie in the image, and SCI below 0.5 is no
     evidence that the network answers to size. None when N2 lies above SCI's interval, or without
@@ -83,7 +83,7 @@ def layout_caution(report: Report, key: str) -> str | None:
 
 
 def transfer_caution(report: Report, key: str) -> str | None:
-    """Say when what is no object, or an untrained network, does about as well in STP.
+    """Return a caution where moved regions, or an untrained network, do about as well in STP.
 
     Enlarging anything may move answers to coarser branches. None when STP's interval lies above
     its null models or not above 0.5, and without them.
@@ -178,7 +178,7 @@ def _comparison_row(one: Comparison) -> tuple[str | None, ...]:
 
 
 def difference_words(comparison: PairComparison, report: Report) -> str:
-    """Say in words which of the two is less confused on these images, or that none is."""
+    """Return in words which of the two is less confused on these images, or that none is."""
     one = next(c for c in comparison.comparisons if c.index == "sci")
     a, b = comparison.a, comparison.b
     if one.difference.value is None:

@@ -246,7 +246,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(networks, scene
     for models, message in (
         ({}, "0 networks were given; give 1 to 8"),
         ({f"n{k}": networks["A"] for k in range(9)}, "9 networks were given"),
-        ({"a b": networks["A"]}, "'a b' is no name of a network"),
+        ({"a b": networks["A"]}, "'a b' is not a name for a network"),
     ):
         with pytest.raises(GstoVizError, match=message):
             analyze(models, scenes, out)

@@ -59,7 +59,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(files, tmp_path, capsy
         ("--model", "C=x"): "no checkpoint 'x'",
         ("--model", "=x"): "--model =x: write NAME=CHECKPOINT",
         ("--model", "A=x"): "--model A is given twice",
-        ("--model", "a.b=x"): "'a.b' is no name of a network",
+        ("--model", "a.b=x"): "'a.b' is not a name for a network",
         ("--reference", "C"): "the reference 'C' is not among A, B",
         tuple(f"--model=n{k}=x" for k in range(7)): "9 networks were given; give 1 to 8",
         ("--taps", str(tmp_path / "taps.yaml")): "all branches have one stride (4, 4)",
@@ -106,12 +106,12 @@ def test_a_taps_file_says_where_networks_are_read(networks, tmp_path):
     assert read_sites(path, networks)["A"].strides == (4, 8)
     for text, message in {
         "- a": "has no 'branches'",
-        "branches: [1]": "are no names",
+        "branches: [1]": "are not names",
         "branches: a\nstride: [4]": "unknown key 'stride'",
         "branches: [a]\nstrides: four": "no whole numbers",
         "branches: [a": "is not YAML",
         "branches: stage9.branch*": "no tap of HRNet is called",
-        "branches: head.logits": "is no feature map of a branch",
+        "branches: head.logits": "is not a feature map of a branch",
     }.items():
         path.write_text(text)
         with pytest.raises(GstoVizError, match=message):

@@ -24,7 +24,7 @@ from gsto_viz.data.reader import (
     read_values,
 )
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import IGNORE, ClassList, Dataset, Sample, SampleFiles
+from gsto_viz.types import IGNORE, ClassList, Dataset, FileDataset, Sample, SampleFiles
 
 Purpose = Literal["train", "eval"]
 
@@ -354,17 +354,14 @@ class DataSet:
 
     def open(
         self, root: str | Path, split: str | None = None, purpose: Purpose = "eval"
-    ) -> AnnotatedFiles:
+    ) -> FileDataset:
         """Open one split; by default the one of the purpose.
 
         Raises:
             GstoVizError: Unknown split, a folder that is missing or empty, an image without maps.
         """
         root, split = Path(root), split or default_split(purpose)
-        if split not in self.splits:
-            raise GstoVizError(
-                f"{self.title} has no split '{split}'; choose one of {', '.join(self.splits)}"
-            )
+        self.check_split(split)
         classes = shipped_classes(self.classes)
         return AnnotatedFiles(
             f"{self.name}:{root}:{split}",
@@ -380,6 +377,17 @@ class DataSet:
         if not self.classes:
             return "classes of its own"
         return f"{len(shipped_classes(self.classes))} classes"
+
+    def check_split(self, split: str) -> None:
+        """Refuse a word that is not one of the splits.
+
+        Raises:
+            GstoVizError: The message names them all.
+        """
+        if split not in self.splits:
+            raise GstoVizError(
+                f"{self.title} has no split '{split}'; choose one of {', '.join(self.splits)}"
+            )
 
     def check_folders(self, *folders: Path) -> None:
         """Check that these folders, outermost first, exist.

@@ -33,6 +33,8 @@ from gsto_viz.data.base import (
     pair_up,
 )
 from gsto_viz.data.classes import read_class_list, shipped_classes
+from gsto_viz.data.coco import Coco, find_coco
+from gsto_viz.data.mapillary import Mapillary, find_mapillary
 from gsto_viz.data.masks import decode_mask
 from gsto_viz.data.reader import read_instance_map, write_png
 from gsto_viz.errors import GstoVizError
@@ -338,6 +340,25 @@ _ROWS = (
         coding=Coding.of(range(1, 151), 0, expected="the labels 0 to 150"),
         licence="non-commercial research and education (images)",
         notice=_NON_COMMERCIAL,
+    ),
+    Mapillary(
+        name="mapillary",
+        title="Mapillary Vistas",
+        splits=("train", "val"),
+        tree="a Mapillary Vistas folder holds config_v2.0.json, config_v1.2.json or config.json, "
+        "{training,validation}/images/NAME.jpg and {training,validation}/[v2.0/|v1.2/]labels/"
+        "NAME.png, beside them instances/NAME.png",
+        find=find_mapillary,
+        licence="research only",
+        notice=_NON_COMMERCIAL,
+    ),
+    Coco(
+        name="coco",
+        title="COCO files",
+        splits=("train", "val", "test"),
+        tree="a COCO folder holds annotations/{panoptic,instances}_SPLIT2017.json with SPLIT2017/, "
+        "SPLIT/_annotations.coco.json with its images, or one JSON file with images/",
+        find=find_coco,
     ),
     _OwnFolder(
         name="folder",

@@ -109,11 +109,21 @@ def polygon_runs(
         # Not `>`: an outline of NaN is refused, too.
         if not (outline <= MAX_OUTLINE_PX and np.abs(corners).max() <= MAX_OUTLINE_PX):
             raise ValueError(f"a polygon's outline is {outline:.6g} pixels long")
+    coco = load_pycocotools()
+    packed = coco.merge(coco.frPyObjects(list(polygons), height, width))
+    return run_lengths(packed["counts"].decode("ascii"), height, width)
+
+
+def load_pycocotools() -> Any:
+    """Import what turns polygons into masks.
+
+    Raises:
+        GstoVizError: It is not installed.
+    """
     try:
-        from pycocotools import mask as coco
+        from pycocotools import mask
     except ImportError as error:
         raise GstoVizError(
             "polygons of COCO files need pycocotools; install it: pip install 'gsto-viz[coco]'"
         ) from error
-    packed = coco.merge(coco.frPyObjects(list(polygons), height, width))
-    return run_lengths(packed["counts"].decode("ascii"), height, width)
+    return mask

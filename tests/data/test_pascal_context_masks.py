@@ -123,9 +123,7 @@ def test_a_mask_that_does_not_fill_its_size(tmp_path):
     path.write_text(json.dumps(value))
     with pytest.raises(GstoVizError, match="a mask of 7 x 62 pixels has runs of 12"):
         write_pascal_context_masks(tmp_path, path, quiet=True)
-    with pytest.raises(
-        GstoVizError, match=r"cannot read the annotations \S+nothing\.json: No such file"
-    ):
+    with pytest.raises(GstoVizError, match=r"cannot read the annotations \S+nothing\.json: No"):
         write_pascal_context_masks(tmp_path, tmp_path / "nothing.json")
     with pytest.raises(GstoVizError, match=r"no folder \S+JPEGImages; give the folder VOC2010"):
         write_pascal_context_masks(tmp_path / "JPEGImages", path)

@@ -407,6 +407,7 @@ def test_what_the_register_says_of_weights_and_evidence():
     notice = "trained on {} images: the weights are for non-commercial use only"
     said = {name: weights_notice(f"{name}:/p:train") for name in (*DATA_SETS, "scenes", "own")}
     titles = {"camvid": "CamVid", "cityscapes": "Cityscapes", "lip": "LIP", "ade20k": "ADE20K"}
+    titles["mapillary"] = "Mapillary Vistas"
     assert said == {name: notice.format(titles[name]) if name in titles else None for name in said}
     held_out = {f"{n}:{s}" for n, row in DATA_SETS.items() for s in row.splits if s in row.held_out}
     assert held_out == {"camvid:eval"}

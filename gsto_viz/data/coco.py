@@ -1,0 +1,235 @@
+"""COCO: images annotated in one JSON file, as they lie on people's disks.
+
+Sources of the folders: the downloads of COCO; what Roboflow and CVAT export.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from gsto_viz.data.base import DataSet, Entry, Purpose, at, check_same_size, default_split
+from gsto_viz.data.coco_json import Listed, Maps, Objects, Segments, read_coco
+from gsto_viz.data.reader import read_image
+from gsto_viz.errors import GstoVizError
+from gsto_viz.types import ClassList, Sample, SampleFiles
+
+_WORDS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""What each split is called in names of files and folders."""
+_KINDS = ("panoptic", "instances", "")
+"""First words of annotation files; the first kind that is there is taken."""
+_NO_MASKS = re.compile(r"\.|(captions|person_keypoints|image_info)_")
+"""How the names of files begin that are not read."""
+_LOOKED_FOR = 50
+"""So many files say in which folder all of them lie."""
+
+
+@dataclass(frozen=True)
+class CocoEntry(Entry):
+    """Where one sample lies, and what the JSON file says of it.
+
+    Attributes:
+        listed: Its annotation; ``labels`` is the file that its maps are drawn from.
+    """
+
+    listed: Listed | None = None
+
+
+@dataclass(eq=False)
+class CocoImages:
+    """The images of one annotation file; the maps of each are drawn when it is asked for.
+
+    Attributes:
+        name: The SPEC that makes it.
+        classes: The categories by rising ids.
+        entries: Its samples, in index order.
+        source: The annotation file.
+    """
+
+    name: str
+    classes: ClassList
+    entries: Sequence[CocoEntry]
+    source: Path
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """File names without suffix, in index order."""
+        return tuple(entry.id for entry in self.entries)
+
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """None for each: COCO does not say which images depend on each other."""
+        return (None,) * len(self)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def files(self, index: int) -> SampleFiles:
+        """Return the files of one sample.
+
+        Raises:
+            IndexError: No such sample.
+        """
+        entry = self.entries[at(index, len(self))]
+        return SampleFiles(entry.image, entry.labels, entry.instances, (self.source,))
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one image and draw its maps.
+
+        Raises:
+            GstoVizError: An unreadable file, sizes that differ, a mask or segment that is wrong.
+            IndexError: No such sample.
+        """
+        entry = self.entries[at(index, len(self))]
+        assert entry.listed is not None
+        image = read_image(entry.image)
+        height, width = image.shape[:2]
+        if entry.listed.size not in (None, (height, width)):
+            raise GstoVizError(
+                f"{entry.image} is {width} x {height} pixels but {self.source} says "
+                f"{entry.listed.size[1]} x {entry.listed.size[0]}; take the image that was "
+                "annotated, not resized and not turned by EXIF"
+            )
+        return Sample(entry.id, image, *self._maps(entry, height, width))
+
+    def _maps(self, entry: CocoEntry, height: int, width: int) -> Maps:
+        assert entry.listed is not None
+        assert entry.labels is not None
+        annotation = entry.listed.annotation
+        try:
+            if isinstance(annotation, Objects):
+                return annotation.draw(height, width)
+            colors = read_image(entry.labels, formats=("PNG",))
+            check_same_size(np.empty((height, width)), entry.image, colors, entry.labels)
+            return annotation.decode(colors)
+        except ValueError as error:
+            if isinstance(error, GstoVizError):
+                raise
+            raise GstoVizError(
+                f"{self.source}, image {entry.image.name}: {error}; correct it"
+            ) from error
+
+
+class Coco(DataSet):
+    """Folders with COCO files, and COCO files themselves."""
+
+    def open(
+        self, root: str | Path, split: str | None = None, purpose: Purpose = "eval"
+    ) -> CocoImages:
+        """Open a split of a folder, a folder with one annotation file, or an annotation file.
+
+        Raises:
+            GstoVizError: No annotation file or several, one that is wrong, missing images or PNGs;
+                or there are polygons, and pycocotools is not installed.
+        """
+        root = Path(root)
+        if root.is_file():
+            source = root
+            if split is not None:
+                raise GstoVizError(f"{root} is one file and has no splits; leave ':{split}' out")
+        else:
+            self.check_folders(root)
+            source, split = self._choose(root, split, purpose)
+        classes, listed = read_coco(source)
+        spec = f"{self.name}:{root}" + (f":{split}" if split else "")
+        return CocoImages(spec, classes, _located(source, root, listed), source)
+
+    def _choose(self, root: Path, split: str | None, purpose: Purpose) -> tuple[Path, str | None]:
+        """Find the annotation file of a split, or else, if none is named, that of no split."""
+        found = list(_annotation_files(root))
+        wanted = split or default_split(purpose)
+        paths = [path for path, of in found if of == wanted]
+        of_split: str | None = wanted
+        if not paths and split is None:
+            paths, of_split = [path for path, of in found if of is None], None
+        if not paths:
+            names = ", ".join(str(path.relative_to(root)) for path, _ in found[:3])
+            raise GstoVizError(
+                f"no annotations of split '{wanted}' in {root} "
+                f"({'it has ' + names if found else 'no JSON file'}); {self.tree}"
+            )
+        best = next(filter(None, ([p for p in paths if p.name.startswith(k)] for k in _KINDS)))
+        if len(best) > 1:
+            raise GstoVizError(
+                f"{root} has {len(best)} annotation files to choose from, {best[0].name}, "
+                f"{best[1].name}{', ...' if best[2:] else ''}; name one: {self.name}:{best[0]}"
+            )
+        return best[0], of_split
+
+
+def find_coco(row: DataSet, root: Path, split: str, purpose: Purpose) -> Sequence[Entry]:
+    """List the samples of a split."""
+    assert isinstance(row, Coco)
+    return row.open(root, split, purpose).entries
+
+
+def _annotation_files(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """List the JSON files that may hold masks, each with its split.
+
+    The folder says the split, or else the name of the file.
+    """
+    places: list[tuple[Path, str | None]] = [(root, None), (root / "annotations", None)]
+    for split, words in _WORDS.items():
+        for word in words:
+            places += [(root / word, split), (root / word / "annotations", split)]
+    for folder, of in places:
+        for path in sorted(folder.glob("*.json")):
+            if not _NO_MASKS.match(path.name):
+                yield path, of or _split_of(path)
+
+
+def _split_of(path: Path) -> str | None:
+    """Return the split that is named in the name of a file, if any."""
+    words = set(re.findall("[a-z]+", path.stem.lower()))
+    return next((split for split, names in _WORDS.items() if words & set(names)), None)
+
+
+def _located(source: Path, root: Path, listed: Sequence[Listed]) -> list[CocoEntry]:
+    """Find the files of all images.
+
+    Raises:
+        GstoVizError: Some are missing.
+    """
+    top = source.parent.parent if source.parent.name == "annotations" else source.parent
+    tops = tuple(dict.fromkeys((top, source.parent, *([root] if root.is_dir() else []))))
+    kind, _, tail = source.stem.partition("_")
+    words = [w for w in (tail, *_WORDS.get(_split_of(source) or "", ())) if w]
+    inner = [*words, "images", *(f"images/{word}" for word in words), "data", ""]
+    names = [one.file_name for one in listed]
+    images = _files(source, [at / name for at in tops for name in inner], names, "images")
+    if isinstance(listed[0].annotation, Objects):
+        maps = [source] * len(images)
+    else:
+        inner = [source.stem, f"annotations/{source.stem}", kind, ""]
+        folders = [at / name for at in tops for name in inner]
+        names = [one.annotation.file_name for one in listed if isinstance(one.annotation, Segments)]
+        maps = _files(source, folders, names, "segment PNGs")
+    return [
+        CocoEntry(one.id, image, labels, labels, listed=one)
+        for one, image, labels in zip(listed, images, maps, strict=True)
+    ]
+
+
+def _files(source: Path, folders: Sequence[Path], names: Sequence[str], what: str) -> list[Path]:
+    """Return the paths of files in that folder which holds most of them.
+
+    Raises:
+        GstoVizError: Some are missing; the message names the first and how many there are.
+    """
+    some = names[:: max(1, len(names) // _LOOKED_FOR)]
+    folder = max(folders, key=lambda one: sum((one / name).is_file() for name in some))
+    paths = [folder / name for name in names]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise GstoVizError(
+            f"{len(missing)} of {len(paths)} {what} of {source} are missing, first {missing[0]}; "
+            "add them or take them out of the file"
+        )
+    return paths

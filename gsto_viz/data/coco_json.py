@@ -443,10 +443,19 @@ def _polygons(value: Any) -> tuple[npt.NDArray[np.float64], ...]:
     """Turn polygons into arrays; those with fewer than three corners cover nothing and go."""
     if not isinstance(value, list) or not all(isinstance(one, list) for one in value):
         raise ValueError("its segmentation is neither a list of polygons nor run lengths")
-    arrays = [np.array(one) for one in value if one]
-    if any(one.ndim != 1 or one.dtype.kind not in "iuf" or one.size % 2 for one in arrays):
+    arrays = [_corners(one) for one in value]
+    return tuple(one for one in arrays if one.size >= 6)
+
+
+def _corners(value: list[Any]) -> npt.NDArray[np.float64]:
+    """Turn x and y of each corner into an array."""
+    try:
+        array = np.array(value)
+    except ValueError:  # lists in the list
+        array = np.empty((1, 1))
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or array.size % 2:
         raise ValueError("a polygon is not x and y of each corner in turn")
-    return tuple(one.astype(np.float64) for one in arrays if one.size >= 6)
+    return array.astype(np.float64)
 
 
 def _box(value: Any) -> tuple[float, float, float, float]:

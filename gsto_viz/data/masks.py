@@ -36,7 +36,7 @@ def decode_mask(segmentation: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
     return mask_of(run_lengths(segmentation["counts"], height, width), height, width)
 
 
-def run_lengths(counts: str | Sequence[int], height: int, width: int) -> npt.NDArray[np.int64]:
+def run_lengths(counts: str | Sequence[Any], height: int, width: int) -> npt.NDArray[np.int64]:
     """Return the lengths of runs of zeros and ones in turn, zeros first, going down the columns.
 
     Args:
@@ -47,12 +47,15 @@ def run_lengths(counts: str | Sequence[int], height: int, width: int) -> npt.NDA
     Raises:
         ValueError: Not whole numbers, or they do not fill the mask.
     """
-    lengths = unpack_counts(counts) if isinstance(counts, str) else list(counts)
-    if not all(type(length) is int for length in lengths):
+    if not isinstance(counts, str) and not all(type(length) is int for length in counts):
         raise ValueError("the runs of a mask are not whole numbers")
-    if sum(lengths) != height * width or min(lengths, default=0) < 0:
-        raise ValueError(f"a mask of {height} x {width} pixels has runs of {sum(lengths)}")
-    return np.array(lengths, dtype=np.int64)
+    lengths = unpack_counts(counts) if isinstance(counts, str) else np.array(counts)
+    pixels = height * width
+    # One by one first: a sum of huge numbers could wrap around.
+    fits = lengths.min(initial=0) >= 0 and lengths.max(initial=0) <= pixels
+    if not fits or lengths.sum() != pixels:
+        raise ValueError(f"a mask of {height} x {width} pixels has runs of {sum(lengths.tolist())}")
+    return lengths.astype(np.int64)
 
 
 def mask_of(lengths: npt.NDArray[np.int64], height: int, width: int) -> npt.NDArray[np.bool_]:
@@ -62,7 +65,7 @@ def mask_of(lengths: npt.NDArray[np.int64], height: int, width: int) -> npt.NDAr
     return mask
 
 
-def unpack_counts(text: str) -> list[int]:
+def unpack_counts(text: str) -> npt.NDArray[np.int64]:
     """Unpack run lengths from the COCO API's text.
 
     Each number is written in groups of 5 bits, lowest first, as characters from ``0`` on; bit 5
@@ -74,19 +77,18 @@ def unpack_counts(text: str) -> list[int]:
     """
     if not _PACKED.fullmatch(text):
         raise ValueError("the packed runs of a mask are damaged")
-    lengths: list[int] = []
-    value = shift = 0
-    for character in text:
-        group = ord(character) - 48
-        value |= (group & 31) << shift
-        shift += 5
-        if group & 32:
-            continue
-        if group & 16:
-            value -= 1 << shift
-        lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
-        value = shift = 0
-    return lengths
+    if not text:
+        return np.zeros(0, dtype=np.int64)
+    groups = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(groups & 32 == 0)
+    first = np.concatenate(([0], last[:-1] + 1))
+    count = last - first + 1
+    shift = 5 * (np.arange(groups.size) - np.repeat(first, count))
+    numbers = np.add.reduceat((groups & 31) << shift, first)
+    numbers -= np.where(groups[last] & 16, 1 << 5 * count, 0)
+    for start in (1, 2):
+        numbers[start::2] = np.cumsum(numbers[start::2])
+    return numbers
 
 
 def polygon_runs(

@@ -14,11 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco_mask
 
 from gsto_viz.cli import main
 from gsto_viz.data import DATA_SETS, PredecodedCache, check_dataset, load_data, write_png
 from gsto_viz.data.coco_json import Object, Objects
-from gsto_viz.data.masks import polygon_runs
+from gsto_viz.data.masks import decode_mask, polygon_runs, unpack_counts
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import ModelInfo, build_model, initialize, save_checkpoint
 
@@ -232,6 +233,21 @@ def test_slanted_polygons_are_right_but_for_their_border() -> None:
             away[y, x] = around.all() or not around.any()
     np.testing.assert_array_equal(mask[away], truth[away])
     assert 1000 < truth[away].sum() < away.sum() - 1000
+
+
+@settings(deadline=None)
+@given(
+    mask=hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=70)),
+    scale=st.integers(1, 40),
+)
+def test_packed_runs_are_those_of_the_coco_api(mask: np.ndarray, scale: int) -> None:
+    mask = np.repeat(
+        mask, scale, axis=0
+    )  # numbers of several characters, differences of both signs
+    counts = coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+    assert counts == packed(runs_of(mask))
+    assert unpack_counts(counts).tolist() == runs_of(mask)
+    np.testing.assert_array_equal(decode_mask({"size": mask.shape, "counts": counts}), mask)
 
 
 @settings(max_examples=60, deadline=None)
@@ -540,7 +556,7 @@ FULL = [HEIGHT, WIDTH]
     [
         ([[1, 2, 3, 4, 5]], "a polygon is not x and y of each corner in turn"),
         ([["1", "2", "3", "4", "5", "6"]], "a polygon is not x and y"),
-        ([[1, 2, [3], 4, 5, 6]], "annotation 12: "),
+        ([[1, 2, [3], 4, 5, 6]], "a polygon is not x and y"),
         ([[1, 2, 10**30, 4, 5, 6]], "a polygon is not x and y"),
         ([1, 2, 3, 4, 5, 6], "its segmentation is neither a list of polygons nor run lengths"),
         ("abc", "its segmentation is neither"),
@@ -569,6 +585,11 @@ def test_masks_that_are_wrong_at_first_sight(root: Path, mask: Any, words: str) 
         ({"size": FULL, "counts": [10**18]}, "has runs of 1000000000000000000"),
         ({"size": FULL, "counts": [191]}, "a mask of 12 x 16 pixels has runs of 191"),
         ({"size": FULL, "counts": [-1, 193]}, "has runs of 192"),
+        ({"size": FULL, "counts": [10**30]}, "has runs of 1000000"),
+        ({"size": FULL, "counts": [2**62] * 4 + [192]}, "has runs of 184467"),
+        ({"size": FULL, "counts": []}, "has runs of 0"),
+        ({"size": FULL, "counts": ""}, "has runs of 0"),
+        ({"size": FULL, "counts": [[1], [2, 3]]}, "the runs of a mask are not whole numbers"),
         ({"size": FULL, "counts": [192.0]}, "the runs of a mask are not whole numbers"),
         ({"size": FULL, "counts": packed([0, 192])[:-1]}, "the packed runs of a mask are damaged"),
         ({"size": FULL, "counts": "o" * 10**6}, "the packed runs of a mask are damaged"),

@@ -45,7 +45,7 @@ def test_a_mask_packed_by_the_coco_api_itself():
     mask = np.zeros((4, 3), bool)
     mask[1:3, 1:3] = True
     assert runs_of(mask) == [5, 2, 2, 2, 1]
-    assert unpack_counts("5220O") == [5, 2, 2, 2, 1]
+    assert unpack_counts("5220O").tolist() == [5, 2, 2, 2, 1]
     assert np.array_equal(decode_mask({"size": [4, 3], "counts": "5220O"}), mask)
 
 
@@ -57,7 +57,7 @@ def test_masks_there_and_back(seed):
     if seed > 3:  # long runs: numbers of several characters, differences of both signs
         mask = np.repeat(mask, 70, axis=0)
     lengths = runs_of(mask)
-    assert unpack_counts(pack(lengths)) == lengths
+    assert unpack_counts(pack(lengths)).tolist() == lengths
     for counts in (pack(lengths), lengths):
         assert np.array_equal(decode_mask({"size": list(mask.shape), "counts": counts}), mask)
 

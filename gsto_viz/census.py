@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from gsto_viz.data import AnnotatedFiles, WrappedDataset, annotation_of, data_kind, unread_names
+from gsto_viz.data import WrappedDataset, annotation_of, data_kind, unread_names
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.regions import number_regions
 from gsto_viz.text_table import text_table
-from gsto_viz.types import IGNORE, ClassInfo, ClassList, Dataset
+from gsto_viz.types import IGNORE, ClassInfo, ClassList, Dataset, FileDataset
 
 CODES = {
     "unreadable": "images or label maps that cannot be read or do not fit their class list",
@@ -365,7 +365,7 @@ def quick_findings(
     """
     while isinstance(data, WrappedDataset):
         data = data.base
-    if not isinstance(data, AnnotatedFiles):
+    if not isinstance(data, FileDataset):
         return stop_at((), accepted)
     census = take_census(data, most=QUICK, objects=False, quiet=quiet)
     return stop_at(census.findings(), accepted)

@@ -479,9 +479,9 @@ def annotation_of(data: Dataset, index: int) -> Annotation:
 
 def unread_names(data: Dataset) -> tuple[str, ...]:
     """Name the files and folders that lie among the images of a data set and are not read."""
-    if not isinstance(data, AnnotatedFiles):
+    if not isinstance(data, FileDataset):
         return ()
-    read = {entry.image for entry in data.entries}
+    read = {data.files(index).image for index in range(len(data))}
     return tuple(
         str(path.relative_to(folder.parent))
         for folder in sorted({path.parent for path in read})

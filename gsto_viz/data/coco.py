@@ -107,7 +107,7 @@ class CocoImages:
             if isinstance(annotation, Objects):
                 return annotation.draw(height, width)
             colors = read_image(entry.labels, formats=("PNG",))
-            check_same_size(np.empty((height, width)), entry.image, colors, entry.labels)
+            check_same_size((height, width), entry.image, colors, entry.labels)
             return annotation.decode(colors)
         except ValueError as error:
             if isinstance(error, GstoVizError):

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from gsto_viz.data.base import DataSet, Entry, Purpose, at, check_same_size, default_split
 from gsto_viz.data.coco_json import Listed, Maps, Objects, Segments, read_coco
 from gsto_viz.data.reader import read_image

@@ -203,6 +203,8 @@ FAR_M = 400.0
 """The ground is taken to end here; haze and backdrop hide that."""
 SKY_PIECE, ROAD_PIECE, PAVEMENT_PIECE, KERB_PIECE, YARD_PIECE, GRASS_PIECE = range(6)
 """The pieces that every scene registers first, in this order."""
+GROUNDS = ((ROAD, 0.07), (PAVEMENT, 0.08), (PAVEMENT, 0.05), (PAVEMENT, 0.10), (TREE, 0.20))
+"""Class and grain of road, pavement, kerb, yard and grass."""
 
 
 @dataclass(frozen=True)
@@ -240,13 +242,9 @@ def start_canvas(ground: Ground, light: Light, street: Street) -> Canvas:
     """Return a canvas that shows the empty street under the sky."""
     canvas = Canvas(*ground.rays.shape[:2])
     up = light.on((0.0, 1.0, 0.0))
-    road, pavement, kerb, yard, grass = (lit(color, up) for color in street.colors)
     canvas.piece(SKY_LABEL, light.horizon, depth=0.0, grain=0.0, kind=SKY)
-    canvas.piece(ROAD, road, depth=FAR_M, grain=0.07, kind=GROUND)
-    canvas.piece(PAVEMENT, pavement, depth=FAR_M, grain=0.08, kind=GROUND)
-    canvas.piece(PAVEMENT, kerb, depth=FAR_M, grain=0.05, kind=GROUND)
-    canvas.piece(PAVEMENT, yard, depth=FAR_M, grain=0.10, kind=GROUND)
-    canvas.piece(TREE, grass, depth=FAR_M, grain=0.20, kind=GROUND)
+    for (label, grain), color in zip(GROUNDS, street.colors, strict=True):
+        canvas.piece(label, lit(color, up), depth=FAR_M, grain=grain, kind=GROUND)
     canvas.pieces.ravel()[ground.where] = _pieces(ground, street)
     return canvas
 
@@ -258,14 +256,13 @@ def _pieces(ground: Ground, street: Street) -> npt.NDArray[np.int32]:
     distance = np.abs(u)
     pieces = np.full(len(u), PAVEMENT_PIECE, dtype=np.int32)
     pieces[distance < half + np.float32(0.18)] = KERB_PIECE
-    left, right = (GRASS_PIECE if green else YARD_PIECE for green in street.green)
-    outside = (u < street.frontage(-1)) | (u > street.frontage(1))
-    pieces[u < street.frontage(-1)] = left
-    pieces[u > street.frontage(1)] = right
+    left, right = u < street.frontage(-1), u > street.frontage(1)
+    for outside, green in zip((left, right), street.green, strict=True):
+        pieces[outside] = GRASS_PIECE if green else YARD_PIECE
     on_road = distance < half
     if street.crossing is not None:
         near, far = street.crossing
-        pieces[outside & (z > near - 2.5) & (z < far + 2.5)] = PAVEMENT_PIECE
+        pieces[(left | right) & (z > near - 2.5) & (z < far + 2.5)] = PAVEMENT_PIECE
         on_road |= (z > near) & (z < far)
     pieces[on_road] = ROAD_PIECE
     return pieces

@@ -108,7 +108,7 @@ def test_a_taps_file_says_where_networks_are_read(networks, tmp_path):
         "- a": "has no 'branches'",
         "branches: [1]": "are not names",
         "branches: a\nstride: [4]": "unknown key 'stride'",
-        "branches: [a]\nstrides: four": "no whole numbers",
+        "branches: [a]\nstrides: four": "are not whole numbers",
         "branches: [a": "is not YAML",
         "branches: stage9.branch*": "no tap of HRNet is called",
         "branches: head.logits": "is not a feature map of a branch",

@@ -1,17 +1,16 @@
 """Attribution: who carries the evidence, and what happens when a path is closed.
 
-``places`` and ``targets`` say what is explained, ``words`` reads them from text. ``head`` splits
-the head by branch exactly, ``baselines`` stand in for absent branches, and ``shapley`` gives shares
-and exact Shapley values of the branches, ``field`` keeps them for any target of an image.
-``paths`` names what ``interventions`` change, and
-``effects`` counts what that costs. ``gradients`` has Captum's methods on a ``twin`` of the network,
-``taps`` runs them at any place; ``sanity``, ``fidelity`` and ``checks`` say how far maps can be
-trusted. ``receptive`` measures effective receptive fields, ``transfer`` the same objects at several
-sizes, and ``explain`` puts everything about one target together. Modules that need Captum are not
-imported here.
+``areas`` and ``targets`` say what is explained. ``head`` splits the head by branch exactly and has
+what stands in for absent branches; ``shapley`` gives shares and exact Shapley values of the
+branches, and keeps them for any target of an image. ``interventions`` changes places of a network
+and counts what that costs. ``gradients`` runs methods of the register (``gsto_viz.words.METHODS``)
+on a twin of the network, at any taps and on the image; ``sanity`` says how far maps can be trusted.
+``receptive`` measures effective receptive fields, and the same objects at several sizes;
+``explain`` puts everything about one target together. Modules that need Captum are not imported
+here.
 """
 
-from gsto_viz.attribution.areas import View
+from gsto_viz.attribution.areas import View, parse_area
 from gsto_viz.attribution.head import (
     HeadPass,
     head_pass,
@@ -51,7 +50,7 @@ from gsto_viz.attribution.shapley import (
     shapley_maps,
     shapley_tables,
 )
-from gsto_viz.attribution.targets import Target, parse_area, region_entries, resolve, resolve_batch
+from gsto_viz.attribution.targets import Target, region_entries, resolve, resolve_batch
 from gsto_viz.network import Baseline
 
 __all__ = [

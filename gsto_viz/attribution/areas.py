@@ -1,17 +1,22 @@
 """Areas: where in an image a question is asked: a pixel, a box, a mask, a region, a class.
 
-An area picks pixels and says which class each of them is asked about. It knows nothing of scores or
+An area picks pixels and says which class each of them is asked about; ``parse_area`` reads one
+from text. It knows nothing of scores or
 networks; ``targets`` turns it into a number that a network gives.
 """
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.activity import BoolMap
+from gsto_viz.data import read_values
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions import RegionMap, find_regions
 from gsto_viz.types import IGNORE
@@ -315,3 +320,76 @@ class SizeBin:
 
     def __str__(self) -> str:
         return f"size:{self.low:g}-{self.high:g}"
+
+
+NUMBER, CLASS = r"\s*(\d+)\s*", r"(?::(.+))?"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an area is written: after its kind and a colon, ``pattern``, whose groups make it."""
+
+    words: str
+    pattern: str
+    make: Callable[..., Area]
+
+
+def _size_bin(low: str, high: str) -> SizeBin:
+    bounds = float(low), float(high)
+    if not bounds[0] < bounds[1]:
+        raise ValueError("LOW is not below HIGH")
+    return SizeBin(*bounds)
+
+
+FORMS: Mapping[str, Form] = {
+    "pixel": Form(
+        "pixel:X,Y[:CLASS]",
+        f"{NUMBER},{NUMBER}{CLASS}",
+        lambda x, y, name: Pixel(int(x), int(y), name),
+    ),
+    "box": Form(
+        "box:X0,Y0,X1,Y1[:CLASS]",
+        f"{NUMBER},{NUMBER},{NUMBER},{NUMBER}{CLASS}",
+        lambda x0, y0, x1, y1, name: Box(int(x0), int(y0), int(x1), int(y1), name),
+    ),
+    "mask": Form(
+        "mask:FILE.png", "(.+)", lambda file: Mask(read_values(file), name=Path(file).name)
+    ),
+    "region": Form(
+        "region:NUMBER or region:CLASS[:largest|smallest|N]",
+        rf"(\d+)|(.+):({'|'.join(RANKS)}|\d+)|([^:]+)",
+        lambda number, name, rank, alone: (
+            Region(int(number)) if number else RankedRegion(name or alone, rank or RANKS[0])
+        ),
+    ),
+    "class": Form(
+        "class:CLASS[:true|predicted]",
+        "(.+):(true|predicted)|([^:]+)",
+        lambda name, source, alone: ClassRegion(name or alone, source),
+    ),
+    "size": Form("size:LOW-HIGH with LOW below HIGH", "([^-]*)-(.*)", _size_bin),
+}
+"""How targets are written; X counts columns and Y rows from 0, sizes are octaves (log2 px)."""
+
+
+def parse_area(text: str) -> Area:
+    """Read an area: ``pixel:120,80``, ``region:car:largest``, ``class:road``, ``size:5-6``...
+
+    Raises:
+        GstoVizError: The text has none of these forms, or the file of a mask cannot be read.
+    """
+    kind, _, rest = text.partition(":")
+    if kind not in FORMS or not rest:
+        known = ", ".join(form.words for form in FORMS.values())
+        raise GstoVizError(f"'{text}' is no target; write one of {known}")
+    form = FORMS[kind]
+    found = re.fullmatch(form.pattern, rest, re.DOTALL)
+    wrong = GstoVizError(f"'{text}' is no target; write {form.words}")
+    if found is None:
+        raise wrong
+    try:
+        return form.make(*found.groups())
+    except GstoVizError:
+        raise
+    except ValueError as error:
+        raise wrong from error

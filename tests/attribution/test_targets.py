@@ -8,8 +8,17 @@ import torch
 from PIL import Image
 
 from gsto_viz.attribution import Target, View, parse_area, region_entries, resolve, resolve_batch
-from gsto_viz.attribution.areas import Box, ClassRegion, Mask, Pixel, RankedRegion, Region, SizeBin
-from gsto_viz.attribution.targets import FORMS, head_logits, stride_of, top_two
+from gsto_viz.attribution.areas import (
+    FORMS,
+    Box,
+    ClassRegion,
+    Mask,
+    Pixel,
+    RankedRegion,
+    Region,
+    SizeBin,
+)
+from gsto_viz.attribution.targets import head_logits, stride_of, top_two
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import SegmentationOutput
 from gsto_viz.regions import find_regions

@@ -96,7 +96,7 @@ def edge_named(name: str, module: str = "") -> Edge:
     edge = find_edge(name, module)
     if edge is None:
         raise GstoVizError(
-            f"'{name}' is no gate; gates are called stage3.m0.gate[2->0] or transition3.gate"
+            f"'{name}' is not a gate; gates are called stage3.m0.gate[2->0] or transition3.gate"
         )
     return edge
 
@@ -253,11 +253,11 @@ def branches_at(
     gates: Mapping[str, int] | None = None,
     bounds: tuple[float, float] | None = None,
 ) -> Anatomy:
-    """Say where the branches of a network are that does not say so itself.
+    """Make the anatomy of a network that does not say where its branches are.
 
     Args:
         branches: Dotted module names, finest first; ``module#0`` or ``module#key`` picks an element
-            of an output that is no tensor.
+            of an output that is not a tensor.
         strides: Pixels per cell of each.
         gates: Modules of gates, with names that say their edges, and the stride of their grid.
         bounds: Infimum and supremum of the gates' form; None: 0 and 1.

@@ -98,7 +98,7 @@ def estimate_batch_norm(model: nn.Module, images: Iterable[Tensor]) -> None:
         images: Normalised images, (3, H, W) or (N, 3, H, W) each.
 
     Raises:
-        GstoVizError: There are no images, or an image is no such tensor.
+        GstoVizError: There are no images, or an image is not such a tensor.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:

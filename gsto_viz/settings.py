@@ -125,7 +125,7 @@ def _plain(value: Any, kind: type) -> Any:
 
 
 def _in_words(kind: Any) -> str:
-    """Say a type: ``a list of 2 whole numbers``, ``a mapping``, ``a whole number``."""
+    """Return a type in words: ``a list of 2 whole numbers``, ``a mapping``, ``a whole number``."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         return " or ".join(_in_words(one) for one in inner)

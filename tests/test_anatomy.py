@@ -92,7 +92,7 @@ def test_branches_of_a_foreign_network_are_told():
     gated = branches_at(("a", "b"), (4, 8), {"fuse.gate[1->0]": 8}, (0.5, 1.0))
     assert gated.gate_range == (0.5, 1.0)
     assert (gated.gates[0].source, gated.gates[0].target, gated.gates[0].stride) == (1, 0, 8)
-    with pytest.raises(GstoVizError, match="'act' is no gate"):
+    with pytest.raises(GstoVizError, match="'act' is not a gate"):
         branches_at(("a", "b"), (4, 8), {"act": 8})
     with pytest.raises(GstoVizError, match="2 branches and 1 strides"):
         branches_at(("a", "b"), (4,))
@@ -183,7 +183,7 @@ def test_edges_are_read_off_names(name, site, ends, new):
 def test_names_without_an_edge_have_none():
     for name in ("stem", "head.logits", "stage4.branch0", "gate", "transition3"):
         assert find_edge(name) is None
-    with pytest.raises(GstoVizError, match="'stem' is no gate"):
+    with pytest.raises(GstoVizError, match="'stem' is not a gate"):
         edge_named("stem")
     assert site_numbers("stage3.m10") == (3, 10)
 

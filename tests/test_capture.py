@@ -262,7 +262,9 @@ def test_elements_of_named_tuples_dicts_and_dataclasses() -> None:
 def test_outputs_that_are_no_tensor_say_how_to_name_an_element() -> None:
     net = toy()
     with (
-        pytest.raises(GstoVizError, match=r"a list with the elements 'fuse#0', 'fuse#1'; name one"),
+        pytest.raises(
+            GstoVizError, match=r"a list with the elements 'fuse#0', 'fuse#1', not a tensor"
+        ),
         Capture(net, "fuse"),
     ):
         net(photo())

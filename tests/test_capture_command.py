@@ -202,8 +202,8 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(files: Path, tmp_pat
     start = (files / "tiny.safetensors", files / "photo.png", "--out")
     for words, message in (
         ((tmp_path / "m.txt",), r"end it in \.npz"),
-        ((tmp_path / "m.npz", "--json", tmp_path), "is no file name"),
-        ((tmp_path / "m.npz", "--json", ""), "is no file name"),
+        ((tmp_path / "m.npz", "--json", tmp_path), "is not a file name"),
+        ((tmp_path / "m.npz", "--json", ""), "is not a file name"),
         ((tmp_path / "m.npz", "--json", tmp_path / "m.npz"), "need different names"),
         (("/dev/null/m.npz",), "cannot be written to"),
     ):

@@ -38,7 +38,7 @@ class Capture:
         taps: A name or pattern (``*`` and ``?``), a sequence of them, or {tap name: dotted module
             name}. Networks with a method ``taps()`` know the names of the contract, e.g.
             ``stage4.branch0`` or ``stage3.m0.gate[2->0]``; in any network dotted module names work.
-            ``module#0`` or ``module#key`` picks an element of an output that is no tensor.
+            ``module#0`` or ``module#key`` picks an element of an output that is not a tensor.
         reduce: What is kept: ``mean`` (channel mean), ``gain_fixed`` (mean over live channels of
             F_c / sigma_c; needs gains), ``absmean``, ``l2``, ``max``: (N, H, W); ``none``: the
             whole output, cloned; a function from a detached tensor to a tensor; or a mapping from
@@ -195,7 +195,7 @@ def pick(output: Any, place: Tap) -> Tensor:
     """Return the tensor that ``place`` means in its module's output.
 
     Raises:
-        GstoVizError: There is no such element, or it is no tensor (its elements are named).
+        GstoVizError: There is no such element, or it is not a tensor (its elements are named).
     """
     value = output
     for depth, key in enumerate(place.path):
@@ -209,7 +209,7 @@ def pick(output: Any, place: Tap) -> Tensor:
     if not isinstance(value, Tensor):
         where = "#".join((place.module, *place.path))
         raise GstoVizError(
-            f"tap '{place.name}' gives no tensor but {_describe(value, where)}; name one element"
+            f"tap '{place.name}' gives {_describe(value, where)}, not a tensor; name one element"
         )
     return value
 
@@ -226,7 +226,7 @@ def elements(value: Any) -> dict[str, Any]:
 
 
 def _describe(value: Any, where: str) -> str:
-    """Say what an output is and how its elements are named."""
+    """Describe an output and how its elements are named."""
     keys = list(elements(value))
     if not keys:
         return f"a {type(value).__name__}"

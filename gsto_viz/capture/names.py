@@ -88,7 +88,7 @@ def _checked_taps(taps: object) -> list[str] | dict[str, Tap | str]:
         names += [target for target in given.values() if not isinstance(target, Tap)]
     for name in names:
         if not isinstance(name, str):
-            raise GstoVizError(f"taps holds {name!r}, which is no name; {wanted}")
+            raise GstoVizError(f"taps holds {name!r}, which is not a name; {wanted}")
     return given
 
 

@@ -112,7 +112,7 @@ def agrees(result: "Agreement") -> bool:
 
 
 def in_words(result: "Agreement") -> str:
-    """Say how the numbers compare with those of the view."""
+    """Return in words how the numbers compare with those of the view."""
     if result.others:
         many = len(result.others) > 1
         more = f" and {len(result.others) - 1} more differ" if many else " differs"

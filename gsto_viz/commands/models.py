@@ -94,15 +94,15 @@ def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
 
 
 def _footer(rows: list[dict[str, Any]], notes: list[str]) -> list[str]:
-    """Say what was counted, then list the notes by number."""
-    first = rows[0]
+    """Return what was counted, the notes by number, and what the networks are."""
     from gsto_viz.models import ARCHITECTURES
 
+    first = rows[0]
     return [
-        *(f"{row.name}: {row.words}" for row in ARCHITECTURES.values()),
-        "",
         f"counted at {first['height']}x{first['width']}, {first['num_classes']} classes "
         "(checkpoints: their own); MACs: multiply-adds of convolutions.",
         "The papers count convolution parameters and call MACs/2^30 'GFLOPs'.",
         *(f"{number:>2} {note}" for number, note in enumerate(notes, 1)),
+        "",
+        *(f"{row.name}: {row.words}" for row in ARCHITECTURES.values()),
     ]

@@ -60,7 +60,7 @@ def share_resume(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def is_quiet(args: argparse.Namespace) -> bool:
-    """Say whether progress bars stay away: ``--quiet``, ``NO_COLOR``, or stderr is no terminal."""
+    """Return whether progress bars stay away: ``--quiet``, ``NO_COLOR``, or no terminal."""
     return bool(args.quiet) or bool(os.environ.get("NO_COLOR")) or not sys.stderr.isatty()
 
 
@@ -76,7 +76,7 @@ def check_output_file(path: str | None, option: str) -> None:
         return
     target = Path(path)
     if not path or target.is_dir():
-        raise GstoVizError(f"{option} '{path}' is no file name; give one, or - for stdout")
+        raise GstoVizError(f"{option} '{path}' is not a file name; give one, or - for stdout")
     folder = next(p for p in target.absolute().parents if p.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise GstoVizError(f"{option} {path}: {folder} cannot be written to; choose another place")

@@ -88,7 +88,7 @@ class NetworkConfig:
             GstoVizError: No mapping, an unknown or a missing key, or a value that makes no network.
         """
         if not isinstance(values, dict):
-            raise GstoVizError(f"{shown(values)} is no mapping of network options")
+            raise GstoVizError(f"{shown(values)} is not a mapping of network options")
         check_names("key", values, sorted(option_names(cls)), f" in {cls.__name__}")
         for one in fields(cls):  # type: ignore[arg-type]
             optional = one.default is not MISSING or one.default_factory is not MISSING

@@ -282,7 +282,7 @@ def info_from_json(
             the message names the key.
     """
     if not isinstance(about, dict):
-        raise _damaged(source, "it is no object")
+        raise _damaged(source, "it is not an object")
     version = about.get("schema_version")
     if version != SCHEMA_VERSION:
         raise GstoVizError(
@@ -291,11 +291,11 @@ def info_from_json(
         )
     network, notice, training = (about.get(key) for key in ("network", "notice", "training"))
     if not isinstance(network, str):
-        raise _damaged(source, "'network' is no name")
+        raise _damaged(source, "'network' is not a name")
     if not (notice is None or isinstance(notice, str)):
-        raise _damaged(source, "'notice' is no text")
+        raise _damaged(source, "'notice' is not a text")
     if not isinstance(training, dict):
-        raise _damaged(source, "'training' is no object")
+        raise _damaged(source, "'training' is not an object")
     if about.get("channel_order") != "RGB":
         raise _damaged(source, "'channel_order' is not RGB")
     return ModelInfo(
@@ -335,7 +335,7 @@ def _classes(value: Any, source: str) -> ClassList:
     """Read what ``ClassList.to_json`` gave: ids 0..K-1 in order."""
     entries = value.get("classes") if isinstance(value, dict) else None
     if not isinstance(entries, list) or not isinstance(value.get("name"), str):
-        raise _damaged(source, "'classes' is no class list")
+        raise _damaged(source, "'classes' is not a class list")
     classes = tuple(_class(e, i, source) for i, e in enumerate(entries))
     pairs = value.get("flip_pairs", [])
     whole = isinstance(pairs, list) and all(isinstance(p, list) and len(p) == 2 for p in pairs)

@@ -7,12 +7,15 @@ sets our counts beside the printed ones.
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.base import NetworkConfig
@@ -21,6 +24,10 @@ from gsto_viz.models.registry import Printed, model_config, network_of, register
 
 GI = 2**30
 """Divisor of the papers' "GFLOPs"."""
+
+
+SHAPE_KEEPING = (F.batch_norm, F.relu, torch.sigmoid)
+"""Functions whose output has the shape and type of their input."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,15 @@ def count_costs(model: nn.Module, height: int = 1024, width: int = 2048) -> Cost
     return _count(_meta_copy(model), height, width)
 
 
+class _ShapesOnly(TorchFunctionMode):
+    """Give what keeps its shape back as it is, which is most of the time on the meta device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return args[0] if args and func in SHAPE_KEEPING else func(*args, **kwargs or {})
+
+
 def _count(ghost: nn.Module, height: int, width: int) -> Costs:
     """Count the costs of a network on the meta device that nobody else uses; it keeps hooks."""
     called: dict[nn.Module, None] = {}
@@ -81,7 +97,7 @@ def _count(ghost: nn.Module, height: int, width: int) -> Costs:
 
     for module in ghost.modules():
         module.register_forward_hook(record)
-    with torch.no_grad():
+    with torch.no_grad(), _ShapesOnly():
         ghost.eval()(torch.empty(1, 3, height, width, device="meta"))
     used = {p: module for module in called for p in module.parameters(recurse=False)}
     unused = tuple(
@@ -265,7 +281,7 @@ def cost_row(
 
 
 def verdict(costs: Costs, printed: Printed) -> str:
-    """Say whether our count, rounded to the printed digits, is the printed figure.
+    """Return in words whether our count, rounded to the printed digits, is the printed figure.
 
     Parameters are compared without batch norm and multiply-adds per 2**30: the convention that
     reproduces all printed figures but two.

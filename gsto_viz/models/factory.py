@@ -35,7 +35,7 @@ def run_factory(text: str) -> nn.Module:
     path_text, _, name = text.rpartition(":")
     path = Path(path_text)
     if not path.is_file() or not name.isidentifier():
-        raise GstoVizError(f"{text} is no factory: {_FORM}")
+        raise GstoVizError(f"{text} is not a factory: {_FORM}")
     module = _run(path)
     function = getattr(module, name, None)
     if not callable(function):

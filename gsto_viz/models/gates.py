@@ -50,7 +50,7 @@ class UnsupervisedGate(nn.Module):
         bn_momentum: Momentum of the batch norm in the released form.
 
     Raises:
-        GstoVizError: ``channels`` is no whole number from 1 on, or the form is unknown.
+        GstoVizError: ``channels`` is not a whole number from 1 on, or the form is unknown.
     """
 
     def __init__(self, channels: int, *, form: str = "released", bn_momentum: float = 0.01) -> None:
@@ -88,8 +88,8 @@ class SupervisedGate(nn.Module):
     auxiliary head through the gate.
 
     Raises:
-        GstoVizError: ``num_classes`` is no whole number from 1 on, ``steps`` none from 0 on, or the
-            form is unknown.
+        GstoVizError: ``num_classes`` is not a whole number from 1 on, ``steps`` not one from 0 on,
+            or the form is unknown.
     """
 
     def __init__(

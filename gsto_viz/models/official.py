@@ -164,7 +164,7 @@ def infer_official_config(
 def _channels(weights: Mapping[str, Tensor], key: str) -> int:
     """Return the output channels of a convolution."""
     if key not in weights or weights[key].dim() != 4:
-        raise GstoVizError(f"this is no official HRNet file: it has no convolution '{key}'")
+        raise GstoVizError(f"this is not an official HRNet file: it has no convolution '{key}'")
     return int(weights[key].shape[0])
 
 
@@ -175,7 +175,7 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
     }
     count = sum(number.isdigit() for number in numbers)
     if count == 0:
-        raise GstoVizError(f"this is no official HRNet file: it has no keys '{prefix}0...'")
+        raise GstoVizError(f"this is not an official HRNet file: it has no keys '{prefix}0...'")
     return count
 
 

@@ -253,7 +253,7 @@ def checked_strides(strides: Sequence[int]) -> tuple[int, ...]:
         checked = tuple(operator.index(stride) for stride in strides)
     except TypeError as error:
         raise GstoVizError(
-            f"strides {strides!r} are no whole numbers; give pixels per cell, such as (4, 8)"
+            f"strides {strides!r} are not whole numbers; give pixels per cell, such as (4, 8)"
         ) from error
     if not checked:
         raise GstoVizError("no stride was given; give pixels per cell, such as (4, 8)")

@@ -115,7 +115,7 @@ def region_arrays(
 
 
 def _check_strides(maps: Maps, strides: Sequence[int]) -> None:
-    """Refuse numbers of maps and strides that differ; what is no sequence is refused later."""
+    """Refuse numbers of maps and strides that differ; what is not a sequence is refused later."""
     if isinstance(strides, Sequence):
         check_count(len(maps), len(strides))
 

@@ -193,7 +193,7 @@ class Stopwatch:
 
 
 def duration(seconds: float) -> str:
-    """Say a time: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    """Return a time in words: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -206,7 +206,7 @@ def duration(seconds: float) -> str:
 
 
 def peak_memory(device: torch.device) -> str:
-    """Say the most memory that was taken so far: of the GPU, or of this process on the CPU."""
+    """Return the most memory taken so far, in words: of the GPU, or of this process on the CPU."""
     if device.type == "cuda":
         return f"peak {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB of GPU memory"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -88,11 +88,6 @@ class RunLog:
                 raise self._refused(error) from error
 
 
-def ids_digest(data: Dataset) -> str:
-    """Return a SHA-256 of all sample ids in order: other images give another one."""
-    return hashlib.sha256("\n".join(data.ids).encode()).hexdigest()
-
-
 def portable_recipe(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe with the file name only where it starts from a file."""
     return {**recipe.to_dict(), "initialization": PurePath(recipe.initialization).name}
@@ -127,10 +122,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.state = path / "state.safetensors"
-        self.best = path / "best.safetensors"
-        self.last = path / "last.safetensors"
+        self.config, _, self.state, self.best, self.last = (path / name for name in OWN_FILES)
         self.snapshots = path / "snapshots"
 
     def snapshot(self, epoch: int) -> Path:
@@ -242,13 +234,14 @@ class RunFolder:
 
 
 def _data_config(data: Dataset, val: Dataset | None) -> dict[str, Any]:
-    """Say which images a run uses: names, and digests that hold wherever the images lie."""
+    """Return which images a run uses: names, and SHA-256 of ids that hold wherever they lie."""
     config: dict[str, Any] = {}
     for part, images in (("data", data), ("val", val)):
-        config[part] = None if images is None else images.name
-        config[f"{part}_images"] = (
-            None if images is None else f"{portable_name(images.name)} {ids_digest(images)}"
-        )
+        config[part] = config[f"{part}_images"] = None
+        if images is not None:
+            digest = hashlib.sha256("\n".join(images.ids).encode()).hexdigest()
+            config[part] = images.name
+            config[f"{part}_images"] = f"{portable_name(images.name)} {digest}"
     return config
 
 

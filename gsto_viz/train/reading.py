@@ -59,7 +59,6 @@ class SampleReader:
         self,
         data: Dataset,
         augmentation: Augmentation,
-        *,
         seed: int,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
@@ -71,7 +70,7 @@ class SampleReader:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reader, (self.data, self.augmentation, self.seed, self._free_bytes)
+        return SampleReader, (self.data, self.augmentation, self.seed, self._free_bytes)
 
     def sample(self, index: int) -> Annotated:
         """Read one sample, or take it from the cache.
@@ -108,10 +107,6 @@ class SampleReader:
     def pixels(self, index: int) -> npt.NDArray[np.int64]:
         """Count the pixels of each label of one sample: (256,)."""
         return np.bincount(self.sample(index).labels.ravel(), minlength=256)
-
-
-def _reader(data: Dataset, augmentation: Augmentation, seed: int, cache_bytes: int) -> SampleReader:
-    return SampleReader(data, augmentation, seed=seed, cache_bytes=cache_bytes)
 
 
 class Readers:
@@ -170,7 +165,7 @@ class Readers:
     def _process_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
             data, augmentation, seed, free = self.reader.__reduce__()[1]
-            each = SampleReader(data, augmentation, seed=seed, cache_bytes=free // self.processes)
+            each = SampleReader(data, augmentation, seed, free // self.processes)
             self._pool = ProcessPoolExecutor(
                 self.processes,
                 # A copy of this process would bring its threads' locks and its GPU with it.

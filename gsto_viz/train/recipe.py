@@ -295,7 +295,7 @@ RULES = (
 
 
 def refuse_unknown(settings: dict[str, Any]) -> None:
-    """Refuse keys that are no setting, with the closest names."""
+    """Refuse keys that are not settings, with the closest names."""
     for key in settings:
         if key not in TYPES:
             hint = did_you_mean(str(key), TYPES, count=2, otherwise=f"known: {', '.join(TYPES)}")

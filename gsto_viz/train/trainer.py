@@ -382,7 +382,7 @@ class Trainer:
 
 @contextmanager
 def _explained(recipe: Recipe, world: World) -> Iterator[None]:
-    """Say in one sentence what torch says in many, where the user can do something about it."""
+    """Put into one sentence what torch says in many, where the user can do something about it."""
     try:
         yield
     except RuntimeError as error:

@@ -107,7 +107,7 @@ def test_a_factory_file_runs_and_it_is_said(factory, capsys) -> None:
         ("wrong", "returns a int, no network"),
         ("fails", "fails: RuntimeError: first second"),
         ("leaves", "fails: SystemExit: 0"),
-        ("a-b", "is no factory"),
+        ("a-b", "is not a factory"),
     ],
 )
 def test_what_a_factory_file_can_do_wrong(factory, capsys, name, message) -> None:
@@ -123,7 +123,7 @@ def test_code_that_cannot_be_read(tmp_path, capsys) -> None:
     assert main(words(f"{broken}:build", "--quiet")) == 2
     assert "SyntaxError" in capsys.readouterr().err
     assert main(words(f"{tmp_path}/none.py:build", "--quiet")) == 2
-    assert "is no factory" in capsys.readouterr().err
+    assert "is not a factory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

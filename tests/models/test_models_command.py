@@ -164,5 +164,5 @@ def test_a_bad_json_file_is_refused_before_anything_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gsto_viz.models.costs.cost_table", lambda *_: pytest.fail("counted"))
-    with pytest.raises(GstoVizError, match="is no file name"):
+    with pytest.raises(GstoVizError, match="is not a file name"):
         call("--json", str(tmp_path))

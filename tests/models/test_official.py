@@ -305,7 +305,7 @@ def test_network_is_inferred_from_shapes(name: str, prefix: str) -> None:
 
 
 def test_inference_refuses_what_is_no_hrnet_or_has_no_head() -> None:
-    with pytest.raises(GstoVizError, match=r"no official HRNet file: .*stage2\.0"):
+    with pytest.raises(GstoVizError, match=r"not an official HRNet file: .*stage2\.0"):
         infer_official_config({"fc.weight": torch.ones(2, 2)})
     state = imagenet("hrnetv2-tiny")
     with pytest.raises(GstoVizError, match="no segmentation head"):

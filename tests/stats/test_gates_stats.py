@@ -53,7 +53,7 @@ def test_edges_are_read_off_names(tap, source, target, sign):
 
 
 def test_a_tap_that_is_no_gate_is_refused():
-    with pytest.raises(GstoVizError, match="'stage4\\.branch0' is no gate"):
+    with pytest.raises(GstoVizError, match="'stage4\\.branch0' is not a gate"):
         gate_edge("stage4.branch0")
 
 

@@ -29,7 +29,7 @@ _LOOKED_FOR = 50
 """So many files say in which folder all of them lie."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoEntry(Entry):
     """Where one sample lies, and what the JSON file says of it.
 
@@ -37,7 +37,7 @@ class CocoEntry(Entry):
         listed: Its annotation; ``labels`` is the file that its maps are drawn from.
     """
 
-    listed: Listed | None = None
+    listed: Listed
 
 
 @dataclass(eq=False)
@@ -86,7 +86,6 @@ class CocoImages:
             IndexError: No such sample.
         """
         entry = self.entries[at(index, len(self))]
-        assert entry.listed is not None
         image = read_image(entry.image)
         height, width = image.shape[:2]
         if entry.listed.size not in (None, (height, width)):
@@ -98,7 +97,6 @@ class CocoImages:
         return Sample(entry.id, image, *self._maps(entry, height, width))
 
     def _maps(self, entry: CocoEntry, height: int, width: int) -> Maps:
-        assert entry.listed is not None
         assert entry.labels is not None
         annotation = entry.listed.annotation
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gsto_viz.data.base import DataSet, Entry, Purpose, at, check_same_size, default_split
+from gsto_viz.data.base import DataSet, Entry, Purpose, at, default_split
 from gsto_viz.data.coco_json import Listed, Maps, Objects, Segments, read_coco
 from gsto_viz.data.reader import read_image
 from gsto_viz.errors import GstoVizError
@@ -103,7 +103,9 @@ class CocoImages:
             if isinstance(annotation, Objects):
                 return annotation.draw(height, width)
             colors = read_image(entry.labels, formats=("PNG",))
-            check_same_size((height, width), entry.image, colors, entry.labels)
+            if colors.shape[:2] != (height, width):
+                rows, columns = colors.shape[:2]
+                raise ValueError(f"its PNG is {columns} x {rows} pixels, not {width} x {height}")
             return annotation.decode(colors)
         except ValueError as error:
             if isinstance(error, GstoVizError):

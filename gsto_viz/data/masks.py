@@ -103,13 +103,15 @@ def polygon_runs(
 
     Raises:
         GstoVizError: pycocotools is not installed.
-        ValueError: A coordinate is not finite, or an outline is longer than a million pixels.
+        ValueError: A corner is farther away than a million pixels, or an outline is longer.
     """
     for polygon in polygons:
         corners = polygon.reshape(-1, 2)
+        # Not `>`: NaN is refused, too.
+        if not (farthest := float(np.abs(corners).max())) <= MAX_OUTLINE_PX:
+            raise ValueError(f"a polygon has a corner at {farthest:.6g} pixels")
         outline = float(np.abs(corners - np.roll(corners, 1, axis=0)).sum())
-        # Not `>`: an outline of NaN is refused, too.
-        if not (outline <= MAX_OUTLINE_PX and np.abs(corners).max() <= MAX_OUTLINE_PX):
+        if outline > MAX_OUTLINE_PX:
             raise ValueError(f"a polygon's outline is {outline:.6g} pixels long")
     coco = load_pycocotools()
     packed = coco.merge(coco.frPyObjects(list(polygons), height, width))

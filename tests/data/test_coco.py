@@ -1,9 +1,11 @@
 """COCO files: maps against loops over pixels, folders as people have them, files that are wrong."""
 
+import contextlib
 import json
 import pickle
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from pycocotools import mask as coco_mask
 
 from gsto_viz.cli import main
 from gsto_viz.data import DATA_SETS, PredecodedCache, check_dataset, load_data, write_png
-from gsto_viz.data.coco_json import Object, Objects
+from gsto_viz.data.coco_json import Object, Objects, read_coco
 from gsto_viz.data.masks import decode_mask, polygon_runs, unpack_counts
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import ModelInfo, build_model, initialize, save_checkpoint
+from gsto_viz.types import ClassList
 
 HEIGHT, WIDTH = 12, 16
 CATEGORIES = [{"id": 7, "name": "tree"}, {"id": 3, "name": "car"}, {"id": 90, "name": "sign"}]
@@ -277,6 +280,48 @@ def test_random_masks(masks: list[np.ndarray], data: st.DataObject) -> None:
             top = max(there, key=lambda k: (not crowd[k], -masks[k].sum(), k), default=None)
             assert drawn[y, x] == (255 if top is None else labels[top])
             assert instances[y, x] == (0 if top is None or crowd[top] else top + 1)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where each value of a JSON file lies, as keys from the outermost in."""
+    keys: Any = ()
+    if isinstance(value, dict | list):
+        keys = value if isinstance(value, dict) else range(len(value))
+    inner = [(*place, key) for key in keys]
+    return inner + [one for at in inner for one in places(value[at[-1]], at)]
+
+
+JUNK: list[Any] = [None, True, False, 0, -1, 2**31, 10**40, 1e308, float("nan"), 0.5]
+JUNK += ["", "x", "\ud800", "a\0", [], [1], [[]], [[1, 2]], [None], [1, "a"], [1] * 6, {}, {"a": 1}]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data(), st.booleans())
+def test_whatever_a_file_holds_it_is_read_or_refused(data: st.DataObject, panoptic: bool) -> None:
+    content: Any = json.loads(json.dumps(PANOPTIC if panoptic else objects()))
+    *outer, last = data.draw(st.sampled_from(places(content)))
+    holder = content
+    for key in outer:
+        holder = holder[key]
+    if data.draw(st.booleans()):
+        del holder[last]
+    else:
+        holder[last] = data.draw(st.sampled_from(JUNK))
+    classes, listed, refused = ClassList("none", ()), [], None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            classes, listed = read_coco(write(Path(folder) / "x.json", content))
+        except GstoVizError as error:
+            refused = str(error)
+    # One line: what is wrong, where, what to do.
+    assert listed or re.fullmatch(r".*x\.json.+; .+", str(refused))
+    for annotation in (one.annotation for one in listed):
+        if isinstance(annotation, Objects):
+            with contextlib.suppress(ValueError):
+                labels = annotation.draw(HEIGHT, WIDTH)[0]
+                assert (labels[labels != 255] < len(classes)).all()
+        else:
+            assert (np.diff(annotation.table[:, 0]) > 0).all()
 
 
 PANOPTIC = {
@@ -576,9 +621,10 @@ def test_masks_that_are_wrong_at_first_sight(root: Path, mask: Any, words: str) 
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
-        ([[1, 2, float("nan"), 4, 5, 6]], "a polygon's outline is nan pixels long"),
-        ([[1, 2, float("inf"), 4, 5, 6]], "a polygon's outline is "),
-        ([[1, 2, 2e8, 3e8, 5, 6]], "a polygon's outline is "),
+        ([[1, 2, float("nan"), 4, 5, 6]], "a polygon has a corner at nan pixels"),
+        ([[1, 2, float("inf"), 4, 5, 6]], "a polygon has a corner at inf pixels"),
+        ([[1, 2, 2e8, 3e8, 5, 6]], "a polygon has a corner at 3e\\+08 pixels"),
+        ([[1, 2, 1e308, -1e308, 5, 6]], "a polygon has a corner at 1e\\+308 pixels"),
         ([[0, 0, 16, 12, 16, 0] * 50_000], "a polygon's outline is "),
         ({"size": [WIDTH, HEIGHT], "counts": [192]}, r"its mask is of size \[16, 12\]"),
         ({"size": [10**9, 10**9], "counts": [10**18]}, "its mask is of size"),

@@ -47,13 +47,12 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def format_help(self) -> str:
-        """Add what a SPEC is where one is taken; the data sets are asked only here."""
-        text = super().format_help()
-        if not any(action.metavar == "SPEC" for action in self._actions):
-            return text
-        from gsto_viz.commands.options import spec_help
+        """Add what a SPEC or a FIGURE may be; the registers are read only here."""
+        from gsto_viz.commands.options import LISTED
 
-        return f"{text}\n{spec_help()}"
+        taken = {str(action.metavar) for action in self._actions}
+        more = (listed() for metavar, listed in LISTED.items() if metavar in taken)
+        return "\n".join([super().format_help(), *more])
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write without argparse's silence about output that fails (unbuffered, a full disk)."""

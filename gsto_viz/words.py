@@ -8,7 +8,7 @@ sentence and one colour everywhere.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from gsto_viz.errors import GstoVizError
 
@@ -25,6 +25,13 @@ def _by_key(*rows: Row) -> dict[str, Row]:
     return {row.key: row for row in rows}
 
 
+def load_function(reference: str) -> Callable[..., Any]:
+    """Return what ``MODULE:NAME`` names."""
+    module, _, name = reference.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
 def listed(words: Sequence[str]) -> str:
     """Join words as a sentence does: ``A``, ``A and B``, ``A, B and C``."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
@@ -37,7 +44,7 @@ AWARE = "0 aware, 0.5 chance"
 
 @dataclass(frozen=True)
 class Index:
-    """An index of a network.
+    """An index of a network; a row of ``INDICES`` and the function that it names are all of it.
 
     Attributes:
         key: In tables and JSON.
@@ -48,6 +55,15 @@ class Index:
         title: Above its chart.
         axis: At the axis of its chart.
         noise: Whether the band that noise alone reaches was measured for it.
+        function: ``MODULE:NAME``, called with the ``Objects`` (``gsto_viz.stats.pairs``) of one
+            image: its value and the number of pairs or objects behind it, or None where the image
+            has none. Empty: it is made from other tables.
+        reads: Columns of the region table that ``function`` reads, beside sizes and classes;
+            ``{last}`` stands for the number of the coarsest branch.
+        family: How its differences between networks are tested: among the ``confirmatory`` indices
+            (Holm) or the ``exploratory`` ones (Benjamini and Hochberg). Empty: not at all.
+        complement: The index that it is 1 minus of, whose comparison, sign turned, is its own.
+        permuted: Whether permuted sizes (N4) are a null model of it; depths are not permuted.
     """
 
     key: str
@@ -58,9 +74,15 @@ class Index:
     title: str = ""
     axis: str = AS_SCI
     noise: bool = False
+    function: str = ""
+    reads: tuple[str, ...] = ()
+    family: Literal["confirmatory", "exploratory", ""] = "exploratory"
+    complement: str = ""
+    permuted: bool = True
 
 
 _PREFERENCE = "0 prefers smaller, 1 larger regions"
+_PAIRS = "gsto_viz.stats.pairs"
 INDICES = _by_key(
     Index(
         "sci",
@@ -68,6 +90,9 @@ INDICES = _by_key(
         "two objects of one image are ordered the wrong way round",
         title="SCI: order of two regions of one image",
         noise=True,
+        function=f"{_PAIRS}:wrong_order",
+        reads=("q",),
+        family="confirmatory",
     ),
     Index(
         "sci_edge",
@@ -76,6 +101,10 @@ INDICES = _by_key(
         AWARE,
         OBJECTS,
         title="SCI_edge: core against band of one region",
+        function=f"{_PAIRS}:finer_core",
+        reads=("max_distance_px", "q_core", "q_band"),
+        family="confirmatory",
+        permuted=False,
     ),
     Index(
         "c_fine",
@@ -83,6 +112,8 @@ INDICES = _by_key(
         "the finest branch prefers the larger object",
         AWARE,
         title="c_fine: finest branch prefers the larger",
+        function=f"{_PAIRS}:finest_prefers_larger",
+        reads=("z_0",),
     ),
     Index(
         "c_coarse",
@@ -90,6 +121,10 @@ INDICES = _by_key(
         "the coarsest branch prefers the smaller object",
         AWARE,
         title="c_coarse: coarsest branch prefers the smaller",
+        function=f"{_PAIRS}:coarsest_prefers_smaller",
+        reads=("z_{last}",),
+        family="",
+        complement="a_last",
     ),
     Index(
         "a_first_matched",
@@ -98,6 +133,9 @@ INDICES = _by_key(
         "below 0.5 aware",
         title="A of the finest branch, coarsest grid",
         axis=_PREFERENCE,
+        function=f"{_PAIRS}:matched_finest_prefers_larger",
+        reads=("z_matched_0",),
+        family="confirmatory",
     ),
     Index(
         "a_last",
@@ -106,6 +144,9 @@ INDICES = _by_key(
         "above 0.5 aware",
         title="A of the coarsest branch",
         axis=_PREFERENCE,
+        function=f"{_PAIRS}:coarsest_prefers_larger",
+        reads=("z_{last}",),
+        family="confirmatory",
     ),
     Index(
         "sci_same_class",
@@ -114,6 +155,8 @@ INDICES = _by_key(
         "as SCI",
         title="SCI, pairs of one class",
         noise=True,
+        function=f"{_PAIRS}:wrong_order_in_class",
+        reads=("q",),
     ),
     Index(
         "sci_whole",
@@ -122,6 +165,8 @@ INDICES = _by_key(
         "as SCI",
         title="SCI, whole masks",
         noise=True,
+        function=f"{_PAIRS}:wrong_order_of_whole",
+        reads=("q_whole",),
     ),
 )
 """The indices of the headline, in the order in which they are shown."""
@@ -354,13 +399,6 @@ class Method:
         Such maps are drawn divided by the pixels of a cell.
         """
         return self.at == "taps" and bool(self.starts_at)
-
-
-def load_function(reference: str) -> Callable[..., Any]:
-    """Return what ``MODULE:NAME`` names."""
-    module, _, name = reference.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
 
 
 BACK = 0.3

@@ -9,7 +9,7 @@ from measure import DIGITS, PRE
 from places import read_result
 
 from gsto_viz.files import atomic_path
-from gsto_viz.stats.pairs import INDICES
+from gsto_viz.words import INDICES
 
 NULLS = ("N1", "N2", "N3", "N4", "N5")
 OWN = ("protocol", "arm", "variant", "label", "seed", "status", "reason", "steps", "seconds")

@@ -23,7 +23,13 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``bench`` takes."""
-    share(parser, only="benchmark; may be given several times (default: all)")
+    parser.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="one benchmark; may be given several times (default: all)",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="small work, few repeats, no targets: does it run?"
     )

@@ -15,7 +15,10 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``figures`` takes."""
-    share(parser, "folder", only="figure; may be repeated")
+    share(parser, "folder")
+    parser.add_argument(
+        "--only", metavar="FIGURE", action="append", default=[], help="one figure; may be repeated"
+    )
     parser.add_argument(
         "--format",
         default="pdf,png,svg",

@@ -21,7 +21,6 @@ SHARED: dict[str, tuple[str, dict[str, Any]]] = {
     "data": ("--data", {"metavar": "SPEC", "required": True, "help": "{} images"}),
     "out": ("--out", {"metavar": "DIR", "required": True, "help": "{}"}),
     "size": ("--size", {"metavar": "HxW", "help": "resize {}"}),
-    "only": ("--only", {"metavar": "NAME", "action": "append", "default": [], "help": "one {}"}),
     "seed": ("--seed", {"type": int, "default": 0, "help": "{} (default: 0)"}),
     "overwrite": ("--overwrite", {"action": "store_true", "help": "replace {}"}),
     "accept": (
@@ -190,3 +189,16 @@ def spec_help() -> str:
     from gsto_viz.data import spec_help as text
 
     return text()
+
+
+def figure_help() -> str:
+    """Return which figures there are; only help asks, since this loads the plots."""
+    from gsto_viz.report.catalogue import KINDS
+
+    width = max(map(len, KINDS))
+    lines = [f"  {kind.name:<{width}}  {kind.title}" for kind in KINDS.values()]
+    return "\n".join(["a FIGURE is one of", *lines, ""])
+
+
+LISTED = {"SPEC": spec_help, "FIGURE": figure_help}
+"""What the help of a command adds for an argument of each kind."""

@@ -34,7 +34,6 @@ from gsto_viz.plots.page import (
     title_of,
 )
 from gsto_viz.stats.compare import FALSE_SIGNAL, Headline
-from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.nulls import Null
 from gsto_viz.words import INDICES, NULLS, listed, network_mark
 
@@ -46,7 +45,7 @@ _SIDE, _TEXT = 1.4, 1.35
 NOT_ESTIMATED = "not estimated"
 """Written where an index or a null has no value; the caption says why."""
 NullModels = Mapping[str, Mapping[str, Null]]
-"""By index name (a field of ``Headline``), then by the null's name, N1 to N5."""
+"""By index name (a key of ``Headline.indices``), then by the null's name, N1 to N5."""
 
 
 def sci_dots_data(
@@ -60,7 +59,7 @@ def sci_dots_data(
     Args:
         headlines: By network, its indices.
         nulls: By network, its nulls; None: none were made.
-        indices: Fields of ``Headline``, one panel each.
+        indices: Keys of ``Headline.indices``, one panel each.
 
     Returns:
         ``model``, ``index``, ``source`` (``model`` or N1 to N5), ``draw`` (from 0; null for the
@@ -72,13 +71,15 @@ def sci_dots_data(
     """
     if not headlines or not indices:
         raise GstoVizError("there is nothing to draw; give at least one network and one index")
-    if unknown := [name for name in indices if name not in INDICES]:
-        known = ", ".join(INDICES)
-        raise GstoVizError(f"a headline has no index '{unknown[0]}'; choose from {known}")
+    known = [key for key in INDICES if all(key in one.indices for one in headlines.values())]
+    if unknown := [name for name in indices if name not in known]:
+        raise GstoVizError(
+            f"a headline has no index '{unknown[0]}'; choose from {', '.join(known)}"
+        )
     rows: list[tuple[object, ...]] = []
     for model, headline in headlines.items():
         for index in indices:
-            one: Estimate = getattr(headline, index)
+            one = headline.indices[index]
             row = (one.value, one.low, one.high, one.n_images, one.reason)
             rows.append((model, index, "model", pd.NA, *row))
             for name, null in (nulls or {}).get(model, {}).get(index, {}).items():
@@ -108,7 +109,7 @@ def figure_sci_dots(
         headlines: By network (A, B), its indices.
         nulls: By network, its nulls; None or a network without: only the network's own line.
         names: By network, the checkpoint's name for the heading.
-        indices: Fields of ``Headline``, one panel each, at most three on a page.
+        indices: Keys of ``Headline.indices``, one panel each, at most three on a page.
         width: Inches.
 
     Raises:

@@ -35,8 +35,9 @@ from gsto_viz.stats.inference import Estimate, Images, estimate
 from gsto_viz.stats.information import assignment
 from gsto_viz.stats.nulls import Null, permute_sizes
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
-from gsto_viz.stats.pairs import INDICES, image_indices, index_columns, sci_by_gap
+from gsto_viz.stats.pairs import image_indices, index_columns, sci_by_gap
 from gsto_viz.stats.sizes import distance_profile, response_by_octave, size_trend, tuning
+from gsto_viz.words import INDICES
 
 COUNT_COLUMNS = (
     "hits",
@@ -165,8 +166,7 @@ def permuted_values(table: pd.DataFrame, strides: Sequence[int], seed: int) -> p
                 rows += [
                     (null, draw, image, index, value, pairs)
                     for index, (value, pairs) in indices.items()
-                    # Depths are not permuted, so N4 says nothing about this index.
-                    if index != "sci_edge"
+                    if INDICES[index].permuted
                 ]
     frame = pd.DataFrame(rows, columns=["null", "draw", "image", "index", "value", "pairs"])
     return frame.astype({"value": np.float64})

@@ -68,8 +68,8 @@ def headline_rows(report: Report, key: str, *, sizes: bool = False) -> tuple[Hea
     """
     nulls = report.nulls(key)
     rows = [
-        HeadlineRow(word, report.index(key, name), nulls.get(name, {}))
-        for name, word in INDICES.items()
+        HeadlineRow(INDICES[name], one, nulls.get(name, {}))
+        for name, one in report.headline(key).indices.items()
     ]
     if (adjusted := report.layout_adjusted(key, "sci")) is not None:
         rows.append(HeadlineRow(LAYOUT, adjusted, {}))
@@ -165,10 +165,10 @@ def _columns(null: str, keys: Sequence[str]) -> list[str]:
 
 
 def _differences(report: Report, a: str, b: str) -> dict[str, Estimate]:
-    """Return b - a by index; c_coarse is 1 - A of the coarsest branch, so its sign turns."""
+    """Return b - a by index; where an index is 1 minus another, the sign of that one's turns."""
     found = {one.index: one.difference for one in report.differences(a, b)}
-    last = found.get("a_last")
-    if last is not None and last.value is not None:
-        low, high = (None if end is None else -end for end in (last.high, last.low))
-        last = replace(last, value=-last.value, low=low, high=high)
-    return found if last is None else found | {"c_coarse": last}
+    for name, word in INDICES.items():
+        if (one := found.get(word.complement)) is not None:
+            value, low, high = (None if n is None else -n for n in (one.value, one.high, one.low))
+            found[name] = replace(one, value=value, low=low, high=high)
+    return found

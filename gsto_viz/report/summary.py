@@ -27,8 +27,8 @@ from gsto_viz.stats.compare import (
 )
 from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images
 from gsto_viz.stats.nulls import Null
-from gsto_viz.stats.pairs import INDICES
 from gsto_viz.types import ClassList
+from gsto_viz.words import INDICES
 
 
 def without_gates(table: pd.DataFrame) -> pd.DataFrame:
@@ -198,8 +198,9 @@ class Report:
 
     def headline(self, key: str) -> Headline:
         """Return the indices of one model that are always shown together."""
-        values = {name: self.index(key, name) for name in INDICES}
-        return Headline(**values, core_pair_share=self.model(key)["core_pair_share"])
+        found = self.model(key)
+        values = {name: self.index(key, name) for name in INDICES if name in found["indices"]}
+        return Headline(values, found["core_pair_share"])
 
     def verdict(self, key: str) -> Verdict:
         """Return the strict verdict on one model."""

@@ -107,7 +107,6 @@ from gsto_viz.stats.outcome import (
     scores_of,
 )
 from gsto_viz.stats.pairs import (
-    INDICES,
     directions,
     find_pairs,
     image_indices,
@@ -133,7 +132,6 @@ __all__ = [
     "CITYSCAPES",
     "DISTANCES",
     "EACH",
-    "INDICES",
     "PICTURE",
     "P_FLOOR",
     "SIZES",

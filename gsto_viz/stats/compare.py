@@ -48,6 +48,7 @@ from gsto_viz.stats.pairs import (
     pair_counts,
     sci_values,
 )
+from gsto_viz.words import INDICES, Index
 
 Family = Literal["confirmatory", "exploratory"]
 
@@ -76,10 +77,6 @@ class Comparison:
     """Images in which only one of the models has a value; they are left out."""
 
 
-CONFIRMATORY = ("sci", "sci_edge", "a_first_matched", "a_last")
-EXPLORATORY = ("sci_whole", "sci_same_class", "c_fine")
-
-
 def compared_values(
     tables: Tables, min_depth_px: float = EDGE_DEPTH_PX
 ) -> list[tuple[str, Family, pd.DataFrame]]:
@@ -89,9 +86,17 @@ def compared_values(
         Name, family, and a table ``image``, ``value``, ``pairs`` of each.
     """
     values = index_values(tables, min_depth_px)
-    found: list[tuple[str, Family, pd.DataFrame]] = []
-    found += [(name, "confirmatory", values[name]) for name in CONFIRMATORY]
-    found += [(name, "exploratory", values[name]) for name in EXPLORATORY]
+    # comparison.csv has always had exploratory indices in this order.
+    families: Mapping[Family, Iterable[Index]] = {
+        "confirmatory": INDICES.values(),
+        "exploratory": reversed(INDICES.values()),
+    }
+    found = [
+        (word.key, family, values[word.key])
+        for family, words in families.items()
+        for word in words
+        if word.family == family
+    ]
     for low, high in GAP_BINS:
         end = f"{high:g}" if np.isfinite(high) else "up"
         one = sci_values(tables, gap=(low, high))
@@ -297,21 +302,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Headline:
-    """The indices of one model that are always shown together."""
+    """The indices of one model that are always shown together.
 
-    sci: Estimate
-    sci_edge: Estimate
-    c_fine: Estimate
-    c_coarse: Estimate
-    a_first_matched: Estimate
-    """Size preference of the finest branch on the coarsest grid."""
-    a_last: Estimate
-    """Size preference of the coarsest branch."""
-    sci_same_class: Estimate
-    sci_whole: Estimate
-    """SCI of whole masks instead of cores."""
+    ``headline.sci`` is the estimate of one of them.
+    """
+
+    indices: Mapping[str, Estimate]
+    """By key of ``gsto_viz.words.INDICES``."""
     core_pair_share: float | None
     """Share of SCI's pairs in which both regions were read through their core."""
+
+    def __getattr__(self, name: str) -> Estimate:
+        found = self.__dict__.get("indices", {})
+        if name in found:
+            estimated: Estimate = found[name]
+            return estimated
+        raise AttributeError(f"no index '{name}' was estimated")
 
 
 def headline(
@@ -323,7 +329,7 @@ def headline(
     """Estimate the headline indices of one model; ``min_depth_px`` is the coarsest stride."""
     values = index_values(tables, min_depth_px)
     return Headline(
-        **{name: estimate(one, images) for name, one in values.items()},
+        {name: estimate(one, images) for name, one in values.items()},
         core_pair_share=core_pair_share(tables),
     )
 

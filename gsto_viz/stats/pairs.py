@@ -11,6 +11,7 @@ per image; ``index_values``, ``pair_counts`` and ``sci`` apply the same to table
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.inference import EACH, Estimate, Images, estimate
 from gsto_viz.types import FloatArray
+from gsto_viz.words import INDICES, load_function
 
 Tables = pd.DataFrame | Sequence[pd.DataFrame]
 KEY = ["image", "region"]
@@ -203,38 +205,100 @@ def _reversed(value: Value | None) -> Value | None:
     return None if value is None else (1.0 - value[0], value[1])
 
 
-INDICES = (
-    "sci",
-    "sci_edge",
-    "c_fine",
-    "c_coarse",
-    "a_first_matched",
-    "a_last",
-    "sci_same_class",
-    "sci_whole",
-)
-"""What is estimated of every model and of every null model."""
+class Objects:
+    """The regions of one image that qualify: what an index is computed from.
+
+    Attributes:
+        columns: Of the region table (see :func:`index_columns`), (K,) each, rows that qualify.
+        last: Number of the coarsest branch.
+        min_depth_px: Least depth of a region that has a core and a band.
+    """
+
+    def __init__(self, columns: Columns, branches: int, min_depth_px: float = EDGE_DEPTH_PX):
+        """Keep the rows that qualify."""
+        kept = np.asarray(columns["qualifies"], dtype=bool)
+        self.columns = {name: np.asarray(columns[name])[kept] for name in index_columns(branches)}
+        self.last = branches - 1
+        self.min_depth_px = min_depth_px
+
+    @cached_property
+    def pairs(self) -> tuple[Indices, Indices]:
+        """The pairs an octave or more apart: (P,) the larger and the smaller region of each."""
+        return find_pairs(squared_sizes(self.columns["area_px"]))
+
+    @cached_property
+    def pairs_in_class(self) -> tuple[Indices, Indices]:
+        """Those of one class."""
+        squares, class_id = squared_sizes(self.columns["area_px"]), self.columns["class_id"]
+        return find_pairs(squares, class_id=class_id, same_class=True)
+
+    def preference(self, name: str, pairs: tuple[Indices, Indices] | None = None) -> Value | None:
+        """Return P(larger has more of a column) + 1/2 P(tie) over pairs; None without a pair."""
+        larger, smaller = self.pairs if pairs is None else pairs
+        values = self.columns[name]
+        return _share(values[larger] - values[smaller])
+
+
+def wrong_order(of: Objects) -> Value | None:
+    """Return SCI: the share of pairs that q orders the wrong way round, a tie one half."""
+    return _reversed(of.preference("q"))
+
+
+def wrong_order_in_class(of: Objects) -> Value | None:
+    """Return SCI of the pairs of one class."""
+    return _reversed(of.preference("q", of.pairs_in_class))
+
+
+def wrong_order_of_whole(of: Objects) -> Value | None:
+    """Return SCI of whole masks instead of cores."""
+    return _reversed(of.preference("q_whole"))
+
+
+def finer_core(of: Objects) -> Value | None:
+    """Return SCI_edge: how often q of a deep region's core is below that of its own band.
+
+    Untrained networks are below 0.5 too, because edges excite their filters.
+    """
+    # A region that is the whole image has no depth: NaN is not deep.
+    deep = of.columns["max_distance_px"] >= of.min_depth_px
+    return _share((of.columns["q_band"] - of.columns["q_core"])[deep])
+
+
+def finest_prefers_larger(of: Objects) -> Value | None:
+    """Return c_fine, a failure mode: A of the finest branch, 0 aware, 0.5 chance, 1 reversed.
+
+    A_r = P(Z_r(larger) > Z_r(smaller)) + 1/2 P(tie) is the size preference of branch r. One branch
+    alone proves nothing, because small regions may be more salient and a coarse grid shows them
+    weakly.
+    """
+    return of.preference("z_0")
+
+
+def matched_finest_prefers_larger(of: Objects) -> Value | None:
+    """Return A of the finest branch on the coarsest grid, which stands beside the coarsest's."""
+    return of.preference("z_matched_0")
+
+
+def coarsest_prefers_larger(of: Objects) -> Value | None:
+    """Return A of the coarsest branch."""
+    return of.preference(f"z_{of.last}")
+
+
+def coarsest_prefers_smaller(of: Objects) -> Value | None:
+    """Return c_coarse, the other failure mode: 1 - A of the coarsest branch."""
+    return _reversed(coarsest_prefers_larger(of))
 
 
 def index_columns(branches: int) -> tuple[str, ...]:
-    """Return the columns of the region table that :func:`image_indices` reads."""
-    responses = ("z_0", "z_matched_0", f"z_{branches - 1}", "q", "q_whole", "q_core", "q_band")
-    return ("area_px", "class_id", "qualifies", "max_distance_px", *dict.fromkeys(responses))
+    """Return the columns of the region table that the indices read."""
+    read = [name.format(last=branches - 1) for row in INDICES.values() for name in row.reads]
+    return tuple(dict.fromkeys(["area_px", "class_id", "qualifies", *read]))
 
 
 def image_indices(
     columns: Columns, branches: int, *, min_depth_px: float = EDGE_DEPTH_PX
 ) -> dict[str, Value]:
-    r"""Compute every index of one image.
-
-    ``sci`` is the share of pairs that q orders the wrong way round, a tie one half (``sci_whole``:
-    q of whole masks; ``sci_same_class``: only pairs of one class). A_r = P(Z_r(larger) >
-    Z_r(smaller)) + 1/2 P(tie) is the size preference of branch r: ``c_fine`` = A of the finest and
-    ``c_coarse`` = 1 - A of the coarsest branch are the two failure modes, 0 aware, 0.5 chance, 1
-    reversed. One branch alone proves nothing, because small regions may be more salient and a
-    coarse grid shows them weakly; so ``a_first_matched`` is A of the finest on the coarsest grid,
-    beside ``a_last``. ``sci_edge`` is how often q of a deep region's core is below that of its own
-    band; untrained networks are below 0.5 too, because edges excite their filters.
+    """Compute every index of one image.
 
     Args:
         columns: Columns of the region table of one image (see :func:`index_columns`), (K,) each.
@@ -245,29 +309,8 @@ def image_indices(
         By index, its value in [0, 1] and its number of pairs (of regions for ``sci_edge``); an
         index without any pair is left out.
     """
-    kept = np.asarray(columns["qualifies"], dtype=bool)
-    used = {name: np.asarray(columns[name])[kept] for name in index_columns(branches)}
-    squares, class_id = squared_sizes(used["area_px"]), used["class_id"]
-    pairs = find_pairs(squares)
-    same = find_pairs(squares, class_id=class_id, same_class=True)
-    # A region that is the whole image has no depth: NaN is not deep.
-    deep = used["max_distance_px"] >= min_depth_px
-
-    def preference(name: str, among: tuple[Indices, Indices] = pairs) -> Value | None:
-        larger, smaller = among
-        return _share(used[name][larger] - used[name][smaller])
-
-    last = preference(f"z_{branches - 1}")
-    found = {
-        "sci": _reversed(preference("q")),
-        "sci_edge": _share((used["q_band"] - used["q_core"])[deep]),
-        "c_fine": preference("z_0"),
-        "c_coarse": _reversed(last),
-        "a_first_matched": preference("z_matched_0"),
-        "a_last": last,
-        "sci_same_class": _reversed(preference("q", same)),
-        "sci_whole": _reversed(preference("q_whole")),
-    }
+    objects = Objects(columns, branches, min_depth_px)
+    found = {name: load_function(row.function)(objects) for name, row in INDICES.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

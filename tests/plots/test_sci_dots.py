@@ -21,8 +21,7 @@ NONE = Null((), Estimate(None, None, None, 0, 0, "no two images have one size"))
 
 
 def headline(**given):
-    fields = dict.fromkeys(INDICES, KNOWN) | {"core_pair_share": 0.1}
-    return Headline(**(fields | given))
+    return Headline(dict.fromkeys(INDICES, KNOWN) | given, core_pair_share=0.1)
 
 
 def nulls(**given):

@@ -206,12 +206,17 @@ def index_label(key: str) -> str:
 class NullModel:
     """A null model: an index after the link to size was broken on purpose.
 
+    One that breaks the regions or the maps of an image is a row and the function that it names.
+
     Attributes:
         key: In tables and JSON.
         label: Beside its line in a chart.
         meaning: What is broken.
         expected: What to look for in it.
         spread: Whether the range of its draws counts and not their mean: each is another network.
+        function: ``MODULE:NAME``, called with the ``PreparedRegions`` and the activity maps of one
+            image; yields the regions and maps of each draw. Empty: it needs more than these, and
+            ``gsto_viz.report`` makes it.
     """
 
     key: str
@@ -219,6 +224,7 @@ class NullModel:
     meaning: str
     expected: str
     spread: bool = False
+    function: str = ""
 
 
 NULLS = _by_key(
@@ -253,6 +259,7 @@ NULLS = _by_key(
         "N5 one common map",
         "one common map in place of the branches",
         "exactly 0.5: pooling alone cannot move SCI",
+        function="gsto_viz.stats.nulls:one_map",
     ),
 )
 

@@ -28,7 +28,7 @@ from gsto_viz.report.catalogue import KINDS, Kind
 from gsto_viz.report.folder import shown
 from gsto_viz.report.headline import headline_markdown, headline_rows, rows_text
 from gsto_viz.stats import Estimate
-from gsto_viz.words import INDICES, NULLS, Index
+from gsto_viz.words import INDICES, NULLS, Index, NullModel
 
 SOURCE = """
 import pandas as pd
@@ -45,6 +45,11 @@ def second_prefers_larger(of):
     return of.preference("z_1")
 
 
+def mirrored_maps(regions, maps):
+    for turn in (1, 2):
+        yield regions, [one[::-1, :: (-1) ** turn] for one in maps]
+
+
 def count_toys(report):
     counts = report.table(report.keys[0]).groupby("image", as_index=False).size()
     figure = Figure()
@@ -58,6 +63,9 @@ INDEX = Index(
     function="toys:second_prefers_larger",
     reads=("z_1",),
 )
+NULL = NullModel(
+    "N0", "N0 mirrored maps", "maps mirrored", "near 0.5", function="toys:mirrored_maps"
+)
 
 
 @pytest.fixture(scope="module", name="toys")
@@ -65,7 +73,7 @@ def _toys(tmp_path_factory, make_folder):
     """The registers with a row for each toy; the folder of the toy data set."""
     place = tmp_path_factory.mktemp("newcomers")
     (place / "toys.py").write_text(SOURCE)
-    data = make_folder(place / "data", count=12, size=(64, 96))
+    data = make_folder(place / "data", count=10, size=(64, 96))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))
         import toys
@@ -75,6 +83,7 @@ def _toys(tmp_path_factory, make_folder):
         )
         patch.setitem(DATA_SETS, "toys", row)
         patch.setitem(INDICES, INDEX.key, INDEX)
+        patch.setitem(NULLS, NULL.key, NULL)
         patch.setitem(KINDS, "toys", Kind("toys", "Toys of each image", toys.count_toys))
         yield data
     sys.modules.pop("toys")
@@ -160,6 +169,19 @@ def test_an_index_is_in_tables_summary_and_every_text(told):
     assert page.count("<th>A second</th>") == 2
     data = sci_dots_data({"A": report.headline("A")}, indices=["a_second"])
     assert data["value"].tolist() == [report.headline("A").a_second.value]
+
+
+def test_a_null_model_stands_beside_the_indices(told):
+    folder, printed = told
+    report = load_report(folder)
+    for name in ("sci", "a_last", "a_second"):
+        assert len(report.nulls("A")[name]["N0"].values) == 2
+    mirrored = report.nulls("A")["sci"]["N0"]
+    assert f"N0 {mirrored.mean:.3f}" in printed
+    assert "\nN0: maps mirrored\n" in printed
+    assert "| N0 A / B |" in headline_markdown(report)
+    assert "N0: maps mirrored" in (folder / "report.html").read_text()
+    assert "N0" in set(pd.read_csv(folder / "figures" / "sci_dots.csv")["source"])
 
 
 def test_an_analysis_from_before_an_index_opens(told, monkeypatch):

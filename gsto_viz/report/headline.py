@@ -119,19 +119,23 @@ def rows_html(rows: Sequence[HeadlineRow]) -> str:
 
 
 def headline_markdown(
-    report: Report, *, indices: Collection[str] | None = None, nulls: Sequence[str] = tuple(NULLS)
+    report: Report,
+    *,
+    indices: Collection[str] | None = None,
+    nulls: Collection[str] | None = None,
 ) -> str:
     """Write the indices of all networks as one Markdown table, a row each.
 
     Args:
         report: The analysis.
         indices: Keys of the indices to show; None: all.
-        nulls: Names of the null models to show.
+        nulls: Names of the null models to show; None: all.
 
     Returns:
         Columns: each network, its difference to the first one, then the null models.
     """
     first, *others = report.keys
+    nulls = NULLS if nulls is None else nulls
     rows = {key: {row.word.key: row for row in headline_rows(report, key)} for key in report.keys}
     differences = {key: _differences(report, first, key) for key in others}
     table = [["", *report.keys, *(f"{key} - {first}" for key in others)]]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gsto_viz.errors import GstoVizError
 from gsto_viz.look import Look
 from gsto_viz.network import Network
-from gsto_viz.regions.pooling import RankedMaps, rank_maps
+from gsto_viz.regions.pooling import rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.causal import shapley_columns, transfer_frame
 from gsto_viz.report.folder import Settings
@@ -32,11 +32,12 @@ from gsto_viz.report.measure import (
 )
 from gsto_viz.report.tables import OWN, Chunk, Columns, chunk_maps
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
-from gsto_viz.stats.nulls import LayoutMean, common_maps
+from gsto_viz.stats.nulls import LayoutMean
 from gsto_viz.stats.outcome import COUNTS, confusion_matrix, count_outcome
 from gsto_viz.stats.pairs import image_indices
 from gsto_viz.stats.sizes import edge_values
 from gsto_viz.types import BranchMaps, Dataset, Sample
+from gsto_viz.words import NULLS, load_function
 
 LAYOUT = "layout"
 """The value of ``null`` in rows of this variant (it is none: a part of the signal is taken out)."""
@@ -170,7 +171,7 @@ def _add_network(chunk: Chunk, view: View, image: Annotated, settings: Settings)
         largest_share=float(np.max(table["area_px"], initial=0) / sample.labels.size),
     )
     if settings.nulls:
-        _add_nulls(chunk, view, image, ranked, moved, kept, settings)
+        _add_nulls(chunk, view, image, moved, kept, settings)
     for draw, (twin, maps) in enumerate(drawn):
         table = region_arrays(grids, maps)
         if twin.baseline is not None:
@@ -198,18 +199,16 @@ def _add_nulls(
     chunk: Chunk,
     view: View,
     image: Annotated,
-    ranked: RankedMaps,
     explained: Sequence[Columns],
     kept: npt.NDArray[np.bool_],
     settings: Settings,
 ) -> None:
-    """Add what one image says of one network under N1, N2 and N5.
+    """Add what one image says of one network under N1, N2 and each null model that has a function.
 
     Args:
         chunk: Takes the rows.
         view: What the network shows.
         image: The image.
-        ranked: Its maps, ranked.
         explained: Columns of Shapley values for each of ``image.moved``; empty ones without.
         kept: (K,) regions of this image that stay.
         settings: Of the analysis.
@@ -225,10 +224,11 @@ def _add_nulls(
             names = {"model": network.key, "null": one.null, "draw": one.draw}
             asked = {name: table[name] for name in table if name in MOVED or name[:4] == "psi_"}
             chunk.add("moved", **names, image=image.sample.id, **asked)
-    grids = image.grids
-    common = common_maps(ranked.native, grids.shape, grids.strides)
-    table = _cut(region_arrays(grids, common), kept)
-    _add_values(chunk, network, "N5", 0, image.sample.id, _indices(network, table))
+    for null, row in NULLS.items():
+        draws = load_function(row.function)(image.grids, activity) if row.function else ()
+        for draw, (regions, maps) in enumerate(draws):
+            table = _cut(region_arrays(regions, maps), kept)
+            _add_values(chunk, network, null, draw, image.sample.id, _indices(network, table))
 
 
 def _kept(table: Columns, image: str, settings: Settings) -> npt.NDArray[np.bool_]:

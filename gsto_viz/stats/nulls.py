@@ -16,7 +16,7 @@ to find the nearest region from a pixel that was predicted as it.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import combinations, pairwise
@@ -31,8 +31,10 @@ from scipy.spatial import cKDTree
 from gsto_viz.activity import BoolMap, FloatMap, grid_shape, matched_pool
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap
+from gsto_viz.regions.pooling import PreparedRegions, rank_maps
 from gsto_viz.stats.inference import Estimate, stream
 from gsto_viz.stats.pairs import KEY
+from gsto_viz.types import BranchMaps
 
 SIZE_NAMES = (
     "area_px",
@@ -245,6 +247,14 @@ def common_maps(
         halvings = int(step).bit_length() - 1
         maps.append(reduce(lambda x, _: matched_pool(x), range(halvings), maps[-1]))
     return maps
+
+
+def one_map(
+    regions: PreparedRegions, maps: BranchMaps
+) -> Iterator[tuple[PreparedRegions, Sequence[FloatMap]]]:
+    """Yield the regions of an image with one common map in place of its branches (N5)."""
+    ranked = rank_maps(regions, maps)
+    yield regions, common_maps(ranked.native, regions.shape, regions.strides)
 
 
 DILATION_RATIO = 0.02

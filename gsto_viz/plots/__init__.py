@@ -37,7 +37,6 @@ from gsto_viz.plots.sizes import (
     tuning_fan_data,
 )
 from gsto_viz.plots.specifications import (
-    CostPoint,
     costs_data,
     figure_costs,
     figure_specification,
@@ -47,7 +46,6 @@ from gsto_viz.plots.wall import Marks, Panel, PanelRow, figure_view, maps_figure
 
 __all__ = [
     "FORMATS",
-    "CostPoint",
     "Marks",
     "PairRow",
     "Panel",

@@ -1,7 +1,6 @@
 """One dot per choice or network: specification curve, costs, and training curves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ from gsto_viz.plots.page import (
     shorten,
 )
 from gsto_viz.stats.compare import FALSE_SIGNAL, SpecificationCurve
-from gsto_viz.stats.inference import Estimate
 from gsto_viz.words import INDICES, NETWORKS, network_mark
 
 RESULTS = ("difference", "low", "high", "p", "n_images", "n_pairs", "reason")
@@ -251,67 +249,36 @@ MIOU = "mIoU, %"
 SCI = f"SCI ({INDICES['sci'].axis})"
 
 
-@dataclass(frozen=True)
-class CostPoint:
-    """One network.
-
-    Attributes:
-        key: Its letter (A, B) or name; up to two letters are written at its dot.
-        name: The checkpoint's name, for the legend.
-        macs_gi: Multiply-adds / 2^30 at 1024x2048; None when not counted.
-        miou: Percent on the analysed images; None without labels.
-        sci: Its SCI with interval.
-        miou_low: Lower end of an interval of mIoU; None without.
-        miou_high: Upper end.
-    """
-
-    key: str
-    name: str
-    macs_gi: float | None
-    miou: float | None
-    sci: Estimate
-    miou_low: float | None = None
-    miou_high: float | None = None
+_NUMBERS = ("macs_gi", "miou", "miou_low", "miou_high", "sci", "sci_low", "sci_high")
 
 
-def costs_data(points: Sequence[CostPoint]) -> pd.DataFrame:
-    """Return the networks as a table.
+def costs_data(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Return networks as a table, null where a row lacks a number.
 
     Returns:
-        ``model``, ``name``, ``macs_gi``, ``miou``, ``miou_low``, ``miou_high``, ``sci``,
-        ``sci_low``, ``sci_high`` (null where missing), ``n_images``, ``reason`` (of SCI).
+        ``model``, ``name``, ``macs_gi`` (multiply-adds / 2^30 at 1024x2048), ``miou`` (percent on
+        the analysed images), ``miou_low``, ``miou_high``, ``sci``, ``sci_low``, ``sci_high`` (ends
+        of intervals), ``n_images``, ``reason`` (of SCI).
     """
-    rows = []
-    for point in points:
-        row = {key: value for key, value in asdict(point).items() if key not in ("key", "sci")}
-        one = point.sci
-        rows.append(
-            {"model": point.key}
-            | row
-            | {"sci": one.value, "sci_low": one.low, "sci_high": one.high}
-            | {"n_images": one.n_images, "reason": one.reason}
-        )
-    numbers = ["macs_gi", "miou", "miou_low", "miou_high", "sci", "sci_low", "sci_high"]
-    columns = ["model", "name", *numbers, "n_images", "reason"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, "float64"))
+    columns = ["model", "name", *_NUMBERS, "n_images", "reason"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_NUMBERS, "float64"))
 
 
 @context()
-def figure_costs(points: Sequence[CostPoint], *, width: float = WIDTH) -> Figure:
+def figure_costs(data: pd.DataFrame, *, width: float = WIDTH) -> Figure:
     """Draw mIoU against cost, SCI against cost, and SCI against mIoU.
 
     A network that lacks one of the two numbers of a panel is left out there and named below it.
 
     Args:
-        points: One per network, up to eight.
+        data: What ``costs_data`` returns, a row per network, up to eight.
         width: Inches.
 
     Raises:
         GstoVizError: No network, or more than there are colours.
     """
-    if not points:
+    if data.empty:
         raise GstoVizError("there is nothing to draw; give at least one network")
-    data = costs_data(points)
     page = Page(width)
     handles = network_handles(
         data["model"], dict(zip(data["model"], data["name"], strict=True)), linestyle="None"

@@ -193,19 +193,25 @@ def _segmentations(report: Report) -> Drawn:
 
 @_kind("costs", "Cost, accuracy and SCI")
 def _costs(report: Report) -> Drawn:
-    points = []
+    rows = []
     for key in report.keys:
-        cost, scores = report.model(key)["costs"], report.model(key)["scores"]
-        points.append(
-            plots.CostPoint(
-                key=key,
-                name=report.names[key],
-                macs_gi=None if cost is None else cost["macs"] / MACS_PER_GI,
-                miou=None if scores is None else scores["miou"],
-                sci=report.index(key, "sci"),
-            )
+        model, sci = report.model(key), report.index(key, "sci")
+        cost, scores = model["costs"], model["scores"]
+        rows.append(
+            {
+                "model": key,
+                "name": report.names[key],
+                "macs_gi": None if cost is None else cost["macs"] / MACS_PER_GI,
+                "miou": None if scores is None else scores["miou"],
+                "sci": sci.value,
+                "sci_low": sci.low,
+                "sci_high": sci.high,
+                "n_images": sci.n_images,
+                "reason": sci.reason,
+            }
         )
-    return Drawn(plots.figure_costs(points), plots.costs_data(points))
+    data = plots.costs_data(rows)
+    return Drawn(plots.figure_costs(data), data)
 
 
 FOLDER = "figures"

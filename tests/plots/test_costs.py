@@ -2,12 +2,17 @@ import numpy as np
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.plots import CostPoint, alt_text, costs_data, figure_costs
-from gsto_viz.stats import Estimate
+from gsto_viz.plots import alt_text, costs_data, figure_costs
 
-A = CostPoint("A", "plain", 31.1, 46.3, Estimate(0.232, 0.192, 0.276, 40, 900))
-B = CostPoint("B", "gated", 33.7, 48.3, Estimate(0.25, None, None, 4, 90, "few"), 47.0, 50.0)
-C = CostPoint("C", "bare", None, None, Estimate(None, None, None, 0, 0, "no pairs"))
+A = {"model": "A", "name": "plain", "macs_gi": 31.1, "miou": 46.3, "n_images": 40}
+A |= {"sci": 0.232, "sci_low": 0.192, "sci_high": 0.276}
+B = {"model": "B", "name": "gated", "macs_gi": 33.7, "miou": 48.3, "n_images": 4}
+B |= {"sci": 0.25, "reason": "few", "miou_low": 47.0, "miou_high": 50.0}
+C = {"model": "C", "name": "bare", "sci": None, "n_images": 0, "reason": "no pairs"}
+
+
+def drawn(*rows):
+    return figure_costs(costs_data(rows))
 
 
 def dots(ax):
@@ -19,7 +24,7 @@ def dots(ax):
 
 
 def test_every_network_is_a_dot_with_its_bars():
-    figure = figure_costs([A, B])
+    figure = drawn(A, B)
     miou, sci, both = figure.axes
     assert dots(miou) == [(31.1, 46.3), (33.7, 48.3)]
     assert dots(sci) == [(31.1, 0.232), (33.7, 0.25)]
@@ -41,7 +46,7 @@ def test_every_network_is_a_dot_with_its_bars():
 
 
 def test_what_lacks_a_number_is_named_and_left_out(check_text):
-    figure = figure_costs([A, C])
+    figure = drawn(A, C)
     check_text(figure)
     for ax in figure.axes:
         assert len(dots(ax)) == 1
@@ -52,10 +57,15 @@ def test_what_lacks_a_number_is_named_and_left_out(check_text):
 @pytest.mark.parametrize("points", [[A], [C], [A, B, C] * 2])
 def test_no_text_overlaps_with_one_to_six_networks(points, check_text):
     spread = [
-        CostPoint(f"{p.key}{k}", "n" * 60, p.macs_gi and p.macs_gi * (k + 1), p.miou, p.sci)
-        for k, p in enumerate(points)
+        {
+            "model": f"{row['model']}{k}",
+            "name": "n" * 60,
+            "macs_gi": row["macs_gi"] * (k + 1) if "macs_gi" in row else None,
+            **{name: row.get(name) for name in ("miou", "sci", "sci_low", "sci_high")},
+        }
+        for k, row in enumerate(points)
     ]
-    check_text(figure_costs(spread))
+    check_text(drawn(*spread))
 
 
 def test_data_is_one_row_per_network():
@@ -70,6 +80,6 @@ def test_data_is_one_row_per_network():
 
 def test_unusable_input_is_refused():
     with pytest.raises(GstoVizError, match="nothing to draw"):
-        figure_costs([])
+        drawn()
     with pytest.raises(GstoVizError, match="up to 8"):
-        figure_costs([A] * 9)
+        drawn(*[A] * 9)

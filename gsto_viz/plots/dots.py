@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,9 +21,11 @@ from gsto_viz.plots.page import (
     POINTS,
     WIDTH,
     Page,
+    chance_band,
     check_frames,
     context,
     draw_above,
+    draw_estimates,
     guide,
     head_line,
     network_handles,
@@ -347,16 +348,20 @@ def figure_sci_by_gap(
 
 def _draw_gap_panel(ax: Axes, frames: Mapping[str, pd.DataFrame]) -> None:
     bins = sorted({gap for frame in frames.values() for gap in _gaps(frame)})
-    ax.axhspan(FALSE_SIGNAL, 1 - FALSE_SIGNAL, color=CHANCE_BAND, linewidth=0, zorder=0)
-    ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle="--", zorder=1)
+    chance_band(ax)
     for position, (key, frame) in enumerate(frames.items()):
         frame = frame.sort_values("gap_low")
         places = [bins.index(gap) for gap in _gaps(frame)]
         apart = min(SPREAD, MOST / len(frames))
         shift = apart * (position - (len(frames) - 1) / 2)
-        _draw_network(ax, np.array(places) + shift, frame, position)
+        x, mark = np.array(places) + shift, network_mark(position)
+        estimates = numbers(frame, "value", "low", "high")
+        ax.plot(
+            x, estimates[0], color=mark.color, linewidth=0.8, alpha=0.6, label="curve", zorder=2
+        )
+        draw_estimates(ax, x, estimates, mark.color, bar=1.4, marker=mark.marker, clip_on=False)
         note: dict[str, Any] = {
-            "color": network_mark(position).color,
+            "color": mark.color,
             "line": len(frames) - 1 - position,
         }
         draw_above(f"{key}:", 0.0, "axes fraction", ax, ha="right", **note)
@@ -374,25 +379,6 @@ def _gaps(frame: pd.DataFrame) -> list[tuple[float, float]]:
 
 def _gap_name(low: float, high: float) -> str:
     return f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
-
-
-def _draw_network(ax: Axes, x: npt.NDArray, frame: pd.DataFrame, position: int) -> None:
-    """Draw one network's line with intervals; dots without interval are hollow."""
-    mark = network_mark(position)
-    value, low, high = numbers(frame, "value", "low", "high")
-    ax.plot(x, value, color=mark.color, linewidth=0.8, alpha=0.6, label="curve", zorder=2)
-    ax.vlines(x, low, high, color=mark.color, linewidth=1.4, zorder=3)
-    for chosen, face in ((~np.isnan(low), mark.color), (np.isnan(low), "white")):
-        ax.plot(
-            x[chosen],
-            value[chosen],
-            color=mark.color,
-            marker=mark.marker,
-            markerfacecolor=face,
-            linestyle="None",
-            clip_on=False,
-            zorder=4,
-        )
 
 
 def _gap_alt_text(frames: Mapping[str, pd.DataFrame]) -> str:

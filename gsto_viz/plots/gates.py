@@ -16,7 +16,6 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.look import Look
 from gsto_viz.plots.page import (
     BODY,
-    FEW,
     GAP,
     GUIDE,
     MARGIN,
@@ -25,8 +24,8 @@ from gsto_viz.plots.page import (
     Page,
     check_columns,
     context,
+    draw_curve,
     fit_panel,
-    numbers,
     octave_axis,
     shorten,
     title_of,
@@ -356,30 +355,13 @@ def _draw_network(
         rows = frames[cell.tap]
         for part, line in PARTS.items():
             own = rows[rows["part"] == part].sort_values("octave")
-            _draw_part(ax, own, branch_mark(cell.source).color, part, line)
+            few = own["n_regions"].to_numpy() < FEW_REGIONS
+            draw_curve(
+                ax, own, "octave", branch_mark(cell.source).color, few=few, hollow=part == "band",
+                line=line, width=1.0, label=part,
+                marker="o", markersize=2.8, markeredgewidth=0.7, clip_on=False,
+            )  # fmt: skip
     page.top += table.height + FOOT - TITLE
-
-
-def _draw_part(ax: Axes, rows: pd.DataFrame, color: str, part: str, line: str) -> None:
-    """Draw the curve of cores or of bands; cores have full markers, points of few regions grey."""
-    x = rows["octave"].to_numpy(dtype=np.float64) + 0.5
-    mean, low, high = numbers(rows, "mean", "low", "high")
-    few = rows["n_regions"].to_numpy() < FEW_REGIONS
-    ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=0.15, linewidth=0)
-    ax.plot(x, mean, color=color, linestyle=line, linewidth=1.0, label=part, zorder=3)
-    for chosen, edge in ((~few, color), (few, FEW)):
-        ax.plot(
-            x[chosen],
-            mean[chosen],
-            color=edge,
-            marker="o",
-            markersize=2.8,
-            markeredgewidth=0.7,
-            markerfacecolor=edge if part == "core" else "white",
-            linestyle="None",
-            clip_on=False,
-            zorder=4,
-        )
 
 
 def _legend() -> list[Line2D]:

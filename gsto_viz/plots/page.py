@@ -32,6 +32,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
+from gsto_viz.stats.compare import FALSE_SIGNAL
 from gsto_viz.words import COLORMAPS, Mark, network_mark
 
 T = TypeVar("T")
@@ -461,6 +462,77 @@ def join_frames(frames: Mapping[str, pd.DataFrame], key: str = "model") -> pd.Da
 def numbers(frame: pd.DataFrame, *columns: str) -> list[npt.NDArray[np.float64]]:
     """Return columns as arrays of numbers, NaN where there is none."""
     return [frame[name].to_numpy(dtype=np.float64) for name in columns]
+
+
+def chance_band(ax: Axes) -> None:
+    """Draw the line of chance, and the band that noise alone reaches."""
+    ax.axhspan(FALSE_SIGNAL, 1 - FALSE_SIGNAL, color=CHANCE_BAND, linewidth=0, zorder=0)
+    ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle="--", zorder=1)
+
+
+def draw_curve(
+    ax: Axes,
+    rows: pd.DataFrame,
+    octave: str,
+    color: str,
+    *,
+    few: npt.NDArray[np.bool_] | None = None,
+    hollow: bool = False,
+    line: Any = "-",
+    width: float = RC["lines.linewidth"],
+    label: str = "",
+    **marker: Any,
+) -> None:
+    """Draw means by octave, each in the middle of its octave, and a ribbon where intervals are.
+
+    Args:
+        ax: Where.
+        rows: ``mean``, ``low``, ``high`` and the column of octaves, named ``octave``.
+        octave: Its name.
+        color: Of line, ribbon and markers.
+        few: Which markers are grey, because they rest on few regions.
+        hollow: Whether markers are white inside.
+        line: Matplotlib's line style.
+        width: Of the line, points.
+        label: Of the line.
+        **marker: Of Matplotlib's ``plot``, for the markers.
+    """
+    x, mean, low, high = numbers(rows, octave, "mean", "low", "high")
+    x = x + 0.5
+    ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=0.16, linewidth=0)
+    ax.plot(x, mean, color=color, linestyle=line, linewidth=width, label=label, zorder=3)
+    few = np.zeros(x.size, dtype=bool) if few is None else few
+    for chosen, edge in ((~few, color), (few, FEW)):
+        face = "white" if hollow else edge
+        look = {"color": edge, "markerfacecolor": face, "linestyle": "None", "zorder": 4, **marker}
+        ax.plot(x[chosen], mean[chosen], **look)
+
+
+def draw_estimates(
+    ax: Axes,
+    x: npt.NDArray,
+    estimates: Sequence[npt.NDArray[np.float64]],
+    color: str,
+    *,
+    bar: float,
+    **marker: Any,
+) -> None:
+    """Draw values, low and high ends as dots with bars; dots without an interval are hollow.
+
+    Args:
+        ax: Where.
+        x: (K,) places.
+        estimates: Values, low ends and high ends, (K,) each, NaN where there is none.
+        color: Of all of them.
+        bar: Width of a bar, points.
+        **marker: Of Matplotlib's ``plot``, for the dots.
+    """
+    value, low, high = estimates
+    ax.vlines(x, low, high, color=color, linewidth=bar, zorder=3)
+    bare = np.isnan(low)
+    for chosen, face in ((~bare, color), (bare, "white")):
+        look = {"color": color, "markerfacecolor": face, "linestyle": "None", "zorder": 4, **marker}
+        ax.plot(x[chosen], value[chosen], **look)
 
 
 def share_axis(ax: Axes, label: str = "") -> None:

@@ -19,11 +19,11 @@ from gsto_viz.plots.page import (
     chunks,
     context,
     draw_above,
+    draw_curve,
     guide,
     head_line,
     line_of,
     network_handles,
-    numbers,
     octave_axis,
     share_axis,
     title_of,
@@ -66,7 +66,18 @@ def plot_sizes(frame: pd.DataFrame, *, ax: Axes, octaves: tuple[int, int] | None
     first, last = octaves or (int(frame["octave"].min()), int(frame["octave"].max()))
     ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle=":", zorder=1)
     for branch, rows in frame.groupby("branch"):
-        _draw_branch(rows.sort_values("octave"), int(str(branch)), ax)
+        mark, rows = branch_mark(int(str(branch))), rows.sort_values("octave")
+        few = rows["n_regions"].to_numpy() < FEW_REGIONS
+        draw_curve(
+            ax,
+            rows,
+            "octave",
+            mark.color,
+            few=few,
+            label=f"stride {int(rows['stride'].iloc[0])}",
+            marker=mark.marker,
+            markeredgewidth=0.6,
+        )
     counts = frame.groupby("octave")["n_regions"].max()
     draw_above("n =", 0.0, "axes fraction", ax, ha="right", color=GUIDE)
     for octave, count in zip(counts.index.tolist(), counts.tolist(), strict=True):
@@ -211,28 +222,6 @@ def check_frame(frame: pd.DataFrame) -> None:
         raise GstoVizError("no region qualifies, so there is no response to draw; add images")
 
 
-def _draw_branch(rows: pd.DataFrame, branch: int, ax: Axes) -> None:
-    mark = branch_mark(branch)
-    x, mean, low, high = numbers(rows, "octave", "mean", "low", "high")
-    x = x + 0.5
-    few = rows["n_regions"].to_numpy() < FEW_REGIONS
-    known = ~(np.isnan(low) | np.isnan(high))
-    ax.fill_between(x, low, high, where=known, color=mark.color, alpha=0.18, linewidth=0, zorder=2)
-    label = f"stride {int(rows['stride'].iloc[0])}"
-    ax.plot(x, mean, color=mark.color, marker="None", label=label, zorder=3)
-    for chosen, face in ((~few, mark.color), (few, FEW)):
-        ax.plot(
-            x[chosen],
-            mean[chosen],
-            linestyle="None",
-            marker=mark.marker,
-            markerfacecolor=face,
-            markeredgecolor=face,
-            markeredgewidth=0.6,
-            zorder=4,
-        )
-
-
 def _legend(rows: pd.DataFrame, *, with_draws: bool) -> list[Line2D]:
     """Explain colours, markers, dashes, the line at 0.5 and grey points."""
     handles = []
@@ -362,7 +351,19 @@ def figure_distance_profile(
             ax.axvline(np.log2(BAND_PX), color="0.8", linewidth=0.8, zorder=0)
             for key in keys:
                 rows = large[key][large[key]["size_octave"] == octave]
-                _draw_network(ax, rows, strides[key], positions[key])
+                position, mark = positions[key], network_mark(positions[key])
+                for branch in dict.fromkeys((0, len(strides[key]) - 1)):
+                    draw_curve(
+                        ax,
+                        rows[rows["branch"] == branch],
+                        "distance_octave",
+                        branch_mark(branch).color,
+                        hollow=position > 0,
+                        line=line_of(mark),
+                        label=f"network {position} branch {branch}",
+                        marker=mark.marker,
+                        markersize=3,
+                    )
             head_line(ax, f"regions of {2**octave} to {2 ** (octave + 1)} px")
             octave_axis(ax, 0, depth, "distance to the edge: octaves, px")
             share_axis(ax)
@@ -378,28 +379,6 @@ def _ends(frame: pd.DataFrame, branches: int, from_octave: int) -> pd.DataFrame:
     chosen = frame["branch"].isin([0, branches - 1]) & (frame["size_octave"] >= from_octave)
     rows = frame[chosen].dropna(subset=["mean"])
     return rows.sort_values(["branch", "distance_octave"])
-
-
-def _draw_network(ax: Axes, rows: pd.DataFrame, strides: Sequence[int], position: int) -> None:
-    """Draw both branches of one network in one panel."""
-    mark = network_mark(position)
-    for branch in dict.fromkeys((0, len(strides) - 1)):
-        color = branch_mark(branch).color
-        one = rows[rows["branch"] == branch]
-        x, mean, low, high = numbers(one, "distance_octave", "mean", "low", "high")
-        x = x + 0.5
-        ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=0.15, linewidth=0)
-        ax.plot(
-            x,
-            mean,
-            color=color,
-            linestyle=line_of(mark),
-            marker=mark.marker,
-            markersize=3,
-            markerfacecolor=color if position == 0 else "white",
-            label=f"network {position} branch {branch}",
-            zorder=3,
-        )
 
 
 def _distance_legend(

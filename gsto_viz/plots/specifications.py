@@ -13,15 +13,16 @@ from matplotlib.lines import Line2D
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.dots import NOT_ESTIMATED
 from gsto_viz.plots.page import (
-    CHANCE_BAND,
     GUIDE,
     MARGIN,
     SMALL,
     WIDTH,
     Page,
+    chance_band,
     check_columns,
     check_frames,
     context,
+    draw_estimates,
     guide,
     head_line,
     inches,
@@ -31,7 +32,7 @@ from gsto_viz.plots.page import (
     round_axis,
     shorten,
 )
-from gsto_viz.stats.compare import FALSE_SIGNAL, SpecificationCurve
+from gsto_viz.stats.compare import SpecificationCurve
 from gsto_viz.words import INDICES, NETWORKS, network_mark
 
 RESULTS = ("difference", "low", "high", "p", "n_images", "n_pairs", "reason")
@@ -184,13 +185,8 @@ def _draw_curve(ax: Axes, rows: pd.DataFrame, label: str) -> None:
     head = rows["headline"].to_numpy()
     ax.axhline(0, color=GUIDE, linewidth=0.7, linestyle="--", zorder=1)
     for chosen, color in ((~head, GUIDE), (head, HEADLINE)):
-        ax.vlines(x[chosen], low[chosen], high[chosen], color=color, linewidth=1.0, zorder=2)
-        for exact, face in ((~np.isnan(low), color), (np.isnan(low), "white")):
-            at = chosen & exact
-            ax.plot(
-                x[at], difference[at], color=color, marker="o", markersize=3.5,
-                markerfacecolor=face, linestyle="None", zorder=3,
-            )  # fmt: skip
+        estimates = [one[chosen] for one in (difference, low, high)]
+        draw_estimates(ax, x[chosen], estimates, color, bar=1.0, **_DOT)
     ax.set_xlim(-0.7, len(rows) - 0.3)
     ax.set_xticks([])
     ax.spines["bottom"].set_visible(False)
@@ -297,8 +293,7 @@ _LABELS = {"macs_gi": COST, "miou": MIOU, "sci": SCI}
 def _draw_panel(ax: Axes, data: pd.DataFrame, x: str, y: str) -> None:
     known = data[x].notna() & data[y].notna()
     if y == "sci":
-        ax.axhspan(FALSE_SIGNAL, 1 - FALSE_SIGNAL, color=CHANCE_BAND, linewidth=0, zorder=0)
-        ax.axhline(0.5, color=GUIDE, linewidth=0.7, linestyle="--", zorder=1)
+        chance_band(ax)
     for position, row in enumerate(data.to_dict("records")):
         if not known.iloc[position]:
             continue

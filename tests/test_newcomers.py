@@ -21,19 +21,65 @@ from gsto_viz.data import DATA_SETS, load_data
 from gsto_viz.data.base import DataSet
 from gsto_viz.data.spec import spec_table
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import ModelInfo, build_model, initialize, save_checkpoint
+from gsto_viz.models import (
+    ARCHITECTURES,
+    Architecture,
+    ModelInfo,
+    build_model,
+    initialize,
+    save_checkpoint,
+)
 from gsto_viz.plots import sci_dots_data
 from gsto_viz.report import load_report
 from gsto_viz.report.catalogue import KINDS, Kind
 from gsto_viz.report.folder import shown
 from gsto_viz.report.headline import headline_markdown, headline_rows, rows_text
 from gsto_viz.stats import Estimate
-from gsto_viz.words import INDICES, NULLS, Index, NullModel
+from gsto_viz.words import INDICES, METHODS, NULLS, Index, Method, NullModel
 
 SOURCE = """
-import pandas as pd
+from dataclasses import dataclass
+
 from matplotlib.figure import Figure
+from torch import nn
+
+from gsto_viz.anatomy import Anatomy, Branch
+from gsto_viz.models import NetworkConfig, SegmentationNetwork, SegmentationOutput
 from gsto_viz.report.catalogue import Drawn
+from gsto_viz.types import Tap
+
+
+@dataclass(frozen=True)
+class PyramidConfig(NetworkConfig):
+    width: int
+    num_classes: int = 19
+
+
+class Pyramid(SegmentationNetwork):
+    def __init__(self, config):
+        super().__init__(config)
+        self.fine = nn.Conv2d(3, config.width, 3, stride=4, padding=1)
+        self.coarse = nn.Conv2d(config.width, config.width, 3, stride=2, padding=1)
+        self.head = nn.Conv2d(config.width, config.num_classes, 1)
+
+    def forward(self, image):
+        fine = self.fine(image).relu()
+        coarse = self.coarse(fine).relu()
+        both = fine + nn.functional.interpolate(coarse, size=fine.shape[-2:])
+        return SegmentationOutput(self.head(both), {})
+
+    def describe(self):
+        width, classes = self.config.width, self.config.num_classes
+        taps = (
+            Tap("fine", "fine", 4, width, branch=0),
+            Tap("coarse", "coarse", 8, width, branch=1),
+            Tap("head.logits", "head", 4, classes, "logits"),
+        )
+        return Anatomy(
+            branches=tuple(Branch(t.name, t.stride, float(t.stride), t.channels) for t in taps[:2]),
+            taps={tap.name: tap for tap in taps},
+            outputs={"main": "head.logits"},
+        )
 
 
 def find_toys(row, root, split, purpose):
@@ -48,6 +94,10 @@ def second_prefers_larger(of):
 def mirrored_maps(regions, maps):
     for turn in (1, 2):
         yield regions, [one[::-1, :: (-1) ** turn] for one in maps]
+
+
+def brightness(asked, layers, settings):
+    return [asked.image * settings.steps]
 
 
 def count_toys(report):
@@ -66,6 +116,14 @@ INDEX = Index(
 NULL = NullModel(
     "N0", "N0 mirrored maps", "maps mirrored", "near 0.5", function="toys:mirrored_maps"
 )
+METHOD = Method(
+    "brightness",
+    "brightness",
+    "brightness, toy lux",
+    "{methods}: red is bright.",
+    "image",
+    "toys:brightness",
+)
 
 
 @pytest.fixture(scope="module", name="toys")
@@ -82,7 +140,11 @@ def _toys(tmp_path_factory, make_folder):
             "toys", "Toys", ("val",), "a folder of toys", toys.find_toys, data / "classes.json"
         )
         patch.setitem(DATA_SETS, "toys", row)
+        sizes = {"w6": toys.PyramidConfig(6)}
+        network = Architecture("pyramid", "two branches", toys.Pyramid, sizes)
+        patch.setitem(ARCHITECTURES, "pyramid", network)
         patch.setitem(INDICES, INDEX.key, INDEX)
+        patch.setitem(METHODS, METHOD.key, METHOD)
         patch.setitem(NULLS, NULL.key, NULL)
         patch.setitem(KINDS, "toys", Kind("toys", "Toys of each image", toys.count_toys))
         yield data
@@ -95,13 +157,13 @@ def told(toys, tmp_path_factory):
     place = tmp_path_factory.mktemp("told")
     data = load_data(f"toys:{toys}")
     models = []
-    for key in "AB":
+    for key, name in (("A", "hrnetv2-tiny"), ("B", "pyramid-w6")):
         with torch.random.fork_rng():
             torch.manual_seed(ord(key))
-            model = build_model("hrnetv2-tiny", num_classes=len(data.classes)).eval()
+            model = build_model(name, num_classes=len(data.classes)).eval()
             initialize(model, "kaiming")
         path = place / f"{key}.safetensors"
-        save_checkpoint(path, model, ModelInfo(key, "hrnetv2-tiny", data.classes))
+        save_checkpoint(path, model, ModelInfo(key, name, data.classes))
         models.append(f"--model={key}={path}")
     out = place / "run"
     printed = io.StringIO()
@@ -120,6 +182,7 @@ def told(toys, tmp_path_factory):
     [
         ("analyze", r"  toys:PATH\[:val\] +Toys, 3 classes\n"),
         ("figures", r"  toys +Toys of each image\n"),
+        ("attribute", r"smooth_grad,\s+brightness\s+on the image"),
     ],
 )
 def test_help_lists_it(toys, command, line, capsys):
@@ -215,3 +278,25 @@ def test_a_data_set_is_read_named_and_refused_like_the_others(toys, told, tmp_pa
     assert "mIoU" in capsys.readouterr().out
     assert main(["evaluate", network, "--data", f"toys:{tmp_path}", "--quiet"]) == 2
     assert capsys.readouterr().err.endswith("images; a folder of toys\n")
+
+
+def test_an_attribution_method_is_run_printed_and_kept(toys, told, tmp_path, capsys):
+    folder, _ = told
+    photo, network = toys / "images" / "000.png", str(folder.parent / "A.safetensors")
+    asked = ["--target", "pixel:20,30", "--method", "brightness", "--out", str(tmp_path / "out")]
+    assert main(["attribute", network, str(photo), *asked, "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert "brightness" in printed
+    assert set(pd.read_csv(tmp_path / "out" / "taps.csv")["method"]) == {"brightness"}
+    with np.load(tmp_path / "out" / "maps.npz") as maps:
+        assert "brightness/input" in maps
+
+
+def test_a_network_is_listed_built_loaded_and_analyzed(told, capsys):
+    folder, _ = told
+    assert main(["models", "--size", "64x96", "--classes", "3"]) == 0
+    assert re.search(r"\npyramid-w6 +0\.00", capsys.readouterr().out)
+    report = load_report(folder)
+    assert report.strides["B"] == (4, 8)
+    assert report.model("B")["network"] == "pyramid-w6"
+    assert "<td>pyramid-w6</td>" in (folder / "report.html").read_text()

@@ -12,7 +12,7 @@ export GSTO_VIZ_CAMVID ?= $(CAMVID)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-browser lint format judge app clean
+.PHONY: help setup demo test test-slow test-browser lint format judge docs app clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,8 +49,11 @@ format: $(STAMP) ## put the code into its format
 judge: $(STAMP) ## compare all numbers with those of a commit: make judge BASE=SHA
 	$(BIN)/python tests/judge/judge.py --base "$(BASE)" $(JUDGE)
 
+docs: $(STAMP) ## build the documentation into site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 app: $(STAMP) ## open the explorer at http://127.0.0.1:8501
 	$(BIN)/gsto-viz app
 
 clean: ## remove .venv and caches (runs/ stays)
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info site

@@ -42,8 +42,8 @@ def draw_readme(reports: dict[str, Report]) -> None:
     missing = {folder for folder, _ in PICTURES.values()} - set(reports)
     if missing:
         raise GstoVizError(
-            f"--readme also needs folders called {', '.join(sorted(missing))}; README says how "
-            "they are made"
+            f"--readme also needs folders called {', '.join(sorted(missing))}; "
+            "docs/results.md says how they are made"
         )
     for name, (folder, kind) in PICTURES.items():
         figure = KINDS[kind].draw(reports[folder]).figure

@@ -1,4 +1,4 @@
-"""Print the README's headline table from analyze folders, as Markdown.
+"""Print the headline table of docs/results.md from analyze folders, as Markdown.
 
 python analysis/headline_table.py "500 held-out scenes=runs/scenes" "CamVid eval=runs/camvid"
 """

@@ -2,7 +2,7 @@
 
 A new data set is one function that lists the samples of a split, and one row of ``DATA_SETS``. From
 the rows derive the SPECs, the help of the command line, error messages, the notices of weights, and
-the table of ``docs/training.md``.
+the table of ``docs/data_sets.md``.
 
 Sources of the layouts and label values: SegNet tutorial (CamVid); Cityscapes scripts, Cordts et
 al., 2016; Gong et al., CVPR 2017 (LIP); Mottaghi et al., CVPR 2014, in the numbering of the Detail

@@ -1,6 +1,6 @@
 """The worked example of the page "Method": three regions, two branches, every number computed.
 
-The first arrangement is the one of ``docs/how_to_read_sci.md``.
+The first arrangement is the one of ``guide/how_to_read_sci.md``.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,9 @@
 """The words of the page "Method": short sections and tables, by tab."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
 from gsto_viz.stats.compare import FALSE_SIGNAL, MIN_DRAWS
 from gsto_viz.stats.inference import MIN_CLUSTERS, REPLICATES
@@ -182,10 +184,14 @@ IMAGES = """
   (non-commercial). No image of them is in this package.
 """
 
-WHERE = (
-    "The longer story is `docs/how_to_read_sci.md` of the repository; `docs/data_dictionary.md` "
-    "names every column of an analysis."
-)
+
+def guide() -> str:
+    """Return the guide to SCI in the package; without pictures, links and headings as words."""
+    text = (files("gsto_viz") / "guide" / "how_to_read_sci.md").read_text(encoding="utf-8")
+    text = text.partition("\n")[2].strip()
+    text = re.sub(r"^!\[[^]]*\]\([^)]*\)\n+\*[^*]+\*\n+", "", text, flags=re.M)
+    text = re.sub(r"\[([^]]+)\]\((?!https:)[^)]*\)", r"\1", text)
+    return re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.M)
 
 
 def number_table() -> str:

@@ -43,7 +43,8 @@ def draw_page() -> None:
 
 def _draw_steps() -> None:
     _draw_sections(method_text.STEPS)
-    st.markdown(method_text.WHERE)
+    with st.expander("How to read SCI: the guide"):
+        st.markdown(method_text.guide())
 
 
 def _draw_sections(sections: Sequence[Section]) -> None:

@@ -202,9 +202,8 @@ def test_every_figure_and_every_picture_has_its_line():
     for name in KINDS:
         assert f"| `{name}` |" in readme
     pictures = runpy.run_path(str(ANALYSIS / "figures.py"))["PICTURES"]
-    shown = re.findall(
-        r"docs/images/(\w+)\.png", (ANALYSIS.parent / "README.md").read_text("utf-8")
-    )
+    pages = "".join(page.read_text("utf-8") for page in (ANALYSIS.parent / "docs").glob("*.md"))
+    shown = re.findall(r"[(\"]images/(\w+)\.png", pages)
     assert set(pictures) == {name for name in shown if not name.startswith("explorer_")}
     assert {kind for _, kind in pictures.values()} <= set(KINDS)
 

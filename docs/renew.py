@@ -1,0 +1,148 @@
+"""Writes anew what pages of the documentation take from the package.
+
+    python docs/renew.py                  # the tables between <!-- table: NAME --> and <!-- end -->
+    python docs/renew.py --gallery DIR    # also the pictures of the gallery, from an analysis
+
+Tables stand in the pages so that a code host shows them; a test says when one of them is old.
+"""
+
+import argparse
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gsto_viz.cli import COMMANDS
+from gsto_viz.data import spec_table, write_png
+from gsto_viz.explorer import method_text
+from gsto_viz.explorer.method_example import (
+    ARRANGEMENTS,
+    STRIDES,
+    label_picture,
+    map_picture,
+    worked_example,
+)
+from gsto_viz.regions.columns import REGION_COLUMNS
+from gsto_viz.report.catalogue import FIGURES
+from gsto_viz.words import INDICES, LAYOUT, METHODS, SCI_C, STP, STP_BLUR
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+EXAMPLE = ROOT / "gsto_viz" / "guide" / "worked_example.png"
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(^<!-- end -->)", re.M | re.S)
+GALLERY_PX = 1000
+"""Widest picture of the gallery; 64 colours are enough for charts and maps."""
+TABS = {"head": "exact, at the head", "taps": "any tap", "image": "the image"}
+"""Where a method of attribution gives maps."""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a Markdown table."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    cells = [f"| {' | '.join(row)} |" for row in escaped]
+    return [cells[0], "|" + "---|" * len(head), *cells[1:]]
+
+
+def commands() -> list[str]:
+    """Return what each command does, with its first example."""
+    modules = [importlib.import_module(f"gsto_viz.commands.{name}") for name in COMMANDS]
+    rows = [(f"`{one.NAME}`", one.HELP, f"`{one.EXAMPLES[0]}`") for one in modules]
+    return table(("command", "does", "for example"), rows)
+
+
+def columns() -> list[str]:
+    """Return the columns of the region table."""
+    rows = [(f"`{c.name}`", c.unit, c.range, c.null, c.meaning) for c in REGION_COLUMNS]
+    return table(("column", "unit", "range", "null", "meaning"), rows)
+
+
+def indices() -> list[str]:
+    """Return what each index says."""
+    rows = [
+        (one.label, f"`{one.key}`", one.meaning, one.range, one.over)
+        for one in (*INDICES.values(), LAYOUT, SCI_C, STP, STP_BLUR)
+    ]
+    return table(("index", "key", "what it says", "range", "averaged over"), rows)
+
+
+def methods() -> list[str]:
+    """Return the methods of attribution."""
+    rows = [(f"`{one.key}`", one.title, TABS[one.at], one.axis) for one in METHODS.values()]
+    return table(("method", "name", "where", "unit of its maps"), rows)
+
+
+def figures() -> list[str]:
+    """Return every figure of an analysis: picture, what it shows, command."""
+    lines = []
+    for kind in FIGURES:
+        lines += [
+            f"## {kind.name}",
+            "",
+            f"{kind.title}. `gsto-viz figures runs/gallery --only {kind.name}`; its numbers: "
+            f"`figures/{kind.name}.csv`.",
+            "",
+            f"![{kind.title}](images/gallery/{kind.name}.png)",
+            "",
+        ]
+    return lines[:-1]
+
+
+BLOCKS: dict[str, Callable[[], list[str]]] = {
+    "commands": commands,
+    "columns": columns,
+    "data_sets": spec_table,
+    "figures": figures,
+    "glossary": lambda: table(("word", "meaning"), list(method_text.GLOSSARY.items())),
+    "indices": indices,
+    "limits": lambda: [f"- {limit}" for limit in method_text.LIMITS],
+    "methods": methods,
+}
+"""By the name in ``<!-- table: NAME -->``, what stands there."""
+
+
+def renewed(text: str) -> str:
+    """Return a page with its tables as the package has them now."""
+    return BLOCK.sub(lambda found: "\n".join([found[1], *BLOCKS[found[2]](), "", found[3]]), text)
+
+
+def example_picture() -> npt.NDArray[np.uint8]:
+    """Return the regions of the worked example beside the maps of its two branches, (H, W, 3)."""
+    found = worked_example(ARRANGEMENTS[0])
+    maps = [map_picture(one, stride) for one, stride in zip(found.maps, STRIDES, strict=True)]
+    pictures = [label_picture(found.labels), *maps]
+    gap = np.full((pictures[0].shape[0], 12, 3), 255, np.uint8)
+    return np.concatenate([pictures[0], gap, pictures[1], gap, pictures[2]], axis=1)
+
+
+def draw_gallery(analysis: Path) -> None:
+    """Put smaller copies of ``DIR/figures/*.png`` into the gallery."""
+    target = DOCS / "images" / "gallery"
+    target.mkdir(parents=True, exist_ok=True)
+    for kind in FIGURES:
+        with Image.open(analysis / "figures" / f"{kind.name}.png") as picture:
+            small = picture.convert("RGB")
+            small.thumbnail((GALLERY_PX, 2 * GALLERY_PX), Image.Resampling.LANCZOS)
+            small.quantize(64).save(target / f"{kind.name}.png", optimize=True)
+
+
+def main() -> None:
+    """Write what is old."""
+    parser = argparse.ArgumentParser(description="renew tables and pictures of the documentation")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="a folder with figures/*.png")
+    gallery = parser.parse_args().gallery
+    write_png(EXAMPLE, example_picture())
+    if gallery is not None:
+        draw_gallery(gallery)
+    for page in DOCS.rglob("*.md"):
+        old = page.read_text(encoding="utf-8")
+        new = renewed(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,9 @@ INLINE = re.compile(r":math:`([^`]+)`")
 
 def with_mathml(text: str) -> str:
     """Return a docstring with its formulas as MathML."""
-    text = BLOCK.sub(lambda found: f"<p>{convert(found[1], display='block')}</p>", text)
+    text = BLOCK.sub(
+        lambda found: f'<p class="formula">{convert(found[1], display="block")}</p>', text
+    )
     return INLINE.sub(lambda found: convert(found[1]), text)
 
 

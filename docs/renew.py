@@ -27,7 +27,7 @@ from gsto_viz.explorer.method_example import (
     worked_example,
 )
 from gsto_viz.regions.columns import REGION_COLUMNS
-from gsto_viz.report.catalogue import FIGURES
+from gsto_viz.report.catalogue import KINDS
 from gsto_viz.words import INDICES, LAYOUT, METHODS, SCI_C, STP, STP_BLUR
 
 ROOT = Path(__file__).parent.parent
@@ -78,14 +78,14 @@ def methods() -> list[str]:
 def figures() -> list[str]:
     """Return every figure of an analysis: picture, what it shows, command."""
     lines = []
-    for kind in FIGURES:
+    for name, kind in KINDS.items():
         lines += [
-            f"## {kind.name}",
+            f"## {name}",
             "",
-            f"{kind.title}. `gsto-viz figures runs/gallery --only {kind.name}`; its numbers: "
-            f"`figures/{kind.name}.csv`.",
+            f"{kind.title}. `gsto-viz figures runs/gallery --only {name}`; its numbers: "
+            f"`figures/{name}.csv`.",
             "",
-            f"![{kind.title}](images/gallery/{kind.name}.png)",
+            f"![{kind.title}](images/gallery/{name}.png)",
             "",
         ]
     return lines[:-1]
@@ -122,11 +122,11 @@ def draw_gallery(analysis: Path) -> None:
     """Put smaller copies of ``DIR/figures/*.png`` into the gallery."""
     target = DOCS / "images" / "gallery"
     target.mkdir(parents=True, exist_ok=True)
-    for kind in FIGURES:
-        with Image.open(analysis / "figures" / f"{kind.name}.png") as picture:
+    for name in KINDS:
+        with Image.open(analysis / "figures" / f"{name}.png") as picture:
             small = picture.convert("RGB")
             small.thumbnail((GALLERY_PX, 2 * GALLERY_PX), Image.Resampling.LANCZOS)
-            small.quantize(64).save(target / f"{kind.name}.png", optimize=True)
+            small.quantize(64).save(target / f"{name}.png", optimize=True)
 
 
 def main() -> None:

@@ -270,9 +270,9 @@ def test_weights_count_every_pixel_once():
         ({"strides": (32, 16, 8, 4)}, "finest branch first"),
         ({"strides": (4, 8, 16, 48)}, "powers of two"),
         ({"strides": (0, 8, 16, 32)}, "powers of two"),
-        ({"strides": ("a", 8, 16, 32)}, "no whole numbers; give pixels per cell"),
-        ({"strides": (4.5, 8, 16, 32)}, "no whole numbers"),
-        ({"strides": 4}, "no whole numbers"),
+        ({"strides": ("a", 8, 16, 32)}, "are not whole numbers; give pixels per cell"),
+        ({"strides": (4.5, 8, 16, 32)}, "are not whole numbers"),
+        ({"strides": 4}, "are not whole numbers"),
     ],
 )
 def test_wrong_maps_are_named(change, match):

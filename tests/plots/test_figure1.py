@@ -154,7 +154,7 @@ def test_gates_are_arranged_by_name_in_either_spelling():
     assert grid.edges == {(2, 0): "stage4.m1.gate.2to0"}
     assert grid.transitions == {2: "transition2.gate"}
     assert arrange_gates(["transition1.gate"]).site == ""
-    with pytest.raises(GstoVizError, match="'stem' is no gate"):
+    with pytest.raises(GstoVizError, match="'stem' is not a gate"):
         arrange_gates([*names, "stem"])
 
 

@@ -115,8 +115,8 @@ def test_data_has_the_gates_of_all_modules_with_their_edges():
     ("frames", "strides", "words"),
     [
         ({"A": {}}, {"A": STRIDES}, "no network has gates"),
-        ({"A": {"neck.mask": opening()}}, {"A": STRIDES}, "'neck.mask' is no gate"),
-        ({"A": gates() | {"mask": opening()}}, {"A": STRIDES}, "'mask' is no gate"),
+        ({"A": {"neck.mask": opening()}}, {"A": STRIDES}, "'neck.mask' is not a gate"),
+        ({"A": gates() | {"mask": opening()}}, {"A": STRIDES}, "'mask' is not a gate"),
         ({"A": gates()}, {}, "'A' has no strides"),
         ({"A": {"transition1.gate": opening().drop(columns="part")}}, {"A": (4, 8)}, "'part'"),
     ],

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from math import comb
 from typing import Any
 
@@ -465,15 +466,19 @@ def mean_by_group(
         ``mean``, ``low``, ``high`` (95 %, null below 10 independent images), ``n_regions``,
         ``n_images``, ``reason`` (why there is no interval, else null).
     """
+    grouped = rows.groupby([*by, "image"])
+    values = grouped[list(measures)].mean().to_numpy(dtype=np.float64)
+    sizes = grouped.size() if counts is None else grouped[counts].sum()
+    regions, names = sizes.to_numpy(), sizes.index.get_level_values("image").tolist()
+    keys = list(zip(*(sizes.index.get_level_values(name) for name in by), strict=True))
     found: list[list[object]] = []
-    for key, group in rows.groupby(list(by)):
-        by_image = group.groupby("image")[list(measures)].mean()
-        values = by_image.to_numpy(dtype=np.float64)
-        low, high, reason = image_mean_interval(by_image.index.tolist(), values, images)
-        sizes = [len(group) if counts is None else int(group[counts].sum()), len(by_image)]
-        for k, measure in enumerate(measures):
-            ends = [np.nan if end is None else float(end[k]) for end in (low, high)]
-            found.append([*key, measure, float(values[:, k].mean()), *ends, *sizes, reason])
+    for key, places in groupby(range(len(keys)), key=keys.__getitem__):
+        at = list(places)
+        low, high, reason = image_mean_interval([names[k] for k in at], values[at], images)
+        for m, measure in enumerate(measures):
+            ends = [np.nan if end is None else float(end[m]) for end in (low, high)]
+            mean = float(values[at, m].mean())
+            found.append([*key, measure, mean, *ends, int(regions[at].sum()), len(at), reason])
     columns = [*by, "measure", "mean", "low", "high", "n_regions", "n_images", "reason"]
     return pd.DataFrame(found, columns=columns)
 

@@ -91,7 +91,9 @@ def qualifying(tables: Tables, columns: Sequence[str], known: Sequence[str] = ()
     With the column ``size_octave`` comes ``octave``, its floor.
     """
     table = merge_tables(tables, columns)
-    table = table[table["qualifies"].astype(bool)].dropna(subset=list(known))
+    table = table[table["qualifies"].astype(bool)]
+    if known:
+        table = table.dropna(subset=list(known))
     if "size_octave" not in table:
         return table
     return table.assign(octave=np.floor(table["size_octave"]).astype(np.int64))

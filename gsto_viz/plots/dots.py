@@ -35,6 +35,7 @@ from gsto_viz.plots.page import (
     title_of,
 )
 from gsto_viz.stats.compare import FALSE_SIGNAL, Headline
+from gsto_viz.stats.inference import cause
 from gsto_viz.stats.nulls import Null
 from gsto_viz.words import INDICES, NULLS, listed, network_mark
 
@@ -45,6 +46,8 @@ _SIDE, _TEXT = 1.4, 1.35
 """Inches for the names of the lines and for the numbers beside each panel."""
 NOT_ESTIMATED = "not estimated"
 """Written where an index or a null has no value; the caption says why."""
+MOST_NAMED = 3
+"""Lines that the caption names for one reason; of more it gives the number."""
 NullModels = Mapping[str, Mapping[str, Null]]
 """By index name (a key of ``Headline.indices``), then by the null's name, N1 to N5."""
 
@@ -263,7 +266,7 @@ def _legend() -> list[Line2D | Patch]:
 
 
 def _caption(data: pd.DataFrame) -> str:
-    """Say what nulls are, what is missing, and why."""
+    """Return the caption: what nulls are, what is missing, and why."""
     sources = set(data["source"]) - {"model"}
     parts = [
         "Dots: the index of a network over images, with its 95% bootstrap interval (clusters of "
@@ -279,8 +282,10 @@ def _caption(data: pd.DataFrame) -> str:
         parts.append(f"No nulls were made for {listed([str(one) for one in bare])}.")
     missing = data[data["reason"].notna()]
     for reason, rows in missing.groupby("reason", sort=False):
-        what = ", ".join(dict.fromkeys(_place(row) for row in rows.to_dict("records")))
-        parts.append(f"{what}: {str(reason).removeprefix(f'{NOT_ESTIMATED}: ')}.")
+        lines = list(dict.fromkeys(_place(row) for row in rows.to_dict("records")))
+        # The figure shows which lines they are, and the alt text names all.
+        what = ", ".join(lines) if len(lines) <= MOST_NAMED else f"{len(lines)} lines"
+        parts.append(f"{what}: {cause(str(reason))}.")
     return " ".join(parts)
 
 

@@ -240,6 +240,8 @@ SIZE, SHORT_SIZE = "size: octaves (log2 px)", "size, octaves"
 """Labels of the x axis: where panels are wide enough, and elsewhere."""
 CHART = 0.78
 """Height of one panel, inches."""
+TICKS = 0.08
+"""Inches between the ticks of a transition's panel and the name of the next one."""
 FOOT = 0.5
 """Inches below a network's panels."""
 CAPTION = (
@@ -336,7 +338,8 @@ def _draw_network(
 ) -> None:
     """Draw one network's panels below ``page.top``, and move below them."""
     step = CHART + TITLE
-    table = GateTable(page, grid, strides, side=0.93, cell=CHART, steps=(step, step), gap=0.12)
+    steps = (step, step + TICKS)
+    table = GateTable(page, grid, strides, side=0.93, cell=CHART, steps=steps, gap=0.12)
     for cell in table.cells():
         ax = page.axes(cell.left, cell.top, table.slot, CHART)
         ax.set_ylim(0, limit)

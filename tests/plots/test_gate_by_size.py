@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from gsto_viz.errors import GstoVizError
@@ -100,6 +101,17 @@ def test_without_intervals_and_with_few_regions_points_are_grey_and_ribbons_gone
     grey = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert {to_hex(line.get_color()) for line in grey} == {"#9a9a9a"}
     assert all(not c.get_paths() or not len(c.get_paths()[0].vertices) for c in ax.collections)
+
+
+def test_names_of_transitions_stay_clear_of_the_ticks_above_them():
+    figure = figure_gate_by_size({"B": gates()}, strides={"B": STRIDES})
+    FigureCanvasAgg(figure).draw()
+    names = [text for text in figure.texts if text.get_text().startswith("transition")]
+    panels = [ax for ax in figure.axes if ax.get_label().startswith("transition")]
+    assert len(names) == len(panels) > 1
+    for ax, name in zip(panels[:-1], names[1:], strict=True):
+        tick = ax.xaxis.majorTicks[0].get_pad() * figure.dpi / 72
+        assert name.get_window_extent().y1 < ax.bbox.y0 - tick
 
 
 def test_data_has_the_gates_of_all_modules_with_their_edges():

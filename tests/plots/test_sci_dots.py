@@ -76,6 +76,15 @@ def test_what_is_missing_is_said_in_words_and_not_drawn(all_text, check_text):
     check_text(figure)
 
 
+def test_the_caption_counts_the_lines_that_miss_something_for_one_reason(all_text):
+    heads = dict.fromkeys("ABCDE", headline(sci=BARE))
+    figure = figure_sci_dots(heads, indices=["sci"])
+    caption = " ".join(" ".join(all_text(figure)).split())
+    assert "5 lines: 4 independent images, an interval needs 10." in caption
+    assert "A sci" not in caption
+    assert "E sci" in alt_text(figure)
+
+
 @pytest.mark.parametrize(
     ("models", "indices", "width"),
     [

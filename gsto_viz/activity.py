@@ -84,7 +84,7 @@ def matched_pool(activity: npt.NDArray[np.floating]) -> FloatMap:
 def valid_cells(
     labels: npt.NDArray[np.integer], stride: int, ignore: int | None = IGNORE
 ) -> BoolMap:
-    """Tell which cells take part in the ranks: at least half of their pixels are not ignored.
+    """Return which cells take part in the ranks: at least half of their pixels are not ignored.
 
     Args:
         labels: (H, W) integers.

@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output left (`gsto-viz models | head`): not an error of ours.
         _drop_output()
     except OSError as error:
-        # Whatever the system refuses (rights, over-long names, a full disk) is no bug of ours.
+        # Whatever the system refuses (rights, over-long names, a full disk) is not a bug of ours.
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         sys.stderr.write(f"{program}: {_one_line(where + (error.strerror or str(error)))}\n")
         _drop_output()

@@ -75,7 +75,7 @@ class World:
         ]
 
     def any(self, flag: bool) -> bool:
-        """Say whether ``flag`` holds in any process."""
+        """Return whether ``flag`` holds in any process."""
         return bool(self.sum(torch.tensor(int(flag))))
 
     def agree(self, error: GstoVizError | None) -> None:
@@ -138,7 +138,7 @@ def join_world(device: str = "auto") -> Iterator[tuple[World, torch.device]]:
 
     Raises:
         GstoVizError: The device is not available, there are more processes on a machine than GPUs,
-            or the launcher's words are no numbers.
+            or what the launcher says are not numbers.
     """
     world, local_rank = _launched()
     if world.size == 1:

@@ -43,7 +43,7 @@ def html_table(
     Args:
         rows: Cells of each row; the first one is its head.
         sides: As for :func:`text_table`; ``>`` makes cells of class ``number``.
-        heads: Of the columns; without them there is no such row.
+        heads: Headings of the columns; without them there is no such row.
     """
     forms = {"<": "<td>", ">": "<td class=number>"}
     lines = ["".join(f"<th>{escape(head)}</th>" for head in heads)] if heads else []

@@ -99,7 +99,7 @@ def study(args: argparse.Namespace) -> int:
 
 
 def plan(places: Places, runs: Sequence[Run], jobs: int) -> list[str]:
-    """Say what will be trained and how long it takes."""
+    """Print what will be trained and how long it takes."""
     arm = places.arm
     data = load_data(arm.spec("data"), purpose="train")
     recipe = arm.recipes[runs[0].variant]
@@ -210,7 +210,7 @@ def measuring(args: argparse.Namespace, places: Places, run: Run) -> Task:
 
 
 def summary(places: Places, runs: Sequence[Run]) -> int:
-    """Say how far the runs are; return 3 if some of them diverged."""
+    """Print how far the runs are; return 3 if some of them diverged."""
     counts = Counter(state(places, run) for run in runs)
     sys.stdout.write(
         f"{len(runs)} runs: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + "\n"

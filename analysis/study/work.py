@@ -127,7 +127,7 @@ def _end(running: dict["subprocess.Popen[bytes]", Task]) -> None:
 
 
 def failure(task: Task, status: int) -> GstoVizError:
-    """Say why a command failed."""
+    """Return why a command failed."""
     if status < 0:
         name = signal.Signals(-status).name
         return GstoVizError(

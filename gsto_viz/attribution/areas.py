@@ -381,10 +381,10 @@ def parse_area(text: str) -> Area:
     kind, _, rest = text.partition(":")
     if kind not in FORMS or not rest:
         known = ", ".join(form.words for form in FORMS.values())
-        raise GstoVizError(f"'{text}' is no target; write one of {known}")
+        raise GstoVizError(f"'{text}' is not a target; write one of {known}")
     form = FORMS[kind]
     found = re.fullmatch(form.pattern, rest, re.DOTALL)
-    wrong = GstoVizError(f"'{text}' is no target; write {form.words}")
+    wrong = GstoVizError(f"'{text}' is not a target; write {form.words}")
     if found is None:
         raise wrong
     try:

@@ -62,8 +62,8 @@ class TapMaps:
         table: One row per map: ``method``, ``tap``, ``stride``, ``total`` (sum of the map),
             ``delta`` (integrated gradients: total minus the change of the score when this tap goes
             to the baseline; null for others, and for taps of the head, which go there together) and
-            ``infidelity`` (see ``removal_infidelity``; null where a map's sum is no change of the
-            score).
+            ``infidelity`` (see ``removal_infidelity``; null where a map's sum is not a change of
+            the score).
     """
 
     maps: dict[str, npt.NDArray[np.float32]]
@@ -245,7 +245,7 @@ def explain_taps(
 
 
 def _far_off(rows: pd.DataFrame, steps: int) -> tuple[str, ...]:
-    """Say which path integrals do not add up yet."""
+    """Name the path integrals that do not add up yet."""
     return tuple(
         f"{row['method']}: with {steps} steps the branches add up to {row['sum']:.4g}, and the "
         f"score changes by {row['expected']:.4g}; take more steps"

@@ -401,7 +401,7 @@ def _channel_sum(value: Any) -> npt.NDArray[np.float64]:
 
 
 def in_words(seconds: float) -> str:
-    """Say how long something will take, no more exactly than it is known."""
+    """Return in words how long something will take, only as exactly as it is known."""
     if seconds < 1:
         return "under a second"
     if seconds < 90:
@@ -428,8 +428,8 @@ def find_taps(
         Pixels per cell of each tap, by name.
 
     Raises:
-        GstoVizError: A tap is not there, is no (N, C, h, w) tensor, is called twice or never, or
-            does not lead to the head.
+        GstoVizError: A tap is not there, is not an (N, C, h, w) tensor, is called twice or never,
+            or does not lead to the head.
     """
     twin = frozen_twin(model)
     found = resolve(twin, taps)

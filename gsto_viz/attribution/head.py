@@ -8,8 +8,8 @@ with F_r the branch, W_r its columns of the folded 1x1 convolution, and up the b
 the finest grid, which commutes with a 1x1 convolution: the products are made at low resolution. The
 same holds for GSTO-HRNet and for its deep-supervision heads.
 
-None of them is right: a mean or a zero is no feature that the network ever saw, and another image
-has contents of its own. Conclusions should hold for all three.
+None of them is right: the network never saw a mean or a zero as a feature, and another image has
+contents of its own. Conclusions should hold for all three.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -86,13 +86,13 @@ def split_head(head: nn.Module, channels: Sequence[int]) -> BranchHead:
         channels: C_r of each branch.
 
     Raises:
-        GstoVizError: It is no such head, or its convolution reads other channels.
+        GstoVizError: It is another kind of head, or its convolution reads other channels.
     """
     conv, classifier = _one_by_one(head, "conv"), _one_by_one(head, "classifier")
     norm = getattr(head, "bn", None)
     if conv is None or classifier is None or not isinstance(norm, nn.BatchNorm2d | nn.Identity):
         raise GstoVizError(
-            f"{type(head).__name__} is no head of 1x1 convolution, batch norm, ReLU and 1x1 "
+            f"{type(head).__name__} is not a head of 1x1 convolution, batch norm, ReLU and 1x1 "
             "classifier, so it cannot be split by branch exactly; use interventions on its branches"
         )
     if conv.in_channels != sum(channels):

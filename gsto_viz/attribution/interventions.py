@@ -277,7 +277,7 @@ SITES = ("after", "before")
 MAX_BLUR = 13
 """Octaves: a cell as large as the largest image."""
 MAX_VALUE = 1e30
-"""Of a place that is fixed: float32 holds it."""
+"""Largest value that a place can be fixed at: float32 holds it."""
 
 
 def intervention_counts(
@@ -384,7 +384,7 @@ def parse_intervention(model: nn.Module, text: str) -> Intervention:
     """
     name, equals, value = (part.strip() for part in text.rpartition("="))
     if not equals or not name or not value:
-        raise GstoVizError(f"'{text}' is no intervention; write PLACE=VALUE, such as stem=zero")
+        raise GstoVizError(f"'{text}' is not an intervention; write PLACE=VALUE, such as stem=zero")
     place = find_place(model, name)
     words = _words(model, place)
     if value in words:
@@ -392,14 +392,14 @@ def parse_intervention(model: nn.Module, text: str) -> Intervention:
     kind, _, octaves = value.partition(":")
     if kind == "blur" and octaves.isdecimal():
         if len(octaves) > 2 or not 1 <= int(octaves) <= MAX_BLUR:
-            raise GstoVizError(f"{value} is no blur; give 1 to {MAX_BLUR} octaves")
+            raise GstoVizError(f"{value} is not a blur; give 1 to {MAX_BLUR} octaves")
         return blurred(place.name, int(octaves))
     try:
         number = float(value)
     except ValueError as error:
         known = ", ".join([*words, "blur:OCTAVES"])
         raise GstoVizError(
-            f"'{value}' is no value for {place.name}; give a number, {known}"
+            f"'{value}' is not a value for {place.name}; give a number, {known}"
         ) from error
     if not abs(number) < MAX_VALUE:
         raise GstoVizError(f"{place.name} cannot be {value}; give a number below {MAX_VALUE:g}")

@@ -190,7 +190,7 @@ class SizedMaps:
 
     strides: tuple[int, ...]
     base: BranchMaps
-    """Of the image as it is."""
+    """At the image's own size."""
     resized: dict[float, BranchMaps]
     """By m: at factor 2^m."""
     blurred: dict[float, BranchMaps]
@@ -202,7 +202,7 @@ class TransferTables:
     """Region tables of one image at several sizes, each with ``border_distance_px``."""
 
     base: pd.DataFrame
-    """Of the image as it is."""
+    """At the image's own size."""
     resized: dict[float, pd.DataFrame]
     """By m: at factor 2^m; ``instance_id`` is the region's number in ``base``."""
     blurred: dict[float, pd.DataFrame]

@@ -52,7 +52,7 @@ def cascade(
     Returns:
         One row per part and map: ``part`` (this one and all before it are random), ``map``,
         ``spearman`` with the map of the trained network, and ``spearman_abs`` of the magnitudes, in
-        [-1, 1], over the cells where one of both is not 0: where a target lies is no merit of the
+        [-1, 1], over the cells where one of both is not 0: where a target lies says nothing for the
         map. Null for constant maps. Near 0 is what a map of the network must give. ``cells`` is how
         many cells these are: of n cells without any relation, rank correlations spread by
         1 / sqrt(n - 1) around 0.
@@ -264,7 +264,7 @@ def removal_infidelity(
 
     Returns:
         From method, tap and (h, w) map to 0: additive and right; 1: as bad as saying 0; NaN when
-        removing changes nothing; None when the method's sums are no change of the score.
+        removing changes nothing; None when the method's sums are not a change of the score.
     """
     drops: dict[tuple[str, bool], FloatArray] = {}
 

@@ -45,7 +45,7 @@ def exact_shapley(values: npt.NDArray[np.floating]) -> FloatArray:
     values = np.asarray(values, dtype=np.float64)
     players = values.shape[0].bit_length() - 1
     if values.shape[0] != 1 << players or players == 0:
-        raise GstoVizError(f"{values.shape[0]} coalitions are no power of two; give 2^R values")
+        raise GstoVizError(f"{values.shape[0]} coalitions are not a power of two; give 2^R values")
     result = np.zeros((players, *values.shape[1:]))
     for coalition in range(1 << players):
         size = coalition.bit_count()

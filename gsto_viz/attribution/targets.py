@@ -179,8 +179,8 @@ def stride_of(size: tuple[int, int], grid: tuple[int, int]) -> int:
     stride = grid_stride(size, grid)
     if stride is None:
         raise GstoVizError(
-            f"axes 2 and 3 of the logits are {grid}, which is no grid of an image {size}; resize "
-            "the logits, or give the image that they were made from"
+            f"axes 2 and 3 of the logits are {grid}, which is not a grid of an image {size}; "
+            "resize the logits, or give the image that they were made from"
         )
     return stride
 

@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     check_place(args.address, args.port)
     if not is_loopback(args.address) and not args.quiet:
         sys.stderr.write(
-            "gsto-viz app: there is no login; whoever reaches this address can upload images and "
-            "use this computer's processor\n"
+            "gsto-viz app: there is no login; anyone who reaches this address can upload images "
+            "and use this computer's processor\n"
         )
     sys.stdout.write(f"The explorer is at {url_of(args.address, args.port)} (Ctrl-C stops it)\n")
     sys.stdout.flush()

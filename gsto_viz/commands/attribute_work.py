@@ -63,7 +63,7 @@ OWN_FILES = (
     *(f"{name}.{suffix}" for name in ("figure", "taps", "erf") for suffix in ("pdf", "png", "svg")),
 )  # fmt: skip
 SCHEMA_VERSION = 2
-"""Of the manifest; 1 knew neither the request nor the images of the calibration."""
+"""Version of the manifest; 1 knew neither the request nor the images of the calibration."""
 MEAN_IMAGES = 64
 """Images of --calibration that the dataset mean is taken over."""
 

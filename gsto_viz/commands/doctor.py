@@ -27,7 +27,7 @@ EXAMPLES = (
     "gsto-viz doctor my_network.py:build --json facts.json",
 )
 SCENE_SEED = 1_000_000
-"""Of the scene that is looked at: one that no network was trained on."""
+"""Number of the scene that is looked at: no network was trained on it."""
 MIN_SCENE = 64
 """Pixels: smaller scenes are drawn at this size and made smaller."""
 

@@ -78,7 +78,7 @@ class ModuleFacts:
         name: Dotted.
         type: Its class.
         calls: How often it was called.
-        element: ``module#element`` is the tap when its output is no tensor; else empty.
+        element: ``module#element`` is the tap when its output is not a tensor; else empty.
         shape: Of its (first) output in its first call; None when never called or without tensor.
         stride: Pixels per cell, None when the grid of its output has none.
         parameters: Its weights, those of its parts included.
@@ -124,7 +124,7 @@ class Examination:
         type: Its class, and the wrappers that were taken off.
         parameters: Weights.
         height: Of the image, pixels.
-        width: Likewise.
+        width: Of the image, pixels.
         outputs: Shape of each tensor that it gives, by element.
         taps: Taps that it declares; empty for foreign networks.
         candidates: For each stride from 2 on, the module that returned last on such a grid; one
@@ -346,7 +346,7 @@ def _likely_gates(record: Record, size: tuple[int, int]) -> tuple[GateFacts, ...
 
 
 def _outermost(modules: Sequence[ModuleFacts]) -> tuple[ModuleFacts, ...]:
-    """Return the modules that are no part of another one of them."""
+    """Return the modules that are not part of another one of them."""
     names = {module.name for module in modules}
     return tuple(module for module in modules if not _is_inside(module.name, names))
 

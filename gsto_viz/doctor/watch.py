@@ -1,7 +1,7 @@
 """One forward pass, watched: what is called, what it gives, and what is changed in place.
 
 PyTorch counts the in-place changes of every tensor, views included, so a change shows as a count
-that grew since the tensor was last seen; it is put down to the module whose code was running.
+that grew since the tensor was last seen; it is attributed to the module whose code was running.
 Functional resizing and sigmoids are seen where PyTorch dispatches them. Nothing of the network is
 changed, outputs are let go with the module that asked for them, and the hooks are gone afterwards.
 """

@@ -127,7 +127,7 @@ def read_about(key: str, path: Path) -> dict[str, Any]:
 
 def _parsed(key: str, metadata: Mapping[str, str]) -> dict[str, Any]:
     if METADATA_KEY not in metadata:
-        raise GstoVizError(f"{key} is no checkpoint of gsto_viz (it has no metadata)")
+        raise GstoVizError(f"{key} is not a checkpoint of gsto_viz (it has no metadata)")
     try:
         about: Any = json.loads(metadata[METADATA_KEY])
     except (ValueError, RecursionError) as error:
@@ -143,7 +143,7 @@ def _header(key: str, path: Path) -> tuple[dict[str, str], list[str]]:
         with safe_open(path, framework="np") as file:
             return file.metadata() or {}, list(file.keys())
     except (SafetensorError, OSError, ValueError) as error:
-        raise GstoVizError(f"{key} is no readable safetensors file") from error
+        raise GstoVizError(f"{key} is not a readable safetensors file") from error
 
 
 def default_pair(choices: Sequence[Choice]) -> tuple[str, str] | None:

@@ -82,7 +82,7 @@ class Agreement:
     Attributes:
         count: How many numbers were compared.
         largest: Largest difference; of numbers beyond 1, relative to the number.
-        others: Places where something that is no number differs, or is there only once.
+        others: Places where something that is not a number differs, or is there only once.
     """
 
     count: int
@@ -184,7 +184,7 @@ def _upload_picture(state: ViewState, path: Path | None) -> Picture:
     if path is None:
         raise GstoVizError("this view shows an image that was uploaded; give it with --image FILE")
     if not path.is_file():
-        raise GstoVizError(f"--image {path} is no file; give the image that was uploaded")
+        raise GstoVizError(f"--image {path} is not a file; give the image that was uploaded")
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if upload_fingerprint(content) != state.upload:

@@ -25,7 +25,7 @@ def settings(address: str, port: int, *, open_browser: bool) -> dict[str, Any]:
 
     Args:
         address: Where to listen.
-        port: Likewise.
+        port: Where to listen.
         open_browser: Open a browser once the server answers.
     """
     return {
@@ -75,7 +75,7 @@ def check_place(address: str, port: int) -> None:
             address, port, type=socket.SOCK_STREAM
         )[0]
     except (OSError, UnicodeError) as error:
-        raise GstoVizError(f"--address {address} is no address; use 127.0.0.1") from error
+        raise GstoVizError(f"--address {address} is not an address; use 127.0.0.1") from error
     with contextlib.closing(socket.socket(family, kind, protocol)) as probe:
         if os.name == "posix":
             # A server that has just ended must not keep its port from the next one.
@@ -98,11 +98,11 @@ def check_folder(folder: str, option: str, holds: str) -> Path:
         holds: What should be in it.
 
     Raises:
-        GstoVizError: It is not there, or is no folder.
+        GstoVizError: It is not there, or is not a folder.
     """
     path = Path(folder)
     if not path.is_dir():
-        raise GstoVizError(f"{option} {folder} is no folder; give one with {holds}")
+        raise GstoVizError(f"{option} {folder} is not a folder; give one with {holds}")
     return path.resolve()
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 
 MAX_LOG_BYTES = 64 * 2**20
-"""Of a longer log the last part is read: some hundred thousand records."""
+"""Only the last part of a longer log is read: some hundred thousand records."""
 MAX_LINE_BYTES = 2**16
 """No record is that long; a longer line is damaged and never held in memory."""
 MAX_STEP = 2**53
@@ -34,7 +34,7 @@ class TrainingLog:
     Attributes:
         train: ``COLUMNS["train"]``, one row per step that was logged, in the order of steps.
         val: ``COLUMNS["val"]``, one row per evaluation; scores in percent.
-        damaged: Lines that are no record; they are left out.
+        damaged: Lines that are not records; they are left out.
         unfinished: The last line has no end yet: it is being written, and left out.
         left_out_bytes: Of the beginning of a log that is too long to be read whole.
     """

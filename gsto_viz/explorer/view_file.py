@@ -163,7 +163,9 @@ def read_view(path: str | Path) -> ViewFile:
     """
     record = _object(_parsed(read_small_text(path, "the view"), path), f"{path}")
     if record.get("schema") != SCHEMA:
-        raise GstoVizError(f"{path} is no view of the explorer; save one with Export, view (JSON)")
+        raise GstoVizError(
+            f"{path} is not a view of the explorer; save one with Export, view (JSON)"
+        )
     version = record.get("schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
         newer = isinstance(version, int) and version > SCHEMA_VERSION
@@ -194,22 +196,22 @@ def _parsed(text: str, path: str | Path) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise GstoVizError(f"{path} is no JSON, or damaged; save the view again") from error
+        raise GstoVizError(f"{path} is not JSON, or damaged; save the view again") from error
 
 
 def _no_constant(word: str) -> float:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise GstoVizError(f"{what} is no JSON object; save the view again")
+        raise GstoVizError(f"{what} is not a JSON object; save the view again")
     return value
 
 
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list) or len(value) > MAX_FOLDERS:
-        raise GstoVizError(f"{what} is no list of at most {MAX_FOLDERS}; save the view again")
+        raise GstoVizError(f"{what} is not a list of at most {MAX_FOLDERS}; save the view again")
     return value
 
 

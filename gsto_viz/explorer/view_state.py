@@ -47,7 +47,7 @@ MAX_SCENE = 9999
 MAX_PIXEL = 99_999
 MIN_OBJECT, MAX_OBJECT = 4, 256
 """Pixels: size of the drawn object of the scale probe."""
-BOX_PROBLEM = "is no box: two sizes in octaves and two values of q, each pair rising"
+BOX_PROBLEM = "is not a box: two sizes in octaves and two values of q, each pair rising"
 
 _SHARED = ("source", "scene", "image", "upload", "a", "b")
 PAGES: dict[str, tuple[str, ...]] = {
@@ -273,15 +273,15 @@ def _shortened(value: Value) -> str:
 
 
 def _readers(offered: Offered) -> dict[str, _Reader]:
-    pixel = _Reader(_pixel, f"is no whole number from 0 to {MAX_PIXEL}")
-    share = _Reader(partial(read_decimal, low=0.0, high=1.0), "is no number from 0 to 1")
-    name = _Reader(read_text, f"is no text of 1 to {MAX_TEXT} printable characters")
+    pixel = _Reader(_pixel, f"is not a whole number from 0 to {MAX_PIXEL}")
+    share = _Reader(partial(read_decimal, low=0.0, high=1.0), "is not a number from 0 to 1")
+    name = _Reader(read_text, f"is not a text of 1 to {MAX_TEXT} printable characters")
     checkpoint = _choice(offered.checkpoints, "names no checkpoint that is offered here")
     return {
         "source": _one_of(SOURCES),
-        "scene": _Reader(_scene, f"is no whole number from 0 to {MAX_SCENE}"),
+        "scene": _Reader(_scene, f"is not a whole number from 0 to {MAX_SCENE}"),
         "image": _choice(offered.images, "names no image of the data set that is open here"),
-        "upload": _Reader(read_fingerprint, "is no fingerprint of an image"),
+        "upload": _Reader(read_fingerprint, "is not a fingerprint of an image"),
         "a": checkpoint,
         "b": checkpoint,
         "mode": _one_of(tuple(MODES)),
@@ -291,7 +291,9 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "px": pixel,
         "py": pixel,
         "pick": _one_of(PICKS),
-        "opacity": _Reader(partial(read_decimal, low=0.1, high=1.0), "is no number from 0.1 to 1"),
+        "opacity": _Reader(
+            partial(read_decimal, low=0.1, high=1.0), "is not a number from 0.1 to 1"
+        ),
         "difference": _Reader(read_switch, "is neither 0 nor 1"),
         "gate": name,
         "force": _Reader(read_switch, "is neither 0 nor 1"),
@@ -303,7 +305,7 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         ),
         "size": _one_of(SIZES),
         "cls": name,
-        "gap": _Reader(partial(read_decimal, low=1.0, high=4.0), "is no number from 1 to 4"),
+        "gap": _Reader(partial(read_decimal, low=1.0, high=4.0), "is not a number from 1 to 4"),
         "panel": _one_of(PANELS),
         "box_a": _Reader(read_box, BOX_PROBLEM),
         "box_b": _Reader(read_box, BOX_PROBLEM),
@@ -313,12 +315,12 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
         "absent": _one_of(ABSENT),
         "steps": _Reader(_steps, f"is none of {', '.join(map(str, STEPS))}"),
         "object": name,
-        "side": _Reader(_side, f"is no whole number from {MIN_OBJECT} to {MAX_OBJECT}"),
+        "side": _Reader(_side, f"is not a whole number from {MIN_OBJECT} to {MAX_OBJECT}"),
         "ox": share,
         "oy": share,
         "curves": _Reader(read_switch, "is neither 0 nor 1"),
         "tab": _one_of(TABS),
-        "zoom": _Reader(read_zoom, f"is no part of an image, enlarged up to {MAX_ZOOM} times"),
+        "zoom": _Reader(read_zoom, f"is not a part of an image, enlarged up to {MAX_ZOOM} times"),
     }
 
 

@@ -30,7 +30,7 @@ _paint = st.components.v2.component("gsto_viz_paint", js=_PAINT_JS)
 
 
 def draw_colors(colors: Mapping[str, str], *, opacity: float = 1.0, key: str = KEY) -> None:
-    """Say how the viewer colours its maps; draw it outside the fragment that a click runs.
+    """Show how the viewer colours its maps; draw it outside the fragment that a click runs.
 
     Args:
         colors: Names of Matplotlib colour maps, by what tiles call their colours.

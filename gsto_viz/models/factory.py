@@ -55,7 +55,7 @@ def run_factory(text: str) -> nn.Module:
 def _run(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"gsto_viz_factory_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise GstoVizError(f"{path} is no Python file; {_FORM}")
+        raise GstoVizError(f"{path} is not a Python file; {_FORM}")
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickles of the file look their module up by its name.
     sys.modules[module.__name__] = module

@@ -38,7 +38,7 @@ SCORES = {
 
 
 def score_words(score: str) -> str:
-    """Say a score: ``margin``, ``mean`` or ``sum``.
+    """Return a score in words: ``margin``, ``mean`` or ``sum``.
 
     Raises:
         GstoVizError: It is none of these.
@@ -49,7 +49,7 @@ def score_words(score: str) -> str:
 
 
 def color_words(methods: Iterable[str], score: str) -> str:
-    """Say what red and blue mean in the maps of some methods, a sentence for each kind.
+    """Explain red and blue in the maps of some methods, a sentence for each kind.
 
     Args:
         methods: Those drawn; ``shapley`` is one.
@@ -92,7 +92,7 @@ FEW = 16
 
 
 def panel_checks(sanity: pd.DataFrame, name: str) -> str:
-    """Say what the checks found for one map, in two lines.
+    """Return what the checks found for one map, in two lines.
 
     Args:
         sanity: ``check``, ``subject``, ``value``, ``cells``, as an explanation has them.
@@ -117,7 +117,7 @@ def panel_checks(sanity: pd.DataFrame, name: str) -> str:
 
 
 def _correlation(check: pd.Series) -> str:
-    """Say a rank correlation with the map under random weights; over few cells, over how many."""
+    """Return a rank correlation in words; where cells are few, with their number."""
     few = f", n = {check['cells']}" if check["cells"] < FEW else ""
     return f"random weights {_value(check['value'])}{few}"
 
@@ -319,7 +319,7 @@ def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[int]) -> Axe
 
 
 def _in_words(branches: pd.DataFrame, strides: Sequence[int]) -> str:
-    """Say the Shapley values in a sentence for readers who cannot see the figure."""
+    """Return the Shapley values in a sentence for readers who cannot see the figure."""
     parts = []
     for _, row in branches[branches["method"] == "shapley"].iterrows():
         values = ", ".join(f"stride {s}: {row[f'branch_{r}']:.2f}" for r, s in enumerate(strides))

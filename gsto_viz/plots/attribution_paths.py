@@ -201,7 +201,7 @@ def branch_size_data(tuned: Mapping[str, Tuning]) -> pd.DataFrame:
 
 
 def interaction_words(sic: Estimate) -> str:
-    """Say the Scale Interaction Coefficient with its interval, or why there is none."""
+    """Return the Scale Interaction Coefficient with its interval, or why there is none."""
     if sic.value is None:
         return f"SIC {sic.reason}"
     if sic.low is None or sic.high is None:

@@ -158,13 +158,13 @@ def _draw_top(wall: Wall, sample: Sample, shown: Shown, slots: int) -> None:
 
 
 def _maps_said(mode: str, shown: Shown) -> str:
-    """Say what the heat maps hold, and on what scale."""
+    """Return in words what the heat maps hold, and on what scale."""
     kind = "raw" if MODES[mode].raw else "gain-fixed"
     return f"Heat maps: {MODES[mode].said(f'{kind} channel average', list(shown))}"
 
 
 def _caption(mode: str, sample: Sample, outlined: bool, shown: Shown) -> str:
-    """Say what is drawn and how it was normalised."""
+    """Return the caption: what is drawn and how it was normalised."""
     sites = sorted({look.site for look in shown.values()})
     parts = [f"Image {sample.id}. Branch maps at {listed(sites)}.", _maps_said(mode, shown)]
     if outlined:

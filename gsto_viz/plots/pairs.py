@@ -106,7 +106,7 @@ def figure_worst_pairs(
         rows: At most eight, in the order of the page; images may have different sizes.
         names: By network, the checkpoint's name for the headings.
         width: Inches.
-        caption: Say below what a row shows.
+        caption: Explain below what a row shows.
 
     Raises:
         GstoVizError: No row or too many, region numbers that the image does not have, or maps
@@ -190,7 +190,7 @@ def _panels(row: PairRow, panel: tuple[float, float]) -> list[Panel]:
 
 
 def _numbers(pair: WorstPair) -> str:
-    """Say how far apart the sizes are, and both q."""
+    """Return in words how far apart the sizes are, and both q."""
     return (
         f"sizes {pair.gap_octaves:.1f} octaves apart, q {pair.q_small:+.2f} of the smaller, "
         f"{pair.q_large:+.2f} of the larger"
@@ -245,7 +245,7 @@ COLORS = (
 )
 """By code."""
 RIGHT = 10
-"""Of three networks or more, the code of pixels that none has right; one more for each that has."""
+"""Code of pixels that none of three or more networks has right; one more for each that has."""
 
 Row = tuple[Sample, Mapping[str, Look]]
 """An image and what networks show for it, by key."""
@@ -254,7 +254,7 @@ Row = tuple[Sample, Mapping[str, Look]]
 def outcome_map(
     labels: npt.NDArray[np.integer] | None, predictions: Sequence[npt.NDArray[np.integer]]
 ) -> npt.NDArray[np.uint8]:
-    """Tell for every pixel who is right.
+    """Return for every pixel which networks are right.
 
     Args:
         labels: (H, W) class indices, 255 = not annotated; None when nothing is annotated.
@@ -414,7 +414,7 @@ def _tiles(
 
 
 def _outcome_alt_text(rows: Sequence[Row], keys: Sequence[str]) -> str:
-    """Say in words how the networks fare on each image."""
+    """Return in words how the networks fare on each image."""
     data = segmentations_data(rows).dropna(subset=["share"])
     parts = []
     for image, counts in data.groupby("image", sort=False):

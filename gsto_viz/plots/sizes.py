@@ -245,7 +245,7 @@ def _draws(count: int) -> str:
 def _about_draws(
     frames: Mapping[str, pd.DataFrame], random: Mapping[str, Sequence[pd.DataFrame]]
 ) -> str:
-    """Say in the caption what the dashes are, and which networks have none."""
+    """Explain the dashes in the caption, and name the networks that have none."""
     parts = []
     if counts := {key: len(random.get(key, ())) for key in frames if len(random.get(key, ()))}:
         many = ", ".join(f"{_draws(count)} of {key}" for key, count in counts.items())
@@ -294,7 +294,7 @@ DISTANCE_COLUMNS = (
 LARGE_OCTAVE = 6
 """Regions from 2^6 = 64 px of sqrt(area) have pixels far from any edge."""
 MAX_PANELS = 4
-"""Of more size octaves the smallest are left to the table."""
+"""Panels of one row; the smallest of more size octaves are left to the table."""
 TOGETHER = 3
 """Networks whose lines share a panel; of more, two do."""
 DISTANCE_CAPTION = (
@@ -400,7 +400,7 @@ def _distance_legend(
 def _alt_text(
     frames: Mapping[str, pd.DataFrame], strides: Mapping[str, Sequence[int]], octave: int
 ) -> str:
-    """Say in words how each branch goes from the edge to the inside of the largest regions."""
+    """Return in words how each branch goes from the edge to the inside of the largest regions."""
     parts = []
     for key, frame in frames.items():
         for branch in dict.fromkeys((0, len(strides[key]) - 1)):

@@ -36,7 +36,7 @@ from gsto_viz.stats.compare import SpecificationCurve
 from gsto_viz.words import INDICES, NETWORKS, network_mark
 
 RESULTS = ("difference", "low", "high", "p", "n_images", "n_pairs", "reason")
-"""Columns of ``SpecificationCurve.table`` that are no settings."""
+"""Columns of ``SpecificationCurve.table`` that are not settings."""
 SETTING_NAMES = {
     "size": "size measured by",
     "gap": "least gap, octaves",
@@ -219,7 +219,7 @@ def _draw_choices(ax: Axes, rows: pd.DataFrame, lines: Sequence[tuple[str, objec
 
 
 def _count_words(curve: SpecificationCurve) -> str:
-    """Say how many agree in sign, and how many are missing and why."""
+    """Return in words how many agree in sign, and how many are missing and why."""
     if curve.same_sign is None:
         parts = [f"Signs are not compared: {curve.reason}."]
     else:

@@ -412,7 +412,7 @@ def _mark(
 
 
 def grey_notes(rows: Sequence[PanelRow]) -> str:
-    """Say what grey stands for in these tiles, and what the pointed end of a bar is."""
+    """Explain grey in these tiles, and the pointed end of a bar."""
     notes: dict[str, list[str]] = {}
     uncounted = beyond = False
     for panel in (panel for row in rows for panel in row.tiles):

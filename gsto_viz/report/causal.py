@@ -4,7 +4,7 @@ SCI says which branch *fires* for which object. SCI_C asks which branch the deci
 same order of pairs on exact Shapley values of each region's margin. STP asks what happens when the
 same object is made larger: is it then answered by coarser branches?
 
-The null models of STP ask the same of regions that are no objects (N1: annotation shifted on the
+The null models of STP ask the same of regions that are not objects (N1: annotation shifted on the
 torus, N2: that of another image) and of networks that learnt nothing (N3). Permuted sizes (N4)
 change nothing, because an object is compared with itself, and under one common map (N5) coarseness
 is 0 at every size, so STP is 0.5.

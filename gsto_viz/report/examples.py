@@ -29,7 +29,7 @@ SEGMENTED = 4
 
 
 COLUMNS = ("image", "region", "area_px", "size_octave", "q", "qualifies")
-"""Of the region table, what examples are chosen by."""
+"""Columns of the region table that examples are chosen by."""
 
 
 @dataclass(frozen=True, eq=False)

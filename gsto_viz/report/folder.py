@@ -20,7 +20,7 @@ from gsto_viz.stats.inference import P_FLOOR, Estimate
 from gsto_viz.stats.nulls import Null
 
 SCHEMA_VERSION = 1
-"""Of analyze folders; a folder of another version is refused."""
+"""Version of analyze folders; a folder of another version is refused."""
 
 CALIBRATION_IMAGES = 64
 """Gains are measured on the first so many images by id."""

@@ -184,8 +184,8 @@ def _index_table(report: Report, key: str) -> str:
 def _null_notes(report: Report) -> str:
     if not report.has_nulls:
         return (
-            "<p class=note>Null models were not computed: without them a value below 0.5 is no "
-            "evidence. gsto-viz analyze --nulls computes them.</p>"
+            "<p class=note>Null models were not computed: without them a value below 0.5 is "
+            "not evidence. gsto-viz analyze --nulls computes them.</p>"
         )
     notes = "; ".join(f"{name}: {null.meaning}" for name, null in NULLS.items())
     return f"<p class=note>{escape(notes)}. {escape(RANDOM_NOTE)}</p>"

@@ -299,7 +299,7 @@ def _full(values: Tensor) -> Tensor:
 
 
 SMALLEST_SCALE = 2.0**-14
-"""Of the loss in fp16: a gradient that overflows even so is no matter of scale."""
+"""Smallest scale of the loss in fp16; a gradient that overflows even so is faulty."""
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -323,7 +323,7 @@ def test_json_alone_on_stdout(files, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--target", "car"), "'car' is no target; write one of pixel:X,Y"),
+        (("--target", "car"), "'car' is not a target; write one of pixel:X,Y"),
         (("--target", "pixel:80,3"), r"x=80 lies outside axis 1 of the image \(64, 80\)"),
         (("--target", "pixel:1,1:tram"), "there is no class 'tram'; choose one of Sky"),
         (("--target", "pixel:1,1", "--head", "stage9"), "no head 'stage9'; it has main, stage3"),
@@ -337,7 +337,7 @@ def test_json_alone_on_stdout(files, tmp_path, capsys):
         (("--target", "pixel:1,1", "--steps", "0"), "--steps 0: give 1 or more"),
         (("--target", "pixel:1,1", "--memory", "nan"), "--memory nan: give GiB above 0"),
         (("--target", "pixel:1,1", "--instances", "x.png"), "--instances needs --labels"),
-        (("--target", "pixel:1,1", "--change", "stem"), "'stem' is no intervention"),
+        (("--target", "pixel:1,1", "--change", "stem"), "'stem' is not an intervention"),
         (("--target", "pixel:1,1", "--change", "stem=blur:99"), "give 1 to 13 octaves"),
         (("--target", "pixel:1,1", "--change", "head=1e39"), "give a number below 1e"),
         (("--target", "pixel:1,1", "--ignore", "11"), "--ignore needs --labels"),

@@ -266,9 +266,9 @@ def test_paper_gates_close_to_zero(toy):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stem", "is no intervention; write PLACE=VALUE"),
-        ("stem=", "is no intervention; write PLACE=VALUE"),
-        ("stem=open", "'open' is no value for stem; give a number, zero, blur:OCTAVES"),
+        ("stem", "is not an intervention; write PLACE=VALUE"),
+        ("stem=", "is not an intervention; write PLACE=VALUE"),
+        ("stem=open", "'open' is not a value for stem; give a number, zero, blur:OCTAVES"),
         ("stem=nan", "stem cannot be nan"),
         ("stem=blur:0", "give 1 to 13 octaves"),
         ("stem=blur:" + "9" * 5000, "give 1 to 13 octaves"),

@@ -67,7 +67,7 @@ def test_shapley_values_of_known_games():
     np.testing.assert_allclose(exact_shapley(pair), [2 / 3, 1 / 6, 1 / 6])
     additive = np.array([bool(s & 1) * 3.0 - bool(s & 2) * 5.0 for s in range(4)])
     np.testing.assert_allclose(exact_shapley(additive), [3, -5])
-    with pytest.raises(GstoVizError, match="3 coalitions are no power of two"):
+    with pytest.raises(GstoVizError, match="3 coalitions are not a power of two"):
         exact_shapley(np.zeros(3))
 
 
@@ -321,7 +321,7 @@ def test_what_cannot_be_split_says_so(toy):
         find_head(model, "stage3")
     with pytest.raises(GstoVizError, match="Sequential declares no head"):
         find_head(nn.Sequential())
-    with pytest.raises(GstoVizError, match="Conv2d is no head of 1x1 convolution"):
+    with pytest.raises(GstoVizError, match="Conv2d is not a head of 1x1 convolution"):
         split_head(nn.Conv2d(3, 4, 1), [3])
     with pytest.raises(GstoVizError, match="reads 60 channels and its branches have 4"):
         split_head(model.head, [4, 8])

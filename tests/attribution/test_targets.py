@@ -181,7 +181,7 @@ def test_places_that_are_not_there(view, place, message):
 def test_other_misfits(view):
     with pytest.raises(GstoVizError, match=re.escape("class 3 lies outside axis 1 of the logits")):
         resolve(Target(Pixel(0, 0, "sky")), view, (1, 3, *GRID))
-    with pytest.raises(GstoVizError, match="no grid of an image"):
+    with pytest.raises(GstoVizError, match="not a grid of an image"):
         resolve(Target(Pixel(0, 0)), view, (1, 4, 17, 26))
     with pytest.raises(GstoVizError, match="has one class, so there is no margin"):
         resolve(Target(Pixel(0, 0)), View(view.prediction * 0, ("a",)), (1, 1, *GRID))
@@ -262,6 +262,6 @@ def test_masks_come_from_files(tmp_path):
     ],
 )  # fmt: skip
 def test_words_that_are_no_target(text):
-    with pytest.raises(GstoVizError, match="is no target; write"):
+    with pytest.raises(GstoVizError, match="is not a target; write"):
         parse_area(text)
     assert len(FORMS) == 6

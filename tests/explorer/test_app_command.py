@@ -23,8 +23,8 @@ def free_port() -> int:
     ("words", "what"),
     [
         (["--port", "70000"], "1 to 65535"),
-        (["--checkpoints", "no/such/folder"], "no/such/folder is no folder"),
-        (["--address", "no address"], "is no address"),
+        (["--checkpoints", "no/such/folder"], "no/such/folder is not a folder"),
+        (["--address", "no address"], "is not an address"),
     ],
 )
 def test_wrong_words_are_refused_before_anything_starts(words, what, capsys):

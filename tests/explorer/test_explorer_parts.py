@@ -261,13 +261,13 @@ def test_addresses():
     assert not server.is_loopback("example.org")
     assert server.url_of("127.0.0.1", 1) == "http://127.0.0.1:1"
     assert server.url_of("::", 1) == "http://[::1]:1"
-    with pytest.raises(GstoVizError, match="no address"):
+    with pytest.raises(GstoVizError, match="not an address"):
         server.check_place("not an address", 8501)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     assert server.check_folder(str(tmp_path), "--runs", "runs") == tmp_path.resolve()
-    with pytest.raises(GstoVizError, match=r"--runs .*missing is no folder; give one with runs"):
+    with pytest.raises(GstoVizError, match=r"--runs .*missing is not a folder; give one with runs"):
         server.check_folder(str(tmp_path / "missing"), "--runs", "runs")
 
 

@@ -121,7 +121,7 @@ def test_what_is_missing_or_has_changed_is_refused(folder, upload_view, data_vie
     other = tmp_path / "other.png"
     other.write_bytes(photo.read_bytes() + b"\0")
     assert "not the file" in refused(view, Sources(image=other, checkpoints=folder))
-    assert "is no file" in refused(view, Sources(image=folder, checkpoints=folder))
+    assert "is not a file" in refused(view, Sources(image=folder, checkpoints=folder))
     assert "leave --data out" in refused(view, Sources(data=spec, image=photo))
     assert "is not shipped" in refused(view, Sources(image=photo))
     changed = tmp_path / "changed"
@@ -155,16 +155,16 @@ def folder_of(**changes: str) -> dict[str, str]:
     [
         (lambda r: r.update(schema_version=2), "newer schema"),
         (lambda r: r.update(schema_version=True), "no schema that is known"),
-        (lambda r: r.update(schema="other"), "no view of the explorer"),
+        (lambda r: r.update(schema="other"), "not a view of the explorer"),
         (lambda r: r.update(extra=1), "1 entries that this version does not know"),
         (lambda r: r.pop("numbers"), "lacks 'numbers'"),
         (lambda r: r.update(page="attic"), "does not know"),
         (lambda r: r.update(page=["explore"]), "does not know"),
         (lambda r: r.update(page="method"), "cannot be replayed"),
         (lambda r: r.update(image=None), "cannot be replayed"),
-        (lambda r: r.update(numbers=[1]), "numbers is no JSON object"),
+        (lambda r: r.update(numbers=[1]), "numbers is not a JSON object"),
         (lambda r: r["view"].update(depth=3), "1 settings"),
-        (lambda r: r["view"].update(x="5"), "setting 'x' is no whole number"),
+        (lambda r: r["view"].update(x="5"), "setting 'x' is not a whole number"),
         (lambda r: r["view"].update(x=True), "setting 'x'"),
         (lambda r: r["view"].update(x=-1), "setting 'x'"),
         (lambda r: r["view"].update(x=10**300), "setting 'x'"),
@@ -177,9 +177,9 @@ def folder_of(**changes: str) -> dict[str, str]:
         (lambda r: r["checkpoints"].pop("B"), "checkpoints lacks 'B'"),
         (lambda r: r["checkpoints"]["A"].update(sha256="../../etc"), "checkpoint A"),
         (lambda r: r["checkpoints"]["A"].update(name=5), "checkpoint A"),
-        (lambda r: r.update(folders={}), "folders is no list"),
+        (lambda r: r.update(folders={}), "folders is not a list"),
         (lambda r: r.update(folders=[folder_of()]), "checkpoints has 2 entries"),
-        (lambda r: r.update(folders=[folder_of()] * 7, checkpoints={}), "no list of at most 6"),
+        (lambda r: r.update(folders=[folder_of()] * 7, checkpoints={}), "not a list of at most 6"),
         (lambda r: r.update(folders=[folder_of(kind="zip")], checkpoints={}), "not described"),
         (lambda r: r.update(folders=[folder_of(sha256="")], checkpoints={}), "not described"),
         (lambda r: r.update(folders=[folder_of(path="/")], checkpoints={}), "has 1 entries"),

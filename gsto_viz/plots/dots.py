@@ -28,6 +28,7 @@ from gsto_viz.plots.page import (
     draw_estimates,
     guide,
     head_line,
+    inches,
     network_handles,
     numbers,
     share_axis,
@@ -163,11 +164,7 @@ def _draw_panel(ax: Axes, data: pd.DataFrame, lines: Sequence[tuple[str, str]], 
     ax.spines["left"].set_visible(False)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
     ax.set_xlabel(INDICES[index].axis)
-    ax.set_title(
-        shorten(INDICES[index].title, ax.bbox.width / ax.figure.dpi + _TEXT, BODY),
-        loc="left",
-        pad=5,
-    )
+    ax.set_title(shorten(INDICES[index].title, inches(ax)[0] + _TEXT, BODY), loc="left", pad=5)
     for first, last in _blocks(lines):
         if INDICES[index].noise:
             band = (FALSE_SIGNAL, 1 - FALSE_SIGNAL)
@@ -365,10 +362,7 @@ def _draw_gap_panel(ax: Axes, frames: Mapping[str, pd.DataFrame]) -> None:
             x, estimates[0], color=mark.color, linewidth=0.8, alpha=0.6, label="curve", zorder=2
         )
         draw_estimates(ax, x, estimates, mark.color, bar=1.4, marker=mark.marker, clip_on=False)
-        note: dict[str, Any] = {
-            "color": mark.color,
-            "line": len(frames) - 1 - position,
-        }
+        note: dict[str, Any] = {"color": mark.color, "line": len(frames) - 1 - position}
         draw_above(f"{key}:", 0.0, "axes fraction", ax, ha="right", **note)
         for place, pairs in zip(places, frame["n_pairs"].tolist(), strict=True):
             draw_above(str(pairs), place, "data", ax, ha="center", **note)

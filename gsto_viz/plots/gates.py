@@ -22,6 +22,7 @@ from gsto_viz.plots.page import (
     SMALL,
     WIDTH,
     Page,
+    begin_with,
     check_columns,
     context,
     draw_curve,
@@ -268,11 +269,10 @@ def gate_by_size_data(frames: Mapping[str, GateFrames]) -> pd.DataFrame:
         for tap, frame in gates.items():
             edge = edge_named(tap)
             parts.append(frame.assign(model=model, tap=tap, source=edge.source, target=edge.target))
-    first = ["model", "tap", "source", "target"]
+    first = ("model", "tap", "source", "target")
     if not parts:
         return pd.DataFrame(columns=[*first, *COLUMNS])
-    table = pd.concat(parts, ignore_index=True)
-    return table[[*first, *(name for name in table if name not in first)]]
+    return begin_with(pd.concat(parts, ignore_index=True), *first)
 
 
 @context()

@@ -455,8 +455,12 @@ def join_frames(frames: Mapping[str, pd.DataFrame], key: str = "model") -> pd.Da
     if not frames:
         raise GstoVizError("there is nothing to join; give at least one frame")
     parts = [frame.assign(**{key: name}) for name, frame in frames.items()]
-    table = pd.concat(parts, ignore_index=True)
-    return table[[key, *(name for name in table if name != key)]]
+    return begin_with(pd.concat(parts, ignore_index=True), key)
+
+
+def begin_with(table: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Return a table with these columns first, the others as they are."""
+    return table[[*names, *(name for name in table if name not in names)]]
 
 
 def numbers(frame: pd.DataFrame, *columns: str) -> list[npt.NDArray[np.float64]]:

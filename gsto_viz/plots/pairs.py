@@ -1,7 +1,7 @@
 """Galleries: pairs that are ordered the wrong way round, and segmentations side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -75,16 +75,10 @@ def worst_pairs_data(rows: Sequence[PairRow]) -> pd.DataFrame:
         (areas), ``gap_octaves``, ``q_small``, ``q_large``; one row per pair.
     """
     records = [
-        {
-            "model": row.pair.model,
-            "image": row.pair.image,
-            "small_region": row.pair.small_region,
-            "large_region": row.pair.large_region,
+        asdict(row.pair)
+        | {
             "small_px": int((row.regions == row.pair.small_region).sum()),
             "large_px": int((row.regions == row.pair.large_region).sum()),
-            "gap_octaves": row.pair.gap_octaves,
-            "q_small": row.pair.q_small,
-            "q_large": row.pair.q_large,
         }
         for row in rows
     ]

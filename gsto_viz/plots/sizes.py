@@ -14,6 +14,7 @@ from gsto_viz.plots.page import (
     GUIDE,
     WIDTH,
     Page,
+    begin_with,
     check_columns,
     check_frames,
     chunks,
@@ -176,8 +177,7 @@ def tuning_fan_data(
         for draw, frame in enumerate(draws)
     ]
     table = pd.concat([part.astype({"draw": "Int64"}) for part in parts], ignore_index=True)
-    first = ["model", "weights", "draw"]
-    return table[[*first, *(name for name in table if name not in first)]]
+    return begin_with(table, "model", "weights", "draw")
 
 
 def plot_random(

@@ -95,7 +95,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Of the checkpoint, else of the class."""
+        """Name of the checkpoint, else of the class."""
         return type(self.module).__name__ if self.info is None else self.info.name
 
     @property

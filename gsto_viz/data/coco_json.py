@@ -223,7 +223,7 @@ class _File:
         self.label = {one["id"]: label for label, one in enumerate(self.categories)}
 
     def wrong(self, what: str, then: str = "correct it") -> GstoVizError:
-        """Say what is wrong with the file."""
+        """Return an error that names what is wrong with the file."""
         return GstoVizError(f"{self.path}: {what}; {then}")
 
     def listed(self) -> list[Listed]:

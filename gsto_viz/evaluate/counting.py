@@ -229,7 +229,7 @@ def count_images(
 
     Raises:
         GstoVizError: An image cannot be read (unless such are skipped), has no labels or is too
-            small, a label is no class, or logits are not finite; the message names the image.
+            small, a label is not a class, or logits are not finite; the message names the image.
     """
     counter, total = _Counter(data, options, sink), _Sum(len(data.classes))
     skipped: dict[int, str] = {}

@@ -273,7 +273,7 @@ def black(model: nn.Module) -> Tensor:
 
 
 def aligns_corners(model: nn.Module) -> bool:
-    """Say whether a network resizes corner on corner."""
+    """Return whether a network resizes corner on corner."""
     return bool(getattr(getattr(model, "config", None), "align_corners", False))
 
 

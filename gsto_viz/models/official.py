@@ -405,7 +405,7 @@ def to_official_keys(model: HRNet, *, num_batches_tracked: bool = True) -> dict[
         fresh = example.new_full(shape, fill)
         if key.endswith(COUNTER):
             fresh = fresh.to(torch.int64)
-        # They are no part of the network's state, so they did not follow its moves and casts.
+        # They are not part of the network's state, so they did not follow its moves and casts.
         state[key] = model.official_unused.get(key, fresh).to(fresh)
     if not num_batches_tracked:
         state = {k: v for k, v in state.items() if not k.endswith(COUNTER)}

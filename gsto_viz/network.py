@@ -28,7 +28,7 @@ from gsto_viz.capture import Capture
 from gsto_viz.capture.names import declared_taps, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import full_logits
-from gsto_viz.evaluate.protocols import aligns_corners, input_batch, labels_of
+from gsto_viz.evaluate.protocols import aligns_corners, finite, input_batch, labels_of
 from gsto_viz.files import read_small_text
 from gsto_viz.gains import Gains
 from gsto_viz.look import Look
@@ -36,6 +36,7 @@ from gsto_viz.models import ModelInfo, build_model, count_costs, load_model, reg
 from gsto_viz.models.factory import is_factory, run_factory
 from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
+from gsto_viz.models.outputs import MAIN, Wanted
 from gsto_viz.stats import effective_transmission
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import BranchMaps, ClassList, Tap
@@ -73,6 +74,7 @@ class Network:
         transmission: By gate tap, how much of the transfer gets through; empty before calibration.
         predicts: How many classes its logits must have to count as a prediction; None: any.
         baseline: What absent branches are, for Shapley values; None without them.
+        output: Which of several outputs are its logits, by name or number.
     """
 
     module: nn.Module
@@ -82,6 +84,7 @@ class Network:
     transmission: Mapping[str, float | None] = field(default_factory=dict)
     predicts: int | None = None
     baseline: Baseline | None = None
+    output: str = MAIN
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the network."""
@@ -207,7 +210,8 @@ class Network:
             features: Keep the features of the branches.
 
         Raises:
-            GstoVizError: The network has no gains (``calibrated`` measures them).
+            GstoVizError: The network has no gains (``calibrated`` measures them), its logits
+                are not finite, or several of its outputs could be the logits.
         """
         if not self.gains:
             raise GstoVizError(
@@ -222,14 +226,14 @@ class Network:
             kept = stack.enter_context(self._gates) if self.anatomy.gates and gates else {}
             scores = stack.enter_context(self._logits) if logits else {}
             whole = stack.enter_context(self._features) if features else {}
-            full = full_logits(self.module, image)
+            full = full_logits(self.module, image, wanted=Wanted(self.predicts, self.output))
         predicts = self.predicts is None or full.shape[0] == self.predicts
         blank = np.zeros(image.shape[:2], dtype=np.uint8)
         return Look(
             name=self.name,
             network=self.architecture,
             strides=self.anatomy.strides,
-            prediction=labels_of(full) if predicts else blank,
+            prediction=labels_of(finite(full)) if predicts else blank,
             raw=_first(means),
             activity=_first(fixed),
             gates=dict(zip(kept, _first(kept), strict=True)),
@@ -292,6 +296,7 @@ def open_network(
     key: str = "",
     site: Anatomy | None = None,
     gains: Mapping[str, Gains] | None = None,
+    output: str = "",
     **official: Any,
 ) -> Network:
     """Open a network, wherever it comes from.
@@ -303,6 +308,7 @@ def open_network(
         key: Its name in a comparison.
         site: Where its branches are, for a module that does not say so (``branches_at``).
         gains: Per-channel gains by tap; None takes those of the checkpoint.
+        output: Which of several outputs are its logits, by name or number; empty: the main one.
         **official: What an official file does not say of itself; see ``load_model``. Registered
             names take ``num_classes`` alone.
 
@@ -319,7 +325,12 @@ def open_network(
         network = replace(network, anatomy=network.anatomy.told(site))
     elif not network.anatomy.branches and network.anatomy.taps:
         network = network.read_at()
-    return replace(network, key=key or network.key, gains=network.gains if gains is None else gains)
+    return replace(
+        network,
+        key=key or network.key,
+        gains=network.gains if gains is None else gains,
+        output=output or network.output,
+    )
 
 
 def _module(source: str | Path, code: bool, official: Mapping[str, Any]) -> nn.Module:

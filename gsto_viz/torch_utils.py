@@ -1,9 +1,10 @@
 """The only copy of: evaluation mode and its undoing, device choice, image -> tensor."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -109,6 +110,17 @@ def image_to_tensor(
     # A read-only image (a memory map, a view) is as good as any: torch only wants it writable.
     values = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
     return normalize(values, mean, std).contiguous()
+
+
+def elements(value: Any) -> dict[str, Any]:
+    """Return the elements of a list, tuple, named tuple, mapping or dataclass by their key."""
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        by_index = {str(index): item for index, item in enumerate(value)}
+        fields = getattr(value, "_fields", ())
+        return by_index | {name: getattr(value, name) for name in fields}
+    return {name: getattr(value, name) for name in getattr(value, "__dataclass_fields__", ())}
 
 
 def as_batch(image: Tensor) -> Tensor:

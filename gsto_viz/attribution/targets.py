@@ -17,7 +17,7 @@ from torch import Tensor
 from gsto_viz.activity import grid_stride
 from gsto_viz.attribution.areas import Area, View
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import model_logits
+from gsto_viz.models.outputs import MAIN, Wanted, model_logits
 from gsto_viz.regions import GridWeights, PreparedRegions, RegionMap, grid_weights
 
 Score = Literal["margin", "mean", "sum"]
@@ -148,26 +148,13 @@ def top_two(logits: Tensor) -> tuple[Tensor, Tensor]:
     return best.squeeze(-2), others.amax(dim=-2)
 
 
-def head_logits(output: Any, head: str = "main") -> Tensor:
+def head_logits(output: Any, head: str = MAIN) -> Tensor:
     """Return the logits of one head of a network's output, (N, K, h, w).
 
-    Understands our outputs, a bare tensor, and the list [main, stage3, stage2] of GSTO's own code.
-
     Raises:
-        GstoVizError: There is no such head; those that exist are named.
+        GstoVizError: There is no such head, or several could be the main one; they are named.
     """
-    if head == "main":
-        return model_logits(output)
-    auxiliary = getattr(output, "auxiliary", None)
-    if auxiliary is None and isinstance(output, (list, tuple)):
-        auxiliary = dict(zip(("stage3", "stage2"), output[1:], strict=False))
-    heads = dict(auxiliary or {})
-    if head not in heads:
-        raise GstoVizError(
-            f"the network's output has no head '{head}'; it has {', '.join(['main', *heads])}"
-        )
-    logits: Tensor = heads[head]
-    return logits
+    return model_logits(output, Wanted(output=head))
 
 
 def stride_of(size: tuple[int, int], grid: tuple[int, int]) -> int:

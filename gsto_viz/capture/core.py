@@ -20,6 +20,7 @@ from gsto_viz.capture.maps import Maps, ReduceChoice, Reducer, apply_reducer, ma
 from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
+from gsto_viz.torch_utils import elements
 from gsto_viz.types import Tap
 
 _LOG = logging.getLogger(__name__)
@@ -212,17 +213,6 @@ def pick(output: Any, place: Tap) -> Tensor:
             f"tap '{place.name}' gives {_describe(value, where)}, not a tensor; name one element"
         )
     return value
-
-
-def elements(value: Any) -> dict[str, Any]:
-    """Return the elements of a list, tuple, named tuple, mapping or dataclass by their key."""
-    if isinstance(value, Mapping):
-        return {str(key): item for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        by_index = {str(index): item for index, item in enumerate(value)}
-        fields = getattr(value, "_fields", ())
-        return by_index | {name: getattr(value, name) for name in fields}
-    return {name: getattr(value, name) for name in getattr(value, "__dataclass_fields__", ())}
 
 
 def _describe(value: Any, where: str) -> str:

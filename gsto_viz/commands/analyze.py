@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML with 'branches': tap names or a pattern, finest first (default: stage4.branch*)",
     )
+    share(parser, "output")
     share_resume(parser, "the analysis")
     share(parser, "device", seed="of nulls and bootstrap", json="the summary")
 
@@ -120,7 +121,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     calibration = None
     if args.calibration:
         calibration = load_data(args.calibration, purpose="eval", size=size)
-    models = load_networks(args.model, args.reference, device)
+    models = load_networks(args.model, args.reference, device, output=args.output)
     return analyze(
         models,
         data,

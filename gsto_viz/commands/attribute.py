@@ -53,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("margin", "mean", "sum"),
         help="margin over the next class, or mean or sum of the class's logit (default: margin)",
     )
-    parser.add_argument("--head", default="main", help="main, or stage3, stage2 of gated networks")
+    parser.add_argument(
+        "--head",
+        "--output",
+        default="main",
+        help="main, or stage3, stage2 of gated networks; of others the number or name of an output",
+    )
     parser.add_argument(
         "--method",
         action="append",

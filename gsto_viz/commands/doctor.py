@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="128x256",
         help="size of the image that is looked at (default %(default)s)",
     )
-    share(parser, "device", json="all facts")
+    share(parser, "device", "output", json="all facts")
     add_official_options(parser)
 
 
@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     check_output_file(args.json, "--json")
     size, device = parse_size(args.size), pick_device(args.device)
     model = find_model(args)
-    seen = examine(model.to(device), scene(model, size).to(device), name=args.model)
+    seen = examine(
+        model.to(device), scene(model, size).to(device), name=args.model, output=args.output
+    )
     write_result(args, plain(seen), report_text(seen))
     return 0
 

@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="scores by object size and at boundaries",
     )
+    share(parser, "output")
     parser.add_argument(
         "--export", metavar="DIR", help="write label maps for the Cityscapes test server"
     )
@@ -90,6 +91,7 @@ def options_of(args: argparse.Namespace) -> "Options":
         outcome=args.sizes,
         skip_unreadable=True,
         workers=args.workers,
+        output=args.output,
     )
 
 
@@ -102,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.distributed import join_world
     from gsto_viz.evaluate import tally_images
     from gsto_viz.evaluate.protocols import check_input_size
+    from gsto_viz.models.factory import is_factory
     from gsto_viz.network import open_network
 
     with join_world(args.device) as (world, device):
@@ -111,7 +114,9 @@ def run(args: argparse.Namespace) -> int:
             size = size_of(args)
             check_input_size(options.protocol, size)
             data = load_data(args.data, purpose="eval", size=size)
-            network = open_network(args.checkpoint, **official_options(args)).to(device)
+            code = is_factory(args.checkpoint)
+            network = open_network(args.checkpoint, code=code, **official_options(args))
+            network.to(device)
             export = Export.to(args, data) if args.export else None
             found = quick_findings(data, args.accept, quiet=is_quiet(args))
         with tqdm(

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 SHARED: dict[str, tuple[str, dict[str, Any]]] = {
     "checkpoint": ("checkpoint", {"metavar": "CHECKPOINT", "help": "a shipped name or a file"}),
+    "output": (
+        "--output",
+        {
+            "metavar": "O",
+            "default": "main",
+            "help": "number or name of the output that is meant, where a network gives several",
+        },
+    ),
     "image": ("image", {"metavar": "IMAGE", "help": "a PNG or JPEG"}),
     "folder": ("folder", {"metavar": "DIR", "help": "the --out of gsto-viz analyze"}),
     "data": ("--data", {"metavar": "SPEC", "required": True, "help": "{} images"}),
@@ -126,7 +134,12 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool = False) -> No
 
 
 def load_networks(
-    given: Sequence[str], reference: str | None, device: "torch.device", *, least: int = 1
+    given: Sequence[str],
+    reference: str | None,
+    device: "torch.device",
+    *,
+    least: int = 1,
+    output: str = "",
 ) -> "dict[str, Network]":
     """Load the networks of ``--model`` words, the reference first.
 
@@ -134,6 +147,7 @@ def load_networks(
         GstoVizError: A word is not NAME=..., a name is given twice, there are fewer than ``least``
             or more than eight, or the reference is none of them; nothing is loaded then.
     """
+    from gsto_viz.models.factory import is_factory
     from gsto_viz.network import open_network
     from gsto_viz.report.run import ordered_names
 
@@ -148,7 +162,12 @@ def load_networks(
     keys = ordered_names(chosen, reference)
     if len(keys) < least:
         raise GstoVizError(f"--model {given[0]}: one alone has nothing to differ from; give more")
-    return {key: open_network(chosen[key], key=key).to(device) for key in keys}
+    return {
+        key: open_network(chosen[key], key=key, code=is_factory(chosen[key]), output=output).to(
+            device
+        )
+        for key in keys
+    }
 
 
 def add_official_options(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """What gsto_viz sees in a network: taps, strides, gates, calls, in-place changes, resizing."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from gsto_viz.capture.core import unwrap
 from gsto_viz.capture.names import callable_modules, declared_taps
 from gsto_viz.doctor.watch import Change, Record, watch
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models.outputs import MAIN, Wanted, choose_output
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Tap
 
@@ -171,7 +173,9 @@ class Examination:
         return branches_at([tap for tap, _ in found], [stride for _, stride in found])
 
 
-def examine(model: nn.Module, image: Tensor, *, name: str | None = None) -> Examination:
+def examine(
+    model: nn.Module, image: Tensor, *, name: str | None = None, output: str = MAIN
+) -> Examination:
     """Run a network once on an image and say what it is made of.
 
     Training flags, hooks, weights and torch's generator are as before, also when the network
@@ -182,9 +186,10 @@ def examine(model: nn.Module, image: Tensor, *, name: str | None = None) -> Exam
             taken off.
         image: (1, C, H, W), normalised, on the network's device.
         name: What to call it; None: its class.
+        output: Which of several outputs is meant, by name or number.
 
     Raises:
-        GstoVizError: The network refuses the image.
+        GstoVizError: The network refuses the image, or has no such output.
     """
     network, wrappers = unwrap(model)
     declared = declared_taps(network)
@@ -231,11 +236,33 @@ def examine(model: nn.Module, image: Tensor, *, name: str | None = None) -> Exam
         modules=modules,
         problems=(),
     )
+    unclear = _unclear_output(seen.outputs, output)
     bad = next(iter(record.not_finite), None)
     if bad is not None:
         first = f"{bad or ITSELF} gives NaN or infinity, and is the first module that does"
-        return replace(seen, problems=(first, *_problems(seen)))
-    return replace(seen, problems=tuple(_problems(seen)))
+        return replace(seen, problems=(first, *_problems(seen), *unclear))
+    return replace(seen, problems=(*_problems(seen), *unclear))
+
+
+def _unclear_output(shapes: Mapping[str, tuple[int, ...]], asked: str) -> tuple[str, ...]:
+    """Return what is unclear about which output is meant, if anything.
+
+    Raises:
+        GstoVizError: None has the name that was asked for.
+    """
+    maps = {name: shape for name, shape in shapes.items() if len(shape) == 4}
+    if asked != MAIN:
+        choose_output(maps, Wanted(output=asked))
+        return ()
+    # A head of any number of classes may be the main one; maps of one number each are told apart.
+    counts = Counter(shape[1] for shape in maps.values())
+    try:
+        for classes, times in counts.items():
+            if times > 1:
+                choose_output(maps, Wanted(classes))
+    except GstoVizError as error:
+        return (str(error),)
+    return ()
 
 
 def stride_of(shape: Sequence[int], size: tuple[int, int]) -> int | None:

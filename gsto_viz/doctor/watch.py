@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from gsto_viz.capture.core import REGISTRATION, elements
+from gsto_viz.capture.core import REGISTRATION
+from gsto_viz.models.outputs import output_tensors
 
 _RESIZES = (F.interpolate, F.grid_sample)
 _SIGMOIDS = (torch.sigmoid, torch.special.expit, Tensor.sigmoid, F.hardsigmoid)
@@ -123,7 +124,7 @@ class _Watcher:
         """After a module's code: what changed since was changed by it."""
         self._look(name)
         self.running.pop()
-        tensors = tensors_of(output)
+        tensors = output_tensors(output)
         self._note(name, tensors)
         given = self._frames.pop()
         for tensor in tensors.values():
@@ -188,18 +189,6 @@ class _Functions(TorchFunctionMode):
             ends = float(values.min()), float(values.mean()), float(values.max())
             self._watcher.record.squashings.append(Squashing(where, tuple(output.shape), *ends))
         return output
-
-
-def tensors_of(output: Any) -> dict[str, Tensor]:
-    """Return the tensors of a module's output: itself under ``""``, or its elements by key."""
-    if isinstance(output, Tensor):
-        return {"": output}
-    named = {key: value for key, value in elements(output).items() if isinstance(value, Tensor)}
-    seen: dict[int, str] = {}
-    for key, value in named.items():
-        # A named tuple has each element twice; the later spelling is the name.
-        seen[id(value)] = key
-    return {key: value for key, value in named.items() if seen[id(value)] == key}
 
 
 def watch(model: nn.Module, image: Tensor, keep: Collection[str] = ()) -> Record:

@@ -20,10 +20,10 @@ from gsto_viz.evaluate.protocols import (
     Protocol,
     class_evidence,
     full_logits,
-    model_logits,
     predict,
     protocol_named,
 )
+from gsto_viz.models.outputs import model_logits
 
 __all__ = [
     "PROTOCOLS",

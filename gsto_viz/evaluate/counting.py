@@ -23,6 +23,7 @@ from gsto_viz.evaluate.protocols import (
     class_evidence,
     labels_of,
 )
+from gsto_viz.models.outputs import MAIN, Wanted
 from gsto_viz.regions import find_regions
 from gsto_viz.stats.nulls import DILATION_RATIO
 from gsto_viz.stats.outcome import (
@@ -93,6 +94,7 @@ class Options:
         outcome: Whether scores by object size and at boundaries are wanted as well.
         skip_unreadable: Whether an image that cannot be read is left out and named, or an error.
         workers: Threads that read and count beside the network; 0 does all in turn.
+        output: Which of several outputs is scored, by name or number.
     """
 
     protocol: Protocol = SINGLE
@@ -100,6 +102,7 @@ class Options:
     outcome: bool = False
     skip_unreadable: bool = False
     workers: int = 0
+    output: str = MAIN
 
 
 @dataclass
@@ -270,6 +273,7 @@ def _predict(model: nn.Module, data: Dataset, sample: Sample, options: Options) 
             size=None if labels is None else (labels.shape[0], labels.shape[1]),
             flip_order=data.classes.flip_order,
             precision=options.precision,
+            wanted=Wanted(len(data.classes), options.output),
         )
     except LogitsNotFiniteError as error:
         raise LogitsNotFiniteError(f"{sample.id}: {error}") from error

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.losses import resize_logits
+from gsto_viz.models.outputs import ANY, MAIN, Wanted, model_logits
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor
 
 Size = tuple[int, int]
@@ -240,21 +241,6 @@ class LogitsNotFiniteError(GstoVizError):
     """A network gives NaN or infinity, and no class can be read from that."""
 
 
-def model_logits(output: Any) -> Tensor:
-    """Return the main logits of a network's output: ours, a tensor, or the first of a sequence."""
-    if isinstance(output, Tensor):
-        return output
-    logits = getattr(output, "logits", None)
-    if isinstance(logits, Tensor):
-        return logits
-    if isinstance(output, (list, tuple)) and output and isinstance(output[0], Tensor):
-        return output[0]
-    raise GstoVizError(
-        f"the network returns a {type(output).__name__}; a tensor of logits, or something with a "
-        "field 'logits', is needed"
-    )
-
-
 def input_batch(model: nn.Module, image: npt.NDArray[np.uint8]) -> Tensor:
     """Normalise an image (H, W, 3) as a network wants it: (1, 3, H, W) on its device, its dtype.
 
@@ -277,10 +263,12 @@ def aligns_corners(model: nn.Module) -> bool:
     return bool(getattr(getattr(model, "config", None), "align_corners", False))
 
 
-def batch_logits(model: nn.Module, batch: Tensor, precision: Precision = "fp32") -> Tensor:
+def batch_logits(
+    model: nn.Module, batch: Tensor, precision: Precision = "fp32", wanted: Wanted = ANY
+) -> Tensor:
     """Return the logits of a batch (N, 3, H, W) at its size, (N, K, H, W) float32."""
     with _autocast(batch.device, precision):
-        logits = model_logits(model(batch))
+        logits = model_logits(model(batch), wanted)
     size = (int(batch.shape[-2]), int(batch.shape[-1]))
     return resize_logits(logits, size, align_corners=aligns_corners(model))
 
@@ -292,7 +280,10 @@ def _autocast(device: torch.device, precision: Precision) -> AbstractContextMana
 
 @torch.inference_mode()
 def full_logits(
-    model: nn.Module, image: npt.NDArray[np.uint8], precision: Precision = "fp32"
+    model: nn.Module,
+    image: npt.NDArray[np.uint8],
+    precision: Precision = "fp32",
+    wanted: Wanted = ANY,
 ) -> Tensor:
     """Return the logits of one image at its size.
 
@@ -303,11 +294,12 @@ def full_logits(
         model: A network; ours say how images are normalised, others get ImageNet's values.
         image: (H, W, 3) uint8 sRGB.
         precision: What the network computes in where it may (autocast); logits are float32.
+        wanted: Which of its outputs, where it has several.
 
     Returns:
         (K, H, W) float32 on the network's device.
     """
-    return batch_logits(model, input_batch(model, image), precision)[0]
+    return batch_logits(model, input_batch(model, image), precision, wanted)[0]
 
 
 def labels_of(evidence: Tensor) -> npt.NDArray[np.uint8]:
@@ -319,13 +311,18 @@ def labels_of(evidence: Tensor) -> npt.NDArray[np.uint8]:
     return evidence.argmax(dim=0).to("cpu", torch.uint8).numpy()
 
 
-def predict(model: nn.Module, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def predict(
+    model: nn.Module, image: npt.NDArray[np.uint8], *, output: str = MAIN
+) -> npt.NDArray[np.uint8]:
     """Label one image with the class of the greatest logit; arguments as for ``full_logits``.
 
     Returns:
         (H, W) uint8 class indices.
+
+    Raises:
+        LogitsNotFiniteError: A logit is NaN or infinite.
     """
-    return labels_of(full_logits(model, image))
+    return labels_of(finite(full_logits(model, image, wanted=Wanted(output=output))))
 
 
 FLOAT32_EXPONENT, FLOAT64_EXPONENT = 80.0, 700.0
@@ -382,6 +379,7 @@ def class_evidence(
     size: Size | None = None,
     flip_order: Sequence[int] | None = None,
     precision: Precision = "fp32",
+    wanted: Wanted = ANY,
 ) -> Tensor:
     """Return how much speaks for each class at each pixel; the greatest is the prediction.
 
@@ -393,6 +391,7 @@ def class_evidence(
         size: Height and width of the result; None takes the image's.
         flip_order: For each class the class that it is in a mirror image; None changes none.
         precision: What the network computes in where it may (autocast).
+        wanted: Which of its outputs, where it has several.
 
     Returns:
         (K, *size) float32 or float64 on the network's device.
@@ -403,12 +402,15 @@ def class_evidence(
     """
     size = size or (image.shape[0], image.shape[1])
     if protocol.is_plain and size == image.shape[:2]:
-        return _finite(full_logits(model, image, precision))
+        return finite(full_logits(model, image, precision, wanted))
     batch = input_batch(model, _first_resize(image, protocol))
     shape = (int(batch.shape[-2]), int(batch.shape[-1]))
     align = aligns_corners(model)
     logits_of = partial(
-        _window_logits, model, flip=protocol.flip, flip_order=flip_order, precision=precision
+        _window_logits,
+        partial(batch_logits, model, precision=precision, wanted=wanted),
+        flip=protocol.flip,
+        flip_order=flip_order,
     )
     total: _ExpSum | None = None
     for scale in protocol.scales:
@@ -424,24 +426,24 @@ def class_evidence(
 
 
 def _window_logits(
-    model: nn.Module,
-    window: Tensor,
-    *,
-    flip: bool,
-    flip_order: Sequence[int] | None,
-    precision: Precision,
+    logits_of: LogitsOf, window: Tensor, *, flip: bool, flip_order: Sequence[int] | None
 ) -> Tensor:
     """Return the logits of a window (1, 3, h, w), averaged with its mirror image's if so asked."""
-    logits = batch_logits(model, window, precision)
+    logits = logits_of(window)
     if flip:
-        mirrored = batch_logits(model, window.flip(-1), precision).flip(-1)
+        mirrored = logits_of(window.flip(-1)).flip(-1)
         if flip_order is not None:
             mirrored = mirrored[:, list(flip_order)]
         logits = (logits + mirrored) * 0.5
-    return _finite(logits)
+    return finite(logits)
 
 
-def _finite(logits: Tensor) -> Tensor:
+def finite(logits: Tensor) -> Tensor:
+    """Return logits, or refuse them.
+
+    Raises:
+        LogitsNotFiniteError: One is NaN or infinite.
+    """
     if not bool(torch.isfinite(logits).all()):
         raise LogitsNotFiniteError("the network's logits are not finite; its weights are damaged")
     return logits

@@ -37,7 +37,8 @@ def scatter(
     q = f"q_{letter}"
     brush = partial(alt.selection_interval, name=BRUSH, encodings=["x", "y"])
     shown = rows[["octave", q, "image", "region", "class", "size_px"]].dropna(subset=[q])
-    shown = shown.rename(columns={q: "q"}).round({"octave": 3, "q": 4, "size_px": 1})
+    # A tooltip with a field called "image" makes the browser fetch what it holds.
+    shown = shown.rename(columns={q: "q", "image": "of"}).round({"octave": 3, "q": 4, "size_px": 1})
     (left, right), (low, high) = limits
     few = len(rows) <= FEW_POINTS
     x = alt.X(
@@ -62,7 +63,13 @@ def scatter(
                 title="q (coarser upwards)",
                 scale=alt.Scale(domain=[low, high], nice=False),
             ),
-            tooltip=["image:N", "region:Q", "class:N", "size_px:Q", "q:Q"],
+            tooltip=[
+                alt.Tooltip("of:N", title="name of image"),
+                "region:Q",
+                "class:N",
+                "size_px:Q",
+                "q:Q",
+            ],
         )
         .add_params(brush() if box is None else brush(value={"x": box[0], "y": box[1]}))
         # One canvas instead of thousands of elements, none of which has a text of its own.

@@ -212,12 +212,17 @@ def test_strides_from_sizes(size, grid, stride):
 def test_heads_of_outputs_of_all_kinds():
     a, b, c = (torch.full((1, 4, 2, 2), float(k)) for k in range(3))
     ours = SegmentationOutput(a, {"stage2": c, "stage3": b})
-    for output in (ours, [a, b, c]):
-        assert head_logits(output) is a
-        assert head_logits(output, "stage3") is b
-        assert head_logits(output, "stage2") is c
+    assert head_logits(ours) is a
+    assert head_logits(ours, "stage3") is b
+    assert head_logits(ours, "stage2") is c
+    assert head_logits([a, b, c], "1") is b
+    with pytest.raises(GstoVizError, match="returns 3 outputs"):
+        head_logits([a, b, c])
     assert head_logits(a) is a
-    with pytest.raises(GstoVizError, match="no head 'stage1'; it has main, stage2, stage3"):
+    with pytest.raises(
+        GstoVizError,
+        match="no head 'stage1'; it has main, logits, aux",
+    ):
         head_logits(ours, "stage1")
     with pytest.raises(GstoVizError, match=r"no head 'stage3'; it has main$"):
         head_logits(a, "stage3")

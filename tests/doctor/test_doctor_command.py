@@ -152,3 +152,23 @@ def test_a_size_that_a_network_refuses(tmp_path, capsys) -> None:
     assert "try another --size" in capsys.readouterr().err
     assert main(["doctor", f"{path}:build", "--quiet", "--size", "32x32"]) == 0
     assert "no module gives a grid" in capsys.readouterr().out
+
+
+def test_several_outputs_are_asked_about(tmp_path, capsys):
+    path = tmp_path / "two.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Two(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv2d(3, 5, 3, padding=1)\n"
+        "    def forward(self, x):\n"
+        "        return [self.conv(x), -self.conv(x)]\n"
+        "build = Two\n"
+    )
+    assert main(words(f"{path}:build")) == 0
+    assert "2 outputs with 5 classes" in capsys.readouterr().out
+    assert main([*words(f"{path}:build"), "--output", "1"]) == 0
+    assert "2 outputs with 5 classes" not in capsys.readouterr().out
+    assert main([*words(f"{path}:build"), "--output", "7"]) == 2
+    assert "no head '7'; it has main, 0, 1" in capsys.readouterr().err

@@ -11,8 +11,17 @@ from torch import Tensor, nn
 
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import evaluate, full_logits, model_logits, predict
+from gsto_viz.evaluate import (
+    LogitsNotFiniteError,
+    Options,
+    evaluate,
+    full_logits,
+    model_logits,
+    predict,
+)
 from gsto_viz.models import ModelInfo, build_model, load_model, shipped_checkpoints
+from gsto_viz.models.base import SegmentationOutput
+from gsto_viz.models.outputs import Wanted
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassInfo, ClassList, Sample
 
@@ -132,12 +141,71 @@ def test_our_network_follows_its_own_conventions() -> None:
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
 
+def test_of_several_outputs_the_right_one_is_taken_or_asked_for(caplog) -> None:
+    main, aux, few = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8), torch.ones(1, 2, 8, 8)
+    for output in ({"aux": aux, "out": main}, SegmentationOutput(main, {"stage3": aux})):
+        assert model_logits(output, Wanted(3)) is main
+        assert model_logits(output) is main
+    for output in ([few, main], (few, main), {"x": few, "y": main}, [few, {"a": main}]):
+        caplog.clear()
+        assert model_logits(output, Wanted(3)) is main
+        assert len(caplog.records) <= 1
+    assert model_logits({"a": aux, "b": main}, Wanted(3, "b")) is main
+    assert model_logits([aux, [aux, main]], Wanted(3, "1#1")) is main
+    for output in ([aux, main], (aux, main), {"aux": aux, "final": main}, [[aux, main]]):
+        with pytest.raises(GstoVizError, match=r"2 outputs with 3 classes .* --output "):
+            model_logits(output, Wanted(3))
+        with pytest.raises(GstoVizError, match=r"2 outputs .* say which one"):
+            model_logits(output)
+    with pytest.raises(GstoVizError, match="no head '2'; it has main, 0, 1"):
+        model_logits([aux, main], Wanted(3, "2"))
+
+
+class Deep(nn.Module):
+    """An auxiliary output that is always wrong, before a main one that is always right."""
+
+    def forward(self, x):
+        right = (x[:, :1] > 0).float()
+        main = torch.cat([1 - right, right], dim=1)
+        return [1 - main, main]
+
+
+class Halves:
+    """Black and white halves, labelled as such."""
+
+    name, ids = "halves", ("h0",)
+    classes = ClassList("two", tuple(ClassInfo(k, f"c{k}", (k, k, k), True) for k in range(2)))
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        labels = np.repeat(np.uint8([[0, 1]]), 32, axis=1).repeat(48, axis=0)
+        return Sample("h0", np.repeat(labels[..., None] * 255, 3, axis=2), labels)
+
+
+def test_a_list_with_the_main_output_last_is_never_guessed() -> None:
+    with pytest.raises(GstoVizError, match="h0: the network returns 2 outputs with 2 classes"):
+        evaluate(Deep(), Halves())
+    assert evaluate(Deep(), Halves(), Options(output="1")).scores.miou == 100
+    assert evaluate(Deep(), Halves(), Options(output="0")).scores.miou == 0
+
+
+def test_predictions_of_nan_are_refused() -> None:
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x[:, :2] * float("nan")
+
+    with pytest.raises(LogitsNotFiniteError, match="not finite"):
+        predict(Broken(), np.zeros((32, 40, 3), np.uint8))
+
+
 def test_other_networks_are_read_too() -> None:
     logits = torch.zeros(1, 2, 8, 8)
     assert model_logits(logits) is logits
     assert model_logits(SimpleNamespace(logits=logits)) is logits
     assert model_logits([logits, "auxiliary"]) is logits
-    for output in ({"out": logits}, [], None):
+    for output in ({"out": "logits"}, [], None):
         with pytest.raises(GstoVizError, match=f"returns a {type(output).__name__};"):
             model_logits(output)
     image = np.zeros((32, 40, 3), np.uint8)

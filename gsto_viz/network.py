@@ -124,6 +124,7 @@ class Network:
             "sha256": self.sha256,
             "taps": list(self.anatomy.branch_taps),
             "strides": list(self.anatomy.strides),
+            **({} if self.output == MAIN else {"output": self.output}),
         }
 
     def weights_record(self) -> dict[str, str | None]:
@@ -188,6 +189,50 @@ class Network:
         with watch_transmission(self.module) as seen:
             gains = calibrate(self.module, tensors, self._places(self.anatomy.branch_taps))
         return replace(self, gains=gains, transmission=seen.shares())
+
+    def check(self, image: npt.NDArray[np.uint8], name: str) -> None:
+        """Run the network once over an image, so that what does not fit is said at once.
+
+        An image that the network itself refuses says nothing of others.
+
+        Args:
+            image: (H, W, 3) uint8 sRGB.
+            name: Of the image, for messages.
+
+        Raises:
+            GstoVizError: Logits are not finite, several outputs could be the logits, a tap is not
+                there, or the grid of a branch is not that of its stride.
+        """
+        who = f"{name}: {self.key or self.name}"
+        try:
+            with eval_mode(self.module), self._features as maps:
+                full = full_logits(self.module, image, wanted=Wanted(self.predicts, self.output))
+        except GstoVizError as error:
+            raise GstoVizError(f"{who}: {error}") from error
+        except (RuntimeError, ValueError, AssertionError):
+            return
+        if self.predicts is None or full.shape[0] == self.predicts:
+            try:
+                finite(full)
+            except GstoVizError as error:
+                raise GstoVizError(f"{who}: {error}") from error
+        for branch in self.anatomy.branches:
+            self._check_grid(branch, tuple(maps[branch.tap].shape), image.shape[:2], who)
+
+    def _check_grid(
+        self, branch: Branch, shape: tuple[int, ...], size: tuple[int, ...], who: str
+    ) -> None:
+        """Refuse a branch whose map (N, C, h, w) is not on the grid of its stride."""
+        if branch.stride is None:
+            return
+        expected = tuple(-(-side // branch.stride) for side in size)
+        if len(shape) != 4 or shape[2:] != expected:
+            raise GstoVizError(
+                f"{who}: {branch.tap} gives {'x'.join(map(str, shape))} for an image of "
+                f"{'x'.join(map(str, size))}, and stride {branch.stride} means a grid of "
+                f"{'x'.join(map(str, expected))}; give its stride, or layout: nhwc where channels "
+                "are last"
+            )
 
     def look(
         self,

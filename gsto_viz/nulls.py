@@ -98,7 +98,8 @@ def estimate_batch_norm(model: nn.Module, images: Iterable[Tensor]) -> None:
         images: Normalised images, (3, H, W) or (N, 3, H, W) each.
 
     Raises:
-        GstoVizError: There are no images, or an image is not such a tensor.
+        GstoVizError: There are no images, an image is not such a tensor, or a batch norm sees a
+            single cell.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
@@ -107,7 +108,14 @@ def estimate_batch_norm(model: nn.Module, images: Iterable[Tensor]) -> None:
     seen = 0
     with eval_mode(model), _cumulative(norms), torch.autocast(device.type, enabled=False):
         for image in images:
-            model(as_batch(image).to(device))
+            try:
+                model(as_batch(image).to(device))
+            except ValueError as error:
+                # What torch says of one cell of one image, such as behind global pooling.
+                raise GstoVizError(
+                    f"batch-norm statistics cannot be measured anew ({error}); leave the "
+                    "random-weight null out"
+                ) from error
             seen += 1
     if seen == 0:
         raise GstoVizError("batch norms need calibration images to be measured on; give some")

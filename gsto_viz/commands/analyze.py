@@ -46,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument(
         "--nulls",
-        action="store_true",
-        help="compute null models too (shifted and swapped labels, random weights, permuted "
-        "sizes, one common map); takes several times as long",
+        nargs="?",
+        const="all",
+        metavar="N,N",
+        help="compute null models too, all or some such as N1,N2 (shifted and swapped labels, "
+        "random weights, permuted sizes, one common map); takes several times as long",
     )
     parser.add_argument(
         "--attribution",
@@ -105,6 +107,13 @@ def run(args: argparse.Namespace) -> int:
     return 3 if report.skipped else 0
 
 
+def _nulls(text: str | None) -> bool | list[str]:
+    """Return which null models ``--nulls`` asks for."""
+    if text is None or text == "all":
+        return text is not None
+    return [word.strip() for word in text.split(",")]
+
+
 def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -> "Report":
     from pathlib import Path
 
@@ -126,7 +135,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         models,
         data,
         args.out,
-        nulls=args.nulls,
+        nulls=_nulls(args.nulls),
         attribution=args.attribution,
         atlas=args.atlas,
         calibration=calibration,

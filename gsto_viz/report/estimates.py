@@ -123,7 +123,8 @@ def null_estimates(
         values: Its rows of the table ``values``.
         table: Its region table.
     """
-    permuted = permuted_values(table, report.strides[key], report.images.seed)
+    chosen = [name for name in ("N4", "N4c") if report.has_null(name)]
+    permuted = permuted_values(table, report.strides[key], report.images.seed, chosen)
     rows = pd.concat([values[values["null"] != OWN], permuted], ignore_index=True)
     return {
         str(null): summarise_null(of_null, report.images) for null, of_null in rows.groupby("null")
@@ -149,7 +150,9 @@ def summarise_null(values: pd.DataFrame, images: Images) -> dict[str, Null]:
     return found
 
 
-def permuted_values(table: pd.DataFrame, strides: Sequence[int], seed: int) -> pd.DataFrame:
+def permuted_values(
+    table: pd.DataFrame, strides: Sequence[int], seed: int, nulls: Sequence[str]
+) -> pd.DataFrame:
     """Compute the indices of every image with permuted sizes (N4, and N4c within classes).
 
     Returns:
@@ -157,9 +160,9 @@ def permuted_values(table: pd.DataFrame, strides: Sequence[int], seed: int) -> p
     """
     rows = []
     names = list(index_columns(len(strides)))
-    for null, within in (("N4", False), ("N4c", True)):
+    for null in nulls:
         for draw in range(PERMUTATIONS):
-            permuted = permute_sizes(table, within_class=within, seed=seed, draw=draw)
+            permuted = permute_sizes(table, within_class=null == "N4c", seed=seed, draw=draw)
             for image, group in permuted.groupby("image"):
                 columns = {name: group[name].to_numpy() for name in names}
                 indices = image_indices(columns, len(strides), min_depth_px=float(strides[-1]))
@@ -299,10 +302,11 @@ def _sci_c_nulls(report: Report, key: str, table: pd.DataFrame) -> dict[str, Nul
     if not moved.empty:
         for null, rows in moved.groupby("null"):
             tables[str(null)] = [draw for _, draw in rows.groupby("draw")]
-    if report.manifest["random_draws"]:
-        tables["N3"] = list(report.random_tables(key))
+    if drawn := list(report.random_tables(key)):
+        tables["N3"] = drawn
     seed = report.images.seed
-    tables["N4"] = [permute_sizes(table, seed=seed, draw=draw) for draw in range(PERMUTATIONS)]
+    if report.has_null("N4"):
+        tables["N4"] = [permute_sizes(table, seed=seed, draw=draw) for draw in range(PERMUTATIONS)]
     found: dict[str, Null] = {}
     for name, draws in tables.items():
         values = [

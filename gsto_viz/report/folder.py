@@ -51,7 +51,7 @@ class Settings:
         ids_sha256: Fingerprint of their ids.
         calibration: SPEC of the images whose first 64 by id give the gains.
         models: By key, what the network is (name, network, sha256, taps, strides).
-        nulls: Whether null models are computed.
+        nulls: Whether null models are computed: all of them, none, or those named.
         attribution: Whether Shapley values and scale transfer are computed.
         atlas: Whether the features of the branches are described.
         seed: Of nulls, bootstrap and reservoir.
@@ -67,7 +67,7 @@ class Settings:
     ids_sha256: str
     calibration: str
     models: dict[str, dict[str, Any]]
-    nulls: bool = False
+    nulls: bool | list[str] = False
     attribution: bool = False
     atlas: bool = False
     seed: int = 0
@@ -75,6 +75,10 @@ class Settings:
     shifts: int = SHIFTS
     max_regions: int = MAX_REGIONS
     block: int | None = None
+
+    def has_null(self, name: str) -> bool:
+        """Return whether a null model is computed."""
+        return self.nulls is True or (self.nulls is not False and name in self.nulls)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with the version of the folder's schema."""

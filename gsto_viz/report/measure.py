@@ -102,7 +102,7 @@ def annotated(
         GstoVizError: The image has no labels.
     """
     grids = prepared(sample, strides)
-    moved = list(_shifted(sample, grids, settings)) if settings.nulls else []
+    moved = list(_shifted(sample, grids, settings)) if settings.has_null("N1") else []
     if partner is not None:
         there = prepared(partner, strides)
         assert partner.labels is not None

@@ -187,7 +187,14 @@ def _null_notes(report: Report) -> str:
             "<p class=note>Null models were not computed: without them a value below 0.5 is "
             "not evidence. gsto-viz analyze --nulls computes them.</p>"
         )
-    notes = "; ".join(f"{name}: {null.meaning}" for name, null in NULLS.items())
+    notes = "; ".join(
+        [f"{name}: {null.meaning}" for name, null in NULLS.items() if report.has_null(name)]
+        + [
+            f"{null} of {key} is missing: {why}"
+            for key in report.keys
+            for null, why in report.missing_nulls(key).items()
+        ]
+    )
     return f"<p class=note>{escape(notes)}. {escape(RANDOM_NOTE)}</p>"
 
 

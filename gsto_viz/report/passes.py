@@ -106,7 +106,10 @@ def _skipped(image: str, reason: str) -> Chunk:
 
 def _view(network: Network, draws: Sequence[Network], sample: Sample, *, features: bool) -> View:
     """Run one network and its random-weight draws on one image."""
-    look = network.look(sample.image, raw=False, features=features)
+    try:
+        look = network.look(sample.image, raw=False, features=features)
+    except GstoVizError as error:
+        raise GstoVizError(f"{sample.id}: {network.key}: {error}") from error
     drawn = [(twin, twin.look(sample.image, raw=False, gates=False).activity) for twin in draws]
     return View(network, look, drawn)
 
@@ -225,7 +228,11 @@ def _add_nulls(
             asked = {name: table[name] for name in table if name in MOVED or name[:4] == "psi_"}
             chunk.add("moved", **names, image=image.sample.id, **asked)
     for null, row in NULLS.items():
-        draws = load_function(row.function)(image.grids, activity) if row.function else ()
+        draws = (
+            load_function(row.function)(image.grids, activity)
+            if row.function and settings.has_null(null)
+            else ()
+        )
         for draw, (regions, maps) in enumerate(draws):
             table = _cut(region_arrays(regions, maps), kept)
             _add_values(chunk, network, null, draw, image.sample.id, _indices(network, table))

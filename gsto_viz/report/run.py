@@ -26,6 +26,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.checkpoint import read_tensors, write_tensors
+from gsto_viz.models.hrnet import MIN_SIZE
 from gsto_viz.network import Network, Source, open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.report.causal import check_explainable, explained
@@ -43,16 +44,27 @@ from gsto_viz.report.folder import (
     SUMMARY,
     Settings,
     begin,
+    check_free,
     clusters_of,
     fingerprint,
     is_finished,
     plain,
+    read_json,
 )
 from gsto_viz.report.passes import layout_chunk, run_chunk
 from gsto_viz.report.summary import Report, load_report
-from gsto_viz.report.tables import PARTS, chunk_folder, merge, read_table, write_chunk, write_table
+from gsto_viz.report.tables import (
+    MISSING,
+    PARTS,
+    chunk_folder,
+    merge,
+    read_table,
+    write_chunk,
+    write_table,
+)
 from gsto_viz.stats.nulls import swapped_labels
-from gsto_viz.types import Dataset
+from gsto_viz.types import Dataset, Sample
+from gsto_viz.words import NULLS
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ def analyze(
     data: Dataset,
     out: str | Path | None = None,
     *,
-    nulls: bool = False,
+    nulls: bool | Sequence[str] = False,
     attribution: bool = False,
     atlas: bool = False,
     calibration: Dataset | None = None,
@@ -105,8 +117,9 @@ def analyze(
             names or files. By custom ``A`` is the baseline and comes before ``B``.
         data: Annotated images at network-input size.
         out: The folder to write; None for one that lives as long as the report.
-        nulls: Compute null models N1 to N5 as well; N3 runs every network ``random_draws`` times
-            more with random weights.
+        nulls: Compute null models N1 to N5 as well, or those named; N3 runs every network
+            ``random_draws`` times more with random weights. One that a network cannot have is
+            missing, with the reason, and the others remain.
         attribution: Compute exact Shapley values of the branches for every region (SCI_C) and the
             scale transfer of resized objects (STP) as well: ten more passes an image, two of them
             of larger images; with nulls one more, of the image at twice its size, for each of the
@@ -153,7 +166,9 @@ def analyze(
     count = len(data) if limit is None else min(limit, len(data))
     if count < 1:
         raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
-    _check_labels(data)
+    chosen = chosen_nulls(nulls)
+    finished = resume and is_finished(Path(out))
+    first = None if finished else _first_image(data, count)
     if attribution:
         check_explainable(networks)
     settings = Settings(
@@ -163,7 +178,7 @@ def analyze(
         ids_sha256=fingerprint(tuple(data.ids[:count])),
         calibration=data.name if calibration is None else calibration.name,
         models={one.key: _record(one, attribution) for one in networks},
-        nulls=nulls,
+        nulls=chosen,
         attribution=attribution,
         atlas=atlas,
         seed=seed,
@@ -171,6 +186,10 @@ def analyze(
         max_regions=max_regions,
         block=block,
     )
+    if first is not None:
+        check_free(Path(out), resume=resume, overwrite=overwrite)
+        for network in networks:
+            network.check(first.image, first.id)
     job = _Job(
         Path(out), data, data if calibration is None else calibration, settings, world, quiet
     )
@@ -236,21 +255,48 @@ def open_for(data: Dataset, key: str, source: Source, site: Anatomy | None = Non
     return network
 
 
-def _check_labels(data: Dataset) -> None:
-    """Refuse a data set without labels before anything is written.
+def chosen_nulls(asked: bool | Sequence[str]) -> bool | list[str]:
+    """Return which null models are computed: all (True), none (False), or their names in order.
 
     Raises:
-        GstoVizError: The first image has none. (One that cannot be read is named later.)
+        GstoVizError: There is none of a name.
     """
-    try:
-        first = data[0]
-    except GstoVizError:
-        return
-    if first.labels is None:
+    if isinstance(asked, bool):
+        return asked
+    unknown = [name for name in asked if name not in NULLS]
+    if unknown or not asked:
         raise GstoVizError(
-            f"{first.id} has no labels; sizes of objects need annotated images, give a data set "
-            "with label maps"
+            f"no null model '{', '.join(unknown)}'; choose out of {', '.join(NULLS)}, or all"
         )
+    chosen = [name for name in NULLS if name in asked]
+    return True if len(chosen) == len(NULLS) else chosen
+
+
+def _first_image(data: Dataset, count: int) -> Sample | None:
+    """Return the first image that a network can look at, before anything is written.
+
+    Raises:
+        GstoVizError: None can be read, for the reason of the first, or one has no labels.
+    """
+    first: GstoVizError | None = None
+    read = False
+    for index in range(count):
+        try:
+            sample = data[index]
+        except GstoVizError as error:
+            first = first or error
+            continue
+        read = True
+        if sample.labels is None:
+            raise GstoVizError(
+                f"{sample.id} has no labels; sizes of objects need annotated images, give a data "
+                "set with label maps"
+            )
+        if min(sample.image.shape[:2]) >= MIN_SIZE:
+            return sample
+    if not read:
+        raise GstoVizError(f"none of {count} images can be analyzed; {first}") from first
+    return None
 
 
 def _run(job: _Job, networks: list[Network], *, resume: bool, overwrite: bool) -> None:
@@ -321,9 +367,9 @@ def _chunks(job: _Job, networks: list[Network]) -> None:
     todo = [k for k in job.world.share(job.chunks) if not chunk_folder(job.out, k).is_dir()]
     if not todo:
         return
-    drawn = job.settings.nulls and job.settings.random_draws > 0
+    drawn = job.settings.has_null("N3") and job.settings.random_draws > 0
     random = _random_networks(job, networks) if drawn else {}
-    partners = _partners(job) if job.settings.nulls else {}
+    partners = _partners(job) if job.settings.has_null("N2") else {}
     for number in job.bar(todo, "analyze", "chunk"):
         first = number * CHUNK_IMAGES
         indices = range(first, min(first + CHUNK_IMAGES, job.settings.images))
@@ -335,15 +381,21 @@ def _random_networks(job: _Job, networks: list[Network]) -> dict[str, list[Netwo
     """Draw random weights for every network (N3), alive and calibrated on the same images."""
     images = list(_calibration_images(job))
     found: dict[str, list[Network]] = {}
+    missing: dict[str, dict[str, str]] = {}
     for network in networks:
         tensors = [network.tensor(image) for image in images]
         draws = random_draws(
             network.module, tensors, draws=job.settings.random_draws, seed=job.settings.seed
         )
-        found[network.key] = [
-            _alive(job, replace(network, module=twin), images)
-            for twin in job.bar(draws, f"random weights {network.key}", "draw")  # type: ignore[arg-type]
-        ]
+        try:
+            found[network.key] = [
+                # No class is asked of random weights, so their logits may be anything.
+                _alive(job, replace(network, module=twin, predicts=0), images)
+                for twin in job.bar(draws, f"random weights {network.key}", "draw")  # type: ignore[arg-type]
+            ]
+        except GstoVizError as error:
+            missing[network.key] = {"N3": str(error)}
+    write_json(job.out / MISSING, missing)
     return found
 
 
@@ -391,6 +443,7 @@ def _finish(job: _Job, networks: list[Network], calibration_s: float, seconds: f
         "skipped": skipped,
     }
     tables = Report(out, manifest, {}, data.classes, clusters)
+    missing = read_json(out / MISSING) if (out / MISSING).is_file() else {}
     summary = {
         "schema_version": SCHEMA_VERSION,
         "data": job.settings.data,
@@ -398,7 +451,9 @@ def _finish(job: _Job, networks: list[Network], calibration_s: float, seconds: f
         "clusters": len(set(clusters.values())),
         "skipped": skipped,
         "models": {
-            one.key: model_summary(tables, one.key, one.transmission) | {"costs": one.costs}
+            one.key: model_summary(tables, one.key, one.transmission)
+            | {"costs": one.costs}
+            | ({"missing_nulls": missing[one.key]} if one.key in missing else {})
             for one in job.bar(networks, "statistics", "network")
         },
     }

@@ -115,6 +115,15 @@ class Report:
         """Whether null models were computed."""
         return bool(self.manifest["nulls"])
 
+    def has_null(self, name: str) -> bool:
+        """Return whether one null model was asked for."""
+        chosen = self.manifest["nulls"]
+        return chosen is True or (bool(chosen) and name in chosen)
+
+    def missing_nulls(self, key: str) -> dict[str, str]:
+        """Return why null models of a network are missing, by their names."""
+        return dict(self.model(key).get("missing_nulls", {}))
+
     def model(self, key: str) -> Mapping[str, Any]:
         """Return what the summary says of one model.
 

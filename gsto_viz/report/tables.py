@@ -119,6 +119,8 @@ TABLES = {
 OWN = "none"
 """The value of ``null`` in rows of the networks themselves."""
 PARTS = "parts"
+MISSING = f"{PARTS}/missing.json"
+"""Why a null model is missing: by network, then by its name."""
 MAPS = "maps.npz"
 Columns = Mapping[str, npt.NDArray[Any]]
 """Columns of one table by name, at least one, all of one length."""

@@ -48,6 +48,7 @@ def headline_text(report: Report) -> str:
         lines += [f"    {c.name}: {c.state} ({c.why})" for c in verdict.conditions]
         if caution := layout_caution(report, key):
             lines.append(f"  {caution}")
+        lines += [f"  {null} is missing: {why}" for null, why in report.missing_nulls(key).items()]
         missing = report.model(key)["no_pairs"]
         if missing:
             more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
@@ -57,7 +58,9 @@ def headline_text(report: Report) -> str:
             lines += ["", *text_table(rows, "<", indent="  "), f"  {atlas_words(report, key)}"]
         lines.append("")
     if report.has_nulls:
-        lines += [f"{name}: {null.meaning}" for name, null in NULLS.items()]
+        lines += [
+            f"{name}: {null.meaning}" for name, null in NULLS.items() if report.has_null(name)
+        ]
         lines += [RANDOM_NOTE, ""]
     for one in report.skipped:
         lines.append(f"skipped {one['image']}: {one['reason']}")

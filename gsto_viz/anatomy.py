@@ -252,6 +252,7 @@ def branches_at(
     strides: Sequence[int],
     gates: Mapping[str, int] | None = None,
     bounds: tuple[float, float] | None = None,
+    layout: str = "",
 ) -> Anatomy:
     """Make the anatomy of a network that does not say where its branches are.
 
@@ -261,9 +262,11 @@ def branches_at(
         strides: Pixels per cell of each.
         gates: Modules of gates, with names that say their edges, and the stride of their grid.
         bounds: Infimum and supremum of the gates' form; None: 0 and 1.
+        layout: ``nchw`` or ``nhwc``, the order of axes of all branches; empty: told by sizes.
 
     Raises:
-        GstoVizError: Their numbers differ, all strides are the same, or a gate's name says no edge.
+        GstoVizError: Their numbers differ, all strides are the same, a gate's name says no edge, or
+            an unknown layout.
 
     Example:
         >>> branches_at(("layer1", "layer2"), (4, 8)).strides
@@ -273,9 +276,11 @@ def branches_at(
         raise GstoVizError(
             f"{len(branches)} branches and {len(strides)} strides; give one stride per branch"
         )
+    if layout not in ("", "nchw", "nhwc"):
+        raise GstoVizError(f"layout '{layout}': give nchw or nhwc (channels last)")
     read = tuple(Branch(t, s, float(s)) for t, s in zip(branches, strides, strict=True))
     _check_scales(read)
-    places = {b.tap: Tap(b.tap, b.tap, b.stride) for b in read}
+    places = {b.tap: Tap(b.tap, b.tap, b.stride, layout=layout) for b in read}
     for name, stride in (gates or {}).items():
         places[edge_named(name).name] = Tap(name, name, stride, 1, "gate")
     return Anatomy(read, places, gates_of(places.values(), bounds or (0.0, 1.0)))

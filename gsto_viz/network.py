@@ -319,10 +319,12 @@ class Network:
         """Return where taps are: as the module declares them, else by the name of a submodule."""
         declared = declared_taps(self.module)
         told = self.anatomy.taps
-        return {
-            name: declared.get(name) or "#".join((told[name].module, *told[name].path))
-            for name in names
-        }
+        return {name: declared.get(name) or self._told(told[name]) for name in names}
+
+    def _told(self, tap: Tap) -> Tap:
+        """Return the place of a tap that somebody told, with its stride and layout."""
+        (found,) = resolve(self.module, {tap.name: "#".join((tap.module, *tap.path))})
+        return replace(found, stride=tap.stride, layout=tap.layout)
 
 
 def _first(maps: Mapping[str, Tensor]) -> BranchMaps:
@@ -396,7 +398,7 @@ def _module(source: str | Path, code: bool, official: Mapping[str, Any]) -> nn.M
 
 FORM = (
     "write 'branches: stage4.branch*', or a list of taps, finest first; for networks that do not "
-    "know their strides add 'strides: [4, 8, ...]'"
+    "know their strides add 'strides: [4, 8, ...]', and 'layout: nhwc' where channels are last"
 )
 
 
@@ -422,8 +424,11 @@ def read_sites(path: str | Path, networks: Mapping[str, Source]) -> dict[str, An
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise GstoVizError(f"the taps file {path} is not YAML ({error}); {FORM}") from error
     branches, strides = _checked_sites(values, path)
+    layout = str(values.get("layout", ""))
+    if layout and strides is None:
+        raise GstoVizError(f"the taps file {path} has a layout and no strides; {FORM}")
     if strides is not None:
-        return {key: branches_at(branches, strides) for key in networks}
+        return {key: branches_at(branches, strides, layout=layout) for key in networks}
     return {key: open_network(one).read_at(branches).anatomy for key, one in networks.items()}
 
 
@@ -431,7 +436,7 @@ def _checked_sites(values: Any, path: str | Path) -> tuple[list[str], list[int] 
     """Return branches and strides, or say what is wrong with the file."""
     if not isinstance(values, dict) or "branches" not in values:
         raise GstoVizError(f"the taps file {path} has no 'branches'; {FORM}")
-    unknown = sorted(map(str, set(values) - {"branches", "strides"}))
+    unknown = sorted(map(str, set(values) - {"branches", "strides", "layout"}))
     if unknown:
         raise GstoVizError(f"the taps file {path} has an unknown key '{unknown[0]}'; {FORM}")
     branches, strides = values["branches"], values.get("strides")

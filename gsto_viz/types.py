@@ -214,6 +214,7 @@ class Tap:
         kind: ``feature``, ``gate`` or ``logits``; ``feature`` for modules of foreign networks.
         branch: Which branch its features are, 0 = the finest; None for everything else.
         path: Which element of the module's output, outermost first; empty when it is a tensor.
+        layout: ``nchw`` or ``nhwc``, the order of axes of the output; empty: told by sizes.
     """
 
     name: str
@@ -223,6 +224,7 @@ class Tap:
     kind: str = "feature"
     branch: int | None = None
     path: tuple[str, ...] = ()
+    layout: str = ""
 
 
 FloatArray = npt.NDArray[np.float64]

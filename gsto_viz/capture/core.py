@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gsto_viz.capture.layout import channels_first
 from gsto_viz.capture.maps import Maps, ReduceChoice, Reducer, apply_reducer, make_reducer
 from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
@@ -42,9 +43,9 @@ class Capture:
             ``module#0`` or ``module#key`` picks an element of an output that is not a tensor.
         reduce: What is kept: ``mean`` (channel mean), ``gain_fixed`` (mean over live channels of
             F_c / sigma_c; needs gains), ``absmean``, ``l2``, ``max``: (N, H, W); ``none``: the
-            whole output, cloned; a function from a detached tensor to a tensor; or a mapping from
-            tap names or patterns to these, first match holds. Gates are (N, H, W) under every
-            name but ``none``; logits are kept whole under ``mean`` and ``gain_fixed``.
+            whole output, cloned, channels second; a function from a detached tensor to a tensor; or
+            a mapping from tap names or patterns to these, first match holds. Gates are (N, H, W)
+            under every name but ``none``; logits are kept whole under ``mean`` and ``gain_fixed``.
         gains: Gains by tap name for ``gain_fixed``; None takes those of the network's checkpoint,
             ``model.info.gains``.
         unfired: ``raise``: leaving the block without an exception raises if a tap never fired;
@@ -82,6 +83,7 @@ class Capture:
         self._reducers = {p.name: make_reducer(p, reduce, known) for p in self.places}
         self._unfired = unfired
         self._handles: list[RemovableHandle] = []
+        self._size: tuple[int, ...] = ()
         self._maps: Maps | None = None
 
     def __enter__(self) -> Maps:
@@ -127,8 +129,10 @@ class Capture:
             while self._handles:
                 self._handles.pop().remove()
 
-    def _begin(self, thread: int, maps: Maps, *_: Any) -> None:
+    def _begin(self, thread: int, maps: Maps, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         if self._listens(thread, maps):
+            image = inputs[0] if inputs else None
+            self._size = tuple(image.shape[-2:]) if isinstance(image, Tensor) else ()
             maps.begin_forward()
 
     def _record(
@@ -142,7 +146,8 @@ class Capture:
         output: Any,
     ) -> None:
         if self._listens(thread, maps):
-            maps.add(place.name, apply_reducer(reducer, pick(output, place)))
+            value = channels_first(pick(output, place), place, module, self._size)
+            maps.add(place.name, apply_reducer(reducer, value))
 
     def _listens(self, thread: int, maps: Maps) -> bool:
         """Return True in the thread of an open block, outside ``torch.compile``'s tracing.

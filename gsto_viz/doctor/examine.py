@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gsto_viz.activity import grid_shape, grid_stride, saturated_share
 from gsto_viz.anatomy import Anatomy, anatomy_of, branches_at
 from gsto_viz.capture.core import unwrap
+from gsto_viz.capture.layout import NHWC, layout_of
 from gsto_viz.capture.names import callable_modules, declared_taps
 from gsto_viz.doctor.watch import Change, Record, watch
 from gsto_viz.errors import GstoVizError
@@ -286,6 +287,8 @@ def _modules(network: nn.Module, record: Record, size: tuple[int, int]) -> tuple
     for name in order:
         shapes = record.shapes.get(name, {})
         element, shape = next(iter(shapes.items()), ("", None))
+        if shape is not None and len(shape) == 4:
+            shape = _channels_first(shape, name, named[name], size)
         facts.append(
             ModuleFacts(
                 name=name,
@@ -298,6 +301,17 @@ def _modules(network: nn.Module, record: Record, size: tuple[int, int]) -> tuple
             )
         )
     return tuple(facts)
+
+
+def _channels_first(
+    shape: tuple[int, ...], name: str, module: nn.Module, size: tuple[int, int]
+) -> tuple[int, ...]:
+    """Return the shape of a map as (N, C, h, w); as it is where channels may be second or last."""
+    try:
+        last = layout_of(shape, Tap(name, name), module, size) == NHWC
+    except GstoVizError:
+        last = False
+    return (shape[0], shape[3], *shape[1:3]) if last else shape
 
 
 def _tap_facts(tap: Tap, record: Record, size: tuple[int, int]) -> TapFacts:

@@ -387,7 +387,7 @@ def _gap_alt_text(frames: Mapping[str, pd.DataFrame]) -> str:
         rows = frame[frame["classes"] == "all"].sort_values("gap_low")
         said = [
             f"{_gap_name(gap_low, gap_high)} octaves "
-            + ("not estimated" if np.isnan(value) else f"{value:.2f}")
+            + ("not estimated" if pd.isna(value) else f"{value:.2f}")
             for gap_low, gap_high, value in rows[["gap_low", "gap_high", "value"]].to_numpy()
         ]
         parts.append(f"{key}: {', '.join(said)}.")

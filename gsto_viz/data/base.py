@@ -5,7 +5,7 @@ all.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data.classes import shipped_classes
+from gsto_viz.data.classes import numbers_line, shipped_classes
 from gsto_viz.data.reader import (
     Numbers,
     read_header,
@@ -68,25 +68,37 @@ def is_utf8(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def pair_up(images: dict[str, Path], maps: Path, what: str) -> dict[str, Path]:
+def pair_up(images: dict[str, Path], maps: Path, what: str, suffix: str = "") -> dict[str, Path]:
     """Find the map of every image; maps without an image are left out.
 
     Args:
         images: Image files by stem.
         maps: Folder of the maps.
         what: What a map is called in messages, e.g. ``label map``.
+        suffix: What the stems of maps have behind those of images.
 
     Raises:
         GstoVizError: An image has no map; the message names the first and how many there are.
     """
     found = list_stems(maps, MAP_SUFFIXES)
-    missing = [stem for stem in images if stem not in found]
+    missing = [stem for stem in images if stem + suffix not in found]
     if missing:
-        raise GstoVizError(
+        first = missing[0] + suffix
+        other = next((one for one in found if one.startswith(missing[0]) and one != first), None)
+        raise MissingMapError(
             f"{len(missing)} of {len(images)} images have no {what}, first {images[missing[0]]}; "
-            f"add {maps / missing[0]}.png or remove the image"
+            f"add {maps / first}.png or remove the image",
+            found_suffix=None if other is None else other.removeprefix(missing[0]),
         )
-    return {stem: found[stem] for stem in images}
+    return {stem: found[stem + suffix] for stem in images}
+
+
+class MissingMapError(GstoVizError):
+    """An image has no map; ``found_suffix`` is the end of a name that may be that of its map."""
+
+    def __init__(self, message: str, found_suffix: str | None = None) -> None:
+        super().__init__(message)
+        self.found_suffix = found_suffix
 
 
 def check_same_size(
@@ -123,10 +135,13 @@ class Coding(NamedTuple):
     Attributes:
         table: (65536,) int16: class index, 255 (ignore), or -1 for a number that must not occur.
         expected: What the numbers must be in, for messages: ``the classes 0 to 10``.
+        own: How many classes the list of an own folder has, where one may say what numbers mean;
+            0: the numbers are those of a known data set.
     """
 
     table: npt.NDArray[np.int16]
     expected: str
+    own: int = 0
 
     @classmethod
     def of(cls, values: Sequence[int], *ignored: int | None, expected: str = "") -> "Coding":
@@ -138,10 +153,21 @@ class Coding(NamedTuple):
                 is that of a class. None is passed over.
             expected: By default the classes from 0 on.
         """
-        table = np.full(2**16, -1, dtype=np.int16)
-        table[[IGNORE, *(v for v in ignored if v is not None)]] = IGNORE
-        table[np.asarray(values, dtype=np.int64)] = np.arange(len(values))
-        return cls(table, expected or f"the classes 0 to {len(values) - 1}")
+        nowhere = dict.fromkeys((IGNORE, *(v for v in ignored if v is not None)), IGNORE)
+        numbers = nowhere | {number: k for k, number in enumerate(values)}
+        return cls(_table(numbers), expected or f"the classes 0 to {len(values) - 1}")
+
+    @classmethod
+    def of_numbers(cls, numbers: Mapping[int, int], count: int) -> "Coding":
+        """Make the coding of an own folder.
+
+        Args:
+            numbers: Class index, or 255 for no class, of each number that may occur.
+            count: Of the classes.
+        """
+        usual = all(numbers.get(k) == k for k in range(count))
+        expected = f"the classes 0 to {count - 1}" if usual else "the numbers of classes.json"
+        return cls(_table(numbers), expected, count)
 
     def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
         """Read a label map, see ``read_label_map``."""
@@ -177,10 +203,21 @@ class Coding(NamedTuple):
             for value, count in zip(found[:3], counts[:3], strict=True)
         )
         more = f" and {len(found) - 3} more values" if len(found) > 3 else ""
+        advice = "use the class list it was made with"
+        if self.own:
+            line = numbers_line(np.unique(values).tolist(), self.own)
+            advice = f"say in classes.json what its numbers mean: {line}"
         return GstoVizError(
             f"{path} holds label {listed}{more}, outside {self.expected}; "
-            "correct the file or use the class list it was made with"
+            f"correct the file or {advice}"
         )
+
+
+def _table(numbers: Mapping[int, int]) -> npt.NDArray[np.int16]:
+    """Return what each of the 65536 numbers means, -1 for those that must not occur."""
+    table = np.full(2**16, -1, dtype=np.int16)
+    table[list(numbers)] = list(numbers.values())
+    return table
 
 
 def read_label_map(
@@ -410,13 +447,13 @@ class DataSet:
             raise GstoVizError(f"no images in {folder}; {self.tree}")
         return images
 
-    def labelled(self, images: dict[str, Path], labels_at: Path) -> list[Entry]:
-        """Pair images with the label maps of the same names in another folder.
+    def labelled(self, images: dict[str, Path], labels_at: Path, suffix: str = "") -> list[Entry]:
+        """Pair images with the label maps of the same names (and a suffix) in another folder.
 
         Raises:
             GstoVizError: An image has no label map.
         """
-        labels = pair_up(images, labels_at, "label map")
+        labels = pair_up(images, labels_at, "label map", suffix)
         return [Entry(stem, path, labels[stem]) for stem, path in images.items()]
 
 

@@ -14,9 +14,10 @@
 """
 
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_json
@@ -34,16 +35,39 @@ def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
     Args:
         value: The parsed JSON: ``name``, ``ignore`` (the value of pixels without class, mostly 255)
             and ``classes``, a list of entries with ``id``, ``name``, ``color`` and ``kind``. There
-            may be ``flip_pairs``, a list of pairs of ids that change places in a mirror image.
+            may be ``flip_pairs``, a list of pairs of ids that change places in a mirror image, and
+            what ``read_class_list`` returns beside the classes: ``ids`` or ``map``, and
+            ``label_suffix``.
         source: File name for messages.
 
     Raises:
         GstoVizError: A key is missing, unknown or holds something else than it must; the message
             names the key, e.g. ``classes[3].color``.
     """
-    optional = ("flip_pairs",)
-    _check_keys(value, ("name", "ignore", "classes"), source, "the whole file", optional)
-    name, ignore, entries = value["name"], value["ignore"], value["classes"]
+    return _own_list(value, source).classes
+
+
+class OwnList(NamedTuple):
+    """What a ``classes.json`` says.
+
+    Attributes:
+        classes: The class list.
+        numbers: Class index, or 255 for no class, of each number that label maps may hold.
+        label_suffix: What names of label maps have behind those of their images.
+    """
+
+    classes: ClassList
+    numbers: Mapping[int, int]
+    label_suffix: str
+
+
+_OPTIONAL = ("flip_pairs", "ids", "map", "label_suffix")
+
+
+def _own_list(value: Any, source: str) -> OwnList:
+    """Check all that was read from a ``classes.json``."""
+    _check_keys(value, ("name", "ignore", "classes"), source, "the whole file", _OPTIONAL)
+    name, entries = value["name"], value["classes"]
     if not isinstance(name, str) or not name.strip():
         raise GstoVizError(f"{source}: key 'name' is {name!r}; give the class list a name")
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_CLASSES:
@@ -52,14 +76,97 @@ def class_list_from_json(value: Any, source: str = "classes.json") -> ClassList:
         )
     classes = [_class_info(entry, f"classes[{i}]", source) for i, entry in enumerate(entries)]
     _check_unique(classes, source)
-    # Loaders map any ignore value to 255: it may be any that is not a class and fits 16 bits.
-    if not _is_int(ignore) or not len(classes) <= ignore <= 65535:
+    numbers = _numbers(value, len(classes), source)
+    suffix = value.get("label_suffix", "")
+    if not isinstance(suffix, str) or re.search(r"[/\\\0]", suffix):
         raise GstoVizError(
-            f"{source}: key 'ignore' is {ignore!r}; give the value of pixels without class, "
-            f"{len(classes)} to 65535 (255 is usual)"
+            f"{source}: key 'label_suffix' is {suffix!r}; give what the names of label maps have "
+            'behind those of their images, such as "_L"'
         )
     pairs = _flip_pairs(value.get("flip_pairs", []), len(classes), source)
-    return ClassList(name, tuple(sorted(classes, key=lambda c: c.id)), pairs)
+    ordered = tuple(sorted(classes, key=lambda c: c.id))
+    return OwnList(ClassList(name, ordered, pairs), numbers, suffix)
+
+
+MAX_NUMBER = 65535
+"""Label maps have at most 16 bits."""
+
+
+def _numbers(value: Mapping[str, Any], count: int, source: str) -> dict[int, int]:
+    """Return what the numbers of the label maps mean: a class index, or 255 for no class."""
+    if "ids" in value and "map" in value:
+        raise GstoVizError(f"{source} has both 'ids' and 'map'; keep one of them")
+    said = _said(value, count, source)
+    # A class that nothing is said of has its own index as its number.
+    meaning = {k: k for k in range(count) if k not in said.values()} | said
+    lost = [k for k in range(count) if k not in meaning.values()]
+    if lost:
+        raise GstoVizError(
+            f"{source}: key 'map' gives number {lost[0]} another meaning and says none for class "
+            f"{lost[0]}; name its number, too"
+        )
+    ignore = value["ignore"]
+    own = "ids" in value or "map" in value
+    taken = {number for number, k in meaning.items() if k != IGNORE}
+    # Loaders map any ignore value to 255: it may be any that is not a class and fits 16 bits.
+    if not _is_number(ignore) or (ignore in taken and not (own and ignore == IGNORE)):
+        raise GstoVizError(
+            f"{source}: key 'ignore' is {ignore!r}; give the value of pixels without class, "
+            f"{0 if own else count} to {MAX_NUMBER} and not that of a class (255 is usual)"
+        )
+    # Explicit entries win over the default that 255 belongs to no class.
+    return {IGNORE: IGNORE, ignore: IGNORE} | meaning
+
+
+def _said(value: Mapping[str, Any], count: int, source: str) -> dict[int, int]:
+    """Return the meanings that ``ids`` or ``map`` name."""
+    if "ids" in value:
+        ids = value["ids"]
+        whole = isinstance(ids, list) and all(map(_is_number, ids))
+        if not whole or len(ids) != count or len(set(ids)) != count:
+            raise GstoVizError(
+                f"{source}: key 'ids' must be a list of {count} different numbers from 0 to "
+                f"{MAX_NUMBER}, that of each class in the label maps; correct it"
+            )
+        return {number: k for k, number in enumerate(ids)}
+    entries = value.get("map", {})
+    if not isinstance(entries, Mapping):
+        raise GstoVizError(
+            f"{source}: key 'map' must be an object such as {{\"7\": 0}}; correct it"
+        )
+    said = {}
+    for number, meaning in entries.items():
+        known = meaning == "ignore" or (_is_int(meaning) and 0 <= meaning < count)
+        if not re.fullmatch(r"0|[1-9][0-9]{0,4}", number) or int(number) > MAX_NUMBER or not known:
+            raise GstoVizError(
+                f"{source}: key 'map' holds {number!r}: {meaning!r}; write a number from 0 to "
+                f'{MAX_NUMBER} in quotes, and a class id from 0 to {count - 1} or "ignore"'
+            )
+        said[int(number)] = IGNORE if meaning == "ignore" else meaning
+    return said
+
+
+def _is_number(value: Any) -> bool:
+    return _is_int(value) and 0 <= value <= MAX_NUMBER
+
+
+def numbers_line(found: Iterable[int], count: int) -> str:
+    """Return what to write into ``classes.json`` for label maps that hold other numbers.
+
+    Args:
+        found: Numbers of one or more label maps.
+        count: How many classes there are.
+    """
+    numbers = sorted(set(found) - {IGNORE})
+    positive = [number for number in numbers if number > 0]
+    if positive and positive[-1] == count:
+        return f'"ignore": 0, "ids": {list(range(1, count + 1))}'
+    if len(positive) == count:
+        return f'"ignore": {IGNORE if 0 not in numbers else 0}, "ids": {positive}'
+    if len(numbers) == count:
+        return f'"ids": {numbers}'
+    stray = next((number for number in numbers if number >= count), count)
+    return f'"map": {{"{stray}": 0}}, each number with the id of its class or "ignore"'
 
 
 def _flip_pairs(value: Any, count: int, source: str) -> tuple[tuple[int, int], ...]:
@@ -155,18 +262,18 @@ def _check_unique(classes: list[ClassInfo], source: str) -> None:
     if gap is not None:
         raise GstoVizError(
             f"{source}: key 'classes' has {len(classes)} classes but no id {gap}; "
-            f"number them 0 to {len(classes) - 1} without gaps"
+            f"number them 0 to {len(classes) - 1} without gaps, and say what the label maps hold: "
+            f'"ids": {sorted(ids)}'
         )
 
 
-def read_class_list(path: Path) -> tuple[ClassList, int]:
-    """Read a ``classes.json``; return also its ignore value.
+def read_class_list(path: Path) -> OwnList:
+    """Read a ``classes.json``.
 
     Raises:
         GstoVizError: Unreadable, too large, not JSON, or see ``class_list_from_json``.
     """
-    value = read_json(path, "the class list")
-    return class_list_from_json(value, source=str(path)), value["ignore"]
+    return _own_list(read_json(path, "the class list"), str(path))
 
 
 @functools.cache
@@ -174,7 +281,7 @@ def shipped_classes(name: str | Path) -> ClassList:
     """Return a class list of ``gsto_viz/data/classes`` by name, or any by the path of its file."""
     if isinstance(name, str):
         name = Path(__file__).with_name("classes") / f"{name}.json"
-    return read_class_list(name)[0]
+    return read_class_list(name).classes
 
 
 CAMVID_CLASSES = shipped_classes("camvid")

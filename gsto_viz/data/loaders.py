@@ -27,6 +27,7 @@ from gsto_viz.data.base import (
     Coding,
     DataSet,
     Entry,
+    MissingMapError,
     Purpose,
     default_split,
     list_stems,
@@ -224,15 +225,33 @@ def _pascal_context(row: DataSet, root: Path, split: str, purpose: Purpose) -> l
 def _folder(row: DataSet, root: Path, split: str, purpose: Purpose) -> list[Entry]:
     """List ``images/ labels/ [instances/]`` in ``root/split`` (in ``root`` without a split)."""
     base = root / split
+    own = read_class_list(_class_list_at(row, root, split))
     row.check_folders(base / "images", base / "labels")
     images = list_stems(base / "images", IMAGE_SUFFIXES)
     if not images:
         raise GstoVizError(f"no images in {base / 'images'}; put .png or .jpg files there")
-    entries = row.labelled(images, base / "labels")
+    try:
+        entries = row.labelled(images, base / "labels", own.label_suffix)
+    except MissingMapError as error:
+        if error.found_suffix is None:
+            raise
+        raise GstoVizError(
+            f"{error}, or say in classes.json how label maps are called: "
+            f'"label_suffix": "{error.found_suffix}"'
+        ) from error
     if not (base / "instances").is_dir():
         return entries
     instances = pair_up(images, base / "instances", "instance map")
     return [replace(entry, instances=instances[entry.id]) for entry in entries]
+
+
+def _class_list_at(row: DataSet, root: Path, split: str) -> Path:
+    """Return the class list of a split, or else that of the whole folder."""
+    places = (root / split / "classes.json", root / "classes.json")
+    source = next((path for path in places if path.is_file()), None)
+    if source is None:
+        raise GstoVizError(f"no file {places[0]}; {row.tree}")
+    return source
 
 
 class _OwnFolder(DataSet):
@@ -250,18 +269,14 @@ class _OwnFolder(DataSet):
         root = Path(root)
         if split is None and not (root / "images").is_dir() and self._has_splits(root):
             split = default_split(purpose)
-        base = root / (split or "")
-        self.check_folders(root, base)
-        places = (base / "classes.json", root / "classes.json")
-        source = next((path for path in places if path.is_file()), None)
-        if source is None:
-            raise GstoVizError(f"no file {places[0]}; {self.tree}")
-        classes, ignore = read_class_list(source)
+        self.check_folders(root, root / (split or ""))
+        source = _class_list_at(self, root, split or "")
+        own = read_class_list(source)
         return AnnotatedFiles(
             f"{self.name}:{root}" + ("" if split is None else f":{split}"),
-            classes,
+            own.classes,
             self.find(self, root, split or "", purpose),
-            Coding.of(range(len(classes)), ignore),
+            Coding.of_numbers(own.numbers, len(own.classes)),
             others=(source,),
         )
 

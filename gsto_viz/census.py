@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from gsto_viz.data import WrappedDataset, annotation_of, data_kind, unread_names
-from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.errors import GstoVizError, NumberingError, did_you_mean
 from gsto_viz.regions import number_regions
 from gsto_viz.text_table import text_table
 from gsto_viz.types import IGNORE, ClassInfo, ClassList, Dataset, FileDataset
@@ -26,6 +26,7 @@ from gsto_viz.types import IGNORE, ClassInfo, ClassList, Dataset, FileDataset
 CODES = {
     "unreadable": "images or label maps that cannot be read or do not fit their class list",
     "unlabelled": "samples without a label map",
+    "numbering": "label maps that hold numbers of another convention",
     "one-class": "fewer than two classes occur",
     "absent-class": "classes that occur in no label map",
     "ignored": "a large share of the pixels belongs to no class",
@@ -81,6 +82,7 @@ class Census:
         sizes: Images by (height, width), as they are seen.
         objects: Regions by (class, octave of linear size); empty in a quick census.
         problems: By id, why a sample cannot be used.
+        numbering: By id, why the numbers of a label map are those of another convention.
         unlabelled: Ids of samples without labels.
         turned: Ids of images that EXIF turns although their label maps say nothing of it.
         mixed: Instances that cover several classes, by the id of their image.
@@ -98,6 +100,7 @@ class Census:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     objects: Counter[tuple[int, int]] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)
+    numbering: dict[str, str] = field(default_factory=dict)
     unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
     mixed: Counter[str] = field(default_factory=Counter)
@@ -160,6 +163,15 @@ class Census:
 
     def _files(self) -> Iterator[Finding]:
         """What is wrong with files, and what lies beside them."""
+        if self.numbering:
+            first, _, advice = next(iter(self.numbering.values())).partition("; ")
+            yield Finding(
+                "numbering",
+                f"{len(self.numbering)} of {self.read} label maps are of another convention, "
+                f"first: {first}",
+                advice,
+                stops=True,
+            )
         if self.problems:
             first = next(iter(self.problems.values()))
             yield Finding(
@@ -281,7 +293,7 @@ class _Seen(NamedTuple):
     values: dict[tuple[int, int], int] | None = None
     objects: Mapping[tuple[int, int], int] = MappingProxyType({})
     mixed: int = 0
-    problem: str | None = None
+    problem: GstoVizError | None = None
 
 
 def _look(data: Dataset, index: int, objects: bool) -> _Seen:
@@ -289,7 +301,7 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
     try:
         found = annotation_of(data, index)
     except GstoVizError as error:
-        return _Seen(problem=str(error))
+        return _Seen(problem=error)
     labels, instances = found.labels, found.instances
     if labels is None or found.values is None:
         return _Seen(found.size, found.turned)
@@ -298,7 +310,7 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         found.turned,
         _pairs(found.values, labels),
         _objects(labels, instances) if objects else {},
-        0 if instances is None else mixed_instances(labels, instances),
+        found.mixed,
     )
 
 
@@ -322,17 +334,11 @@ def _objects(
     return Counter(zip(class_of[1:].tolist(), octave.tolist(), strict=True))
 
 
-def mixed_instances(labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32]) -> int:
-    """Count the instances that cover several classes; pixels of no class don't matter."""
-    inside = (instances > 0) & (labels != IGNORE)
-    pairs = np.unique(instances[inside].astype(np.int64) << 8 | labels[inside])
-    return int((np.unique(pairs >> 8, return_counts=True)[1] > 1).sum())
-
-
 def _add(census: Census, id_: str, seen: _Seen) -> None:
     census.read += 1
     if seen.problem is not None:
-        census.problems[id_] = seen.problem
+        other = isinstance(seen.problem, NumberingError)
+        (census.numbering if other else census.problems)[id_] = str(seen.problem)
         return
     if seen.size is not None:
         census.sizes[seen.size] += 1

@@ -23,6 +23,10 @@ class UnreadableImageError(GstoVizError):
     """An image file is missing, damaged or too large; the others of its data set may be fine."""
 
 
+class NumberingError(GstoVizError):
+    """Label maps hold numbers of another convention: no map of their data set can be trusted."""
+
+
 def did_you_mean(
     word: str,
     known: Iterable[str],

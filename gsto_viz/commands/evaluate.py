@@ -278,13 +278,15 @@ def _summary_rows(evaluation: "Evaluation") -> Iterator[Row]:
         yield "mean mIoU of an image", _cell(image.value), _interval(image.low, image.high)
 
 
-def _category_rows(scores: "CityscapesScores") -> Iterator[Row]:
+def _category_rows(scores: "CityscapesScores") -> Iterator[Row | str]:
     """The seven categories and the benchmark's own means."""
     yield "category", "IoU", "iIoU"
     for name, iou in scores.categories.items():
         yield name, _cell(iou), _cell(scores.category_iiou.get(name))
     yield "mean", _cell(scores.iou_category), _cell(scores.iiou_category)
     yield "iIoU of classes", "", _cell(scores.iiou_class)
+    if scores.iiou_reason is not None:
+        yield f"iIoU is not estimated: {scores.iiou_reason}"
 
 
 def _interval(low: float | None, high: float | None) -> str:

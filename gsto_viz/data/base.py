@@ -23,10 +23,12 @@ from gsto_viz.data.reader import (
     read_instance_map,
     read_values,
 )
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, NumberingError
 from gsto_viz.types import IGNORE, ClassList, Dataset, FileDataset, Sample, SampleFiles
 
 Purpose = Literal["train", "eval"]
+
+ReadInstances = Callable[[Path], npt.NDArray[np.int32] | None]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAP_SUFFIXES = (".png",)
@@ -137,14 +139,18 @@ class Coding(NamedTuple):
         expected: What the numbers must be in, for messages: ``the classes 0 to 10``.
         own: How many classes the list of an own folder has, where one may say what numbers mean;
             0: the numbers are those of a known data set.
+        never: Why 255 never occurs in label maps of this numbering, and what it means that it does.
     """
 
     table: npt.NDArray[np.int16]
     expected: str
     own: int = 0
+    never: str = ""
 
     @classmethod
-    def of(cls, values: Sequence[int], *ignored: int | None, expected: str = "") -> "Coding":
+    def of(
+        cls, values: Sequence[int], *ignored: int | None, expected: str = "", never: str = ""
+    ) -> "Coding":
         """Make a coding.
 
         Args:
@@ -152,10 +158,14 @@ class Coding(NamedTuple):
             ignored: Stored numbers of pixels that belong to no class; 255 always is one, unless it
                 is that of a class. None is passed over.
             expected: By default the classes from 0 on.
+            never: Makes 255 a number that must not occur; said when it does.
         """
         nowhere = dict.fromkeys((IGNORE, *(v for v in ignored if v is not None)), IGNORE)
         numbers = nowhere | {number: k for k, number in enumerate(values)}
-        return cls(_table(numbers), expected or f"the classes 0 to {len(values) - 1}")
+        if never:
+            del numbers[IGNORE]
+        expected = expected or f"the classes 0 to {len(values) - 1}"
+        return cls(_table(numbers), expected, never=never)
 
     @classmethod
     def of_numbers(cls, numbers: Mapping[int, int], count: int) -> "Coding":
@@ -198,6 +208,9 @@ class Coding(NamedTuple):
     def _stray(self, path: str | Path, values: Numbers) -> GstoVizError:
         """Name the numbers that must not occur, and how many pixels hold them."""
         found, counts = np.unique(values[self.table[values] < 0], return_counts=True)
+        kind = NumberingError if self.never and IGNORE in found else GstoVizError
+        if kind is NumberingError and found.size == 1:
+            return kind(f"{path} holds 255, which never occurs in {self.never}")
         listed = ", ".join(
             f"{value} ({count} pixel{'s' if count > 1 else ''})"
             for value, count in zip(found[:3], counts[:3], strict=True)
@@ -207,7 +220,7 @@ class Coding(NamedTuple):
         if self.own:
             line = numbers_line(np.unique(values).tolist(), self.own)
             advice = f"say in classes.json what its numbers mean: {line}"
-        return GstoVizError(
+        return kind(
             f"{path} holds label {listed}{more}, outside {self.expected}; "
             f"correct the file or {advice}"
         )
@@ -269,7 +282,8 @@ class Annotation(NamedTuple):
         turned: Whether EXIF turns the image, but not its label map.
         values: (H, W) stored numbers of its label map; None when not annotated.
         labels: (H, W) uint8, class index or 255; None when not annotated.
-        instances: (H, W) int32; None when not annotated.
+        instances: (H, W) int32, each within one class; None when not annotated.
+        mixed: How many instances were cut, because they covered several classes.
     """
 
     size: tuple[int, int]
@@ -277,6 +291,40 @@ class Annotation(NamedTuple):
     values: Numbers | None
     labels: npt.NDArray[np.uint8] | None
     instances: npt.NDArray[np.int32] | None
+    mixed: int = 0
+
+
+def cut_by_class(
+    labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int32], int]:
+    """Give the parts of an instance that lie in different classes numbers of their own.
+
+    Its largest part keeps the number (of equal ones, that of the lowest class), and so do its
+    pixels of no class; the other parts get numbers above all that there are.
+
+    Args:
+        labels: (H, W), 0..254 or 255 (no class).
+        instances: (H, W), 0 = none.
+
+    Returns:
+        (H, W) instances, and how many of them were cut.
+    """
+    inside = (instances > 0) & (labels != IGNORE)
+    pairs, place, pixels = np.unique(
+        instances[inside].astype(np.int64) << 8 | labels[inside],
+        return_inverse=True,
+        return_counts=True,
+    )
+    order = np.lexsort((pairs, -pixels, pairs >> 8))
+    _, first, parts = np.unique((pairs >> 8)[order], return_index=True, return_counts=True)
+    if (parts < 2).all():
+        return instances, 0
+    numbers = pairs >> 8
+    others = np.setdiff1d(np.arange(pairs.size), order[first])
+    numbers[others] = int(instances.max()) + 1 + np.arange(others.size)
+    cut = instances.copy()
+    cut[inside] = numbers[place]
+    return cut, int((parts > 1).sum())
 
 
 @dataclass(eq=False)
@@ -289,7 +337,7 @@ class AnnotatedFiles:
         entries: Its samples, in index order.
         coding: What the numbers of its label maps mean.
         others: Files that ``coding`` comes from.
-        read_instances: Reads one of its instance maps.
+        read_instances: Reads one of its instance maps; None where it does not tell instances.
     """
 
     name: str
@@ -297,7 +345,7 @@ class AnnotatedFiles:
     entries: Sequence[Entry]
     coding: Coding
     others: tuple[Path, ...] = ()
-    read_instances: Callable[[Path], npt.NDArray[np.int32]] = read_instance_map
+    read_instances: ReadInstances = read_instance_map
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -347,14 +395,19 @@ class AnnotatedFiles:
     def _maps(self, entry: Entry, size: tuple[int, int]) -> Annotation:
         """Read the maps of a sample, which must have the size of its image."""
         values = labels = instances = None
+        mixed = 0
         if entry.labels is not None:
             values = read_values(entry.labels)
             labels = (entry.coding or self.coding).decode(values, entry.labels)
             check_same_size(size, entry.image, labels, entry.labels)
         if entry.instances is not None:
             instances = self.read_instances(entry.instances)
+        if instances is not None:
+            assert entry.instances is not None
             check_same_size(size, entry.image, instances, entry.instances)
-        return Annotation(size, False, values, labels, instances)
+            if labels is not None:
+                instances, mixed = cut_by_class(labels, instances)
+        return Annotation(size, False, values, labels, instances, mixed)
 
 
 @dataclass(frozen=True)
@@ -384,7 +437,7 @@ class DataSet:
     find: Callable[["DataSet", Path, str, Purpose], Sequence[Entry]]
     classes: str | Path = ""
     coding: Coding | None = None
-    read_instances: Callable[[Path], npt.NDArray[np.int32]] = read_instance_map
+    read_instances: ReadInstances = read_instance_map
     licence: str = ""
     notice: str = ""
     held_out: tuple[str, ...] = ()
@@ -511,7 +564,9 @@ def annotation_of(data: Dataset, index: int) -> Annotation:
         return data.annotation(index)
     sample = data[index]
     height, width = sample.image.shape[:2]
-    return Annotation((height, width), False, sample.labels, sample.labels, sample.instances)
+    labels, instances = sample.labels, sample.instances
+    mixed = 0 if labels is None or instances is None else cut_by_class(labels, instances)[1]
+    return Annotation((height, width), False, labels, labels, instances, mixed)
 
 
 def unread_names(data: Dataset) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from gsto_viz.data.classes import read_class_list, shipped_classes
 from gsto_viz.data.coco import Coco, find_coco
 from gsto_viz.data.mapillary import Mapillary, find_mapillary
 from gsto_viz.data.masks import decode_mask
-from gsto_viz.data.reader import read_instance_map, write_png
+from gsto_viz.data.reader import read_values, write_png
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_json, read_small_text, write_text
 
@@ -157,12 +157,16 @@ def _annotated(
             yield replace(entry, labels=labels or train_ids, instances=objects, coding=coding)
 
 
-def _cityscapes_instances(path: Path) -> npt.NDArray[np.int32]:
+def _cityscapes_instances(path: Path) -> npt.NDArray[np.int32] | None:
     """Keep the numbers 1000 L + k of classes with instances.
 
-    Groups of objects that were annotated as one (numbers below 1000) and all else become 0.
+    Groups of objects that were annotated as one (numbers below 1000) and all else become 0. A map
+    that was saved again with 8 bits has lost its instances: None.
     """
-    numbers = read_instance_map(path)
+    values = read_values(path)
+    if values.dtype != np.uint16:
+        return None
+    numbers = values.astype(np.int32)
     counted = np.zeros(65536 // _FIRST_INSTANCE + 1, dtype=bool)
     counted[[LABEL_IDS[c.id] for c in shipped_classes("cityscapes") if c.thing]] = True
     return np.where(counted[numbers // _FIRST_INSTANCE], numbers, 0)
@@ -284,6 +288,15 @@ class _OwnFolder(DataSet):
         return any((root / split / "images").is_dir() for split in self.splits)
 
 
+def _reduced(title: str, count: int) -> str:
+    """Return why 255 is not found in the annotation of a data set as it is published."""
+    return (
+        f"the annotation of {title} (0 = no class, 1 to {count}): it is reduced already "
+        f"(0 to {count - 1}, 255 = no class); take the original, or read it as folder:PATH with "
+        "a classes.json"
+    )
+
+
 _NON_COMMERCIAL = "the weights are for non-commercial use only"
 _CONTEXT = DataSet(
     name="pascal_context",
@@ -293,7 +306,9 @@ _CONTEXT = DataSet(
     f"{_CONTEXT_LABELS}/NAME.png (0 to 59) and {_CONTEXT_LISTS.as_posix()}/{{train,val}}.txt",
     find=_pascal_context,
     classes="pascal_context",
-    coding=Coding.of(range(1, 60), 0, expected="the labels 0 to 59"),
+    coding=Coding.of(
+        range(1, 60), 0, expected="the labels 0 to 59", never=_reduced("Pascal-Context", 59)
+    ),
 )
 _ROWS = (
     DataSet(
@@ -321,6 +336,8 @@ _ROWS = (
             LABEL_IDS,
             *(id_ for id_ in range(_NUM_LABEL_IDS) if id_ not in LABEL_IDS),
             expected=f"the label ids 0 to {_NUM_LABEL_IDS - 1}",
+            never=f"label ids (0 to {_NUM_LABEL_IDS - 1}): these are train ids (0 to 18 and 255); "
+            "call such files *_gtFine_labelTrainIds.png, or take the original label ids",
         ),
         read_instances=_cityscapes_instances,
         licence="non-commercial",
@@ -342,7 +359,9 @@ _ROWS = (
         _CONTEXT,
         name="pascal_context60",
         classes="pascal_context60",
-        coding=Coding.of(range(60), expected="the labels 0 to 59"),
+        coding=Coding.of(
+            range(60), expected="the labels 0 to 59", never=_reduced("Pascal-Context", 59)
+        ),
     ),
     DataSet(
         name="ade20k",
@@ -352,7 +371,9 @@ _ROWS = (
         f"annotations/{{training,validation}}/NAME.png, as in {_ADE_TOP}.zip",
         find=_ade20k,
         classes="ade20k",
-        coding=Coding.of(range(1, 151), 0, expected="the labels 0 to 150"),
+        coding=Coding.of(
+            range(1, 151), 0, expected="the labels 0 to 150", never=_reduced("ADE20K", 150)
+        ),
         licence="non-commercial research and education (images)",
         notice=_NON_COMMERCIAL,
     ),

@@ -1,7 +1,7 @@
 """Scores of one network on one data set, from counts of all its images."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -223,10 +223,9 @@ def evaluation_of(tally: Tally, data: Dataset, options: Options | None = None) -
     labelled = tally.images[tally.images[:, 1] == 1]
     cityscapes = None
     if is_cityscapes(data.classes.names):
-        by_instance = bool(labelled[:, 2].all())
-        cityscapes = cityscapes_scores(
-            tally.confusion, tally.instances[:, 1:] if by_instance else None
-        )
+        reason = _no_instances(tally, labelled, data)
+        scores = cityscapes_scores(tally.confusion, None if reason else tally.instances[:, 1:])
+        cityscapes = replace(scores, iiou_reason=reason)
     return Evaluation(
         data=data.name,
         images=len(labelled),
@@ -238,6 +237,17 @@ def evaluation_of(tally: Tally, data: Dataset, options: Options | None = None) -
         outcome=_outcome_scores(tally, data) if options.outcome else None,
         cityscapes=cityscapes,
     )
+
+
+def _no_instances(tally: Tally, labelled: Rows, data: Dataset) -> str | None:
+    """Return why instances of Cityscapes cannot be scored; None where they can."""
+    without = int((labelled[:, 2] == 0).sum())
+    if without:
+        return f"{without} of {len(labelled)} images have no instance map of 16 bits"
+    things = [info.id for info in data.classes if info.thing]
+    if not len(tally.instances) and tally.confusion[things].any():
+        return "no instance map holds a number of 1000 or more, though things occur"
+    return None
 
 
 def _outcome_scores(tally: Tally, data: Dataset) -> OutcomeScores:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, NumberingError
 from gsto_viz.look import Look
 from gsto_viz.network import Network
 from gsto_viz.regions.pooling import rank_maps
@@ -80,6 +80,8 @@ def run_chunk(
         for index in indices:
             try:
                 sample = data[index]
+            except NumberingError:
+                raise
             except GstoVizError as error:
                 waiting.append(worker.submit(_skipped, data.ids[index], str(error)))
                 continue

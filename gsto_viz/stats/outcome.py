@@ -434,6 +434,7 @@ class CityscapesScores:
         categories: IoU of each category.
         class_iiou: iIoU of each class with instances.
         category_iiou: iIoU of each category with instances.
+        iiou_reason: Why there is no iIoU; None where there is.
     """
 
     iou_category: float | None
@@ -442,6 +443,7 @@ class CityscapesScores:
     categories: dict[str, float | None]
     class_iiou: dict[str, float | None]
     category_iiou: dict[str, float | None]
+    iiou_reason: str | None = None
 
 
 def is_cityscapes(names: Sequence[str]) -> bool:

@@ -206,7 +206,7 @@ class Census:
                 "left-out",
                 f"{counted(len(self.left_out), 'file is', 'files are')} not read: "
                 f"{_listed(self.left_out)}",
-                "save images as PNG or JPEG and label maps as PNG, or take them away",
+                "save them as PNG or JPEG if they are images, or take them away",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -355,7 +355,11 @@ def _add(census: Census, id_: str, seen: _Seen) -> None:
 
 
 def quick_findings(
-    data: Dataset, accepted: Collection[str] = (), *, quiet: bool = True
+    data: Dataset,
+    accepted: Collection[str] = (),
+    *,
+    most: int | None = None,
+    quiet: bool = True,
 ) -> list[Finding]:
     """Count part of the label maps before a run, and stop it at what cannot be right.
 
@@ -364,6 +368,7 @@ def quick_findings(
     Args:
         data: What the run is about to read.
         accepted: Codes that must not stop it, see ``CODES``.
+        most: Images that the run reads at most; None: all.
         quiet: No progress bar.
 
     Raises:
@@ -373,7 +378,7 @@ def quick_findings(
         data = data.base
     if not isinstance(data, FileDataset):
         return stop_at((), accepted)
-    census = take_census(data, most=QUICK, objects=False, quiet=quiet)
+    census = take_census(data, most=min(most or QUICK, QUICK), objects=False, quiet=quiet)
     return stop_at(census.findings(), accepted)
 
 

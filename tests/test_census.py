@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.measure import label as components
 
@@ -14,6 +15,8 @@ from gsto_viz.census import CODES, Finding, quick_findings, stop_at, take_census
 from gsto_viz.cli import main
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models import ModelInfo, build_model, initialize, save_checkpoint
+from gsto_viz.types import ClassInfo, ClassList
 
 
 def write_folder(
@@ -133,12 +136,13 @@ def test_turned_images_and_files_left_out_are_named(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.open(tmp_path / "images" / "1.png").save(tmp_path / "images" / "1.png", exif=exif)
-    Image.new("RGB", (5, 5)).save(tmp_path / "images" / "photo.bmp")
+    Image.new("RGB", (5, 5)).save(tmp_path / "images" / "photo.ico")
     (tmp_path / "images" / "more").mkdir()
+    (tmp_path / "images" / "more" / "notes.txt").write_text("x")
     by_code = {one.code: one.sentence for one in take_census(load_data(spec)).findings()}
     assert by_code["turned"].startswith("EXIF turns 1 image ")
     assert by_code["turned"].endswith(": 1")
-    assert by_code["left-out"] == "2 files are not read: images/more, images/photo.bmp"
+    assert by_code["left-out"] == "2 files are not read: images/more/notes.txt, images/photo.ico"
 
 
 def test_what_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
@@ -181,6 +185,52 @@ def test_check_prints_the_census_and_leaves_with_2(
     facts = json.loads(target.read_text(encoding="utf-8"))
     assert facts["values"][1] == {"value": 1, "class": 1, "pixels": 1500, "maps": 3}
     assert facts["findings"] == []
+
+
+WORDS = {
+    "analyze": ["analyze", "--model", "A={}", "--device", "cpu"],
+    "train": ["train", "scenes-hrnetv2-w18-small-v1", "--model", "hrnetv2-tiny", "--set",
+              "epochs=1", "--set", "crop=[64, 64]", "--set", "batch_size=2", "--device", "cpu"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny network of the classes ground and x."""
+    path = tmp_path_factory.mktemp("network") / "two.safetensors"
+    classes = ClassList(
+        "toy", (ClassInfo(0, "ground", (0, 9, 9), True), ClassInfo(1, "x", (1, 9, 9), True))
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model("hrnetv2-tiny", num_classes=2)
+        initialize(model, "kaiming")
+    save_checkpoint(path, model, ModelInfo("two", "hrnetv2-tiny", classes))
+    return path
+
+
+@pytest.mark.parametrize("command", ["analyze", "train"])
+def test_a_run_begins_with_the_census(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], two_classes: Path, command: str
+) -> None:
+    maps = [np.zeros((64, 96), np.uint8) for _ in range(2)]
+    for labels in maps:
+        labels[10:50, 10:50] = 255
+    out = tmp_path / "out"
+    words = [word.format(two_classes) for word in WORDS[command]] + ["--out", str(out)]
+    bad = write_folder(tmp_path / "bad", maps)
+    assert main([*words, "--data", bad]) == 2
+    assert "--accept one-class" in capsys.readouterr().err
+    assert not out.exists()
+    for labels in maps:
+        labels[10:30, 10:50] = 1
+    good = write_folder(tmp_path / "good", maps)
+    (tmp_path / "good" / "images" / "notes.txt").write_text("x")
+    assert main([*words, "--data", good]) == 0
+    said = capsys.readouterr()
+    assert "1 file is not read: images/notes.txt" in said.out + said.err
+    record = (out / {"analyze": "manifest.json", "train": "config.yaml"}[command]).read_text()
+    assert "left-out" in record
 
 
 def test_check_compares_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

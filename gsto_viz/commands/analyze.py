@@ -85,11 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     share(parser, "output")
     share_resume(parser, "the analysis")
-    share(parser, "device", seed="of nulls and bootstrap", json="the summary")
+    share(parser, "accept", "device", seed="of nulls and bootstrap", json="the summary")
 
 
 def run(args: argparse.Namespace) -> int:
     """Analyze; print the headline and where the folder lies."""
+    from gsto_viz.census import Finding
     from gsto_viz.distributed import join_world
     from gsto_viz.errors import GstoVizError
     from gsto_viz.report.folder import plain
@@ -103,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
     if world.is_main:
         out = report.folder
         text = f"{out}: next, gsto-viz compare {out} and gsto-viz figures {out}\n"
-        write_result(args, plain(report.summary), f"{headline_text(report)}\n{text}")
+        notes = "".join(f"note: {Finding(**one)}\n" for one in report.manifest.get("census", ()))
+        write_result(args, plain(report.summary), f"{notes}{headline_text(report)}\n{text}")
     return 3 if report.skipped else 0
 
 
@@ -115,8 +117,10 @@ def _nulls(text: str | None) -> bool | list[str]:
 
 
 def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -> "Report":
+    from dataclasses import asdict
     from pathlib import Path
 
+    from gsto_viz.census import quick_findings
     from gsto_viz.data import load_data
     from gsto_viz.network import read_sites
     from gsto_viz.report.folder import check_free
@@ -131,6 +135,8 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     if args.calibration:
         calibration = load_data(args.calibration, purpose="eval", size=size)
     models = load_networks(args.model, args.reference, device, output=args.output)
+    with world.together():
+        found = quick_findings(data, args.accept, most=args.limit, quiet=is_quiet(args))
     return analyze(
         models,
         data,
@@ -147,6 +153,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         seed=args.seed,
         resume=args.resume,
         overwrite=args.overwrite,
+        census=[asdict(one) for one in found],
         quiet=is_quiet(args),
         world=world,
     )

@@ -28,7 +28,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``train`` takes."""
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a .yaml file")
-    share(parser, "device", data="training", out="folder of the run")
+    share(parser, "accept", "device", data="training", out="folder of the run")
     share_resume(parser, "the run")
     parser.add_argument(
         "--val", metavar="SPEC", help="validation images; default: the val split of --data"
@@ -86,12 +86,26 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, world: "World", device: "torch.device") -> int:
     """Train in one of the processes of a run; process 0 speaks."""
+    from dataclasses import asdict
+
+    from gsto_viz.census import quick_findings
     from gsto_viz.train import TrainingStopped, train
 
     quiet = is_quiet(args) or not world.is_main
     with world.together():
         recipe = _recipe(args)
         data, val = _data(args)
+        found = {
+            images.name: quick_findings(images, args.accept, quiet=quiet)
+            for images in (data, val)
+            if images is not None
+        }
+    if world.is_main and not args.quiet:
+        for name, findings in found.items():
+            # The check of all images names these itself.
+            checked = () if args.check_data is False else ("unreadable", "unlabelled")
+            for one in (one for one in findings if one.code not in checked):
+                sys.stderr.write(f"gsto-viz train: {name}: {one}\n")
     if val is None and world.is_main and not args.quiet:
         sys.stderr.write(
             f"gsto-viz train: {data.name} has no split for validation and --val is not given: "
@@ -106,6 +120,7 @@ def _run(args: argparse.Namespace, world: "World", device: "torch.device") -> in
             resume=args.resume,
             overwrite=args.overwrite,
             check_data=args.check_data,
+            census={name: [asdict(one) for one in found[name]] for name in found if found[name]},
             device=device,
             quiet=quiet,
             world=world,

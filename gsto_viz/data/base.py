@@ -5,7 +5,7 @@ all.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,12 +30,12 @@ Purpose = Literal["train", "eval"]
 
 ReadInstances = Callable[[Path], npt.NDArray[np.int32] | None]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-MAP_SUFFIXES = (".png",)
+MAP_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES = (*MAP_SUFFIXES, ".jpg", ".jpeg", ".webp", ".ppm", ".pgm")
 
 
 def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """List the files of a folder by stem (the name without its suffix), in sorted order.
+    """List the files under a folder by stem (path in it without the suffix), in sorted order.
 
     Hidden files (such as ``._x.png``) and files with other suffixes are left out.
 
@@ -43,26 +43,48 @@ def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
         GstoVizError: The folder cannot be read, a name is not UTF-8 (ids are written as text), or
             two files share a stem.
     """
+    stems: dict[str, Path] = {}
+    for path in files_under(folder):
+        if path.suffix.lower() not in suffixes:
+            continue
+        name = path.relative_to(folder)
+        if not is_utf8(str(name)):
+            raise GstoVizError(
+                f"{folder} holds {str(name)!r}, a name that is not UTF-8; rename the file"
+            )
+        stem = name.with_suffix("").as_posix()
+        if stem in stems:
+            raise GstoVizError(
+                f"{stems[stem]} and {path.name} have the same name but for the suffix; "
+                "remove or rename one"
+            )
+        stems[stem] = path
+    return dict(sorted(stems.items()))
+
+
+def files_under(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """List the files under a folder, those of its sub-folders too, but for hidden ones.
+
+    Args:
+        folder: Where to begin.
+        above: Folders that a link may not lead back to.
+
+    Raises:
+        GstoVizError: A folder cannot be read.
+    """
     try:
-        paths = sorted(folder.iterdir())
+        here = folder.resolve()
+        paths = [] if here in above else sorted(folder.iterdir())
     except OSError as error:
         reason = error.strerror or str(error)
         raise GstoVizError(f"cannot list folder {folder}: {reason}; check the path") from error
-    stems: dict[str, Path] = {}
     for path in paths:
-        if path.name.startswith(".") or path.suffix.lower() not in suffixes:
+        if path.name.startswith("."):
             continue
-        if not is_utf8(path.name):
-            raise GstoVizError(
-                f"{folder} holds {path.name!r}, a name that is not UTF-8; rename the file"
-            )
-        if path.stem in stems:
-            raise GstoVizError(
-                f"{stems[path.stem]} and {path.name} have the same name but for the suffix; "
-                "remove or rename one"
-            )
-        stems[path.stem] = path
-    return dict(sorted(stems.items()))
+        if path.is_dir():
+            yield from files_under(path, above | {here})
+        else:
+            yield path
 
 
 def is_utf8(name: str) -> bool:
@@ -570,13 +592,16 @@ def annotation_of(data: Dataset, index: int) -> Annotation:
 
 
 def unread_names(data: Dataset) -> tuple[str, ...]:
-    """Name the files and folders that lie among the images of a data set and are not read."""
+    """Name the files that lie among the images of a data set and are not read."""
     if not isinstance(data, FileDataset):
         return ()
-    read = {data.files(index).image for index in range(len(data))}
+    images = [data.files(index).image for index in range(len(data))]
+    # An id is a path below the folder of the images.
+    tops = {path.parents[id_.count("/")] for id_, path in zip(data.ids, images, strict=True)}
+    read = set(images)
     return tuple(
         str(path.relative_to(folder.parent))
-        for folder in sorted({path.parent for path in read})
-        for path in sorted(folder.iterdir())
-        if path not in read and not path.name.startswith(".")
+        for folder in sorted(tops)
+        for path in files_under(folder)
+        if path not in read
     )

@@ -1,6 +1,7 @@
 """The one safe image reader, and the writer of label, instance and colour PNGs.
 
-Every image that a user names or uploads is read here. Nothing but PNG and JPEG is accepted; the
+Every image that a user names or uploads is read here. Uploads are PNG or JPEG; files on disk may
+be WebP, TIFF, BMP, GIF, PPM and PGM, too (of several pictures in a file the first is read). The
 size is known before memory is taken; what is wrong with a file is said in one sentence. No global
 setting of Pillow is read or changed, so all functions may be called from many threads.
 
@@ -30,7 +31,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.files import atomic_path
@@ -181,8 +188,147 @@ class _Jpeg:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _check_file(data: bytes, name: str) -> _Png | _Jpeg:
-    """Distinguish PNG from JPEG by content (not by suffix), check the structure, clean the file.
+_PLUG_INS: dict[str, tuple[type[ImageFile], tuple[bytes, ...]]] = {
+    "WebP": (WebPImageFile, (b"RIFF",)),
+    "TIFF": (TiffImageFile, (b"II*\x00", b"MM\x00*")),
+    "BMP": (BmpImageFile, (b"BM",)),
+    "GIF": (GifImageFile, (b"GIF8",)),
+    "PPM": (PpmImageFile, (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")),
+}
+"""By format, the plug-in of Pillow that reads it, and how such files begin."""
+
+_PLUG_IN_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+    Warning,
+    Image.DecompressionBombError,
+)
+"""What plug-ins raise for damaged files."""
+
+_LOSSY = ("tiff_jpeg", "jpeg", "webp", "tiff_sgilog", "tiff_sgilog24")
+"""Compressions of TIFF that change values."""
+
+_BITS, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
+"""Tags of TIFF."""
+
+
+@dataclass(frozen=True)
+class _Other:
+    """An image that a plug-in of Pillow has opened and not yet decoded; see ``_Png``.
+
+    Attributes:
+        name: What to call it in messages.
+        format: One of ``_PLUG_INS``.
+        image: The plug-in; it turns a TIFF upright by itself.
+        orientation: EXIF orientation that is still to be undone.
+        turned: Whether EXIF turns it, whoever does it.
+    """
+
+    name: str
+    format: str
+    image: ImageFile
+    orientation: int = 1
+    turned: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.size
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """Decode to (H, W, 3) sRGB, opaque.
+
+        Raises:
+            GstoVizError: The pixels are damaged, or numbers that are not colours.
+        """
+        self._load()
+        image = self.image
+        if image.mode.startswith("I;16") or (image.mode == "I" and self.format == "PPM"):
+            values = np.asarray(image).astype(np.uint32)
+            grey = ((values + 128) // 257).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if image.mode in ("F", "I"):
+            raise GstoVizError(
+                f"{self.name} holds 32-bit numbers, not colours; save it as PNG or JPEG"
+            )
+        if image.has_transparency_data:
+            return _over_white(np.array(image.convert("RGBA")))
+        return np.array(image.convert("RGB"))
+
+    def numbers(self) -> Numbers:
+        """Decode the numbers that are stored, (H, W).
+
+        Raises:
+            GstoVizError: The pixels are damaged, or the file does not keep numbers as they are.
+        """
+        image = self.image
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+        bits = tags.get(_BITS, (8,))
+        inverted = tags.get(_PHOTOMETRIC) == 0
+        if self.format in ("WebP", "PPM") or image.info.get("compression") in _LOSSY or inverted:
+            raise GstoVizError(
+                f"{self.name} is a {self.format} that may change the values of label maps; save "
+                "them as PNG"
+            )
+        self._load()
+        if self.format == "GIF":
+            return self._grey_levels()
+        values = np.asarray(image)
+        if image.mode in ("1", "L", "P"):
+            values = values.astype(np.uint8)
+            if image.mode == "L" and bits[0] < 8:  # Pillow stretches them to 0..255
+                values //= 255 // (2 ** bits[0] - 1)
+            return values
+        if image.mode[0] == "I" and values.min() >= 0 and values.max() <= 65535:
+            return values.astype(np.uint16)
+        raise GstoVizError(
+            f"{self.name} has pixels of the kind '{image.mode}', but a label map holds one number "
+            "from 0 to 65535 per pixel; save a one-channel PNG"
+        )
+
+    def _grey_levels(self) -> Numbers:
+        """Return the grey of a palette; its indices are renumbered by whatever writes a GIF."""
+        colors = np.asarray(self.image.convert("RGB"))
+        if (colors != colors[..., :1]).any():
+            raise GstoVizError(
+                f"{self.name} is in colour, and the palette of a GIF is renumbered by whatever "
+                "writes it; save label maps as one-channel PNG"
+            )
+        return np.ascontiguousarray(colors[..., 0])
+
+    def _load(self) -> None:
+        size = self.size
+        try:
+            self.image.load()
+        except _PLUG_IN_ERRORS as error:
+            raise _damaged(
+                self.name, " ".join(str(error).split()) or type(error).__name__
+            ) from error
+        if self.size != size:
+            raise _damaged(self.name, "its size is not what its head says")
+
+
+def _check_other(data: bytes, name: str, format_: str) -> _Other:
+    """Open a file by a plug-in of Pillow itself, which obeys no global setting."""
+    try:
+        image = _PLUG_INS[format_][0](io.BytesIO(data))
+    except _PLUG_IN_ERRORS as error:
+        raise _damaged(name, f"its {format_} header is wrong") from error
+    if isinstance(image, TiffImageFile):
+        return _Other(name, format_, image, turned=image.tag_v2.get(_ORIENTATION, 1) != 1)
+    exif = image.info.get("exif", b"")
+    orientation = _orientation(exif.removeprefix(b"Exif\x00\x00"))
+    return _Other(name, format_, image, orientation, orientation != 1)
+
+
+def _check_file(data: bytes, name: str, formats: tuple[str, ...]) -> _Png | _Jpeg | _Other:
+    """Tell formats apart by content (not by suffix), check the structure, clean the file.
 
     Raises:
         GstoVizError: Empty, neither PNG nor JPEG, truncated or damaged.
@@ -193,6 +339,9 @@ def _check_file(data: bytes, name: str) -> _Png | _Jpeg:
         return _check_png(data, name)
     if data.startswith(JPEG_SIGNATURE):
         return _check_jpeg(data, name)
+    for format_, (_, signatures) in _PLUG_INS.items():
+        if format_ in formats and data.startswith(signatures):
+            return _check_other(data, name, format_)
     raise GstoVizError(f"{name} is {_describe(data)}, not a PNG or JPEG image; save it as one")
 
 
@@ -375,7 +524,11 @@ MAX_SIDE_PX = 1_000_000
 MAX_BYTES = 256 * 2**20
 """Files with more bytes are refused unless the caller asks for more."""
 
-FORMATS = ("PNG", "JPEG")
+UPLOADS = ("PNG", "JPEG")
+"""Formats of images from elsewhere."""
+
+FORMATS = (*UPLOADS, *_PLUG_INS)
+"""Formats of files on disk."""
 
 
 def read_image(
@@ -383,10 +536,10 @@ def read_image(
     *,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
-    formats: tuple[str, ...] = FORMATS,
+    formats: tuple[str, ...] | None = None,
     name: str | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Read a PNG or JPEG as sRGB, upright and opaque.
+    """Read an image as sRGB, upright and opaque.
 
     Grey, palette, 1-bit and CMYK images become RGB; 16-bit values v become round(v / 257);
     transparency is laid over white.
@@ -395,23 +548,24 @@ def read_image(
         source: Path of a regular file, or the content of one (an upload).
         max_pixels: Largest width * height, checked before decoding.
         max_bytes: Largest file size, checked before reading.
-        formats: Which of ``PNG`` and ``JPEG`` are welcome.
+        formats: Which of ``FORMATS`` are welcome; None: all of a file, PNG and JPEG as bytes.
         name: What to call the image in messages; by default its path or "the uploaded image".
 
     Returns:
         (H, W, 3) uint8 sRGB, writable, C-contiguous.
 
     Raises:
-        UnreadableImageError: Missing, not a regular file, empty, not a PNG or JPEG (whatever its
+        UnreadableImageError: Missing, not a regular file, empty, of another format (whatever its
             suffix says), truncated, damaged, or larger than allowed.
     """
     with _unreadable():
-        image = _open(source, max_pixels, max_bytes, formats, name)
+        welcome = formats or (UPLOADS if isinstance(source, bytes) else FORMATS)
+        image = _open(source, max_pixels, max_bytes, welcome, name)
         return _upright(image.rgb(), image.orientation)
 
 
 def read_header(path: str | Path) -> tuple[tuple[int, int], bool]:
-    """Return (height, width) of a PNG or JPEG as it is seen, and whether EXIF turns it.
+    """Return (height, width) of an image as it is seen, and whether EXIF turns it.
 
     Raises:
         UnreadableImageError: As for ``read_image``, but for damaged pixels.
@@ -419,27 +573,28 @@ def read_header(path: str | Path) -> tuple[tuple[int, int], bool]:
     with _unreadable():
         image = _open(path, MAX_PIXELS, MAX_BYTES, FORMATS, None)
     width, height = image.size if image.orientation < 5 else image.size[::-1]
-    return (height, width), image.orientation != 1
+    turned = image.turned if isinstance(image, _Other) else image.orientation != 1
+    return (height, width), turned
 
 
 def read_values(
     path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> Numbers:
-    """Read the stored numbers of a one-channel PNG: no scaling, no colours.
+    """Read the stored numbers of a one-channel image: no scaling, no colours.
 
     Grey values of any bit depth and palette indices come out as they are in the file.
 
     Args:
-        path: A PNG with one channel.
+        path: A PNG, TIFF, BMP or GIF with one channel.
         max_pixels: Largest width * height.
         max_bytes: Largest file size.
 
     Returns:
-        (H, W) uint8, or uint16 for a 16-bit PNG.
+        (H, W) uint8, or uint16 for an image of 16 bits.
 
     Raises:
         UnreadableImageError: As for ``read_image``.
-        GstoVizError: A JPEG, or an image in colour.
+        GstoVizError: A format that may change numbers, or an image in colour.
     """
     with _unreadable():
         image = _open(path, max_pixels, max_bytes, FORMATS, None)
@@ -447,6 +602,8 @@ def read_values(
         raise GstoVizError(
             f"{path} is a JPEG, and JPEG changes the values of label maps; save them as PNG"
         )
+    if isinstance(image, _Other):
+        return _upright(image.numbers(), image.orientation)
     if image.color_type not in (GREY, PALETTE):
         raise GstoVizError(
             f"{path} is in colour, but a label map holds one number per pixel; "
@@ -524,7 +681,7 @@ def _open(
     max_bytes: int,
     formats: tuple[str, ...],
     name: str | None,
-) -> _Png | _Jpeg:
+) -> _Png | _Jpeg | _Other:
     """Read a file, check its structure, and hold the limits."""
     if isinstance(source, bytes):
         name = name or "the uploaded image"
@@ -532,7 +689,7 @@ def _open(
     else:
         name = name or str(source)
         source = _read_bytes(source, max_bytes, name)
-    image = _check_file(source, name)
+    image = _check_file(source, name, formats)
     if image.format not in formats:
         raise GstoVizError(f"{name} is a {image.format} image; save it as {' or '.join(formats)}")
     width, height = image.size

@@ -77,6 +77,7 @@ class _Job:
     settings: Settings
     world: World
     quiet: bool
+    census: Sequence[Mapping[str, Any]] = ()
 
     @property
     def chunks(self) -> int:
@@ -107,6 +108,7 @@ def analyze(
     random_draws: int = RANDOM_DRAWS,
     resume: bool = False,
     overwrite: bool = False,
+    census: Sequence[Mapping[str, Any]] = (),
     quiet: bool = True,
     world: World = ALONE,
 ) -> Report:
@@ -140,6 +142,7 @@ def analyze(
         random_draws: Draws of N3; 0 leaves this null model out.
         resume: Go on with an analysis in ``out`` (begin it when there is none).
         overwrite: Replace what ``out`` holds.
+        census: What was found in the labels before, for the record.
         quiet: No progress bars on stderr.
         world: The processes that share the work (``gsto_viz.distributed.join_world``); all of
             them call this function, with one ``out``.
@@ -191,7 +194,13 @@ def analyze(
         for network in networks:
             network.check(first.image, first.id)
     job = _Job(
-        Path(out), data, data if calibration is None else calibration, settings, world, quiet
+        Path(out),
+        data,
+        data if calibration is None else calibration,
+        settings,
+        world,
+        quiet,
+        census,
     )
     _run(job, networks, resume=resume, overwrite=overwrite)
     report = load_report(out)
@@ -441,6 +450,7 @@ def _finish(job: _Job, networks: list[Network], calibration_s: float, seconds: f
         **job.settings.to_json(),
         "classes": data.classes.to_json(),
         "skipped": skipped,
+        "census": [dict(one) for one in job.census],
     }
     tables = Report(out, manifest, {}, data.classes, clusters)
     missing = read_json(out / MISSING) if (out / MISSING).is_file() else {}

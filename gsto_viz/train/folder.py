@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 from types import TracebackType
@@ -174,9 +175,19 @@ class RunFolder:
                 f"{self.path} is not empty; --resume continues its run, --overwrite replaces it"
             )
 
-    def prepare(self, recipe: Recipe, data: Dataset, val: Dataset | None, *, resume: bool) -> None:
+    def prepare(
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        val: Dataset | None,
+        census: Mapping[str, Any] | None = None,
+        *,
+        resume: bool,
+    ) -> None:
         """Write ``config.yaml`` and remove what a killed or a replaced run has left."""
         config = {"recipe": recipe.to_dict(), **_data_config(data, val)}
+        if census:
+            config["census"] = dict(census)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.path, OWN_FILES)

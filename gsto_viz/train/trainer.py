@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -435,6 +435,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     check_data: bool | None = False,
+    census: Mapping[str, Any] | None = None,
     device: torch.device | None = None,
     quiet: bool = True,
     world: World = ALONE,
@@ -452,6 +453,7 @@ def train(
         resume: Continue a run in ``out`` (start it when there is none).
         overwrite: Replace what ``out`` holds; not with ``resume``.
         check_data: Read every image once before the first step; None: if no step was taken yet.
+        census: What was found in the labels before, for the record.
         device: None for the CPU.
         quiet: No plan and no progress bars on stderr.
         world: The processes that share the run (``gsto_viz.distributed.join_world``); all call this
@@ -486,7 +488,7 @@ def train(
                     check=progress.step == 0 if check_data is None else check_data,
                     world=world,
                 )
-            progress = _run(trainer, resume=resume)
+            progress = _run(trainer, census or {}, resume=resume)
     with world.together():
         if world.is_main:
             for checkpoint in (folder.best, folder.last):
@@ -502,7 +504,7 @@ def train(
     )
 
 
-def _run(trainer: Trainer, *, resume: bool) -> Progress:
+def _run(trainer: Trainer, census: Mapping[str, Any], *, resume: bool) -> Progress:
     """Train to the end; nothing was written before."""
     folder, world = trainer.folder, trainer.world
     with world.together():
@@ -516,7 +518,7 @@ def _run(trainer: Trainer, *, resume: bool) -> Progress:
         with world.together():
             # Not before every process has seen that the folder may be used.
             if world.is_main:
-                folder.prepare(trainer.recipe, trainer.data, trainer.val, resume=resume)
+                folder.prepare(trainer.recipe, trainer.data, trainer.val, census, resume=resume)
                 log = stack.enter_context(
                     RunLog(folder.path, start=progress.log_bytes, step=progress.step)
                 )

@@ -178,8 +178,8 @@ def test_label_ids_outside_the_list_and_other_sizes(tmp_path):
     add_frame(tmp_path, "val", "ulm_000000_000019", labels=wrong, instances=wrong.astype("uint16"))
     with pytest.raises(
         GstoVizError,
-        match=r"labelIds\.png holds label 34 \(2 pixels\), 200 \(1 pixel\), 255 \(5 pixels\), outside the label ids "
-        "0 to 33",
+        match=r"labelIds\.png holds label 34 \(2 pixels\), 200 \(1 pixel\), 255 \(5 pixels\), "
+        "outside the label ids 0 to 33",
     ):
         open_split(tmp_path, "val")[0]
     train_ids = tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelTrainIds.png"

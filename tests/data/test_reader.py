@@ -298,7 +298,7 @@ def test_suffix_does_not_matter(tmp_path):
     [
         (b"", "is empty"),
         (b"just some words\n", "is a text file, not a PNG or JPEG"),
-        (b"GIF89a....", "is a GIF file"),
+        (b"GIF89a....", "its GIF header is wrong"),
         (b"\x00\x01\x02\x03" * 9, "unknown kind"),
         (b"\x89PNG\r\n\x1a\n", "is truncated"),
         (b"\xff\xd8\xff", "is truncated"),

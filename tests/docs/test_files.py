@@ -164,6 +164,7 @@ PICTURES: dict[str, tuple[str, Image.Image]] = {
     "TIFF": ("a.tif", picture("L")),
     "BMP": ("a.bmp", picture("L")),
     "GIF": ("a.gif", picture("L")),
+    "PPM": ("a.ppm", picture("RGB")),
 }
 
 

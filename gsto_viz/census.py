@@ -30,6 +30,7 @@ CODES = {
     "one-class": "fewer than two classes occur",
     "absent-class": "classes that occur in no label map",
     "ignored": "a large share of the pixels belongs to no class",
+    "palette": "label maps whose palette was re-ordered",
     "mixed-instances": "instances that cover several classes",
     "turned": "images that EXIF turns, with label maps that are not turned",
     "left-out": "files beside the images that are not read",
@@ -86,6 +87,7 @@ class Census:
         unlabelled: Ids of samples without labels.
         turned: Ids of images that EXIF turns although their label maps say nothing of it.
         mixed: Instances that cover several classes, by the id of their image.
+        by_color: Ids of samples whose label map has a re-ordered palette.
         left_out: Names of files that are not read.
         others: Findings that are not about the data alone.
     """
@@ -104,6 +106,7 @@ class Census:
     unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
     mixed: Counter[str] = field(default_factory=Counter)
+    by_color: list[str] = field(default_factory=list)
     left_out: tuple[str, ...] = ()
     others: tuple[Finding, ...] = ()
 
@@ -134,6 +137,8 @@ class Census:
 
     def _classes(self) -> Iterator[Finding]:
         """Classes that are not there, and pixels of no class."""
+        if not self.values:
+            return
         own = data_kind(self.data) == "folder" and self.whole
         absent = self.absent
         present = [info for info in self.classes if info not in absent]
@@ -192,6 +197,13 @@ class Census:
                 f"EXIF turns {counted(len(self.turned), 'image', 'images')} whose label maps "
                 f"do not say that they are turned: {_listed(self.turned)}",
                 "see that image and labels lie on each other, or save the images upright",
+            )
+        if self.by_color:
+            yield Finding(
+                "palette",
+                f"{counted(len(self.by_color), 'label map has', 'label maps have')} a palette of "
+                f"the class colours in another order: {_listed(self.by_color)}",
+                "they are read by colour",
             )
         if self.mixed:
             total = sum(self.mixed.values())
@@ -293,6 +305,7 @@ class _Seen(NamedTuple):
     values: dict[tuple[int, int], int] | None = None
     objects: Mapping[tuple[int, int], int] = MappingProxyType({})
     mixed: int = 0
+    by_color: bool = False
     problem: GstoVizError | None = None
 
 
@@ -311,6 +324,7 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         _pairs(found.values, labels),
         _objects(labels, instances) if objects else {},
         found.mixed,
+        found.by_color,
     )
 
 
@@ -350,6 +364,8 @@ def _add(census: Census, id_: str, seen: _Seen) -> None:
     census.values.update(seen.values)
     census.maps.update({value for value, _ in seen.values})
     census.objects.update(seen.objects)
+    if seen.by_color:
+        census.by_color.append(id_)
     if seen.mixed:
         census.mixed[id_] = seen.mixed
 

@@ -21,6 +21,7 @@ from gsto_viz.data.reader import (
     read_header,
     read_image,
     read_instance_map,
+    read_numbers,
     read_values,
 )
 from gsto_viz.errors import GstoVizError, NumberingError
@@ -135,9 +136,11 @@ def check_same_size(
     """
     if size != other.shape[:2]:
         height, width = size
+        turned = size[::-1] == other.shape[:2] and read_header(image_path)[1]
+        exif = " (EXIF turns the image by 90 degrees; save it upright)" if turned else ""
         raise GstoVizError(
             f"{image_path} is {width} x {height} pixels but {other_path} is "
-            f"{other.shape[1]} x {other.shape[0]}; both must have the same size"
+            f"{other.shape[1]} x {other.shape[0]}; both must have the same size{exif}"
         )
 
 
@@ -161,12 +164,14 @@ class Coding(NamedTuple):
         expected: What the numbers must be in, for messages: ``the classes 0 to 10``.
         own: How many classes the list of an own folder has, where one may say what numbers mean;
             0: the numbers are those of a known data set.
+        colors: Of each class of an own folder, to see whether a tool has re-ordered a palette.
         never: Why 255 never occurs in label maps of this numbering, and what it means that it does.
     """
 
     table: npt.NDArray[np.int16]
     expected: str
     own: int = 0
+    colors: Sequence[tuple[int, int, int]] = ()
     never: str = ""
 
     @classmethod
@@ -190,20 +195,54 @@ class Coding(NamedTuple):
         return cls(_table(numbers), expected, never=never)
 
     @classmethod
-    def of_numbers(cls, numbers: Mapping[int, int], count: int) -> "Coding":
+    def of_numbers(cls, numbers: Mapping[int, int], classes: ClassList) -> "Coding":
         """Make the coding of an own folder.
 
         Args:
             numbers: Class index, or 255 for no class, of each number that may occur.
-            count: Of the classes.
+            classes: The class list.
         """
+        count, colors = len(classes), tuple(info.color for info in classes)
         usual = all(numbers.get(k) == k for k in range(count))
         expected = f"the classes 0 to {count - 1}" if usual else "the numbers of classes.json"
-        return cls(_table(numbers), expected, count)
+        distinct = len(set(colors)) == count
+        return cls(_table(numbers), expected, count, colors if distinct else ())
 
     def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
         """Read a label map, see ``read_label_map``."""
         return self.decode(read_values(path), path)
+
+    def for_palette(
+        self, values: Numbers, palette: npt.NDArray[np.uint8] | None, path: str | Path
+    ) -> "Coding":
+        """Return the coding by the colours of a palette that a tool has re-ordered, or else itself.
+
+        A palette is looked at as far as the map uses it. It is re-ordered when a number has the
+        colour of another class than its own; then each number must have the colour of a class, or
+        belong to no class.
+
+        Raises:
+            NumberingError: Some numbers have the colour of another class, and others do not fit.
+        """
+        if palette is None or not self.colors:
+            return self
+        class_of = {color: k for k, color in enumerate(self.colors)}
+        used = [int(number) for number in np.unique(values) if number < len(palette)]
+        colors = [tuple(palette[number].tolist()) for number in used]
+        shown = {number: class_of.get(color) for number, color in zip(used, colors, strict=True)}
+        moved = [n for n, k in shown.items() if k is not None and self.table[n] not in (k, IGNORE)]
+        if not moved:
+            return self
+        # What belongs to no class often has the colour of padding, which may be that of a class.
+        lost = [n for n, k in shown.items() if (k is None) != (self.table[n] == IGNORE)]
+        if lost or values.max() >= len(palette):
+            raise NumberingError(
+                f"{path} has a palette in which number {moved[0]} has the colour of another class "
+                f"and number {lost[0] if lost else values.max()} does not fit; "
+                "save it with the colours of classes.json, or without a palette"
+            )
+        numbers = {n: IGNORE if k is None else k for n, k in shown.items()}
+        return self._replace(table=_table(numbers))
 
     def decode(self, values: Numbers, path: str | Path) -> npt.NDArray[np.uint8]:
         """Turn the stored numbers of a label map into labels.
@@ -306,6 +345,7 @@ class Annotation(NamedTuple):
         labels: (H, W) uint8, class index or 255; None when not annotated.
         instances: (H, W) int32, each within one class; None when not annotated.
         mixed: How many instances were cut, because they covered several classes.
+        by_color: Whether the palette was re-ordered, so that its colours say the classes.
     """
 
     size: tuple[int, int]
@@ -314,6 +354,7 @@ class Annotation(NamedTuple):
     labels: npt.NDArray[np.uint8] | None
     instances: npt.NDArray[np.int32] | None
     mixed: int = 0
+    by_color: bool = False
 
 
 def cut_by_class(
@@ -417,10 +458,13 @@ class AnnotatedFiles:
     def _maps(self, entry: Entry, size: tuple[int, int]) -> Annotation:
         """Read the maps of a sample, which must have the size of its image."""
         values = labels = instances = None
-        mixed = 0
+        mixed, by_color = 0, False
         if entry.labels is not None:
-            values = read_values(entry.labels)
-            labels = (entry.coding or self.coding).decode(values, entry.labels)
+            values, palette = read_numbers(entry.labels)
+            usual = entry.coding or self.coding
+            coding = usual.for_palette(values, palette, entry.labels)
+            by_color = coding is not usual
+            labels = coding.decode(values, entry.labels)
             check_same_size(size, entry.image, labels, entry.labels)
         if entry.instances is not None:
             instances = self.read_instances(entry.instances)
@@ -429,7 +473,7 @@ class AnnotatedFiles:
             check_same_size(size, entry.image, instances, entry.instances)
             if labels is not None:
                 instances, mixed = cut_by_class(labels, instances)
-        return Annotation(size, False, values, labels, instances, mixed)
+        return Annotation(size, False, values, labels, instances, mixed, by_color)
 
 
 @dataclass(frozen=True)

@@ -280,7 +280,7 @@ class _OwnFolder(DataSet):
             f"{self.name}:{root}" + ("" if split is None else f":{split}"),
             own.classes,
             self.find(self, root, split or "", purpose),
-            Coding.of_numbers(own.numbers, len(own.classes)),
+            Coding.of_numbers(own.numbers, own.classes),
             others=(source,),
         )
 

@@ -292,6 +292,13 @@ class _Other:
             "from 0 to 65535 per pixel; save a one-channel PNG"
         )
 
+    @property
+    def palette(self) -> npt.NDArray[np.uint8] | None:
+        """Its palette, (n, 3), where the numbers are indices of one."""
+        if self.image.mode != "P" or self.format == "GIF":
+            return None
+        return np.array(self.image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+
     def _grey_levels(self) -> Numbers:
         """Return the grey of a palette; its indices are renumbered by whatever writes a GIF."""
         colors = np.asarray(self.image.convert("RGB"))
@@ -596,6 +603,16 @@ def read_values(
         UnreadableImageError: As for ``read_image``.
         GstoVizError: A format that may change numbers, or an image in colour.
     """
+    return read_numbers(path, max_pixels=max_pixels, max_bytes=max_bytes)[0]
+
+
+def read_numbers(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> tuple[Numbers, npt.NDArray[np.uint8] | None]:
+    """Read the stored numbers of an image and its palette: (n, 3) sRGB, None where it has none.
+
+    Arguments and errors as for ``read_values``.
+    """
     with _unreadable():
         image = _open(path, max_pixels, max_bytes, FORMATS, None)
     if isinstance(image, _Jpeg):
@@ -603,14 +620,16 @@ def read_values(
             f"{path} is a JPEG, and JPEG changes the values of label maps; save them as PNG"
         )
     if isinstance(image, _Other):
-        return _upright(image.numbers(), image.orientation)
+        return _upright(image.numbers(), image.orientation), image.palette
     if image.color_type not in (GREY, PALETTE):
         raise GstoVizError(
             f"{path} is in colour, but a label map holds one number per pixel; "
             "convert its colours to class numbers and save a one-channel PNG"
         )
+    palette = np.frombuffer(image.palette, np.uint8).reshape(-1, 3)
     with _unreadable():
-        return _upright(image.numbers()[..., 0], image.orientation)
+        numbers = _upright(image.numbers()[..., 0], image.orientation)
+    return numbers, palette if image.color_type == PALETTE else None
 
 
 def read_instance_map(path: str | Path) -> npt.NDArray[np.int32]:

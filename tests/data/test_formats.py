@@ -106,3 +106,17 @@ def test_a_folder_of_many_formats_and_sub_folders(tmp_path: Path) -> None:
     assert data.ids == ("a", "b", "c", "d", "x/a", "y/a", "y/z/e")
     assert all((sample.labels == NUMBERS % 2).all() for sample in data)
     assert unread_names(data) == ("images/x/b.heic",)
+
+
+def test_a_size_that_exif_changes_is_said(tmp_path: Path) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PICTURE).save(tmp_path / "images" / "a.jpg", exif=exif)
+    Image.fromarray(NUMBERS % 2).save(tmp_path / "labels" / "a.png")
+    classes = [{"id": k, "name": f"c{k}", "color": [k, 0, 0], "kind": "stuff"} for k in (0, 1)]
+    value = {"name": "toy", "ignore": 255, "classes": classes}
+    (tmp_path / "classes.json").write_text(json.dumps(value))
+    with pytest.raises(GstoVizError, match="EXIF turns the image by 90 degrees"):
+        load_data(f"folder:{tmp_path}")[0]

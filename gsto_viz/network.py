@@ -344,6 +344,7 @@ def open_network(
     site: Anatomy | None = None,
     gains: Mapping[str, Gains] | None = None,
     output: str = "",
+    headless: bool = False,
     **official: Any,
 ) -> Network:
     """Open a network, wherever it comes from.
@@ -356,6 +357,7 @@ def open_network(
         site: Where its branches are, for a module that does not say so (``branches_at``).
         gains: Per-channel gains by tap; None takes those of the checkpoint.
         output: Which of several outputs are its logits, by name or number; empty: the main one.
+        headless: Allow ImageNet weights, which have no segmentation head; see ``load_model``.
         **official: What an official file does not say of itself; see ``load_model``. Registered
             names take ``num_classes`` alone.
 
@@ -365,7 +367,10 @@ def open_network(
     if isinstance(source, Network):
         network = source
     else:
-        module = source if isinstance(source, nn.Module) else _module(source, code, official)
+        if isinstance(source, nn.Module):
+            module = source
+        else:
+            module = _module(source, code, headless, official)
         network = Network(module, anatomy_of(module) or Anatomy(()))
         network = replace(network, gains={} if network.info is None else network.info.gains)
     if site is not None:
@@ -380,11 +385,13 @@ def open_network(
     )
 
 
-def _module(source: str | Path, code: bool, official: Mapping[str, Any]) -> nn.Module:
+def _module(
+    source: str | Path, code: bool, headless: bool, official: Mapping[str, Any]
+) -> nn.Module:
     """Load a module from a name or a file."""
     text = str(source)
     if not code or not (is_factory(text) or text in registered()):
-        return load_model(source, **official)
+        return load_model(source, headless=headless, **official)
     own = set() if is_factory(text) else {"num_classes"}
     if set(official) - own:
         words = ", ".join("--" + name.replace("_", "-") for name in official if name not in own)

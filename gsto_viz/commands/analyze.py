@@ -8,6 +8,7 @@ from gsto_viz.commands.options import (
     check_output_file,
     is_quiet,
     load_networks,
+    official_options,
     share,
     share_resume,
     size_of,
@@ -134,7 +135,13 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     calibration = None
     if args.calibration:
         calibration = load_data(args.calibration, purpose="eval", size=size)
-    models = load_networks(args.model, args.reference, device, output=args.output)
+    models = load_networks(
+        args.model,
+        args.reference,
+        device,
+        official=official_options(args),
+        output=args.output,
+    )
     with world.together():
         found = quick_findings(data, args.accept, most=args.limit, quiet=is_quiet(args))
     return analyze(

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from gsto_viz.commands.options import (
-    add_official_options,
     check_output_file,
     official_options,
     share,
@@ -98,7 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "result below it; takes about 16 times as long as the maps",
     )
     parser.add_argument("--erf", action="store_true", help="effective receptive fields too (slow)")
-    add_official_options(parser)
     share(
         parser,
         "device",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from gsto_viz.commands.options import (
-    add_official_options,
     check_output_file,
     official_options,
     share,
@@ -50,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also draw the maps (.png, .pdf or .svg): percentiles 0..1 of gain_fixed maps, other "
         "reductions each on its own scale",
     )
-    add_official_options(parser)
     share(
         parser,
         "device",
@@ -73,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     native = image.shape[:2]
     if size := size_of(args):
         image = resize_image(image, size)
-    network = open_network(args.checkpoint, **official_options(args))
+    network = open_network(args.checkpoint, headless=True, **official_options(args))
     network.to(pick_device(args.device))
     taps = args.taps or "stage4.branch*"
     result = capture_image(network.module, image, taps, reduce=args.reduce)

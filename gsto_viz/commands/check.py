@@ -5,7 +5,14 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gsto_viz.commands.options import check_output_file, is_quiet, share, write_result
+from gsto_viz.commands.options import (
+    add_official_options,
+    check_output_file,
+    is_quiet,
+    official_options,
+    share,
+    write_result,
+)
 from gsto_viz.text_table import text_table
 
 if TYPE_CHECKING:
@@ -28,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", nargs="?", metavar="CHECKPOINT", help="a shipped name or a file"
     )
+    add_official_options(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="read N label maps, drawn by --seed")
     share(parser, seed="which label maps", json="the census")
 
@@ -40,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
 
     check_output_file(args.json, "--json")
     data = load_data(args.data, purpose="eval")
-    network = open_network(args.checkpoint) if args.checkpoint else None
+    network = None
+    if args.checkpoint:
+        network = open_network(args.checkpoint, **official_options(args))
     census = take_census(data, most=args.limit, seed=args.seed, quiet=is_quiet(args))
     text = ""
     facts: dict[str, object] = {"schema_version": 1}

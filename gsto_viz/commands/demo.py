@@ -7,6 +7,7 @@ from gsto_viz.commands.options import (
     check_output_file,
     is_quiet,
     load_networks,
+    official_options,
     share,
     size_of,
     write_result,
@@ -51,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     check_output_file(args.json, "--json")
     check_free(Path(args.out), overwrite=args.overwrite)
     given = args.model or [f"A={DEMO_A}", f"B={DEMO_B}"]
-    models = load_networks(given, args.reference, pick_device(args.device), least=2)
+    models = load_networks(
+        given, args.reference, pick_device(args.device), official=official_options(args), least=2
+    )
     data = load_data(args.data or DEMO_DATA, purpose="eval", size=size_of(args))
     report = run_demo(
         models,

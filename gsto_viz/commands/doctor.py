@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a shipped or registered name (gsto-viz models), a .safetensors of ours, an official "
-        ".pth, or PATH.py:FUNCTION, which runs the code of that file",
+        help="a shipped or registered name (gsto-viz models), a checkpoint, official weights, "
+        "file, or PATH.py:FUNCTION, which runs the code of that file",
     )
     parser.add_argument(
         "--size",
@@ -79,7 +79,7 @@ def find_model(args: argparse.Namespace) -> "nn.Module":
     options: dict[str, Any] = official_options(args)
     if is_factory(args.model) and not options and not args.quiet:
         sys.stderr.write(f"gsto-viz doctor: running the code of {args.model}\n")
-    return open_network(args.model, code=True, **options).module
+    return open_network(args.model, code=True, headless=True, **options).module
 
 
 def scene(model: "nn.Module", size: tuple[int, int]) -> "Tensor":

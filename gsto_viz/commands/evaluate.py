@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsto_viz.commands.options import (
-    add_official_options,
     check_output_file,
     is_quiet,
     official_options,
@@ -72,7 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="threads that read and count"
     )
-    add_official_options(parser)
     share(parser, "accept", "device", overwrite="the maps in --export", json="the scores")
 
 

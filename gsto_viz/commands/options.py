@@ -55,6 +55,8 @@ def share(parser: argparse.ArgumentParser, *plain: str, **worded: str) -> None:
         worded: By key of ``SHARED``, the words that fill the help of this command's option.
     """
     for key, words in (worded | dict.fromkeys(plain, "")).items():
+        if key == "checkpoint":
+            add_official_options(parser)
         flag, settings = SHARED[key]
         parser.add_argument(flag, **settings | {"help": settings["help"].format(words)})
 
@@ -116,7 +118,7 @@ def write_result(args: argparse.Namespace, facts: Any, text: str) -> None:
 
 
 def add_models(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Add ``--model NAME=CHECKPOINT``, once for each network, and ``--reference NAME``."""
+    """Add ``--model NAME=CHECKPOINT``, once for each network, and what such networks share."""
     parser.add_argument(
         "--model",
         action="append",
@@ -126,6 +128,7 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool = False) -> No
         help="a network: any name (letters, digits, - and _; by custom A the baseline and B the "
         "gated one), and a shipped name or a file; once for each of up to 8",
     )
+    add_official_options(parser)
     parser.add_argument(
         "--reference",
         metavar="NAME",
@@ -138,15 +141,19 @@ def load_networks(
     reference: str | None,
     device: "torch.device",
     *,
+    official: dict[str, Any],
     least: int = 1,
     output: str = "",
 ) -> "dict[str, Network]":
     """Load the networks of ``--model`` words, the reference first.
 
+    What ``official`` says holds for all official files among them.
+
     Raises:
         GstoVizError: A word is not NAME=..., a name is given twice, there are fewer than ``least``
             or more than eight, or the reference is none of them; nothing is loaded then.
     """
+    from gsto_viz.models.checkpoint import says_itself
     from gsto_viz.models.factory import is_factory
     from gsto_viz.network import open_network
     from gsto_viz.report.run import ordered_names
@@ -162,10 +169,14 @@ def load_networks(
     keys = ordered_names(chosen, reference)
     if len(keys) < least:
         raise GstoVizError(f"--model {given[0]}: one alone has nothing to differ from; give more")
+    mixed = not all(says_itself(source) for source in chosen.values())
+    options = {
+        key: {} if mixed and says_itself(source) else official for key, source in chosen.items()
+    }
     return {
-        key: open_network(chosen[key], key=key, code=is_factory(chosen[key]), output=output).to(
-            device
-        )
+        key: open_network(
+            chosen[key], key=key, code=is_factory(chosen[key]), output=output, **options[key]
+        ).to(device)
         for key in keys
     }
 
@@ -173,7 +184,7 @@ def load_networks(
 def add_official_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--arch``, ``--align-corners`` and ``--inplace-abn``."""
     group = parser.add_argument_group(
-        "official files", "what a .pth file of HRNet or GSTO does not say about itself"
+        "official files", "what a file of HRNet or GSTO does not say about itself"
     )
     group.add_argument(
         "--arch", metavar="NAME", help="its network (default: by the shapes in the file)"

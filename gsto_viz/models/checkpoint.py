@@ -27,6 +27,7 @@ from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.base import ModelInfo, NetworkConfig, SegmentationNetwork, refuse_misfit
 from gsto_viz.models.config import HRNetConfig
 from gsto_viz.models.registry import ARCHITECTURES, architecture_of, network_of
+from gsto_viz.models.weights_file import is_safetensors
 from gsto_viz.types import ClassInfo, ClassList
 
 SCHEMA_VERSION = 1
@@ -193,15 +194,19 @@ def shipped_checkpoints() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def load_model(source: str | Path, **options: Any) -> SegmentationNetwork:
+def load_model(
+    source: str | Path, *, headless: bool = False, **options: Any
+) -> SegmentationNetwork:
     """Load a network by a shipped name or from a file.
 
     A checkpoint with a notice (the licence of its training data) says it once in a process, as a
     warning of the logger ``gsto_viz``: on stderr, unless logging is set up otherwise.
 
     Args:
-        source: A shipped name (``gsto-viz models`` lists them), a ``.safetensors`` checkpoint of
-            ours, or an official HRNet or GSTO file (``.pth``).
+        source: A shipped name (``gsto-viz models`` lists them), a checkpoint of ours, or an
+            official HRNet or GSTO file, told apart by content, whatever their suffix.
+        headless: Allow an official file without segmentation head (ImageNet weights); ours is then
+            drawn at random, which is said.
         **options: For official files only, passed to ``load_official_model``.
 
     Returns:
@@ -211,35 +216,41 @@ def load_model(source: str | Path, **options: Any) -> SegmentationNetwork:
         GstoVizError: No such name (the closest are given) or file, a file that does not fit, or
             options for a checkpoint of ours, which says its own network.
     """
-    shipped = shipped_checkpoints()
     text = str(source)
-    path = Path(source)
-    if options and (text in shipped or _is_ours(path)):
+    path = shipped_checkpoints().get(text, Path(source))
+    if not path.is_file():
+        raise _no_checkpoint(text)
+    if not says_itself(source):
+        from gsto_viz.models.official import load_official_model
+
+        return load_official_model(path, headless=headless, **options)
+    if options:
         words = ", ".join("--" + name.replace("_", "-") for name in options)
         raise GstoVizError(
             f"{text} says itself which network it is: {words} is for official files only, leave it "
             "out"
         )
-    if text in shipped:
-        model = load_checkpoint(shipped[text], name=text)
-    elif path.suffix == ".safetensors" and not options:
-        model = load_checkpoint(path)
-    elif path.suffix in (".pth", ".pt", ".safetensors"):
-        from gsto_viz.models.official import load_official_model
-
-        return load_official_model(path, **options)
-    else:
-        hint = "none are shipped with this version;"
-        if shipped:
-            hint = did_you_mean(text, shipped, otherwise=f"valid: {', '.join(shipped)}", then="or")
-        raise GstoVizError(f"no checkpoint '{text}'; {hint} give a .safetensors or .pth file")
+    model = load_checkpoint(path, name=text if text in shipped_checkpoints() else None)
     if model.info is not None and model.info.notice:
         _say_notice(model.info.name, model.info.notice)
     return model
 
 
-def _is_ours(path: Path) -> bool:
-    return path.suffix == ".safetensors" and METADATA_KEY in read_metadata(path)
+def says_itself(source: str | Path) -> bool:
+    """Return whether a source is a checkpoint of ours, which says itself which network it is."""
+    path = shipped_checkpoints().get(str(source), Path(source))
+    return is_safetensors(path) and METADATA_KEY in read_metadata(path)
+
+
+def _no_checkpoint(text: str) -> GstoVizError:
+    """Return what to say of a name that is neither shipped nor a file."""
+    shipped = shipped_checkpoints()
+    if Path(text).suffix or Path(text).name != text:
+        return GstoVizError(f"no checkpoint file {text}; check the path")
+    hint = "none are shipped with this version;"
+    if shipped:
+        hint = did_you_mean(text, shipped, otherwise=f"valid: {', '.join(shipped)}", then="or")
+    return GstoVizError(f"no checkpoint '{text}'; {hint} give the path of a file")
 
 
 @functools.cache

@@ -9,17 +9,12 @@ official words (``layer1``, ``fuse_layers``, ``att_layers``, ``last_layer``) sta
 
 import colorsys
 import logging
-import pickle
-import struct
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
@@ -29,6 +24,7 @@ from gsto_viz.models.blocks import BN_EPS
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.registry import model_config, network_of, registered
+from gsto_viz.models.weights_file import Weights, read_weights
 from gsto_viz.types import ClassInfo, ClassList
 
 KINDS = ("auto", "segmentation", "backbone")
@@ -38,101 +34,31 @@ FUSION_GATES = ".att_layers."
 logger = logging.getLogger(__name__)
 
 
-WRAPPERS = ("state_dict", "model")
-"""Keys under which training scripts put the weights beside other things."""
-
-PREFIXES = ("module.", "model.")
-"""Traces of DataParallel and of the official training wrapper."""
-
-LOSS_PREFIX = "loss."
-"""Class weights that the official training wrapper saves along."""
-
-# What torch's own reader raises for damaged files and for pickles that are not plain tensors.
-UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    SafetensorError,
-    OSError,
-)
+ANCHOR = "transition1.0.0.weight"
+"""A key of every HRNet."""
 
 
-def read_official(source: Mapping[str, Any] | str | Path) -> tuple[dict[str, Tensor], list[str]]:
+def read_official(source: "Mapping[str, Any] | str | Path | Weights") -> Weights:
     """Return the weights of an official checkpoint under plain official keys, on the CPU.
 
     Args:
-        source: A ``.pth`` or ``.safetensors`` file, or what such a file holds. ``{"state_dict":
-            ...}`` and ``{"model": ...}`` are opened, repeated ``module.`` and ``model.`` in front
-            of keys are taken off, ``loss.`` keys are left out.
-
-    Returns:
-        Tensors by official key, and the original names of the keys that were left out.
+        source: A file, whatever its suffix, or what such a file holds; see ``read_weights``.
 
     Raises:
-        GstoVizError: No such file, a damaged file, a pickle of more than plain tensors (nothing of
-            it is run), or no weights in it.
+        GstoVizError: As ``read_weights``, or a file of HRNet-OCR, which is another network.
     """
-    what = "the state dict" if isinstance(source, Mapping) else str(source)
-    held: Any = source if isinstance(source, Mapping) else _read_file(Path(source))
-    while isinstance(held, Mapping):
-        inner = next((held[w] for w in WRAPPERS if isinstance(held.get(w), Mapping)), None)
-        if inner is None:
-            break
-        held = inner
-    if not isinstance(held, Mapping) or not held:
-        raise GstoVizError(f"{what} holds no weights; give a state dict of tensors")
-    weights: dict[str, Tensor] = {}
-    left_out = []
-    for name, value in held.items():
-        key = _strip(str(name))
-        if key.startswith(LOSS_PREFIX):
-            left_out.append(str(name))
-        elif not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
-            raise GstoVizError(
-                f"{what}: '{name}' is not a plain tensor; give the state dict of a network"
-            )
-        elif key in weights:
-            raise GstoVizError(
-                f"{what} has two tensors for '{key}'; give the weights of one network"
-            )
-        else:
-            weights[key] = value.detach()
-    return weights, left_out
-
-
-def _strip(name: str) -> str:
-    while name.startswith(PREFIXES):
-        name = name.partition(".")[2]
-    return name
-
-
-def _read_file(path: Path) -> Any:
-    if not path.is_file():
-        raise GstoVizError(f"no checkpoint file {path}; check the path")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        with warnings.catch_warnings():
-            # torch warns about odd pickles before it refuses them; our sentence says enough.
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+    weights = source if isinstance(source, Weights) else read_weights(source, ANCHOR)
+    ocr = [key for key in weights.tensors if key.startswith(OCR_PREFIXES)]
+    if ocr:
         raise GstoVizError(
-            f"{path} is damaged or holds more than plain tensors, which is never loaded;"
-            " save the network's state_dict alone"
-        ) from error
+            f"{weights.source} is of HRNet-OCR (it has '{ocr[0]}'), whose head gsto_viz "
+            "does not have; take the file of HRNetV2 without OCR"
+        )
+    return weights
 
 
 def infer_official_config(
-    source: Mapping[str, Any] | str | Path, *, num_classes: int | None = None
+    source: Mapping[str, Any] | str | Path | Weights, *, num_classes: int | None = None
 ) -> HRNetConfig:
     """Infer widths, depths, gates and class count of an official checkpoint.
 
@@ -147,7 +73,7 @@ def infer_official_config(
     Raises:
         GstoVizError: Not an HRNet file (the first key that it lacks), no class count, or two.
     """
-    weights, _ = read_official(source)
+    weights = read_official(source).tensors
     gated = any(".att_layers." in key for key in weights)
     modules = tuple(_count(weights, f"stage{stage}.") for stage in (2, 3, 4))
     return HRNetConfig(
@@ -179,12 +105,17 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
     return count
 
 
+def has_head(weights: Mapping[str, Tensor]) -> bool:
+    """Return whether a file holds a segmentation head; those for classification have another."""
+    return any(key.startswith("last_layer.") for key in weights)
+
+
 def _classes(weights: Mapping[str, Tensor], given: int | None) -> int:
-    if not any(key.startswith("last_layer.") for key in weights):
+    if not has_head(weights):
         if given is None:
             raise GstoVizError(
-                "the file has no segmentation head (ImageNet weights?), so it does not say how many"
-                " classes; give num_classes, or load it into a network with load_official"
+                "the file has no segmentation head (ImageNet weights?); it opens in capture and "
+                "doctor, and training starts from it with --set initialization=FILE"
             )
         return given
     found = _channels(weights, "last_layer.3.weight")
@@ -257,7 +188,7 @@ class LoadReport:
 
 def load_official(
     model: SegmentationNetwork,
-    source: Mapping[str, Any] | str | Path,
+    source: Mapping[str, Any] | str | Path | Weights,
     *,
     inplace_abn: bool = False,
     strict: bool = True,
@@ -267,7 +198,9 @@ def load_official(
 
     Args:
         model: Any HRNetV2 or GSTO-HRNet; with ``kind="backbone"`` with any gates.
-        source: A ``.pth`` file (plain tensors only), a ``.safetensors`` file, or a state dict.
+        source: A file of ``torch.save`` (plain tensors only) or of safetensors, whatever its
+            suffix, or a state dict. Which of several mappings is taken is said as a warning of the
+            logger ``gsto_viz``.
         inplace_abn: The file was trained with InPlaceABN (GSTO, HRNet's torch-0.4.1 files): batch
             norm there scales by ``|weight| + 1e-5``. Nothing in a file says so for sure.
         strict: Refuse a file that lacks keys, has keys left over, or has other shapes. With False
@@ -285,10 +218,10 @@ def load_official(
         raise GstoVizError(
             f"{what}: official files hold HRNetV2 or GSTO-HRNet, not a {type(model).__name__}"
         )
-    weights, left_out = read_official(source)
+    read = read_official(source)
+    weights = read.tensors
     if kind == "auto":
-        whole = any(key.startswith("last_layer.") for key in weights)
-        kind = "segmentation" if whole else "backbone"
+        kind = "segmentation" if has_head(weights) else "backbone"
     if kind == "segmentation" and strict:
         check_official_layout(model.config)
     report, places, required = _compared(model, weights, kind)
@@ -297,13 +230,15 @@ def load_official(
     if not places:
         raise GstoVizError("no key of this file fits the network; it is not an official HRNet file")
     converted = _copy(model, weights, places, inplace_abn=inplace_abn)
+    if read.said is not None:
+        logger.warning("%s: %s", read.source, read.said)
     if kind == "segmentation":
         dead = dead_shapes(model.config)
         model.official_unused = {k: weights[k].clone() for k in report.ignored if k in dead}
     no_counters = not any(key.endswith(COUNTER) for key in weights)
     return replace(
         report,
-        ignored=(*left_out, *report.ignored),
+        ignored=(*read.left_out, *report.ignored),
         converted=tuple(converted),
         hint=(
             "the file has no num_batches_tracked, as files trained with InPlaceABN; if it is one, "
@@ -419,6 +354,7 @@ def load_official_model(
     num_classes: int | None = None,
     align_corners: bool = False,
     inplace_abn: bool = False,
+    headless: bool = False,
 ) -> SegmentationNetwork:
     """Make the network that an official file belongs to and load the file into it.
 
@@ -426,12 +362,13 @@ def load_official_model(
     ``gsto_viz``: on stderr, unless logging is set up otherwise.
 
     Args:
-        source: A ``.pth`` or ``.safetensors`` file.
+        source: A file of ``torch.save`` or of safetensors, whatever its suffix.
         arch: Registered name; None infers the network from the shapes in the file.
-        num_classes: Needed only for a file without segmentation head (ImageNet): the head is then
-            drawn at random.
+        num_classes: For a file without segmentation head (ImageNet): the head is then drawn at
+            random.
         align_corners: True for files of HRNet's OCR branch; shapes do not tell.
         inplace_abn: As in ``load_official``.
+        headless: Allow a file without segmentation head also where ``num_classes`` is not given.
 
     Returns:
         The network in evaluation mode; the classes of ``.info`` are numbered, not named.
@@ -439,16 +376,22 @@ def load_official_model(
     Raises:
         GstoVizError: As ``load_official`` and ``infer_official_config``.
     """
-    weights, _ = read_official(source)
+    weights = read_official(source)
+    whole = has_head(weights.tensors)
+    if headless and not whole and num_classes is None:
+        num_classes = HRNetConfig.num_classes
     try:
         inferred = infer_official_config(weights, num_classes=num_classes)
         config = inferred if arch is None else model_config(arch, num_classes=inferred.num_classes)
-        model = network_of(config.with_options(align_corners=align_corners))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = network_of(config.with_options(align_corners=align_corners))
         report = load_official(model, weights, inplace_abn=inplace_abn)
     except GstoVizError as error:
         raise GstoVizError(f"{source}: {error}") from error
-    if report.hint is not None:
-        logger.warning("%s: %s", source, report.hint)
+    headless_hint = None if whole else "it has no segmentation head; ours is drawn at random"
+    for hint in filter(None, (report.hint, headless_hint)):
+        logger.warning("%s: %s", source, hint)
     model.info = ModelInfo(
         name=Path(source).stem,
         network=arch or network_name(inferred),
@@ -470,6 +413,9 @@ def official_places(model: HRNet) -> tuple[dict[str, str], list[str]]:
             nameless.append(key)
     return places, nameless
 
+
+OCR_PREFIXES = ("ocr_", "ocr.", "conv3x3_ocr.", "cls_head.", "aux_head.")
+"""The head of HRNet-OCR: object-contextual representations."""
 
 BACKBONE_PREFIXES = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage")
 """What ImageNet files share with segmentation files."""

@@ -3,7 +3,6 @@
 import resource
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import torch
 
@@ -19,7 +18,7 @@ from gsto_viz.models import (
     registered,
     shipped_checkpoints,
 )
-from gsto_viz.models.checkpoint import METADATA_KEY, load_weights, read_metadata
+from gsto_viz.models.checkpoint import load_weights, says_itself
 from gsto_viz.network import open_network
 from gsto_viz.text_table import text_table
 from gsto_viz.train.recipe import Recipe, parse_base_size
@@ -85,7 +84,7 @@ def _load_start(model: SegmentationNetwork, path: str) -> None:
     Raises:
         GstoVizError: The file is unreadable or of another architecture or class count.
     """
-    if path.endswith(".safetensors") and METADATA_KEY in read_metadata(Path(path)):
+    if says_itself(path):
         load_weights(model, open_network(path).module.state_dict(), source=path)
     else:
         load_official(model, path)

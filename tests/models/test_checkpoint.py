@@ -226,12 +226,14 @@ def test_files_that_are_no_checkpoint(saved: Path, tmp_path: Path) -> None:
         with pytest.raises(GstoVizError, match="is not a readable safetensors file"):
             load_model(path)
         assert path.read_bytes() == data, what
-    with pytest.raises(GstoVizError, match=r"no file .*absent"):
+    with pytest.raises(GstoVizError, match=r"no checkpoint file .*absent"):
         load_model(tmp_path / "absent.safetensors")
     with pytest.raises(GstoVizError, match="no file"):
         load_checkpoint(tmp_path)
     save_file({"x": torch.zeros(2)}, path)
     with pytest.raises(GstoVizError, match="no gsto_viz metadata"):
+        load_checkpoint(path)
+    with pytest.raises(GstoVizError, match="this is not an official HRNet file"):
         load_model(path)
 
 
@@ -245,7 +247,7 @@ def test_names_that_nobody_knows(monkeypatch: pytest.MonkeyPatch, saved: Path) -
     with pytest.raises(GstoVizError, match=r"a\.safetensors says itself .*--arch is for official"):
         load_model(saved, arch="hrnetv2-w48")
     monkeypatch.setattr(module, "shipped_checkpoints", dict)
-    with pytest.raises(GstoVizError, match=r"no checkpoint 'x'; none are shipped .* give a .safe"):
+    with pytest.raises(GstoVizError, match=r"no checkpoint 'x'; none are shipped .* give the path"):
         load_model("x")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections import OrderedDict
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from gsto_viz.models import (
     load_official,
     to_official_keys,
 )
+from gsto_viz.models.checkpoint import load_model
 from gsto_viz.models.official import load_official_model
 
 COUNTER = "num_batches_tracked"
@@ -440,8 +442,8 @@ def test_what_is_no_checkpoint(tmp_path: Path, name: str, content, message: str)
     [
         ({}, "holds no weights"),
         ({"state_dict": {}}, "holds no weights"),
-        ({"epoch": 3}, "'epoch' is not a plain tensor"),
-        ({"conv1.weight": [1, 2]}, "'conv1.weight' is not a plain tensor"),
+        ({"epoch": 3}, "holds no weights"),
+        ({"conv1.weight": [1, 2]}, "holds no weights"),
         ({"a": torch.eye(2).to_sparse()}, "'a' is not a plain tensor"),
         ({"a": torch.ones(1), "model.a": torch.ones(1)}, "two tensors for 'a'"),
         ({"a": torch.ones(1)}, "does not fit"),
@@ -457,3 +459,136 @@ def test_nothing_fitting_is_refused_even_when_not_strict() -> None:
         load_official(build_model("hrnetv2-tiny"), {"a": torch.ones(1)}, strict=False)
     with pytest.raises(GstoVizError, match="unknown kind 'pose'; choose one of auto"):
         load_official(build_model("hrnetv2-tiny"), {"a": torch.ones(1)}, kind="pose")
+
+
+NAMES = ("checkpoint.pth.tar", "last.ckpt", "pytorch_model.bin", "weights", "w.safetensors")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_opened_by_content(tmp_path: Path, name: str) -> None:
+    state = official("hrnetv2-tiny", num_classes=4)
+    torch.save({"epoch": 1, "state_dict": state}, tmp_path / name)
+    assert equal(to_official_keys(load_model(tmp_path / name)), state)
+    save_file(state, tmp_path / name)
+    assert equal(to_official_keys(load_model(tmp_path / name)), state)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_numpy_scalars_beside_weights_are_read(tmp_path: Path, legacy: bool) -> None:
+    state = official("hrnetv2-tiny", num_classes=4)
+    beside = {
+        "epoch": np.int64(3), "best_mIoU": np.float64(0.5), "lr": np.float32(0.1),
+        "done": np.bool_(True), "type": np.dtype("<f4"), "name": np.str_("x"),
+    }  # fmt: skip
+    path = tmp_path / "best.pth"
+    torch.save(beside | {"state_dict": state}, path, _use_new_zipfile_serialization=not legacy)
+    assert equal(to_official_keys(load_model(path)), state)
+
+
+@pytest.mark.parametrize(
+    "evil", [np.array([1.0]), np.array([{}], dtype=object), np.void(b"abc"), slice(3)], ids=str
+)
+def test_nothing_else_of_numpy_is_read(tmp_path: Path, evil: object) -> None:
+    path, before = tmp_path / "evil.pth", torch.serialization.get_safe_globals()
+    torch.save({"state_dict": official("hrnetv2-tiny"), "extra": evil}, path)
+    with pytest.raises(GstoVizError, match="damaged or holds more than plain tensors") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+
+
+def shifted(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v + 1 for k, v in state.items()}
+
+
+WRAPPED = {
+    "state_dict": (
+        lambda s: {"state_dict": s, "optimizer": {"state": {0: {"m": s}}}},
+        "state_dict",
+    ),
+    "net": (lambda s: {"epoch": 1, "net": s}, "net"),
+    "weights": (lambda s: {"weights": s}, "weights"),
+    "params_ema": (lambda s: {"params_ema": s}, "params_ema"),
+    "deep": (lambda s: {"model": {"state_dict": s}, "args": {"lr": 1}}, "model.state_dict"),
+    "ema first": (lambda s: {"model_ema": shifted(s), "model": s}, "model.*not .*model_ema"),
+    "ema last": (lambda s: {"state_dict": s, "ema": shifted(s)}, "state_dict.*not .*ema"),
+    "counted": (
+        lambda s: {"net": s, "ema": {"n_averaged": torch.tensor(1)} | shifted(s)},
+        "net.*not .*ema",
+    ),
+    "small beside": (lambda s: {"model_d": {"a": torch.ones(2)}, "model_g": s}, "model_g"),
+    "flat": (
+        lambda s: (
+            {f"ema.{k}": v + 1 for k, v in s.items()} | {f"model.{k}": v for k, v in s.items()}
+        ),
+        "no prefix|without a prefix",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_the_largest_mapping_is_taken_and_named(
+    case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrap, said = WRAPPED[case]
+    state = official("hrnetv2-tiny", num_classes=4)
+    torch.save(wrap(state), tmp_path / "w.pth")
+    with caplog.at_level("WARNING", logger="gsto_viz"):
+        model = load_model(tmp_path / "w.pth")
+    assert equal(to_official_keys(model), state)
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert re.search(said, line), line
+
+
+PREFIXED = ("_orig_mod.", "module._orig_mod.", "net.", "backbone.", "segmentor.hrnet.", "a.b.c.")
+
+
+@pytest.mark.parametrize("prefix", PREFIXED)
+def test_any_common_prefix_comes_off(prefix: str, tmp_path: Path) -> None:
+    state = official("gsto-hrnet-tiny", num_classes=4)
+    torch.save({prefix + k: v for k, v in state.items()}, tmp_path / "w.pth")
+    assert equal(to_official_keys(load_model(tmp_path / "w.pth")), state)
+    head = {k: v for k, v in state.items() if k.startswith("last_layer")}
+    rest = {prefix + k: v for k, v in state.items() if k not in head}
+    torch.save({"epoch": 3} | head | rest, tmp_path / "w.pth")
+    assert equal(to_official_keys(load_model(tmp_path / "w.pth")), state)
+
+
+def test_a_compiled_part_is_no_other_name() -> None:
+    state = official("hrnetv2-tiny")
+    model = drawn("hrnetv2-tiny")
+    load_official(model, {k.replace("stage2.", "stage2._orig_mod."): v for k, v in state.items()})
+    assert equal(to_official_keys(model), state)
+
+
+def test_a_file_of_ocr_is_named_as_such(tmp_path: Path) -> None:
+    state = official("hrnetv2-tiny") | {"ocr_distri_head.conv_bn_dropout.0.weight": torch.ones(2)}
+    path = tmp_path / "ocr.pth"
+    torch.save({"state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
+    for headless in (False, True):
+        with pytest.raises(GstoVizError, match=r"ocr\.pth is of HRNet-OCR"):
+            load_model(path, headless=headless)
+    with pytest.raises(GstoVizError, match=r"ocr\.pth is of HRNet-OCR"):
+        load_official(drawn("hrnetv2-tiny"), path)
+
+
+def test_imagenet_weights_open_where_no_head_is_needed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = imagenet("hrnetv2-tiny")
+    path = tmp_path / "imagenet.pth"
+    torch.save(state, path)
+    with pytest.raises(GstoVizError, match=r"no segmentation head .* --set initialization=FILE"):
+        load_model(path)
+    before = torch.get_rng_state()
+    with caplog.at_level("WARNING", logger="gsto_viz"):
+        model = load_model(path, headless=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{path}: it has no segmentation head; ours is drawn at random"
+    ]
+    own = to_official_keys(model)
+    for key, value in state.items():
+        assert key not in own or torch.equal(own[key], value), key
+    again = load_model(path, headless=True)
+    assert torch.equal(again.head.conv.weight, model.head.conv.weight)

@@ -166,7 +166,12 @@ def _worst_pairs(report: Report) -> Drawn:
         ]
         rows += sorted(own, key=lambda row: -row.pair.gap_octaves)[:most]
     if not rows:
-        raise GstoVizError("every pair is in the right order")
+        paired = any(report.index(key, "sci").n_pairs for key in report.keys)
+        raise GstoVizError(
+            "every pair is in the right order"
+            if paired
+            else "no image has two regions an octave apart"
+        )
     return Drawn(plots.figure_worst_pairs(rows, names=report.names), plots.worst_pairs_data(rows))
 
 

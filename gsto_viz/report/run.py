@@ -445,6 +445,11 @@ def _finish(job: _Job, networks: list[Network], calibration_s: float, seconds: f
     if read.empty:
         first = skipped[0]
         raise GstoVizError(f"none of {len(skipped)} images can be analyzed; {first['reason']}")
+    if not read["regions"].sum():
+        raise GstoVizError(
+            f"none of {read['image'].nunique()} images has a labelled region: every pixel is "
+            "ignored; see gsto-viz check"
+        )
     clusters = clusters_of(read, job.settings.block)
     manifest = {
         **job.settings.to_json(),

@@ -1,12 +1,16 @@
 """What networks and data cannot give is said before the first pass, and null models stand alone."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.report import Site, analyze, load_report
+from gsto_viz.report.catalogue import write_figures
+from gsto_viz.report.page import page
 from gsto_viz.report.text import headline_text
+from gsto_viz.types import Sample
 
 SITE = Site(("fine", "coarse"), (4, 8))
 
@@ -143,3 +147,38 @@ def test_three_and_four_branches_are_compared(networks, scenes, tmp_path):
     found = {one.index: one for one in report.compare().comparisons}
     sci = found["sci"]
     assert sci.difference.value == pytest.approx(sci.b - sci.a)
+
+
+class Flat:
+    """Images of one label everywhere."""
+
+    name, ids = "flat", ("a", "b", "c")
+
+    def __init__(self, classes, label):
+        self.classes, self.label = classes, label
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        image = np.random.default_rng(index).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+        return Sample(self.ids[index], image, np.full((64, 96), self.label, np.uint8))
+
+
+def test_without_pairs_the_other_figures_are_drawn(networks, scenes, tmp_path):
+    report = analyze(networks, Flat(scenes.classes, 0), tmp_path / "r")
+    written = write_figures(report, formats=["png"])
+    drawn = {one.kind.name for one in written if one.reason is None}
+    assert {"figure1_percentile", "sci_by_gap", "costs"} <= drawn
+    assert all(one.files or one.reason for one in written)
+    reason = next(one.reason for one in written if one.kind.name == "worst_pairs")
+    assert reason == "no image has two regions an octave apart"
+    assert "worst_pairs" not in drawn
+    assert "<figure>" in page(report, written)
+
+
+def test_labels_that_are_all_ignored_are_refused(networks, scenes, tmp_path):
+    data = Flat(scenes.classes, 255)
+    for _ in range(2):
+        with pytest.raises(GstoVizError, match="none of 3 images has a labelled region"):
+            analyze({"A": networks["A"]}, data, tmp_path / "r", resume=True)

@@ -80,6 +80,9 @@ Rows = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.uint8]
 Sink = Callable[[Sample, Labels], object]
 
+TINY_PX = 32
+"""An image with a side below this may be too small for a network that takes the others."""
+
 CITYSCAPES_RATIO = 0.005
 """Width of a boundary in Cityscapes as a share of the diagonal (Cheng et al., CVPR 2021)."""
 
@@ -92,7 +95,8 @@ class Options:
         protocol: What is done with an image.
         precision: What the network computes in where it may (autocast).
         outcome: Whether scores by object size and at boundaries are wanted as well.
-        skip_unreadable: Whether an image that cannot be read is left out and named, or an error.
+        skip_unreadable: Whether an image that cannot be read, or is under 32 pixels and too small
+            for the network, is left out and named, or an error.
         workers: Threads that read and count beside the network; 0 does all in turn.
         output: Which of several outputs is scored, by name or number.
     """
@@ -257,7 +261,18 @@ def _predictions(
         if isinstance(sample, UnreadableImageError):
             skipped[index] = str(sample)
         else:
-            yield _Predicted(index, sample, _predict(model, data, sample, options))
+            try:
+                labels = _predict(model, data, sample, options)
+            except (GstoVizError, RuntimeError, ValueError) as error:
+                # Foreign networks say with errors of torch that an image is too small.
+                tiny = min(sample.image.shape[:2]) < TINY_PX
+                if isinstance(error, LogitsNotFiniteError) or not (
+                    options.skip_unreadable and tiny
+                ):
+                    raise
+                skipped[index] = " ".join(str(error).split())
+            else:
+                yield _Predicted(index, sample, labels)
         if progress is not None:
             progress()
 

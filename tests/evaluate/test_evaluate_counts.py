@@ -299,3 +299,25 @@ def test_processes_get_the_numbers_of_one(
         kind = "AgreedError" if rank == 0 else "SaidElsewhereError"
         assert said["error"] == [kind, one["error"][1]]
     assert "001.png is in colour" in one["error"][1]
+
+
+def test_an_image_too_small_for_the_network_is_named_and_left_out() -> None:
+    class OneTiny(Painted):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            if index != 1:
+                return sample
+            return Sample(sample.id, sample.image[:1, :1], np.zeros((1, 1), np.uint8))
+
+    class Refuses(Reader):
+        def forward(self, image: Tensor) -> Tensor:
+            if image.shape[-1] < 32:
+                raise RuntimeError("kernel larger than input")
+            return super().forward(image)
+
+    data = OneTiny(3)
+    result = evaluate(Refuses(), data, Options(skip_unreadable=True))
+    assert [id_ for id_, _ in result.skipped] == [data.ids[1]]
+    assert result.images == 2
+    with pytest.raises(RuntimeError, match="kernel larger than input"):
+        evaluate(Refuses(), data)

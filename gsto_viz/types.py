@@ -59,6 +59,11 @@ class ClassList:
         return tuple(c.name for c in self.classes)
 
     @property
+    def is_numbered(self) -> bool:
+        """Whether the classes have numbers for names: those of a file that names none."""
+        return self.names == tuple(f"class {k}" for k in range(len(self)))
+
+    @property
     def colors(self) -> npt.NDArray[np.uint8]:
         """Colours, shape (K, 3), uint8 sRGB."""
         return np.array([c.color for c in self.classes], dtype=np.uint8)

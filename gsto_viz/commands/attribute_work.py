@@ -37,7 +37,7 @@ from gsto_viz.data import (
     resize_map,
 )
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import predict
+from gsto_viz.evaluate import adopt_classes, predict
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.files import (
     atomic_path,
@@ -81,6 +81,7 @@ class Work:
         self.calibration = None
         if args.calibration:
             self.calibration = load_data(args.calibration, purpose="eval", size=self.size)
+            adopt_classes(model, self.calibration)
         image = read_image(args.image)
         self.native = image.shape[:2]
         self.image = image if self.size is None else resize_image(image, self.size)

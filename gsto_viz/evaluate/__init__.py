@@ -9,6 +9,7 @@ from gsto_viz.evaluate.counting import Options, Tally
 from gsto_viz.evaluate.evaluation import (
     Evaluation,
     OutcomeScores,
+    adopt_classes,
     check_classes,
     evaluate,
     evaluation_of,
@@ -33,6 +34,7 @@ __all__ = [
     "OutcomeScores",
     "Protocol",
     "Tally",
+    "adopt_classes",
     "check_classes",
     "class_evidence",
     "evaluate",

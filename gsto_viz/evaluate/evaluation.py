@@ -1,5 +1,6 @@
 """Scores of one network on one data set, from counts of all its images."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from gsto_viz.evaluate.counting import (
     count_images,
 )
 from gsto_viz.evaluate.protocols import SINGLE, Protocol
-from gsto_viz.models.base import ModelInfo
+from gsto_viz.models.base import ModelInfo, SegmentationNetwork
 from gsto_viz.regions.find import MIN_AREA_PX, coco_bins, size_octaves
 from gsto_viz.stats.inference import Estimate, Images, image_mean_estimate
 from gsto_viz.stats.outcome import (
@@ -35,6 +36,8 @@ from gsto_viz.stats.outcome import (
     scores_of,
 )
 from gsto_viz.types import ClassList, Dataset
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,12 +132,26 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in rows]
 
 
+def adopt_classes(model: nn.Module, data: Dataset) -> None:
+    """Give a network whose file names no classes those of a data set with as many, and say so."""
+    info = model.info if isinstance(model, SegmentationNetwork) else None
+    if not isinstance(model, SegmentationNetwork) or info is None or not info.classes.is_numbered:
+        return
+    if len(info.classes) == len(data.classes) and not data.classes.is_numbered:
+        model.info = replace(info, classes=data.classes)
+        names = ", ".join(data.classes.names)
+        logger.warning("%s names no classes; taken as those of %s: %s", info.name, data.name, names)
+
+
 def check_classes(model: nn.Module, data: Dataset) -> None:
     """Refuse data whose classes are not those that a network was trained on, in name or order.
+
+    A network that only numbers its classes takes those of the data; see ``adopt_classes``.
 
     Raises:
         GstoVizError: With the first difference. A network that says nothing of its classes passes.
     """
+    adopt_classes(model, data)
     info = getattr(model, "info", None)
     if not isinstance(info, ModelInfo):
         return

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from gsto_viz.anatomy import Anatomy
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import adopt_classes
 from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.checkpoint import read_tensors, write_tensors
@@ -255,6 +256,7 @@ def open_for(data: Dataset, key: str, source: Source, site: Anatomy | None = Non
         GstoVizError: Other classes than the data, or a network whose branches are unknown.
     """
     network = replace(open_network(source, key=key, site=site), predicts=len(data.classes))
+    adopt_classes(network.module, data)
     if network.classes is not None and network.classes.names != data.classes.names:
         raise GstoVizError(
             f"{key} ({network.name}) knows {', '.join(network.classes.names)} and {data.name} has "

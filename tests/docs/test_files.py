@@ -76,6 +76,10 @@ MAKERS: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda path: torch.save({"state_dict": official(SMALL)}, path),
     ),
     "ImageNet `.pth`": ("imagenet.pth", lambda path: torch.save(imagenet(), path)),
+    "HRNet-OCR": (
+        "ocr.pth",
+        lambda path: torch.save(official(SMALL) | {"ocr_gather_head.a": torch.ones(1)}, path),
+    ),
     "whole pickled module": (
         "module.pth",
         lambda path: torch.save(build_model("hrnetv2-tiny"), path),

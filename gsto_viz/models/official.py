@@ -9,7 +9,7 @@ official words (``layer1``, ``fuse_layers``, ``att_layers``, ``last_layer``) sta
 
 import colorsys
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -193,6 +193,7 @@ def load_official(
     inplace_abn: bool = False,
     strict: bool = True,
     kind: str = "auto",
+    keep: Collection[str] = (),
 ) -> LoadReport:
     """Copy official weights into a network.
 
@@ -207,6 +208,7 @@ def load_official(
             what fits is loaded and the rest reported.
         kind: ``segmentation``: the file holds the whole network. ``backbone``: take all but heads
             and gates of transitions. ``auto``: by whether the file has a segmentation head.
+        keep: Weights of the network, by our names, that stay as they are.
 
     Raises:
         GstoVizError: The file cannot be read, or does not fit; the network is unchanged.
@@ -219,7 +221,13 @@ def load_official(
             f"{what}: official files hold HRNetV2 or GSTO-HRNet, not a {type(model).__name__}"
         )
     read = read_official(source)
-    weights = read.tensors
+    places, _ = official_places(model)
+    own = model.state_dict()
+    # What is kept is as if the file held it; the dead unit has the shape of other classes, too.
+    kept = {official: own[ours].clone() for official, ours in places.items() if ours in keep}
+    gone = dead_shapes(model.config) if keep else {}
+    held = {key: one for key, one in read.tensors.items() if key not in gone}
+    weights = held | {key: one for key, one in kept.items() if key in held}
     if kind == "auto":
         kind = "segmentation" if has_head(weights) else "backbone"
     if kind == "segmentation" and strict:

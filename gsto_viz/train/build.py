@@ -46,7 +46,7 @@ def build_for(recipe: Recipe, num_classes: int) -> SegmentationNetwork:
         _check_auxiliary_weights(recipe, model)
         initialize(model, recipe.initialization if fresh else "kaiming")
     if not fresh:
-        _load_start(model, start_of(recipe))
+        _load_start(model, start_of(recipe), new_head=recipe.head == "new")
     return model
 
 
@@ -78,16 +78,36 @@ def _check_auxiliary_weights(recipe: Recipe, model: SegmentationNetwork) -> None
         )
 
 
-def _load_start(model: SegmentationNetwork, path: str) -> None:
+def head_weights(model: SegmentationNetwork) -> list[str]:
+    """Return the names of the weights whose shape depends on the number of classes."""
+    with torch.device("meta"):
+        options = model.config.with_options(num_classes=model.config.num_classes + 1)
+        other = network_of(options).state_dict()
+    return [key for key, one in model.state_dict().items() if one.shape != other[key].shape]
+
+
+def _load_start(model: SegmentationNetwork, path: str, *, new_head: bool) -> None:
     """Copy the weights of one of our checkpoints, or of an official file, into the network.
+
+    With ``new_head`` the weights that depend on the number of classes keep what they have.
 
     Raises:
         GstoVizError: The file is unreadable or of another architecture or class count.
     """
-    if says_itself(path):
-        load_weights(model, open_network(path).module.state_dict(), source=path)
-    else:
-        load_official(model, path)
+    own = model.state_dict()
+    new = {key: own[key].clone() for key in head_weights(model)} if new_head else {}
+    try:
+        if says_itself(path):
+            held = open_network(path).module.state_dict()
+            load_weights(model, {**held, **new}, source=path)
+        else:
+            load_official(model, path, keep=tuple(new))
+    except GstoVizError as error:
+        if new_head or "of another shape" not in str(error):
+            raise
+        raise GstoVizError(
+            f"{error}; where the classes alone differ, --set head=new starts the last layer anew"
+        ) from error
 
 
 def augmentation_of(recipe: Recipe, classes: ClassList) -> Augmentation:
@@ -147,7 +167,7 @@ def plan_lines(
         "network": f"{recipe.model}, {len(data.classes)} classes",
         "parameters": f"{count:.2f} M; with gradients and momentum {held:.0f} MB, activations come "
         "on top",
-        "starts from": recipe.initialization,
+        "starts from": recipe.initialization + _new_head(recipe, network),
         "data": f"{len(data)} images of {data.name}, crops of {recipe.crop[0]}x{recipe.crop[1]}",
         "validation": f"{scored}, every {recipe.eval_every} epochs",
         "SCI": f"on validation images, every {recipe.sci_every} epochs" * bool(recipe.sci_every),
@@ -156,6 +176,13 @@ def plan_lines(
         "on": _place(recipe, device, world.size),
     }
     return text_table([row for row in rows.items() if row[1]], "<")
+
+
+def _new_head(recipe: Recipe, network: SegmentationNetwork) -> str:
+    if recipe.head != "new":
+        return ""
+    layers = dict.fromkeys(key.rpartition(".")[0] for key in head_weights(network))
+    return f", the last layer anew ({', '.join(layers)})"
 
 
 def _place(recipe: Recipe, device: torch.device, size: int) -> str:

@@ -63,6 +63,8 @@ class Recipe:
             timm-named ImageNet file, or of one of our checkpoints to train on from, or the name
             of a shipped one. ``{model}`` in it stands for the recipe's network; ``imagenet`` alone
             stands in recipes for a path that is yet to be given.
+        head: ``kept``, or ``new``: of a file that the run starts from, weights whose shape depends
+            on the number of classes are left out, and start as fresh ones do.
         crop: Height and width of training crops, in pixels after scaling.
         base_size: Size before the random scale: ``native``, ``long N`` or ``short N`` (pixels of
             that side, the shape kept), or ``HEIGHTxWIDTH`` (the shape given up).
@@ -124,6 +126,7 @@ class Recipe:
     model: str
     model_options: dict[str, Any] = field(default_factory=dict)
     initialization: str = "kaiming"
+    head: str = "kept"
     crop: tuple[int, int] = (256, 320)
     base_size: str = "native"
     scale_range: tuple[float, float] = (0.6, 1.6)
@@ -213,6 +216,7 @@ RULES = (
     *(Rule(name, kind=kind) for name, kind in TYPES.items()),
     _must("class_weights", "a word or a list of numbers", lambda v, r: v != ()),
     _choice("class_weights", "log_inverse_frequency", "sqrt_log_inverse_frequency", "none"),
+    _choice("head", "kept", "new"),
     _choice("precision", "fp32", "bf16", "fp16"),
     Rule(
         "auxiliary_weights",

@@ -1,8 +1,8 @@
-"""What things are called, and how they look, wherever they are shown: one row for each.
+"""What things are called wherever they are shown: one row for each.
 
 Command line, tables, figures, ``report.html`` and the explorer read the same rows, so an index, a
-null model, a way to draw maps, an attribution method, a branch and a network have one name, one
-sentence and one colour everywhere.
+null model, a way to draw maps and an attribution method have one name and one sentence everywhere.
+Colours of branches and networks are in ``colors``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -543,66 +543,3 @@ def find_method(key: str, *places: str) -> Method:
     if key not in known:
         raise GstoVizError(f"unknown method '{key}'; choose {', '.join(known)}")
     return known[key]
-
-
-@dataclass(frozen=True)
-class Mark:
-    """How a branch or a network is drawn; each of the three tells it from the others.
-
-    Attributes:
-        color: Hexadecimal; a contrast of 3 to 1 or more both on white and on a dark page.
-        marker: Matplotlib's name.
-        shape: The same in Vega's words.
-        dash: Lengths of line and gap, in line widths; empty: a whole line.
-    """
-
-    color: str
-    marker: str
-    shape: str
-    dash: tuple[float, ...] = ()
-
-
-BRANCHES = (
-    Mark("#0072B2", "o", "circle"),
-    Mark("#D55E00", "s", "square"),
-    Mark("#009E73", "^", "triangle-up"),
-    Mark("#CC79A7", "D", "diamond"),
-    Mark("#905040", "v", "triangle-down"),
-    Mark("#007070", "P", "cross"),
-)
-"""By branch, the finest first. The first four are of Okabe and Ito (2008); all stay apart for
-colour-blind readers."""
-NETWORKS = (
-    Mark("#6C54CC", "o", "circle"),
-    Mark("#C05460", "D", "diamond", (4, 2)),
-    Mark("#909C00", "^", "triangle-up", (1.5, 1.5)),
-    Mark("#3C6C00", "s", "square", (6, 2, 1.5, 2)),
-    Mark("#249CE4", "v", "triangle-down", (8, 2)),
-    Mark("#188490", "P", "cross", (4, 1.5, 1, 1.5, 1, 1.5)),
-    Mark("#789C90", ">", "triangle-right", (1, 3)),
-    Mark("#B4246C", "<", "triangle-left", (2.5, 1)),
-)
-"""By network, the reference first; no colour is that of a branch."""
-
-
-def branch_mark(position: int) -> Mark:
-    """Return how a branch is drawn, 0 = the finest.
-
-    Raises:
-        GstoVizError: There are six; a seventh would repeat one.
-    """
-    if not 0 <= position < len(BRANCHES):
-        last = len(BRANCHES) - 1
-        raise GstoVizError(f"branch {position} has no colour; figures show branches 0 to {last}")
-    return BRANCHES[position]
-
-
-def network_mark(position: int) -> Mark:
-    """Return how a network is drawn by its position, 0 = the reference.
-
-    Raises:
-        GstoVizError: There are eight; a ninth would repeat one.
-    """
-    if not 0 <= position < len(NETWORKS):
-        raise GstoVizError(f"figures show up to {len(NETWORKS)} networks; draw fewer at once")
-    return NETWORKS[position]

@@ -11,10 +11,10 @@ import gsto_viz
 PACKAGE = Path(gsto_viz.__file__).parent
 
 LEAVES = {
-    "errors", "types", "anatomy", "words", "files", "settings", "text_table", "gains",
+    "errors", "types", "anatomy", "words", "colors", "files", "settings", "text_table", "gains",
     "torch_utils", "distributed",
 }  # fmt: skip
-PURE = {"errors", "types", "anatomy", "words", "files"}
+PURE = {"errors", "types", "anatomy", "words", "colors", "files"}
 
 # A room is a folder or module directly in the package. It may import itself and these rooms.
 ALLOWED: dict[str, set[str]] = {
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "anatomy": {"errors", "types"},
     "files": {"errors"},
     "words": {"errors"},
+    "colors": {"errors"},
     "settings": {"errors"},
     "gains": {"errors"},
     "torch_utils": {"errors"},

@@ -11,8 +11,9 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 import gsto_viz
 from gsto_viz import words
+from gsto_viz.colors import BRANCHES, NETWORKS, branch_mark, network_mark
 from gsto_viz.errors import GstoVizError
-from gsto_viz.words import BRANCHES, METHODS, MODES, NETWORKS, NULLS, branch_mark, network_mark
+from gsto_viz.words import METHODS, MODES, NULLS
 
 DARK_PAGE = "#0e1117"
 """Streamlit's dark background."""
@@ -110,10 +111,13 @@ def test_captions_say_what_is_drawn_and_for_whom():
 
 def test_no_other_file_has_a_list_of_its_own():
     package = Path(gsto_viz.__file__).parent
-    colors = [mark.color for mark in (*BRANCHES, *NETWORKS)]
     labels = [row.label for row in (*words.INDICES.values(), *NULLS.values()) if " " in row.label]
-    own = re.compile("|".join(map(re.escape, [*colors, *(f'"{label}"' for label in labels)])), re.I)
+    own = {
+        "colors": [mark.color for mark in (*BRANCHES, *NETWORKS)],
+        "words": [f'"{label}"' for label in labels],
+    }
     for path in package.rglob("*"):
-        if path.suffix in (".py", ".js", ".css", ".html") and path.name != "words.py":
-            found = own.search(path.read_text("utf-8"))
-            assert found is None, f"{path.relative_to(package)} has {found}; read gsto_viz.words"
+        for home, texts in own.items():
+            if path.suffix in (".py", ".js", ".css", ".html") and path.name != f"{home}.py":
+                found = re.search("|".join(map(re.escape, texts)), path.read_text("utf-8"), re.I)
+                assert found is None, f"{path.relative_to(package)} has {found}; read {home}.py"

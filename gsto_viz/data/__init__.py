@@ -8,13 +8,11 @@ And the one safe image reader, training augmentation, a check of whole data sets
 from gsto_viz.data.base import (
     AnnotatedFiles,
     Annotation,
-    Coding,
     DataSet,
     Entry,
     KeptDataset,
     WrappedDataset,
     annotation_of,
-    read_label_map,
     unread_names,
 )
 from gsto_viz.data.cache import (
@@ -29,6 +27,7 @@ from gsto_viz.data.classes import (
     class_list_from_json,
     shipped_classes,
 )
+from gsto_viz.data.coding import Coding, read_label_map
 from gsto_viz.data.loaders import DATA_SETS, LABEL_IDS, write_pascal_context_masks
 from gsto_viz.data.reader import (
     encode_instances,

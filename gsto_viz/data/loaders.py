@@ -24,7 +24,6 @@ from gsto_viz.data.base import (
     IMAGE_SUFFIXES,
     MAP_SUFFIXES,
     AnnotatedFiles,
-    Coding,
     DataSet,
     Entry,
     MissingMapError,
@@ -35,6 +34,7 @@ from gsto_viz.data.base import (
 )
 from gsto_viz.data.classes import read_class_list, shipped_classes
 from gsto_viz.data.coco import Coco, find_coco
+from gsto_viz.data.coding import Coding
 from gsto_viz.data.mapillary import Mapillary, find_mapillary
 from gsto_viz.data.masks import decode_mask
 from gsto_viz.data.reader import read_values, write_png

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from gsto_viz.data.base import (
     AnnotatedFiles,
-    Coding,
     DataSet,
     Entry,
     Purpose,
@@ -23,6 +22,7 @@ from gsto_viz.data.base import (
     pair_up,
 )
 from gsto_viz.data.classes import class_list_from_json
+from gsto_viz.data.coding import Coding
 from gsto_viz.data.reader import read_values
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_json

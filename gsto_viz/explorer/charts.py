@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import altair as alt
 
+from gsto_viz.colors import NETWORKS, Mark
 from gsto_viz.explorer.shown import LETTERS
-from gsto_viz.words import NETWORKS, Mark
 
 COLORS = [mark.color for mark in NETWORKS[: len(LETTERS)]]
 """Of A and B."""

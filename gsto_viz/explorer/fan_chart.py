@@ -6,11 +6,11 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from gsto_viz.colors import BRANCHES
 from gsto_viz.explorer.charts import mark_scale
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.plots import tuning_fan_data
 from gsto_viz.plots.sizes import response_words
-from gsto_viz.words import BRANCHES
 
 Layers = alt.LayerChart | alt.FacetChart
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from gsto_viz.colors import BRANCHES
 from gsto_viz.explorer.charts import mark_scale, model_color, model_dash, model_shape
 from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT
-from gsto_viz.words import BRANCHES
 
 HEIGHT = 260
 TICKS = (4, 8, 16, 32, 64, 128, 256)

@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate.protocols import LogitsNotFiniteError
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.gallery import gallery_scenes, thumbnail_path
@@ -112,14 +113,15 @@ def _inspect(letter: str, choice: Choice, picture: Picture) -> Look:
     """
     try:
         found = cached.inspect(choice, picture)
-    except GstoVizError as error:
-        raise GstoVizError(f"{letter}, {choice.key}: {error}") from error
-    maps = (*found.activity, *(() if found.logits is None else (found.logits,)))
-    if not all(np.isfinite(one).all() for one in maps):
+        if not all(np.isfinite(one).all() for one in found.activity):
+            raise LogitsNotFiniteError
+    except LogitsNotFiniteError as error:
         raise GstoVizError(
             f"{letter}, {choice.key}: this network gives NaN or infinity for this image, as one "
             "does whose training diverged; choose another checkpoint"
-        )
+        ) from error
+    except GstoVizError as error:
+        raise GstoVizError(f"{letter}, {choice.key}: {error}") from error
     return found
 
 

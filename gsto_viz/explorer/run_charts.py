@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import pandas as pd
 
+from gsto_viz.colors import NETWORKS
 from gsto_viz.explorer.charts import mark_scale
 from gsto_viz.explorer.training_log import TrainingLog, thinned_curve
-from gsto_viz.words import NETWORKS
 
 
 def curve(logs: Mapping[str, TrainingLog], column: str, title: str) -> alt.Chart | None:

@@ -7,11 +7,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from gsto_viz.colors import NETWORKS
 from gsto_viz.explorer.charts import every_label, mark_scale
 from gsto_viz.explorer.fan_chart import Layers
 from gsto_viz.explorer.size_report import INTERVAL
 from gsto_viz.report.folder import shown_p
-from gsto_viz.words import INDICES, NETWORKS, index_label
+from gsto_viz.words import INDICES, index_label
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 BRUSH = "box"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from gsto_viz.activity import HeatMap
+from gsto_viz.colors import branch_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.attribution_paths import edge_matrix, plot_edges
 from gsto_viz.plots.page import (
@@ -27,7 +28,7 @@ from gsto_viz.plots.page import (
     text_width,
 )
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
-from gsto_viz.words import METHODS, branch_mark, methods_at
+from gsto_viz.words import METHODS, methods_at
 
 SCORES = {
     "margin": "margin of the target",

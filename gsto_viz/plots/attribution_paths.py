@@ -15,6 +15,7 @@ from matplotlib.patches import Circle
 from scipy.ndimage import gaussian_filter
 
 from gsto_viz.anatomy import find_edge
+from gsto_viz.colors import branch_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import MARGIN, SMALL, Page, colormap, context
 from gsto_viz.plots.panels import grey, number
@@ -23,7 +24,7 @@ from gsto_viz.stats.causal import Sized, fields_slope
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.sizes import Tuning
 from gsto_viz.types import FloatArray
-from gsto_viz.words import ATTRIBUTION, branch_mark
+from gsto_viz.words import ATTRIBUTION
 
 CELL = 0.42
 """Inches of a matrix cell."""

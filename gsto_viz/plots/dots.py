@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from gsto_viz.colors import network_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import (
     BODY,
@@ -38,7 +39,7 @@ from gsto_viz.plots.page import (
 from gsto_viz.stats.compare import FALSE_SIGNAL, Headline
 from gsto_viz.stats.inference import cause
 from gsto_viz.stats.nulls import Null
-from gsto_viz.words import INDICES, NULLS, listed, network_mark
+from gsto_viz.words import INDICES, NULLS, listed
 
 COLUMNS = ("model", "index", "source", "draw", "value", "low", "high", "n_images", "reason")
 _LINE = 0.17

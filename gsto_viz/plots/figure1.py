@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gsto_viz.activity import HeatMap, normalise, valid_by_stride
+from gsto_viz.colors import branch_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES, arrange_gates, draw_gates, gates_by_site
@@ -21,7 +22,7 @@ from gsto_viz.plots.page import BODY, GAP, MARGIN, WIDTH, Page, context, title_o
 from gsto_viz.plots.panels import SPECK_PX, check_same_size, present_classes, without_specks
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
 from gsto_viz.types import IGNORE, ClassList, Sample
-from gsto_viz.words import MODES, branch_mark, listed
+from gsto_viz.words import MODES, listed
 
 PANEL_HEIGHT = 1.55
 """Largest height of a panel, inches; portrait images become narrower instead."""

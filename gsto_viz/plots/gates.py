@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from gsto_viz.activity import HeatMap, gate_map, saturated_share
 from gsto_viz.anatomy import edge_named, site_numbers
+from gsto_viz.colors import branch_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.look import Look
 from gsto_viz.plots.page import (
@@ -34,7 +35,7 @@ from gsto_viz.plots.page import (
 from gsto_viz.plots.panels import BAR_HEIGHT, draw_heatmap, fill_bar, number
 from gsto_viz.plots.sizes import FEW_REGIONS
 from gsto_viz.types import BAND_PX
-from gsto_viz.words import GATE, branch_mark
+from gsto_viz.words import GATE
 
 NO_GATES = "no gates: plain transfers"
 """Written where a network has no gates."""

@@ -30,10 +30,11 @@ from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
+from gsto_viz.colors import Mark, network_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
 from gsto_viz.stats.compare import FALSE_SIGNAL
-from gsto_viz.words import COLORMAPS, Mark, network_mark
+from gsto_viz.words import COLORMAPS
 
 T = TypeVar("T")
 RC: dict[str, Any] = {

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from gsto_viz.activity import HeatMap, normalise, valid_by_stride
+from gsto_viz.colors import NETWORKS, branch_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.look import Look
 from gsto_viz.plots.page import (
@@ -29,7 +30,7 @@ from gsto_viz.plots.page import (
 from gsto_viz.plots.panels import check_same_size, present_classes
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
 from gsto_viz.types import IGNORE, ClassList, Sample, WorstPair
-from gsto_viz.words import MODES, NETWORKS, branch_mark, listed
+from gsto_viz.words import MODES, listed
 
 SMALL_COLOR, LARGE_COLOR = "white", "#FF5A00"
 """Outlines of the smaller and of the larger region; neither is a colour of the maps."""

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gsto_viz.colors import branch_mark, network_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import (
     FEW,
@@ -30,7 +31,7 @@ from gsto_viz.plots.page import (
     title_of,
 )
 from gsto_viz.types import BAND_PX
-from gsto_viz.words import branch_mark, listed, network_mark
+from gsto_viz.words import listed
 
 FEW_REGIONS = 20
 """Octaves with fewer regions are drawn with grey markers."""

@@ -10,6 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gsto_viz.colors import NETWORKS, network_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.dots import NOT_ESTIMATED
 from gsto_viz.plots.page import (
@@ -33,7 +34,7 @@ from gsto_viz.plots.page import (
     shorten,
 )
 from gsto_viz.stats.compare import SpecificationCurve
-from gsto_viz.words import INDICES, NETWORKS, network_mark
+from gsto_viz.words import INDICES
 
 RESULTS = ("difference", "low", "high", "p", "n_images", "n_pairs", "reason")
 """Columns of ``SpecificationCurve.table`` that are not settings."""

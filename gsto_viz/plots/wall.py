@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gsto_viz.activity import BoolMap, HeatMap, gate_map, normalise_map
+from gsto_viz.colors import BRANCHES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import (
     BODY,
@@ -51,7 +52,7 @@ from gsto_viz.plots.panels import (
     show,
 )
 from gsto_viz.types import IGNORE, ClassList
-from gsto_viz.words import BRANCHES, GATE, MODES, RAW_BADGE
+from gsto_viz.words import GATE, MODES, RAW_BADGE
 
 PANEL_HEIGHT = 2.1
 """Largest height of a tile in a row, inches; portrait images become narrower instead."""

@@ -231,5 +231,5 @@ def test_a_card_has_no_links(folder):
 def test_facts_of_a_file_that_went_away_are_refused(folder):
     choice = next(c for c in list_choices(folder)[0] if c.key == "plain.safetensors")
     choice.path.unlink()
-    with pytest.raises(GstoVizError, match="no readable"):
+    with pytest.raises(GstoVizError, match="is not a readable"):
         facts_of(choice)

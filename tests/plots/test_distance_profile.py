@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from gsto_viz.colors import BRANCHES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_distance_profile
-from gsto_viz.words import BRANCHES
 
 STRIDES = (4, 8, 16, 32)
 

@@ -6,10 +6,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
+from gsto_viz.colors import BRANCHES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_gate_by_size, gate_by_size_data
 from gsto_viz.plots.gates import NO_GATES
-from gsto_viz.words import BRANCHES
 
 STRIDES = (4, 8, 16, 32)
 

@@ -4,6 +4,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 
+from gsto_viz.colors import BRANCHES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import (
     alt_text,
@@ -13,7 +14,6 @@ from gsto_viz.plots import (
     tuning_fan_data,
 )
 from gsto_viz.plots.page import FEW
-from gsto_viz.words import BRANCHES
 
 
 def responses(octaves=range(2, 9), intervals=True, few=(8,)):

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gsto_viz.colors import NETWORKS
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_sci_by_gap
 from gsto_viz.stats import sci_by_gap
-from gsto_viz.words import NETWORKS
 
 
 def gaps(shift=0.0, interval=True):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from gsto_viz.colors import NETWORKS
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots import alt_text, figure_segmentations, segmentations_data
 from gsto_viz.plots.pairs import COLORS, OUTCOMES, outcome_map
-from gsto_viz.words import NETWORKS
 
 
 @pytest.fixture

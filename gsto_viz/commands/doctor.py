@@ -1,8 +1,7 @@
 """``gsto-viz doctor``: what gsto_viz sees in any network."""
 
 import argparse
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gsto_viz.commands.options import (
     add_official_options,
@@ -73,13 +72,9 @@ def find_model(args: argparse.Namespace) -> "nn.Module":
     Raises:
         GstoVizError: There is none of that name, or its file or code fails.
     """
-    from gsto_viz.models.factory import is_factory
     from gsto_viz.network import open_network
 
-    options: dict[str, Any] = official_options(args)
-    if is_factory(args.model) and not options and not args.quiet:
-        sys.stderr.write(f"gsto-viz doctor: running the code of {args.model}\n")
-    return open_network(args.model, code=True, headless=True, **options).module
+    return open_network(args.model, code=True, headless=True, **official_options(args)).module
 
 
 def scene(model: "nn.Module", size: tuple[int, int]) -> "Tensor":

@@ -4,6 +4,7 @@ The command line says so once; the explorer never does it.
 """
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,8 @@ from types import ModuleType
 from torch import nn
 
 from gsto_viz.errors import GstoVizError
+
+_LOG = logging.getLogger(__name__)
 
 MARK = ".py:"
 _FORM = "write PATH.py:FUNCTION, where FUNCTION takes nothing and returns an nn.Module"
@@ -36,6 +39,7 @@ def run_factory(text: str) -> nn.Module:
     path = Path(path_text)
     if not path.is_file() or not name.isidentifier():
         raise GstoVizError(f"{text} is not a factory: {_FORM}")
+    _LOG.warning("running the code of %s", text)
     module = _run(path)
     function = getattr(module, name, None)
     if not callable(function):

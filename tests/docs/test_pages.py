@@ -204,7 +204,10 @@ def test_another_data_set_is_made_as_the_page_shows(tmp_path: Path) -> None:
 
 
 def test_bring_your_own_model_runs_and_prints_what_the_page_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     text = (DOCS / "bring_your_own_model.md").read_text(encoding="utf-8")
     factory, analysis = re.findall(r"```python\n(.*?)```", text, re.S)
@@ -214,7 +217,7 @@ def test_bring_your_own_model_runs_and_prints_what_the_page_shows(
     assert main(["doctor", "my_network.py:build", "--device", "cpu"]) == 0
     printed = capsys.readouterr()
     assert printed.out == shown[0]
-    assert printed.err == "gsto-viz doctor: running the code of my_network.py:build\n"
+    assert caplog.messages == ["running the code of my_network.py:build"]
     scope: dict = {}
     exec(factory + analysis, scope)
     assert capsys.readouterr().out == shown[1]

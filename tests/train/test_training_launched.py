@@ -153,6 +153,7 @@ def test_an_image_that_one_of_them_cannot_read_stops_both_before_the_first_step(
     done = finish(launch(root, "with-bad", "--data", f"folder:{root}/bad", "--no-check-data",
                          "--set", "class_weights=none"))  # fmt: skip
     assert done.returncode != 0
-    said = spoken(done.stderr)
-    assert len(said) == 1
-    assert "011.png" in said[0]
+    census, stop = spoken(done.stderr)
+    assert "1 of 16 samples cannot be used" in census
+    assert "011.png" in census
+    assert "011.png" in stop

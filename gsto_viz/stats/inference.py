@@ -466,13 +466,15 @@ def mean_by_group(
         ``mean``, ``low``, ``high`` (95 %, null below 10 independent images), ``n_regions``,
         ``n_images``, ``reason`` (why there is no interval, else null).
     """
-    grouped = rows.groupby([*by, "image"])
+    keys = [*by, "image"]
+    # Sorted, because pandas rounds the sums of a group otherwise where its rows lie apart.
+    grouped = rows.sort_values(keys, kind="stable").groupby(keys)
     values = grouped[list(measures)].mean().to_numpy(dtype=np.float64)
     sizes = grouped.size() if counts is None else grouped[counts].sum()
     regions, names = sizes.to_numpy(), sizes.index.get_level_values("image").tolist()
-    keys = list(zip(*(sizes.index.get_level_values(name) for name in by), strict=True))
+    groups = list(zip(*(sizes.index.get_level_values(name) for name in by), strict=True))
     found: list[list[object]] = []
-    for key, places in groupby(range(len(keys)), key=keys.__getitem__):
+    for key, places in groupby(range(len(groups)), key=groups.__getitem__):
         at = list(places)
         low, high, reason = image_mean_interval([names[k] for k in at], values[at], images)
         for m, measure in enumerate(measures):

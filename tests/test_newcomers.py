@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,49 +38,11 @@ from gsto_viz.report.headline import headline_markdown, headline_rows, rows_text
 from gsto_viz.stats import Estimate
 from gsto_viz.words import INDICES, METHODS, NULLS, Index, Method, NullModel
 
+PYRAMID = Path(__file__).parent / "helpers" / "pyramid.py"
 SOURCE = """
-from dataclasses import dataclass
-
 from matplotlib.figure import Figure
-from torch import nn
 
-from gsto_viz.anatomy import Anatomy, Branch
-from gsto_viz.models import NetworkConfig, SegmentationNetwork, SegmentationOutput
 from gsto_viz.report.catalogue import Drawn
-from gsto_viz.types import Tap
-
-
-@dataclass(frozen=True)
-class PyramidConfig(NetworkConfig):
-    width: int
-    num_classes: int = 19
-
-
-class Pyramid(SegmentationNetwork):
-    def __init__(self, config):
-        super().__init__(config)
-        self.fine = nn.Conv2d(3, config.width, 3, stride=4, padding=1)
-        self.coarse = nn.Conv2d(config.width, config.width, 3, stride=2, padding=1)
-        self.head = nn.Conv2d(config.width, config.num_classes, 1)
-
-    def forward(self, image):
-        fine = self.fine(image).relu()
-        coarse = self.coarse(fine).relu()
-        both = fine + nn.functional.interpolate(coarse, size=fine.shape[-2:])
-        return SegmentationOutput(self.head(both), {})
-
-    def describe(self):
-        width, classes = self.config.width, self.config.num_classes
-        taps = (
-            Tap("fine", "fine", 4, width, branch=0),
-            Tap("coarse", "coarse", 8, width, branch=1),
-            Tap("head.logits", "head", 4, classes, "logits"),
-        )
-        return Anatomy(
-            branches=tuple(Branch(t.name, t.stride, float(t.stride), t.channels) for t in taps[:2]),
-            taps={tap.name: tap for tap in taps},
-            outputs={"main": "head.logits"},
-        )
 
 
 def find_toys(row, root, split, purpose):
@@ -130,7 +93,7 @@ METHOD = Method(
 def _toys(tmp_path_factory, make_folder):
     """The registers with a row for each toy; the folder of the toy data set."""
     place = tmp_path_factory.mktemp("newcomers")
-    (place / "toys.py").write_text(SOURCE)
+    (place / "toys.py").write_text(PYRAMID.read_text("utf-8") + SOURCE)
     data = make_folder(place / "data", count=10, size=(64, 96))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from coco_text import packed, runs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -29,32 +30,6 @@ from gsto_viz.types import ClassList
 HEIGHT, WIDTH = 12, 16
 CATEGORIES = [{"id": 7, "name": "tree"}, {"id": 3, "name": "car"}, {"id": 90, "name": "sign"}]
 """Classes 0 car, 1 tree, 2 sign."""
-
-
-def runs_of(mask: np.ndarray) -> list[int]:
-    """Lengths of runs down the columns, zeros first."""
-    lengths, current, length = [], False, 0
-    for x in range(mask.shape[1]):
-        for y in range(mask.shape[0]):
-            if bool(mask[y, x]) != current:
-                lengths.append(length)
-                current, length = not current, 0
-            length += 1
-    return [*lengths, length]
-
-
-def packed(lengths: list[int]) -> str:
-    """The text of the COCO API: 5 bits a character, from the fourth number on differences."""
-    text = ""
-    for i, length in enumerate(lengths):
-        x = length - lengths[i - 2] if i > 2 else length
-        while True:
-            group, x = x & 31, x >> 5
-            more = x != -1 if group & 16 else x != 0
-            text += chr(group + (32 if more else 0) + 48)
-            if not more:
-                break
-    return text
 
 
 def inside(corners: list[float], x: float, y: float) -> bool:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from coco_text import packed, runs_of
 from PIL import Image
 
 from gsto_viz.data import DATA_SETS, shipped_classes, write_pascal_context_masks
@@ -12,32 +13,6 @@ from gsto_viz.data.masks import decode_mask, unpack_counts
 from gsto_viz.errors import GstoVizError
 
 open_split = DATA_SETS["pascal_context"].open
-
-
-def runs_of(mask):
-    """Lengths of runs down the columns, zeros first."""
-    lengths, current, length = [], False, 0
-    for x in range(mask.shape[1]):
-        for y in range(mask.shape[0]):
-            if bool(mask[y, x]) != current:
-                lengths.append(length)
-                current, length = not current, 0
-            length += 1
-    return [*lengths, length]
-
-
-def pack(lengths):
-    """The text of the COCO API, written from its rule: 5 bits a character, differences."""
-    text = ""
-    for i, length in enumerate(lengths):
-        x = length - lengths[i - 2] if i > 2 else length
-        while True:
-            group, x = x & 31, x >> 5
-            more = x != -1 if group & 16 else x != 0
-            text += chr(group + (32 if more else 0) + 48)
-            if not more:
-                break
-    return text
 
 
 def test_a_mask_packed_by_the_coco_api_itself():
@@ -57,8 +32,8 @@ def test_masks_there_and_back(seed):
     if seed > 3:  # long runs: numbers of several characters, differences of both signs
         mask = np.repeat(mask, 70, axis=0)
     lengths = runs_of(mask)
-    assert unpack_counts(pack(lengths)).tolist() == lengths
-    for counts in (pack(lengths), lengths):
+    assert unpack_counts(packed(lengths)).tolist() == lengths
+    for counts in (packed(lengths), lengths):
         assert np.array_equal(decode_mask({"size": list(mask.shape), "counts": counts}), mask)
 
 
@@ -76,7 +51,7 @@ def make_annotations(root):
         for column, category in enumerate((*CATEGORIES[1:], 1)):
             mask = np.zeros((7, 62), bool)
             mask[k:, column + 1] = True
-            segmentation = {"size": [7, 62], "counts": pack(runs_of(mask))}
+            segmentation = {"size": [7, 62], "counts": packed(runs_of(mask))}
             annotations.append(
                 {"image_id": 40 + k, "category_id": category, "segmentation": segmentation}
             )

@@ -44,12 +44,14 @@ def output_tensors(output: Any) -> dict[str, Tensor]:
         inner = {"logits": logits}
     # A named tuple has each element twice; the later spelling is the name.
     last = {id(value): key for key, value in inner.items()}
-    return {
+    found = {
         "#".join(filter(None, (key, path))): tensor
         for key, value in inner.items()
         if last[id(value)] == key
         for path, tensor in output_tensors(value).items()
     }
+    # Its own tensors first, then those of what it holds.
+    return dict(sorted(found.items(), key=lambda one: one[0].count("#")))
 
 
 def model_logits(output: Any, wanted: Wanted = ANY) -> Tensor:

@@ -292,9 +292,11 @@ class AnnotatedFiles:
         """
         entry = self.entries[at(index, len(self))]
         size, turned = read_header(entry.image)
-        if turned and entry.labels is not None:
-            turned = not read_header(entry.labels)[1]
-        return self._maps(entry, size)._replace(turned=turned)
+        return self._maps(entry, size)._replace(turned=turned and not self._turns_labels(entry))
+
+    def _turns_labels(self, entry: Entry) -> bool:
+        """Return whether EXIF turns the label map of a sample."""
+        return entry.labels is not None and read_header(entry.labels)[1]
 
     def _maps(self, entry: Entry, size: tuple[int, int]) -> Annotation:
         """Read the maps of a sample, which must have the size of its image."""

@@ -6,14 +6,20 @@ Sources of the folders: the downloads of COCO; what Roboflow and CVAT export.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from gsto_viz.data.base import DataSet, Entry, Purpose, at, default_split
+from gsto_viz.data.base import (
+    AnnotatedFiles,
+    Annotation,
+    DataSet,
+    Entry,
+    Purpose,
+    default_split,
+)
 from gsto_viz.data.coco_json import Listed, Maps, Objects, Segments, read_coco
+from gsto_viz.data.coding import Coding
 from gsto_viz.data.reader import read_image
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import ClassList, Sample, SampleFiles
 
 _WORDS = {
     "train": ("train", "training"),
@@ -40,79 +46,58 @@ class CocoEntry(Entry):
     listed: Listed
 
 
-@dataclass(eq=False)
-class CocoImages:
+@dataclass(eq=False, kw_only=True)
+class CocoImages(AnnotatedFiles):
     """The images of one annotation file; the maps of each are drawn when it is asked for.
 
     Attributes:
-        name: The SPEC that makes it.
-        classes: The categories by rising ids.
         entries: Its samples, in index order.
         source: The annotation file.
     """
 
-    name: str
-    classes: ClassList
     entries: Sequence[CocoEntry]
     source: Path
 
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """File names without suffix, in index order."""
-        return tuple(entry.id for entry in self.entries)
-
-    @property
-    def groups(self) -> tuple[str | None, ...]:
-        """None for each: COCO does not say which images depend on each other."""
-        return (None,) * len(self)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def files(self, index: int) -> SampleFiles:
-        """Return the files of one sample.
+    def _maps(self, entry: Entry, size: tuple[int, int]) -> Annotation:
+        """Draw the maps of a sample; those of its image must be the sizes in the file.
 
         Raises:
-            IndexError: No such sample.
+            GstoVizError: Sizes that differ, a mask or segment that is wrong.
         """
-        entry = self.entries[at(index, len(self))]
-        return SampleFiles(entry.image, entry.labels, entry.instances, (self.source,))
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one image and draw its maps.
-
-        Raises:
-            GstoVizError: An unreadable file, sizes that differ, a mask or segment that is wrong.
-            IndexError: No such sample.
-        """
-        entry = self.entries[at(index, len(self))]
-        image = read_image(entry.image)
-        height, width = image.shape[:2]
-        if entry.listed.size not in (None, (height, width)):
+        assert isinstance(entry, CocoEntry)
+        height, width = size
+        if entry.listed.size not in (None, size):
             raise GstoVizError(
                 f"{entry.image} is {width} x {height} pixels but {self.source} says "
                 f"{entry.listed.size[1]} x {entry.listed.size[0]}; take the image that was "
                 "annotated, not resized and not turned by EXIF"
             )
-        return Sample(entry.id, image, *self._maps(entry, height, width))
-
-    def _maps(self, entry: CocoEntry, height: int, width: int) -> Maps:
-        assert entry.labels is not None
-        annotation = entry.listed.annotation
         try:
-            if isinstance(annotation, Objects):
-                return annotation.draw(height, width)
-            colors = read_image(entry.labels, formats=("PNG",))
-            if colors.shape[:2] != (height, width):
-                rows, columns = colors.shape[:2]
-                raise ValueError(f"its PNG is {columns} x {rows} pixels, not {width} x {height}")
-            return annotation.decode(colors)
+            labels, instances = _drawn(entry, height, width)
         except ValueError as error:
             if isinstance(error, GstoVizError):
                 raise
             raise GstoVizError(
                 f"{self.source}, image {entry.image.name}: {error}; correct it"
             ) from error
+        return Annotation(size, False, labels, labels, instances)
+
+    def _turns_labels(self, entry: Entry) -> bool:
+        """Return False: what a JSON file says is never turned."""
+        return False
+
+
+def _drawn(entry: CocoEntry, height: int, width: int) -> Maps:
+    """Draw the objects of a sample, or decode the colours of its segments."""
+    annotation = entry.listed.annotation
+    if isinstance(annotation, Objects):
+        return annotation.draw(height, width)
+    assert entry.labels is not None
+    colors = read_image(entry.labels, formats=("PNG",))
+    if colors.shape[:2] != (height, width):
+        rows, columns = colors.shape[:2]
+        raise ValueError(f"its PNG is {columns} x {rows} pixels, not {width} x {height}")
+    return annotation.decode(colors)
 
 
 class Coco(DataSet):
@@ -137,7 +122,14 @@ class Coco(DataSet):
             source, split = self._choose(root, split, purpose)
         classes, listed = read_coco(source)
         spec = f"{self.name}:{root}" + (f":{split}" if split else "")
-        return CocoImages(spec, classes, _located(source, root, listed), source)
+        return CocoImages(
+            name=spec,
+            classes=classes,
+            entries=_located(source, root, listed),
+            coding=Coding.of(range(len(classes))),
+            others=(source,),
+            source=source,
+        )
 
     def _choose(self, root: Path, split: str | None, purpose: Purpose) -> tuple[Path, str | None]:
         """Find the annotation file of a split, or else, if none is named, that of no split."""

@@ -17,8 +17,10 @@ from coco_text import packed, runs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 from pycocotools import mask as coco_mask
 
+from gsto_viz.census import take_census
 from gsto_viz.cli import main
 from gsto_viz.data import DATA_SETS, PredecodedCache, check_dataset, load_data, write_png
 from gsto_viz.data.coco_json import Object, Objects, read_coco
@@ -714,3 +716,20 @@ def test_from_the_command_line(street: Path, tmp_path: Path, capsys: Any) -> Non
 def test_the_register_lists_the_samples_too(root: Path) -> None:
     row = DATA_SETS["coco"]
     assert [entry.id for entry in row.find(row, root, "val", "eval")] == ["a", "b"]
+
+
+def test_a_census_draws_the_maps_but_decodes_no_image(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = root / "val2017" / "b.png"
+    Image.open(path).save(path, exif=exif)
+    data = load_data(f"coco:{root}:val")
+    samples = [data[index] for index in range(len(data))]
+    monkeypatch.setattr("gsto_viz.data.base.read_image", lambda _: pytest.fail("decoded"))
+    census = take_census(data)
+    assert census.turned == ["b"]
+    assert not census.problems
+    for k in (0, 1, 2, 255):
+        assert census.pixels(k) == sum((one.labels == k).sum() for one in samples)

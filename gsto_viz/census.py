@@ -22,6 +22,7 @@ from gsto_viz.errors import GstoVizError, NumberingError, did_you_mean
 from gsto_viz.regions import number_regions
 from gsto_viz.text_table import text_table
 from gsto_viz.types import IGNORE, ClassInfo, ClassList, Dataset, FileDataset
+from gsto_viz.words import counted, first_few
 
 CODES = {
     "unreadable": "images or label maps that cannot be read or do not fit their class list",
@@ -44,8 +45,6 @@ IGNORED_SHARE = 0.05
 
 QUICK = 200
 """Label maps that the quick census before a run reads at most."""
-
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class Census:
             only = f"only class '{present[0].name}' occurs" if present else "no class occurs"
             yield Finding("one-class", f"{only}, and {ignored}", advice, stops=own)
         elif absent:
-            names = _listed([f"'{info.name}'" for info in absent])
+            names = first_few([f"'{info.name}'" for info in absent])
             yield Finding(
                 "absent-class",
                 f"{counted(len(absent), 'class', 'classes')} in none of {self.read} label maps: "
@@ -188,21 +187,21 @@ class Census:
             yield Finding(
                 "unlabelled",
                 f"{counted(len(self.unlabelled), 'sample has', 'samples have')} no label map: "
-                f"{_listed(self.unlabelled)}",
+                f"{first_few(self.unlabelled)}",
                 "annotate them or take them away",
             )
         if self.turned:
             yield Finding(
                 "turned",
-                f"EXIF turns {counted(len(self.turned), 'image', 'images')} whose label maps "
-                f"do not say that they are turned: {_listed(self.turned)}",
+                f"EXIF turns {counted(len(self.turned), 'image')} whose label maps "
+                f"do not say that they are turned: {first_few(self.turned)}",
                 "see that image and labels lie on each other, or save the images upright",
             )
         if self.by_color:
             yield Finding(
                 "palette",
                 f"{counted(len(self.by_color), 'label map has', 'label maps have')} a palette of "
-                f"the class colours in another order: {_listed(self.by_color)}",
+                f"the class colours in another order: {first_few(self.by_color)}",
                 "they are read by colour",
             )
         if self.mixed:
@@ -210,14 +209,14 @@ class Census:
             yield Finding(
                 "mixed-instances",
                 f"{counted(total, 'instance covers', 'instances cover')} several classes in "
-                f"{counted(len(self.mixed), 'image', 'images')}, first {next(iter(self.mixed))}",
+                f"{counted(len(self.mixed), 'image')}, first {next(iter(self.mixed))}",
                 "each is cut by class; give instances of different classes different numbers",
             )
         if self.left_out:
             yield Finding(
                 "left-out",
                 f"{counted(len(self.left_out), 'file is', 'files are')} not read: "
-                f"{_listed(self.left_out)}",
+                f"{first_few(self.left_out)}",
                 "save them as PNG or JPEG if they are images, or take them away",
             )
 
@@ -243,17 +242,6 @@ class Census:
             ],
             "findings": [asdict(one) for one in self.findings()],
         }
-
-
-def counted(number: int, one: str, more: str) -> str:
-    """Return a number with the words that follow it, for one or for more."""
-    return f"{number} {one if number == 1 else more}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Name the first few, and count the rest."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def take_census(
@@ -429,7 +417,7 @@ def census_text(census: Census) -> str:
         share = f"{100 * pixels / total:.2f} %"
         rows.append((value, names[class_id], pixels, share, census.maps[value]))
     rows += [("-", info.name, 0, "0.00 %", 0) for info in census.absent]
-    lines = [f"{census.data}: {counted(census.read, 'label map', 'label maps')} ({how})"]
+    lines = [f"{census.data}: {counted(census.read, 'label map')} ({how})"]
     lines += text_table(rows, "><>")
     lines += ["", *text_table(_size_rows(census), "<>")]
     if census.objects:

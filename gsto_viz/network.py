@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from gsto_viz.activity import grid_shape
 from gsto_viz.anatomy import Anatomy, Branch, anatomy_of, branches_at
 from gsto_viz.calibrate import calibrate
 from gsto_viz.capture import Capture
@@ -225,7 +226,7 @@ class Network:
         """Refuse a branch whose map (N, C, h, w) is not on the grid of its stride."""
         if branch.stride is None:
             return
-        expected = tuple(-(-side // branch.stride) for side in size)
+        expected = grid_shape(size[0], size[1], branch.stride)
         if len(shape) != 4 or shape[2:] != expected:
             raise GstoVizError(
                 f"{who}: {branch.tap} gives {'x'.join(map(str, shape))} for an image of "

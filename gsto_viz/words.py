@@ -37,6 +37,17 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
+def first_few(names: Sequence[object], most: int = 3) -> str:
+    """Name the first few, and count the rest: ``a, b, c and 4 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """Return a number with the words that follow it; for more than one by default with an s."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
 PAIRS, OBJECTS = "pairs, then images", "objects, then images"
 AS_SCI = "0 aware, 0.5 chance, 1 reversed"
 AWARE = "0 aware, 0.5 chance"

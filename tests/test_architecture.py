@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": LEAVES | {"models", "regions", "stats"},
     "doctor": LEAVES | {"activity", "capture", "models"},
     "census": LEAVES | {"data", "regions"},
-    "network": LEAVES | {"calibrate", "capture", "evaluate", "look", "models", "stats"},
+    "network": LEAVES | {"activity", "calibrate", "capture", "evaluate", "look", "models", "stats"},
     "attribution": LEAVES
     | {
         "activity",

@@ -77,9 +77,10 @@ def _network_rows(network: "Network") -> Iterator[tuple[object, ...]]:
 
 def _misfits(network: "Network", data: "Dataset", census: "Census") -> "Iterator[Finding]":
     """What does not fit between a network and a data set."""
-    from gsto_viz.census import Finding, counted
+    from gsto_viz.census import Finding
     from gsto_viz.errors import GstoVizError
     from gsto_viz.evaluate import check_classes
+    from gsto_viz.words import counted
 
     try:
         check_classes(network.module, data)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.models.outputs import MAIN, Wanted, choose_output
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Tap
+from gsto_viz.words import first_few
 
 ITSELF = "(the network)"
 """The network's own code, where a module's name would stand."""
@@ -439,7 +439,5 @@ def _problems(seen: Examination) -> list[str]:
     return said
 
 
-def _some(names: Sequence[Any], count: int = 3) -> str:
-    listed = [str(name) or ITSELF for name in dict.fromkeys(names)]
-    more = f" and {len(listed) - count} more" if len(listed) > count else ""
-    return ", ".join(listed[:count]) + more
+def _some(names: Sequence[str]) -> str:
+    return first_few([name or ITSELF for name in dict.fromkeys(names)])

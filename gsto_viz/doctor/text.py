@@ -7,6 +7,7 @@ from functools import partial
 from gsto_viz.anatomy import safe_name
 from gsto_viz.doctor.examine import ITSELF, Examination, GateFacts, ModuleFacts
 from gsto_viz.text_table import text_table
+from gsto_viz.words import counted
 
 WIDTH = 100
 """Columns of sentences; tables are as wide as names are."""
@@ -122,7 +123,7 @@ def _in_place(seen: Examination) -> list[str]:
     if not seen.in_place and not seen.changes:
         return ["in place: nothing"]
     layers, outputs = len(seen.in_place), len(seen.changes)
-    lines = [f"in place: {_count(layers, 'layer')}, {_count(outputs, 'output')} by other code"]
+    lines = [f"in place: {counted(layers, 'layer')}, {counted(outputs, 'output')} by other code"]
     lines += _listed("layers", seen.in_place)
     changed = (f"{c.output or ITSELF} by {c.by or ITSELF}" for c in seen.changes)
     return lines + _listed("outputs", changed)
@@ -135,13 +136,9 @@ def _resizing(seen: Examination) -> list[str]:
     lines = [f"resizing{said}:"]
     for one in seen.resizings:
         where = ", ".join(one.modules[:2]) + (", ..." if len(one.modules) > 2 else "")
-        calls = _count(one.count, "call")
+        calls = counted(one.count, "call")
         lines.append(f"  {one.mode}, align_corners={one.align_corners}: {calls} in {where}")
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _problems(problems: Sequence[str]) -> list[str]:

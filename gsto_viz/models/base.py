@@ -16,6 +16,7 @@ from gsto_viz.gains import Gains
 from gsto_viz.settings import shown
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassList, Tap
+from gsto_viz.words import first_few
 
 
 @dataclass(frozen=True)
@@ -128,18 +129,12 @@ def refuse_misfit(
 ) -> None:
     """Raise with how many keys do not fit a network, and the first few of each kind, if any."""
     kinds = {"missing": missing, "left over": left_over, "of another shape": reshaped}
-    problems = [f"{len(k)} {what} ({some_keys(k)})" for what, k in kinds.items() if k]
+    problems = [f"{len(k)} {what} ({first_few(k, MAX_LISTED)})" for what, k in kinds.items() if k]
     if problems:
         raise GstoVizError(
             f"{source} does not fit this network: {'; '.join(problems)}; it belongs to another "
             "architecture or class count"
         )
-
-
-def some_keys(keys: Sequence[object]) -> str:
-    """Return the first few keys and how many more there are, for messages."""
-    more = f", and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
-    return ", ".join(map(str, keys[:MAX_LISTED])) + more
 
 
 class SegmentationNetwork(nn.Module):

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
-from gsto_viz.models.base import ModelInfo, SegmentationNetwork, refuse_misfit, some_keys
+from gsto_viz.models.base import ModelInfo, SegmentationNetwork, refuse_misfit
 from gsto_viz.models.blocks import BN_EPS
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.registry import model_config, network_of, registered
 from gsto_viz.models.weights_file import Weights, read_weights
 from gsto_viz.types import ClassInfo, ClassList
+from gsto_viz.words import first_few
 
 KINDS = ("auto", "segmentation", "backbone")
 COUNTER = "num_batches_tracked"
@@ -340,7 +341,7 @@ def to_official_keys(model: HRNet, *, num_batches_tracked: bool = True) -> dict[
     own = model.state_dict()
     places, nameless = official_places(model)
     if nameless:
-        raise GstoVizError(f"the official layout has no names for {some_keys(nameless)}")
+        raise GstoVizError(f"the official layout has no names for {first_few(nameless)}")
     state = {official: own[ours] for official, ours in places.items()}
     example = own["head.conv.weight"]
     for key, shape in dead_shapes(model.config).items():

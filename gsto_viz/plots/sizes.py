@@ -31,7 +31,7 @@ from gsto_viz.plots.page import (
     title_of,
 )
 from gsto_viz.types import BAND_PX
-from gsto_viz.words import listed
+from gsto_viz.words import counted, listed
 
 FEW_REGIONS = 20
 """Octaves with fewer regions are drawn with grey markers."""
@@ -138,9 +138,8 @@ def figure_tuning_fan(
             if drawn:
                 below = charts[1][column]
                 plot_random(own, ax=below, octaves=octaves)
-                note = (
-                    f"random weights, {_draws(len(own))}" if own else "no draws of random weights"
-                )
+                words = f"random weights, {counted(len(own), 'draw')}"
+                note = words if own else "no draws of random weights"
                 below.set_title(note, loc="left", pad=3)
         for row in charts:
             row[0].set_ylabel("mean percentile response")
@@ -239,17 +238,13 @@ def _legend(rows: pd.DataFrame, *, with_draws: bool) -> list[Line2D]:
     return handles
 
 
-def _draws(count: int) -> str:
-    return f"{count} draw{'' if count == 1 else 's'}"
-
-
 def _about_draws(
     frames: Mapping[str, pd.DataFrame], random: Mapping[str, Sequence[pd.DataFrame]]
 ) -> str:
     """Explain the dashes in the caption, and name the networks that have none."""
     parts = []
     if counts := {key: len(random.get(key, ())) for key in frames if len(random.get(key, ()))}:
-        many = ", ".join(f"{_draws(count)} of {key}" for key, count in counts.items())
+        many = ", ".join(f"{counted(count, 'draw')} of {key}" for key, count in counts.items())
         parts.append(
             f"Dashed: the same networks with random weights ({many}), batch-norm statistics and "
             "gains measured again for each; edges excite untrained filters, so they are not flat."

@@ -12,7 +12,7 @@ from gsto_viz.report.summary import PairComparison, Report
 from gsto_viz.stats.compare import Comparison, comparison_table
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
 from gsto_viz.text_table import text_table
-from gsto_viz.words import NULLS, index_label
+from gsto_viz.words import NULLS, first_few, index_label
 
 RANDOM_NOTE = (
     "Random weights (N3): every convolution drawn anew, batch-norm statistics measured again on\n"
@@ -51,9 +51,7 @@ def headline_text(report: Report) -> str:
         lines += [f"  {null} is missing: {why}" for null, why in report.missing_nulls(key).items()]
         missing = report.model(key)["no_pairs"]
         if missing:
-            more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
-            names = ", ".join(missing[:LISTED])
-            lines.append(f"  no pairs: {len(missing)} images ({names}{more})")
+            lines.append(f"  no pairs: {len(missing)} images ({first_few(missing, LISTED)})")
         if rows := atlas_table(report, key):
             lines += ["", *text_table(rows, "<", indent="  "), f"  {atlas_words(report, key)}"]
         lines.append("")

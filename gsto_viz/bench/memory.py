@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gsto_viz.activity import grid_shape
 from gsto_viz.attribution.areas import Pixel, View
 from gsto_viz.attribution.gradients import DEFAULT_BUDGET, Explainer
 from gsto_viz.attribution.targets import Target, resolve_batch
@@ -147,7 +148,7 @@ def _work(network: str, size: tuple[int, int], taps: str, threads: int) -> tuple
     image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     view = View(np.zeros(size, dtype=np.uint8), names)
     target = Target(Pixel(width // 2, height // 2, "1"))
-    entries = resolve_batch(target, view, (1, CLASSES, -(-height // 4), -(-width // 4)))
+    entries = resolve_batch(target, view, (1, CLASSES, *grid_shape(height, width, 4)))
     said: list[str] = []
     explainer = Explainer(model, image, entries, announce=said.append)
     before = resident_mb()

@@ -323,7 +323,7 @@ class Nearest:
 
     def _distances(self, words: BoolMap, block: int) -> list[npt.NDArray[np.floating]]:
         """Measure how far each block is from the nearest one with a region of each set, blocks."""
-        height, width = (-(-side // block) for side in self.shape)
+        height, width = grid_shape(*self.shape, block)
         rows, columns = self.places.T // block
         away: list[npt.NDArray[np.floating]] = []
         for chosen in words:

@@ -35,7 +35,7 @@ DOCS = ROOT / "docs"
 EXAMPLE = ROOT / "gsto_viz" / "guide" / "worked_example.png"
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(^<!-- end -->)", re.M | re.S)
 GALLERY_PX = 1000
-"""Widest picture of the gallery; 64 colours are enough for charts and maps."""
+"""Widest picture of the gallery."""
 TABS = {"head": "exact, at the head", "taps": "any tap", "image": "the image"}
 """Where a method of attribution gives maps."""
 
@@ -126,7 +126,9 @@ def draw_gallery(analysis: Path) -> None:
         with Image.open(analysis / "figures" / f"{name}.png") as picture:
             small = picture.convert("RGB")
             small.thumbnail((GALLERY_PX, 2 * GALLERY_PX), Image.Resampling.LANCZOS)
-            small.quantize(64).save(target / f"{name}.png", optimize=True)
+            # This method keeps the colours of lines as they are; the default mixes them.
+            small = small.quantize(256, Image.Quantize.FASTOCTREE)
+            small.save(target / f"{name}.png", optimize=True)
 
 
 def main() -> None:

@@ -129,7 +129,6 @@ def explain_target(
     """Explain one target of one image by every method.
 
     Args:
-        model: An HRNetV2 or GSTO-HRNet.
         image: (1, 3, H, W), normalised, on the network's device.
         view: What the target refers to.
         target: What is explained.
@@ -209,7 +208,6 @@ def explain_taps(
     """Run methods at taps and on the image.
 
     Args:
-        explainer: One image and its target.
         runs: Methods, each at one tap or on the image, without the taps that are ``ready``.
         strides: From ``find_taps``: of all taps asked for.
         infidelity: From ``removal_infidelity``.
@@ -327,7 +325,6 @@ def path_effects(
     is left alone: the last fusion is that of the head's own stage.
 
     Args:
-        model: An HRNetV2 or GSTO-HRNet.
         image: (1, 3, H, W), normalised.
         entries: One target.
         head: The head that it reads; places after it change nothing.

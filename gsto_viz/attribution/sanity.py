@@ -258,7 +258,6 @@ def removal_infidelity(
     of the mean colour.
 
     Args:
-        explainer: One image and its target.
         samples: Rectangles.
         seed: Of the rectangles: the same for all maps of one grid.
 
@@ -324,7 +323,6 @@ def sanity_checks(
     """Run every check on the exact maps (baseline zero) and on the maps of methods.
 
     Args:
-        explainer: One image and its target.
         runs: Methods and where they are run.
         maps: What they gave, ``{method}/{tap}``.
         infidelity: From ``removal_infidelity``.

@@ -113,7 +113,6 @@ def branch_shapley(seen: HeadPass, baseline: Baseline, entries: Entries) -> Bran
     Shapley value of v(S) = || sum over S of h~_r ||^2, and may be negative.
 
     Args:
-        seen: A pass of one image.
         baseline: For absent branches.
         entries: T targets on the grid of the logits.
     """
@@ -207,7 +206,6 @@ def shapley_maps(
     """Compute the Shapley values of the margin at every cell.
 
     Args:
-        seen: A pass of one image.
         baseline: For absent branches.
         class_id: The class whose margin is explained, or one for each cell, (h, w).
 
@@ -276,7 +274,6 @@ def region_shapley(
     """Explain the margins of all regions of one image by the branches: one forward pass.
 
     Args:
-        model: An HRNetV2 or GSTO-HRNet.
         image: (1, 3, H, W), normalised, on the network's device.
         regions: The regions of this image, at network-input size, prepared or not.
         baseline: For absent branches; also says which head.
@@ -307,7 +304,6 @@ def shapley_tables(
     annotation, cost little more than the annotation itself.
 
     Args:
-        seen: A pass of one image.
         baseline: For absent branches.
         cuts: Sets of regions of this image's size.
         part: Which pixels of a region, as ``region_entries``.
@@ -405,7 +401,6 @@ def evidence_field(seen: HeadPass, baseline: Baseline) -> EvidenceField:
     """Compute all coalitions at all cells, 2^R * K numbers for each.
 
     Args:
-        seen: A pass of one image.
         baseline: For absent branches.
 
     Raises:

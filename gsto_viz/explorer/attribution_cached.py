@@ -51,7 +51,6 @@ def evidence(shown: Shown, absent: str) -> dict[str, Evidence]:
     """Return what the branches of A and B say, by letter, for any target.
 
     Args:
-        shown: Two networks on one image.
         absent: One of ``ABSENT``.
 
     Raises:
@@ -125,7 +124,6 @@ def expected_s(plan: Plan, shown: Shown, carried: dict[str, Evidence]) -> float:
 
     Args:
         plan: What is to be run.
-        shown: Two networks on one image.
         carried: What ``evidence`` gave.
     """
     missing = dict.fromkeys(
@@ -162,7 +160,6 @@ def run(plan: Plan, shown: Shown, letter: str, grid: tuple[int, int]) -> None:
 
     Args:
         plan: What is to be run.
-        shown: Two networks on one image.
         letter: Which of them.
         grid: (h, w) of its logits.
 
@@ -196,7 +193,6 @@ def viewer_data(
     """Return what the viewer of the page gets; it must not be changed.
 
     Args:
-        shown: Two networks on one image.
         question: What is asked; None: nothing, and there are no maps.
         view: Method, what stands in for absent branches, steps: one of ``METHODS``, ``ABSENT`` and
             ``STEPS`` each.

@@ -34,7 +34,6 @@ def attribution_exports(
     """Return every file of a view; maps are made on the click.
 
     Args:
-        shown: Two networks on one image.
         question: What is asked.
         answers: By letter, what ``answer`` gave.
         state: The view.

@@ -24,7 +24,6 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
     """Return the files of a saved view; both networks run, and Captum where the view asks for it.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         state: The view.
 

@@ -61,7 +61,6 @@ def ask(
     """Return what is asked at the probe.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         point: The probed pixel.
         pick: ``pixel``, or ``region`` for the region that holds it.

@@ -99,7 +99,6 @@ def evidence_data(
     """Return what the viewer of the page gets.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         maps: By letter; empty: input, labels and predictions only.
         method: Key of ``METHOD_LINKS``.

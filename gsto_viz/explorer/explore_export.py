@@ -59,7 +59,6 @@ def explore_exports(shown: Shown, regions: PreparedRegions, state: ViewState) ->
     """Return every file of a view; nothing is computed before one is made.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         state: The view, with its probe.
     """
@@ -84,7 +83,6 @@ class Probe:
     """The numbers at the probe of a view.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         state: The view.
     """

@@ -64,7 +64,6 @@ def compare_held(
     """Run a network as it is and with its gates held, and compare.
 
     Args:
-        shown: Two networks on one image.
         choice: With a value.
         run: Inspects the image while gates are held at a value (``inspect_held``).
     """
@@ -80,7 +79,6 @@ def hold(shown: Shown, choice: GateChoice, model: SegmentationNetwork) -> Held |
     """Hold the gates of a view, without any cache; None where they are not held.
 
     Args:
-        shown: Two networks on one image.
         choice: What the view is about.
         model: The network of ``choice.subject``.
     """

@@ -69,7 +69,6 @@ def gate_viewer_data(
     """Return the data of the viewer.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         subject: The network whose prediction is shown, A or B.
         gate: The gate that is marked.

@@ -71,7 +71,6 @@ def gates_exports(
     """Return every file of a view; nothing is computed before one is made.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         state: The view.
         choice: What it is about.

@@ -168,7 +168,6 @@ def region_profile(
     """Return the mean over a region of what each branch of A and B says.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         numbers: What ``region_numbers`` gave.
         number: Of the region, from 1.
@@ -238,7 +237,6 @@ def class_scores(
     """Return the mean softmax score of every class over pixels, by letter, (K,) each.
 
     Args:
-        shown: Two networks on one image.
         points: Rows and columns of the pixels.
     """
     return {

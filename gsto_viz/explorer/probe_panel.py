@@ -44,7 +44,6 @@ def draw_probe(
 
     Args:
         page: The page.
-        shown: Two networks on one image.
         regions: Of that image.
         point: The probed pixel.
         pin: The pinned pixel, or None.

@@ -71,7 +71,6 @@ def draw_coordinates(shown: Shown, point: Point, move: Callable[..., None]) -> N
     """Draw the numeric inputs of the probe.
 
     Args:
-        shown: Two networks on one image.
         point: The probed pixel.
         move: Moves the probe: takes ``x`` and ``y``.
     """

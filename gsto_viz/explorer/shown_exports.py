@@ -52,7 +52,6 @@ def stem_of(page: str, shown: Shown, state: ViewState) -> str:
 
     Args:
         page: One of ``PAGES``.
-        shown: Two networks on one image.
         state: The view.
     """
     names = [shown.inspections[letter].name for letter in LETTERS]
@@ -73,7 +72,6 @@ def view_json(
 
     Args:
         page: One of ``PAGES``.
-        shown: Two networks on one image.
         state: The view.
         numbers: What the page shows.
         display: How it shows them; image and notices of the checkpoints are added.
@@ -199,7 +197,6 @@ def branch_tiles(shown: Shown, mode: str, colors: str) -> tuple[ExportFile, ...]
     """Return the tiles of the viewer as pictures: one pixel per cell, or per pixel of the image.
 
     Args:
-        shown: Two networks on one image.
         mode: One of ``gsto_viz.words.MODES``.
         colors: One of ``COLORS``.
     """

@@ -48,7 +48,6 @@ def replayed_sizes(shown: Shown, regions: PreparedRegions, state: ViewState) -> 
     """Return every file of a view of one image.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         state: The view.
     """

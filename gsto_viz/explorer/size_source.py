@@ -43,7 +43,6 @@ class SizeSource:
         names: By network, the checkpoint.
         strides: By network, pixels per cell of its branches.
         classes: Of the data.
-        images: Which images are independent, and the seed.
         folder: Of the analysis; None: one image.
     """
 
@@ -88,7 +87,6 @@ def of_shown(shown: Shown, numbers: Mapping[str, RegionNumbers]) -> SizeSource:
     """Return the regions of one image as A and B see them.
 
     Args:
-        shown: Two networks on one image.
         numbers: What ``region_numbers`` gave for it.
     """
     strides = {letter: shown.inspections[letter].strides for letter in LETTERS}

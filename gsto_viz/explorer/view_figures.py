@@ -33,7 +33,6 @@ def view_files(shown: Shown, make: Callable[[], Sheet]) -> list[ExportFile]:
     """Return the view as the page shows it, in every format.
 
     Args:
-        shown: Two networks on one image.
         make: Returns what the page shows; called when a file is asked for.
     """
     return [
@@ -89,7 +88,6 @@ def branch_sheet(
     """Return image, predictions and branch maps of both networks.
 
     Args:
-        shown: Two networks on one image.
         marks: Probe, pin and outline.
         mode: Normalisation of the branch maps, one of ``gsto_viz.words.MODES``.
         colors: Their colour map.
@@ -142,7 +140,6 @@ def attribution_sheet(
     """Return image, predictions and the signed maps of both networks.
 
     Args:
-        shown: Two networks on one image.
         marks: Probe and outline.
         maps: By letter.
         asked: What is explained, in words.
@@ -175,7 +172,6 @@ def gates_sheet(shown: Shown, marks: Marks, choice: GateChoice, held: Held | Non
     """Return image, predictions, what holding a gate changes, and all gate maps.
 
     Args:
-        shown: Two networks on one image.
         marks: Probe and outline.
         choice: What the view is about.
         held: What holding gates changes; None: they are not held.

@@ -148,7 +148,6 @@ def viewer_data(
     """Return what the viewer of the page "Explore" gets.
 
     Args:
-        shown: Two networks on one image.
         regions: Of that image.
         mode: Normalisation of the branch maps.
         difference: Add a row of B - A, for modes that can be compared.

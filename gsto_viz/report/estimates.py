@@ -136,7 +136,6 @@ def summarise_null(values: pd.DataFrame, images: Images) -> dict[str, Null]:
 
     Args:
         values: ``draw``, ``image``, ``index``, ``value``, ``pairs``.
-        images: Which images are independent, and the seed.
 
     Returns:
         By index.
@@ -322,7 +321,6 @@ def transfer_summary(rows: pd.DataFrame, images: Images) -> dict[str, Any]:
 
     Args:
         rows: Of one network in the table ``transfer``.
-        images: Which images are independent, and the seed.
     """
     kinds = {str(kind): one for kind, one in rows.groupby("kind")}
     resized, blurred = (kinds.pop(kind, rows.iloc[:0]) for kind in (RESIZED, BLURRED))

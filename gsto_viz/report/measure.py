@@ -96,7 +96,6 @@ def annotated(
         sample: The image.
         partner: Whose annotation N2 takes; None leaves N2 out.
         strides: Of the network's branches.
-        settings: Of the analysis.
 
     Raises:
         GstoVizError: The image has no labels.

@@ -71,7 +71,6 @@ def run_chunk(
         random: By key, the random-weight draws of each network, calibrated; empty without nulls.
         data: The images.
         indices: Which images.
-        settings: Of the analysis.
         partners: For N2: by index, whose annotation it takes; empty without nulls.
     """
     chunk = Chunk()
@@ -216,7 +215,6 @@ def _add_nulls(
         image: The image.
         explained: Columns of Shapley values for each of ``image.moved``; empty ones without.
         kept: (K,) regions of this image that stay.
-        settings: Of the analysis.
     """
     network, activity = view.network, view.look.activity
     for one, columns in zip(image.moved, explained, strict=True):
@@ -299,7 +297,6 @@ def layout_chunk(
         chunks: How many.
         networks: The networks.
         data: The images.
-        settings: Of the analysis.
     """
     chunk = Chunk()
     for network in networks:

@@ -121,7 +121,6 @@ def atlas(rows: pd.DataFrame, *, images: Images = EACH) -> Atlas:
         rows: One row per image, branch and channel: ``image``, ``branch``, ``channel``, the sums
             of :func:`feature_sums`, and ``object``, the channel's mean over one object (NaN
             without one). Rows of ``channel`` -1 are of the picture.
-        images: Which images are independent, and the seed.
     """
     picture = rows["channel"] == PICTURE
     own = rows[~picture]
@@ -159,7 +158,6 @@ def _estimated(
         group: Column to add the sums of an image up by.
         sums: Columns.
         quantities: From (..., sums, groups) to (..., M).
-        images: Which images are independent, and the seed.
     """
     tables = [
         rows.pivot_table(index="image", columns=group, values=name, aggfunc="sum") for name in sums

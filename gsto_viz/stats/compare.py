@@ -120,7 +120,6 @@ def compare_values(
         a: ``image``, ``value``, ``pairs`` of model A; every image once, values finite.
         b: The same of model B.
         family: Which family the test belongs to.
-        images: Which images are independent, and the seed.
         margin: Largest difference that counts as equivalent.
 
     Returns:
@@ -185,7 +184,6 @@ def compare_tables(
     Args:
         tables_a: Region tables of model A.
         tables_b: Region tables of model B, of the same images.
-        images: Which images are independent, and the seed.
         min_depth_px: For SCI_edge: the coarsest stride.
         confirmatory: More confirmatory indices, such as SCI of Shapley margins: per-image tables
             (``image``, ``value``, ``pairs``) of A and B by name.
@@ -477,7 +475,6 @@ def specification_curve(
     Args:
         specified: Settings by name, and per-image values (``image``, ``value``, ``pairs``) of A
             and of B under them; the headline's first. All settings have the same names.
-        images: Which images are independent, and the seed.
 
     Raises:
         GstoVizError: No specification is given.

@@ -101,7 +101,6 @@ def gate_selectivity(
         self_edges: Report edges i -> i instead of the others; they have no direction, so the value
             is the plain 2 A_g - 1: above 0 they open on the larger region.
         untied: Leave ties out.
-        images: Which images are independent, and the seed.
 
     Returns:
         Value in [-1, 1]; ``n_pairs`` counts pairs of all gates.

@@ -285,7 +285,6 @@ def estimate_sums(
         values: (n, ...) per-image values, finite.
         quantities: From sums (..., *values.shape[1:]) to (..., M) numbers.
         n_pairs: Pairs, regions or channels behind the numbers.
-        images: Which images are independent, and the seed.
         undefined: Why a number is NaN, where one is; None: what the bootstrap says.
     """
     drawn, reason = weighted_sums(names, values.reshape(len(names), -1), images)
@@ -459,7 +458,6 @@ def mean_by_group(
         by: What makes a group.
         measures: Which columns are averaged.
         counts: Column that says of how many regions a row is the mean; None: of one.
-        images: Which images are independent, and the seed.
 
     Returns:
         One row per group and measure, groups in order: the columns of ``by``, ``measure``,

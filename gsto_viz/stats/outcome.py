@@ -257,7 +257,6 @@ def outcome_by_size(
         counts: Region counts of any number of images.
         tables: Their region tables; only regions that qualify count.
         by: ``octave`` (floor of l) or ``coco_bin`` (small, medium, large).
-        images: Which images are independent, and the seed.
 
     Returns:
         One row per measure and size: ``measure``, the size under the name of ``by``, ``mean``,

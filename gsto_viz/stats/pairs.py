@@ -350,7 +350,6 @@ def pair_counts(
     Pairs are those of :func:`find_pairs` among regions that qualify.
 
     Args:
-        tables: One region table or a sequence of them.
         columns: What to compare, e.g. ``q`` and ``z_0``; regions where it is null are left out.
         gap: Smallest and (excluded) largest difference of size, octaves.
         same_class: Only pairs of one class (True), of different classes (False), or all (None).
@@ -407,7 +406,6 @@ def sci(
     two objects of one image are ordered the wrong way round by the branches.
 
     Args:
-        tables: One region table or a sequence of them.
         response: ``q`` (core or whole, as each region's ``part`` says) or ``q_whole``.
         gap: Smallest and (excluded) largest difference of size, octaves.
         same_class: Only pairs of one class (True), of different classes (False), or all (None).

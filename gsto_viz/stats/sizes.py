@@ -56,11 +56,9 @@ def response_by_octave(
     regions that qualify count.
 
     Args:
-        tables: One region table or a sequence of them.
         strides: Pixels per cell of each branch.
         response: Which responses: ``z`` (core or whole, as each region's ``part`` says),
             ``z_whole``, ``z_core``, ``z_band`` or ``z_matched``.
-        images: Which images are independent, and the seed.
 
     Returns:
         One row per branch and octave that has regions, by branch and octave: ``branch`` (0 = the
@@ -365,7 +363,6 @@ def size_trend_values(tables: Tables, response: str = "z") -> pd.DataFrame:
     """Measure the trend of each branch's response with size in each image.
 
     Args:
-        tables: One region table or a sequence of them.
         response: ``z``, ``z_whole``, ``z_core``, ``z_band`` or ``z_matched``.
 
     Returns:

@@ -142,7 +142,7 @@ def expected_s(plan: Plan, shown: Shown, carried: dict[str, Evidence]) -> float:
 
 
 def problem(shown: Shown) -> str | None:
-    """Say why no such run should be made on this image now, or return None."""
+    """Return why no such run should be made on this image now, or None."""
     free = free_bytes()
     steps = (_step_bytes(shown.size, shown.fingerprints[x], x, shown) for x in LETTERS)
     return refusal(max(steps), free)

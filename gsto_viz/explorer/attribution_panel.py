@@ -87,7 +87,7 @@ def draw_runs(shown: Shown, method: str, runs: Mapping[str, Run]) -> None:
 
 
 def convergence(letter: str, run: Run) -> str:
-    """Say how long a run took, and how far integrated gradients are from adding up."""
+    """Describe how long a run took, and how far integrated gradients are from adding up."""
     took = f"{letter}: took {run.seconds:.1f} s."
     if run.delta is None:
         return took

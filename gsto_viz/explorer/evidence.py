@@ -148,7 +148,7 @@ def branch_table(
 
 
 def sum_check(letter: str, question: Question, found: BranchShapley) -> str:
-    """Say what adds up to what, and how exactly."""
+    """State what adds up to what, and how exactly."""
     present, absent = float(found.present[0]), float(found.absent[0])
     return (
         f"{letter}: the {question.words} is {present:.3f} logits, and {absent:.3f} with every "

@@ -83,7 +83,7 @@ def _one_scale(sets: Sequence[BranchMaps], method: Method) -> list[tuple[HeatMap
 
 
 def unit_of(method: str, score: str) -> str:
-    """Say what the numbers of a map are."""
+    """State what the numbers of a map are."""
     if method == "shapley" and score == "mean":
         return "Shapley value of the logit at each cell, logits"
     return METHOD_LINKS[method].axis

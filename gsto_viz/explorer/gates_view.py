@@ -198,7 +198,7 @@ def _draw_viewer(page: Page, shown: Shown, choice: GateChoice, held: Held | None
 
 
 def _draw_ungated(shown: Shown) -> None:
-    """Say which network has no gates."""
+    """Name the networks without gates."""
     for letter in LETTERS:
         if not shown.inspections[letter].gates:
             name = plain(shown.inspections[letter].name)

@@ -98,7 +98,7 @@ def memory_budget(free: int | None) -> int:
 
 
 def refusal(step: int, free: int | None) -> str | None:
-    """Say why a run would be unwise, or return None.
+    """Return why a run would be unwise, or None.
 
     Args:
         step: Bytes that one pass forward and back takes.

@@ -230,7 +230,7 @@ def curve_table(
 
 
 def trades_places(table: pd.DataFrame) -> str:
-    """Say in words at which sizes the coarsest branch answers more than the finest one.
+    """Describe at which sizes the coarsest branch answers more than the finest one.
 
     Args:
         table: Rows of one network of ``curve_table``.

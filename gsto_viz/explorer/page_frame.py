@@ -258,7 +258,7 @@ def held_upload() -> Upload | None:
 
 
 def _draw_left_out(sentences: Sequence[str]) -> None:
-    """Say which files of the folder are not offered."""
+    """List which files of the folder are not offered."""
     folder = given_folder()
     if not sentences or folder is None:
         return

@@ -162,7 +162,7 @@ def _bar_cell(score: float, color: str) -> str:
 
 
 def _draw_facts(facts: RegionFacts, source: str) -> None:
-    """Say what the region is, its q, and how often its pairs are the wrong way round."""
+    """Describe the region, its q, and how often its pairs are the wrong way round."""
     q = ", ".join(f"{letter} {facts.q[letter]:+.3f}" for letter in LETTERS)
     lines = [
         f"**Region {facts.number}: {plain(facts.class_name)}** (from {source}), "
@@ -184,7 +184,7 @@ def _draw_facts(facts: RegionFacts, source: str) -> None:
 
 
 def _part_text(facts: RegionFacts) -> str:
-    """Say over which pixels the panel's numbers are means."""
+    """State over which pixels the panel's numbers are means."""
     if facts.part == "core":
         return (
             f"Percentiles and q are means over its core, {facts.part_px} px deeper than "

@@ -104,7 +104,7 @@ def _read(runs: Sequence[RunFolder]) -> dict[str, TrainingLog]:
 
 
 def notes_of(log: TrainingLog) -> list[str]:
-    """Say what of a log was not read."""
+    """Warn of the parts of a log that were not read."""
     notes = []
     if log.left_out_bytes:
         notes.append(
@@ -228,7 +228,7 @@ def _facts(key: str, path: Path, stamp: tuple[int, int], _choice: Choice) -> Fac
 
 
 def _say_what_is_not_offered(page: Page) -> None:
-    """Say how checkpoints of the runs get into the table, when they are not in it."""
+    """Explain how checkpoints of the runs get into the table, when they are not in it."""
     offered = {choice.path.resolve() for choice in page.choices}
     missing = [
         run.key

@@ -93,6 +93,6 @@ def inner_point(regions: PreparedRegions, number: int) -> Point:
 
 
 def has_region(regions: PreparedRegions, number: int, area_px: int) -> bool:
-    """Say whether a region of this number and area is there: whether it is the same image."""
+    """Return whether a region of this number and area is there: whether it is the same image."""
     areas = regions.regions.area_px
     return 1 <= number <= len(areas) and int(areas[number - 1]) == area_px

@@ -189,7 +189,7 @@ def thinned(rows: pd.DataFrame, limit: int = MAX_POINTS) -> pd.DataFrame:
 
 
 def in_box(rows: pd.DataFrame, letter: str, box: tuple[Ends, Ends]) -> "pd.Series[bool]":
-    """Say which regions lie in a box of the scatter.
+    """List the regions that lie in a box of the scatter.
 
     Args:
         rows: What ``region_rows`` gave.
@@ -230,7 +230,7 @@ def wrong_pairs(source: SizeSource, choices: Choices, count: int = 2) -> list[Wo
 
 
 def pair_words(source: SizeSource, choices: Choices, pair: WorstPair) -> str:
-    """Say what the two regions of a pair are: class, size in px and q of each.
+    """Describe the two regions of a pair: class, size in px and q of each.
 
     Args:
         source: Where the pair was found.

@@ -40,7 +40,7 @@ class Opened:
     same_networks: bool = True
 
     def holds(self, number: int, area_px: int) -> bool:
-        """Say whether a region is there: whether it is the same image."""
+        """Return whether a region is there: whether it is the same image."""
         return self.regions is not None and has_region(self.regions, number, area_px)
 
 

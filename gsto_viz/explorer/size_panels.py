@@ -130,7 +130,7 @@ def draw_null_models(subject: Subject, choices: Choices) -> None:
 
 
 def _draw_random(subject: Subject, choices: Choices) -> None:
-    """Say what random weights give under the reader's filters."""
+    """State what random weights give under the reader's filters."""
     with st.spinner("Counting pairs of the random networks"):
         draws = size_cached.draws_of(subject.source, choices).sci
     parts = []
@@ -197,7 +197,7 @@ def draw_worst(page: Page, subject: Subject, choices: Choices) -> None:
 
 
 def _draw_pair(subject: Subject, choices: Choices, pair: WorstPair, image: Opened | None) -> None:
-    """Say what a pair is, and link to its smaller region where its image can be opened."""
+    """Describe a pair, and link to its smaller region where its image can be opened."""
     words = plain(pair_words(subject.source, choices, pair))
     region = region_of(subject.source, pair, pair.small_region)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):

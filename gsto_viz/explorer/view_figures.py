@@ -65,7 +65,7 @@ def marks_at(
 
 
 def marks_in_words(marks: Marks) -> str:
-    """Say what is marked where."""
+    """Describe what is marked where."""
     words = []
     if marks.probe is not None:
         words.append(f"Cross: the probe at x {marks.probe[0]}, y {marks.probe[1]}.")

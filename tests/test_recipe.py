@@ -86,6 +86,7 @@ def test_numpy_numbers_are_stored_as_plain_ones() -> None:
         ({"blur": 65}, "blur is 65.0; it must be from 0 to 64 pixels"),
         ({"blur_probability": -1}, "blur_probability is -1.0; it must be a probability 0..1"),
         ({"noise": 1.1}, "noise is 1.1; it must be from 0 to 1, full scale"),
+        ({"paste": 1.5}, "paste is 1.5; it must be a probability 0..1"),
         ({"noise": "some"}, "noise is 'some'; it must be a number"),
         ({"accumulate": 0}, "from 1 to batch_size, 8"),
         ({"accumulate": 16}, "from 1 to batch_size, 8"),

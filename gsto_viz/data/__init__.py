@@ -49,7 +49,7 @@ from gsto_viz.data.spec import (
     spec_table,
     weights_notice,
 )
-from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric
+from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric, paste_rare
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -76,6 +76,7 @@ __all__ = [
     "is_held_out",
     "load_data",
     "parse_size",
+    "paste_rare",
     "portable_name",
     "raise_problems",
     "read_image",

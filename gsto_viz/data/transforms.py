@@ -256,6 +256,21 @@ def mirror(
     return image, labels
 
 
+def paste_rare(under: Pair, over: Pair) -> Pair:
+    """Paste the rarer half of the classes of one crop onto another of the same size.
+
+    The classes that ``over`` shows are ordered by their pixels there, the lower number first where
+    they are equal; of n classes, the n // 2 with fewest pixels go over in place, with their labels.
+    Copying some classes of one training image onto another is ClassMix (Olsson et al.,
+    arXiv 2007.07936), which draws them; to take the rarer ones is ours: thin and small things.
+    """
+    counts = np.bincount(over[1].ravel(), minlength=256)[:IGNORE]
+    present = np.flatnonzero(counts)
+    rare = present[np.argsort(counts[present], kind="stable")][: len(present) // 2]
+    pasted = np.isin(over[1], rare)
+    return np.where(pasted[..., None], over[0], under[0]), np.where(pasted, over[1], under[1])
+
+
 def adjust(image: npt.NDArray[np.uint8], gain: float, spread: float) -> npt.NDArray[np.uint8]:
     """Multiply brightness by ``gain`` and contrast about the mean by ``spread``; clip to 0..255."""
     if gain == 1.0 and spread == 1.0:

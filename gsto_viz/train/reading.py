@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data import Augmentation, sample_problem
+from gsto_viz.data import Augmentation, paste_rare, sample_problem
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import Dataset
 
@@ -52,6 +52,8 @@ class SampleReader:
         data: Annotated images; read from several threads.
         augmentation: What is done to each.
         seed: Of the augmentation.
+        paste: Probability with which ``paste_rare`` adds to a crop from that of another sample,
+            any of the data with equal probability.
         cache_bytes: Decoded samples are kept in memory up to this size.
     """
 
@@ -60,17 +62,20 @@ class SampleReader:
         data: Dataset,
         augmentation: Augmentation,
         seed: int,
+        paste: float = 0.0,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.data = data
         self.augmentation = augmentation
         self.seed = seed
+        self.paste = paste
         self._cache: dict[int, Annotated] = {}
         self._free_bytes = cache_bytes
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SampleReader, (self.data, self.augmentation, self.seed, self._free_bytes)
+        words = self.data, self.augmentation, self.seed, self.paste, self._free_bytes
+        return SampleReader, words
 
     def sample(self, index: int) -> Annotated:
         """Read one sample, or take it from the cache.
@@ -100,8 +105,15 @@ class SampleReader:
 
     def crop(self, epoch: int, index: int) -> Annotated:
         """Read one sample and augment it as is due in this epoch."""
-        sample = self.sample(index)
         rng = np.random.default_rng((self.seed, epoch, index))
+        crop = self._augmented(index, rng)
+        if self.paste and rng.random() < self.paste:
+            other = self._augmented(int(rng.integers(len(self.data))), rng)
+            crop = Annotated(*paste_rare(crop, other))
+        return crop
+
+    def _augmented(self, index: int, rng: np.random.Generator) -> Annotated:
+        sample = self.sample(index)
         return Annotated(*self.augmentation(sample.image, sample.labels, rng))
 
     def pixels(self, index: int) -> npt.NDArray[np.int64]:
@@ -164,8 +176,8 @@ class Readers:
 
     def _process_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            data, augmentation, seed, free = self.reader.__reduce__()[1]
-            each = SampleReader(data, augmentation, seed, free // self.processes)
+            data, augmentation, seed, paste, free = self.reader.__reduce__()[1]
+            each = SampleReader(data, augmentation, seed, paste, free // self.processes)
             self._pool = ProcessPoolExecutor(
                 self.processes,
                 # A copy of this process would bring its threads' locks and its GPU with it.

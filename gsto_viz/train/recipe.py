@@ -85,6 +85,8 @@ class Recipe:
         blur_probability: How often it is smoothed, where ``blur`` is above 0.
         noise: Gaussian noise is added whose standard deviation, as a share of full scale, is drawn
             from 0 to this.
+        paste: Probability with which the rarer half of the classes of another crop is pasted into a
+            crop; see ``gsto_viz.data.paste_rare``.
         batch_size: Images per step, over all processes.
         accumulate: Parts in which each process computes its share of a batch, to save memory. The
             gradients are those of the whole batch; batch norm sees one part at a time.
@@ -142,6 +144,7 @@ class Recipe:
     blur: float = 0.0
     blur_probability: float = 0.5
     noise: float = 0.0
+    paste: float = 0.0
     batch_size: int = 8
     accumulate: int = 1
     epochs: int = 80
@@ -259,6 +262,7 @@ RULES = (
     _must("blur", f"from 0 to {MAX_BLUR:g} pixels", within(0, MAX_BLUR)),
     _must("blur_probability", "a probability 0..1", within(0, 1)),
     _must("noise", "from 0 to 1, full scale", within(0, 1)),
+    _must("paste", "a probability 0..1", within(0, 1)),
     _must("batch_size", f"from 1 to {MAX_COUNT}", within(1, MAX_COUNT)),
     _must(
         "accumulate", "from 1 to batch_size, {0.batch_size}", lambda v, r: 1 <= v <= r.batch_size

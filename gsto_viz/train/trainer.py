@@ -91,6 +91,7 @@ class Trainer:
                 data,
                 augmentation_of(recipe, data.classes),
                 seed=recipe.seed,
+                paste=recipe.paste,
                 cache_bytes=CACHE_BYTES // world.local_size,
             ),
             threads=recipe.loader_threads,

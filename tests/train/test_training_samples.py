@@ -64,10 +64,11 @@ def samples(
     processes: int = 0,
     cache_bytes: int = 2**30,
     seed: int = 4,
+    paste: float = 0.0,
     **options: Any,
 ) -> TrainingSamples:
     augmentation = Augmentation((32, 32), (0.8, 1.2), brightness=0.2)
-    reader = SampleReader(data, augmentation, seed=seed, cache_bytes=cache_bytes)
+    reader = SampleReader(data, augmentation, seed, paste, cache_bytes)
     readers = Readers(reader, threads=threads, processes=processes)
     return TrainingSamples(readers, seed=seed, **{"batch_size": 3, **options})
 
@@ -86,11 +87,14 @@ def test_an_epoch_is_a_permutation_cut_into_whole_batches() -> None:
     assert made.order(0) != samples(Noise(11), seed=5).order(0)
 
 
+@pytest.mark.parametrize("paste", [0.0, 0.5])
 @pytest.mark.parametrize("threads", [1, 5])
 @pytest.mark.parametrize("cache_bytes", [0, 2**30])
-def test_threads_cache_and_start_change_nothing(threads: int, cache_bytes: int) -> None:
-    reference = list(samples(Noise()).batches(2))
-    made = samples(Noise(), threads=threads, cache_bytes=cache_bytes)
+def test_threads_cache_and_start_change_nothing(
+    threads: int, cache_bytes: int, paste: float
+) -> None:
+    reference = list(samples(Noise(), paste=paste).batches(2))
+    made = samples(Noise(), threads=threads, cache_bytes=cache_bytes, paste=paste)
     for start in range(4):
         got = list(made.batches(2, start))
         assert [b.ids for b in got] == [b.ids for b in reference[start:]]
@@ -99,13 +103,27 @@ def test_threads_cache_and_start_change_nothing(threads: int, cache_bytes: int) 
             assert torch.equal(ours.labels, theirs.labels)
 
 
+def test_a_share_of_the_crops_is_pasted_into_and_the_others_stay() -> None:
+    plain = SampleReader(Noise(200), Augmentation((32, 32), (0.8, 1.2)), 4)
+    mixed = SampleReader(Noise(200), plain.augmentation, 4, paste=0.3)
+    changed = 0
+    for index in range(200):
+        before, after = plain.crop(1, index), mixed.crop(1, index)
+        labels_are_new = not np.array_equal(before.labels, after.labels)
+        assert labels_are_new == (not np.array_equal(before.image, after.image))
+        changed += labels_are_new
+        # Two random classes: one of them goes over, which is the rarer one of the other crop.
+        assert set(np.unique(after.labels[before.labels != after.labels])) <= {0, 1}
+    assert 0.2 < changed / 200 < 0.4  # three standard errors
+
+
 def test_processes_read_what_threads_read_and_say_what_threads_say(
     make_folder: Any, tmp_path: Path
 ) -> None:
     root = make_folder(tmp_path / "data")
     data = load_data(f"folder:{root}")
-    reference = samples(data)
-    made = samples(data, processes=2)
+    reference = samples(data, paste=0.5)
+    made = samples(data, processes=2, paste=0.5)
 
     def read_on_and_on() -> None:
         for epoch in range(100):

@@ -128,7 +128,7 @@ def main() -> None:
     training["data"] = portable_name(training["data"])
     training["val"] = portable_name(training["val"])
     info = replace(model.info, name=args.name, notice=notice, training=training)
-    save_checkpoint(target, model, info, half_weights=True)
+    save_checkpoint(model, target, info=info, half_weights=True)
     training["scores"] = {
         label: {
             "data": public_spec(specs[label]),
@@ -140,7 +140,7 @@ def main() -> None:
         }
         for label, result in scored(target, specs).items()
     }
-    save_checkpoint(target, model, replace(info, training=training), half_weights=True)
+    save_checkpoint(model, target, info=replace(info, training=training), half_weights=True)
     final = load_checkpoint(target)
     assert final.info is not None
     assert final.info.sha256 is not None

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Capture": "gsto_viz.capture",
+    "add_gains": "gsto_viz.train",
     "analyze": "gsto_viz.report",
     "GstoVizError": "gsto_viz.errors",
     "build_model": "gsto_viz.models",
@@ -18,6 +19,7 @@ _HOMES = {
     "load_report": "gsto_viz.report",
     "open_network": "gsto_viz.network",
     "region_table": "gsto_viz.regions",
+    "save_checkpoint": "gsto_viz.models",
 }
 _ROOMS = ("models", "data", "plots", "stats", "capture", "regions", "attribution", "report")
 

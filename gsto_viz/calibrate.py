@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gsto_viz.capture.core import Capture, unwrap
+from gsto_viz.capture.core import Capture
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.torch_utils import as_batch, eval_mode
+from gsto_viz.torch_utils import as_batch, eval_mode, unwrap
 from gsto_viz.types import Tap
 
 __all__ = [

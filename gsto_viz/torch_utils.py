@@ -11,11 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from gsto_viz.errors import GstoVizError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+"""What holds a network as its ``module``."""
 
 
 @dataclass
@@ -61,6 +65,25 @@ def _release(module: nn.Module, hold: _Hold) -> None:
         # A block that nobody ended is collected with its network, whose entry is gone by then.
         _HOLDS.pop(module, None)
         module.training = hold.training
+
+
+def unwrap(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """Take off the wrappers of ``torch.compile``, of parallelism and averages, and a ``Network``.
+
+    Returns:
+        The network itself and the names of the wrappers, outermost first.
+    """
+    wrappers: list[str] = []
+    if not isinstance(model, nn.Module):
+        model = model.module
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, WRAPPERS):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model, tuple(wrappers)
+        wrappers.append(type(model).__name__)
+        model = inner
 
 
 def pick_device(name: str = "auto") -> torch.device:

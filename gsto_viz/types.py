@@ -156,6 +156,7 @@ class Sample:
     group: str | None = field(default=None)
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """What training, evaluation and analysis ask of a data set: any sized, indexable collection."""
 

@@ -34,7 +34,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             nn.init.kaiming_normal_(part.weight)
     info = ModelInfo("tiny", "gsto-hrnet-tiny", CAMVID_CLASSES, MEAN, STD, notice="for tests only")
     gains = calibrate(net, [torch.randn(3, 64, 64)])
-    save_checkpoint(folder / "tiny.safetensors", net, replace(info, gains=gains))
+    save_checkpoint(net, folder / "tiny.safetensors", info=replace(info, gains=gains))
     pixels = np.random.default_rng(0).integers(0, 256, (67, 101, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "photo.png")
     return folder

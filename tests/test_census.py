@@ -205,7 +205,7 @@ def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         model = build_model("hrnetv2-tiny", num_classes=2)
         initialize(model, "kaiming")
-    save_checkpoint(path, model, ModelInfo("two", "hrnetv2-tiny", classes))
+    save_checkpoint(model, path, info=ModelInfo("two", "hrnetv2-tiny", classes))
     return path
 
 

@@ -85,7 +85,7 @@ def test_the_command_writes_and_prints(networks, tmp_path: Path, capsys):
     words = []
     for key, model in networks.items():
         path = tmp_path / f"{key}.safetensors"
-        save_checkpoint(path, model, model.info)
+        save_checkpoint(model, path, info=model.info)
         words.append(f"--model={key}={path}")
     out = tmp_path / "demo"
     given = [*words, "--data", DATA, "--out", str(out), "--device", "cpu", "--no-nulls"]

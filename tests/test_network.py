@@ -35,7 +35,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             initialize(model, "kaiming")
         info = ModelInfo(name, name, CAMVID_CLASSES, gains=calibrate(model, images))
         paths[key] = folder / f"{name}.safetensors"
-        save_checkpoint(paths[key], model, info)
+        save_checkpoint(model, paths[key], info=info)
     return paths
 
 

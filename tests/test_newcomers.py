@@ -126,7 +126,7 @@ def told(toys, tmp_path_factory):
             model = build_model(name, num_classes=len(data.classes)).eval()
             initialize(model, "kaiming")
         path = place / f"{key}.safetensors"
-        save_checkpoint(path, model, ModelInfo(key, name, data.classes))
+        save_checkpoint(model, path, info=ModelInfo(key, name, data.classes))
         models.append(f"--model={key}={path}")
     out = place / "run"
     printed = io.StringIO()

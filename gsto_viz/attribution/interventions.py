@@ -34,14 +34,14 @@ from torch.utils.hooks import RemovableHandle
 from gsto_viz.anatomy import anatomy_of, canonical_name
 from gsto_viz.attribution.head import channel_means, find_head
 from gsto_viz.capture import Capture
-from gsto_viz.capture.core import REGISTRATION, unwrap
+from gsto_viz.capture.core import REGISTRATION
 from gsto_viz.capture.names import callable_modules, closest_names
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import predict
 from gsto_viz.regions import RegionMap
 from gsto_viz.stats.causal import UNCHANGED
 from gsto_viz.stats.outcome import outcome_counts
-from gsto_viz.torch_utils import eval_mode
+from gsto_viz.torch_utils import eval_mode, unwrap
 from gsto_viz.types import Tap
 
 

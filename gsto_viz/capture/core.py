@@ -21,7 +21,7 @@ from gsto_viz.capture.maps import Maps, ReduceChoice, Reducer, apply_reducer, ma
 from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
-from gsto_viz.torch_utils import elements
+from gsto_viz.torch_utils import elements, unwrap
 from gsto_viz.types import Tap
 
 _LOG = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ class Capture:
         if unfired not in ("raise", "keep"):
             raise GstoVizError(f"unfired is '{unfired}'; choose raise or keep")
         self.model, self._wrappers = unwrap(model)
+        if self._wrappers:
+            _LOG.info("capturing on the network inside %s", ", ".join(self._wrappers))
         self.places = resolve(self.model, taps)
         known = gains if gains is not None else _stored_gains(self.model)
         self._reducers = {p.name: make_reducer(p, reduce, known) for p in self.places}
@@ -171,30 +173,6 @@ def _stored_gains(model: nn.Module) -> Mapping[str, Gains] | None:
     """Return the gains that came with a network's checkpoint, if it has any."""
     gains = getattr(getattr(model, "info", None), "gains", None)
     return gains if isinstance(gains, Mapping) else None
-
-
-def unwrap(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """Take off the wrappers of ``torch.compile``, of data parallelism, and a ``Network``.
-
-    Returns:
-        The network itself and the names of the wrappers, outermost first.
-    """
-    wrappers: list[str] = []
-    if not isinstance(model, nn.Module):
-        model = model.module
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(
-            model, nn.DataParallel | nn.parallel.DistributedDataParallel
-        ):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            break
-        wrappers.append(type(model).__name__)
-        model = inner
-    if wrappers:
-        _LOG.info("capturing on the network inside %s", ", ".join(wrappers))
-    return model, tuple(wrappers)
 
 
 def pick(output: Any, place: Tap) -> Tensor:

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from gsto_viz.anatomy import canonical_name, safe_name
-from gsto_viz.capture.core import Capture, unwrap
+from gsto_viz.capture.core import Capture
 from gsto_viz.capture.maps import Reduce
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import atomic_path
-from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor
+from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, eval_mode, image_to_tensor, unwrap
 from gsto_viz.types import Tap
 from gsto_viz.words import RAW_BADGE
 

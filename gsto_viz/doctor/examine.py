@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from gsto_viz.activity import grid_shape, grid_stride, saturated_share
 from gsto_viz.anatomy import Anatomy, anatomy_of, branches_at
-from gsto_viz.capture.core import unwrap
 from gsto_viz.capture.layout import NHWC, layout_of
 from gsto_viz.capture.names import callable_modules, declared_taps
 from gsto_viz.doctor.watch import Change, Record, watch
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.outputs import MAIN, Wanted, choose_output
-from gsto_viz.torch_utils import eval_mode
+from gsto_viz.torch_utils import eval_mode, unwrap
 from gsto_viz.types import Tap
 from gsto_viz.words import first_few
 

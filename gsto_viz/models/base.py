@@ -4,6 +4,7 @@ A new kind of network is a frozen dataclass made from :class:`NetworkConfig`, a 
 :class:`SegmentationNetwork`, and a row of ``gsto_viz.models.registry``.
 """
 
+import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
@@ -15,7 +16,7 @@ from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.gains import Gains
 from gsto_viz.settings import shown
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
-from gsto_viz.types import ClassList, Tap
+from gsto_viz.types import ClassInfo, ClassList, Tap
 from gsto_viz.words import first_few
 
 
@@ -44,6 +45,18 @@ class ModelInfo:
     notice: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     sha256: str | None = None
+
+
+def generic_classes(count: int, names: Sequence[str] = ()) -> ClassList:
+    """Return classes with distinct colours, numbered where there are no names."""
+    classes = []
+    for index in range(count):
+        # Steps of the golden angle keep neighbouring indices far apart in hue.
+        rgb = colorsys.hsv_to_rgb((index * 0.618034) % 1.0, 0.65, 0.95 if index % 2 else 0.7)
+        red, green, blue = (round(255 * value) for value in rgb)
+        name = names[index] if names else f"class {index}"
+        classes.append(ClassInfo(index, name, (red, green, blue), thing=False))
+    return ClassList("named" if names else "numbered", tuple(classes))
 
 
 class SegmentationOutput(NamedTuple):

@@ -9,8 +9,9 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,19 @@ from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.files import atomic_path, sha256_of
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.models.base import ModelInfo, NetworkConfig, SegmentationNetwork, refuse_misfit
+from gsto_viz.models.base import (
+    ModelInfo,
+    NetworkConfig,
+    SegmentationNetwork,
+    generic_classes,
+    refuse_misfit,
+)
 from gsto_viz.models.config import HRNetConfig
-from gsto_viz.models.registry import ARCHITECTURES, architecture_of, network_of
+from gsto_viz.models.registry import ARCHITECTURES, architecture_of, network_name, network_of
 from gsto_viz.models.weights_file import is_safetensors
+from gsto_viz.torch_utils import unwrap
 from gsto_viz.types import ClassInfo, ClassList
+from gsto_viz.words import first_few
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "gsto_viz"
@@ -39,37 +48,129 @@ logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(
-    path: str | Path, model: nn.Module, info: ModelInfo, *, half_weights: bool = False
+    model: nn.Module,
+    path: str | Path,
+    *,
+    classes: ClassList | Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    info: ModelInfo | None = None,
+    half_weights: bool = False,
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
+    Every command and the explorer open the file. ``gsto_viz.add_gains`` adds per-channel gains,
+    which the explorer needs.
+
     Args:
+        model: A network of the register, also inside ``torch.compile``, ``DataParallel`` or
+            ``AveragedModel``; its tensors are copied to the CPU.
         path: Ends in ``.safetensors``.
-        model: A network of the register; its tensors are copied to the CPU.
-        info: What to say about it.
+        classes: Its classes, such as those of the training data, or their names in order; None
+            takes those of ``info`` or of the checkpoint that the network was loaded from.
+        mean: What images were normalised with in training, on a 0..1 scale, RGB; None as for
+            ``classes``, and ImageNet's where nothing says so.
+        std: Likewise.
+        info: All there is to say of it. Without it, gains and the record of the training of the
+            checkpoint that it was loaded from are left out: they are not those of these weights.
         half_weights: Store convolution weights (four-dimensional tensors) as float16. Everything
             else, batch-norm statistics above all, keeps its precision.
 
     Raises:
-        GstoVizError: The file cannot be written, a weight is beyond float16, or the network is of
-            no registered architecture, so that nobody could rebuild it.
+        GstoVizError: The file cannot be written, a weight is beyond float16, classes or
+            normalisation cannot be those of the network, or it is of no registered architecture,
+            so that nobody could rebuild it.
     """
-    if not isinstance(model, SegmentationNetwork):
-        raise GstoVizError(
-            f"a {type(model).__name__} is not a network of the register (gsto-viz models), so it "
-            "cannot be rebuilt from a checkpoint; save its state dict instead"
-        )
-    tensors = dict(model.state_dict())
+    network, path = _written(model, path)
+    about = _described(network, path, info, classes)
+    about = replace(
+        about,
+        mean=_three("mean", about.mean if mean is None else mean),
+        std=_three("std", about.std if std is None else std),
+    )
+    tensors = dict(network.state_dict())
     if half_weights:
         tensors.update({k: _halved(k, t) for k, t in tensors.items() if t.dim() == 4})
-    about = {**info_to_json(info), "config": model.config.to_dict()}
-    if not isinstance(model.config, HRNetConfig):
-        about["architecture"] = architecture_of(model.config).name
+    text = {**info_to_json(about), "config": network.config.to_dict()}
+    if not isinstance(network.config, HRNetConfig):
+        text["architecture"] = architecture_of(network.config).name
     write_tensors(
         path,
-        {**tensors, **gains_to_tensors(info.gains)},
-        {METADATA_KEY: json.dumps(about, allow_nan=False)},
+        {**tensors, **gains_to_tensors(about.gains)},
+        {METADATA_KEY: json.dumps(text, allow_nan=False)},
     )
+
+
+def _written(model: Any, path: Any) -> tuple[SegmentationNetwork, Path]:
+    """Return the network that is written, and where.
+
+    Raises:
+        GstoVizError: They are in another order, the network is none of the register, or the path
+            has another suffix.
+    """
+    if isinstance(model, str | Path) or not isinstance(path, str | Path):
+        raise GstoVizError(
+            "a checkpoint is saved with the network first, then the path: "
+            "save_checkpoint(model, 'my.safetensors', classes=...)"
+        )
+    network, _ = unwrap(model)
+    if not isinstance(network, SegmentationNetwork):
+        raise GstoVizError(
+            f"a {type(network).__name__} is not a network of the register (gsto-viz models), so it "
+            "cannot be rebuilt from a checkpoint; save its state dict and load it in a factory file"
+        )
+    if Path(path).suffix != ".safetensors":
+        raise GstoVizError(f"{path} is for a checkpoint of ours; end its name in .safetensors")
+    return network, Path(path)
+
+
+def _described(
+    model: SegmentationNetwork,
+    path: Path,
+    info: ModelInfo | None,
+    classes: ClassList | Sequence[str] | None,
+) -> ModelInfo:
+    """Return what a checkpoint says, checked against the network.
+
+    Raises:
+        GstoVizError: Nobody says what the classes are, or they are more or fewer than the logits.
+    """
+    known = info or model.info
+    if classes is None and known is not None:
+        classes = known.classes
+    if classes is None or isinstance(classes, str):
+        raise GstoVizError(
+            "nothing says what the classes are; give classes=, such as those of the training data "
+            "or their names in order"
+        )
+    if not isinstance(classes, ClassList):
+        names = [str(name) for name in classes]
+        if len(set(names)) < len(names):
+            raise GstoVizError(
+                f"two of the classes {first_few(names)} have one name; give each its own"
+            )
+        classes = generic_classes(len(names), names)
+    if len(classes) != model.config.num_classes:
+        raise GstoVizError(
+            f"{len(classes)} classes are given and the network has {model.config.num_classes}; "
+            "give one for each of its logits, in order"
+        )
+    if info is not None or known is None:
+        about = info or ModelInfo(path.stem, network_name(model.config), classes)
+        return replace(about, classes=classes)
+    return replace(known, classes=classes, gains={}, training={}, sha256=None)
+
+
+def _three(key: str, values: Sequence[float]) -> tuple[float, ...]:
+    """Return mean or deviation, refused where images on a 0..1 scale cannot have them."""
+    numbers = tuple(map(float, values))
+    least = 0.0 if key == "mean" else 1e-3
+    if len(numbers) != 3 or not all(least <= one <= 1 for one in numbers):
+        raise GstoVizError(
+            f"{key} is {numbers}; give three numbers from {least:g} to 1, of red, green and blue "
+            "on a 0..1 scale (divide those of a 0..255 scale by 255)"
+        )
+    return numbers
 
 
 def checkpoint_bytes(model: SegmentationNetwork, *, half_weights: bool = False) -> int:

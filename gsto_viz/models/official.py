@@ -7,7 +7,6 @@ HRNet for segmentation, HRNet for ImageNet, timm and GSTO share one naming of th
 official words (``layer1``, ``fuse_layers``, ``att_layers``, ``last_layer``) stay in this module.
 """
 
-import colorsys
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,13 +18,12 @@ from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
-from gsto_viz.models.base import ModelInfo, SegmentationNetwork, refuse_misfit
+from gsto_viz.models.base import ModelInfo, SegmentationNetwork, generic_classes, refuse_misfit
 from gsto_viz.models.blocks import BN_EPS
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.hrnet import HRNet
-from gsto_viz.models.registry import model_config, network_of, registered
+from gsto_viz.models.registry import model_config, network_name, network_of
 from gsto_viz.models.weights_file import Weights, read_weights
-from gsto_viz.types import ClassInfo, ClassList
 from gsto_viz.words import first_few
 
 KINDS = ("auto", "segmentation", "backbone")
@@ -123,29 +121,6 @@ def _classes(weights: Mapping[str, Tensor], given: int | None) -> int:
     if given not in (None, found):
         raise GstoVizError(f"num_classes is {given} and the file has {found} classes; leave it out")
     return found
-
-
-def network_name(config: HRNetConfig) -> str:
-    """Return the registered name of a network, or a description of one that has none."""
-    for name, (row, size) in registered().items():
-        known = row.sizes[size]
-        if known == replace(
-            config, num_classes=known.num_classes, align_corners=known.align_corners
-        ):
-            return name
-    kind = "hrnetv2" if config.gating is None else "gsto-hrnet"
-    return f"{kind} (width {config.width})"
-
-
-def generic_classes(count: int) -> ClassList:
-    """Return numbered classes with distinct colours, for files that name none."""
-    classes = []
-    for index in range(count):
-        # Steps of the golden angle keep neighbouring indices far apart in hue.
-        rgb = colorsys.hsv_to_rgb((index * 0.618034) % 1.0, 0.65, 0.95 if index % 2 else 0.7)
-        red, green, blue = (round(255 * value) for value in rgb)
-        classes.append(ClassInfo(index, f"class {index}", (red, green, blue), thing=False))
-    return ClassList("numbered", tuple(classes))
 
 
 class ShapeMismatch(NamedTuple):

@@ -121,6 +121,22 @@ def architecture_of(config: NetworkConfig) -> Architecture:
     return next(row for row in ARCHITECTURES.values() if row.config is type(config))
 
 
+FREE = ("num_classes", "align_corners", "head_dropout")
+"""Options that do not change a network's name."""
+
+
+def network_name(config: NetworkConfig) -> str:
+    """Return the registered name of a network, or a description of one that has none."""
+    for name, (row, size) in registered().items():
+        free = {option: getattr(config, option) for option in FREE}
+        if type(config) is row.config and row.sizes[size].with_options(**free) == config:
+            return name
+    if isinstance(config, HRNetConfig):
+        kind = "hrnetv2" if config.gating is None else "gsto-hrnet"
+        return f"{kind} (width {config.width})"
+    return architecture_of(config).name
+
+
 def network_of(config: NetworkConfig) -> SegmentationNetwork:
     """Make the network of a configuration, with freshly drawn weights."""
     return architecture_of(config).build(config)

@@ -1,12 +1,12 @@
 """What is measured on a network while it is trained: scores, SCI on a few images, gains at last."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import takewhile
+from collections.abc import Callable, Iterable
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
@@ -20,8 +20,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
 from gsto_viz.evaluate.counting import Options, count_images
 from gsto_viz.evaluate.protocols import input_batch
-from gsto_viz.gains import Gains
-from gsto_viz.models import SegmentationNetwork, save_checkpoint
+from gsto_viz.gains import Gains, gains_to_tensors
+from gsto_viz.models import SegmentationNetwork
+from gsto_viz.models.checkpoint import read_tensors, says_itself, write_tensors
 from gsto_viz.network import open_network
 from gsto_viz.regions import region_table
 from gsto_viz.stats import estimate, index_values
@@ -71,25 +72,40 @@ def score(
     return scores_of(world.sum(torch.from_numpy(own)).numpy())
 
 
-def add_gains(checkpoint: Path, data: Dataset, *, images: int = 64, quiet: bool = True) -> None:
+def add_gains(
+    checkpoint: str | Path,
+    data: Dataset | Iterable[npt.NDArray[np.uint8]],
+    *,
+    images: int = 64,
+    quiet: bool = True,
+) -> None:
     """Measure per-channel gains of the default taps and store them; keep those that are there.
 
     Args:
-        checkpoint: One of our files; it is rewritten with the gains inside.
-        data: Training images; the first ``images`` of them by id are used, at native size.
+        checkpoint: One of our files; it is rewritten with the gains inside, all else as it is.
+        data: Training images: a data set, of which the first ``images`` by id are used, at native
+            size; or images (H, W, 3) uint8 sRGB.
         images: How many.
         quiet: No progress bar.
+
+    Raises:
+        GstoVizError: Not a checkpoint of ours, no images, or features that are not finite.
     """
-    network = open_network(checkpoint)
-    if network.info is None or network.gains:
+    path = Path(checkpoint)
+    if path.is_file() and not says_itself(path):
+        raise GstoVizError(f"{path} is not a checkpoint of ours; save_checkpoint writes one")
+    network = open_network(path)
+    if network.gains:
         return
-    chosen = sorted(range(len(data)), key=lambda i: data.ids[i])[:images]
-    tensors = (
-        network.tensor(data[i].image)
-        for i in tqdm(chosen, desc="gains", disable=quiet, leave=False)
-    )
+    if isinstance(data, Dataset):
+        chosen = sorted(range(len(data)), key=lambda i: data.ids[i])[:images]
+        pictures: Iterable[npt.NDArray[np.uint8]] = (data[i].image for i in chosen)
+    else:
+        pictures = islice(data, images)
+    tensors = map(network.tensor, tqdm(pictures, desc="gains", disable=quiet, leave=False))
     gains = calibrate(network.module, tensors, network.anatomy.branch_taps)
-    save_checkpoint(checkpoint, network.module, replace(network.info, gains=gains))
+    held, about = read_tensors(path)
+    write_tensors(path, {**held, **gains_to_tensors(gains)}, about)
 
 
 SCENES, FRAMES = 24, 16

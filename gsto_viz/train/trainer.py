@@ -228,7 +228,7 @@ class Trainer:
                 if self.world.is_main:
                     info = self.checkpoint_info(miou, epochs_done=done)
                     path = self.folder.snapshot(done)
-                    save_checkpoint(path, self.stepper.evaluated, info, half_weights=True)
+                    save_checkpoint(self.stepper.evaluated, path, info=info, half_weights=True)
         self.progress.epoch, self.progress.batch = done, 0
         self.progress.finished = done == self.recipe.epochs
         self.save_state(log)
@@ -318,9 +318,9 @@ class Trainer:
         with self.world.together():
             if self.world.is_main:
                 info = self.checkpoint_info(miou, epochs_done=epochs_done)
-                save_checkpoint(self.folder.last, self.stepper.evaluated, info)
+                save_checkpoint(self.stepper.evaluated, self.folder.last, info=info)
                 if better:
-                    save_checkpoint(self.folder.best, self.stepper.evaluated, info)
+                    save_checkpoint(self.stepper.evaluated, self.folder.best, info=info)
         return miou
 
     def _measure_confusion(self, log: RunLog | None, val: Dataset, *, epochs_done: int) -> None:

@@ -82,7 +82,7 @@ def _files(tmp_path_factory):
             torch.nn.init.kaiming_normal_(part.weight)
     info = ModelInfo("tiny", "gsto-hrnet-tiny", CAMVID_CLASSES, (0.4,) * 3, (0.2,) * 3)
     gains = calibrate(net, [torch.randn(3, 64, 64)], ["stage4.branch*", "stage4.m0.branch*.pre"])
-    save_checkpoint(folder / "tiny.safetensors", net, replace(info, gains=gains))
+    save_checkpoint(net, folder / "tiny.safetensors", info=replace(info, gains=gains))
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)).save(folder / "photo.png")
     labels = np.zeros((64, 80), dtype=np.uint8)

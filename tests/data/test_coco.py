@@ -689,7 +689,7 @@ def test_from_the_command_line(street: Path, tmp_path: Path, capsys: Any) -> Non
         model = build_model("hrnetv2-tiny", num_classes=4)
         initialize(model, "kaiming")
     checkpoint = tmp_path / "net.safetensors"
-    save_checkpoint(checkpoint, model, ModelInfo("net", "hrnetv2-tiny", data.classes))
+    save_checkpoint(model, checkpoint, info=ModelInfo("net", "hrnetv2-tiny", data.classes))
     words = ["--data", f"coco:{street}", "--device", "cpu", "--quiet"]
     assert main(["evaluate", str(checkpoint), *words, "--json", "-"]) == 0
     value = json.loads(capsys.readouterr().out)

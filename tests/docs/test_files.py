@@ -21,7 +21,13 @@ from gsto_viz.data import (
     write_png,
 )
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import ModelInfo, build_model, save_checkpoint, to_official_keys
+from gsto_viz.models import (
+    ModelInfo,
+    build_model,
+    load_checkpoint,
+    save_checkpoint,
+    to_official_keys,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
 SCENES = "scenes:count=1,seed=1,size=64x96"
@@ -53,7 +59,7 @@ def imagenet() -> dict[str, torch.Tensor]:
 
 def ours(path: Path) -> None:
     info = ModelInfo("ours", SMALL, shipped_classes("camvid"))
-    save_checkpoint(path, build_model(SMALL, num_classes=11), info)
+    save_checkpoint(build_model(SMALL, num_classes=11), path, info=info)
 
 
 def scripted(path: Path) -> None:
@@ -191,5 +197,9 @@ def test_an_official_file_becomes_a_checkpoint_of_ours(
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     monkeypatch.chdir(tmp_path)
     torch.save(official(SMALL), "official.pth")
-    exec(textwrap.dedent(code), {})
+    assert "camvid:PATH:train" in code
+    exec(textwrap.dedent(code).replace("camvid:PATH:train", SCENES), {})
     assert main(words("evaluate", "mine.safetensors")) == 0
+    info = load_checkpoint("mine.safetensors").info
+    assert info is not None
+    assert (info.network, len(info.gains)) == (SMALL, 4)

@@ -6,13 +6,16 @@ import io
 import json
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gsto_viz.cli import main
 from gsto_viz.data import DATA_SETS, load_data, read_image, write_png
+from gsto_viz.explorer.checkpoints import list_choices
 from gsto_viz.report.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -221,3 +224,38 @@ def test_bring_your_own_model_runs_and_prints_what_the_page_shows(
     scope: dict = {}
     exec(factory + analysis, scope)
     assert capsys.readouterr().out == shown[1]
+
+
+def test_a_loop_of_your_own_makes_a_file_that_everything_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    section = text[text.index("## A loop of your own") :]
+    code = re.search(r"```python\n(.*?)```", section, re.S)
+    commands = re.search(r"```sh\n(.*?)```", section, re.S)
+    assert code is not None
+    assert commands is not None
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec(code[1], scope)
+    evaluate, analyze, app = (shlex.split(line) for line in commands[1].splitlines())
+    assert main([*evaluate[1:], "--json", "e.json"]) == 0
+    assert main([*analyze[1:], "--device", "cpu"]) == 0
+    choices, left_out = list_choices(Path(app[-1]))
+    assert left_out == ()
+    (mine,) = [one for one in choices if one.key == "mine.safetensors"]
+    assert mine.classes == scope["data"].classes
+    # The file is the network: own predictions with the loop's normalisation give the scores.
+    model, right, seen = scope["model"].eval(), 0, 0
+    for sample in load_data("scenes:count=4,size=64x96", purpose="eval"):
+        values = (sample.image / 255 - np.array(scope["MEAN"])) / np.array(scope["STD"])
+        batch = torch.from_numpy(values.transpose(2, 0, 1)[None]).float()
+        with torch.no_grad():
+            logits = torch.nn.functional.interpolate(
+                model(batch).logits, sample.labels.shape, mode="bilinear", align_corners=False
+            )
+        known = sample.labels != 255
+        right += int((logits[0].argmax(0).numpy() == sample.labels)[known].sum())
+        seen += int(known.sum())
+    scores = json.loads(Path("e.json").read_text(encoding="utf-8"))
+    assert scores["pixel_accuracy"] == pytest.approx(100 * right / seen, abs=0.01)

@@ -74,7 +74,7 @@ def test_checkpoints_and_official_files_say_the_same(tmp_path, capsys) -> None:
     torch.manual_seed(0)
     model = build_model("hrnetv2-w18-small-v1", num_classes=len(CAMVID_CLASSES)).eval()
     info = ModelInfo("ours", "hrnetv2-w18-small-v1", CAMVID_CLASSES)
-    save_checkpoint(tmp_path / "ours.safetensors", model, info)
+    save_checkpoint(model, tmp_path / "ours.safetensors", info=info)
     torch.save(to_official_keys(model), tmp_path / "official.pth")
     facts = []
     for file in ("ours.safetensors", "official.pth"):

@@ -18,5 +18,5 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = build_model("hrnetv2-tiny", num_classes=3)
         initialize(model, "kaiming")
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_checkpoint(path, model, ModelInfo("tiny", "hrnetv2-tiny", ClassList("toy", entries)))
+    save_checkpoint(model, path, info=ModelInfo("tiny", "hrnetv2-tiny", ClassList("toy", entries)))
     return path

@@ -130,7 +130,9 @@ def city_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = build_model("hrnetv2-tiny", num_classes=19)
         initialize(model, "kaiming")
     path = tmp_path_factory.mktemp("city") / "city.safetensors"
-    save_checkpoint(path, model, ModelInfo("city", "hrnetv2-tiny", shipped_classes("cityscapes")))
+    save_checkpoint(
+        model, path, info=ModelInfo("city", "hrnetv2-tiny", shipped_classes("cityscapes"))
+    )
     return path
 
 

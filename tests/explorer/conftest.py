@@ -47,10 +47,10 @@ def tiny_files(tmp_path_factory) -> dict[str, Path]:
                 notice="for research only" if name == "gated" else None,
             )
             files[name] = folder / f"{name}.safetensors"
-            save_checkpoint(files[name], model, info)
+            save_checkpoint(model, files[name], info=info)
         files["no_gains"] = folder / "no_gains.safetensors"
         bare = ModelInfo(name="no_gains", network=network, classes=CAMVID_CLASSES)
-        save_checkpoint(files["no_gains"], model, bare)
+        save_checkpoint(model, files["no_gains"], info=bare)
     return files
 
 

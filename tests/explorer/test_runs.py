@@ -192,9 +192,11 @@ def folder(tmp_path, tiny_files) -> Path:
     model = load_checkpoint(tiny_files["gated"], name="trained")
     recipe = {"epochs": 3, "batch_size": 2, "lr": 0.04, "model": "x"}
     training = {"recipe": recipe, "step": 30, "epoch": 3, "miou": 51.25, "data": "d", "val": "v"}
-    save_checkpoint(tmp_path / "trained.safetensors", model, replace(model.info, training=training))
+    save_checkpoint(
+        model, tmp_path / "trained.safetensors", info=replace(model.info, training=training)
+    )
     odd = {"recipe": [1], "step": 10**30, "epoch": True, "miou": "x", "data": 7}
-    save_checkpoint(tmp_path / "odd.safetensors", model, replace(model.info, training=odd))
+    save_checkpoint(model, tmp_path / "odd.safetensors", info=replace(model.info, training=odd))
     (tmp_path / "plain.safetensors").write_bytes(tiny_files["plain"].read_bytes())
     (tmp_path / "trained.md").write_text("# Card\n\nMade from [another](other.md) one.\n")
     return tmp_path

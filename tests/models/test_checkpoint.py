@@ -64,7 +64,7 @@ def info() -> ModelInfo:
 
 def test_a_round_trip_is_exact(model: HRNet, info: ModelInfo, tmp_path: Path) -> None:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    save_checkpoint(tmp_path / "a.safetensors", model, info)
+    save_checkpoint(model, tmp_path / "a.safetensors", info=info)
     before = torch.get_rng_state()
     loaded = load_model(tmp_path / "a.safetensors")
     assert torch.equal(torch.get_rng_state(), before)
@@ -92,7 +92,7 @@ def test_a_round_trip_is_exact(model: HRNet, info: ModelInfo, tmp_path: Path) ->
 def test_half_weights_halve_convolutions_and_nothing_else(
     model: HRNet, info: ModelInfo, tmp_path: Path
 ) -> None:
-    save_checkpoint(tmp_path / "a.safetensors", model, info, half_weights=True)
+    save_checkpoint(model, tmp_path / "a.safetensors", info=info, half_weights=True)
     stored = load_file(tmp_path / "a.safetensors")
     loaded = load_checkpoint(tmp_path / "a.safetensors").state_dict()
     for key, tensor in model.state_dict().items():
@@ -106,7 +106,7 @@ def test_half_weights_halve_convolutions_and_nothing_else(
     with torch.no_grad():
         model.head.classifier.weight[0, 0, 0, 0] = 1e6
     with pytest.raises(GstoVizError, match=r"head\.classifier\.weight holds values beyond float16"):
-        save_checkpoint(tmp_path / "b.safetensors", model, info, half_weights=True)
+        save_checkpoint(model, tmp_path / "b.safetensors", info=info, half_weights=True)
     assert not (tmp_path / "b.safetensors").exists()
 
 
@@ -131,7 +131,7 @@ def test_another_architecture_is_counted_and_the_network_unchanged(model: HRNet)
 @pytest.fixture(scope="module")
 def content(info: ModelInfo, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("content") / "a.safetensors"
-    save_checkpoint(path, small_network(), info)
+    save_checkpoint(small_network(), path, info=info)
     return path.read_bytes()
 
 
@@ -262,13 +262,13 @@ def test_a_notice_is_said_once(
     model: HRNet, info: ModelInfo, tmp_path: Path, said: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(path, model, replace(info, notice="non-commercial use only"))
+    save_checkpoint(model, path, info=replace(info, notice="non-commercial use only"))
     with caplog.at_level(logging.WARNING, logger="gsto_viz"):
         load_model(path)
         load_model(path)
     assert [r.getMessage() for r in caplog.records] == ["a: non-commercial use only"]
     caplog.clear()
-    save_checkpoint(path, model, info)
+    save_checkpoint(model, path, info=info)
     load_model(path)
     assert caplog.records == []
 
@@ -285,7 +285,7 @@ def test_a_write_that_fails_keeps_the_old_file(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(GstoVizError, match=r"cannot write .*a\.safetensors: No space left"):
-        save_checkpoint(saved, model, info)
+        save_checkpoint(model, saved, info=info)
     monkeypatch.undo()
     assert saved.read_bytes() == before
     assert [p.name for p in saved.parent.iterdir()] == ["a.safetensors"]

@@ -145,11 +145,11 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 
 def test_shipped_checkpoints_get_a_row(monkeypatch, capsys, tmp_path: Path) -> None:
     from gsto_viz.models import ModelInfo, build_model, save_checkpoint
-    from gsto_viz.models.official import generic_classes
+    from gsto_viz.models.base import generic_classes
 
     path = tmp_path / "scenes-tiny.safetensors"
     info = ModelInfo("scenes-tiny", "gsto-hrnet-tiny", generic_classes(11))
-    save_checkpoint(path, build_model("gsto-hrnet-tiny", num_classes=11), info)
+    save_checkpoint(build_model("gsto-hrnet-tiny", num_classes=11), path, info=info)
     rows_of(monkeypatch)
     monkeypatch.setattr("gsto_viz.models.costs.shipped_checkpoints", lambda: {"scenes-tiny": path})
     assert call("--json", "-") == 0

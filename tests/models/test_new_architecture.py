@@ -54,7 +54,7 @@ def test_it_opens_by_name_and_from_its_checkpoint(tmp_path: Path) -> None:
     assert network.anatomy.branch_taps == ("fine", "coarse")
     assert network.costs["params"] == sum(p.numel() for p in network.module.parameters())
     path = tmp_path / "a.safetensors"
-    save_checkpoint(path, network.module, ModelInfo("a", "pyramid-tiny", scenes.classes))
+    save_checkpoint(network.module, path, info=ModelInfo("a", "pyramid-tiny", scenes.classes))
     again = open_network(path)
     assert (again.architecture, type(again.module)) == ("pyramid-tiny", type(network.module))
     assert again.module.config == network.module.config
@@ -85,7 +85,7 @@ def test_files_of_unknown_architectures_say_so(
     scenes = SceneDataset(1, 0, (64, 96), "eval")
     network = open_network("pyramid-tiny", code=True, num_classes=len(scenes.classes))
     path = tmp_path / "a.safetensors"
-    save_checkpoint(path, network.module, ModelInfo("a", "pyramid-tiny", scenes.classes))
+    save_checkpoint(network.module, path, info=ModelInfo("a", "pyramid-tiny", scenes.classes))
     monkeypatch.delitem(ARCHITECTURES, "pyramid")
     with pytest.raises(GstoVizError, match="architecture 'pyramid', which this version"):
         open_network(path)
@@ -95,5 +95,5 @@ def test_modules_out_of_the_register_are_not_saved(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     info = ModelInfo("a", "conv", SceneDataset(1, 0, (64, 96), "eval").classes)
     with pytest.raises(GstoVizError, match="a Conv2d is not a network of the register"):
-        save_checkpoint(path, torch.nn.Conv2d(3, 3, 1), info)
+        save_checkpoint(torch.nn.Conv2d(3, 3, 1), path, info=info)
     assert not path.exists()

@@ -103,7 +103,7 @@ def test_everything_else_stays_and_the_page_shows_it(networks, scenes, described
 
 def test_the_command_prints_a_table_and_resumes(networks, tmp_path, capsys):
     model = networks["A"]
-    save_checkpoint(tmp_path / "a.safetensors", model, model.info)
+    save_checkpoint(model, tmp_path / "a.safetensors", info=model.info)
     out = tmp_path / "run"
     words = ["analyze", f"--model=A={tmp_path / 'a.safetensors'}", "--out", str(out)]
     words += ["--data", "scenes:count=3,seed=5,size=96x160", "--device", "cpu", "--quiet"]

@@ -27,7 +27,7 @@ def files(networks, tmp_path_factory) -> dict[str, Path]:
     paths = {}
     for key, model in networks.items():
         paths[key] = folder / f"{model.info.name}.safetensors"
-        save_checkpoint(paths[key], model, model.info)
+        save_checkpoint(model, paths[key], info=model.info)
     return paths
 
 

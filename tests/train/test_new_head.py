@@ -7,7 +7,7 @@ import torch
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import ModelInfo, build_model, save_checkpoint, to_official_keys
-from gsto_viz.models.official import generic_classes
+from gsto_viz.models.base import generic_classes
 from gsto_viz.train.build import build_for, head_weights
 from gsto_viz.train.recipe import Recipe
 
@@ -23,7 +23,7 @@ def test_the_last_layer_starts_anew(
     if official:
         torch.save(to_official_keys(start), path)
     else:
-        save_checkpoint(path, start, ModelInfo("s", name, generic_classes(5)))
+        save_checkpoint(start, path, info=ModelInfo("s", name, generic_classes(5)))
     recipe = Recipe(model=name, initialization=str(path), head="new")
     model = build_for(recipe, classes)
     fresh = build_for(Recipe(model=name), classes).state_dict()

@@ -548,7 +548,7 @@ def test_a_run_may_start_from_one_of_our_checkpoints(tmp_path: Path) -> None:
     start = build_for(Recipe(**{**SMALL, "seed": 5}), 3)
     classes = ClassList("k", tuple(ClassInfo(k, f"c{k}", (k, k, k), thing=False) for k in range(3)))
     path = tmp_path / "start.safetensors"
-    save_checkpoint(path, start, ModelInfo("start", "hrnetv2-tiny", classes))
+    save_checkpoint(start, path, info=ModelInfo("start", "hrnetv2-tiny", classes))
     model = build_for(Recipe(**{**SMALL, "initialization": str(path)}), 3)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, start.state_dict()[name]), name

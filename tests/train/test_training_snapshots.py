@@ -119,7 +119,10 @@ def test_overwriting_removes_snapshots_and_nothing_else(
 def test_the_size_of_a_file_is_known_before(name: str, half: bool, tmp_path: Path) -> None:
     network = build_model(name, num_classes=11)
     save_checkpoint(
-        tmp_path / "a.safetensors", network, ModelInfo("a", name, CAMVID_CLASSES), half_weights=half
+        network,
+        tmp_path / "a.safetensors",
+        info=ModelInfo("a", name, CAMVID_CLASSES),
+        half_weights=half,
     )
     size = (tmp_path / "a.safetensors").stat().st_size
     assert checkpoint_bytes(network, half_weights=half) == pytest.approx(size, rel=0.1)
@@ -164,12 +167,12 @@ def test_a_disk_that_gets_full_keeps_the_state(
 ) -> None:
     real, written = save_checkpoint, []
 
-    def save(path: Path, *words: Any, **options: Any) -> None:
+    def save(model: Any, path: Path, **options: Any) -> None:
         if path.parent.name == "snapshots":
             written.append(path)
             if len(written) == number:
                 monkeypatch.setattr(os, "fsync", full)
-        real(path, *words, **options)
+        real(model, path, **options)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -76,6 +76,7 @@ class Network:
         predicts: How many classes its logits must have to count as a prediction; None: any.
         baseline: What absent branches are, for Shapley values; None without them.
         output: Which of several outputs are its logits, by name or number.
+        official: What was said of an official file when it was opened.
     """
 
     module: nn.Module
@@ -86,6 +87,7 @@ class Network:
     predicts: int | None = None
     baseline: Baseline | None = None
     output: str = MAIN
+    official: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the network."""
@@ -119,21 +121,29 @@ class Network:
 
     def record(self) -> dict[str, Any]:
         """Return what the manifest of an analysis says of it."""
+        layouts = {tap.layout for tap in self.anatomy.taps.values() if tap.layout}
         return {
             "name": self.name,
             "network": self.architecture,
             "sha256": self.sha256,
             "taps": list(self.anatomy.branch_taps),
             "strides": list(self.anatomy.strides),
-            **({} if self.output == MAIN else {"output": self.output}),
+            **({"layout": ", ".join(sorted(layouts))} if layouts else {}),
+            **self.opened_with(),
         }
 
-    def weights_record(self) -> dict[str, str | None]:
+    def weights_record(self) -> dict[str, Any]:
         """Return what a manifest says of the weights: name, architecture, SHA-256 of the file."""
         if self.info is None:
-            return {"name": None, "network": None, "sha256": None}
+            return {"name": None, "network": None, "sha256": None, **self.opened_with()}
         name = Path(self.info.name).name
-        return {"name": name, "network": self.architecture, "sha256": self.sha256}
+        about = {"name": name, "network": self.architecture, "sha256": self.sha256}
+        return {**about, **self.opened_with()}
+
+    def opened_with(self) -> dict[str, Any]:
+        """Return what was said when it was opened, as far as it was."""
+        output = {} if self.output == MAIN else {"output": self.output}
+        return output | ({"official_file": dict(self.official)} if self.official else {})
 
     @property
     def costs(self) -> dict[str, Any] | None:
@@ -373,7 +383,8 @@ def open_network(
         else:
             module = _module(source, code, headless, official)
         network = Network(module, anatomy_of(module) or Anatomy(()))
-        network = replace(network, gains={} if network.info is None else network.info.gains)
+        gained = {} if network.info is None else network.info.gains
+        network = replace(network, gains=gained, official=official)
     if site is not None:
         network = replace(network, anatomy=network.anatomy.told(site))
     elif not network.anatomy.branches and network.anatomy.taps:

@@ -26,7 +26,7 @@ from gsto_viz.attribution.areas import Area, Mask
 from gsto_viz.attribution.explain import Explanation, explain_target
 from gsto_viz.attribution.interventions import branch_places
 from gsto_viz.attribution.receptive import ReceptiveField, field_rows, receptive_fields
-from gsto_viz.commands.options import official_options, size_of
+from gsto_viz.commands.options import size_of
 from gsto_viz.data import (
     load_data,
     portable_name,
@@ -325,7 +325,6 @@ def _request(work: Work) -> dict[str, Any]:
         "erf": args.erf,
         "seed": args.seed,
         "device": str(work.pixels.device),
-        "official_file": official_options(args),
     }
 
 

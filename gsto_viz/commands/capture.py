@@ -3,7 +3,7 @@
 import argparse
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsto_viz.commands.options import (
     check_output_file,
@@ -14,6 +14,9 @@ from gsto_viz.commands.options import (
 )
 from gsto_viz.text_table import text_table
 from gsto_viz.words import REDUCTIONS
+
+if TYPE_CHECKING:
+    from gsto_viz.network import Network
 
 NAME = "capture"
 HELP = "write maps of any taps of one image to an .npz file"
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     taps = args.taps or "stage4.branch*"
     result = capture_image(network.module, image, taps, reduce=args.reduce)
     figure = draw(result, image, network.anatomy.gate_range) if args.figure else None
-    save_maps(args.out, result, about(args, network.info, native))
+    save_maps(args.out, result, about(args, network, native))
     if figure is not None:
         target = Path(args.figure)
         save_figure(figure, target.with_suffix(""), formats=(target.suffix.removeprefix("."),))
@@ -121,7 +124,7 @@ def draw(result: Any, image: Any, gate_range: tuple[float, float] | None) -> Any
     )
 
 
-def about(args: argparse.Namespace, info: Any, native: tuple[int, ...]) -> dict[str, Any]:
+def about(args: argparse.Namespace, network: "Network", native: tuple[int, ...]) -> dict[str, Any]:
     """Return where the maps come from: checkpoint, image, versions."""
     import numpy
     import torch
@@ -129,12 +132,14 @@ def about(args: argparse.Namespace, info: Any, native: tuple[int, ...]) -> dict[
     from gsto_viz import __version__
     from gsto_viz.files import sha256_of
 
+    info = network.info
     return {
         "checkpoint": {
             "name": getattr(info, "name", args.checkpoint),
             "network": getattr(info, "network", None),
             "sha256": getattr(info, "sha256", None),
             "notice": getattr(info, "notice", None),
+            **network.opened_with(),
         },
         "image": {
             "name": Path(args.image).name,

@@ -113,7 +113,9 @@ def run(args: argparse.Namespace) -> int:
             check_input_size(options.protocol, size)
             data = load_data(args.data, purpose="eval", size=size)
             code = is_factory(args.checkpoint)
-            network = open_network(args.checkpoint, code=code, **official_options(args))
+            network = open_network(
+                args.checkpoint, code=code, output=args.output, **official_options(args)
+            )
             network.to(device)
             export = Export.to(args, data) if args.export else None
             found = quick_findings(data, args.accept, quiet=is_quiet(args))

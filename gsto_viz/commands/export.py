@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gsto_viz.commands.brought import add_checkpoints, checkpoint_folder
 from gsto_viz.commands.options import is_quiet, share
 
 if TYPE_CHECKING:
@@ -43,10 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     share(parser, out="new folder for the files", overwrite="an earlier export")
     parser.add_argument("--data", metavar="SPEC", help="the data set of the view's image")
     parser.add_argument("--image", metavar="FILE", help="the image that was uploaded")
-    parser.add_argument(
-        "--checkpoints",
-        metavar="DIR",
-        help="where the checkpoints lie that are not shipped, also in its subfolders",
+    add_checkpoints(
+        parser, "where the checkpoints lie that are not shipped, also in its subfolders"
     )
     parser.add_argument(
         "--runs",
@@ -68,15 +67,13 @@ def run(args: argparse.Namespace) -> int:
     view = read_view(args.view)
     out = Path(args.out)
     check_target(out, OWN, overwrite=args.overwrite)
-    folder = None
-    if args.checkpoints is not None:
-        folder = check_folder(args.checkpoints, "--checkpoints", ".safetensors files")
     image = None if args.image is None else Path(args.image)
     runs = None
     if args.runs is not None:
         runs = check_folder(args.runs, "--runs", "analyses and training runs")
-    exports = replay(view, Sources(args.data, image, folder, runs))
-    written = write_exports(exports, out, args)
+    with checkpoint_folder(args) as folder:
+        exports = replay(view, Sources(args.data, image, folder, runs))
+        written = write_exports(exports, out, args)
     anew = json.loads(written["view.json"])
     log = logging.getLogger(__name__)
     for letter, notice in anew["display"]["notices"].items():

@@ -117,6 +117,12 @@ def write_result(args: argparse.Namespace, facts: Any, text: str) -> None:
     sys.stdout.write(text)
 
 
+MODEL_HELP = (
+    "a network: any name (letters, digits, - and _; by custom A the baseline and B the gated one), "
+    "and a shipped name or a file; once for each of up to 8"
+)
+
+
 def add_models(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add ``--model NAME=CHECKPOINT``, once for each network, and what such networks share."""
     parser.add_argument(
@@ -125,8 +131,7 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool = False) -> No
         default=[],
         metavar="NAME=CHECKPOINT",
         required=required,
-        help="a network: any name (letters, digits, - and _; by custom A the baseline and B the "
-        "gated one), and a shipped name or a file; once for each of up to 8",
+        help=MODEL_HELP,
     )
     add_official_options(parser)
     parser.add_argument(

@@ -4,7 +4,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gsto_viz.commands.options import is_quiet, share, share_resume
+from gsto_viz.commands.options import (
+    add_official_options,
+    is_quiet,
+    official_options,
+    share,
+    share_resume,
+)
 from gsto_viz.text_table import text_table
 
 if TYPE_CHECKING:
@@ -53,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="read every image once before the first step (default: yes, unless a run goes on)",
     )
+    add_official_options(parser)
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
@@ -142,7 +149,36 @@ def _recipe(args: argparse.Namespace) -> "Recipe":
     model = settings.pop("model", None) if args.model is None else args.model
     if args.seed is not None:
         settings["seed"] = args.seed
-    return load_recipe(args.recipe, model=model).with_settings(settings)
+    recipe = load_recipe(args.recipe, model=model or args.arch).with_settings(settings)
+    return _with_official(recipe, args)
+
+
+def _with_official(recipe: "Recipe", args: argparse.Namespace) -> "Recipe":
+    """Return the recipe with what the options say of the official file that it starts from.
+
+    Raises:
+        GstoVizError: It starts from none, or the file is of another network than it trains.
+    """
+    from gsto_viz.errors import GstoVizError
+    from gsto_viz.train.build import starts_official
+
+    given = official_options(args)
+    if not given:
+        return recipe
+    if not starts_official(recipe):
+        raise GstoVizError(
+            f"initialization is {recipe.initialization}, and --arch, --align-corners and "
+            "--inplace-abn are for official files only; leave them out"
+        )
+    if args.arch not in (None, recipe.model):
+        raise GstoVizError(
+            f"--arch {args.arch} and the model is {recipe.model}: a run starts from weights of the "
+            "network that it trains; leave one out"
+        )
+    changed: dict[str, Any] = {"inplace_abn": args.inplace_abn or recipe.inplace_abn}
+    if args.align_corners:
+        changed["model_options"] = {**recipe.model_options, "align_corners": True}
+    return recipe.with_settings(changed)
 
 
 def _data(args: argparse.Namespace) -> "tuple[Dataset, Dataset | None]":

@@ -6,6 +6,7 @@ from gsto_viz.attribution.shapley import EvidenceField
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.attribution_export import attribution_exports
+from gsto_viz.explorer.checkpoints import opened
 from gsto_viz.explorer.evidence import Question, answer, ask, entries_of
 from gsto_viz.explorer.evidence_tiles import BranchMaps, exact_maps
 from gsto_viz.explorer.export_files import Exports
@@ -15,7 +16,6 @@ from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_figures import marks_at
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.models import SegmentationNetwork
-from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.words import METHOD_LINKS
 
@@ -33,7 +33,7 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
     """
     point = probed(state, shown, regions)
     question = _question(shown, regions, point, state)
-    models = {x: load_checkpoint(choice.path) for x, choice in shown.choices.items()}
+    models = {x: opened(choice.path) for x, choice in shown.choices.items()}
     fields = {x: _field(models[x], shown, state) for x in LETTERS}
     if METHOD_LINKS[state.method].at == "head":
         maps = {x: exact_maps(fields[x], question, state.method) for x in LETTERS}

@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from gsto_viz.data import load_data
-from gsto_viz.explorer.checkpoints import Choice
+from gsto_viz.explorer.checkpoints import Choice, opened
 from gsto_viz.explorer.comparison import responses
 from gsto_viz.explorer.gallery import stored_inspection
 from gsto_viz.explorer.pictures import Picture, data_picture, scene_picture, upload_picture
@@ -32,7 +32,6 @@ from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
 from gsto_viz.files import sha256_of
 from gsto_viz.look import Look
 from gsto_viz.models import SegmentationNetwork
-from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Dataset
 
@@ -52,7 +51,7 @@ def network(choice: Choice) -> SegmentationNetwork:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _network(path: Path, stamp: tuple[int, int], name: str) -> SegmentationNetwork:
-    return load_checkpoint(path, name=name)
+    return opened(path, name)
 
 
 def fingerprint(choice: Choice) -> str:

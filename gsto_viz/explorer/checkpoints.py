@@ -8,7 +8,7 @@ import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.server import FOLDER_VARIABLE
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
-from gsto_viz.models import shipped_checkpoints
+from gsto_viz.models import SegmentationNetwork, shipped_checkpoints
 from gsto_viz.models.checkpoint import METADATA_KEY, info_from_json
+from gsto_viz.network import open_network
 from gsto_viz.types import ClassList
 
 SHIPPED_PAIR = ("scenes-hrnetv2-w18-small-v1", "scenes-gsto-hrnet-w18-small-v1")
@@ -89,6 +90,19 @@ def list_choices(folder: Path | None) -> tuple[tuple[Choice, ...], tuple[str, ..
     return tuple(choices), tuple(left_out)
 
 
+def opened(path: Path, name: str = "") -> SegmentationNetwork:
+    """Open the network of a checkpoint; ``name`` is what pages and figures call it.
+
+    Raises:
+        GstoVizError: The file does not hold what its header promised.
+    """
+    model = open_network(path).module
+    if not isinstance(model, SegmentationNetwork) or model.info is None:
+        raise GstoVizError(f"{name or path} says nothing of itself; give another checkpoint")
+    model.info = replace(model.info, name=name or model.info.name)
+    return model
+
+
 @functools.lru_cache(maxsize=4 * MAX_FILES)
 def _choice(key: str, path: Path, stamp: tuple[int, int]) -> Choice:
     """Read a file's header; the stamp makes the memory forget files that changed."""
@@ -127,7 +141,10 @@ def read_about(key: str, path: Path) -> dict[str, Any]:
 
 def _parsed(key: str, metadata: Mapping[str, str]) -> dict[str, Any]:
     if METADATA_KEY not in metadata:
-        raise GstoVizError(f"{key} is not a checkpoint of gsto_viz (it has no metadata)")
+        raise GstoVizError(
+            f"{key} is not a checkpoint of gsto_viz (it has no metadata); official files are "
+            "given by gsto-viz app --model NAME=FILE"
+        )
     try:
         about: Any = json.loads(metadata[METADATA_KEY])
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ import pandas as pd
 from gsto_viz.activity import gate_map
 from gsto_viz.capture import safe_name as tap_name
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.checkpoints import opened
 from gsto_viz.explorer.drawings import Sheet, draw_gates
 from gsto_viz.explorer.export_files import (
     KINDS,
@@ -41,7 +42,6 @@ from gsto_viz.explorer.shown_exports import origin, stem_of, tile_file, view_jso
 from gsto_viz.explorer.view_figures import gates_sheet, marks_at, view_files
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import class_pixels, map_pixels
-from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
 
@@ -117,7 +117,7 @@ def replayed_gates(shown: Shown, regions: PreparedRegions, state: ViewState) -> 
     def make_held() -> Held | None:
         if choice.value is None:
             return None
-        return hold(shown, choice, load_checkpoint(subject.path, name=subject.name))
+        return hold(shown, choice, opened(subject.path, subject.name))
 
     return gates_exports(shown, regions, state, choice, make_held)
 

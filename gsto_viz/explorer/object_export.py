@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from gsto_viz.explorer.checkpoints import opened
 from gsto_viz.explorer.drawings import Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, npz_bytes
 from gsto_viz.explorer.object_probe import (
@@ -27,7 +28,6 @@ from gsto_viz.explorer.shown_exports import figure_files, map_arrays, stem_of, v
 from gsto_viz.explorer.view_figures import branch_sheet, view_files
 from gsto_viz.explorer.view_file import DRAWN
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.network import open_network
 from gsto_viz.plots import Marks
 from gsto_viz.regions import PreparedRegions
@@ -67,7 +67,7 @@ def replayed_object(shown: Shown, regions: PreparedRegions, state: ViewState) ->
     @cache
     def model(letter: str) -> Any:
         choice = shown.choices[letter]
-        return load_checkpoint(choice.path, name=choice.name)
+        return opened(choice.path, choice.name)
 
     def measure(letter: str, drawn: DrawnObject) -> Measured:
         sample = draw_object(drawn).sample

@@ -14,7 +14,7 @@ from typing import Any
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.attribution_replay import replayed_attribution
-from gsto_viz.explorer.checkpoints import Choice, list_choices
+from gsto_viz.explorer.checkpoints import Choice, list_choices, opened
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_files import Exports
 from gsto_viz.explorer.folder_views import find_folders
@@ -40,7 +40,6 @@ from gsto_viz.explorer.view_file import DRAWN, CheckpointRecord, ImageRecord, Vi
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.files import sha256_of
 from gsto_viz.look import Look
-from gsto_viz.models.checkpoint import load_checkpoint
 from gsto_viz.regions import PreparedRegions
 
 REPLAYED: dict[str, Callable[[Shown, PreparedRegions, ViewState], Exports]] = {
@@ -234,7 +233,7 @@ def _inspect(choice: Choice, record: CheckpointRecord, picture: Picture) -> Look
     if stored is not None:
         return stored
     name = safe_name(record.name, "checkpoint")
-    return look(load_checkpoint(choice.path, name=name), picture)
+    return look(opened(choice.path, name), picture)
 
 
 def agreement(saved: Any, anew: Any) -> Agreement:

@@ -1,5 +1,6 @@
 """From a recipe to network and augmentation, and what a run says of itself before it starts."""
 
+import logging
 import resource
 import sys
 from dataclasses import fields
@@ -9,6 +10,7 @@ import torch
 from gsto_viz.data import Augmentation, BaseSize, Photometric
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate.protocols import aligns_corners
 from gsto_viz.models import (
     SegmentationNetwork,
     initialize,
@@ -25,6 +27,8 @@ from gsto_viz.train.recipe import Recipe, parse_base_size
 from gsto_viz.types import ClassList, Dataset
 
 SCHEMES = ("kaiming", "normal")
+
+logger = logging.getLogger(__name__)
 
 
 def build_for(recipe: Recipe, num_classes: int) -> SegmentationNetwork:
@@ -46,7 +50,7 @@ def build_for(recipe: Recipe, num_classes: int) -> SegmentationNetwork:
         _check_auxiliary_weights(recipe, model)
         initialize(model, recipe.initialization if fresh else "kaiming")
     if not fresh:
-        _load_start(model, start_of(recipe), new_head=recipe.head == "new")
+        _load_start(model, recipe)
     return model
 
 
@@ -57,6 +61,12 @@ def start_of(recipe: Recipe) -> str:
     """
     start = recipe.initialization.replace("{model}", recipe.model)
     return str(shipped_checkpoints().get(start, start))
+
+
+def starts_official(recipe: Recipe) -> bool:
+    """Return whether a recipe starts from a file that is none of ours."""
+    start = start_of(recipe)
+    return start not in (*SCHEMES, "imagenet") and not says_itself(start)
 
 
 def _missing_start(model: str) -> str:
@@ -86,22 +96,29 @@ def head_weights(model: SegmentationNetwork) -> list[str]:
     return [key for key, one in model.state_dict().items() if one.shape != other[key].shape]
 
 
-def _load_start(model: SegmentationNetwork, path: str, *, new_head: bool) -> None:
+def _load_start(model: SegmentationNetwork, recipe: Recipe) -> None:
     """Copy the weights of one of our checkpoints, or of an official file, into the network.
 
-    With ``new_head`` the weights that depend on the number of classes keep what they have.
+    With a new head the weights that depend on the number of classes keep what they have.
 
     Raises:
         GstoVizError: The file is unreadable or of another architecture or class count.
     """
-    own = model.state_dict()
+    path, own = start_of(recipe), model.state_dict()
+    new_head = recipe.head == "new"
     new = {key: own[key].clone() for key in head_weights(model)} if new_head else {}
     try:
         if says_itself(path):
-            held = open_network(path).module.state_dict()
-            load_weights(model, {**held, **new}, source=path)
+            start = open_network(path).module
+            load_weights(model, {**start.state_dict(), **new}, source=path)
+            if aligns_corners(start) != aligns_corners(model):
+                logger.warning(
+                    "%s was trained with align_corners=%s and goes on without; to keep it, --set "
+                    "'model_options={align_corners: %s}'",
+                    *(path, aligns_corners(start), str(aligns_corners(start)).lower()),
+                )
         else:
-            load_official(model, path, keep=tuple(new))
+            load_official(model, path, keep=tuple(new), inplace_abn=recipe.inplace_abn)
     except GstoVizError as error:
         if new_head or "of another shape" not in str(error):
             raise

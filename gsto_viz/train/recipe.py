@@ -65,6 +65,7 @@ class Recipe:
             stands in recipes for a path that is yet to be given.
         head: ``kept``, or ``new``: of a file that the run starts from, weights whose shape depends
             on the number of classes are left out, and start as fresh ones do.
+        inplace_abn: Of an official file that the run starts from: it was trained with InPlaceABN.
         crop: Height and width of training crops, in pixels after scaling.
         base_size: Size before the random scale: ``native``, ``long N`` or ``short N`` (pixels of
             that side, the shape kept), or ``HEIGHTxWIDTH`` (the shape given up).
@@ -129,6 +130,7 @@ class Recipe:
     model_options: dict[str, Any] = field(default_factory=dict)
     initialization: str = "kaiming"
     head: str = "kept"
+    inplace_abn: bool = False
     crop: tuple[int, int] = (256, 320)
     base_size: str = "native"
     scale_range: tuple[float, float] = (0.6, 1.6)

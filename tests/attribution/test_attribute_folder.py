@@ -77,7 +77,6 @@ def test_the_manifest_names_all_that_results_depend_on(files, tmp_path, capsys):
         "score": "mean", "head": "main", "methods": ["activation", "saliency"],
         "taps": ["transition2.*"], "changes": [change], "ignore": 11, "steps": 2,
         "memory_gib": 0.5, "sanity": False, "erf": False, "seed": 3, "device": "cpu",
-        "official_file": {},
     }  # fmt: skip
     assert found["versions"]["captum"] == captum.__version__
     assert str(tmp_path) not in json.dumps(found)

@@ -23,6 +23,10 @@ class UnreadableImageError(GstoVizError):
     """An image file is missing, damaged or too large; the others of its data set may be fine."""
 
 
+class RefusedImageError(GstoVizError):
+    """A network does not take an image of this size; it may take the others of its data set."""
+
+
 class NumberingError(GstoVizError):
     """Label maps hold numbers of another convention: no map of their data set can be trusted."""
 

@@ -27,7 +27,7 @@ from gsto_viz.anatomy import Anatomy, Branch, anatomy_of, branches_at
 from gsto_viz.calibrate import calibrate
 from gsto_viz.capture import Capture
 from gsto_viz.capture.names import declared_taps, resolve
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.evaluate import full_logits
 from gsto_viz.evaluate.protocols import aligns_corners, finite, input_batch, labels_of
 from gsto_viz.files import read_small_text
@@ -39,7 +39,7 @@ from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
 from gsto_viz.models.outputs import MAIN, Wanted
 from gsto_viz.stats import effective_transmission
-from gsto_viz.torch_utils import eval_mode
+from gsto_viz.torch_utils import eval_mode, run_network
 from gsto_viz.types import BranchMaps, ClassList, Tap
 
 DEFAULT_SITE = "stage4.branch*"
@@ -88,6 +88,7 @@ class Network:
     baseline: Baseline | None = None
     output: str = MAIN
     official: Mapping[str, Any] = field(default_factory=dict)
+    _refusals: dict[tuple[int, ...], str | None] = field(default_factory=dict, repr=False)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the network."""
@@ -194,6 +195,18 @@ class Network:
         """Normalise an image (H, W, 3) for this network: (3, H, W), on its device."""
         return input_batch(self.module, image)[0]
 
+    def refuses(self, image: npt.NDArray[np.uint8]) -> str | None:
+        """Return why the network does not take an image (H, W, 3), or None: one pass per size."""
+        size = image.shape[:2]
+        if size not in self._refusals:
+            try:
+                with eval_mode(self.module), torch.inference_mode():
+                    run_network(self.module, input_batch(self.module, image))
+                self._refusals[size] = None
+            except RefusedImageError as error:
+                self._refusals[size] = str(error)
+        return self._refusals[size]
+
     def calibrated(self, images: Iterable[npt.NDArray[np.uint8]]) -> "Network":
         """Return a copy with gains and transmissions measured on images (H, W, 3)."""
         tensors = (self.tensor(image) for image in images)
@@ -204,13 +217,12 @@ class Network:
     def check(self, image: npt.NDArray[np.uint8], name: str) -> None:
         """Run the network once over an image, so that what does not fit is said at once.
 
-        An image that the network itself refuses says nothing of others.
-
         Args:
             image: (H, W, 3) uint8 sRGB.
             name: Of the image, for messages.
 
         Raises:
+            RefusedImageError: The network does not take the image, which says nothing of others.
             GstoVizError: Logits are not finite, several outputs could be the logits, a tap is not
                 there, or the grid of a branch is not that of its stride.
         """
@@ -219,31 +231,44 @@ class Network:
             with eval_mode(self.module), self._features as maps:
                 full = full_logits(self.module, image, wanted=Wanted(self.predicts, self.output))
         except GstoVizError as error:
-            raise GstoVizError(f"{who}: {error}") from error
-        except (RuntimeError, ValueError, AssertionError):
-            return
+            raise type(error)(f"{who}: {error}") from error
+        self._refusals[image.shape[:2]] = None
         if self.predicts is None or full.shape[0] == self.predicts:
             try:
                 finite(full)
             except GstoVizError as error:
                 raise GstoVizError(f"{who}: {error}") from error
-        for branch in self.anatomy.branches:
-            self._check_grid(branch, tuple(maps[branch.tap].shape), image.shape[:2], who)
+        try:
+            self.check_grids([tuple(maps[tap].shape) for tap in maps], image.shape[:2])
+        except GstoVizError as error:
+            raise type(error)(f"{who}: {error}") from error
 
-    def _check_grid(
-        self, branch: Branch, shape: tuple[int, ...], size: tuple[int, ...], who: str
-    ) -> None:
-        """Refuse a branch whose map (N, C, h, w) is not on the grid of its stride."""
-        if branch.stride is None:
-            return
-        expected = grid_shape(size[0], size[1], branch.stride)
-        if len(shape) != 4 or shape[2:] != expected:
-            raise GstoVizError(
-                f"{who}: {branch.tap} gives {'x'.join(map(str, shape))} for an image of "
-                f"{'x'.join(map(str, size))}, and stride {branch.stride} means a grid of "
-                f"{'x'.join(map(str, expected))}; give its stride, or layout: nhwc where channels "
-                "are last"
+    def check_grids(self, shapes: Iterable[tuple[int, ...]], size: tuple[int, ...]) -> None:
+        """Refuse branches whose maps are not on the grids of their strides.
+
+        Args:
+            shapes: Of the map of each branch, (N, C, h, w) or (h, w).
+            size: (height, width) of the image.
+
+        Raises:
+            RefusedImageError: A stride does not divide the size of the image, and the network
+                rounds in another way.
+            GstoVizError: A stride is wrong.
+        """
+        for branch, shape in zip(self.anatomy.branches, shapes, strict=True):
+            if branch.stride is None:
+                continue
+            expected = grid_shape(size[0], size[1], branch.stride)
+            if len(shape) in (2, 4) and shape[-2:] == expected:
+                continue
+            found, image, grid = ("x".join(map(str, one)) for one in (shape, size, expected))
+            said = (
+                f"{branch.tap} gives {found} for an image of {image}, and stride {branch.stride} "
+                f"means a grid of {grid}"
             )
+            if any(side % branch.stride for side in size):
+                raise RefusedImageError(f"{said}; take images whose sides it divides")
+            raise GstoVizError(f"{said}; give its stride, or layout: nhwc where channels are last")
 
     def look(
         self,
@@ -259,13 +284,14 @@ class Network:
         One thread at a time may look through a network.
 
         Args:
-            image: (H, W, 3) uint8 sRGB, H and W at least 32.
+            image: (H, W, 3) uint8 sRGB.
             raw: Keep raw channel means.
             gates: Keep gate maps.
             logits: Keep the logits on the grid of the head.
             features: Keep the features of the branches.
 
         Raises:
+            RefusedImageError: The network does not take an image of this size.
             GstoVizError: The network has no gains (``calibrated`` measures them), its logits
                 are not finite, or several of its outputs could be the logits.
         """

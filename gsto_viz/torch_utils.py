@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -133,6 +133,33 @@ def image_to_tensor(
     # A read-only image (a memory map, a view) is as good as any: torch only wants it writable.
     values = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
     return normalize(values, mean, std).contiguous()
+
+
+_OF_DEVICE = tuple(
+    getattr(torch, name)
+    for name in ("OutOfMemoryError", "AcceleratorError")
+    if hasattr(torch, name)
+)
+"""What says nothing of the size of an image, though it is a ``RuntimeError``."""
+
+
+def run_network(model: nn.Module, batch: Tensor) -> Any:
+    """Run a network on a batch (N, 3, H, W) and return what it returns.
+
+    Raises:
+        RefusedImageError: The network does not take images of this size. Foreign networks say that
+            with errors of their own.
+    """
+    try:
+        return model(batch)
+    except (GstoVizError, *_OF_DEVICE):
+        raise
+    except (RuntimeError, ValueError, AssertionError, ArithmeticError, IndexError) as error:
+        size = "x".join(str(int(side)) for side in batch.shape[-2:])
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RefusedImageError(
+            f"the network does not take an image of {size} (height x width): {reason}"
+        ) from error
 
 
 def elements(value: Any) -> dict[str, Any]:

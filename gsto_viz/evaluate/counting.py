@@ -14,10 +14,9 @@ import torch
 from torch import nn
 
 from gsto_viz.distributed import World
-from gsto_viz.errors import GstoVizError, UnreadableImageError
+from gsto_viz.errors import GstoVizError, RefusedImageError, UnreadableImageError
 from gsto_viz.evaluate.protocols import (
     SINGLE,
-    LogitsNotFiniteError,
     Precision,
     Protocol,
     class_evidence,
@@ -80,9 +79,6 @@ Rows = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.uint8]
 Sink = Callable[[Sample, Labels], object]
 
-TINY_PX = 32
-"""An image with a side below this may be too small for a network that takes the others."""
-
 CITYSCAPES_RATIO = 0.005
 """Width of a boundary in Cityscapes as a share of the diagonal (Cheng et al., CVPR 2021)."""
 
@@ -95,8 +91,8 @@ class Options:
         protocol: What is done with an image.
         precision: What the network computes in where it may (autocast).
         outcome: Whether scores by object size and at boundaries are wanted as well.
-        skip_unreadable: Whether an image that cannot be read, or is under 32 pixels and too small
-            for the network, is left out and named, or an error.
+        skip_unreadable: Whether an image that cannot be read, or that the network does not take
+            because of its size, is left out and named, or an error.
         workers: Threads that read and count beside the network; 0 does all in turn.
         output: Which of several outputs is scored, by name or number.
     """
@@ -263,14 +259,10 @@ def _predictions(
         else:
             try:
                 labels = _predict(model, data, sample, options)
-            except (GstoVizError, RuntimeError, ValueError) as error:
-                # Foreign networks say with errors of torch that an image is too small.
-                tiny = min(sample.image.shape[:2]) < TINY_PX
-                if isinstance(error, LogitsNotFiniteError) or not (
-                    options.skip_unreadable and tiny
-                ):
+            except RefusedImageError as error:
+                if not options.skip_unreadable:
                     raise
-                skipped[index] = " ".join(str(error).split())
+                skipped[index] = str(error)
             else:
                 yield _Predicted(index, sample, labels)
         if progress is not None:
@@ -290,10 +282,8 @@ def _predict(model: nn.Module, data: Dataset, sample: Sample, options: Options) 
             precision=options.precision,
             wanted=Wanted(len(data.classes), options.output),
         )
-    except LogitsNotFiniteError as error:
-        raise LogitsNotFiniteError(f"{sample.id}: {error}") from error
     except GstoVizError as error:
-        raise GstoVizError(f"{sample.id}: {error}") from error
+        raise type(error)(f"{sample.id}: {error}") from error
     if len(evidence) != len(data.classes):
         raise GstoVizError(
             f"the network has {len(evidence)} classes and {data.name} has {len(data.classes)}; "

@@ -25,7 +25,7 @@ from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.losses import resize_logits
 from gsto_viz.models.outputs import ANY, MAIN, Wanted, model_logits
-from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor
+from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor, run_network
 
 Size = tuple[int, int]
 Span = tuple[int, int]
@@ -268,7 +268,7 @@ def batch_logits(
 ) -> Tensor:
     """Return the logits of a batch (N, 3, H, W) at its size, (N, K, H, W) float32."""
     with _autocast(batch.device, precision):
-        logits = model_logits(model(batch), wanted)
+        logits = model_logits(run_network(model, batch), wanted)
     size = (int(batch.shape[-2]), int(batch.shape[-1]))
     return resize_logits(logits, size, align_corners=aligns_corners(model))
 
@@ -398,7 +398,7 @@ def class_evidence(
 
     Raises:
         LogitsNotFiniteError: A logit is NaN or infinite.
-        GstoVizError: The network cannot take the image, e.g. because it is too small at a scale.
+        RefusedImageError: The network does not take the image, as where it is small at a scale.
     """
     size = size or (image.shape[0], image.shape[1])
     if protocol.is_plain and size == image.shape[:2]:
@@ -484,7 +484,7 @@ def _scale_evidence(
     except LogitsNotFiniteError:
         raise
     except GstoVizError as error:
-        raise GstoVizError(f"at scale {scale:g}: {error}") from error
+        raise type(error)(f"at scale {scale:g}: {error}") from error
 
 
 def _windows_evidence(

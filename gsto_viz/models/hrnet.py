@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.anatomy import Anatomy, Branch, Edge, Head, edge_named, gates_of
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import RefusedImageError
 from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput, initialize
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes, spatial_size
 from gsto_viz.models.config import HRNetConfig
@@ -151,7 +151,7 @@ class HRNet(SegmentationNetwork):
             The four branches after stage 4 at strides 4, 8, 16, 32, and the auxiliary logits.
         """
         if min(image.shape[-2:]) < MIN_SIZE:
-            raise GstoVizError(
+            raise RefusedImageError(
                 f"the image is {image.shape[-2]}x{image.shape[-1]} (height x width) and the network"
                 f" needs at least {MIN_SIZE}x{MIN_SIZE}; enlarge it"
             )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.errors import GstoVizError, NumberingError
+from gsto_viz.errors import GstoVizError, NumberingError, RefusedImageError
 from gsto_viz.look import Look
 from gsto_viz.network import Network
 from gsto_viz.regions.pooling import rank_maps
@@ -86,10 +86,14 @@ def run_chunk(
                 continue
             other = partners.get(index)
             partner = None if other is None else data[other]
-            views = [
-                _view(one, random.get(one.key, ()), sample, features=settings.atlas)
-                for one in networks
-            ]
+            try:
+                views = [
+                    _view(one, random.get(one.key, ()), sample, features=settings.atlas)
+                    for one in networks
+                ]
+            except RefusedImageError as error:
+                waiting.append(worker.submit(_skipped, sample.id, str(error)))
+                continue
             waiting.append(worker.submit(_measured, index, sample, partner, views, settings))
             while len(waiting) > 1:
                 chunk.extend(waiting.popleft().result())
@@ -99,7 +103,7 @@ def run_chunk(
 
 
 def _skipped(image: str, reason: str) -> Chunk:
-    """Name an image that cannot be read."""
+    """Name an image that cannot be read, or that a network does not take."""
     chunk = Chunk()
     chunk.add("images", image=image, model=None, reason=" ".join(reason.split()))
     return chunk
@@ -109,8 +113,9 @@ def _view(network: Network, draws: Sequence[Network], sample: Sample, *, feature
     """Run one network and its random-weight draws on one image."""
     try:
         look = network.look(sample.image, raw=False, features=features)
+        network.check_grids([one.shape for one in look.activity], sample.image.shape[:2])
     except GstoVizError as error:
-        raise GstoVizError(f"{sample.id}: {network.key}: {error}") from error
+        raise type(error)(f"{sample.id}: {network.key}: {error}") from error
     drawn = [(twin, twin.look(sample.image, raw=False, gates=False).activity) for twin in draws]
     return View(network, look, drawn)
 

@@ -22,12 +22,11 @@ from tqdm import tqdm
 
 from gsto_viz.anatomy import Anatomy
 from gsto_viz.distributed import ALONE, World
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, NumberingError, RefusedImageError
 from gsto_viz.evaluate import adopt_classes
 from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.checkpoint import read_tensors, write_tensors
-from gsto_viz.models.hrnet import MIN_SIZE
 from gsto_viz.network import Network, Source, open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.report.causal import check_explainable, explained
@@ -64,7 +63,7 @@ from gsto_viz.report.tables import (
     write_table,
 )
 from gsto_viz.stats.nulls import swapped_labels
-from gsto_viz.types import Dataset, Sample
+from gsto_viz.types import Dataset
 from gsto_viz.words import NULLS
 
 
@@ -172,7 +171,6 @@ def analyze(
         raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
     chosen = chosen_nulls(nulls)
     finished = resume and is_finished(Path(out))
-    first = None if finished else _first_image(data, count)
     if attribution:
         check_explainable(networks)
     settings = Settings(
@@ -190,10 +188,9 @@ def analyze(
         max_regions=max_regions,
         block=block,
     )
-    if first is not None:
+    if not finished:
         check_free(Path(out), resume=resume, overwrite=overwrite)
-        for network in networks:
-            network.check(first.image, first.id)
+        _check_one_image(networks, data, count)
     job = _Job(
         Path(out),
         data,
@@ -283,31 +280,35 @@ def chosen_nulls(asked: bool | Sequence[str]) -> bool | list[str]:
     return True if len(chosen) == len(NULLS) else chosen
 
 
-def _first_image(data: Dataset, count: int) -> Sample | None:
-    """Return the first image that a network can look at, before anything is written.
+def _check_one_image(networks: Sequence[Network], data: Dataset, count: int) -> None:
+    """See that the networks fit the first image that all of them take.
 
     Raises:
-        GstoVizError: None can be read, for the reason of the first, or one has no labels.
+        GstoVizError: No image can be read and taken, for the reason of the first, one has no
+            labels, or see ``Network.check``.
     """
     first: GstoVizError | None = None
-    read = False
     for index in range(count):
         try:
             sample = data[index]
+        except NumberingError:
+            raise
         except GstoVizError as error:
             first = first or error
             continue
-        read = True
         if sample.labels is None:
             raise GstoVizError(
                 f"{sample.id} has no labels; sizes of objects need annotated images, give a data "
                 "set with label maps"
             )
-        if min(sample.image.shape[:2]) >= MIN_SIZE:
-            return sample
-    if not read:
-        raise GstoVizError(f"none of {count} images can be analyzed; {first}") from first
-    return None
+        try:
+            for network in networks:
+                network.check(sample.image, sample.id)
+        except RefusedImageError as error:
+            first = first or error
+            continue
+        return
+    raise GstoVizError(f"none of {count} images can be analyzed; {first}") from first
 
 
 def _run(job: _Job, networks: list[Network], *, resume: bool, overwrite: bool) -> None:
@@ -323,7 +324,7 @@ def _run(job: _Job, networks: list[Network], *, resume: bool, overwrite: bool) -
             _measure_gains(job, networks)
     networks = _with_gains(job, networks)
     if job.settings.attribution:
-        networks = [explained(network, _calibration_images(job)) for network in networks]
+        networks = [explained(network, _calibration_images(job, networks)) for network in networks]
     calibration_s = time.monotonic() - started
     with job.world.together():
         _chunks(job, networks)
@@ -332,17 +333,19 @@ def _run(job: _Job, networks: list[Network], *, resume: bool, overwrite: bool) -
             _finish(job, networks, calibration_s, time.monotonic() - started)
 
 
-def _calibration_images(job: _Job) -> Iterator[npt.NDArray[np.uint8]]:
-    """Read the first 64 calibration images by id, those that can be read."""
+def _calibration_images(job: _Job, networks: Sequence[Network]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Read the first 64 calibration images by id, those that can be read and all networks take."""
     same = job.calibration is job.data
     count = job.settings.images if same else len(job.calibration)
     by_id = sorted(range(count), key=lambda k: job.calibration.ids[k])
     for index in by_id[:CALIBRATION_IMAGES]:
         try:
-            yield job.calibration[index].image
+            image = job.calibration[index].image
         except GstoVizError:
             # The pass over the images names it; here the others serve.
             continue
+        if not any(network.refuses(image) for network in networks):
+            yield image
 
 
 def _measure_gains(job: _Job, networks: list[Network]) -> None:
@@ -352,7 +355,7 @@ def _measure_gains(job: _Job, networks: list[Network]) -> None:
     gains: dict[str, Gains] = {}
     transmissions = {}
     for network in job.bar(networks, "calibrate", "network"):
-        measured = network.calibrated(_calibration_images(job))
+        measured = network.calibrated(_calibration_images(job, networks))
         gains |= {f"{network.key}/{tap}": one for tap, one in measured.gains.items()}
         transmissions[network.key] = dict(measured.transmission)
     about = {"transmission": json.dumps(transmissions)}
@@ -390,7 +393,7 @@ def _chunks(job: _Job, networks: list[Network]) -> None:
 
 def _random_networks(job: _Job, networks: list[Network]) -> dict[str, list[Network]]:
     """Draw random weights for every network (N3), alive and calibrated on the same images."""
-    images = list(_calibration_images(job))
+    images = list(_calibration_images(job, networks))
     found: dict[str, list[Network]] = {}
     missing: dict[str, dict[str, str]] = {}
     for network in networks:

@@ -18,7 +18,7 @@ from gsto_viz.data import data_kind
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
-from gsto_viz.evaluate.counting import Options, count_images
+from gsto_viz.evaluate.counting import Options, Tally, count_images
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains, gains_to_tensors
 from gsto_viz.models import SegmentationNetwork
@@ -26,7 +26,6 @@ from gsto_viz.models.checkpoint import read_tensors, says_itself, write_tensors
 from gsto_viz.network import open_network
 from gsto_viz.regions import region_table
 from gsto_viz.stats import estimate, index_values
-from gsto_viz.stats.outcome import SegmentationScores, scores_of
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Sample
 
@@ -38,8 +37,8 @@ def score(
     *,
     stopped: Callable[[], bool],
     quiet: bool,
-) -> SegmentationScores | None:
-    """Score a network on all images at native size, single scale, one confusion matrix.
+) -> Tally | None:
+    """Count what a network predicts on all images at native size, single scale.
 
     Args:
         network: What to score.
@@ -49,18 +48,19 @@ def score(
         quiet: No progress bar.
 
     Returns:
-        The scores, the same in all processes; None if one of them was asked to stop.
+        The counts, the same in all processes, with the images that cannot be read or that the
+        network does not take; None if one of them was asked to stop.
 
     Raises:
         LogitsNotFiniteError: In all processes, if the network gives such logits in one.
-        GstoVizError: An image cannot be scored.
+        GstoVizError: An image cannot be scored, or none of them.
     """
     indices = tqdm(world.share(len(val)), desc="val", disable=quiet, leave=False)
     going = takewhile(lambda index: not stopped(), indices)
-    own = np.zeros((len(val.classes),) * 2, dtype=np.int64)
+    own = Tally(np.zeros((len(val.classes),) * 2, dtype=np.int64))
     error: GstoVizError | None = None
     try:
-        own = count_images(network, val, Options(), indices=going).confusion
+        own = count_images(network, val, Options(skip_unreadable=True), indices=going)
     except GstoVizError as raised:
         error = raised
     if world.any(stopped()):
@@ -69,7 +69,11 @@ def score(
     if not_finite:
         raise LogitsNotFiniteError(str(error or "in another process"))
     world.agree(error)
-    return scores_of(world.sum(torch.from_numpy(own)).numpy())
+    tally = own.added_over(world)
+    if len(tally.skipped) == len(val):
+        first = next(iter(tally.skipped.values()))
+        raise GstoVizError(f"none of {len(val)} images of {val.name} can be scored, first: {first}")
+    return tally
 
 
 def add_gains(
@@ -102,7 +106,8 @@ def add_gains(
         pictures: Iterable[npt.NDArray[np.uint8]] = (data[i].image for i in chosen)
     else:
         pictures = islice(data, images)
-    tensors = map(network.tensor, tqdm(pictures, desc="gains", disable=quiet, leave=False))
+    read = tqdm(pictures, desc="gains", disable=quiet, leave=False)
+    tensors = (network.tensor(image) for image in read if not network.refuses(image))
     gains = calibrate(network.module, tensors, network.anatomy.branch_taps)
     held, about = read_tensors(path)
     write_tensors(path, {**held, **gains_to_tensors(gains)}, about)
@@ -136,10 +141,13 @@ def scale_confusion(
         GstoVizError: An image cannot be read or looked at, or features are not finite.
     """
     samples = []
+    takes = open_network(network)
     for index in chosen(val):
         if stopped():
             return None
-        samples.append(_annotated(val[index]))
+        sample = _annotated(val[index])
+        if not takes.refuses(sample.image):
+            samples.append(sample)
     images = (input_batch(network, sample.image) for sample in samples)
     moments = channel_moments(network, images, network.anatomy().branch_taps)
     try:
@@ -170,17 +178,22 @@ def check_confusion(network: nn.Module, val: Dataset | None) -> None:
     """Refuse a network or data that have no SCI; all images that it would be measured on are read.
 
     Raises:
-        GstoVizError: There are no validation images, one has no labels, or the network has no
-            branches to compare.
+        GstoVizError: There are no validation images, one has no labels, the network takes none of
+            them, or it has no branches to compare.
     """
     if val is None:
         raise GstoVizError(
             "sci_every measures SCI on validation images and there are none; give --val SPEC, or "
             "--set sci_every=0"
         )
-    open_network(network).check_branches()
-    for index in chosen(val):
-        _annotated(val[index])
+    takes = open_network(network)
+    takes.check_branches()
+    refused = [takes.refuses(_annotated(val[index]).image) for index in chosen(val)]
+    if refused and all(refused):
+        raise GstoVizError(
+            f"none of the first {len(refused)} validation images can be looked at: {refused[0]}; "
+            "give others with --val SPEC, or --set sci_every=0"
+        )
 
 
 def _annotated(sample: Sample) -> Sample:

@@ -24,11 +24,11 @@ from tqdm import tqdm
 from gsto_viz.data import check_dataset, portable_name, raise_problems, weights_notice
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import LogitsNotFiniteError
+from gsto_viz.evaluate import LogitsNotFiniteError, Tally
 from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.checkpoint import checkpoint_bytes, save_checkpoint
 from gsto_viz.models.losses import log_inverse_frequency
-from gsto_viz.stats.outcome import SegmentationScores
+from gsto_viz.stats.outcome import scores_of
 from gsto_viz.train.build import Stopwatch, augmentation_of, build_for, peak_memory, plan_lines
 from gsto_viz.train.folder import (
     Progress,
@@ -300,8 +300,12 @@ class Trainer:
         clock = time.perf_counter()
         miou: float | None = None
         if self.val is not None:
-            scores = self._score(self.val)
+            tally = self._score(self.val)
+            scores = scores_of(tally.confusion)
             miou = scores.miou
+            skipped = {self.val.ids[index]: why for index, why in tally.skipped.items()}
+            for id_, why in () if self.quiet else skipped.items():
+                tqdm.write(f"gsto-viz train: skipped {id_}: {why}", file=sys.stderr)
             self._write(
                 log,
                 "val",
@@ -310,6 +314,7 @@ class Trainer:
                 pixel_accuracy=scores.pixel_accuracy,
                 mean_accuracy=scores.mean_accuracy,
                 iou=list(scores.iou),
+                **({"skipped": list(skipped)} if skipped else {}),
             )
         progress.seconds += time.perf_counter() - clock
         better = progress.best_miou is None or miou is None or miou > progress.best_miou
@@ -337,11 +342,11 @@ class Trainer:
         self._write(log, "sci", epoch=epochs_done, **(found or {}))
         self.progress.seconds += time.perf_counter() - clock
 
-    def _score(self, val: Dataset) -> SegmentationScores:
+    def _score(self, val: Dataset) -> Tally:
         error: GstoVizError | None = None
-        scores: SegmentationScores | None = None
+        tally: Tally | None = None
         try:
-            scores = score(
+            tally = score(
                 self.stepper.evaluated,
                 val,
                 self.world,
@@ -354,9 +359,9 @@ class Trainer:
                 f"image; {self._last_good_state()}; lower lr"
             )
         self.world.agree(error)
-        if scores is None:
+        if tally is None:
             raise self._stopped()
-        return scores
+        return tally
 
     def checkpoint_info(self, miou: float | None, *, epochs_done: int) -> ModelInfo:
         """Describe the network as it is now, without any path of this machine."""

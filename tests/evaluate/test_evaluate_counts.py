@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion, label
 from torch import Tensor, nn
 
 from gsto_viz.data import shipped_classes
-from gsto_viz.errors import GstoVizError, UnreadableImageError
+from gsto_viz.errors import GstoVizError, RefusedImageError, UnreadableImageError
 from gsto_viz.evaluate import Options, Protocol, evaluate, evaluation_of, tally_images
 from gsto_viz.evaluate.counting import map_ahead, thread_pool
 from gsto_viz.stats import CITYSCAPES
@@ -319,5 +319,5 @@ def test_an_image_too_small_for_the_network_is_named_and_left_out() -> None:
     result = evaluate(Refuses(), data, Options(skip_unreadable=True))
     assert [id_ for id_, _ in result.skipped] == [data.ids[1]]
     assert result.images == 2
-    with pytest.raises(RuntimeError, match="kernel larger than input"):
+    with pytest.raises(RefusedImageError, match="kernel larger than input"):
         evaluate(Refuses(), data)

@@ -170,7 +170,7 @@ def folder(make_folder, tmp_path):
 
 def test_the_commands_name_small_images(networks, folder, tmp_path, capsys):
     path = tmp_path / "a.safetensors"
-    save_checkpoint(path, networks["A"], networks["A"].info)
+    save_checkpoint(networks["A"], path, info=networks["A"].info)
     data = ["--data", f"folder:{folder}", "--quiet"]
     assert main(["evaluate", str(path), *data, "--json", "-"]) == 3
     said = capsys.readouterr()

@@ -35,6 +35,7 @@ CODES = {
     "mixed-instances": "instances that cover several classes",
     "turned": "images that EXIF turns, with label maps that are not turned",
     "left-out": "files beside the images that are not read",
+    "no-pairs": "no image has two regions that an index compares (analyze)",
     "small": "images smaller than the coarsest stride of the network",
     "other-classes": "the network was trained on other classes",
 }
@@ -363,6 +364,7 @@ def quick_findings(
     accepted: Collection[str] = (),
     *,
     most: int | None = None,
+    more: Iterable[Finding] = (),
     quiet: bool = True,
 ) -> list[Finding]:
     """Count part of the label maps before a run, and stop it at what cannot be right.
@@ -373,6 +375,7 @@ def quick_findings(
         data: What the run is about to read.
         accepted: Codes that must not stop it, see ``CODES``.
         most: Images that the run reads at most; None: all.
+        more: What was found in another way.
         quiet: No progress bar.
 
     Raises:
@@ -381,9 +384,9 @@ def quick_findings(
     while isinstance(data, WrappedDataset):
         data = data.base
     if not isinstance(data, FileDataset):
-        return stop_at((), accepted)
+        return stop_at(more, accepted)
     census = take_census(data, most=min(most or QUICK, QUICK), objects=False, quiet=quiet)
-    return stop_at(census.findings(), accepted)
+    return stop_at([*census.findings(), *more], accepted)
 
 
 def stop_at(findings: Iterable[Finding], accepted: Collection[str] = ()) -> list[Finding]:
@@ -401,9 +404,12 @@ def stop_at(findings: Iterable[Finding], accepted: Collection[str] = ()) -> list
             hint = did_you_mean(code, CODES, otherwise=f"the codes are {', '.join(CODES)}")
             raise GstoVizError(f"--accept {code}: unknown code; {hint}")
     findings = list(findings)
-    for one in findings:
-        if one.stops and one.code not in accepted:
-            raise GstoVizError(f"{one.sentence}; {one.advice}, or go on with --accept {one.code}")
+    stops = [one for one in findings if one.stops and one.code not in accepted]
+    if stops:
+        first, *others = stops
+        also = "".join(f"; also, {one.sentence}" for one in others)
+        accept = " ".join(f"--accept {one.code}" for one in stops)
+        raise GstoVizError(f"{first.sentence}; {first.advice}, or go on with {accept}{also}")
     return findings
 
 

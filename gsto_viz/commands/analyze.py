@@ -121,10 +121,11 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     from dataclasses import asdict
     from pathlib import Path
 
-    from gsto_viz.census import quick_findings
+    from gsto_viz.census import Finding, quick_findings
     from gsto_viz.data import load_data
     from gsto_viz.network import read_sites
-    from gsto_viz.report.folder import check_free
+    from gsto_viz.report.folder import check_free, is_finished
+    from gsto_viz.report.measure import count_objects
     from gsto_viz.report.run import analyze
 
     with world.together():
@@ -143,7 +144,12 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         output=args.output,
     )
     with world.together():
-        found = quick_findings(data, args.accept, most=args.limit, quiet=is_quiet(args))
+        count = len(data) if args.limit is None else min(args.limit, len(data))
+        done = args.resume and is_finished(Path(args.out))
+        lack = "" if done else count_objects(data, count).lack
+        advice = "give images that show objects of several sizes"
+        more = [Finding("no-pairs", lack, advice, stops=True)] if lack else []
+        found = quick_findings(data, args.accept, most=args.limit, more=more, quiet=is_quiet(args))
     return analyze(
         models,
         data,

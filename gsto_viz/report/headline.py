@@ -101,7 +101,10 @@ def rows_text(rows: Sequence[HeadlineRow]) -> list[str]:
     """Write rows as lines of text, the null models below each index."""
     lines = []
     for row in rows:
-        lines.append(f"  {row.word.label:<20} {shown(row.estimate):<24} {row.meaning}")
+        value = shown(row.estimate)
+        # Reasons why there is no value, or no interval, are longer than the column.
+        value = f"{value:<24}" if len(value) <= 24 else f"{value};"
+        lines.append(f"  {row.word.label:<20} {value} {row.meaning}")
         if cells := row.null_cells:
             lines.append(f"  {'':<20} nulls: {', '.join(cells)}")
     return lines

@@ -8,15 +8,18 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.activity import matched_pool
 from gsto_viz.attribution.receptive import regions_at, resized_size
-from gsto_viz.errors import GstoVizError
+from gsto_viz.data import annotation_of
+from gsto_viz.errors import GstoVizError, NumberingError
 from gsto_viz.look import Look
 from gsto_viz.network import Network
+from gsto_viz.regions.find import MIN_AREA_PX, number_regions
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
 from gsto_viz.report.folder import DOUBLED, Settings
 from gsto_viz.report.tables import Columns
@@ -24,7 +27,9 @@ from gsto_viz.stats.atlas import PICTURE, feature_sums
 from gsto_viz.stats.boundary import BoundaryPixels, boundary_pixels
 from gsto_viz.stats.gates import gate_columns, gate_ends, gate_sums
 from gsto_viz.stats.nulls import Annotation, annotate, shift_map, shift_regions, toroidal_shift
-from gsto_viz.types import Sample
+from gsto_viz.stats.pairs import find_pairs, squared_sizes
+from gsto_viz.types import Dataset, Sample
+from gsto_viz.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +90,76 @@ def prepared(sample: Sample, strides: tuple[int, ...]) -> PreparedRegions:
     if sample.labels is None:
         raise GstoVizError(f"{sample.id} has no labels; sizes of objects need annotated images")
     return prepare_regions(sample.labels, strides, sample.instances)
+
+
+class ObjectCount(NamedTuple):
+    """What label maps hold that statistics could be made of, up to the first image with a pair.
+
+    Attributes:
+        images: Label maps that could be read.
+        regions: Regions of all of them.
+        qualifying: Regions of at least 64 px.
+        most: Qualifying regions of one image at most.
+        largest_px: Area of the largest region.
+        paired: Whether an image has two that qualify and are an octave apart.
+    """
+
+    images: int = 0
+    regions: int = 0
+    qualifying: int = 0
+    most: int = 0
+    largest_px: int = 0
+    paired: bool = False
+
+    @property
+    def lack(self) -> str:
+        """What is missing for pairs, with counts; empty where nothing is, or nothing was read."""
+        if self.paired or not self.images:
+            return ""
+        if not self.regions:
+            return f"none of {self.images} images has a labelled region: every pixel is ignored"
+        regions = counted(self.regions, "region")
+        images = counted(self.images, "image")
+        if not self.qualifying:
+            return (
+                f"none of {regions} in {images} has {MIN_AREA_PX} px, and smaller ones do not "
+                f"count: the largest has {self.largest_px}"
+            )
+        return (
+            f"{images} without a pair: SCI compares two regions of one image, of at least "
+            f"{MIN_AREA_PX} px and an octave apart, and {self.qualifying} of {regions} have that "
+            f"size, at most {self.most} in one image"
+        )
+
+
+def count_objects(data: Dataset, count: int) -> ObjectCount:
+    """Count what the first images of a data set hold, up to the first that has a pair.
+
+    Images that cannot be read are left out; of files, labels alone are read.
+    """
+    found = ObjectCount()
+    for index in range(count):
+        try:
+            one = annotation_of(data, index)
+        except NumberingError:
+            raise
+        except GstoVizError:
+            continue
+        if one.labels is None:
+            continue
+        area = np.bincount(number_regions(one.labels, one.instances).ravel())[1:]
+        large = area[area >= MIN_AREA_PX]
+        found = ObjectCount(
+            found.images + 1,
+            found.regions + area.size,
+            found.qualifying + large.size,
+            max(found.most, large.size),
+            max(found.largest_px, int(area.max(initial=0))),
+            find_pairs(squared_sizes(large))[0].size > 0,
+        )
+        if found.paired:
+            break
+    return found
 
 
 def annotated(

@@ -51,6 +51,7 @@ from gsto_viz.report.folder import (
     plain,
     read_json,
 )
+from gsto_viz.report.measure import count_objects
 from gsto_viz.report.passes import layout_chunk, run_chunk
 from gsto_viz.report.summary import Report, load_report
 from gsto_viz.report.tables import (
@@ -152,7 +153,7 @@ def analyze(
 
     Raises:
         GstoVizError: A network or the data does not fit, ``out`` is taken, images have no labels,
-            or none of them can be read.
+            none of them can be read, or no region of them qualifies.
     """
     keys = ordered_names(models, reference)
     own: tempfile.TemporaryDirectory[str] | None = None
@@ -191,6 +192,9 @@ def analyze(
     if not finished:
         check_free(Path(out), resume=resume, overwrite=overwrite)
         _check_one_image(networks, data, count)
+        there = count_objects(data, count)
+        if not there.qualifying:
+            raise GstoVizError(f"{there.lack}; gsto-viz check says what the label maps hold")
     job = _Job(
         Path(out),
         data,

@@ -1,11 +1,17 @@
 """What networks and data cannot give is said before the first pass, and null models stand alone."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from gsto_viz.cli import main
+from gsto_viz.data import write_png
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models import save_checkpoint
 from gsto_viz.report import Site, analyze, load_report
 from gsto_viz.report.catalogue import write_figures
 from gsto_viz.report.page import page
@@ -179,6 +185,91 @@ def test_without_pairs_the_other_figures_are_drawn(networks, scenes, tmp_path):
 
 def test_labels_that_are_all_ignored_are_refused(networks, scenes, tmp_path):
     data = Flat(scenes.classes, 255)
-    for _ in range(2):
-        with pytest.raises(GstoVizError, match="none of 3 images has a labelled region"):
-            analyze({"A": networks["A"]}, data, tmp_path / "r", resume=True)
+    with pytest.raises(GstoVizError, match="none of 3 images has a labelled region"):
+        analyze({"A": networks["A"]}, data, tmp_path / "r", resume=True)
+    assert not (tmp_path / "r").exists()
+
+
+def blank(value):
+    return np.full((64, 96), value, np.uint8)
+
+
+def patches(label, *boxes):
+    """A label map that is ignored but for boxes (top, left, height, width)."""
+    labels = blank(255)
+    for top, left, height, width in boxes:
+        labels[top : top + height, left : left + width] = label
+    return labels
+
+
+PAIRLESS = {
+    "one region": ([blank(0), blank(1), blank(0)], r"3 images without a pair: .* and 3 of 3 "
+                   r"regions have that size, at most 1 in one image"),
+    "ignored": ([blank(255)] * 2, "none of 2 images has a labelled region: every pixel is ignored"),
+    "tiny": ([patches(0, (0, 0, 7, 9), (20, 20, 3, 3)), patches(1, (5, 5, 2, 2))],
+             "none of 3 regions in 2 images has 64 px, .* the largest has 63"),
+    # 28 and 15 px: half a pixel too little for an octave.
+    "near": ([patches(0, (0, 0, 28, 28), (0, 40, 14, 15)), patches(1, (0, 0, 9, 9))],
+             r"2 images without a pair: .* and 3 of 3 regions .* at most 2 in one image"),
+    "one small": ([patches(0, (0, 0, 30, 30), (0, 40, 7, 9))],
+                  r"1 image without a pair: .* and 1 of 2 regions .* at most 1 in one image"),
+}  # fmt: skip
+
+
+def written(networks, scenes, folder, maps):
+    """Write label maps with noise for images, and a checkpoint; return the words of a command."""
+    classes = scenes.classes.to_json()
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for k, labels in enumerate(maps):
+        image = np.random.default_rng(k).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+        write_png(folder / "images" / f"{k}.png", image)
+        write_png(folder / "labels" / f"{k}.png", labels)
+    (folder / "classes.json").write_text(json.dumps(classes))
+    path = folder.parent / "a.safetensors"
+    save_checkpoint(path, networks["A"], networks["A"].info)
+    return ["analyze", "--model", f"A={path}", "--data", f"folder:{folder}", "--quiet"]
+
+
+@pytest.mark.parametrize("case", PAIRLESS)
+def test_labels_without_pairs_stop_the_command(networks, scenes, tmp_path, capsys, case):
+    maps, message = PAIRLESS[case]
+    words = written(networks, scenes, tmp_path / "data", maps)
+    out = tmp_path / "r"
+    accepted = ["--accept", "one-class", "--accept", "absent-class"]
+    assert main([*words, "--out", str(out), *accepted]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"{message}.*--accept no-pairs", line)
+    assert not out.exists()
+    # The absent classes, where they stop too, are said first; both in one line.
+    assert main([*words, "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+    if case in ("ignored", "tiny"):
+        assert main([*words, "--out", str(out), *accepted, "--accept", "no-pairs"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.search(f"{message}.*gsto-viz check", line)
+        assert not out.exists()
+
+
+def test_the_figures_of_a_folder_without_pairs(networks, scenes, tmp_path, capsys):
+    words = written(networks, scenes, tmp_path / "data", [blank(0), blank(1), blank(0)])
+    out = str(tmp_path / "r")
+    assert main([*words, "--nulls", "--out", out, "--accept", "no-pairs"]) == 0
+    said = capsys.readouterr().out
+    assert "3 images without a pair" in said
+    assert main(["figures", out, "--format", "png", "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "worst_pairs: left out, no image has two regions an octave apart" in lines
+    assert f"{out}/figures/figure1_percentile.png" in lines
+    assert not [line for line in lines if "left out" in line and line.endswith("left out, ")]
+    assert main(["compare", out]) == 2
+
+
+def test_one_pair_is_enough(networks, scenes, tmp_path):
+    pair = np.where(patches(0, (8, 8, 32, 32)) == 0, 0, 1).astype(np.uint8)
+    words = written(networks, scenes, tmp_path / "data", [blank(0), blank(1), pair])
+    words += ["--accept", "absent-class", "--accept", "one-class"]
+    assert main([*words, "--out", str(tmp_path / "r")]) == 0
+    assert load_report(tmp_path / "r").index("A", "sci").n_pairs == 1
+    assert main([*words, "--out", str(tmp_path / "s"), "--limit", "2"]) == 2

@@ -33,7 +33,9 @@ CODES = {
     "ignored": "a large share of the pixels belongs to no class",
     "palette": "label maps whose palette was re-ordered",
     "mixed-instances": "instances that cover several classes",
-    "turned": "images that EXIF turns, with label maps that are not turned",
+    "turned": "images and label maps that EXIF turns in different ways",
+    "empty": "images that come out all black or all white",
+    "mixed-masks": "label maps in which 255 may stand for a class",
     "left-out": "files beside the images that are not read",
     "no-pairs": "no image has two regions that an index compares (analyze)",
     "small": "images smaller than the coarsest stride of the network",
@@ -85,7 +87,9 @@ class Census:
         problems: By id, why a sample cannot be used.
         numbering: By id, why the numbers of a label map are those of another convention.
         unlabelled: Ids of samples without labels.
-        turned: Ids of images that EXIF turns although their label maps say nothing of it.
+        turned: Ids of images that EXIF turns in another way than their maps.
+        empty: Ids of images that come out all black or all white.
+        beside: Label maps in which a class occurs together with pixels of no class.
         mixed: Instances that cover several classes, by the id of their image.
         by_color: Ids of samples whose label map has a re-ordered palette.
         left_out: Names of files that are not read.
@@ -105,6 +109,8 @@ class Census:
     numbering: dict[str, str] = field(default_factory=dict)
     unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    beside: Counter[int] = field(default_factory=Counter)
     mixed: Counter[str] = field(default_factory=Counter)
     by_color: list[str] = field(default_factory=list)
     left_out: tuple[str, ...] = ()
@@ -165,6 +171,19 @@ class Census:
             )
         elif much:
             yield Finding("ignored", ignored, "see that they are meant to be")
+        yield from self._masks(present)
+
+    def _masks(self, present: Sequence[ClassInfo]) -> Iterator[Finding]:
+        """Masks of two classes of which some seem to say 255 where others say 1."""
+        maps, alone = self.beside[IGNORE], [one for one in present if not self.beside[one.id]]
+        if data_kind(self.data) == "folder" and len(self.classes) == 2 and maps and len(alone) == 1:
+            yield Finding(
+                "mixed-masks",
+                f"{counted(maps, 'label map has', 'label maps have')} ignored pixels and never "
+                f"class '{alone[0].name}', which the others have",
+                f"if 255 marks it there, say so in classes.json: "
+                f'"map": {{"255": {alone[0].id}, "{alone[0].id}": {alone[0].id}}}',
+            )
 
     def _files(self) -> Iterator[Finding]:
         """What is wrong with files, and what lies beside them."""
@@ -194,9 +213,16 @@ class Census:
         if self.turned:
             yield Finding(
                 "turned",
-                f"EXIF turns {counted(len(self.turned), 'image')} whose label maps "
-                f"do not say that they are turned: {first_few(self.turned)}",
-                "see that image and labels lie on each other, or save the images upright",
+                f"EXIF turns {counted(len(self.turned), 'image')} and what is annotated in "
+                f"different ways: {first_few(self.turned)}",
+                "see that image and labels lie on each other, or save both upright",
+            )
+        if self.empty:
+            yield Finding(
+                "empty",
+                f"{counted(len(self.empty), 'image comes', 'images come')} out all black or all "
+                f"white: {first_few(self.empty)}",
+                "stretch values of 8 or 12 bits in files of 16, and leave transparency out",
             )
         if self.by_color:
             yield Finding(
@@ -295,6 +321,7 @@ class _Seen(NamedTuple):
     objects: Mapping[tuple[int, int], int] = MappingProxyType({})
     mixed: int = 0
     by_color: bool = False
+    empty: bool = False
     problem: GstoVizError | None = None
 
 
@@ -306,7 +333,7 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         return _Seen(problem=error)
     labels, instances = found.labels, found.instances
     if labels is None or found.values is None:
-        return _Seen(found.size, found.turned)
+        return _Seen(found.size, found.turned, empty=found.empty)
     return _Seen(
         found.size,
         found.turned,
@@ -314,6 +341,7 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         _objects(labels, instances) if objects else {},
         found.mixed,
         found.by_color,
+        found.empty,
     )
 
 
@@ -347,12 +375,17 @@ def _add(census: Census, id_: str, seen: _Seen) -> None:
         census.sizes[seen.size] += 1
     if seen.turned:
         census.turned.append(id_)
+    if seen.empty:
+        census.empty.append(id_)
     if seen.values is None:
         census.unlabelled.append(id_)
         return
     census.values.update(seen.values)
     census.maps.update({value for value, _ in seen.values})
     census.objects.update(seen.objects)
+    classes = {class_id for _, class_id in seen.values}
+    if IGNORE in classes:
+        census.beside.update(classes)
     if seen.by_color:
         census.by_color.append(id_)
     if seen.mixed:

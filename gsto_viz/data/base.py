@@ -5,6 +5,7 @@ all.
 """
 
 import operator
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from gsto_viz.data.classes import shipped_classes
 from gsto_viz.data.coding import Coding
 from gsto_viz.data.image_file import Numbers
 from gsto_viz.data.reader import (
+    looks_empty,
     read_header,
     read_image,
     read_instance_map,
@@ -52,7 +54,7 @@ def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             raise GstoVizError(
                 f"{folder} holds {str(name)!r}, a name that is not UTF-8; rename the file"
             )
-        stem = name.with_suffix("").as_posix()
+        stem = _stem(path, folder)
         if stem in stems:
             raise GstoVizError(
                 f"{stems[stem]} and {path.name} have the same name but for the suffix; "
@@ -62,12 +64,21 @@ def list_stems(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return dict(sorted(stems.items()))
 
 
+def _stem(path: Path, folder: Path) -> str:
+    """Return the path of a file in a folder without its suffix.
+
+    Systems write accents in two ways, and an image and its map may come from two systems.
+    """
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    return unicodedata.normalize("NFC", name)
+
+
 def files_under(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """List the files under a folder, those of its sub-folders too, but for hidden ones.
 
     Args:
         folder: Where to begin.
-        above: Folders that a link may not lead back to.
+        above: Folders that a link may not lead back to, beside those that hold this one.
 
     Raises:
         GstoVizError: A folder cannot be read.
@@ -75,16 +86,21 @@ def files_under(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[
     try:
         here = folder.resolve()
         paths = [] if here in above else sorted(folder.iterdir())
+        above = above or frozenset(here.parents)
     except OSError as error:
         reason = error.strerror or str(error)
         raise GstoVizError(f"cannot list folder {folder}: {reason}; check the path") from error
     for path in paths:
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name in _SYSTEM:
             continue
         if path.is_dir():
             yield from files_under(path, above | {here})
         else:
             yield path
+
+
+_SYSTEM = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
+"""What operating systems leave in folders, beside hidden files."""
 
 
 def is_utf8(name: str) -> bool:
@@ -108,6 +124,12 @@ def pair_up(images: dict[str, Path], maps: Path, what: str, suffix: str = "") ->
     missing = [stem for stem in images if stem + suffix not in found]
     if missing:
         first = missing[0] + suffix
+        unread = next((p for p in files_under(maps) if _stem(p, maps) == first), None)
+        if unread is not None:
+            raise GstoVizError(
+                f"{len(missing)} of {len(images)} images have no {what} of a format that keeps "
+                f"numbers, first {unread}; save them as one-channel PNG"
+            )
         other = next((one for one in found if one.startswith(missing[0]) and one != first), None)
         raise MissingMapError(
             f"{len(missing)} of {len(images)} images have no {what}, first {images[missing[0]]}; "
@@ -135,8 +157,11 @@ def check_same_size(
     """
     if size != other.shape[:2]:
         height, width = size
-        turned = size[::-1] == other.shape[:2] and read_header(image_path)[1]
-        exif = " (EXIF turns the image by 90 degrees; save it upright)" if turned else ""
+        exif = ""
+        if size[::-1] == other.shape[:2]:
+            for name, path in (("map", other_path), ("image", image_path)):
+                if read_header(path).orientation > 4:
+                    exif = f" (EXIF turns the {name} by 90 degrees; save it upright)"
         raise GstoVizError(
             f"{image_path} is {width} x {height} pixels but {other_path} is "
             f"{other.shape[1]} x {other.shape[0]}; both must have the same size{exif}"
@@ -181,12 +206,13 @@ class Annotation(NamedTuple):
 
     Attributes:
         size: (height, width) of the image, upright.
-        turned: Whether EXIF turns the image, but not its label map.
+        turned: Whether EXIF turns the image and one of its maps in different ways.
         values: (H, W) stored numbers of its label map; None when not annotated.
         labels: (H, W) uint8, class index or 255; None when not annotated.
         instances: (H, W) int32, each within one class; None when not annotated.
         mixed: How many instances were cut, because they covered several classes.
         by_color: Whether the palette was re-ordered, so that its colours say the classes.
+        empty: Whether the image comes out all black or white, see ``looks_empty``.
     """
 
     size: tuple[int, int]
@@ -196,6 +222,7 @@ class Annotation(NamedTuple):
     instances: npt.NDArray[np.int32] | None
     mixed: int = 0
     by_color: bool = False
+    empty: bool = False
 
 
 def cut_by_class(
@@ -291,12 +318,16 @@ class AnnotatedFiles:
         Errors are those of ``self[index]``, as far as the pixels of the image have no part in them.
         """
         entry = self.entries[at(index, len(self))]
-        size, turned = read_header(entry.image)
-        return self._maps(entry, size)._replace(turned=turned and not self._turns_labels(entry))
+        head = read_header(entry.image)
+        found = self._maps(entry, head.size)
+        turned = self._orientations(entry) - {head.orientation} != set()
+        empty = head.may_vanish and looks_empty(entry.image)
+        return found._replace(turned=turned, empty=empty)
 
-    def _turns_labels(self, entry: Entry) -> bool:
-        """Return whether EXIF turns the label map of a sample."""
-        return entry.labels is not None and read_header(entry.labels)[1]
+    def _orientations(self, entry: Entry) -> set[int]:
+        """Return the EXIF orientations that the maps of a sample name."""
+        maps = (entry.labels, entry.instances)
+        return {read_header(path).orientation for path in maps if path is not None}
 
     def _maps(self, entry: Entry, size: tuple[int, int]) -> Annotation:
         """Read the maps of a sample, which must have the size of its image."""

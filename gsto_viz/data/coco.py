@@ -82,9 +82,9 @@ class CocoImages(AnnotatedFiles):
             ) from error
         return Annotation(size, False, labels, labels, instances)
 
-    def _turns_labels(self, entry: Entry) -> bool:
-        """Return False: what a JSON file says is never turned."""
-        return False
+    def _orientations(self, entry: Entry) -> set[int]:
+        """Return 1: what a JSON file says is never turned."""
+        return {1}
 
 
 def _drawn(entry: CocoEntry, height: int, width: int) -> Maps:

@@ -1,5 +1,6 @@
 """What the numbers of a label map mean."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from gsto_viz.data.image_file import Numbers
 from gsto_viz.data.reader import read_values
 from gsto_viz.errors import GstoVizError, NumberingError
 from gsto_viz.types import IGNORE, ClassList
+
+_OF_LIST = "the numbers of classes.json"
+"""What own numbers must be among, in messages."""
 
 
 class Coding(NamedTuple):
@@ -63,7 +67,7 @@ class Coding(NamedTuple):
         """
         count, colors = len(classes), tuple(info.color for info in classes)
         usual = all(numbers.get(k) == k for k in range(count))
-        expected = f"the classes 0 to {count - 1}" if usual else "the numbers of classes.json"
+        expected = f"the classes 0 to {count - 1}" if usual else _OF_LIST
         distinct = len(set(colors)) == count
         return cls(_table(numbers), expected, count, colors if distinct else ())
 
@@ -125,6 +129,18 @@ class Coding(NamedTuple):
             return None
         return np.asarray(cv2.LUT(values, self.table[:256].astype(np.uint8)), dtype=np.uint8)
 
+    def _line(self, values: Numbers, stray: npt.NDArray) -> str:
+        """Return the line for classes.json that gives the stray numbers of a label map a meaning.
+
+        What the class list says already stays as it is.
+        """
+        if self.expected != _OF_LIST:
+            return numbers_line(np.unique(values).tolist(), self.own)
+        known = {int(n): int(self.table[n]) for n in np.flatnonzero(self.table >= 0)}
+        said = {n: "ignore" if k == IGNORE else k for n, k in known.items()}
+        line = json.dumps({"map": {str(n): k for n, k in (said | {int(stray[0]): 0}).items()}})
+        return f'{line[1:-1]}, number {stray[0]} with the id of its class or "ignore"'
+
     def _stray(self, path: str | Path, values: Numbers) -> GstoVizError:
         """Name the numbers that must not occur, and how many pixels hold them."""
         found, counts = np.unique(values[self.table[values] < 0], return_counts=True)
@@ -138,12 +154,17 @@ class Coding(NamedTuple):
         more = f" and {len(found) - 3} more values" if len(found) > 3 else ""
         advice = "use the class list it was made with"
         if self.own:
-            line = numbers_line(np.unique(values).tolist(), self.own)
-            advice = f"say in classes.json what its numbers mean: {line}"
+            advice = f"say in classes.json what its numbers mean: {self._line(values, found)}"
+        if found.size > SMOOTH:
+            advice += "; if its edges were smoothed, resize label maps by nearest neighbour"
         return kind(
             f"{path} holds label {listed}{more}, outside {self.expected}; "
             f"correct the file or {advice}"
         )
+
+
+SMOOTH = 4
+"""More numbers that no class has are the greys between the classes' own."""
 
 
 def _table(numbers: Mapping[int, int]) -> npt.NDArray[np.int16]:

@@ -82,6 +82,12 @@ class Png:
 
     format = "PNG"
 
+    @property
+    def may_vanish(self) -> bool:
+        """Whether it has 16 bits, of which few may be used, or transparency, which may be all."""
+        transparent = self.color_type in (GREY_ALPHA, RGB_ALPHA) or self.transparency is not None
+        return self.depth == 16 or transparent
+
     def numbers(self) -> Numbers:
         """Decode the numbers that are stored, (H, W, C) with C grey, RGB or RGBA.
 
@@ -157,6 +163,7 @@ class Jpeg:
     image: JpegImageFile
 
     format = "JPEG"
+    may_vanish = False
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """Decode to (H, W, 3) sRGB, not turned.
@@ -215,19 +222,25 @@ class Other:
         format: One of ``PLUG_INS``.
         image: The plug-in; it turns a TIFF upright by itself.
         orientation: EXIF orientation that is still to be undone.
-        turned: Whether EXIF turns it, whoever does it.
+        said: EXIF orientation that the file names, whoever undoes it.
     """
 
     name: str
     format: str
     image: ImageFile
     orientation: int = 1
-    turned: bool = False
+    said: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.image.size
+
+    @property
+    def may_vanish(self) -> bool:
+        """Whether it has 16 bits or transparency; see ``Png``."""
+        image = self.image
+        return image.mode.startswith("I") or bool(image.has_transparency_data)
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """Decode to (H, W, 3) sRGB, opaque.
@@ -275,9 +288,12 @@ class Other:
             return values
         if image.mode[0] == "I" and values.min() >= 0 and values.max() <= 65535:
             return values.astype(np.uint16)
+        found = ""
+        if image.mode[0] in "IF" and np.isfinite(values).all():
+            found = f", from {values.min():g} to {values.max():g}"
         raise GstoVizError(
-            f"{self.name} has pixels of the kind '{image.mode}', but a label map holds one number "
-            "from 0 to 65535 per pixel; save a one-channel PNG"
+            f"{self.name} has pixels of the kind '{image.mode}'{found}, but a label map holds one "
+            "number from 0 to 65535 per pixel; save a one-channel PNG"
         )
 
     @property
@@ -316,10 +332,11 @@ def _check_other(data: bytes, name: str, format_: str) -> Other:
     except _PLUG_IN_ERRORS as error:
         raise _damaged(name, f"its {format_} header is wrong") from error
     if isinstance(image, TiffImageFile):
-        return Other(name, format_, image, turned=image.tag_v2.get(_ORIENTATION, 1) != 1)
+        said = image.tag_v2.get(_ORIENTATION, 1)
+        return Other(name, format_, image, said=said if said in range(1, 9) else 1)
     exif = image.info.get("exif", b"")
     orientation = _orientation(exif.removeprefix(b"Exif\x00\x00"))
-    return Other(name, format_, image, orientation, orientation != 1)
+    return Other(name, format_, image, orientation, orientation)
 
 
 def check_file(data: bytes, name: str, formats: tuple[str, ...]) -> Png | Jpeg | Other:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -83,8 +83,22 @@ def read_image(
         return upright(image.rgb(), image.orientation)
 
 
-def read_header(path: str | Path) -> tuple[tuple[int, int], bool]:
-    """Return (height, width) of an image as it is seen, and whether EXIF turns it.
+class Header(NamedTuple):
+    """What is known of an image without decoding it.
+
+    Attributes:
+        size: (height, width) as it is seen.
+        orientation: EXIF orientation 1..8; all but 1 turn or mirror it.
+        may_vanish: Whether it has 16 bits or transparency, see :func:`looks_empty`.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    may_vanish: bool
+
+
+def read_header(path: str | Path) -> Header:
+    """Return what the head of an image file says.
 
     Raises:
         UnreadableImageError: As for ``read_image``, but for damaged pixels.
@@ -92,8 +106,22 @@ def read_header(path: str | Path) -> tuple[tuple[int, int], bool]:
     with _unreadable():
         image = _open(path, MAX_PIXELS, MAX_BYTES, FORMATS, None)
     width, height = image.size if image.orientation < 5 else image.size[::-1]
-    turned = image.turned if isinstance(image, Other) else image.orientation != 1
-    return (height, width), turned
+    said = image.said if isinstance(image, Other) else image.orientation
+    return Header((height, width), said, image.may_vanish)
+
+
+FAINT = 16
+"""What the highest value of 12 bits becomes where it is stored in 16: 255 * 4095 / 65535."""
+
+
+def looks_empty(path: str | Path) -> bool:
+    """Return whether an image comes out all but black or all white.
+
+    Values of 8 or 12 bits in a file of 16 are nearly black, and what is transparent all over is
+    white. Errors as for ``read_image``.
+    """
+    picture = read_image(path)
+    return bool(picture.max() <= FAINT or picture.min() == 255)
 
 
 def read_values(

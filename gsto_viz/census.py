@@ -21,7 +21,7 @@ from gsto_viz.data import WrappedDataset, annotation_of, data_kind, unread_names
 from gsto_viz.errors import GstoVizError, NumberingError, did_you_mean
 from gsto_viz.regions import number_regions
 from gsto_viz.text_table import text_table
-from gsto_viz.types import IGNORE, ClassInfo, ClassList, Dataset, FileDataset
+from gsto_viz.types import CROWD, IGNORE, ClassInfo, ClassList, Dataset, FileDataset
 from gsto_viz.words import counted, first_few
 
 CODES = {
@@ -33,6 +33,7 @@ CODES = {
     "ignored": "a large share of the pixels belongs to no class",
     "palette": "label maps whose palette was re-ordered",
     "mixed-instances": "instances that cover several classes",
+    "crowds": "things without an instance number in any label map",
     "turned": "images and label maps that EXIF turns in different ways",
     "empty": "images that come out all black or all white",
     "mixed-masks": "label maps in which 255 may stand for a class",
@@ -91,6 +92,8 @@ class Census:
         empty: Ids of images that come out all black or all white.
         beside: Label maps in which a class occurs together with pixels of no class.
         mixed: Instances that cover several classes, by the id of their image.
+        crowds: Instance maps in which a class has pixels of crowds.
+        numbered: Instance maps in which a class has instances.
         by_color: Ids of samples whose label map has a re-ordered palette.
         left_out: Names of files that are not read.
         others: Findings that are not about the data alone.
@@ -112,6 +115,8 @@ class Census:
     empty: list[str] = field(default_factory=list)
     beside: Counter[int] = field(default_factory=Counter)
     mixed: Counter[str] = field(default_factory=Counter)
+    crowds: Counter[int] = field(default_factory=Counter)
+    numbered: Counter[int] = field(default_factory=Counter)
     by_color: list[str] = field(default_factory=list)
     left_out: tuple[str, ...] = ()
     others: tuple[Finding, ...] = ()
@@ -239,6 +244,19 @@ class Census:
                 f"{counted(len(self.mixed), 'image')}, first {next(iter(self.mixed))}",
                 "each is cut by class; give instances of different classes different numbers",
             )
+        never = [
+            info.name
+            for info in self.classes
+            if self.crowds[info.id] and not self.numbered[info.id]
+        ]
+        if never:
+            yield Finding(
+                "crowds",
+                f"{counted(len(never), 'class of things has', 'classes of things have')} no "
+                f"instance number in any instance map: {first_few(never)}",
+                "it counts as crowds, whose regions have no size; call it stuff in the class list, "
+                "or number its instances",
+            )
         if self.left_out:
             yield Finding(
                 "left-out",
@@ -322,6 +340,8 @@ class _Seen(NamedTuple):
     mixed: int = 0
     by_color: bool = False
     empty: bool = False
+    crowds: Collection[int] = ()
+    numbered: Collection[int] = ()
     problem: GstoVizError | None = None
 
 
@@ -342,7 +362,19 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         found.mixed,
         found.by_color,
         found.empty,
+        *(() if instances is None else _numbered(labels, instances)),
     )
+
+
+def _numbered(
+    labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32]
+) -> tuple[list[int], list[int]]:
+    """Return which classes have pixels of crowds, and which have instances."""
+    crowd, thing = (
+        np.flatnonzero(np.bincount(labels[mask], minlength=256)[:IGNORE]).tolist()
+        for mask in (instances == CROWD, instances > 0)
+    )
+    return crowd, thing
 
 
 def _pairs(
@@ -356,8 +388,8 @@ def _pairs(
 def _objects(
     labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32] | None
 ) -> Counter[tuple[int, int]]:
-    """Count regions by class and octave of linear size."""
-    ids = number_regions(labels, instances).ravel()
+    """Count regions but for crowds by class and octave of linear size."""
+    ids = number_regions(labels, instances, crowds=False).ravel()
     area = np.bincount(ids)[1:]
     class_of = np.zeros(area.size + 1, dtype=np.int64)
     class_of[ids] = labels.ravel()
@@ -388,6 +420,8 @@ def _add(census: Census, id_: str, seen: _Seen) -> None:
         census.beside.update(classes)
     if seen.by_color:
         census.by_color.append(id_)
+    census.crowds.update(seen.crowds)
+    census.numbered.update(seen.numbered)
     if seen.mixed:
         census.mixed[id_] = seen.mixed
 

@@ -16,6 +16,8 @@ from gsto_viz.errors import GstoVizError
 
 IGNORE = 255
 """The label of pixels that belong to no class. Loaders map every data set's own value to it."""
+CROWD = -1
+"""The instance number of things that were not annotated one by one: no object of its own size."""
 BAND_PX = 8.0
 """Pixels of a region up to this distance from its outside are band, the others core."""
 
@@ -145,7 +147,8 @@ class Sample:
         id: Name that is unique within the data set and stable between runs.
         image: (H, W, 3) uint8 sRGB.
         labels: (H, W) uint8, class index 0..K-1 or 255 (ignore); None when not annotated.
-        instances: (H, W) int32, 0 = no instance, k > 0 = instance k; None when not annotated.
+        instances: (H, W) int32, 0 = no instance, k > 0 = instance k, -1 = things that were not
+            annotated one by one (crowds); None when not annotated.
         group: Images of one group (video block, sequence) are not independent of each other.
     """
 

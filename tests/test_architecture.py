@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     # Compositions.
     "calibrate": LEAVES | {"capture"},
     "nulls": LEAVES | {"models"},
-    "evaluate": LEAVES | {"models", "regions", "stats"},
+    "evaluate": LEAVES | {"data", "models", "regions", "stats"},
     "doctor": LEAVES | {"activity", "capture", "models"},
     "census": LEAVES | {"data", "regions"},
     "network": LEAVES | {"activity", "calibrate", "capture", "evaluate", "look", "models", "stats"},

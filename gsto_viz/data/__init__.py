@@ -14,6 +14,7 @@ from gsto_viz.data.base import (
     WrappedDataset,
     annotation_of,
     unread_names,
+    with_objects,
 )
 from gsto_viz.data.cache import (
     PredecodedCache,
@@ -91,6 +92,7 @@ __all__ = [
     "spec_table",
     "unread_names",
     "weights_notice",
+    "with_objects",
     "write_pascal_context_masks",
     "write_png",
 ]

@@ -7,7 +7,7 @@ all.
 import operator
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,7 +26,7 @@ from gsto_viz.data.reader import (
     read_numbers,
 )
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import IGNORE, ClassList, Dataset, FileDataset, Sample, SampleFiles
+from gsto_viz.types import CROWD, IGNORE, ClassList, Dataset, FileDataset, Sample, SampleFiles
 
 Purpose = Literal["train", "eval"]
 
@@ -256,6 +256,22 @@ def cut_by_class(
     cut = instances.copy()
     cut[inside] = numbers[place]
     return cut, int((parts > 1).sum())
+
+
+def mark_crowds(
+    labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32], classes: ClassList
+) -> npt.NDArray[np.int32]:
+    """Give the pixels of things that have no instance number that of crowds, (H, W).
+
+    Args:
+        labels: (H, W), class index or 255.
+        instances: (H, W), 0 = none.
+        classes: Their class list.
+    """
+    things = np.zeros(256, dtype=bool)
+    things[[info.id for info in classes if info.thing]] = True
+    crowd = things[labels] & (instances == 0)
+    return np.where(crowd, np.int32(CROWD), instances) if crowd.any() else instances
 
 
 @dataclass(eq=False)
@@ -499,14 +515,50 @@ class KeptDataset(WrappedDataset):
 
 
 def annotation_of(data: Dataset, index: int) -> Annotation:
-    """Read the annotation of one sample; the image itself only where there is no other way."""
+    """Read the annotation of one sample; the image itself only where there is no other way.
+
+    Instances are objects, see ``with_objects``.
+    """
     if isinstance(data, AnnotatedFiles):
-        return data.annotation(index)
-    sample = data[index]
-    height, width = sample.image.shape[:2]
-    labels, instances = sample.labels, sample.instances
-    mixed = 0 if labels is None or instances is None else cut_by_class(labels, instances)[1]
-    return Annotation((height, width), False, labels, labels, instances, mixed)
+        found = data.annotation(index)
+    else:
+        sample = data[index]
+        labels, instances, mixed = sample.labels, sample.instances, 0
+        if labels is not None and instances is not None:
+            instances, mixed = cut_by_class(labels, instances)
+        found = Annotation(sample.image.shape[:2], False, labels, labels, instances, mixed)
+    if found.labels is None or found.instances is None:
+        return found
+    return found._replace(instances=mark_crowds(found.labels, found.instances, data.classes))
+
+
+class _Objects(WrappedDataset):
+    """A data set whose instances are objects, see ``with_objects``."""
+
+    def __init__(self, base: Dataset) -> None:
+        super().__init__(base)
+        root = base
+        while isinstance(root, WrappedDataset):
+            root = root.base
+        self._cut = isinstance(root, AnnotatedFiles)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample."""
+        sample = self.base[index]
+        labels, instances = sample.labels, sample.instances
+        if labels is None or instances is None:
+            return sample
+        if not self._cut:
+            instances, _ = cut_by_class(labels, instances)
+        return replace(sample, instances=mark_crowds(labels, instances, self.classes))
+
+
+def with_objects(data: Dataset) -> Dataset:
+    """Return a data set in which an instance is of one class, and things without one are crowds.
+
+    The first is so in our own data sets already; ``regions`` says what the second means.
+    """
+    return data if isinstance(data, _Objects) else _Objects(data)
 
 
 def unread_names(data: Dataset) -> tuple[str, ...]:

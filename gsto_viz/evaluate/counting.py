@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from gsto_viz.data import with_objects
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError, RefusedImageError, UnreadableImageError
 from gsto_viz.evaluate.protocols import (
@@ -33,7 +34,7 @@ from gsto_viz.stats.outcome import (
     outcome_counts,
 )
 from gsto_viz.torch_utils import eval_mode
-from gsto_viz.types import Dataset, Sample
+from gsto_viz.types import CROWD, Dataset, Sample
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -234,6 +235,7 @@ def count_images(
         GstoVizError: An image cannot be read (unless such are skipped), has no labels or is too
             small, a label is not a class, or logits are not finite; the message names the image.
     """
+    data = with_objects(data)
     counter, total = _Counter(data, options, sink), _Sum(len(data.classes))
     skipped: dict[int, str] = {}
     with eval_mode(model), thread_pool(options.workers) as pool:
@@ -335,11 +337,16 @@ def boundary_ratio(names: Sequence[str]) -> float:
 
 
 def _outcome_rows(sample: Sample, guess: Labels, ratio: float) -> dict[str, Rows]:
-    """Count by region and by class: number of the region or class, and the six ``COUNTS``."""
+    """Count by region and by class: number of the region or class, and the six ``COUNTS``.
+
+    Crowds count by class alone: they have no size.
+    """
     assert sample.labels is not None
     found = find_regions(sample.labels, sample.instances)
     outcome = outcome_counts(found.ids, found.class_id, guess, image=sample.id, ratio=ratio)
     return {
-        "regions": np.column_stack(list(outcome.region_columns().values())),
+        "regions": np.column_stack(list(outcome.region_columns().values()))[
+            found.instance_id != CROWD
+        ],
         "classes": np.column_stack(list(outcome.class_columns().values())),
     }

@@ -31,7 +31,13 @@ _GEOMETRY = (
     Column("image", "name", "any text", "never", "image the region belongs to"),
     Column("region", "number", "1..K", "never", "number of the region within its image"),
     Column("class_id", "index", "0 and up", "never", "class; the majority class of an instance"),
-    Column("instance_id", "number", "0 and up", "never", "number in the instance map; 0 = none"),
+    Column(
+        "instance_id",
+        "number",
+        "-1 and up",
+        "never",
+        "number in the instance map; 0 = none, -1 = crowd (does not qualify)",
+    ),
     Column("area_px", "px", "1 and up", "never", "pixels of the region at network-input size"),
     Column("size_octave", "octave", "0 and up", "never", "l = log2 sqrt(area_px)"),
     Column(

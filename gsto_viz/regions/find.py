@@ -1,7 +1,8 @@
 """Cut a label map (and an instance map) into regions and measure them.
 
 Region, sizes, band, core and part follow one set of rules: an instance is one region, whatever its
-parts; without instances, a region is an 8-connected component of one class; the band is the strip
+parts; without instances, a region is an 8-connected component of one class, and one of a crowd does
+not qualify, because its size is that of no object; the band is the strip
 within 8 px of the nearest pixel outside, the core is the rest.
 
 The outside pixel q nearest to a pixel p of region x touches x: one step from q towards p gives a
@@ -22,7 +23,7 @@ from scipy.ndimage import distance_transform_edt, find_objects
 from skimage.measure import label
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import BAND_PX, IGNORE
+from gsto_viz.types import BAND_PX, CROWD, IGNORE
 
 EXACT_FLOAT32_PX = 1024.0
 """Up to here d^2 is so small that rounding a float32 d^2 gives the true integer."""
@@ -169,7 +170,7 @@ class RegionMap:
     class_id: npt.NDArray[np.int64]
     """(K,): class; the majority class of an instance (the smallest class among equals)."""
     instance_id: npt.NDArray[np.int64]
-    """(K,): number in the instance map; 0 for connected components."""
+    """(K,): number in the instance map; 0 for connected components, -1 for those of crowds."""
     area_px: npt.NDArray[np.int64]
     """(K,): pixels."""
     size_octave: npt.NDArray[np.float64]
@@ -185,7 +186,7 @@ class RegionMap:
     border: npt.NDArray[np.bool_]
     """(K,): touches the image border, so its size may be cut."""
     qualifies: npt.NDArray[np.bool_]
-    """(K,): has at least 64 px."""
+    """(K,): has at least 64 px, and is of no crowd."""
     core_area_px: npt.NDArray[np.int64]
     """(K,): pixels with distance above 8."""
     part: npt.NDArray[np.str_]
@@ -212,11 +213,13 @@ def find_regions(
     """Cut one image's annotation (or prediction) into regions and measure them.
 
     Pixels with instance number k > 0 form one region, even in several parts. All others form
-    8-connected components per class. Ignored pixels belong to no region and bound every region.
+    8-connected components per class; those of crowds (number -1) are apart from their class, and
+    do not qualify. Ignored pixels belong to no region and bound every region.
 
     Args:
         labels: (H, W) class indices from 0.
-        instances: (H, W) instance numbers, 0 = none; None when nothing is annotated by instance.
+        instances: (H, W) instance numbers, 0 = none, -1 = crowd; None when nothing is annotated by
+            instance.
         ignore: The label of pixels that belong to no class; None when there is none.
 
     Returns:
@@ -235,13 +238,17 @@ def number_regions(
     labels: npt.NDArray[np.integer],
     instances: npt.NDArray[np.integer] | None = None,
     ignore: int | None = IGNORE,
+    *,
+    crowds: bool = True,
 ) -> npt.NDArray[np.int32]:
     """Number the regions of an image 1..K in raster order of their first pixels, (H, W), 0 = none.
 
-    Arguments and errors are those of :func:`find_regions`, which measures them as well.
+    Arguments and errors are those of :func:`find_regions`, which measures them as well; without
+    ``crowds`` these get no number.
     """
     classes, numbers = _checked_maps(labels, instances, ignore)
     known = np.ones(classes.shape, bool) if ignore is None else classes != ignore
+    known &= crowds | (numbers != CROWD)
     return _numbered(classes, numbers, known)
 
 
@@ -252,7 +259,7 @@ def _checked_maps(
     classes = checked_integers(labels, "label map", allowed=ignore)
     if instances is None:
         return classes, np.zeros(classes.shape, dtype=np.int64)
-    numbers = checked_integers(instances, "instance map")
+    numbers = checked_integers(instances, "instance map", allowed=CROWD)
     if numbers.shape != classes.shape:
         raise GstoVizError(
             f"label map {classes.shape} and instance map {numbers.shape} differ in shape; "
@@ -280,7 +287,7 @@ def checked_integers(
     Args:
         array: What the user gave.
         name: What to call it in the message.
-        allowed: One value that is accepted although it may be negative (the ignore value).
+        allowed: One value that is accepted although it may be negative (the ignore value, crowds).
     """
     array = np.asarray(array)
     if array.ndim != 2:
@@ -305,6 +312,9 @@ def _numbered(
     values = np.where(known, labels + 1, 0)
     thing = known & (instances > 0)
     values[thing] = 0
+    crowd = known & (instances < 0)
+    if crowd.any():
+        values[crowd] += values.max()
     raw = label(values, background=0, connectivity=2).astype(np.int32)
     if thing.any():
         raw[thing] = raw.max() + 1 + _dense(instances[thing])
@@ -372,7 +382,7 @@ def measure_regions(
     Args:
         ids: (H, W) region numbers 1..K, each there; 0 = none.
         labels: (H, W) class of each pixel.
-        instances: (H, W) instance number of each pixel, 0 = none.
+        instances: (H, W) instance number of each pixel, 0 = none, -1 = crowd.
     """
     count = int(ids.max(initial=0))
     distance = region_distance(ids)
@@ -383,6 +393,7 @@ def measure_regions(
     area = pixels[2::2] + core_area
     deepest = np.zeros(count + 1)
     np.maximum.at(deepest, ids.ravel(), distance.ravel())
+    number = instances.ravel()[_first_pixels(ids)]
     edge = np.zeros(count + 1, dtype=bool)
     for side in (ids[:1], ids[-1:], ids[:, :1], ids[:, -1:]):
         edge[side.ravel()] = True
@@ -390,7 +401,7 @@ def measure_regions(
         ids=ids,
         distance_px=distance,
         class_id=_majority_class(ids, labels, (ids > 0) & (instances > 0)),
-        instance_id=instances.ravel()[_first_pixels(ids)],
+        instance_id=number,
         area_px=area,
         size_octave=size_octaves(area),
         max_distance_px=deepest[1:],
@@ -398,7 +409,7 @@ def measure_regions(
         equivalent_diameter_px=np.sqrt(4.0 * area / np.pi),
         coco_bin=coco_bins(area),
         border=edge[1:],
-        qualifies=area >= MIN_AREA_PX,
+        qualifies=(area >= MIN_AREA_PX) & (number != CROWD),
         core_area_px=core_area,
         part=np.where(core_area >= MIN_AREA_PX, "core", "whole"),
     )

@@ -184,7 +184,8 @@ def prepare_regions(
     Args:
         labels: (H, W) class indices at network-input size.
         strides: Pixels per cell of each branch; each a power of two times the one before.
-        instances: (H, W) instance numbers, 0 = none; None when nothing is annotated by instance.
+        instances: (H, W) instance numbers, 0 = none, -1 = crowd; None when nothing is annotated by
+            instance.
         ignore: The label of pixels that belong to no class; None when there is none.
         regions: Regions that are already cut, perhaps moved since (null models) or cut from
             elsewhere; ``instances`` is then not read, and of ``labels`` only what is ignored.

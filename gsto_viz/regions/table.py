@@ -50,7 +50,8 @@ def region_table(
         maps: One activity map per branch, finest first, (ceil(H/s), ceil(W/s)) float32 or
             float64 each; taken as already gain-fixed.
         strides: Pixels per cell of each branch; each a power of two times the one before.
-        instances: (H, W) instance numbers, 0 = none; None when nothing is annotated by instance.
+        instances: (H, W) instance numbers, 0 = none, -1 = crowd; None when nothing is annotated by
+            instance.
         ignore: The label of pixels that belong to no class; None when there is none.
         image: Name of the image; must differ between the tables of one data set.
 

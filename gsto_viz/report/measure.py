@@ -147,7 +147,8 @@ def count_objects(data: Dataset, count: int) -> ObjectCount:
             continue
         if one.labels is None:
             continue
-        area = np.bincount(number_regions(one.labels, one.instances).ravel())[1:]
+        ids = number_regions(one.labels, one.instances, crowds=False)
+        area = np.bincount(ids.ravel())[1:]
         large = area[area >= MIN_AREA_PX]
         found = ObjectCount(
             found.images + 1,

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from gsto_viz.anatomy import Anatomy
+from gsto_viz.data import with_objects
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError, NumberingError, RefusedImageError
 from gsto_viz.evaluate import adopt_classes
@@ -162,6 +163,8 @@ def analyze(
     if out is None:
         own = tempfile.TemporaryDirectory(prefix="gsto-viz-")
         out = Path(own.name) / "analysis"
+    calibration = None if calibration is data else calibration
+    data = with_objects(data)
     networks = [open_for(data, key, models[key], (sites or {}).get(key)) for key in keys]
     if random_draws < 0:
         raise GstoVizError(f"random_draws {random_draws}: give 0 (no N3) or more")

@@ -48,6 +48,7 @@ from gsto_viz.stats.pairs import (
     pair_counts,
     sci_values,
 )
+from gsto_viz.types import CROWD
 from gsto_viz.words import INDICES, Index
 
 Family = Literal["confirmatory", "exploratory"]
@@ -447,9 +448,13 @@ def specified_values(tables: Tables, specification: Specification) -> pd.DataFra
     response = specification.response
     purity = f"purity_{branch_count(tables, 'z') - 1}"
     columns = ["area_px", "max_distance_px", "class_id", "qualifies", "border", "z_0"]
-    table = merge_tables(tables, [*columns, purity, response])
+    parts = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
+    numbered = all("instance_id" in part for part in parts)
+    table = merge_tables(parts, [*columns, purity, response, *["instance_id"] * numbered])
     # Below the floor a region does not qualify for its area alone, if it has a response at all.
     small = (table["area_px"] < MIN_AREA_PX) & table["z_0"].notna()
+    if numbered:
+        small &= table["instance_id"] != CROWD
     table["qualifies"] = table["qualifies"].astype(bool) | small
     kept = table["area_px"] >= specification.min_area_px
     if specification.inside:

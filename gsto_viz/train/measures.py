@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gsto_viz.calibrate import calibrate, channel_moments, to_gains
 from gsto_viz.capture import Capture
-from gsto_viz.data import data_kind
+from gsto_viz.data import data_kind, with_objects
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import LogitsNotFiniteError
@@ -141,6 +141,7 @@ def scale_confusion(
         GstoVizError: An image cannot be read or looked at, or features are not finite.
     """
     samples = []
+    val = with_objects(val)
     takes = open_network(network)
     for index in chosen(val):
         if stopped():

@@ -227,7 +227,7 @@ def written(networks, scenes, folder, maps):
         write_png(folder / "labels" / f"{k}.png", labels)
     (folder / "classes.json").write_text(json.dumps(classes))
     path = folder.parent / "a.safetensors"
-    save_checkpoint(path, networks["A"], networks["A"].info)
+    save_checkpoint(networks["A"], path, info=networks["A"].info)
     return ["analyze", "--model", f"A={path}", "--data", f"folder:{folder}", "--quiet"]
 
 

@@ -150,13 +150,15 @@ class Census:
         """Classes that are not there, and pixels of no class."""
         if not self.values:
             return
-        own = data_kind(self.data) == "folder" and self.whole
+        folder = data_kind(self.data) == "folder"
+        own = folder and self.whole
         absent = self.absent
         present = [info for info in self.classes if info not in absent]
         ignored = f"{100 * self.ignored:.1f} % of the pixels are ignored"
         much = self.ignored > IGNORED_SHARE
         advice = "leave what never occurs out of the class list, or take a split that holds it"
-        if much and absent:
+        # Small objects alone ignore few pixels, but then a single class is left.
+        if folder and absent and (much or (self.ignored and len(present) < 2)):
             number = max(number for number, class_id in self.values if class_id == IGNORE)
             advice = (
                 f"if {number} marks class '{absent[0].name}', say so in classes.json: "
@@ -309,10 +311,12 @@ def take_census(
         quiet: No progress bar.
 
     Raises:
-        GstoVizError: ``most`` is below 1.
+        GstoVizError: ``most`` is below 1, or ``seed`` below 0.
     """
     if most is not None and most < 1:
         raise GstoVizError(f"a census of {most} label maps: read at least 1")
+    if seed < 0:
+        raise GstoVizError(f"seed {seed} is negative; give 0 or more")
     indices = np.arange(len(data))
     sampled = most is not None and most < len(data)
     if sampled:

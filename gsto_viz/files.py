@@ -170,17 +170,22 @@ def check_target(target: Path, own: Collection[str], *, overwrite: bool) -> None
         )
 
 
-def check_creatable(target: Path) -> None:
-    """Refuse a result folder that could not be made, before any work is done.
+def check_creatable(target: Path, *, inside: bool = False) -> None:
+    """Refuse a result that could not be written, before any work is done.
 
     A folder is made for a moment where the work would begin: permissions alone do not say whether
     that succeeds.
+
+    Args:
+        target: The file or folder; results are made beside it and then put in its place.
+        inside: Results are written into the folder, where it is there.
 
     Raises:
         GstoVizError: The operating system refused.
     """
     try:
-        work = _work_folder(target.absolute())
+        place = target.absolute()
+        work = _work_folder(place / place.name if inside and place.is_dir() else place)
         probe = next(p for p in work.parents if p.exists()) / work.name
         probe.mkdir()
         probe.rmdir()

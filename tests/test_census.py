@@ -81,6 +81,14 @@ def test_foreground_255_stops_and_says_what_to_write(tmp_path: Path) -> None:
     assert '"map": {"255": 1}' in found[0].advice
 
 
+def test_foreground_of_few_pixels_is_named_too(tmp_path: Path) -> None:
+    labels = np.zeros((40, 50), np.uint8)
+    labels[:4, :10] = 255
+    data = load_data(write_folder(tmp_path, [labels] * 3))
+    with pytest.raises(GstoVizError, match=r"2\.0 % of the pixels are ignored; if 255 marks class"):
+        quick_findings(data)
+
+
 def test_absent_class_stops_only_beside_ignored_pixels(tmp_path: Path) -> None:
     three = ("ground", "x", "y")
     maps = masks(1)
@@ -113,6 +121,13 @@ def test_other_data_sets_are_never_stopped_for_their_classes(tmp_path: Path) -> 
         Image.fromarray(labels).save(tmp_path / "valannot" / f"0_{k}.png")
     found = quick_findings(load_data(f"camvid:{tmp_path}:val"))
     assert [(one.code, one.stops) for one in found] == [("one-class", False)]
+    assert "classes.json" not in found[0].advice, "CamVid's numbers are what they are"
+
+
+def test_negative_seeds_are_refused(tmp_path: Path) -> None:
+    data = load_data(write_folder(tmp_path, masks(1)))
+    with pytest.raises(GstoVizError, match="seed -1 is negative"):
+        take_census(data, most=1, seed=-1)
 
 
 def test_instances_over_classes_are_counted(tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import atomic_path, remove_leftovers, sha256_of, write_json, write_text
+from gsto_viz.files import (
+    atomic_path,
+    check_creatable,
+    remove_leftovers,
+    sha256_of,
+    write_json,
+    write_text,
+)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -62,6 +69,32 @@ def test_places_that_cannot_be_written_to(tmp_path: Path) -> None:
         with pytest.raises(GstoVizError, match="cannot write"):
             write_text(path, "x")
     assert everything(tmp_path) == {"file": b""}
+
+
+def test_what_cannot_be_made_is_known_before(tmp_path: Path) -> None:
+    """Permissions do not say it: nobody can write to /proc, and nothing is left of the try."""
+    (tmp_path / "file").write_text("")
+    for place in ("/proc/nowhere", "/proc/nowhere/x.json", tmp_path / "file" / "x"):
+        for inside in (False, True):
+            with pytest.raises(GstoVizError, match=r"cannot write .*; choose another place"):
+                check_creatable(Path(place), inside=inside)
+    for place in ("new", "new/deep", "file"):
+        check_creatable(tmp_path / place)
+    assert everything(tmp_path) == {"file": b""}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_there_may_have_a_parent_that_may_not_be_written_to(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "top" / "mounted").mkdir(parents=True)
+    (tmp_path / "top").chmod(0o500)
+    try:
+        check_creatable(tmp_path / "top" / "mounted", inside=True)
+        with pytest.raises(GstoVizError, match="cannot write"):
+            check_creatable(tmp_path / "top" / "mounted")
+    finally:
+        (tmp_path / "top").chmod(0o700)
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

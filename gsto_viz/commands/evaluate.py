@@ -191,7 +191,7 @@ class Export:
             GstoVizError: The data are not Cityscapes at its native size, or the folder is taken.
         """
         from gsto_viz.errors import GstoVizError
-        from gsto_viz.files import check_target
+        from gsto_viz.files import check_creatable, check_target
         from gsto_viz.stats.outcome import is_cityscapes
 
         if not is_cityscapes(data.classes.names):
@@ -204,6 +204,7 @@ class Export:
         names = {id_: _server_name(id_) for id_ in data.ids}
         folder = Path(args.export)
         check_target(folder, list(names.values()), overwrite=args.overwrite)
+        check_creatable(folder, inside=True)
         return cls(folder, names)
 
     def __call__(self, sample: "Sample", predicted: Any) -> None:

@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from gsto_viz.network import Network
 
 
+def seed(text: str) -> int:
+    """Read a seed, as argparse asks for it.
+
+    Raises:
+        ArgumentTypeError: It is negative, which no generator takes.
+        ValueError: It is not a whole number.
+    """
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative; give 0 or more")
+    return value
+
+
 SHARED: dict[str, tuple[str, dict[str, Any]]] = {
     "checkpoint": ("checkpoint", {"metavar": "CHECKPOINT", "help": "a shipped name or a file"}),
     "output": (
@@ -29,7 +42,7 @@ SHARED: dict[str, tuple[str, dict[str, Any]]] = {
     "data": ("--data", {"metavar": "SPEC", "required": True, "help": "{} images"}),
     "out": ("--out", {"metavar": "DIR", "required": True, "help": "{}"}),
     "size": ("--size", {"metavar": "HxW", "help": "resize {}"}),
-    "seed": ("--seed", {"type": int, "default": 0, "help": "{} (default: 0)"}),
+    "seed": ("--seed", {"type": seed, "default": 0, "help": "{} (default: 0)"}),
     "overwrite": ("--overwrite", {"action": "store_true", "help": "replace {}"}),
     "accept": (
         "--accept",
@@ -81,14 +94,17 @@ def check_output_file(path: str | None, option: str) -> None:
     """
     from pathlib import Path
 
+    from gsto_viz.files import check_creatable
+
     if path is None or path == "-":
         return
     target = Path(path)
     if not path or target.is_dir():
         raise GstoVizError(f"{option} '{path}' is not a file name; give one, or - for stdout")
-    folder = next(p for p in target.absolute().parents if p.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise GstoVizError(f"{option} {path}: {folder} cannot be written to; choose another place")
+    try:
+        check_creatable(target)
+    except GstoVizError as error:
+        raise GstoVizError(f"{option}: {error}") from error
 
 
 def size_of(args: argparse.Namespace) -> tuple[int, int] | None:

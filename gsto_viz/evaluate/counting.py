@@ -289,7 +289,7 @@ def _predict(model: nn.Module, data: Dataset, sample: Sample, options: Options) 
     if len(evidence) != len(data.classes):
         raise GstoVizError(
             f"the network has {len(evidence)} classes and {data.name} has {len(data.classes)}; "
-            "take data of the classes that it was trained on"
+            "take data of the classes that it was trained on, or let it return (N, K, H, W)"
         )
     return labels_of(evidence)
 

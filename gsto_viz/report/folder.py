@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import check_target, read_small_text, write_json
+from gsto_viz.files import check_creatable, check_target, read_small_text, write_json
 from gsto_viz.report.tables import PARTS, TABLES
 from gsto_viz.stats.inference import P_FLOOR, Estimate
 from gsto_viz.stats.nulls import Null
@@ -161,6 +161,7 @@ def check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
             )
         return
     check_target(out, OWN_ENTRIES, overwrite=overwrite)
+    check_creatable(out, inside=True)
 
 
 def begin(out: Path, settings: Settings, *, resume: bool, overwrite: bool) -> None:

@@ -168,6 +168,8 @@ def analyze(
     networks = [open_for(data, key, models[key], (sites or {}).get(key)) for key in keys]
     if random_draws < 0:
         raise GstoVizError(f"random_draws {random_draws}: give 0 (no N3) or more")
+    if seed < 0:
+        raise GstoVizError(f"seed {seed} is negative; give 0 or more")
     if block is not None and block < 1:
         raise GstoVizError(f"block {block}: give the images of one block, at least 1")
     count = len(data) if limit is None else min(limit, len(data))

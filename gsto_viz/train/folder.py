@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gsto_viz.data import is_held_out, portable_name
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import read_small_text, remove_leftovers, write_text
+from gsto_viz.files import check_creatable, read_small_text, remove_leftovers, write_text
 from gsto_viz.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
 from gsto_viz.train.recipe import Recipe, recipe_from_dict
 from gsto_viz.train.step import Stepper
@@ -174,6 +174,7 @@ class RunFolder:
             raise GstoVizError(
                 f"{self.path} is not empty; --resume continues its run, --overwrite replaces it"
             )
+        check_creatable(self.path, inside=True)
 
     def prepare(
         self,

@@ -84,8 +84,6 @@ class Trainer:
         with world.together():
             if recipe.sci_every and world.is_main:
                 check_confusion(network, val)
-        if check:
-            self._check()
         self.readers = Readers(
             SampleReader(
                 data,
@@ -104,6 +102,9 @@ class Trainer:
             world=world,
             parts=recipe.accumulate,
         )
+        _check_class_weights(recipe, data)
+        if check:  # last, for it reads all images
+            self._check()
         self.steps = recipe.epochs * self.samples.batches_per_epoch
         self.stepper = Stepper(
             recipe, network, steps=self.steps, class_weights=self._class_weights(), world=world
@@ -120,15 +121,10 @@ class Trainer:
                     raise_problems(part, check_dataset(part, self.quiet))
 
     def _class_weights(self) -> Tensor | None:
-        chosen, classes = self.recipe.class_weights, len(self.data.classes)
+        chosen = self.recipe.class_weights
         if chosen == "none":
             return None
         if isinstance(chosen, tuple):
-            if len(chosen) != classes:
-                raise GstoVizError(
-                    f"recipe: class_weights has {len(chosen)} numbers and {self.data.name} has "
-                    f"{classes} classes; give one for each"
-                )
             return torch.tensor(chosen, device=self.device)
         pixels = self.samples.count_pixels(quiet=self.quiet)
         power = 0.5 if chosen.startswith("sqrt") else 1.0
@@ -543,6 +539,16 @@ def _run(trainer: Trainer, census: Mapping[str, Any], *, resume: bool) -> Progre
         stack.enter_context(_stop_signals(trainer))
         trainer.run(log)
     return progress
+
+
+def _check_class_weights(recipe: Recipe, data: Dataset) -> None:
+    """Refuse another number of class weights than there are classes."""
+    given, classes = recipe.class_weights, len(data.classes)
+    if isinstance(given, tuple) and len(given) != classes:
+        raise GstoVizError(
+            f"recipe: class_weights has {len(given)} numbers and {data.name} has {classes} "
+            "classes; give one for each"
+        )
 
 
 @contextmanager

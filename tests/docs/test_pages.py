@@ -51,6 +51,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert part in {anchor(heading) for heading in headings}, f"{target}#{part}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_table_has_a_head(page: Path) -> None:
+    """Without one its rows are shown as text."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        assert re.fullmatch(r"\|(?:\s*:?-+:?\s*\|)+", [*table.splitlines(), ""][1]), table
+
+
 def test_every_page_is_in_the_navigation_and_none_is_missing() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     named = set(re.findall(r": ([\w/.]+\.md)\b", text.partition("nav:")[2]))

@@ -132,7 +132,7 @@ def test_code_that_cannot_be_read(tmp_path, capsys) -> None:
     [
         (("no-such-network",), "no checkpoint 'no-such-network'"),
         (("hrnetv2-tiny", "--align-corners"), "official files only"),
-        (("hrnetv2-tiny", "--json", "/dev/null/x.json"), "cannot be written to"),
+        (("hrnetv2-tiny", "--json", "/dev/null/x.json"), "cannot write"),
     ],
 )
 def test_wrong_input_is_one_sentence(given, message, capsys) -> None:

@@ -77,6 +77,12 @@ def test_a_null_model_that_cannot_be_leaves_the_others(scenes, tmp_path, what, r
     assert again.missing_nulls("A") == report.missing_nulls("A")
 
 
+def test_a_negative_seed_is_refused_before_anything_is_written(networks, scenes, tmp_path):
+    with pytest.raises(GstoVizError, match="seed -1 is negative"):
+        analyze({"A": networks["A"]}, scenes, tmp_path / "r", seed=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_null_models_can_be_chosen(networks, scenes, tmp_path):
     out = tmp_path / "r"
     more = {"limit": 3, "random_draws": 1}

@@ -220,6 +220,30 @@ def test_wrong_words_give_one_line_and_write_nothing(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name", ["batch", "weights", "place"])
+def test_images_are_read_last(
+    name: str,
+    data: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What recipe, data and folder say is said before the check of all images, which takes long."""
+    more, expected = WRONG["batch" if name == "place" else name]
+    out = tmp_path / "run"
+    if name == "place":
+        more, expected, out = [], "cannot write /proc/nowhere", Path("/proc/nowhere/run")
+
+    def late(*words: Any) -> None:
+        raise AssertionError("all images were read before")
+
+    monkeypatch.setattr("gsto_viz.train.trainer.check_dataset", late)
+    assert main(words(recipe_file, data, out, *more)) == 2
+    assert expected in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_images_that_cannot_be_used_stop_a_run_before_its_first_step(
     make_folder: Any, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -214,7 +214,7 @@ class _File:
         self.path = path
         self.images = self._by_id(images, "image", (int, str))
         self.annotations = annotations
-        self.panoptic = "segments_info" in annotations[0]
+        self.panoptic = any("segments_info" in one for one in annotations)
         ids = self._by_id(categories, "category", (int,))
         self.categories = [ids[id_] for id_ in sorted(ids)]
         if not self.panoptic:
@@ -299,7 +299,15 @@ class _File:
         return ClassList("coco", tuple(classes))
 
     def _is_thing(self, category: _Record) -> bool:
-        """Whether a category is countable: as it says itself, otherwise all but the background."""
+        """Whether a category is countable: as it says itself, otherwise all but the background.
+
+        Panoptic segments are one a class where they are stuff, so there the file must say it.
+        """
+        if self.panoptic and "isthing" not in category:
+            raise self.wrong(
+                f"category {category.get('name')!r} of panoptic segments has no 'isthing'",
+                "write 1 for things and 0 for stuff",
+            )
         return self._flag(category, "isthing", default=not _is_background(category))
 
     def _color(self, label: int, category: _Record) -> tuple[int, int, int]:
@@ -323,7 +331,12 @@ class _File:
 
     def _class_of(self, record: _Record, what: str) -> ClassInfo:
         """Return the class of an object or segment."""
-        category = record.get("category_id")
+        if "category_id" not in record:
+            raise self.wrong(
+                f"{what} has no category_id; captions, for instance, have none",
+                "export instance segmentation or panoptic segments",
+            )
+        category = record["category_id"]
         if type(category) is not int or category not in self.label:
             raise self.wrong(f"{what} has category_id {category!r}, which is not in 'categories'")
         return self.classes.classes[self.label[category]]

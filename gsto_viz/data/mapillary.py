@@ -114,6 +114,10 @@ def _read_config(path: Path) -> _Labels:
             "with Mapillary Vistas"
         )
     kept = [k for k, label in enumerate(labels) if _flag(path, k, label, "evaluate")]
+    if not kept:
+        raise GstoVizError(
+            f"{path} says 'evaluate' of no label; take the file that comes with Mapillary Vistas"
+        )
     things = [k for k in kept if _flag(path, k, labels[k], "instances")]
     names = _names([labels[k] for k in kept])
     classes = [

@@ -341,6 +341,27 @@ def make_panoptic(root: Path, pngs: str = "annotations/panoptic_val2017") -> np.
     return ids
 
 
+def test_panoptic_categories_must_say_whether_they_are_things(root: Path) -> None:
+    make_panoptic(root)
+    silent = [
+        {key: value for key, value in one.items() if key != "isthing"}
+        for one in PANOPTIC["categories"]
+    ]
+    write(root / "annotations" / "panoptic_val2017.json", {**PANOPTIC, "categories": silent})
+    with pytest.raises(GstoVizError, match="'person' of panoptic segments has no 'isthing'; write"):
+        load_data(f"coco:{root}")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_panoptic_annotation_without_segments(root: Path, place: int) -> None:
+    make_panoptic(root)
+    annotations = [dict(one) for one in PANOPTIC["annotations"]]
+    del annotations[place]["segments_info"]
+    write(root / "annotations" / "panoptic_val2017.json", {**PANOPTIC, "annotations": annotations})
+    with pytest.raises(GstoVizError, match=f"segments_info of image {place + 1} is not a list"):
+        load_data(f"coco:{root}")
+
+
 @pytest.mark.parametrize("pngs", ["annotations/panoptic_val2017", "panoptic_val2017"])
 def test_panoptic_segments(root: Path, pngs: str) -> None:
     ids = make_panoptic(root, pngs)
@@ -536,6 +557,10 @@ def categories(count: int) -> list[dict[str, Any]]:
         ({"categories": [*CATEGORIES, {"id": 1, "name": " "}]}, "the name of one category is ' '"),
         ({"categories": [*CATEGORIES, {"id": 1}]}, "the name of one category is None"),
         ({"categories": [*CATEGORIES, {"id": "1", "name": "x"}]}, "id of one category is '1'"),
+        (
+            {"annotations": [{"id": 1, "image_id": 5, "caption": "a street"}]},
+            "annotation 1 has no category_id; captions, for instance, have none",
+        ),
         ({"categories": CATEGORIES[:2]}, "annotation 13 has category_id 90, which is not in"),
         ({"images": objects()["images"][1:]}, "4 of 4 annotations are of images .* image_id 5"),
         ({"images": [*objects()["images"], {"id": 5}]}, "two records of one image have the id 5"),

@@ -214,6 +214,15 @@ def test_other_networks_are_read_too() -> None:
     assert predict(nn.AvgPool2d(4), image).shape == (32, 40)
 
 
+def test_logits_with_the_classes_last_are_refused() -> None:
+    class Last(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.permute(0, 2, 3, 1)
+
+    with pytest.raises(GstoVizError, match=r"40 classes and mixed has 3;.* let it return \(N, K,"):
+        evaluate(Last(), Mixed(), indices=[0])
+
+
 def test_an_image_that_is_too_small_is_refused() -> None:
     with pytest.raises(GstoVizError, match="20x40"):
         predict(build_model("hrnetv2-tiny").eval(), np.zeros((20, 40, 3), np.uint8))

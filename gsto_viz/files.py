@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import stat
@@ -123,6 +124,15 @@ def remove_leftovers(folder: Path, names: Sequence[str]) -> None:
             left.unlink(missing_ok=True)
 
 
+_LEFTOVER = re.compile(r"\.(.+)-[0-9a-f]{16}((?:\.[^.]*)?)")
+
+
+def _of_leftover(name: str) -> str:
+    """Return the name of the file that ``atomic_path`` was writing under a temporary name."""
+    found = _LEFTOVER.fullmatch(name)
+    return found[1] + found[2] if found else ""
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented strict JSON (NaN is refused) to ``path``, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
@@ -163,7 +173,7 @@ def check_target(target: Path, own: Collection[str], *, overwrite: bool) -> None
         raise GstoVizError(
             f"{target} is not empty; --overwrite replaces it, or choose another place"
         )
-    foreign = sorted(present - set(own))
+    foreign = sorted(name for name in present - set(own) if _of_leftover(name) not in own)
     if foreign:
         raise GstoVizError(
             f"{target} holds '{foreign[0]}', which this command never writes; choose another place"

@@ -13,6 +13,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import (
     atomic_path,
     check_creatable,
+    check_target,
     remove_leftovers,
     sha256_of,
     write_json,
@@ -137,6 +138,20 @@ def test_leftovers_of_named_files_go_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     remove_leftovers(tmp_path, [target.name])
     assert sorted(everything(tmp_path)) == sorted(kept)
+
+
+def test_what_a_killed_process_left_may_be_replaced(tmp_path: Path) -> None:
+    """But only what it was writing: other hidden files are somebody else's."""
+    own = ["a.json", "parts"]
+    (tmp_path / "a.json").write_text("")
+    (tmp_path / ".a-0123456789abcdef.json").write_text("")
+    (tmp_path / ".parts-0123456789abcdef").write_text("")
+    check_target(tmp_path, own, overwrite=True)
+    for name in (".b-0123456789abcdef.json", ".a-notes.json", ".a.json", ".parts-0123456789"):
+        (tmp_path / name).write_text("")
+        with pytest.raises(GstoVizError, match="which this command never writes"):
+            check_target(tmp_path, own, overwrite=True)
+        (tmp_path / name).unlink()
 
 
 def test_fingerprint(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from gsto_viz.report.measure import prepared
 from gsto_viz.stats.pairs import squared_sizes, wrong_pairs
 from gsto_viz.types import Dataset, Sample, WorstPair
 
-FOLDER = "examples"
 WORST = 3
 """Worst pairs of each network, each of another image."""
 SEGMENTED = 4

@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import check_creatable, check_target, read_small_text, write_json
+from gsto_viz.files import (
+    check_creatable,
+    check_target,
+    read_small_text,
+    remove_leftovers,
+    write_json,
+)
 from gsto_viz.report.tables import PARTS, TABLES
 from gsto_viz.stats.inference import P_FLOOR, Estimate
 from gsto_viz.stats.nulls import Null
@@ -128,6 +134,8 @@ SETTINGS, SUMMARY, MANIFEST, GAINS = (
     "manifest.json",
     "gains.safetensors",
 )
+EXAMPLES = "examples"
+"""Folder of the images that are kept with all that the networks show for them."""
 OWN_ENTRIES = (
     SETTINGS,
     SUMMARY,
@@ -135,7 +143,7 @@ OWN_ENTRIES = (
     GAINS,
     PARTS,
     *(f"{name}.parquet" for name in TABLES),
-    "examples",
+    EXAMPLES,
     "comparison.json",
     "comparison.csv",
     "specification.csv",
@@ -173,6 +181,8 @@ def begin(out: Path, settings: Settings, *, resume: bool, overwrite: bool) -> No
     check_free(out, resume=resume, overwrite=overwrite)
     if resume and (out / SETTINGS).is_file():
         check_same(settings, read_json(out / SETTINGS), str(out))
+        remove_leftovers(out, OWN_ENTRIES)
+        remove_leftovers(out / EXAMPLES, ["*.npz"])
         return
     if overwrite and out.is_dir():
         # The manifest goes first: without it the folder is no longer a result.

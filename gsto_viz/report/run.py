@@ -12,6 +12,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,10 @@ from gsto_viz.nulls import random_draws
 from gsto_viz.report.causal import check_explainable, explained
 from gsto_viz.report.estimates import model_summary
 from gsto_viz.report.examples import COLUMNS, write_examples
-from gsto_viz.report.examples import FOLDER as EXAMPLES
 from gsto_viz.report.folder import (
     CALIBRATION_IMAGES,
     CHUNK_IMAGES,
+    EXAMPLES,
     GAINS,
     MANIFEST,
     MAX_REGIONS,
@@ -166,12 +167,7 @@ def analyze(
     calibration = None if calibration is data else calibration
     data = with_objects(data)
     networks = [open_for(data, key, models[key], (sites or {}).get(key)) for key in keys]
-    if random_draws < 0:
-        raise GstoVizError(f"random_draws {random_draws}: give 0 (no N3) or more")
-    if seed < 0:
-        raise GstoVizError(f"seed {seed} is negative; give 0 or more")
-    if block is not None and block < 1:
-        raise GstoVizError(f"block {block}: give the images of one block, at least 1")
+    _check_numbers(random_draws, block, seed)
     count = len(data) if limit is None else min(limit, len(data))
     if count < 1:
         raise GstoVizError(f"{data.name} has no images to analyze; give at least one")
@@ -214,6 +210,16 @@ def analyze(
     if own is not None:
         weakref.finalize(report, own.cleanup)
     return report
+
+
+def _check_numbers(random_draws: int, block: int | None, seed: int) -> None:
+    """Refuse numbers that mean nothing."""
+    if random_draws < 0:
+        raise GstoVizError(f"random_draws {random_draws}: give 0 (no N3) or more")
+    if seed < 0:
+        raise GstoVizError(f"seed {seed} is negative; give 0 or more")
+    if block is not None and block < 1:
+        raise GstoVizError(f"block {block}: give the images of one block, at least 1")
 
 
 MAX_NETWORKS = 8
@@ -325,8 +331,29 @@ def _run(job: _Job, networks: list[Network], *, resume: bool, overwrite: bool) -
     with job.world.together():
         if job.world.is_main:
             begin(job.out, job.settings, resume=resume, overwrite=overwrite)
-    if is_finished(job.out):
-        return
+    if not is_finished(job.out):
+        with _nothing_half_made(job):
+            _steps(job, networks)
+
+
+@contextmanager
+def _nothing_half_made(job: _Job) -> Iterator[None]:
+    """Take the folder away again when an error ends the run and there is nothing to resume."""
+    try:
+        yield
+    except GstoVizError as error:
+        measured = any(chunk_folder(job.out, k).is_dir() for k in range(job.chunks))
+        if job.world.is_main and (isinstance(error, _NoRegionsError) or not measured):
+            shutil.rmtree(job.out, ignore_errors=True)
+        raise
+
+
+class _NoRegionsError(GstoVizError):
+    """All was measured, and there is nothing in it."""
+
+
+def _steps(job: _Job, networks: list[Network]) -> None:
+    """Measure what is missing in a folder that was begun."""
     started = time.monotonic()
     with job.world.together():
         if job.world.is_main:
@@ -458,9 +485,9 @@ def _finish(job: _Job, networks: list[Network], calibration_s: float, seconds: f
     read = rows[rows["model"].notna()]
     if read.empty:
         first = skipped[0]
-        raise GstoVizError(f"none of {len(skipped)} images can be analyzed; {first['reason']}")
+        raise _NoRegionsError(f"none of {len(skipped)} images can be analyzed; {first['reason']}")
     if not read["regions"].sum():
-        raise GstoVizError(
+        raise _NoRegionsError(
             f"none of {read['image'].nunique()} images has a labelled region: every pixel is "
             "ignored; see gsto-viz check"
         )

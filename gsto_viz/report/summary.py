@@ -10,8 +10,8 @@ import pandas as pd
 
 from gsto_viz.data import class_list_from_json
 from gsto_viz.errors import GstoVizError
-from gsto_viz.report.examples import FOLDER, Example, load_example
-from gsto_viz.report.folder import DOUBLED, RESIZED, WithNulls, clusters_of, open_finished
+from gsto_viz.report.examples import Example, load_example
+from gsto_viz.report.folder import DOUBLED, EXAMPLES, RESIZED, WithNulls, clusters_of, open_finished
 from gsto_viz.report.tables import read_table
 from gsto_viz.stats.causal import sci_c_values, transfer_counts, transfer_values
 from gsto_viz.stats.compare import (
@@ -301,7 +301,7 @@ class Report:
     @property
     def examples(self) -> tuple[Example, ...]:
         """The images that are kept with all their maps, the example first."""
-        paths = sorted((self.folder / FOLDER).glob("*.npz"))
+        paths = sorted((self.folder / EXAMPLES).glob("*.npz"))
         return tuple(load_example(path) for path in paths)
 
 

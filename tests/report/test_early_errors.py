@@ -12,7 +12,7 @@ from gsto_viz.cli import main
 from gsto_viz.data import write_png
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import save_checkpoint
-from gsto_viz.report import Site, analyze, load_report
+from gsto_viz.report import Site, analyze, load_report, run
 from gsto_viz.report.catalogue import write_figures
 from gsto_viz.report.page import page
 from gsto_viz.report.text import headline_text
@@ -98,6 +98,44 @@ def test_null_models_can_be_chosen(networks, scenes, tmp_path):
     with pytest.raises(GstoVizError, match="no null model 'N9'; choose out of N1, N2"):
         analyze({"A": networks["A"]}, scenes, tmp_path / "s", nulls=["N9"], **more)
     assert not (tmp_path / "s").exists()
+
+
+def test_an_error_before_the_first_images_leaves_no_folder(networks, scenes, tmp_path):
+    """Nothing could be resumed; a folder that is somebody else's stays, of course."""
+    more = {"calibration": Unreadable(scenes.classes), "limit": 2}
+    with pytest.raises(GstoVizError, match="there are no calibration images"):
+        analyze({"A": networks["A"]}, scenes, tmp_path / "r", **more)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "mine").write_text("")
+    with pytest.raises(GstoVizError, match="is not empty"):
+        analyze({"A": networks["A"]}, scenes, tmp_path / "r", **more)
+    assert [one.name for one in (tmp_path / "r").iterdir()] == ["mine"]
+
+
+def test_an_error_in_a_later_chunk_leaves_what_resume_goes_on_with(
+    networks, scenes, tmp_path, monkeypatch
+):
+    whole = analyze({"A": networks["A"]}, scenes, tmp_path / "whole")
+    out = tmp_path / "r"
+    write = run.write_chunk
+
+    def full(folder, number, *words):
+        if number == 1:
+            raise GstoVizError("cannot write: No space left on device")
+        write(folder, number, *words)
+
+    monkeypatch.setattr(run, "CHUNK_IMAGES", 2)
+    monkeypatch.setattr(run, "write_chunk", full)
+    with pytest.raises(GstoVizError, match="No space left"):
+        analyze({"A": networks["A"]}, scenes, out)
+    monkeypatch.setattr(run, "write_chunk", write)
+    for left in (".regions-0123456789abcdef.parquet", "examples/.000-0123456789abcdef.npz"):
+        (out / left).parent.mkdir(exist_ok=True)
+        (out / left).write_text("of a process that was killed")
+    report = analyze({"A": networks["A"]}, scenes, out, resume=True)
+    assert report.summary == whole.summary
+    assert sorted(p.name for p in out.rglob("*")) == sorted(p.name for p in whole.folder.rglob("*"))
 
 
 def test_nan_is_refused_with_the_image_before_anything_is_written(scenes, tmp_path):

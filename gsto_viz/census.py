@@ -34,6 +34,7 @@ CODES = {
     "palette": "label maps whose palette was re-ordered",
     "mixed-instances": "instances that cover several classes",
     "crowds": "things without an instance number in any label map",
+    "lost-instances": "instance maps that do not tell instances apart",
     "turned": "images and label maps that EXIF turns in different ways",
     "empty": "images that come out all black or all white",
     "mixed-masks": "label maps in which 255 may stand for a class",
@@ -92,6 +93,7 @@ class Census:
         empty: Ids of images that come out all black or all white.
         beside: Label maps in which a class occurs together with pixels of no class.
         mixed: Instances that cover several classes, by the id of their image.
+        lost: Ids of samples whose instance map does not tell instances apart.
         crowds: Instance maps in which a class has pixels of crowds.
         numbered: Instance maps in which a class has instances.
         by_color: Ids of samples whose label map has a re-ordered palette.
@@ -115,6 +117,7 @@ class Census:
     empty: list[str] = field(default_factory=list)
     beside: Counter[int] = field(default_factory=Counter)
     mixed: Counter[str] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
     crowds: Counter[int] = field(default_factory=Counter)
     numbered: Counter[int] = field(default_factory=Counter)
     by_color: list[str] = field(default_factory=list)
@@ -143,7 +146,7 @@ class Census:
 
     def findings(self) -> list[Finding]:
         """What is worth saying, the things that stop a run first."""
-        found = [*self._classes(), *self._files(), *self.others]
+        found = [*self._classes(), *self._files(), *self._instances(), *self.others]
         return sorted(found, key=lambda one: not one.stops)
 
     def _classes(self) -> Iterator[Finding]:
@@ -238,6 +241,16 @@ class Census:
                 f"the class colours in another order: {first_few(self.by_color)}",
                 "they are read by colour",
             )
+        if self.left_out:
+            yield Finding(
+                "left-out",
+                f"{counted(len(self.left_out), 'file is', 'files are')} not read: "
+                f"{first_few(self.left_out)}",
+                "save them as PNG or JPEG if they are images, or take them away",
+            )
+
+    def _instances(self) -> Iterator[Finding]:
+        """What is wrong with instance maps."""
         if self.mixed:
             total = sum(self.mixed.values())
             yield Finding(
@@ -259,12 +272,12 @@ class Census:
                 "it counts as crowds, whose regions have no size; call it stuff in the class list, "
                 "or number its instances",
             )
-        if self.left_out:
+        if self.lost:
             yield Finding(
-                "left-out",
-                f"{counted(len(self.left_out), 'file is', 'files are')} not read: "
-                f"{first_few(self.left_out)}",
-                "save them as PNG or JPEG if they are images, or take them away",
+                "lost-instances",
+                f"{counted(len(self.lost), 'instance map does', 'instance maps do')} not tell "
+                f"instances apart, as when saved again with 8 bits: {first_few(self.lost)}",
+                "objects are connected areas there; take the original maps of 16 bits",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -344,6 +357,7 @@ class _Seen(NamedTuple):
     mixed: int = 0
     by_color: bool = False
     empty: bool = False
+    lost: bool = False
     crowds: Collection[int] = ()
     numbered: Collection[int] = ()
     problem: GstoVizError | None = None
@@ -366,6 +380,7 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         found.mixed,
         found.by_color,
         found.empty,
+        instances is None and isinstance(data, FileDataset) and bool(data.files(index).instances),
         *(() if instances is None else _numbered(labels, instances)),
     )
 
@@ -424,6 +439,8 @@ def _add(census: Census, id_: str, seen: _Seen) -> None:
         census.beside.update(classes)
     if seen.by_color:
         census.by_color.append(id_)
+    if seen.lost:
+        census.lost.append(id_)
     census.crowds.update(seen.crowds)
     census.numbered.update(seen.numbered)
     if seen.mixed:

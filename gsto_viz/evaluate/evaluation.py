@@ -263,7 +263,7 @@ def _no_instances(tally: Tally, labelled: Rows, data: Dataset) -> str | None:
         return f"{without} of {len(labelled)} images have no instance map of 16 bits"
     things = [info.id for info in data.classes if info.thing]
     if not len(tally.instances) and tally.confusion[things].any():
-        return "no instance map holds a number of 1000 or more, though things occur"
+        return "no instance map numbers a thing (1000 x label id + number), though things occur"
     return None
 
 

@@ -194,6 +194,41 @@ def test_cityscapes_from_tree_to_server(city_checkpoint: Path, tmp_path: Path, c
     assert not (tmp_path / "new").exists()
 
 
+DAMAGED = {
+    "8 bits, one of two": (0, lambda ids: (ids % 256).astype(np.uint8), "1 of 2 images have no "),
+    "8 bits, all": (None, lambda ids: (ids % 256).astype(np.uint8), "2 of 2 images have no "),
+    "clipped to 8 bits": (None, lambda ids: ids.clip(0, 255).astype(np.uint8), "2 of 2 images"),
+    "8 bits in a file of 16": (None, lambda ids: ids % 256, "no instance map numbers a thing"),
+    "label ids": (None, lambda ids: np.where(ids > 999, ids // 1000, ids), "no instance map num"),
+    "train ids": (None, lambda ids: np.where(ids > 999, ids - 13000, ids), "no instance map num"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_iiou_of_instance_maps_that_lost_their_numbers(
+    city_checkpoint: Path, tmp_path: Path, capsys: Any, kind: str
+) -> None:
+    frames = ("lindau_000000_000019", "lindau_000001_000019")
+    for frame in frames:
+        add_frame(tmp_path, "val", frame)
+    which, change, reason = DAMAGED[kind]
+    for frame in frames if which is None else frames[which : which + 1]:
+        path = tmp_path / "gtFine" / "val" / "lindau" / f"{frame}_gtFine_instanceIds.png"
+        ids = np.array(Image.open(path)).astype(np.uint16)
+        Image.fromarray(change(ids)).save(path)
+    assert evaluate(city_checkpoint, f"cityscapes:{tmp_path}", "--json", "-", "--no-sizes") == 0
+    said = capsys.readouterr()
+    scores = json.loads(said.out)["cityscapes"]
+    assert scores["iiou_reason"].startswith(reason)
+    assert scores["iiou_class"] is scores["iiou_category"] is None
+    assert scores["class_iiou"] == scores["category_iiou"] == {}
+    assert scores["iou_category"] is not None
+    assert evaluate(city_checkpoint, f"cityscapes:{tmp_path}", "--no-sizes") == 0
+    out = capsys.readouterr().out
+    assert f"iIoU is not estimated: {reason}" in out
+    assert ("[lost-instances]" in out) == (" 8 bits" in f" {kind}" and "file" not in kind)
+
+
 @pytest.mark.slow
 def test_torchrun_writes_what_one_process_writes(
     tiny_checkpoint: Path, folder: Path, tmp_path: Path

@@ -4,6 +4,7 @@ import logging
 import resource
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import torch
 
@@ -42,6 +43,12 @@ def build_for(recipe: Recipe, num_classes: int) -> SegmentationNetwork:
     """
     if recipe.initialization == "imagenet":
         raise GstoVizError(_missing_start(recipe.model))
+    if "{model}" in recipe.initialization and not Path(start_of(recipe)).is_file():
+        raise GstoVizError(
+            f"this recipe starts from {start_of(recipe)}, which does not come with gsto_viz; give "
+            "a file with --set initialization=PATH, or --set initialization=kaiming to start from "
+            "random weights"
+        )
     fresh = recipe.initialization in SCHEMES
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

@@ -189,6 +189,10 @@ WRONG = {
     ),
     "classes": (["--set", "model_options={num_classes: 3}"], "comes from the data"),
     "start": (["--set", "initialization=nowhere.pth"], "nowhere.pth"),
+    "no start for this network": (
+        ["--set", "initialization=scenes-{model}"],
+        "starts from scenes-hrnetv2-tiny, which does not come with gsto_viz; give a file with",
+    ),
     "no start": (
         ["--set", "initialization=imagenet"],
         "starts from ImageNet weights: give the path",

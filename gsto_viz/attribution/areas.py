@@ -79,7 +79,11 @@ class View:
                 return index
         if name.isdecimal() and int(name) < len(self.names):
             return int(name)
-        raise GstoVizError(f"there is no class '{name}'; choose one of {', '.join(self.names)}")
+        numbered = "class 0" in self.names
+        hint = "; its data set, given as --calibration SPEC, would name them" * numbered
+        raise GstoVizError(
+            f"there is no class '{name}'; choose one of {', '.join(self.names)}{hint}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -182,6 +182,20 @@ class Census:
         elif much:
             yield Finding("ignored", ignored, "see that they are meant to be")
         yield from self._masks(present)
+        yield from self._train_ids()
+
+    def _train_ids(self) -> Iterator[Finding]:
+        """Label ids of Cityscapes that would be train ids, were there a 255 among them."""
+        known = {value for value, class_id in self.values if class_id != IGNORE}
+        highest = max(value for value, _ in self.values)
+        low = highest < 20 and not known & set(range(7))
+        if data_kind(self.data) == "cityscapes" and low and self.ignored > 0.2:
+            yield Finding(
+                "numbering",
+                f"the highest number in {self.read} label maps is {highest}, and label ids of "
+                f"streets reach 26 (car); {100 * self.ignored:.0f} % of the pixels are ignored",
+                "if these are train ids, call the files *_gtFine_labelTrainIds.png",
+            )
 
     def _masks(self, present: Sequence[ClassInfo]) -> Iterator[Finding]:
         """Masks of two classes of which some seem to say 255 where others say 1."""
@@ -269,8 +283,8 @@ class Census:
                 "crowds",
                 f"{counted(len(never), 'class of things has', 'classes of things have')} no "
                 f"instance number in any instance map: {first_few(never)}",
-                "it counts as crowds, whose regions have no size; call it stuff in the class list, "
-                "or number its instances",
+                "they count as crowds, whose regions have no size; call them stuff in the class "
+                "list, or number their instances",
             )
         if self.lost:
             yield Finding(

@@ -27,6 +27,7 @@ from gsto_viz.data.reader import (
 )
 from gsto_viz.errors import GstoVizError
 from gsto_viz.types import CROWD, IGNORE, ClassList, Dataset, FileDataset, Sample, SampleFiles
+from gsto_viz.words import counted
 
 Purpose = Literal["train", "eval"]
 
@@ -129,6 +130,14 @@ def pair_up(images: dict[str, Path], maps: Path, what: str, suffix: str = "") ->
             raise GstoVizError(
                 f"{len(missing)} of {len(images)} images have no {what} of a format that keeps "
                 f"numbers, first {unread}; save them as one-channel PNG"
+            )
+        name = first.rpartition("/")[2]
+        moved = next((one for one in found if one.rpartition("/")[2] == name), None)
+        if moved is not None:
+            raise GstoVizError(
+                f"{len(missing)} of {len(images)} images have no {what}, first "
+                f"{images[missing[0]]}, and {found[moved]} lies in another sub-folder; maps lie in "
+                "the same sub-folders as their images"
             )
         other = next((one for one in found if one.startswith(missing[0]) and one != first), None)
         raise MissingMapError(
@@ -452,9 +461,15 @@ class DataSet:
             GstoVizError: There are none.
         """
         images = list_stems(folder, IMAGE_SUFFIXES)
-        if not images:
-            raise GstoVizError(f"no images in {folder}; {self.tree}")
-        return images
+        if images:
+            return images
+        others = list(files_under(folder))
+        if others:
+            raise GstoVizError(
+                f"no images in {folder} that are read, but {counted(len(others), 'other file')}, "
+                f"first {others[0].name}; save them as PNG or JPEG"
+            )
+        raise GstoVizError(f"no images in {folder}; {self.tree}")
 
     def labelled(self, images: dict[str, Path], labels_at: Path, suffix: str = "") -> list[Entry]:
         """Pair images with the label maps of the same names (and a suffix) in another folder.

@@ -203,7 +203,8 @@ def _check_keys(
         raise GstoVizError(f"{source}: {where} has no key '{missing[0]}'; add it")
     if unknown:
         raise GstoVizError(
-            f"{source}: {where} has an unknown key '{unknown[0]}'; the keys are {', '.join(keys)}"
+            f"{source}: {where} has an unknown key '{unknown[0]}'; the keys are "
+            f"{', '.join(keys + optional)}"
         )
 
 

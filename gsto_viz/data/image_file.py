@@ -51,6 +51,7 @@ _OTHER_FORMATS = {
     b"\x93NUMPY": "NumPy",
     b"PK\x03\x04": "ZIP",
     b"\x1f\x8b": "gzip",
+    b"version https://git-lfs": "Git LFS pointer (git lfs pull gets the image)",
 }
 
 
@@ -361,7 +362,7 @@ def _describe(data: bytes) -> str:
     """Return, in a few words, what a file that is not a PNG or JPEG seems to be."""
     for signature, kind in _OTHER_FORMATS.items():
         if data.startswith(signature):
-            return f"a {kind} file"
+            return f"a {kind} file" if kind[-1] != ")" else f"a {kind}"
     if data[4:8] == b"ftyp":
         return "an AVIF, HEIC or video file"
     if all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:512]):

@@ -231,9 +231,7 @@ def _folder(row: DataSet, root: Path, split: str, purpose: Purpose) -> list[Entr
     base = root / split
     own = read_class_list(_class_list_at(row, root, split))
     row.check_folders(base / "images", base / "labels")
-    images = list_stems(base / "images", IMAGE_SUFFIXES)
-    if not images:
-        raise GstoVizError(f"no images in {base / 'images'}; put .png or .jpg files there")
+    images = row.images_in(base / "images")
     try:
         entries = row.labelled(images, base / "labels", own.label_suffix)
     except MissingMapError as error:

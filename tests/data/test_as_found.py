@@ -189,3 +189,45 @@ def test_the_census_of_many_faults_is_one_table(tmp_path: Path, capsys: Any) -> 
     out = capsys.readouterr().out
     assert "2 of 4 samples cannot be used, first: " in out
     assert "is empty (0 bytes)" in out
+
+
+def test_train_ids_without_255_in_files_of_label_ids(tmp_path: Path) -> None:
+    def codes_of(numbers: list[int], name: str = "labelIds") -> dict[str, str]:
+        root = tmp_path / f"{name}{numbers[0]}"
+        for kind, file, array in (
+            ("leftImg8bit", "leftImg8bit", np.zeros((*SIZE, 3), np.uint8)),
+            ("gtFine", f"gtFine_{name}", np.resize(np.array(numbers, np.uint8), SIZE)),
+        ):
+            folder = root / kind / "val" / "ulm"
+            folder.mkdir(parents=True)
+            Image.fromarray(array).save(folder / f"ulm_000000_000019_{file}.png")
+        return codes(f"cityscapes:{root}:val")
+
+    assert "if these are train ids" in codes_of([0, 1, 2, 8, 10, 13])["numbering"]
+    assert "numbering" not in codes_of([1, 0, 2, 8, 10, 13], "labelTrainIds")
+    # Honest label ids: road, building, vegetation, sky, car, and what is not scored.
+    assert "numbering" not in codes_of([7, 11, 21, 23, 26, 1, 4])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("heic", r"no images in \S+images that are read, but 2 other files, first 0\.heic"),
+        ("sub", r"2 of 2 images have no label map, .*labels/s/0\.png lies in another sub-folder"),
+        ("lfs", r"is a Git LFS pointer \(git lfs pull gets the image\), not a PNG"),
+        ("key", "the keys are name, ignore, classes, flip_pairs, ids, map, label_suffix"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_cause(tmp_path: Path, change: str, said: str) -> None:
+    spec = write(tmp_path, [drawn(0), drawn(1)], **({"count": 2} if change == "key" else {}))
+    if change == "heic":
+        for path in (tmp_path / "images").iterdir():
+            path.rename(path.with_suffix(".heic"))
+    if change == "sub":
+        (tmp_path / "labels" / "s").mkdir()
+        for path in (tmp_path / "labels").glob("*.png"):
+            path.rename(path.parent / "s" / path.name)
+    if change == "lfs":
+        (tmp_path / "images" / "0.png").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(GstoVizError, match=said):
+        load_data(spec)[0]

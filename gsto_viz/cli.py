@@ -8,9 +8,12 @@ were skipped; 130 interrupted. A traceback is a bug.
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from gsto_viz.errors import GstoVizError, SaidElsewhereError
@@ -135,7 +138,8 @@ def _run(args: argparse.Namespace) -> int:
 
     logging.getLogger("gsto_viz").setLevel(logging.ERROR if args.quiet else logging.NOTSET)
     try:
-        return int(args.run(args))
+        with _terminated_as_interrupted():
+            return int(args.run(args))
     except SaidElsewhereError:
         return 2
     except GstoVizError as error:
@@ -146,6 +150,27 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"gsto-viz {args.command}: interrupted\n")
         return 130
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, so that nothing half-written stays.
+
+    Not under torchrun: a process that waits for another one would not hear it.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or "RANK" in os.environ:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _one_line(text: str) -> str:

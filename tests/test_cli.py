@@ -5,8 +5,10 @@ import errno
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from gsto_viz import cli
 from gsto_viz.errors import GstoVizError
+from gsto_viz.files import new_folder
 
 
 def command(run: Any) -> SimpleNamespace:
@@ -61,6 +64,29 @@ def test_an_interrupt(acts: Any, capsys: pytest.CaptureFixture[str]) -> None:
     acts(fail(KeyboardInterrupt()))
     assert cli.main(["act"]) == 130
     assert capsys.readouterr().err == "gsto-viz act: interrupted\n"
+
+
+def test_being_terminated_is_an_interrupt(
+    acts: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Half-written results go; what else listens to the signal listens again afterwards."""
+
+    def killed(args: argparse.Namespace) -> int:
+        with new_folder(tmp_path / "out", (), overwrite=False) as work:
+            (work / "half").write_text("")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        return 0
+
+    acts(killed)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["act"]) == 130
+    assert capsys.readouterr().err == "gsto-viz act: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setenv("RANK", "0")
+    acts(lambda args: 7 * (signal.getsignal(signal.SIGTERM) is before))
+    assert cli.main(["act"]) == 7, "torchrun ends its processes itself"
 
 
 def test_what_the_system_refuses_is_one_line(

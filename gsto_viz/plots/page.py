@@ -11,6 +11,7 @@ figure is drawn, after titles were shortened and ticks were thinned to the room 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,9 +157,12 @@ def save_figure(
     with context():
         for name in formats:
             target = stem.parent / f"{stem.name}.{name}"
+            # In memory first: on a full disk matplotlib fails again while it closes its file.
+            content = BytesIO()
+            about = _metadata(name, alt_text(figure))
+            figure.savefig(content, format=name, dpi=dpi, metadata=about)
             with atomic_path(target) as temporary:
-                about = _metadata(name, alt_text(figure))
-                figure.savefig(temporary, format=name, dpi=dpi, metadata=about)
+                temporary.write_bytes(content.getbuffer())
             files.append(target)
     return tuple(files)
 

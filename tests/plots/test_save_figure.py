@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 
@@ -58,6 +59,20 @@ def test_failures_leave_nothing_behind(tmp_path):
     with pytest.raises(GstoVizError, match="cannot write"):
         save_figure(figure(), tmp_path / "f", formats=("png",))
     assert [p.name for p in tmp_path.iterdir()] == ["f.png"]
+
+
+@pytest.mark.parametrize("name", ["pdf", "png", "svg"])
+def test_a_full_disk_is_one_sentence(name, tmp_path):
+    drawn = figure()
+    drawn.canvas.draw()  # caches of fonts are written before
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        with pytest.raises(GstoVizError, match=rf"cannot write .*f\.{name}: File too large"):
+            save_figure(drawn, tmp_path / "f", formats=(name,))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _fail_in_style():

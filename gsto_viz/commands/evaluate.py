@@ -168,7 +168,8 @@ def _report(
         notes = "".join(f"note: {one}\n" for one in found)
         write_result(args, facts, notes + table(result))
     for index, reason in tally.skipped.items():
-        sys.stderr.write(f"gsto-viz evaluate: skipped {data.ids[index]}: {reason}\n")
+        why = reason.removeprefix(f"{data.ids[index]}: ")
+        sys.stderr.write(f"gsto-viz evaluate: skipped {data.ids[index]}: {why}\n")
     return 3 if tally.skipped else 0
 
 

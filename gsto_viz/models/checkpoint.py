@@ -33,6 +33,7 @@ from gsto_viz.models.base import (
     refuse_misfit,
 )
 from gsto_viz.models.config import HRNetConfig
+from gsto_viz.models.factory import is_factory
 from gsto_viz.models.registry import ARCHITECTURES, architecture_of, network_name, network_of
 from gsto_viz.models.weights_file import is_safetensors
 from gsto_viz.torch_utils import unwrap
@@ -346,6 +347,11 @@ def says_itself(source: str | Path) -> bool:
 def _no_checkpoint(text: str) -> GstoVizError:
     """Return what to say of a name that is neither shipped nor a file."""
     shipped = shipped_checkpoints()
+    if is_factory(text):
+        return GstoVizError(
+            f"{text} is a factory file, which evaluate, analyze and doctor open, and in Python "
+            "gsto_viz.open_network with code=True; save its network as a checkpoint for the others"
+        )
     if Path(text).suffix or Path(text).name != text:
         return GstoVizError(f"no checkpoint file {text}; check the path")
     hint = "none are shipped with this version;"

@@ -226,6 +226,8 @@ def test_files_that_are_no_checkpoint(saved: Path, tmp_path: Path) -> None:
         with pytest.raises(GstoVizError, match="is not a readable safetensors file"):
             load_model(path)
         assert path.read_bytes() == data, what
+    with pytest.raises(GstoVizError, match=r"net\.py:build is a factory file, which evaluate, "):
+        load_model("net.py:build")
     with pytest.raises(GstoVizError, match=r"no checkpoint file .*absent"):
         load_model(tmp_path / "absent.safetensors")
     with pytest.raises(GstoVizError, match="no file"):

@@ -175,6 +175,7 @@ def test_the_commands_name_small_images(networks, folder, tmp_path, capsys):
     assert main(["evaluate", str(path), *data, "--json", "-"]) == 3
     said = capsys.readouterr()
     assert [one["id"] for one in json.loads(said.out)["skipped"]] == ["002", "005"]
+    assert "skipped 002: the image is " in said.err
     out = tmp_path / "run"
     assert main(["analyze", "--model", f"A={path}", *data, "--out", str(out), "--nulls"]) == 3
     skipped = json.loads((out / "manifest.json").read_text())["skipped"]

@@ -349,8 +349,8 @@ def _no_checkpoint(text: str) -> GstoVizError:
     shipped = shipped_checkpoints()
     if is_factory(text):
         return GstoVizError(
-            f"{text} is a factory file, which evaluate, analyze and doctor open, and in Python "
-            "gsto_viz.open_network with code=True; save its network as a checkpoint for the others"
+            f"{text} is a factory file, which evaluate, analyze and doctor open; in Python "
+            "gsto_viz.open_network opens it with code=True"
         )
     if Path(text).suffix or Path(text).name != text:
         return GstoVizError(f"no checkpoint file {text}; check the path")

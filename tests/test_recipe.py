@@ -65,7 +65,10 @@ def test_numpy_numbers_are_stored_as_plain_ones() -> None:
         ({"scale_range": [1.0, 1e9]}, "scale_range"),
         ({"model_options": [1]}, "a mapping"),
         ({"model_options": {1: 2}}, "a mapping"),
-        ({"auxiliary_weights": {"stage4": 1.0}}, "stage1 to stage3"),
+        (
+            {"auxiliary_weights": {"stage4": 1.0}},
+            "it knows stage1, stage2, stage3, predictor, layer3",
+        ),
         ({"auxiliary_weights": {"stage2": "much"}}, "auxiliary_weights.stage2 is 'much'"),
         ({"auxiliary_weights": {"stage2": -1}}, "0 or more"),
         ({"class_weights": "some"}, "log_inverse_frequency or sqrt_log_inverse_frequency or none"),

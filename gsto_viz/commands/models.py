@@ -71,7 +71,7 @@ def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
     if giga == "1e9":
         unit = 10**9
     params = "conv params M" if count == "conv" else "params M"
-    heads = (params, f"MACs/{giga}", "paper M", "paper G", "note")
+    heads = (params, f"MACs/{giga}", "paper M", "paper G", "mIoU", "note")
     lines: list[Sequence[object] | str] = []
     notes: list[str] = []
     for kind, title in (
@@ -83,11 +83,13 @@ def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
         if group:
             lines.append((title, *heads))
         for row in group:
-            notes += [row["note"]] if row["note"] else []
+            if row["note"] and row["note"] not in notes:
+                notes.append(row["note"])
             name = row["name"] if kind != "ablation" else row["name"].partition("[")[2][:-1]
             counted = f"{row[key] / 1e6:.4f}", f"{row['macs'] / unit:.3f}"
-            mark = len(notes) if row["note"] else ""
-            lines.append((name, *counted, row["paper_params_m"], row["paper_gflops"], mark))
+            mark = 1 + notes.index(row["note"]) if row["note"] else ""
+            printed = (row[f"paper_{figure}"] for figure in ("params_m", "gflops", "miou"))
+            lines.append((name, *counted, *printed, mark))
         if group:
             lines.append("")
     return "\n".join(text_table(lines) + _footer(rows, notes)) + "\n"
@@ -102,6 +104,7 @@ def _footer(rows: list[dict[str, Any]], notes: list[str]) -> list[str]:
         f"counted at {first['height']}x{first['width']}, {first['num_classes']} classes "
         "(checkpoints: their own); MACs: multiply-adds of convolutions.",
         "The papers count convolution parameters and call MACs/2^30 'GFLOPs'.",
+        "mIoU: as the papers print it, percent, Cityscapes val.",
         *(f"{number:>2} {note}" for number, note in enumerate(notes, 1)),
         "",
         *(f"{row.name}: {row.words}" for row in ARCHITECTURES.values()),

@@ -63,8 +63,8 @@ class SegmentationOutput(NamedTuple):
     """Result of a forward pass.
 
     Attributes:
-        logits: (N, K, ceil(H/4), ceil(W/4)), before softmax.
-        auxiliary: Logits of the deep-supervision heads by stage, e.g. ``{"stage2": ...,
+        logits: (N, K, ceil(H/s), ceil(W/s)), before softmax; s is 4 in HRNet, 8 in PPM and ASPP.
+        auxiliary: Logits of the deep-supervision heads by name, e.g. ``{"stage2": ...,
             "stage3": ...}``, same shape; empty for HRNetV2.
     """
 
@@ -159,7 +159,10 @@ class SegmentationNetwork(nn.Module):
         config: What shapes it.
         info: What its checkpoint says (classes, normalisation, gains, training); None for a
             network that was built and not loaded.
+        training_heads: Auxiliary heads that run in training only, and so are in no anatomy.
     """
+
+    training_heads: tuple[str, ...] = ()
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -176,6 +179,11 @@ class SegmentationNetwork(nn.Module):
         if self._anatomy is None:
             self._anatomy = self.describe()
         return self._anatomy
+
+    @property
+    def auxiliary_heads(self) -> tuple[str, ...]:
+        """Names of the heads that need a loss weight beside the main one's."""
+        return (*(name for name in self.anatomy().outputs if name != "main"), *self.training_heads)
 
     def taps(self) -> dict[str, Tap]:
         """Return every tap of this network by its name, in the order of computation."""

@@ -1,4 +1,4 @@
-"""Building blocks of HRNet: convolution units, residual blocks, resizing.
+"""Building blocks of networks: convolution units, residual blocks, resizing.
 
 Every ReLU and every resize is a module of its own that is called once per forward, and nothing
 works in place, so that a hook on any of them sees what was really computed.
@@ -28,6 +28,7 @@ class ConvBN(nn.Module):
         *,
         kernel_size: int = 3,
         stride: int = 1,
+        dilation: int = 1,
         relu: bool = True,
         bn_momentum: float = 0.01,
     ) -> None:
@@ -37,7 +38,8 @@ class ConvBN(nn.Module):
             out_channels,
             kernel_size,
             stride=stride,
-            padding=kernel_size // 2,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
             bias=False,
         )
         self.bn = batch_norm(out_channels, bn_momentum)
@@ -50,57 +52,104 @@ class ConvBN(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Residual block of two 3x3 convolutions; channels and size stay. (N, C, H, W) -> same."""
+    """Residual block of two 3x3 convolutions, the first of which may have a stride.
 
-    def __init__(self, channels: int, *, bn_momentum: float = 0.01) -> None:
+    The identity path gets a 1x1 convolution with batch norm where channels or size change.
+    Shapes: (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)).
+    """
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        planes: int | None = None,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bn_momentum: float = 0.01,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1 = batch_norm(channels, bn_momentum)
+        planes = in_channels if planes is None else planes
+        self.conv1 = _conv3x3(in_channels, planes, stride, dilation)
+        self.bn1 = batch_norm(planes, bn_momentum)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = batch_norm(channels, bn_momentum)
+        self.conv2 = _conv3x3(planes, planes, 1, dilation)
+        self.bn2 = batch_norm(planes, bn_momentum)
+        self.shortcut = _shortcut(in_channels, planes, stride, bn_momentum)
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``relu(x + bn2(conv2(relu(bn1(conv1(x))))))``."""
         residual = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        out: Tensor = self.relu2(residual + x)
+        out: Tensor = self.relu2(residual + self.shortcut(x))
         return out
 
 
 class Bottleneck(nn.Module):
     """Residual block 1x1 -> 3x3 -> 1x1 with four times ``planes`` output channels.
 
-    The identity path gets a 1x1 convolution with batch norm where the channel count changes.
+    The 3x3 convolution may have a stride. The identity path gets a 1x1 convolution with batch norm
+    where channels or size change.
     """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, planes: int, *, bn_momentum: float = 0.01) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        planes: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bn_momentum: float = 0.01,
+    ) -> None:
         super().__init__()
         out_channels = planes * self.expansion
         self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
         self.bn1 = batch_norm(planes, bn_momentum)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.conv2 = _conv3x3(planes, planes, stride, dilation)
         self.bn2 = batch_norm(planes, bn_momentum)
         self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(planes, out_channels, 1, bias=False)
         self.bn3 = batch_norm(out_channels, bn_momentum)
-        self.shortcut: nn.Module = (
-            ConvBN(in_channels, out_channels, kernel_size=1, relu=False, bn_momentum=bn_momentum)
-            if in_channels != out_channels
-            else nn.Identity()
-        )
+        self.shortcut = _shortcut(in_channels, out_channels, stride, bn_momentum)
         self.relu3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) -> (N, 4 * planes, H, W)."""
+        """(N, in, H, W) -> (N, 4 * planes, ceil(H / stride), ceil(W / stride))."""
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         result: Tensor = self.relu3(out + self.shortcut(x))
         return result
+
+
+def _conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        3,
+        stride=stride,
+        padding=dilation,
+        dilation=dilation,
+        bias=False,
+    )
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int, bn_momentum: float) -> nn.Module:
+    """Make the identity path of a residual block."""
+    if in_channels == out_channels and stride == 1:
+        return nn.Identity()
+    return ConvBN(
+        in_channels,
+        out_channels,
+        kernel_size=1,
+        stride=stride,
+        relu=False,
+        bn_momentum=bn_momentum,
+    )
 
 
 class Resize(nn.Module):

@@ -207,8 +207,8 @@ def cost_table(
     Returns:
         One row each: ``name, kind`` (``network``, ``ablation`` or ``checkpoint``), ``params,
         conv_params, macs, macs_gi, height, width, num_classes, paper_params_m, paper_gflops,
-        note``. The papers' figures are None where none is printed for this network, size and class
-        count.
+        paper_miou (percent, on Cityscapes val), note``. The papers' figures are None where none is
+        printed for this network, size and class count.
     """
     rows = []
     for name, (architecture, size) in registered().items():
@@ -274,10 +274,16 @@ def cost_row(
         "height": height,
         "width": width,
         "num_classes": config.num_classes,
-        "paper_params_m": None if printed is None else float(printed.params_m),
-        "paper_gflops": None if printed is None else float(printed.gflops),
+        **_printed_figures(printed),
         "note": "; ".join(notes),
     }
+
+
+def _printed_figures(printed: Printed | None) -> dict[str, float | None]:
+    """Return the printed figures of a row, None where none is printed."""
+    figures = ("", "", "") if printed is None else (printed.params_m, printed.gflops, printed.miou)
+    names = ("paper_params_m", "paper_gflops", "paper_miou")
+    return {name: float(text) if text else None for name, text in zip(names, figures, strict=True)}
 
 
 def verdict(costs: Costs, printed: Printed) -> str:
@@ -286,13 +292,15 @@ def verdict(costs: Costs, printed: Printed) -> str:
     Parameters are compared without batch norm and multiply-adds per 2**30: the convention that
     reproduces all printed figures but two.
     """
+    if not (printed.params_m or printed.gflops):
+        return f"{printed.source} prints no costs"
     apart = []
     for what, ours, theirs in (
         ("M parameters", costs.conv_params / 1e6, printed.params_m),
         ("Gi multiply-adds", costs.macs_gi, printed.gflops),
     ):
         digits = len(theirs.partition(".")[2])
-        if f"{ours:.{digits}f}" != theirs:
+        if theirs and f"{ours:.{digits}f}" != theirs:
             apart.append(f"{theirs} {what} where we count {ours:.{digits + 2}f}")
     if not apart:
         return f"equals {printed.source}"

@@ -8,14 +8,23 @@ from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.base import NetworkConfig, SegmentationNetwork
 from gsto_viz.models.config import GatingConfig, HRNetConfig
 from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models.pyramid import PyramidNetwork, pyramid_sizes
 
 
 class Printed(NamedTuple):
-    """Figures as printed, digits included: millions of parameters, "GFLOPs" (MACs / 2**30)."""
+    """Figures as printed, digits included; empty where none is printed.
+
+    Attributes:
+        params_m: Millions of parameters.
+        gflops: "GFLOPs", which are MACs / 2**30.
+        source: Where they are printed.
+        miou: mIoU on Cityscapes val, percent.
+    """
 
     params_m: str
     gflops: str
     source: str
+    miou: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,38 @@ HRNET_IMAGENET = {
 }
 """From github.com/HRNet/HRNet-Image-Classification; GSTO starts from them, too."""
 
+PYRAMIDS = {
+    "ppm": "pyramid pooling (PSPNet's PPM) on a dilated ResNet",
+    "aspp": "atrous pyramid pooling (DeepLabV3's ASPP) on a dilated ResNet",
+}
+
+TABLE_6 = {
+    "ppm": ("76.5", "76.9"),
+    "gsto-ppm": ("77.3", "77.8"),
+    "aspp": ("74.9", "75.1"),
+    "gsto-aspp": ("76.3", "76.9"),
+}
+"""Of GSTO: mIoU without and with deep supervision."""
+
+RESNET_IMAGENET = "torchvision's resnet50"
+
+
+def _pyramid(name: str, module: str, *, gates: bool) -> Architecture:
+    """Make a row of PPM or ASPP, whose costs the paper does not print."""
+    words = PYRAMIDS[module]
+    if gates:
+        words = f"{module.upper()} with a gate in front of each scale"
+    printed = {
+        size: Printed("", "", "GSTO Table 6", score)
+        for size, score in zip(("r50", "r50-sup"), TABLE_6[name], strict=True)
+    }
+    sizes = pyramid_sizes(module, gates)
+    imagenet = dict.fromkeys(("r50", "r50-sup"), RESNET_IMAGENET)
+    return Architecture(
+        name, f"{words}; our reconstruction", PyramidNetwork, sizes, printed, imagenet
+    )
+
+
 ARCHITECTURES = {
     row.name: row
     for row in (
@@ -74,8 +115,8 @@ ARCHITECTURES = {
             HRNET_SIZES,
             printed={
                 "w18-small-v1": Printed("1.5", "31.1", "HRNet README"),
-                "w18-small-v2": Printed("3.92", "71.6", "GSTO Table 4"),
-                "w48": Printed("65.78", "696.2", "GSTO Table 4"),
+                "w18-small-v2": Printed("3.92", "71.6", "GSTO Table 4", "75.9"),
+                "w48": Printed("65.78", "696.2", "GSTO Table 4", "80.2"),
             },
             imagenet=HRNET_IMAGENET,
         ),
@@ -85,10 +126,15 @@ ARCHITECTURES = {
             HRNet,
             {size: replace(one, gating=GatingConfig()) for size, one in HRNET_SIZES.items()},
             printed={
-                "w18-small-v2": Printed("3.95", "74.4", "GSTO Table 4"),
-                "w48": Printed("65.93", "714.0", "GSTO Table 4"),
+                "w18-small-v2": Printed("3.95", "74.4", "GSTO Table 4", "77.3"),
+                "w48": Printed("65.93", "714.0", "GSTO Table 4", "82.1"),
             },
             imagenet=HRNET_IMAGENET,
+        ),
+        *(
+            _pyramid(f"{start}{module}", module, gates=bool(start))
+            for module in PYRAMIDS
+            for start in ("", "gsto-")
         ),
     )
 }

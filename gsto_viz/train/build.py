@@ -22,6 +22,8 @@ from gsto_viz.models import (
     shipped_checkpoints,
 )
 from gsto_viz.models.checkpoint import load_weights, says_itself
+from gsto_viz.models.pyramid import PyramidNetwork
+from gsto_viz.models.resnet import load_imagenet
 from gsto_viz.network import open_network
 from gsto_viz.text_table import text_table
 from gsto_viz.train.recipe import Recipe, parse_base_size
@@ -87,7 +89,7 @@ def _missing_start(model: str) -> str:
 
 
 def _check_auxiliary_weights(recipe: Recipe, model: SegmentationNetwork) -> None:
-    missing = sorted(set(model.anatomy().outputs) - {"main"} - set(recipe.auxiliary_weights))
+    missing = sorted(set(model.auxiliary_heads) - set(recipe.auxiliary_weights))
     if missing:
         raise GstoVizError(
             f"recipe: auxiliary_weights lacks {', '.join(missing)}, where {recipe.model} has an "
@@ -124,6 +126,8 @@ def _load_start(model: SegmentationNetwork, recipe: Recipe) -> None:
                     "'model_options={align_corners: %s}'",
                     *(path, aligns_corners(start), str(aligns_corners(start)).lower()),
                 )
+        elif isinstance(model, PyramidNetwork):
+            load_imagenet(model.backbone, path)
         else:
             load_official(model, path, keep=tuple(new), inplace_abn=recipe.inplace_abn)
     except GstoVizError as error:

@@ -50,6 +50,10 @@ MAX_COUNT = 1_000_000
 
 COARSEST_STRIDE = 32
 
+AUXILIARY_WEIGHTS = {"stage1": 0.2, "stage2": 0.3, "stage3": 0.5, "predictor": 0.5, "layer3": 0.4}
+"""By head: HRNet's as GSTO has them; PPM's and ASPP's predictor as GSTO's last one (ours), the head
+on the third stage of their ResNet as PSPNet has it."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -105,8 +109,9 @@ class Recipe:
         ohem_kept: Above 0, the main loss is that of hard pixels alone, at least so many in a batch
             (all processes together); see ``gsto_viz.models.losses.HardPixels``.
         ohem_threshold: A pixel is hard whose true class has a probability below this.
-        auxiliary_weights: Weight of each deep-supervision loss by stage (GSTO: 0.3 for stage 2,
-            0.5 for stage 3; 0.2 for stage 1, which only exists with three supervised transitions).
+        auxiliary_weights: Weight of the loss of each auxiliary head. HRNet has ``stage1`` to
+            ``stage3`` (GSTO: 0.3 for stage 2, 0.5 for stage 3; 0.2 for stage 1, which only exists
+            with three supervised transitions), PPM and ASPP ``layer3`` and ``predictor``.
         ema_decay: Above 0, an exponential moving average of the weights is kept, and evaluated and
             saved in their place; see ``gsto_viz.train.step.WeightAverage``.
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; weights and losses stay fp32; fp16
@@ -160,9 +165,7 @@ class Recipe:
     class_weights: str | tuple[float, ...] = "log_inverse_frequency"
     ohem_kept: int = 0
     ohem_threshold: float = 0.9
-    auxiliary_weights: dict[str, float] = field(
-        default_factory=lambda: {"stage1": 0.2, "stage2": 0.3, "stage3": 0.5}
-    )
+    auxiliary_weights: dict[str, float] = field(default_factory=AUXILIARY_WEIGHTS.copy)
     ema_decay: float = 0.0
     precision: str = "fp32"
     channels_last: bool = True
@@ -197,7 +200,7 @@ TYPES: dict[str, Any] = typing.get_type_hints(Recipe)
 
 
 def _stray_stages(weights: dict[str, float]) -> str:
-    return ", ".join(sorted(set(weights) - {"stage1", "stage2", "stage3"}))
+    return ", ".join(sorted(set(weights) - set(AUXILIARY_WEIGHTS)))
 
 
 def _coarsest_cells(crop: tuple[int, int]) -> int:
@@ -225,7 +228,7 @@ RULES = (
     _choice("precision", "fp32", "bf16", "fp16"),
     Rule(
         "auxiliary_weights",
-        lambda v, r: f" names {_stray_stages(v)}; it knows stage1 to stage3",
+        lambda v, r: f" names {_stray_stages(v)}; it knows {', '.join(AUXILIARY_WEIGHTS)}",
         holds=lambda v, r: not _stray_stages(v),
     ),
     Rule(

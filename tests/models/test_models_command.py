@@ -22,6 +22,7 @@ KEYS = {
     "num_classes",
     "paper_params_m",
     "paper_gflops",
+    "paper_miou",
     "note",
 }
 

@@ -14,7 +14,14 @@ def test_registered_names_are_the_contracts() -> None:
     sizes = ("w18-small-v1", "w18-small-v2", "w18", "w30", "w32", "w40", "w44", "w48", "w64")
     wanted = {f"{family}-{size}" for family in ("hrnetv2", "gsto-hrnet") for size in sizes}
     assert wanted <= set(registered())
-    assert set(registered()) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny"}
+    pyramids = {
+        f"{start}{module}-{size}{end}"
+        for module in ("ppm", "aspp")
+        for start in ("", "gsto-")
+        for size in ("r50", "r18-half", "tiny")
+        for end in ("", "-sup")
+    }
+    assert set(registered()) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny", *pyramids}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,16 +27,41 @@ from scipy.sparse import csr_array
 
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.look import Look
-from gsto_viz.types import IGNORE
+from gsto_viz.types import IGNORE, Stride, cells_of, pixels_per_cell
 from gsto_viz.words import GATE, MODES
 
 FloatMap = npt.NDArray[np.float64]
 BoolMap = npt.NDArray[np.bool_]
 
 
-def grid_shape(height: int, width: int, stride: int) -> tuple[int, int]:
-    """Return (ceil(height / stride), ceil(width / stride)): the grid of a branch, in cells."""
-    return -(-height // stride), -(-width // stride)
+def grid_shape(height: int, width: int, stride: Stride) -> tuple[int, int]:
+    """Return (ceil(height / stride), ceil(width / stride)), or the cells of a pooled grid."""
+    pixels = pixels_per_cell(stride)
+    if pixels is None:
+        cells = cells_of(stride)
+        assert cells is not None
+        return cells
+    return -(-height // pixels), -(-width // pixels)
+
+
+def cell_edges(
+    height: int, width: int, stride: Stride
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the cells of a grid begin and end: (h + 1,) rows and (w + 1,) columns, pixels.
+
+    Cell k of stride s covers the pixels [k s, (k + 1) s) inside the image. Cell k of b pooled cells
+    covers [k n / b, (k + 1) n / b) of n pixels, rounded down. (Cells of adaptive pooling overlap by
+    up to one cell of the map that is pooled, where b does not divide its cells; this is not
+    corrected.)
+    """
+    edges = []
+    for size, cells in zip((height, width), grid_shape(height, width, stride), strict=True):
+        pixels = pixels_per_cell(stride)
+        numbers = np.arange(cells + 1, dtype=np.int64)
+        edges.append(
+            numbers * size // cells if pixels is None else np.minimum(numbers * pixels, size)
+        )
+    return edges[0], edges[1]
 
 
 def grid_stride(size: tuple[int, int], grid: tuple[int, int]) -> int | None:
@@ -51,11 +77,27 @@ def grid_stride(size: tuple[int, int], grid: tuple[int, int]) -> int | None:
     return next(fitting, None)
 
 
-def cell_areas(height: int, width: int, stride: int) -> npt.NDArray[np.int64]:
-    """Return the pixels of each cell that lie inside the image, (ceil(H/s), ceil(W/s)) int64."""
-    rows = np.minimum(stride, height - np.arange(0, height, stride))
-    columns = np.minimum(stride, width - np.arange(0, width, stride))
-    return np.outer(rows, columns)
+def cell_at(
+    row: npt.NDArray[np.integer] | int,
+    column: npt.NDArray[np.integer] | int,
+    size: tuple[int, int],
+    stride: Stride,
+) -> tuple[Any, Any]:
+    """Return the row and column of the cells that hold pixels of an image of (H, W) pixels."""
+    pixels = pixels_per_cell(stride)
+    if pixels is not None:
+        return row // pixels, column // pixels
+    rows, columns = cell_edges(*size, stride)
+    return (
+        np.searchsorted(rows, row, side="right") - 1,
+        np.searchsorted(columns, column, side="right") - 1,
+    )
+
+
+def cell_areas(height: int, width: int, stride: Stride) -> npt.NDArray[np.int64]:
+    """Return the pixels of each cell that lie inside the image, (h, w) int64."""
+    rows, columns = cell_edges(height, width, stride)
+    return np.outer(np.diff(rows), np.diff(columns))
 
 
 def matched_pool(activity: npt.NDArray[np.floating]) -> FloatMap:
@@ -81,8 +123,41 @@ def matched_pool(activity: npt.NDArray[np.floating]) -> FloatMap:
     return sums / cell_areas(height, width, 2)
 
 
+def pool_to(
+    activity: npt.NDArray[np.floating], size: tuple[int, int], fine: Stride, coarse: Stride
+) -> FloatMap:
+    """Bring a map of one grid to a coarser one, as each branch is seen on the next one's.
+
+    From stride to stride by cascaded 2x2 averages; to and between pooled grids by averages over the
+    shared pixels.
+
+    Args:
+        activity: (h, w) on the grid ``fine``.
+        size: (H, W) of the image.
+        fine: Its grid.
+        coarse: The other one; a stride is a power of two times that of ``fine``.
+    """
+    pooled = np.asarray(activity, dtype=np.float64)
+    a, b = pixels_per_cell(fine), pixels_per_cell(coarse)
+    if a is not None and b is not None:
+        for _ in range((b // a).bit_length() - 1):
+            pooled = matched_pool(pooled)
+        return pooled
+    (rows, columns), (to_rows, to_columns) = (cell_edges(*size, one) for one in (fine, coarse))
+    down, across = _shared(rows, to_rows), _shared(columns, to_columns)
+    summed: FloatMap = down @ pooled @ across.T
+    return summed / np.outer(down.sum(axis=1), across.sum(axis=1))
+
+
+def _shared(fine: npt.NDArray[np.int64], coarse: npt.NDArray[np.int64]) -> FloatMap:
+    """Return how many pixels each coarse cell shares with each fine one, along one axis."""
+    ends = np.minimum(coarse[1:, None], fine[None, 1:])
+    starts = np.maximum(coarse[:-1, None], fine[None, :-1])
+    return np.maximum(ends - starts, 0).astype(np.float64)
+
+
 def valid_cells(
-    labels: npt.NDArray[np.integer], stride: int, ignore: int | None = IGNORE
+    labels: npt.NDArray[np.integer], stride: Stride, ignore: int | None = IGNORE
 ) -> BoolMap:
     """Return which cells take part in the ranks: at least half of their pixels are not ignored.
 
@@ -98,8 +173,8 @@ def valid_cells(
 
 
 def valid_by_stride(
-    labels: npt.NDArray[np.integer], strides: Sequence[int], ignore: int | None = IGNORE
-) -> dict[int, BoolMap]:
+    labels: npt.NDArray[np.integer], strides: Sequence[Stride], ignore: int | None = IGNORE
+) -> dict[Stride, BoolMap]:
     """Return :func:`valid_cells` for several grids of one image, by their strides."""
     labels = np.asarray(labels)
     height, width = labels.shape
@@ -110,7 +185,7 @@ def valid_by_stride(
     sums = cv2.integral(known.view(np.uint8))
     grids = {}
     for stride in strides:
-        rows, columns = (np.minimum(np.arange(0, n + stride, stride), n) for n in (height, width))
+        rows, columns = cell_edges(height, width, stride)
         inside = np.diff(np.diff(sums[np.ix_(rows, columns)], axis=0), axis=1)
         grids[stride] = 2 * inside >= cell_areas(height, width, stride)
     return grids
@@ -159,34 +234,69 @@ def _percentiles(values: FloatMap) -> FloatMap:
 
 
 def cell_counts(
-    categories: npt.NDArray[np.integer], number: int, strides: Sequence[int]
+    categories: npt.NDArray[np.integer], number: int, strides: Sequence[Stride]
 ) -> tuple[csr_array, ...]:
     """Count the pixels of every category in every cell, on one grid per stride.
 
     Args:
         categories: (H, W) integers; 0..number-1, anything below 0 is counted nowhere.
         number: C, how many categories there are.
-        strides: Pixels per cell of each grid, each a multiple of the one before; cell k covers the
-            pixels [k stride, (k+1) stride) inside the image.
+        strides: The grids, finest first; pixels per cell are multiples of those before.
 
     Returns:
         (C, h * w) whole numbers as float64 for each grid, cells row by row; no explicit zeros,
         cells of a row in order.
     """
     height, width = categories.shape
-    counts = [_finest_counts(categories, number, strides[0])]
+    first = pixels_per_cell(strides[0])
+    counts = [
+        _pooled_counts(categories, number, strides[0])
+        if first is None
+        else _finest_counts(categories, number, first)
+    ]
     for fine, coarse in pairwise(strides):
-        rows, columns = (np.arange(n) // (coarse // fine) for n in grid_shape(height, width, fine))
-        shape = grid_shape(height, width, coarse)
-        cells = (rows[:, None] * shape[1] + columns).ravel()
-        within = csr_array(
-            (np.ones(cells.size), cells, np.arange(cells.size + 1)),
-            shape=(cells.size, shape[0] * shape[1]),
-        )
-        added = counts[-1] @ within
-        added.sort_indices()
-        counts.append(added)
+        steps = pixels_per_cell(fine), pixels_per_cell(coarse)
+        if steps[0] is None or steps[1] is None:
+            counts.append(_pooled_counts(categories, number, coarse))
+        elif steps[0] == steps[1]:
+            counts.append(counts[-1])
+        else:
+            counts.append(_merged_counts(counts[-1], height, width, (steps[0], steps[1])))
     return tuple(counts)
+
+
+def _merged_counts(
+    counts: csr_array, height: int, width: int, strides: tuple[int, int]
+) -> csr_array:
+    """Add up the cells of one stride within those of a multiple of it."""
+    fine, coarse = strides
+    rows, columns = (np.arange(n) // (coarse // fine) for n in grid_shape(height, width, fine))
+    shape = grid_shape(height, width, coarse)
+    cells = (rows[:, None] * shape[1] + columns).ravel()
+    within = csr_array(
+        (np.ones(cells.size), cells, np.arange(cells.size + 1)),
+        shape=(cells.size, shape[0] * shape[1]),
+    )
+    added = counts @ within
+    added.sort_indices()
+    return added
+
+
+def _pooled_counts(categories: npt.NDArray[np.integer], number: int, stride: Stride) -> csr_array:
+    """Count on a grid of few cells, pixel by pixel."""
+    height, width = categories.shape
+    rows, columns = (
+        np.repeat(np.arange(edges.size - 1), np.diff(edges))
+        for edges in cell_edges(height, width, stride)
+    )
+    h, w = grid_shape(height, width, stride)
+    there = categories >= 0
+    place = categories.astype(np.int64) * (h * w) + rows[:, None] * w + columns
+    found, count = np.unique(place[there], return_counts=True)
+    entries = (count.astype(np.float64), np.divmod(found, h * w))
+    counts = csr_array(entries, shape=(number, h * w))
+    counts.sort_indices()
+    return counts
 
 
 def _finest_counts(categories: npt.NDArray[np.integer], number: int, stride: int) -> csr_array:
@@ -238,7 +348,7 @@ class HeatMap:
         mode: Key of ``gsto_viz.words.MODES``, or ``gate``.
         label: What the numbers are, for the colour bar.
         raw: True when the size of the numbers is arbitrary; drawings then carry a badge.
-        stride: Pixels per cell: cell k covers pixels [k stride, (k+1) stride) of the image.
+        stride: Its grid: cell k of stride s covers pixels [k s, (k+1) s) of the image.
         colors: Name of a Matplotlib colour map; None: the fixed one of the mode.
 
     Raises:
@@ -252,7 +362,7 @@ class HeatMap:
     mode: str
     label: str
     raw: bool
-    stride: int
+    stride: Stride
     colors: str | None = None
 
     def __post_init__(self) -> None:
@@ -263,7 +373,7 @@ class HeatMap:
             raise GstoVizError(
                 f"a colour bar cannot run from {self.low:g} to {self.high:g}; give low < high"
             )
-        if self.stride < 1:
+        if isinstance(self.stride, int) and self.stride < 1:
             raise GstoVizError(f"stride {self.stride} is not possible; give pixels per cell, >= 1")
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
@@ -286,7 +396,7 @@ def check_mode(mode: str, modes: Collection[str] = MODES) -> None:
 def normalise(
     inspections: Sequence[Look],
     mode: str = "percentile",
-    valid: Mapping[int, BoolMap] | None = None,
+    valid: Mapping[Stride, BoolMap] | None = None,
 ) -> tuple[tuple[HeatMap, ...], ...]:
     """Make the branch maps of networks that saw one image ready for display.
 
@@ -332,7 +442,7 @@ def normalise(
 def normalise_map(
     values: npt.NDArray[np.floating],
     *,
-    stride: int,
+    stride: Stride,
     mode: str = "percentile",
     valid: BoolMap | None = None,
 ) -> HeatMap:
@@ -350,7 +460,7 @@ def normalise_map(
 
 
 def gate_map(
-    values: npt.NDArray[np.floating], *, stride: int, limits: tuple[float, float]
+    values: npt.NDArray[np.floating], *, stride: Stride, limits: tuple[float, float]
 ) -> HeatMap:
     """Make a gate map ready for display; the bar runs over what the gate's form allows.
 
@@ -376,7 +486,7 @@ def saturated_share(
     return float(np.mean(np.asarray(values, dtype=np.float64) <= limits[0] + tolerance))
 
 
-def check_grid(values: npt.NDArray, stride: int, size: tuple[int, int], what: str) -> None:
+def check_grid(values: npt.NDArray, stride: Stride, size: tuple[int, int], what: str) -> None:
     """Refuse a map that does not lie on the grid of ``stride`` for an image of (H, W) pixels."""
     expected = grid_shape(*size, stride)
     if values.shape != expected:
@@ -386,7 +496,7 @@ def check_grid(values: npt.NDArray, stride: int, size: tuple[int, int], what: st
         )
 
 
-def _finish(values: FloatMap, mode: str, stride: int, together: Sequence[FloatMap]) -> HeatMap:
+def _finish(values: FloatMap, mode: str, stride: Stride, together: Sequence[FloatMap]) -> HeatMap:
     """Turn a masked map into what is drawn; raw maps share the limits of those ``together``."""
     if mode == "percentile":
         values, (low, high) = percentile_map(values, ~np.isnan(values)), (0.0, 1.0)
@@ -399,7 +509,7 @@ def _finish(values: FloatMap, mode: str, stride: int, together: Sequence[FloatMa
 
 
 def _masked_maps(
-    inspection: Look, raw: bool, valid: Mapping[int, BoolMap] | None
+    inspection: Look, raw: bool, valid: Mapping[Stride, BoolMap] | None
 ) -> list[FloatMap]:
     """Return the network's maps in float64 with NaN where a cell does not count."""
     maps = inspection.raw if raw else inspection.activity

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Tap
+from gsto_viz.types import Stride, Tap
 
 # Only gates have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
 _SPELLED = re.compile(r"(^|\.)(gate|transfer)\[(\d+)->(\d+)\](?=$|#)")
@@ -123,9 +123,11 @@ class Branch:
     Attributes:
         tap: The tap that gives its features.
         stride: Pixels per cell; None for a map of so many cells, whatever the image (a pooled one).
-        scale: Orders the branches, finest first: the stride, a dilation rate, or 1 / cells.
+        scale: Orders the branches, finest first: the stride, times the dilation rate; of a pooled
+            map, pixels per cell of an image of some size.
         channels: Of its features; None when it was not said.
         grid: Cells (h, w) of a pooled map; None where the stride says them.
+        rate: Dilation rate; it tells branches of one stride apart.
     """
 
     tap: str
@@ -133,6 +135,14 @@ class Branch:
     scale: float
     channels: int | None = None
     grid: tuple[int, int] | None = None
+    rate: int = 1
+
+    @property
+    def sampling(self) -> Stride | None:
+        """Its stride, as statistics and drawings have it; None where nothing says it."""
+        if self.stride is not None:
+            return self.stride if self.rate == 1 else f"{self.stride}r{self.rate}"
+        return None if self.grid is None else f"{self.grid[0]}x{self.grid[1]}"
 
 
 @dataclass(frozen=True)
@@ -191,15 +201,15 @@ class Anatomy:
         return tuple(branch.tap for branch in self.branches)
 
     @property
-    def strides(self) -> tuple[int, ...]:
-        """Pixels per cell of each branch.
+    def strides(self) -> tuple[Stride, ...]:
+        """Pixels per cell of each branch, or its rate or cells as well (``Stride``).
 
         Raises:
-            GstoVizError: A branch has none.
+            GstoVizError: A branch has neither.
         """
-        found = [branch.stride for branch in self.branches if branch.stride is not None]
+        found = [stride for branch in self.branches if (stride := branch.sampling) is not None]
         if len(found) < len(self.branches):
-            missing = next(branch.tap for branch in self.branches if branch.stride is None)
+            missing = next(branch.tap for branch in self.branches if branch.sampling is None)
             raise GstoVizError(
                 f"branch {missing} has no stride (a map of so many cells whatever the image), so "
                 "regions cannot be read on its grid; leave it out"
@@ -239,6 +249,11 @@ class Anatomy:
 
 
 def _check_scales(branches: Sequence[Branch]) -> None:
+    if all(branch.grid == (1, 1) for branch in branches):
+        raise GstoVizError(
+            "all branches are maps of one cell, which cannot tell the places of an image apart; "
+            "name taps of finer maps"
+        )
     if len({branch.scale for branch in branches}) < 2:
         listed = ", ".join(str(branch.stride) for branch in branches)
         raise GstoVizError(

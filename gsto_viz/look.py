@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.files import atomic_path
-from gsto_viz.types import BranchMaps
+from gsto_viz.types import BranchMaps, Stride
 
 ABOUT = "about"
 Arrays = dict[str, npt.NDArray[Any]]
@@ -29,7 +29,7 @@ class Look:
     Attributes:
         name: The checkpoint's name.
         network: The architecture's registered name.
-        strides: Stride of each branch, e.g. (4, 8, 16, 32).
+        strides: Stride of each branch, e.g. (4, 8, 16, 32) or (8, "6x6").
         prediction: (H, W) uint8 class indices at image size; 0 where ``predicts`` is False.
         raw: Per branch, (h_r, w_r) float32 channel mean as the paper draws it; the size of its
             numbers is arbitrary. Empty where it was not asked for.
@@ -46,7 +46,7 @@ class Look:
 
     name: str
     network: str
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     prediction: npt.NDArray[np.uint8]
     raw: BranchMaps
     activity: BranchMaps

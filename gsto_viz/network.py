@@ -40,7 +40,7 @@ from gsto_viz.models.gates import GatedScaleTransfer
 from gsto_viz.models.outputs import MAIN, Wanted
 from gsto_viz.stats import effective_transmission
 from gsto_viz.torch_utils import eval_mode, run_network
-from gsto_viz.types import BranchMaps, ClassList, Tap
+from gsto_viz.types import BranchMaps, ClassList, Tap, stride_words
 
 DEFAULT_SITE = "stage4.branch*"
 """The branches after the last fusion: what the paper draws."""
@@ -182,7 +182,11 @@ class Network:
         if not self.anatomy.taps:
             self.check_branches()
         branches = []
+        known = {branch.tap: branch for branch in self.anatomy.branches}
         for place in resolve(self.module, taps):
+            if place.name in known:
+                branches.append(known[place.name])
+                continue
             if place.kind != "feature" or place.stride is None:
                 raise GstoVizError(
                     f"tap '{place.name}' is not a feature map of a branch; name branch taps"
@@ -256,17 +260,17 @@ class Network:
             GstoVizError: A stride is wrong.
         """
         for branch, shape in zip(self.anatomy.branches, shapes, strict=True):
-            if branch.stride is None:
+            if branch.sampling is None:
                 continue
-            expected = grid_shape(size[0], size[1], branch.stride)
+            expected = grid_shape(size[0], size[1], branch.sampling)
             if len(shape) in (2, 4) and shape[-2:] == expected:
                 continue
             found, image, grid = ("x".join(map(str, one)) for one in (shape, size, expected))
             said = (
-                f"{branch.tap} gives {found} for an image of {image}, and stride {branch.stride} "
-                f"means a grid of {grid}"
+                f"{branch.tap} gives {found} for an image of {image}, and "
+                f"{stride_words(branch.sampling)} means a grid of {grid}"
             )
-            if any(side % branch.stride for side in size):
+            if any(side % (branch.stride or 1) for side in size):
                 raise RefusedImageError(f"{said}; take images whose sides it divides")
             raise GstoVizError(f"{said}; give its stride, or layout: nhwc where channels are last")
 

@@ -90,8 +90,10 @@ def estimate_batch_norm(model: nn.Module, images: Iterable[Tensor]) -> None:
     """Measure the running statistics of every batch norm of a network anew, in place.
 
     All images run through the network once, with batch norms in training mode and everything else
-    in evaluation mode, and their statistics are averaged with equal weights (momentum None). Flags
-    and momenta are restored, also when something raises.
+    in evaluation mode, and their statistics are averaged with equal weights (momentum None). Behind
+    global pooling one image has one value per channel and no variance; there neighbouring images
+    run together, and the last of an odd number beside the one before. Flags and momenta are
+    restored, also when something raises.
 
     Args:
         model: The network; without batch norms that track statistics nothing happens.
@@ -99,26 +101,44 @@ def estimate_batch_norm(model: nn.Module, images: Iterable[Tensor]) -> None:
 
     Raises:
         GstoVizError: There are no images, an image is not such a tensor, or a batch norm sees a
-            single cell.
+            single cell and there is one image, or neighbours differ in size.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    seen = 0
-    with eval_mode(model), _cumulative(norms), torch.autocast(device.type, enabled=False):
-        for image in images:
-            try:
-                model(as_batch(image).to(device))
-            except ValueError as error:
-                # What torch says of one cell of one image, such as behind global pooling.
-                raise GstoVizError(
-                    f"batch-norm statistics cannot be measured anew ({error}); leave the "
-                    "random-weight null out"
-                ) from error
-            seen += 1
-    if seen == 0:
+    batches: Iterator[Tensor] = (as_batch(image).to(device) for image in images)
+    first = next(batches, None)
+    if first is None:
         raise GstoVizError("batch norms need calibration images to be measured on; give some")
+    with eval_mode(model), _cumulative(norms), torch.autocast(device.type, enabled=False):
+        try:
+            model(first)
+        except ValueError:
+            # What torch says of one cell of one image, such as behind global pooling.
+            for norm in norms:
+                norm.reset_running_stats()
+            batches = _pairs(first, batches)
+        try:
+            for batch in batches:
+                model(batch)
+        except (ValueError, RuntimeError) as error:
+            raise GstoVizError(
+                f"batch-norm statistics cannot be measured anew ({error}); leave the "
+                "random-weight null out"
+            ) from error
+
+
+def _pairs(first: Tensor, others: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield neighbouring batches as one, the last of an odd number with the one before."""
+    held, before = first, None
+    alone = True
+    for one in others:
+        if alone:
+            yield torch.cat([held, one])
+        held, before, alone = one, held, not alone
+    if alone:
+        yield held if before is None else torch.cat([before, held])
 
 
 @contextmanager

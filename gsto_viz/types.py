@@ -4,7 +4,8 @@ This is a leaf module: models, statistics, plots and data sets all import it and
 them.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -237,6 +238,57 @@ class Tap:
 
 
 FloatArray = npt.NDArray[np.float64]
+
+Stride = int | str
+"""The grid of a branch: pixels per cell; or, as text, ``8r12``, pixels per cell and the dilation
+rate that sets the branch apart from others on that grid, or ``6x6``, so many cells over the image,
+whatever its size."""
+
+_RATED = re.compile(r"([1-9][0-9]{0,4})r([1-9][0-9]{0,4})")
+_POOLED = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+
+
+def pixels_per_cell(stride: Stride) -> int | None:
+    """Return the pixels per cell of a grid; None where the image's size decides.
+
+    Raises:
+        GstoVizError: Not a grid.
+    """
+    if isinstance(stride, str):
+        if rated := _RATED.fullmatch(stride):
+            return int(rated[1])
+        if cells_of(stride) is not None:
+            return None
+        raise GstoVizError(f"'{stride}' is not a grid; write pixels per cell, 8r12 or 6x6")
+    return stride
+
+
+def cells_of(stride: Stride) -> tuple[int, int] | None:
+    """Return the cells (h, w) of a pooled grid; None of one that has pixels per cell."""
+    pooled = _POOLED.fullmatch(stride) if isinstance(stride, str) else None
+    return (int(pooled[1]), int(pooled[2])) if pooled else None
+
+
+def coarsest_pixels(strides: Iterable[Stride]) -> int:
+    """Return the most pixels per cell; pooled grids, whose cells grow with the image, do not count.
+
+    1 where there are no others.
+    """
+    return max([1, *(pixels for one in strides if (pixels := pixels_per_cell(one)) is not None)])
+
+
+def stride_order(stride: Stride) -> tuple[float, str]:
+    """Return what sorts grids: by pixels per cell, pooled ones last."""
+    pixels = pixels_per_cell(stride)
+    return (float("inf") if pixels is None else pixels, str(stride))
+
+
+def stride_words(stride: Stride) -> str:
+    """Return a grid in words: ``stride 8``, ``stride 8, rate 12``, ``6x6 cells``."""
+    if cells_of(stride) is not None:
+        return f"{stride} cells"
+    return "stride " + str(stride).replace("r", ", rate ")
+
 
 BranchMaps = tuple[npt.NDArray[np.float32], ...]
 """One map per branch, the finest first: (h_r, w_r) float32 each."""

@@ -108,14 +108,20 @@ def test_a_network_that_is_told_its_own_places_keeps_its_head():
     assert own.told(branches_at(("x", "y"), (4, 8))).taps.keys() == {"x", "y"}
 
 
-def test_dilated_branches_share_a_stride_and_pooled_ones_have_none():
-    dilated = [Branch(f"aspp{rate}", 8, float(rate)) for rate in (1, 6, 12)]
+def test_dilated_branches_share_a_stride_and_pooled_ones_say_their_cells():
+    dilated = [Branch(f"aspp{rate}", 8, float(rate), rate=rate) for rate in (1, 6, 12)]
     anatomy = build_model("hrnetv2-tiny").anatomy()
-    assert anatomy.at(dilated).strides == (8, 8, 8)
-    pooled = [Branch(f"pool{bins}", None, 1 / bins, grid=(bins, bins)) for bins in (6, 1)]
-    read = anatomy.at([*dilated, *pooled])
-    with pytest.raises(GstoVizError, match="branch pool6 has no stride"):
-        _ = read.strides
+    assert anatomy.at(dilated).strides == (8, "8r6", "8r12")
+    pooled = [Branch(f"pool{bins}", None, 1000 / bins, grid=(bins, bins)) for bins in (6, 1)]
+    assert anatomy.at([*dilated, *pooled]).strides == (8, "8r6", "8r12", "6x6", "1x1")
+    with pytest.raises(GstoVizError, match="branch lost has no stride"):
+        _ = anatomy.at([*dilated, Branch("lost", None, 2000.0)]).strides
+
+
+def test_branches_of_one_cell_alone_are_refused():
+    whole = [Branch(name, None, scale, grid=(1, 1)) for name, scale in (("a", 1.0), ("b", 2.0))]
+    with pytest.raises(GstoVizError, match="maps of one cell"):
+        build_model("hrnetv2-tiny").anatomy().at(whole)
 
 
 def test_a_network_that_only_names_its_taps():

@@ -30,7 +30,7 @@ from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
 from gsto_viz.regions.table import table_of_prepared
 from gsto_viz.stats.causal import BORDER_COLUMN, border_distance, effective_size
-from gsto_viz.types import BranchMaps, Sample, Tap
+from gsto_viz.types import BranchMaps, Sample, Stride, Tap, coarsest_pixels
 
 DRAWS = 4
 
@@ -188,7 +188,7 @@ OCTAVES = (-1.0, -0.5, 0.5, 1.0)
 class SizedMaps:
     """Activity maps of one image at several sizes."""
 
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     base: BranchMaps
     """At the image's own size."""
     resized: dict[float, BranchMaps]
@@ -267,7 +267,7 @@ def sized_tables(maps: SizedMaps, sample: Sample) -> TransferTables:
             for m, one in maps.resized.items()
         },
         blurred={m: placed_table(again, one, sample.id) for m, one in maps.blurred.items()},
-        coarsest=max(maps.strides),
+        coarsest=coarsest_pixels(maps.strides),
     )
 
 
@@ -275,7 +275,7 @@ def regions_at(
     labels: npt.NDArray[np.integer],
     ids: npt.NDArray[np.integer],
     size: tuple[int, int],
-    strides: tuple[int, ...],
+    strides: tuple[Stride, ...],
 ) -> PreparedRegions:
     """Resize an annotation; its regions keep their numbers, as ``instance_id``.
 

@@ -80,6 +80,7 @@ def _misfits(network: "Network", data: "Dataset", census: "Census") -> "Iterator
     from gsto_viz.census import Finding
     from gsto_viz.errors import GstoVizError
     from gsto_viz.evaluate import check_classes
+    from gsto_viz.types import coarsest_pixels
     from gsto_viz.words import counted
 
     try:
@@ -87,7 +88,7 @@ def _misfits(network: "Network", data: "Dataset", census: "Census") -> "Iterator
     except GstoVizError as error:
         sentence, _, advice = str(error).rpartition("; ")
         yield Finding("other-classes", sentence, advice, stops=True)
-    coarsest = max((stride for stride in network.anatomy.strides if stride), default=1)
+    coarsest = coarsest_pixels(network.anatomy.strides)
     small = sum(n for size, n in census.sizes.items() if min(size) < coarsest)
     if small:
         yield Finding(

@@ -12,6 +12,7 @@ from gsto_viz.attribution.targets import Entries, Score, Target, resolve
 from gsto_viz.explorer.probe import Point, region_at
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import Stride
 
 QUANTITIES = {"shapley": "Shapley value (logits)", "share": "share of the evidence"}
 
@@ -34,7 +35,7 @@ class Question:
     class_id: int
     class_name: str
     score: Score
-    stride: int | None = None
+    stride: Stride | None = None
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -105,7 +106,7 @@ def answer(
 
 
 def branch_rows(
-    answers: Mapping[str, BranchShapley], strides: Mapping[str, tuple[int, ...]]
+    answers: Mapping[str, BranchShapley], strides: Mapping[str, tuple[Stride, ...]]
 ) -> pd.DataFrame:
     """Return what charts draw: ``model``, ``stride``, ``shapley`` (logits) and ``share``."""
     parts = [
@@ -123,7 +124,7 @@ def branch_rows(
 
 
 def branch_table(
-    answers: Mapping[str, BranchShapley], strides: Mapping[str, tuple[int, ...]]
+    answers: Mapping[str, BranchShapley], strides: Mapping[str, tuple[Stride, ...]]
 ) -> pd.DataFrame:
     """Return one row per network and quantity.
 

@@ -18,6 +18,7 @@ from gsto_viz.explorer.viewer_data import (
 )
 from gsto_viz.plots.attribution import symmetric_maps
 from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import Stride
 from gsto_viz.words import METHOD_LINKS, Method
 
 
@@ -33,7 +34,7 @@ class BranchMaps:
 
     maps: tuple[npt.NDArray[np.floating], ...]
     strides: tuple[int, ...]
-    branches: tuple[int, ...]
+    branches: tuple[Stride, ...]
 
 
 def exact_maps(field: EvidenceField, question: Question, method: str) -> BranchMaps:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.activity import FloatMap, saturated_share
+from gsto_viz.activity import FloatMap, cell_at, saturated_share
 from gsto_viz.anatomy import Edge, edge_named, site_numbers
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions, part_means
-from gsto_viz.types import ClassList
+from gsto_viz.types import ClassList, Stride
 
 ALL = "*"
 """Stands for all gates of a network at once."""
@@ -31,12 +31,12 @@ class GatePlace(Edge):
     """Where a gate stands.
 
     Attributes:
-        source_stride: Pixels per cell of the gate's grid.
-        target_stride: Pixels per cell of the target branch.
+        source_stride: The gate's grid.
+        target_stride: That of the target branch.
     """
 
-    source_stride: int = 1
-    target_stride: int = 1
+    source_stride: Stride = 1
+    target_stride: Stride = 1
 
     @property
     def group(self) -> str:
@@ -120,7 +120,8 @@ def gates_at(inspection: Look, point: Point) -> list[float]:
     """Return what every gate is at a pixel, in the order of ``gate_table``."""
     found = []
     for place in gate_places(inspection):
-        row, column = point.y // place.source_stride, point.x // place.source_stride
+        size = (inspection.prediction.shape[0], inspection.prediction.shape[1])
+        row, column = cell_at(point.y, point.x, size, place.source_stride)
         found.append(float(inspection.gates[place.name][row, column]))
     return found
 
@@ -167,7 +168,7 @@ def region_gates(inspection: Look, regions: PreparedRegions, gate: str) -> Float
     """
     core = regions.regions.part == "core"
     strides = {place.name: place.source_stride for place in gate_places(inspection)}
-    by_stride: dict[int, dict[str, npt.NDArray[np.float32]]] = {}
+    by_stride: dict[Stride, dict[str, npt.NDArray[np.float32]]] = {}
     for name, values in chosen_maps(inspection, gate).items():
         by_stride.setdefault(strides[name], {})[name] = values
     means = [

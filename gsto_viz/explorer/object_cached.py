@@ -18,6 +18,7 @@ from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
 from gsto_viz.network import open_network
 from gsto_viz.regions import PreparedRegions
+from gsto_viz.types import Stride
 
 
 @st.cache_data(max_entries=64, max_size="128MB", show_spinner=False)
@@ -30,7 +31,7 @@ def picture(drawn: DrawnObject) -> Picture:
     return draw_object(drawn)
 
 
-def response(choice: Choice, drawn: DrawnObject) -> tuple[tuple[int, ...], Response]:
+def response(choice: Choice, drawn: DrawnObject) -> tuple[tuple[Stride, ...], Response]:
     """Return the strides of a network, and what its branches say of an object; run once.
 
     Raises:
@@ -40,7 +41,9 @@ def response(choice: Choice, drawn: DrawnObject) -> tuple[tuple[int, ...], Respo
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _response(sha256: str, drawn: DrawnObject, _choice: Choice) -> tuple[tuple[int, ...], Response]:
+def _response(
+    sha256: str, drawn: DrawnObject, _choice: Choice
+) -> tuple[tuple[Stride, ...], Response]:
     sample = picture(drawn).sample
     model = cached.network(_choice)
     with cached.FORWARD:

@@ -8,13 +8,14 @@ import pandas as pd
 from gsto_viz.colors import BRANCHES
 from gsto_viz.explorer.charts import mark_scale, model_color, model_dash, model_shape
 from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT
+from gsto_viz.types import Stride
 
 HEIGHT = 260
 TICKS = (4, 8, 16, 32, 64, 128, 256)
 
 
 def tuning_chart(
-    table: pd.DataFrame, strides: Sequence[int], side: float
+    table: pd.DataFrame, strides: Sequence[Stride], side: float
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw the response of each branch of one network against the object's size.
 

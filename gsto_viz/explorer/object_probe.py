@@ -19,7 +19,7 @@ from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT, ViewState
 from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions, prepare_regions, region_arrays
-from gsto_viz.types import Sample
+from gsto_viz.types import Sample, Stride
 
 HEIGHT, WIDTH = 256, 512
 """Pixels of the street: what the shipped networks were trained on."""
@@ -67,7 +67,7 @@ class Response:
     q: float
 
 
-Measured = tuple[Sequence[int], Response]
+Measured = tuple[Sequence[Stride], Response]
 """Strides of a network, and what it says of an object."""
 
 
@@ -140,7 +140,7 @@ def drawn_side(sample: Sample) -> float:
     return math.sqrt(np.count_nonzero(sample.instances == 1))
 
 
-def object_regions(sample: Sample, strides: Sequence[int]) -> PreparedRegions:
+def object_regions(sample: Sample, strides: Sequence[Stride]) -> PreparedRegions:
     """Cut a sample of ``draw_object`` into the object and what surrounds it."""
     assert sample.instances is not None
     labels = (sample.instances == 1).astype(np.uint8)
@@ -209,7 +209,7 @@ def measure_curves(
 
 
 def curve_table(
-    responses: Iterable[tuple[str, Sequence[int], DrawnObject, Response]],
+    responses: Iterable[tuple[str, Sequence[Stride], DrawnObject, Response]],
 ) -> pd.DataFrame:
     """Return tuning curves as one table.
 

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import softmax
 
-from gsto_viz.activity import percentile_map, valid_by_stride
+from gsto_viz.activity import cell_at, percentile_map, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions, region_arrays
 from gsto_viz.stats.pairs import directions, find_pairs, squared_sizes
-from gsto_viz.types import IGNORE
+from gsto_viz.types import IGNORE, pixels_per_cell
 
 RegionNumbers = Mapping[str, npt.NDArray]
 
@@ -108,7 +108,7 @@ def pixel_profile(
         inspection = shown.inspections[letter]
         maps = zip(inspection.strides, inspection.raw, ranks[letter], strict=True)
         for stride, raw, rank in maps:
-            row, column = point.y // stride, point.x // stride
+            row, column = cell_at(point.y, point.x, shown.size, stride)
             rows.append(
                 {
                     "model": letter,
@@ -184,15 +184,17 @@ def region_profile(
         inspection = shown.inspections[letter]
         for r, (stride, raw) in enumerate(zip(inspection.strides, inspection.raw, strict=True)):
             y, x = np.nonzero(inside)
+            cells = cell_at(y, x, shown.size, stride)
+            pixels = pixels_per_cell(stride)
             rows.append(
                 {
                     "model": letter,
                     "stride": stride,
                     "percentile": float(numbers[letter][f"z_{r}"][number - 1]),
-                    "raw": float(raw[y // stride, x // stride].astype(np.float64).mean()),
+                    "raw": float(raw[cells].astype(np.float64).mean()),
                     "low": float(raw.min()),
                     "high": float(raw.max()),
-                    "cells": area / stride**2,
+                    "cells": area * raw.size / inside.size if pixels is None else area / pixels**2,
                 }
             )
     return pd.DataFrame(rows)

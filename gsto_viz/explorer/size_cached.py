@@ -31,7 +31,7 @@ from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
 from gsto_viz.stats import Tuning
-from gsto_viz.types import WorstPair
+from gsto_viz.types import Stride, WorstPair
 
 
 def analysis(folder: Path) -> tuple[Report, SizeSource]:
@@ -145,13 +145,13 @@ def _worst_drawings(
     return [(row.pair, draw_worst_pairs([row], names, caption=False)) for row in rows]
 
 
-def picture_regions(picture: Picture, strides: tuple[int, ...]) -> PreparedRegions | None:
+def picture_regions(picture: Picture, strides: tuple[Stride, ...]) -> PreparedRegions | None:
     """Cut a labelled picture into regions once; None without labels."""
     return _picture_regions(picture.key, strides, picture)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _picture_regions(
-    key: str, strides: tuple[int, ...], _picture: Picture
+    key: str, strides: tuple[Stride, ...], _picture: Picture
 ) -> PreparedRegions | None:
     return regions_of(_picture, strides)

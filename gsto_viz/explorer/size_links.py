@@ -9,7 +9,7 @@ from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.view_state import MAX_SCENE
 from gsto_viz.regions import PreparedRegions, prepare_regions
-from gsto_viz.types import IGNORE, Dataset
+from gsto_viz.types import IGNORE, Dataset, Stride
 
 _SCENE = re.compile(r"scene-1000000-([0-9]{5,})")
 _SCENES_SPEC = re.compile(r"scenes:count=[0-9]+,seed=(?:0|1000000),size=256x512")
@@ -76,7 +76,7 @@ def _scene_place(image: str, spec: str) -> Place | str:
     return Place("scene", scene=number)
 
 
-def regions_of(picture: Picture, strides: tuple[int, ...]) -> PreparedRegions | None:
+def regions_of(picture: Picture, strides: tuple[Stride, ...]) -> PreparedRegions | None:
     """Cut a labelled picture into regions as an analysis does; None without labels."""
     sample = picture.sample
     if sample.labels is None:

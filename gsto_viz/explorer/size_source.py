@@ -15,7 +15,7 @@ from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.report import Report
 from gsto_viz.report.tables import read_table
 from gsto_viz.stats.inference import EACH, Images
-from gsto_viz.types import ClassList
+from gsto_viz.types import ClassList, Stride
 
 GEOMETRY = (
     "image",
@@ -49,7 +49,7 @@ class SizeSource:
     key: tuple[str, ...]
     tables: Mapping[str, pd.DataFrame] = field(repr=False)
     names: Mapping[str, str]
-    strides: Mapping[str, tuple[int, ...]]
+    strides: Mapping[str, tuple[Stride, ...]]
     classes: ClassList
     images: Images = field(default=EACH, repr=False)
     folder: Path | None = None

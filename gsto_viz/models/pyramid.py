@@ -291,7 +291,7 @@ def _branches(config: PyramidConfig, feature: int) -> Iterator[tuple[Tap, Branch
         channels = feature if feature_is_finest else config.channels
         yield (
             Tap(name, module, STRIDE, channels, branch=number),
-            Branch(name, STRIDE, float(STRIDE * reach), channels),
+            Branch(name, STRIDE, float(STRIDE * reach), channels, rate=reach),
         )
     for number, cells in enumerate(pooled_cells(config), len(reaches)):
         name = f"pyramid.branch{number}"

@@ -21,7 +21,7 @@ from gsto_viz.plots.gates import NO_GATES, arrange_gates, draw_gates, gates_by_s
 from gsto_viz.plots.page import BODY, GAP, MARGIN, WIDTH, Page, context, title_of
 from gsto_viz.plots.panels import SPECK_PX, check_same_size, present_classes, without_specks
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
-from gsto_viz.types import IGNORE, ClassList, Sample
+from gsto_viz.types import IGNORE, ClassList, Sample, stride_words
 from gsto_viz.words import MODES, listed
 
 PANEL_HEIGHT = 1.55
@@ -83,7 +83,7 @@ def figure_scale_confusion(
             name, color = f"{key} branch {r}", branch_mark(r).color
             panels.append(
                 Panel(
-                    f"stride {heat.stride}",
+                    stride_words(heat.stride),
                     heat=replace(heat, colors=colors),
                     name=name,
                     frame=color,
@@ -138,7 +138,7 @@ def scale_confusion_data(sample: Sample, shown: Shown, *, mode: str = "percentil
 
 def _maps(sample: Sample, shown: Shown, mode: str) -> Sequence[Sequence[HeatMap]]:
     """Return the branch maps of each network, ready to be drawn."""
-    strides = sorted({stride for i in shown.values() for stride in i.strides})
+    strides = tuple(dict.fromkeys(stride for i in shown.values() for stride in i.strides))
     valid = None if sample.labels is None else valid_by_stride(sample.labels, strides)
     return normalise(tuple(shown.values()), mode, valid)
 
@@ -181,8 +181,8 @@ def _alt_text(sample: Sample, shown: Shown, mode: str) -> str:
     """Describe the figure in words."""
     rows = listed(
         [
-            f"a row for {key} ({i.name}) with its prediction and one heat map for each branch of "
-            f"stride {', '.join(str(stride) for stride in i.strides)}"
+            f"a row for {key} ({i.name}) with its prediction and one heat map for each branch "
+            f"({', '.join(map(stride_words, i.strides))})"
             for key, i in shown.items()
         ]
     )

@@ -34,7 +34,7 @@ from gsto_viz.plots.page import (
 )
 from gsto_viz.plots.panels import BAR_HEIGHT, draw_heatmap, fill_bar, number
 from gsto_viz.plots.sizes import FEW_REGIONS
-from gsto_viz.types import BAND_PX
+from gsto_viz.types import BAND_PX, Stride, stride_words
 from gsto_viz.words import GATE
 
 NO_GATES = "no gates: plain transfers"
@@ -145,7 +145,7 @@ class GateTable:
         self,
         page: Page,
         grid: GateGrid,
-        strides: Sequence[int],
+        strides: Sequence[Stride],
         *,
         side: float,
         cell: float,
@@ -173,17 +173,17 @@ class GateTable:
         """Yield the places, and write the names of rows, columns and transitions around them."""
         for row in range(self.rows):
             y = self.top + row * self.steps[0]
-            middle, name = y + self.cell / 2, f"from\nstride {self.strides[row]}"
+            middle, name = y + self.cell / 2, f"from\n{stride_words(self.strides[row])}"
             self.page.text(MARGIN, middle, name, va="center")
             for column in range(self.rows):
                 if row == 0:
-                    self._name(f"to stride {self.strides[column]}", column, y)
+                    self._name(f"to {stride_words(self.strides[column])}", column, y)
                 tap = self.grid.edges.get((row, column))
                 yield GateCell(tap, row, column, self.left(column), y, row)
         last = len(self.strides)
         for row, (stage, tap) in enumerate(sorted(self.grid.transitions.items())):
             y = self.top + row * self.steps[1]
-            self._name(f"transition {stage}, stride {self.strides[stage - 1]}", last, y)
+            self._name(f"transition {stage}, {stride_words(self.strides[stage - 1])}", last, y)
             yield GateCell(tap, row, last, self.left(last), y, stage - 1)
 
     def _name(self, text: str, column: int, y: float) -> None:
@@ -280,7 +280,7 @@ def gate_by_size_data(frames: Mapping[str, GateFrames]) -> pd.DataFrame:
 def figure_gate_by_size(
     frames: Mapping[str, GateFrames],
     *,
-    strides: Mapping[str, Sequence[int]],
+    strides: Mapping[str, Sequence[Stride]],
     names: Mapping[str, str] | None = None,
     width: float = WIDTH,
 ) -> Figure:
@@ -319,7 +319,7 @@ def figure_gate_by_size(
     return page.finish(CAPTION, _alt_text(grids, frames))
 
 
-def _grid(key: str, gates: GateFrames, strides: Mapping[str, Sequence[int]]) -> GateGrid:
+def _grid(key: str, gates: GateFrames, strides: Mapping[str, Sequence[Stride]]) -> GateGrid:
     """Arrange the gates of one network, and refuse frames that are not of gates."""
     if key not in strides:
         raise GstoVizError(f"'{key}' has no strides; give those of its branches")
@@ -333,7 +333,7 @@ def _draw_network(
     page: Page,
     grid: GateGrid,
     frames: GateFrames,
-    strides: Sequence[int],
+    strides: Sequence[Stride],
     octaves: tuple[int, int],
     limit: float,
 ) -> None:

@@ -29,7 +29,7 @@ from gsto_viz.plots.page import (
 )
 from gsto_viz.plots.panels import check_same_size, present_classes
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
-from gsto_viz.types import IGNORE, ClassList, Sample, WorstPair
+from gsto_viz.types import IGNORE, ClassList, Sample, WorstPair, stride_words
 from gsto_viz.words import MODES, listed
 
 SMALL_COLOR, LARGE_COLOR = "white", "#FF5A00"
@@ -170,7 +170,7 @@ def _panels(row: PairRow, panel: tuple[float, float]) -> list[Panel]:
         for title, over in (("image", frame), ("the smaller region", enlarge))
     ]
     for r, heat in enumerate(maps):
-        title, color = f"stride {heat.stride}", branch_mark(r).color
+        title, color = stride_words(heat.stride), branch_mark(r).color
         panels.append(
             Panel(
                 title,

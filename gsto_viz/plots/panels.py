@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt, label
 from gsto_viz.activity import HeatMap, check_grid
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import SMALL, colormap, inches, shorten
-from gsto_viz.types import ClassList
+from gsto_viz.types import ClassList, pixels_per_cell
 from gsto_viz.words import RAW_BADGE
 
 SPECK_PX = 64
@@ -272,14 +272,15 @@ def draw_heatmap(
         size = (image.shape[0], image.shape[1])
         show(grey(image), ax=ax)
     elif size is None:
-        size = (rows * heatmap.stride, columns * heatmap.stride)
+        pixels = pixels_per_cell(heatmap.stride) or 1
+        size = (rows * pixels, columns * pixels)
     check_grid(heatmap.values, heatmap.stride, size, "the heat map")
     ax.imshow(
         np.ma.masked_invalid(heatmap.values),
         cmap=colormap(heatmap.mode, heatmap.colors),
         vmin=heatmap.low,
         vmax=heatmap.high,
-        extent=(0, columns * heatmap.stride, rows * heatmap.stride, 0),
+        extent=_extent(heatmap, size),
         interpolation="nearest",
         alpha=1.0 if image is None else opacity,
         zorder=1,
@@ -291,6 +292,15 @@ def draw_heatmap(
             lines = [heatmap.label, RAW_BADGE] if heatmap.raw else [heatmap.label]
             below.set_xlabel("\n".join(lines), fontsize=SMALL, labelpad=1)
     return ax
+
+
+def _extent(heatmap: HeatMap, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the left, right, lower and upper end of a map, in pixels of the image."""
+    pixels = pixels_per_cell(heatmap.stride)
+    rows, columns = size
+    if pixels is not None:
+        rows, columns = (cells * pixels for cells in heatmap.values.shape)
+    return 0.0, float(columns), float(rows), 0.0
 
 
 def draw_bar(heatmap: HeatMap, *, ax: Axes) -> Axes:

@@ -30,7 +30,7 @@ from gsto_viz.plots.page import (
     share_axis,
     title_of,
 )
-from gsto_viz.types import BAND_PX
+from gsto_viz.types import BAND_PX, Stride, stride_order, stride_words
 from gsto_viz.words import counted, listed
 
 FEW_REGIONS = 20
@@ -76,7 +76,7 @@ def plot_sizes(frame: pd.DataFrame, *, ax: Axes, octaves: tuple[int, int] | None
             "octave",
             mark.color,
             few=few,
-            label=f"stride {int(rows['stride'].iloc[0])}",
+            label=stride_words(rows["stride"].iloc[0]),
             marker=mark.marker,
             markeredgewidth=0.6,
         )
@@ -225,9 +225,10 @@ def check_frame(frame: pd.DataFrame) -> None:
 def _legend(rows: pd.DataFrame, *, with_draws: bool) -> list[Line2D]:
     """Explain colours, markers, dashes, the line at 0.5 and grey points."""
     handles = []
-    for branch, stride in sorted(set(zip(rows["branch"], rows["stride"], strict=True))):
+    found = set(zip(rows["branch"], rows["stride"], strict=True))
+    for branch, stride in sorted(found, key=lambda one: (one[0], stride_order(one[1]))):
         mark = branch_mark(int(branch))
-        label = f"stride {stride}"
+        label = stride_words(stride)
         handles.append(Line2D([], [], color=mark.color, marker=mark.marker, label=label))
     if with_draws:
         handles.append(guide("random weights, mean", linestyle="--", linewidth=1.2))
@@ -268,8 +269,10 @@ def response_words(
         known = frame.dropna(subset=["mean"])
         best = known.loc[known.groupby("branch")["mean"].idxmax()]
         peaks = ", ".join(
-            f"stride {row.stride} is highest at octave {row.octave} ({row.mean_:.2f})"
-            for row in best.rename(columns={"mean": "mean_"}).itertuples()
+            f"{stride_words(stride)} is highest at octave {octave} ({mean:.2f})"
+            for stride, octave, mean in zip(
+                best["stride"], best["octave"], best["mean"], strict=True
+            )
         )
         dashes = f"; dashed, {len(random[title])} random networks" if title in random else ""
         parts.append(f"{title}: {peaks}{dashes}.")
@@ -306,7 +309,7 @@ DISTANCE_CAPTION = (
 def figure_distance_profile(
     frames: Mapping[str, pd.DataFrame],
     *,
-    strides: Mapping[str, Sequence[int]],
+    strides: Mapping[str, Sequence[Stride]],
     names: Mapping[str, str] | None = None,
     from_octave: int = LARGE_OCTAVE,
     width: float = WIDTH,
@@ -378,14 +381,14 @@ def _ends(frame: pd.DataFrame, branches: int, from_octave: int) -> pd.DataFrame:
 
 
 def _distance_legend(
-    strides: Mapping[str, Sequence[int]], names: Mapping[str, str] | None
+    strides: Mapping[str, Sequence[Stride]], names: Mapping[str, str] | None
 ) -> list[Line2D]:
     """Explain the colours of both branches, and the lines of networks."""
     ends = {(branch, own[branch]) for own in strides.values() for branch in (0, len(own) - 1)}
     handles = []
-    for branch, stride in sorted(ends):
+    for branch, stride in sorted(ends, key=lambda one: (one[0], stride_order(one[1]))):
         color = branch_mark(branch).color
-        handles.append(Line2D([], [], color=color, linewidth=2, label=f"stride {stride}"))
+        handles.append(Line2D([], [], color=color, linewidth=2, label=stride_words(stride)))
     lines = network_handles(strides, names, 2.6, color="black", markersize=3)
     for position, line in enumerate(lines):
         line.set_linestyle(line_of(network_mark(position)))
@@ -394,7 +397,7 @@ def _distance_legend(
 
 
 def _alt_text(
-    frames: Mapping[str, pd.DataFrame], strides: Mapping[str, Sequence[int]], octave: int
+    frames: Mapping[str, pd.DataFrame], strides: Mapping[str, Sequence[Stride]], octave: int
 ) -> str:
     """Return in words how each branch goes from the edge to the inside of the largest regions."""
     parts = []
@@ -403,7 +406,7 @@ def _alt_text(
             mean = frame[(frame["size_octave"] == octave) & (frame["branch"] == branch)]["mean"]
             if len(mean):
                 said = f"from {mean.iloc[0]:.2f} at the edge to {mean.iloc[-1]:.2f} inside"
-                parts.append(f"{key} stride {strides[key][branch]} {said}")
+                parts.append(f"{key} {stride_words(strides[key][branch])} {said}")
     return (
         "Mean percentile of the finest and the coarsest branch against the distance to the edge. "
         f"Regions of {2**octave} px and more: {'; '.join(parts)}."

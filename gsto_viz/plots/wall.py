@@ -16,7 +16,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from gsto_viz.activity import BoolMap, HeatMap, gate_map, normalise_map
+from gsto_viz.activity import (
+    BoolMap,
+    HeatMap,
+    cell_at,
+    cell_edges,
+    gate_map,
+    normalise_map,
+)
 from gsto_viz.colors import BRANCHES
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import (
@@ -51,7 +58,7 @@ from gsto_viz.plots.panels import (
     present_classes,
     show,
 )
-from gsto_viz.types import IGNORE, ClassList
+from gsto_viz.types import IGNORE, ClassList, Stride, pixels_per_cell
 from gsto_viz.words import GATE, MODES, RAW_BADGE
 
 PANEL_HEIGHT = 2.1
@@ -368,14 +375,17 @@ def title_lines(panel: Panel, slot: float) -> str:
     return "\n".join(shorten(line, slot, BODY, panel.chosen) for line in lines)
 
 
-def draw_marks(marks: Marks, *, ax: Axes, stride: int = 1) -> Axes:
+def draw_marks(
+    marks: Marks, *, ax: Axes, stride: Stride = 1, size: tuple[int, int] | None = None
+) -> Axes:
     """Draw outline, pin and probe in white on a black edge, readable on any colour.
 
     Args:
         marks: What is marked.
         ax: Axes in the coordinates of the image.
-        stride: Pixels per cell of what is shown there; the probed cell is framed where it is more
-            than one pixel.
+        stride: The grid of what is shown there; the probed cell is framed where it is more than
+            one pixel.
+        size: (H, W) of the image, for pooled grids.
     """
     if marks.outline is not None:
         numbers = marks.outline.astype(np.uint8)
@@ -385,12 +395,28 @@ def draw_marks(marks: Marks, *, ax: Axes, stride: int = 1) -> Axes:
             _mark(ax, marks.pin, "s", PIN, color, width)
         if marks.probe is not None:
             _mark(ax, marks.probe, "+", CROSS + edge, color, width)
-            if stride > 1:
-                x, y = (stride * (one // stride) for one in marks.probe)
-                frame = Rectangle((x, y), stride, stride, fill=False, edgecolor=color, zorder=4)
+            if stride != 1:
+                (x, y), across, down = probed_cell(marks.probe, stride, size)
+                frame = Rectangle((x, y), across, down, fill=False, edgecolor=color, zorder=4)
                 frame.set_linewidth(width - 0.3)
                 ax.add_patch(frame)
     return ax
+
+
+def probed_cell(
+    probe: tuple[int, int], stride: Stride, size: tuple[int, int] | None
+) -> tuple[tuple[int, int], int, int]:
+    """Return the left upper corner, width and height of the cell that holds a pixel (x, y)."""
+    pixels = pixels_per_cell(stride)
+    if pixels is not None:
+        x, y = (pixels * (one // pixels) for one in probe)
+        return (x, y), pixels, pixels
+    if size is None:
+        raise GstoVizError(f"cells of a grid of {stride} depend on the image; give its size")
+    rows, columns = cell_edges(*size, stride)
+    row, column = cell_at(probe[1], probe[0], size, stride)
+    corner = int(columns[column]), int(rows[row])
+    return corner, int(columns[column + 1]) - corner[0], int(rows[row + 1]) - corner[1]
 
 
 def _mark(
@@ -471,7 +497,8 @@ def figure_view(
         for picture in ax.images:
             # One pixel per cell, also in vector formats.
             picture.set_interpolation("none")
-        draw_marks(marks or Marks(), ax=ax, stride=1 if panel.heat is None else panel.heat.stride)
+        stride = 1 if panel.heat is None else panel.heat.stride
+        draw_marks(marks or Marks(), ax=ax, stride=stride, size=size)
     text = f"{caption} {grey_notes(rows)}".strip()
     below = " ".join(shorten(word, wall.room / 2, BODY) for word in text.split())
     parts = []
@@ -498,7 +525,7 @@ def maps_figure(
     maps: Mapping[str, npt.NDArray[np.floating]],
     image: npt.NDArray[np.uint8],
     *,
-    strides: Mapping[str, int],
+    strides: Mapping[str, Stride],
     mode: str = "percentile",
     gate_range: tuple[float, float] | None = None,
     overlay: bool = False,
@@ -509,7 +536,7 @@ def maps_figure(
     Args:
         maps: By tap name, (h, w).
         image: (H, W, 3) uint8, the image that the maps were captured from.
-        strides: By tap name, pixels per cell.
+        strides: By tap name, its grid.
         mode: ``percentile``, ``zscore`` or ``per_map``.
         gate_range: Infimum and supremum of the gates' form: taps with ``.gate`` in their name are
             drawn on it, whatever the mode. None: gates are drawn as the other maps.
@@ -543,7 +570,7 @@ def maps_figure(
     return wall.finish(caption, said, size=BODY)
 
 
-def _check_maps(maps: Mapping[str, npt.NDArray], strides: Mapping[str, int]) -> None:
+def _check_maps(maps: Mapping[str, npt.NDArray], strides: Mapping[str, Stride | None]) -> None:
     """Refuse what a contact sheet cannot show."""
     if not maps:
         raise GstoVizError("there are no maps to draw; capture at least one tap")
@@ -556,5 +583,5 @@ def _check_maps(maps: Mapping[str, npt.NDArray], strides: Mapping[str, int]) -> 
             raise GstoVizError(
                 f"'{tap}' has shape {np.shape(values)}, not (h, w); reduce its channels to draw it"
             )
-        if tap not in strides:
+        if strides.get(tap) is None:
             raise GstoVizError(f"'{tap}' has no stride, so its place in the image is unknown")

@@ -14,7 +14,6 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -27,13 +26,13 @@ from gsto_viz.activity import (
     cell_areas,
     cell_counts,
     grid_shape,
-    matched_pool,
     percentile_map,
+    pool_to,
     valid_by_stride,
 )
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap, find_regions
-from gsto_viz.types import IGNORE
+from gsto_viz.types import IGNORE, Stride, cells_of, pixels_per_cell
 
 Part = Literal["whole", "core", "band"]
 PARTS: tuple[Part, ...] = ("whole", "core", "band")
@@ -132,13 +131,13 @@ class GridWeights:
         return squares / np.bincount(self.region, share, minlength=self.regions)
 
 
-def grid_weights(regions: RegionMap, stride: int) -> GridWeights:
+def grid_weights(regions: RegionMap, stride: Stride) -> GridWeights:
     """Count the pixels of every region, core and band in every cell of the grid of ``stride``."""
     return nested_grid_weights(regions, (stride,))[0]
 
 
-def nested_grid_weights(regions: RegionMap, strides: Sequence[int]) -> tuple[GridWeights, ...]:
-    """Return :func:`grid_weights` of several strides, each a multiple of the one before."""
+def nested_grid_weights(regions: RegionMap, strides: Sequence[Stride]) -> tuple[GridWeights, ...]:
+    """Return :func:`grid_weights` of several grids, finest first."""
     height, width = regions.ids.shape
     categories = 2 * regions.ids + regions.core - 2
     counts = cell_counts(categories, 2 * len(regions), strides)
@@ -160,8 +159,8 @@ class PreparedRegions:
     regions: RegionMap
     shape: tuple[int, int]
     """(H, W) of the labels."""
-    strides: tuple[int, ...]
-    """Pixels per cell of each branch, finest first."""
+    strides: tuple[Stride, ...]
+    """The grid of each branch, finest first."""
     grids: tuple[GridWeights, ...]
     """Per stride, the pixels of every region in every cell."""
     valid: tuple[BoolMap, ...]
@@ -173,7 +172,7 @@ class PreparedRegions:
 
 def prepare_regions(
     labels: npt.NDArray[np.integer],
-    strides: Sequence[int] = (4, 8, 16, 32),
+    strides: Sequence[Stride] = (4, 8, 16, 32),
     instances: npt.NDArray[np.integer] | None = None,
     ignore: int | None = IGNORE,
     *,
@@ -183,7 +182,7 @@ def prepare_regions(
 
     Args:
         labels: (H, W) class indices at network-input size.
-        strides: Pixels per cell of each branch; each a power of two times the one before.
+        strides: The grid of each branch, finest first: see ``checked_strides``.
         instances: (H, W) instance numbers, 0 = none, -1 = crowd; None when nothing is annotated by
             instance.
         ignore: The label of pixels that belong to no class; None when there is none.
@@ -213,7 +212,7 @@ def prepare_regions(
 
 
 def part_means(
-    prepared: PreparedRegions, values: Mapping[str, npt.NDArray[np.floating]], stride: int
+    prepared: PreparedRegions, values: Mapping[str, npt.NDArray[np.floating]], stride: Stride
 ) -> dict[str, dict[Part, FloatMap]]:
     """Average any number of maps of one grid over the parts of every region, in one product.
 
@@ -248,22 +247,40 @@ def part_means(
     return {name: {part: means[part][k] for part in means} for k, name in enumerate(values)}
 
 
-def checked_strides(strides: Sequence[int]) -> tuple[int, ...]:
-    """Return strides as integers, or say what is wrong with them."""
+def checked_strides(strides: Sequence[Stride]) -> tuple[Stride, ...]:
+    """Return grids in order, or say what is wrong with them.
+
+    Pixels per cell grow by powers of two, and stay where dilation rates grow; behind them come
+    pooled grids of fewer and fewer cells.
+    """
     try:
-        checked = tuple(operator.index(stride) for stride in strides)
-    except TypeError as error:
+        checked = tuple(s if isinstance(s, str) else operator.index(s) for s in strides)
+        for one in checked:
+            pixels_per_cell(one)
+    except (TypeError, GstoVizError) as error:
         raise GstoVizError(
             f"strides {strides!r} are not whole numbers; give pixels per cell, such as (4, 8)"
         ) from error
     if not checked:
         raise GstoVizError("no stride was given; give pixels per cell, such as (4, 8)")
-    steps = [coarse / fine for fine, coarse in pairwise(checked) if fine > 0]
-    if min(checked) < 1 or any(step not in (2, 4, 8, 16, 32) for step in steps):
+    if not all(map(_in_order, checked, checked[1:])) or (pixels_per_cell(checked[0]) or 1) < 1:
         raise GstoVizError(
             f"strides {checked} do not grow by powers of two; give the finest branch first"
         )
     return checked
+
+
+def _in_order(fine: Stride, coarse: Stride) -> bool:
+    """Return whether one grid can stand before another."""
+    if fine == coarse:
+        return False
+    a, b = pixels_per_cell(fine), pixels_per_cell(coarse)
+    if b is None:
+        cells, fewer = cells_of(fine), cells_of(coarse)
+        return cells is None or fewer is None or (fewer <= cells and fewer[1] <= cells[1])
+    if a is None or a < 1:
+        return False
+    return b / a in ((1, 2, 4, 8, 16, 32) if isinstance(coarse, str) else (2, 4, 8, 16, 32))
 
 
 Maps = Sequence[npt.NDArray[np.floating]]
@@ -307,9 +324,7 @@ def rank_maps(prepared: PreparedRegions, maps: Maps) -> RankedMaps:
         pooled = _checked_map(activity, r, prepared.shape, prepared.strides[r])
         for g in range(r, last + 1):
             if g > r:
-                # By cascaded 2x2 averages.
-                for _ in range((prepared.strides[g] // prepared.strides[g - 1]).bit_length() - 1):
-                    pooled = matched_pool(pooled)
+                pooled = pool_to(pooled, prepared.shape, *prepared.strides[g - 1 : g + 1])
             if g in (r, r + 1, last):
                 ranked[r, g] = percentile_map(pooled, prepared.valid[g])
     return RankedMaps(ranked)
@@ -322,7 +337,7 @@ def check_count(maps: int, strides: int) -> None:
 
 
 def _checked_map(
-    activity: npt.NDArray[np.floating], branch: int, shape: tuple[int, int], stride: int
+    activity: npt.NDArray[np.floating], branch: int, shape: tuple[int, int], stride: Stride
 ) -> FloatMap:
     """Return an activity map as float64, or say what is wrong with it."""
     activity = np.asarray(activity)

@@ -20,7 +20,7 @@ from gsto_viz.regions.pooling import (
     prepare_regions,
     rank_maps,
 )
-from gsto_viz.types import IGNORE
+from gsto_viz.types import IGNORE, Stride
 
 TEXTS = ("image", "coco_bin", "part")
 """Columns of words; a table without rows keeps their type."""
@@ -29,7 +29,7 @@ TEXTS = ("image", "coco_bin", "part")
 def region_table(
     labels: npt.NDArray[np.integer],
     maps: Maps,
-    strides: Sequence[int] = (4, 8, 16, 32),
+    strides: Sequence[Stride] = (4, 8, 16, 32),
     instances: npt.NDArray[np.integer] | None = None,
     ignore: int | None = IGNORE,
     image: str = "id",
@@ -49,7 +49,8 @@ def region_table(
         labels: (H, W) class indices at network-input size.
         maps: One activity map per branch, finest first, (ceil(H/s), ceil(W/s)) float32 or
             float64 each; taken as already gain-fixed.
-        strides: Pixels per cell of each branch; each a power of two times the one before.
+        strides: Pixels per cell of each branch; each a power of two times the one before (see
+            ``checked_strides`` for dilated and pooled branches).
         instances: (H, W) instance numbers, 0 = none, -1 = crowd; None when nothing is annotated by
             instance.
         ignore: The label of pixels that belong to no class; None when there is none.
@@ -115,7 +116,7 @@ def region_arrays(
     return {name: columns[name] for name in order if name != "image"}
 
 
-def _check_strides(maps: Maps, strides: Sequence[int]) -> None:
+def _check_strides(maps: Maps, strides: Sequence[Stride]) -> None:
     """Refuse numbers of maps and strides that differ; what is not a sequence is refused later."""
     if isinstance(strides, Sequence):
         check_count(len(maps), len(strides))

@@ -32,7 +32,7 @@ from gsto_viz.regions.pooling import PreparedRegions
 from gsto_viz.report.folder import BLURRED, DOUBLED, RESIZED
 from gsto_viz.report.measure import Annotated
 from gsto_viz.stats.causal import transfer_rows
-from gsto_viz.types import BranchMaps, Sample
+from gsto_viz.types import BranchMaps, Sample, coarsest_pixels
 
 COLUMNS = ("image", "region", "m", "change", "kind", "draw", "model")
 Seen = tuple[PreparedRegions, BranchMaps]
@@ -94,7 +94,7 @@ def _null_rows(
 def _doubled(image: str, before: Seen, after: Seen) -> pd.DataFrame:
     """Follow regions from the image as it is to twice its size."""
     tables = [placed_table(cut, maps, image) for cut, maps in (before, after)]
-    return transfer_rows(tables[0], {DOUBLED: tables[1]}, max(before[0].strides))
+    return transfer_rows(tables[0], {DOUBLED: tables[1]}, coarsest_pixels(before[0].strides))
 
 
 UNEXPLAINED = (

@@ -31,12 +31,13 @@ from gsto_viz.stats.gates import (
     gate_selectivity,
     variance_explained,
 )
-from gsto_viz.stats.inference import Estimate, Images, estimate
+from gsto_viz.stats.inference import Estimate, Images, estimate, not_estimated
 from gsto_viz.stats.information import assignment
 from gsto_viz.stats.nulls import Null, permute_sizes
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
-from gsto_viz.stats.pairs import image_indices, index_columns, sci_by_gap
+from gsto_viz.stats.pairs import index_columns, indices_at, sci_by_gap, unmeasured
 from gsto_viz.stats.sizes import distance_profile, response_by_octave, size_trend, tuning
+from gsto_viz.types import Stride
 from gsto_viz.words import INDICES
 
 COUNT_COLUMNS = (
@@ -67,7 +68,7 @@ def model_summary(
     table = report.table(key)
     responses = without_gates(table)
     values = report.rows("values", key)
-    own = index_estimates(values[values["null"] == OWN], images)
+    own = index_estimates(values[values["null"] == OWN], images, strides)
     nulls = null_estimates(report, key, values, responses) if report.has_nulls else {}
     random = nulls["N3"]["sci"].values if "sci" in nulls.get("N3", {}) else ()
     verdict = strict_verdict(own["sci"], random, own["a_first_matched"], own["a_last"])
@@ -101,13 +102,24 @@ def model_summary(
     return found
 
 
-def index_estimates(values: pd.DataFrame, images: Images) -> dict[str, Estimate]:
-    """Estimate every index from its per-image values; those without any are not estimated."""
+def index_estimates(
+    values: pd.DataFrame, images: Images, strides: Sequence[Stride] = ()
+) -> dict[str, Estimate]:
+    """Estimate every index from its per-image values; those without any are not estimated.
+
+    Args:
+        values: ``index``, ``image``, ``value``, ``pairs``.
+        images: Which images are independent, and the seed.
+        strides: Of the branches: they say why an index cannot be.
+    """
     nothing = values.iloc[:0]
     groups = {str(index): rows for index, rows in values.groupby("index")}
     extra = sorted(set(groups) - set(INDICES))
+    missing = unmeasured(strides) if strides else {}
     return {
-        name: estimate(groups.get(name, nothing)[["image", "value", "pairs"]], images)
+        name: not_estimated(missing[name])
+        if name in missing
+        else estimate(groups.get(name, nothing)[["image", "value", "pairs"]], images)
         for name in (*INDICES, *extra)
     }
 
@@ -150,7 +162,7 @@ def summarise_null(values: pd.DataFrame, images: Images) -> dict[str, Null]:
 
 
 def permuted_values(
-    table: pd.DataFrame, strides: Sequence[int], seed: int, nulls: Sequence[str]
+    table: pd.DataFrame, strides: Sequence[Stride], seed: int, nulls: Sequence[str]
 ) -> pd.DataFrame:
     """Compute the indices of every image with permuted sizes (N4, and N4c within classes).
 
@@ -164,7 +176,7 @@ def permuted_values(
             permuted = permute_sizes(table, within_class=null == "N4c", seed=seed, draw=draw)
             for image, group in permuted.groupby("image"):
                 columns = {name: group[name].to_numpy() for name in names}
-                indices = image_indices(columns, len(strides), min_depth_px=float(strides[-1]))
+                indices = indices_at(columns, strides)
                 rows += [
                     (null, draw, image, index, value, pairs)
                     for index, (value, pairs) in indices.items()
@@ -181,7 +193,7 @@ def layout_summary(report: Report, key: str) -> dict[str, Estimate] | str:
     values = report.rows("layout", key)
     if values.empty:
         return "not estimated: layout-adjusted maps need two or more images of one size"
-    return index_estimates(values, report.images)
+    return index_estimates(values, report.images, report.strides[key])
 
 
 def no_pairs(values: pd.DataFrame, table: pd.DataFrame) -> list[str]:

@@ -7,13 +7,12 @@ own; N4, permuted sizes, needs the table alone; N5 replaces the branches by one 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.activity import matched_pool
+from gsto_viz.activity import pool_to
 from gsto_viz.attribution.receptive import regions_at, resized_size
 from gsto_viz.data import annotation_of
 from gsto_viz.errors import GstoVizError, NumberingError
@@ -26,9 +25,16 @@ from gsto_viz.report.tables import Columns
 from gsto_viz.stats.atlas import PICTURE, feature_sums
 from gsto_viz.stats.boundary import BoundaryPixels, boundary_pixels
 from gsto_viz.stats.gates import gate_columns, gate_ends, gate_sums
-from gsto_viz.stats.nulls import Annotation, annotate, shift_map, shift_regions, toroidal_shift
+from gsto_viz.stats.nulls import (
+    Annotation,
+    annotate,
+    shift_length,
+    shift_map,
+    shift_regions,
+    toroidal_shift,
+)
 from gsto_viz.stats.pairs import find_pairs, squared_sizes
-from gsto_viz.types import Dataset, Sample
+from gsto_viz.types import Dataset, Sample, Stride
 from gsto_viz.words import counted
 
 
@@ -81,7 +87,7 @@ class Annotated:
             yield regions_at(labels, grids.regions.ids, size, self.grids.strides)
 
 
-def prepared(sample: Sample, strides: tuple[int, ...]) -> PreparedRegions:
+def prepared(sample: Sample, strides: tuple[Stride, ...]) -> PreparedRegions:
     """Cut an image's annotation and weigh its regions on every grid.
 
     Raises:
@@ -164,7 +170,7 @@ def count_objects(data: Dataset, count: int) -> ObjectCount:
 
 
 def annotated(
-    sample: Sample, partner: Sample | None, strides: tuple[int, ...], settings: Settings
+    sample: Sample, partner: Sample | None, strides: tuple[Stride, ...], settings: Settings
 ) -> Annotated:
     """Prepare an image's annotation, and with nulls that of its partner and its own under shifts.
 
@@ -194,10 +200,11 @@ def annotated(
 def _shifted(sample: Sample, grids: PreparedRegions, settings: Settings) -> Iterator[Moved]:
     """Shift the regions of an image on the torus (N1); none where the image is too small."""
     assert sample.labels is not None
+    least = shift_length(grids.shape, grids.strides)
     for draw in range(settings.shifts):
         try:
             shift = toroidal_shift(
-                grids.shape, grids.strides[-1], image=sample.id, seed=settings.seed, draw=draw
+                grids.shape, least, image=sample.id, seed=settings.seed, draw=draw
             )
         except GstoVizError:
             return
@@ -275,8 +282,7 @@ def atlas_table(image: Annotated, look: Look, settings: Settings) -> Columns:
     picture = image.sample.image.mean(axis=2)
     parts = []
     for r, (features, grid) in enumerate(zip(look.features, grids.grids, strict=True)):
-        halvings = range(grids.strides[r].bit_length() - 1)
-        pooled = reduce(lambda one, _: matched_pool(one), halvings, picture)
+        pooled = pool_to(picture, grids.shape, 1, grids.strides[r])
         object_ = np.full(len(features), np.nan)
         if first.any():
             object_ = grid.means(features, grids.valid[r])["whole"][:, first][:, 0]

@@ -34,7 +34,7 @@ from gsto_viz.report.tables import OWN, Chunk, Columns, chunk_maps
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
 from gsto_viz.stats.nulls import LayoutMean
 from gsto_viz.stats.outcome import COUNTS, confusion_matrix, count_outcome
-from gsto_viz.stats.pairs import image_indices
+from gsto_viz.stats.pairs import indices_at
 from gsto_viz.stats.sizes import edge_values
 from gsto_viz.types import BranchMaps, Dataset, Sample
 from gsto_viz.words import NULLS, load_function
@@ -255,8 +255,7 @@ def _cut(columns: Columns, kept: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray
 
 def _indices(network: Network, table: Columns) -> dict[str, tuple[float, int]]:
     """Compute the indices of one image from columns of its region table."""
-    strides = network.anatomy.strides
-    return image_indices(table, len(strides), min_depth_px=float(strides[-1]))
+    return indices_at(table, network.anatomy.strides)
 
 
 def _add_values(

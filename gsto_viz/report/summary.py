@@ -22,12 +22,13 @@ from gsto_viz.stats.compare import (
     Verdict,
     adjust,
     compare_tables,
-    compare_values,
+    not_compared,
     table_curve,
 )
 from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images
 from gsto_viz.stats.nulls import Null
-from gsto_viz.types import ClassList
+from gsto_viz.stats.pairs import edge_depth, unmeasured
+from gsto_viz.types import ClassList, Stride
 from gsto_viz.words import INDICES
 
 
@@ -101,7 +102,7 @@ class Report:
         return {key: str(self.manifest["models"][key]["name"]) for key in self.keys}
 
     @property
-    def strides(self) -> dict[str, tuple[int, ...]]:
+    def strides(self) -> dict[str, tuple[Stride, ...]]:
         """Strides of the branches by key."""
         return {key: tuple(self.manifest["models"][key]["strides"]) for key in self.keys}
 
@@ -267,7 +268,7 @@ class Report:
         if a == b:
             raise GstoVizError(f"cannot compare {a} with itself; analyze two models")
         tables = [self.response_table(key) for key in (a, b)]
-        depth = float(max(self.strides[a][-1], self.strides[b][-1]))
+        own = self.strides[a], self.strides[b]
         more = {}
         missing = [key for key in (a, b) if self.causal(key) is None]
         if self.manifest["attribution"] and not missing:
@@ -279,12 +280,14 @@ class Report:
         found = compare_tables(
             *tables,
             images=self.images,
-            min_depth_px=depth,
+            min_depth_px=max(map(edge_depth, own)),
             confirmatory=more,
+            missing=unmeasured(own[0]) | unmeasured(own[1]),
         )
         if self.manifest["attribution"] and missing:
-            why = f"not estimated: {missing[0]} has none ({self.model(missing[0])['attribution']})"
-            found = (*found, *(_not_compared(name, why) for name in ("sci_c", "stp")))
+            why = f"{missing[0]} has none ({self.model(missing[0])['attribution']})"
+            rows = (not_compared(name, "confirmatory", why) for name in ("sci_c", "stp"))
+            found = (*found, *rows)
         return tuple(sorted(found, key=lambda one: one.family))
 
     @property
@@ -303,13 +306,6 @@ class Report:
         """The images that are kept with all their maps, the example first."""
         paths = sorted((self.folder / EXAMPLES).glob("*.npz"))
         return tuple(load_example(path) for path in paths)
-
-
-def _not_compared(index: str, reason: str) -> Comparison:
-    """Return a row of an index that is not defined for both models."""
-    nothing = pd.DataFrame({"image": [], "value": [], "pairs": []})
-    one = compare_values(index, nothing, nothing, family="confirmatory")
-    return replace(one, difference=Estimate(None, None, None, 0, 0, reason))
 
 
 def load_report(folder: str | Path) -> Report:

@@ -63,21 +63,21 @@ def feature_sums(
     """Sum what the atlas needs of one map, channel by channel; sums of images add up.
 
     Args:
-        features: (C, h, w) of at least 2x2 cells.
+        features: (C, h, w).
         size: (H, W) of the finest grid.
         align_corners: How the network resizes.
 
     Returns:
         (C,) each: ``cells``, ``sum``, ``squares`` and ``held`` (energy of 2x2 block averages) over
-        whole blocks, an odd last row or column left out; ``up_cells``, ``up_sum`` and
-        ``up_squares`` after bilinear resizing to ``size``.
+        whole blocks, an odd last row or column left out (0 where there is no block); ``up_cells``,
+        ``up_sum`` and ``up_squares`` after bilinear resizing to ``size``.
 
     Raises:
-        GstoVizError: The map is too small or not (C, h, w), or a value is not finite.
+        GstoVizError: The map is not (C, h, w) or empty, or a value is not finite.
     """
     values = np.asarray(features, dtype=np.float64)
-    if values.ndim != 3 or min(values.shape[1:]) < 2:
-        raise GstoVizError(f"features are {values.shape}; give (C, h, w) of at least 2x2 cells")
+    if values.ndim != 3 or values.size == 0:
+        raise GstoVizError(f"features are {values.shape}; give (C, h, w) of one cell or more")
     if not np.isfinite(values).all():
         raise GstoVizError("features hold NaN or infinity; look at the image and the weights")
     channels, height, width = (values.shape[0], *(side // 2 for side in values.shape[1:]))
@@ -181,7 +181,7 @@ def _variances(totals: FloatArray) -> FloatArray:
 def _energies(totals: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return ||B(F - mu)||^2 and ||F - mu||^2, 0 where it is rounding, from sums (..., 4, C)."""
     cells, total, squares, held = (totals[..., k, :] for k in range(len(BLOCKS)))
-    offset = total**2 / cells
+    offset = total**2 / np.maximum(cells, 1.0)
     energy = squares - offset
     return held - offset, np.where(energy > 1e-12 * squares, energy, 0.0)
 
@@ -198,7 +198,7 @@ def _similarity(rows: pd.DataFrame, branches: int, seed: int) -> tuple[FloatArra
     """Return CKA between all branches, and the objects behind it."""
     wide = rows.pivot(index="image", columns=["branch", "channel"], values="object").dropna()
     sums = rows.groupby(["branch", "channel"])[list(BLOCKS)].sum().loc[wide.columns]
-    spread = np.sqrt(_energies(sums.to_numpy().T)[1] / sums["cells"].to_numpy())
+    spread = np.sqrt(_energies(sums.to_numpy().T)[1] / np.maximum(sums["cells"].to_numpy(), 1.0))
     if len(wide) < MIN_OBJECTS:
         return np.full((branches, branches), np.nan), len(wide)
     scaled = wide.to_numpy(dtype=np.float64) / np.where(spread > 0, spread, np.inf)

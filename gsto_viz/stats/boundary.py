@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from gsto_viz.activity import cell_areas, cell_counts, grid_shape
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap
-from gsto_viz.types import BAND_PX
+from gsto_viz.types import BAND_PX, Stride, pixels_per_cell
 
 GROUPS = ("small", "band", "core", "other")
 """Pixels of small regions; bands of the others; cores of large ones; all other labelled pixels."""
@@ -56,23 +56,26 @@ class BoundaryPixels:
 
     shape: tuple[int, int]
     """(H, W) of the labels."""
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     entries: tuple[Entries, ...] = field(repr=False)
     """Per stride."""
 
 
-def boundary_pixels(regions: RegionMap, strides: Sequence[int] = (4, 8, 16, 32)) -> BoundaryPixels:
+def boundary_pixels(
+    regions: RegionMap, strides: Sequence[Stride] = (4, 8, 16, 32)
+) -> BoundaryPixels:
     """Sort the pixels of one image by group, size and distance to the edge, on every grid.
 
     Args:
         regions: The regions of the image.
-        strides: Pixels per cell of each branch, each a multiple of the one before.
+        strides: The grid of each branch; pixels per cell are multiples of those before.
 
     Raises:
         GstoVizError: No stride is given, or one is not a multiple of the one before.
     """
     strides = tuple(strides)
-    if not strides or any(b % a for a, b in pairwise(strides)):
+    pixels = [one for stride in strides if (one := pixels_per_cell(stride)) is not None]
+    if not strides or any(b % a for a, b in pairwise(pixels)):
         raise GstoVizError(
             f"strides {strides} are not multiples of each other; give the finest branch first"
         )

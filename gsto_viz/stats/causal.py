@@ -57,7 +57,7 @@ from gsto_viz.stats.pairs import (
     win_share,
 )
 from gsto_viz.stats.sizes import stride_octaves, tracking_slope
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Stride
 
 COLUMN = "q_c"
 """The column that :func:`causal_coarseness` adds."""
@@ -65,7 +65,7 @@ _READ = ["area_px", "max_distance_px", "class_id", "size_octave", "qualifies"]
 
 
 def causal_coarseness(
-    tables: Tables, strides: Sequence[int] = (4, 8, 16, 32), *, response: str = "psi"
+    tables: Tables, strides: Sequence[Stride] = (4, 8, 16, 32), *, response: str = "psi"
 ) -> pd.DataFrame:
     """Add the causal coarseness of every region.
 
@@ -106,7 +106,7 @@ def _inverse_spread(values: FloatArray) -> FloatArray:
 
 def sci_c_values(
     tables: Tables,
-    strides: Sequence[int] = (4, 8, 16, 32),
+    strides: Sequence[Stride] = (4, 8, 16, 32),
     *,
     response: str = "psi",
     gap: tuple[float, float] = OCTAVE_GAP,
@@ -122,7 +122,7 @@ def sci_c_values(
 
 def sci_c(
     tables: Tables,
-    strides: Sequence[int] = (4, 8, 16, 32),
+    strides: Sequence[Stride] = (4, 8, 16, 32),
     *,
     response: str = "psi",
     gap: tuple[float, float] = OCTAVE_GAP,
@@ -337,7 +337,9 @@ def effective_size(gradient: npt.NDArray[np.floating], centre: tuple[float, floa
     return float(2.0 * np.sqrt(squares / (2.0 * total)))
 
 
-def erf_slope(sizes: npt.NDArray[np.floating], strides: Sequence[int]) -> npt.NDArray[np.float64]:
+def erf_slope(
+    sizes: npt.NDArray[np.floating], strides: Sequence[Stride]
+) -> npt.NDArray[np.float64]:
     """Return the least-squares slope of log2 ERF on log2 stride, (..., R) -> (...)."""
     sizes = np.asarray(sizes, dtype=np.float64)
     if sizes.shape[-1] != len(strides) or len(set(strides)) < 2:

@@ -35,6 +35,7 @@ from gsto_viz.stats.inference import (
     equivalence,
     estimate,
     holm,
+    not_estimated,
     sign_flip,
 )
 from gsto_viz.stats.pairs import (
@@ -179,6 +180,7 @@ def compare_tables(
     images: Images = EACH,
     min_depth_px: float = EDGE_DEPTH_PX,
     confirmatory: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]] | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> tuple[Comparison, ...]:
     """Compare two models, index by index, from their region tables.
 
@@ -188,6 +190,7 @@ def compare_tables(
         min_depth_px: For SCI_edge: the coarsest stride.
         confirmatory: More confirmatory indices, such as SCI of Shapley margins: per-image tables
             (``image``, ``value``, ``pairs``) of A and B by name.
+        missing: Indices that one of the models cannot have (``unmeasured``), with the reason.
 
     Returns:
         One comparison per index, confirmatory ones first, p values adjusted.
@@ -197,9 +200,20 @@ def compare_tables(
     for name, (a, b) in (confirmatory or {}).items():
         pairs.append((name, "confirmatory", a, b))
     pairs.sort(key=lambda pair: pair[1])
+    missing = missing or {}
     return adjust(
-        compare_values(name, a, b, family=family, images=images) for name, family, a, b in pairs
+        not_compared(name, family, missing[name])
+        if name in missing
+        else compare_values(name, a, b, family=family, images=images)
+        for name, family, a, b in pairs
     )
+
+
+def not_compared(index: str, family: Family, reason: str) -> Comparison:
+    """Return a row of an index that is not defined for both models."""
+    nothing = pd.DataFrame({"image": [], "value": [], "pairs": []})
+    one = compare_values(index, nothing, nothing, family=family)
+    return replace(one, difference=not_estimated(reason))
 
 
 def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:

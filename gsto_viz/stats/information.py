@@ -25,7 +25,7 @@ from gsto_viz.stats.inference import (
     weighted_sums,
 )
 from gsto_viz.stats.pairs import Tables, branch_count, responses
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Stride
 
 NULL_DRAWS = 100
 
@@ -221,7 +221,7 @@ def double_centered(matrices: npt.NDArray[np.floating]) -> FloatArray:
 
 
 def scale_interaction(
-    matrices: npt.NDArray[np.floating], strides: Sequence[int], octaves: Sequence[float]
+    matrices: npt.NDArray[np.floating], strides: Sequence[Stride], octaves: Sequence[float]
 ) -> FloatArray:
     r"""Compute SIC of one matrix or of many.
 

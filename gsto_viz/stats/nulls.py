@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -28,13 +28,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from gsto_viz.activity import BoolMap, FloatMap, grid_shape, matched_pool
+from gsto_viz.activity import BoolMap, FloatMap, cell_at, cell_edges, grid_shape, pool_to
 from gsto_viz.errors import GstoVizError
 from gsto_viz.regions.find import RegionMap
-from gsto_viz.regions.pooling import PreparedRegions, rank_maps
+from gsto_viz.regions.pooling import PreparedRegions, checked_strides, rank_maps
 from gsto_viz.stats.inference import Estimate, stream
 from gsto_viz.stats.pairs import KEY
-from gsto_viz.types import BranchMaps
+from gsto_viz.types import BranchMaps, Stride, pixels_per_cell
 
 SIZE_NAMES = (
     "area_px",
@@ -85,6 +85,17 @@ class Null:
         return self.estimate.reason
 
 
+def shift_length(shape: tuple[int, int], strides: Sequence[Stride]) -> int:
+    """Return the least length of N1's shift, pixels: one cell of the coarsest branch.
+
+    Cells of pooled maps grow with the image; a quarter of its shorter side is enough.
+    """
+    pixels = [stride for one in strides if (stride := pixels_per_cell(one)) is not None]
+    if len(pixels) == len(strides):
+        return pixels[-1]
+    return max([min(shape) // 4, *pixels])
+
+
 def toroidal_shift(
     shape: tuple[int, int], minimum_px: int, *, image: str, seed: int = 0, draw: int = 0
 ) -> tuple[int, int]:
@@ -92,7 +103,7 @@ def toroidal_shift(
 
     Args:
         shape: (H, W) of the labels.
-        minimum_px: Smallest length of the shift on the torus: the coarsest stride.
+        minimum_px: Smallest length of the shift on the torus, see ``shift_length``.
         image: Name of the image.
         seed: Seed of the null model.
         draw: Number of the draw.
@@ -204,7 +215,7 @@ def permute_sizes(
 
 
 def common_maps(
-    percentiles: Sequence[FloatMap], shape: tuple[int, int], strides: Sequence[int]
+    percentiles: Sequence[FloatMap], shape: tuple[int, int], strides: Sequence[Stride]
 ) -> list[FloatMap]:
     """Replace all branches by pooled copies of one map (N5), so that q is 0 for every region.
 
@@ -224,28 +235,27 @@ def common_maps(
     Raises:
         GstoVizError: A map does not have its stride's shape, or numbers of maps and strides differ.
     """
-    strides = [int(stride) for stride in strides]
-    steps = [coarse / fine for fine, coarse in pairwise(strides)]
-    if len(strides) != len(percentiles) or any(step not in (2, 4, 8, 16, 32) for step in steps):
+    if len(strides) != len(percentiles):
         raise GstoVizError(
             f"{len(percentiles)} maps and strides {tuple(strides)} do not fit; give one stride per "
             "map, growing by powers of two"
         )
-    total, known = (np.zeros(grid_shape(*shape, strides[0])) for _ in range(2))
-    rows, columns = (np.arange(n) * strides[0] for n in total.shape)
-    for values, stride in zip(percentiles, strides, strict=True):
+    grids = checked_strides(strides)
+    total, known = (np.zeros(grid_shape(*shape, grids[0])) for _ in range(2))
+    top, left = (edges[:-1] for edges in cell_edges(*shape, grids[0]))
+    for values, stride in zip(percentiles, grids, strict=True):
         if values.shape != grid_shape(*shape, stride):
             raise GstoVizError(
                 f"a map of stride {stride} has shape {values.shape}; "
                 f"labels {shape} need {grid_shape(*shape, stride)}"
             )
-        fine = values[np.ix_(rows // stride, columns // stride)].astype(np.float64)
+        rows, columns = cell_at(top, left, shape, stride)
+        fine = values[np.ix_(rows, columns)].astype(np.float64)
         total += np.where(np.isnan(fine), 0.0, fine)
         known += ~np.isnan(fine)
     maps = [np.where(known > 0, total / np.maximum(known, 1), 0.5)]
-    for step in steps:
-        halvings = int(step).bit_length() - 1
-        maps.append(reduce(lambda x, _: matched_pool(x), range(halvings), maps[-1]))
+    for fine_grid, coarse_grid in pairwise(grids):
+        maps.append(pool_to(maps[-1], shape, fine_grid, coarse_grid))
     return maps
 
 

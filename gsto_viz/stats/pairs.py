@@ -9,7 +9,7 @@ per image; ``index_values``, ``pair_counts`` and ``sci`` apply the same to table
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import pairwise
@@ -21,7 +21,7 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.inference import EACH, Estimate, Images, estimate
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Stride, cells_of, pixels_per_cell
 from gsto_viz.words import INDICES, load_function
 
 Tables = pd.DataFrame | Sequence[pd.DataFrame]
@@ -207,6 +207,33 @@ def _reversed(value: Value | None) -> Value | None:
     return None if value is None else (1.0 - value[0], value[1])
 
 
+ONE_CELL = "the coarsest map has one cell, and so one rank"
+
+
+def edge_depth(strides: Sequence[Stride]) -> float:
+    """Return how deep a region must be for SCI_edge, px; infinite where strides do not say it."""
+    deepest = [pixels_per_cell(one) for one in strides if cells_of(one) != (1, 1)]
+    pixels = [one for one in deepest if one is not None]
+    return float(pixels[-1]) if len(pixels) == len(deepest) and pixels else np.inf
+
+
+def unmeasured(strides: Sequence[Stride]) -> dict[str, str]:
+    """Return which indices the grids of the branches do not allow, with the reason.
+
+    The map of one cell has one rank, whatever it shows. Its terms of q are 0 for all regions, so
+    indices that read q are those of the other branches.
+    """
+    found = {}
+    if np.isinf(edge_depth(strides)):
+        pooled = next(one for one in strides if pixels_per_cell(one) is None)
+        found["sci_edge"] = f"{pooled} cells have no stride, which says how deep a core must be"
+    if cells_of(strides[-1]) == (1, 1):
+        for key, row in INDICES.items():
+            if {"z_{last}", "z_matched_0"} & set(row.reads):
+                found[key] = ONE_CELL
+    return found
+
+
 class Objects:
     """The regions of one image that qualify: what an index is computed from.
 
@@ -298,22 +325,41 @@ def index_columns(branches: int) -> tuple[str, ...]:
 
 
 def image_indices(
-    columns: Columns, branches: int, *, min_depth_px: float = EDGE_DEPTH_PX
+    columns: Columns,
+    branches: int,
+    *,
+    min_depth_px: float = EDGE_DEPTH_PX,
+    without: Container[str] = (),
 ) -> dict[str, Value]:
     """Compute every index of one image.
 
     Args:
         columns: Columns of the region table of one image (see :func:`index_columns`), (K,) each.
         branches: R.
-        min_depth_px: For ``sci_edge``: the coarsest stride.
+        min_depth_px: For ``sci_edge``: the coarsest stride (``edge_depth``).
+        without: Indices that are left out (``unmeasured``).
 
     Returns:
         By index, its value in [0, 1] and its number of pairs (of regions for ``sci_edge``); an
         index without any pair is left out.
     """
     objects = Objects(columns, branches, min_depth_px)
-    found = {name: load_function(row.function)(objects) for name, row in INDICES.items()}
+    found = {
+        name: load_function(row.function)(objects)
+        for name, row in INDICES.items()
+        if name not in without
+    }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def indices_at(columns: Columns, strides: Sequence[Stride]) -> dict[str, Value]:
+    """Compute the indices of one image that the grids of its branches allow."""
+    return image_indices(
+        columns,
+        len(strides),
+        min_depth_px=edge_depth(strides),
+        without=unmeasured(strides),
+    )
 
 
 def _by_image(table: pd.DataFrame) -> Iterator[tuple[str, slice]]:

@@ -26,7 +26,7 @@ from gsto_viz.stats.inference import (
 )
 from gsto_viz.stats.information import scale_interaction
 from gsto_viz.stats.pairs import Tables, branch_count, responses
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Stride
 
 SIZE_COLUMNS = {
     "branch": "int64",
@@ -44,7 +44,7 @@ SIZE_COLUMNS = {
 
 def response_by_octave(
     tables: Tables,
-    strides: Sequence[int] = (4, 8, 16, 32),
+    strides: Sequence[Stride] = (4, 8, 16, 32),
     *,
     response: str = "z",
     images: Images = EACH,
@@ -62,9 +62,9 @@ def response_by_octave(
 
     Returns:
         One row per branch and octave that has regions, by branch and octave: ``branch`` (0 = the
-        finest), ``stride`` (px), ``octave``, ``mean`` in (0, 1), ``low`` and ``high`` (95 %
-        percentile bootstrap over images, null below 10 of them), ``n_regions``, ``n_images``, and
-        ``reason`` (why there is no interval, else null).
+        finest), ``stride`` (px, or as ``Stride`` has it), ``octave``, ``mean`` in (0, 1), ``low``
+        and ``high`` (95 % percentile bootstrap over images, null below 10 of them), ``n_regions``,
+        ``n_images``, and ``reason`` (why there is no interval, else null).
 
     Raises:
         GstoVizError: A column is missing or the number of strides is not that of the branches.
@@ -76,7 +76,8 @@ def response_by_octave(
     frame = mean_by_group(table, ["octave"], names, images=images)
     branch = frame["measure"].map({name: r for r, name in enumerate(names)}).astype(np.int64)
     frame = frame.assign(branch=branch, stride=np.asarray(strides)[branch])
-    frame = frame[list(SIZE_COLUMNS)].astype(SIZE_COLUMNS)
+    types = {**SIZE_COLUMNS, "stride": "int64" if has_octaves(strides) else "str"}
+    frame = frame[list(SIZE_COLUMNS)].astype(types)
     return frame.sort_values(["branch", "octave"], ignore_index=True)
 
 
@@ -106,7 +107,7 @@ class OctaveMeans:
 class Tuning:
     """Tuning of every branch; ``n_pairs`` of its estimates counts regions."""
 
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     octaves: tuple[int, ...]
     """Octaves found in enough images; the others are left out."""
     matrix: FloatArray
@@ -165,14 +166,22 @@ def tuning_centers(
     return ratio(excess @ middles, excess.sum(axis=-1), above=1e-12)
 
 
-def stride_octaves(strides: Sequence[int]) -> FloatArray:
+NO_OCTAVES = "the branches are not of different strides, whose octaves it is measured in"
+
+
+def has_octaves(strides: Sequence[Stride]) -> bool:
+    """Return whether all branches have strides and are told apart by them."""
+    return not any(isinstance(stride, str) for stride in strides)
+
+
+def stride_octaves(strides: Sequence[Stride]) -> FloatArray:
     """Return the centred log2 strides: (R,), octaves."""
     octaves = np.log2(np.asarray(strides, dtype=np.float64))
     return np.asarray(octaves - octaves.mean())
 
 
 def tracking_slope(
-    centers: npt.NDArray[np.floating], strides: Sequence[int]
+    centers: npt.NDArray[np.floating], strides: Sequence[Stride]
 ) -> npt.NDArray[np.float64]:
     """Return the least-squares slope of centres (..., R) on log2 stride, octaves per octave."""
     steps = stride_octaves(strides)
@@ -181,7 +190,7 @@ def tracking_slope(
 
 def tuning(
     tables: Tables,
-    strides: Sequence[int] = (4, 8, 16, 32),
+    strides: Sequence[Stride] = (4, 8, 16, 32),
     *,
     response: str = "z",
     min_images: int = MIN_IMAGES,
@@ -192,7 +201,8 @@ def tuning(
     Octaves found in fewer than ``min_images`` are left out.
 
     Returns:
-        Estimates are None, with the reason, when fewer than two octaves are left.
+        Estimates are None, with the reason, when fewer than two octaves are left; slope and SIC
+        also where branches are not told apart by their strides.
 
     Raises:
         GstoVizError: The number of strides is not that of the branches, or there is only one.
@@ -211,9 +221,11 @@ def tuning(
         tuned = [not_estimated(reason, len(means.images))] * (branches + 3)
     else:
         tuned = _tuned(means, strides, images)
+    if not has_octaves(strides):
+        tuned[branches + 1 :] = [not_estimated(NO_OCTAVES, len(means.images))] * 2
     direct = _direct(tables, response, images)
     return Tuning(
-        strides=tuple(int(stride) for stride in strides),
+        strides=tuple(strides),
         octaves=means.octaves,
         matrix=means.matrix,
         n_images=tuple((means.regions > 0).sum(axis=0).tolist()),
@@ -226,14 +238,17 @@ def tuning(
     )
 
 
-def _tuned(means: OctaveMeans, strides: Sequence[int], images: Images) -> list[Estimate]:
+def _tuned(means: OctaveMeans, strides: Sequence[Stride], images: Images) -> list[Estimate]:
     """Estimate centres, span, slope and SIC, in this order."""
 
     def quantities(matrices: FloatArray) -> FloatArray:
         centers = tuning_centers(matrices, means.octaves)
         span = centers[..., -1] - centers[..., 0]
-        sic = scale_interaction(matrices, strides, means.octaves)
-        rest = np.stack([span, tracking_slope(centers, strides), sic], axis=-1)
+        slope = sic = np.zeros_like(span)
+        if has_octaves(strides):
+            slope = tracking_slope(centers, strides)
+            sic = scale_interaction(matrices, strides, means.octaves)
+        rest = np.stack([span, slope, sic], axis=-1)
         return np.concatenate([centers, rest], axis=-1)
 
     names, shape = list(means.images), means.matrix.shape
@@ -379,7 +394,9 @@ def size_trend_values(tables: Tables, response: str = "z") -> pd.DataFrame:
         row: dict[str, object] = {"image": image, "regions": len(group)}
         for r, name in enumerate(names):
             value = group[name].to_numpy(dtype=np.float64)
-            row[f"slope_{r}"] = float(theilslopes(value, size).slope)
+            # Of equal values, as of a map of one cell, SciPy computes an interval that is none.
+            alike = np.ptp(value) == 0
+            row[f"slope_{r}"] = 0.0 if alike else float(theilslopes(value, size).slope)
             row[f"spearman_{r}"] = _spearman(size, value)
         rows.append(row)
     trends = [f"{what}_{r}" for r in range(len(names)) for what in ("slope", "spearman")]

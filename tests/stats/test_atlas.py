@@ -45,11 +45,20 @@ def test_resized_sums_are_those_of_torch(shape, size, align_corners):
 
 
 def test_wrong_features_are_refused():
-    for wrong in (np.ones((3, 1, 9)), np.ones((4, 9))):
-        with pytest.raises(GstoVizError, match="at least 2x2"):
+    for wrong in (np.ones((3, 0, 9)), np.ones((4, 9))):
+        with pytest.raises(GstoVizError, match="one cell or more"):
             feature_sums(wrong, (4, 9))
     with pytest.raises(GstoVizError, match="NaN"):
         feature_sums(np.full((1, 4, 4), np.inf), (4, 4))
+
+
+def test_a_map_of_one_cell_has_no_blocks_and_a_constant_resized_map():
+    sums = feature_sums(np.array([[[3.0]], [[-1.0]]]), (4, 6))
+    for name in ("cells", "sum", "squares", "held"):
+        assert sums[name].tolist() == [0, 0]
+    assert sums["up_cells"].tolist() == [24, 24]
+    assert sums["up_sum"].tolist() == [72, -24]
+    assert sums["up_squares"].tolist() == [24 * 9, 24]
 
 
 def rows_of(images, objects=None, align_corners=False):

@@ -100,6 +100,15 @@ def cell_areas(height: int, width: int, stride: Stride) -> npt.NDArray[np.int64]
     return np.outer(np.diff(rows), np.diff(columns))
 
 
+def cell_area(size: Sequence[int], stride: Stride) -> float:
+    """Return the pixels of a whole cell, of pooled ones the mean, over an image (H, W)."""
+    cells = cells_of(stride)
+    if cells is not None:
+        return float(size[0] * size[1]) / (cells[0] * cells[1])
+    pixels = pixels_per_cell(stride) or 1
+    return float(pixels * pixels)
+
+
 def matched_pool(activity: npt.NDArray[np.floating]) -> FloatMap:
     """Bring a map to the next coarser grid: 2x2 average, ceil mode, padding not counted.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Stride, Tap
+from gsto_viz.types import Stride, Tap, pixels_per_cell
 
 # Only gates have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
 _SPELLED = re.compile(r"(^|\.)(gate|transfer)\[(\d+)->(\d+)\](?=$|#)")
@@ -107,7 +107,8 @@ def gates_of(taps: Iterable[Tap], limits: tuple[float, float] = (0.0, 1.0)) -> t
     for tap in taps:
         edge = find_edge(tap.name, tap.module) if tap.kind == "gate" else None
         if edge is not None:
-            gates.append(Gate(**vars(edge), stride=tap.stride or 1, range=limits))
+            stride = 1 if tap.stride is None else pixels_per_cell(tap.stride)
+            gates.append(Gate(**vars(edge), stride=stride or 1, range=limits))
     return tuple(gates)
 
 
@@ -147,13 +148,16 @@ class Branch:
 
 @dataclass(frozen=True)
 class Head:
-    """How branches enter logits: a 1x1 convolution on their concatenation at the finest grid.
+    """How branches enter logits: a convolution on their concatenation at the finest grid.
+
+    Batch norm, ReLU and a 1x1 classifier follow it, so that what enters the ReLU is a sum over
+    branches.
 
     Attributes:
         name: ``main``, or of a deep-supervision head ``stage1``..``stage3``.
         module: Dotted name of the head.
         taps: The taps whose features enter it, the finest branch first.
-        strides: Pixels per cell of each.
+        strides: The grid of each.
         channels: Of each: its group of the convolution's columns.
         inputs: The same branches before the last fusion in front of the head; empty without one.
         fusion: That fusion's site; None without one.
@@ -163,7 +167,7 @@ class Head:
     name: str
     module: str
     taps: tuple[str, ...]
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     channels: tuple[int, ...]
     inputs: tuple[str, ...] = ()
     fusion: str | None = None

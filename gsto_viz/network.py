@@ -26,7 +26,7 @@ from gsto_viz.activity import grid_shape
 from gsto_viz.anatomy import Anatomy, Branch, anatomy_of, branches_at
 from gsto_viz.calibrate import calibrate
 from gsto_viz.capture import Capture
-from gsto_viz.capture.names import declared_taps, resolve
+from gsto_viz.capture.names import BRANCHES, declared_taps, resolve
 from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.evaluate import full_logits
 from gsto_viz.evaluate.protocols import aligns_corners, finite, input_batch, labels_of
@@ -42,7 +42,7 @@ from gsto_viz.stats import effective_transmission
 from gsto_viz.torch_utils import eval_mode, run_network
 from gsto_viz.types import BranchMaps, ClassList, Tap, stride_words
 
-DEFAULT_SITE = "stage4.branch*"
+DEFAULT_SITE = BRANCHES
 """The branches after the last fusion: what the paper draws."""
 COST_SIZE = (1024, 2048)
 """Height and width at which costs are counted, as the papers do."""
@@ -187,7 +187,7 @@ class Network:
             if place.name in known:
                 branches.append(known[place.name])
                 continue
-            if place.kind != "feature" or place.stride is None:
+            if place.kind != "feature" or not isinstance(place.stride, int):
                 raise GstoVizError(
                     f"tap '{place.name}' is not a feature map of a branch; name branch taps"
                 )

@@ -23,6 +23,15 @@ BAND_PX = 8.0
 """Pixels of a region up to this distance from its outside are band, the others core."""
 
 
+Stride = int | str
+"""The grid of a branch: pixels per cell; or, as text, ``8r12``, pixels per cell and the dilation
+rate that sets the branch apart from others on that grid, or ``6x6``, so many cells over the image,
+whatever its size."""
+
+_RATED = re.compile(r"([1-9][0-9]{0,4})r([1-9][0-9]{0,4})")
+_POOLED = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+
+
 @dataclass(frozen=True)
 class ClassInfo:
     """One class: its index in label maps, its name, its colour, and whether it is countable."""
@@ -218,8 +227,8 @@ class Tap:
     Attributes:
         name: Its word in the contract, e.g. ``stage3.m0.gate[2->0]``.
         module: Dotted name of the submodule whose output tensor is meant.
-        stride: Pixel step of its grid: a (H, W) image gives (ceil(H/stride), ceil(W/stride)); None
-            when the network does not say.
+        stride: Pixel step of its grid: a (H, W) image gives (ceil(H/stride), ceil(W/stride)); as
+            text a ``Stride`` of a dilated or pooled branch; None when the network does not say.
         channels: Channels of the output, 1 for a gate; None when the network does not say.
         kind: ``feature``, ``gate`` or ``logits``; ``feature`` for modules of foreign networks.
         branch: Which branch its features are, 0 = the finest; None for everything else.
@@ -229,7 +238,7 @@ class Tap:
 
     name: str
     module: str
-    stride: int | None = None
+    stride: Stride | None = None
     channels: int | None = None
     kind: str = "feature"
     branch: int | None = None
@@ -238,14 +247,6 @@ class Tap:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-Stride = int | str
-"""The grid of a branch: pixels per cell; or, as text, ``8r12``, pixels per cell and the dilation
-rate that sets the branch apart from others on that grid, or ``6x6``, so many cells over the image,
-whatever its size."""
-
-_RATED = re.compile(r"([1-9][0-9]{0,4})r([1-9][0-9]{0,4})")
-_POOLED = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 def pixels_per_cell(stride: Stride) -> int | None:

@@ -44,7 +44,7 @@ from gsto_viz.attribution.targets import Entries, Target, head_logits, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.network import Baseline
 from gsto_viz.torch_utils import eval_mode
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Stride
 from gsto_viz.words import DEFAULT_METHODS, METHODS, Method, find_method, load_function, methods_at
 
 FAR_OFF = 0.05
@@ -67,7 +67,7 @@ class TapMaps:
     """
 
     maps: dict[str, npt.NDArray[np.float32]]
-    strides: dict[str, int]
+    strides: dict[str, Stride]
     table: pd.DataFrame
 
 
@@ -97,11 +97,11 @@ class Explanation:
 
     target: str
     score: float
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     branches: pd.DataFrame
     paths: pd.DataFrame
     maps: dict[str, npt.NDArray[np.float32]]
-    map_strides: dict[str, int]
+    map_strides: dict[str, Stride]
     sum_error: float
     efficiency_error: float
     outline: npt.NDArray[np.int64]
@@ -201,7 +201,7 @@ def explain_target(
 def explain_taps(
     explainer: Explainer,
     runs: Sequence[Run],
-    strides: Mapping[str, int],
+    strides: Mapping[str, Stride],
     infidelity: Infidelity,
     ready: Sequence[Attribution] = (),
 ) -> TapMaps:
@@ -261,7 +261,7 @@ def _maps(
     baselines: Sequence[Baseline],
     entries: Entries,
     given: Sequence[Attribution],
-) -> tuple[Maps, Maps, dict[str, int]]:
+) -> tuple[Maps, Maps, dict[str, Stride]]:
     """Return the exact maps and those of methods at the head's taps by name, and their strides."""
     exact, maps, strides = {}, {}, {}
     classes = asked_classes(seen, entries)

@@ -44,7 +44,7 @@ from gsto_viz.attribution.interventions import (
 from gsto_viz.attribution.targets import Entries, check_grid, head_logits
 from gsto_viz.capture.names import resolve
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Tap
+from gsto_viz.types import Stride, Tap
 from gsto_viz.words import find_method, load_function
 
 GIB = 2**30
@@ -415,7 +415,7 @@ def _two_digits(number: float) -> str:
 
 def find_taps(
     model: nn.Module, image: Tensor, taps: Sequence[str], *, head: str = "main"
-) -> dict[str, int]:
+) -> dict[str, Stride]:
     """Look for taps, and whether a head's logits depend on each, with one small backward pass.
 
     Args:

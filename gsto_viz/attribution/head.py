@@ -6,7 +6,8 @@ HRNetV2's head is affine in its branches up to the ReLU: with batch norm in eval
 
 with F_r the branch, W_r its columns of the folded 1x1 convolution, and up the bilinear resize to
 the finest grid, which commutes with a 1x1 convolution: the products are made at low resolution. The
-same holds for GSTO-HRNet and for its deep-supervision heads.
+same holds for GSTO-HRNet and for its deep-supervision heads. The head of PPM begins with a 3x3
+convolution, which does not commute: there features are resized first.
 
 None of them is right: the network never saw a mean or a zero as a feature, and another image has
 contents of its own. Conclusions should hold for all three.
@@ -39,7 +40,8 @@ class BranchHead:
     """A segmentation head as a sum over branches, then ReLU, then the classifier."""
 
     weights: tuple[Tensor, ...]
-    """By branch, (D, C_r): its columns of the first convolution, batch norm folded in."""
+    """By branch, its columns of the first convolution, batch norm folded in: (D, C_r) of a 1x1
+    convolution, (D, C_r, k, k) of a wider one."""
     bias: Tensor
     """(D,)"""
     classifier: Tensor
@@ -48,8 +50,17 @@ class BranchHead:
     """(K,)"""
     align_corners: bool
 
-    def contribution(self, branch: int, features: Tensor) -> Tensor:
-        """Multiply features by the branch's columns: (N, C_r, h, w) -> (N, D, h, w)."""
+    def contribution(self, branch: int, features: Tensor, size: Sequence[int]) -> Tensor:
+        """Return what a branch adds to the hidden layer.
+
+        Args:
+            branch: Which.
+            features: (N, C_r, h, w); one cell is one number per channel everywhere.
+            size: (h_0, w_0) of the finest grid.
+
+        Returns:
+            (N, D, h_0, w_0), or (N, D, 1, 1) where it is the same everywhere.
+        """
         weight = self.weights[branch]
         if features.shape[1] != weight.shape[1]:
             raise GstoVizError(
@@ -57,17 +68,26 @@ class BranchHead:
                 f"{tuple(features.shape)} and the head reads {weight.shape[1]}; give the features "
                 "that enter this head"
             )
-        return F.conv2d(features, weight[:, :, None, None])
+        if weight.dim() == 2:
+            return self._resized(F.conv2d(features, weight[:, :, None, None]), size)
+        # At the border zeros are read, so that not even a constant adds the same everywhere.
+        whole = self._resized(features, size).expand(-1, -1, *size)
+        return F.conv2d(whole, weight, padding=weight.shape[-1] // 2)
+
+    def _resized(self, features: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring maps to the finest grid; one cell stays one."""
+        if tuple(features.shape[-2:]) in ((1, 1), tuple(size)):
+            return features
+        return F.interpolate(
+            features, tuple(size), mode="bilinear", align_corners=self.align_corners
+        )
 
     def contributions(self, branches: Sequence[Tensor]) -> list[Tensor]:
         """Return h_r on the finest grid, (N, D, h_0, w_0) for each branch."""
         size = branches[0].shape[-2:]
-        parts = [self.contribution(r, features) for r, features in enumerate(branches)]
         return [
-            part
-            if part.shape[-2:] == size
-            else F.interpolate(part, size, mode="bilinear", align_corners=self.align_corners)
-            for part in parts
+            self.contribution(r, features, size).expand(-1, -1, *size)
+            for r, features in enumerate(branches)
         ]
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -88,11 +108,13 @@ def split_head(head: nn.Module, channels: Sequence[int]) -> BranchHead:
     Raises:
         GstoVizError: It is another kind of head, or its convolution reads other channels.
     """
-    conv, classifier = _one_by_one(head, "conv"), _one_by_one(head, "classifier")
-    norm = getattr(head, "bn", None)
+    # Convolution and batch norm may stand in a unit of their own.
+    unit = getattr(head, "fuse", head)
+    conv, classifier = _plain(unit, "conv", (1, 3)), _plain(head, "classifier", (1,))
+    norm = getattr(unit, "bn", None)
     if conv is None or classifier is None or not isinstance(norm, nn.BatchNorm2d | nn.Identity):
         raise GstoVizError(
-            f"{type(head).__name__} is not a head of 1x1 convolution, batch norm, ReLU and 1x1 "
+            f"{type(head).__name__} is not a head of a convolution, batch norm, ReLU and a 1x1 "
             "classifier, so it cannot be split by branch exactly; use interventions on its branches"
         )
     if conv.in_channels != sum(channels):
@@ -100,11 +122,13 @@ def split_head(head: nn.Module, channels: Sequence[int]) -> BranchHead:
             f"the head reads {conv.in_channels} channels and its branches have "
             f"{' + '.join(map(str, channels))}; give the branches that enter it"
         )
-    weight = conv.weight.detach()[:, :, 0, 0].double()
+    weight = conv.weight.detach().double()
     bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().double()
     if isinstance(norm, nn.BatchNorm2d):
         scale, shift = _affine(norm)
-        weight, bias = weight * scale[:, None], bias * scale + shift
+        weight, bias = weight * scale[:, None, None, None], bias * scale + shift
+    if conv.kernel_size == (1, 1):
+        weight = weight[:, :, 0, 0]
     like = conv.weight
     no_bias = classifier.weight.new_zeros(classifier.out_channels)
     resizes = getattr(head, "resizes", ())
@@ -117,11 +141,15 @@ def split_head(head: nn.Module, channels: Sequence[int]) -> BranchHead:
     )
 
 
-def _one_by_one(head: nn.Module, name: str) -> nn.Conv2d | None:
-    """Return the head's plain 1x1 convolution of that name, if there is one."""
+def _plain(head: nn.Module, name: str, sides: Sequence[int]) -> nn.Conv2d | None:
+    """Return the head's plain convolution of that name and such a kernel, if there is one."""
     conv = getattr(head, name, None)
-    plain = isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1) and conv.groups == 1
-    return conv if plain and isinstance(conv, nn.Conv2d) else None
+    if not isinstance(conv, nn.Conv2d) or conv.groups > 1 or conv.padding_mode != "zeros":
+        return None
+    side = conv.kernel_size[0]
+    around = (side // 2, side // 2)
+    plain = (conv.kernel_size, conv.stride, conv.dilation) == ((side, side), (1, 1), (1, 1))
+    return conv if plain and side in sides and conv.padding == around else None
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -148,7 +176,7 @@ def find_head(model: nn.Module, head: str = "main") -> Head:
     if not heads:
         raise GstoVizError(
             f"{type(model).__name__} declares no head that can be split by branch; exact shares "
-            "need an HRNetV2 or GSTO-HRNet of this package"
+            "need an HRNetV2, GSTO-HRNet or PPM of this package"
         )
     if head not in heads:
         raise GstoVizError(f"the network has no head '{head}'; it has {', '.join(heads)}")

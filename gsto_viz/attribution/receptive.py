@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gsto_viz.activity import cell_at, cell_edges
 from gsto_viz.attribution.interventions import constant, frozen_twin, intervene, list_places
 from gsto_viz.attribution.targets import stride_of
 from gsto_viz.capture.names import resolve
@@ -30,7 +31,14 @@ from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
 from gsto_viz.regions.table import table_of_prepared
 from gsto_viz.stats.causal import BORDER_COLUMN, border_distance, effective_size
-from gsto_viz.types import BranchMaps, Sample, Stride, Tap, coarsest_pixels
+from gsto_viz.types import (
+    BranchMaps,
+    Sample,
+    Stride,
+    Tap,
+    coarsest_pixels,
+    pixels_per_cell,
+)
 
 DRAWS = 4
 
@@ -41,16 +49,16 @@ class ReceptiveField:
 
     Attributes:
         tap: The tap.
-        stride: Pixels per cell.
+        stride: Its grid.
         cell: Row and column on the tap's grid.
         centre: Row and column of the cell's centre, pixels: cell times stride, where a convolution
-            with stride puts it.
+            with stride puts it; of a pooled cell its middle.
         gradient: (H, W) float64: squared gradients, summed over channels and colours.
         erf_px: Effective size, pixels.
     """
 
     tap: str
-    stride: int
+    stride: Stride
     cell: tuple[int, int]
     centre: tuple[float, float]
     gradient: npt.NDArray[np.float64]
@@ -116,10 +124,11 @@ def receptive_fields(
         scale = _scale(outputs[tap.name], (gains or {}).get(tap.name))
         signs = _signs(outputs[tap.name].shape[1], draws, seed).to(scale)
         for x, y in pixels:
-            cell = (y // stride, x // stride)
+            row, column = cell_at(y, x, (height, width), stride)
+            cell = (int(row), int(column))
             own = outputs[tap.name][0, :, cell[0], cell[1]]
             gradient = _gradient(own, leaf, signs * scale, power)
-            centre = (float(cell[0] * stride), float(cell[1] * stride))
+            centre = _centre(cell, (height, width), stride)
             size = effective_size(gradient, centre)
             fields.append(ReceptiveField(tap.name, stride, cell, centre, gradient, size))
     return fields
@@ -132,6 +141,19 @@ def _keeper(outputs: dict[str, Tensor], tap: Tap) -> Callable[[nn.Module, object
         outputs[tap.name] = output
 
     return keep
+
+
+def _centre(cell: tuple[int, int], size: tuple[int, int], stride: Stride) -> tuple[float, float]:
+    """Return row and column of a cell's centre, pixels."""
+    pixels = pixels_per_cell(stride)
+    if pixels is not None:
+        return float(cell[0] * pixels), float(cell[1] * pixels)
+    rows, columns = cell_edges(*size, stride)
+    down, across = (
+        float(edges[k] + edges[k + 1] - 1) / 2
+        for edges, k in zip((rows, columns), cell, strict=True)
+    )
+    return down, across
 
 
 def _stride(output: Tensor, size: tuple[int, int], tap: Tap) -> int:

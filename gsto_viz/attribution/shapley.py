@@ -28,7 +28,7 @@ from gsto_viz.attribution.targets import Entries, Part, check_grid, joined, regi
 from gsto_viz.errors import GstoVizError
 from gsto_viz.network import Baseline
 from gsto_viz.regions import PreparedRegions, RegionMap
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Stride
 
 
 def exact_shapley(values: npt.NDArray[np.floating]) -> FloatArray:
@@ -171,12 +171,7 @@ def _on_finest(seen: HeadPass, baseline: Baseline) -> list[Tensor]:
     parts = []
     finest = tuple(seen.branches[0].shape[-2:])
     for r, features in enumerate(baseline.features):
-        part = seen.head.contribution(r, features)
-        if part.shape[-2:] not in ((1, 1), finest):
-            part = torch.nn.functional.interpolate(
-                part, finest, mode="bilinear", align_corners=seen.head.align_corners
-            )
-        parts.append(part[0].flatten(1))
+        parts.append(seen.head.contribution(r, features, finest)[0].flatten(1))
     return parts
 
 
@@ -353,7 +348,7 @@ class EvidenceField:
     """
 
     baseline: str
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     grid: tuple[int, int]
     logits: Tensor
     products: FloatArray

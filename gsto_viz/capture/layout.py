@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gsto_viz.activity import grid_shape, grid_stride
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Tap
+from gsto_viz.types import Stride, Tap
 
 NCHW, NHWC = LAYOUTS = ("nchw", "nhwc")
 
@@ -71,7 +71,7 @@ def layout_of(shape: Sequence[int], place: Tap, module: nn.Module, size: Sequenc
     return NCHW
 
 
-def _fits(grid: tuple[int, ...], stride: int | None, size: Sequence[int]) -> bool:
+def _fits(grid: tuple[int, ...], stride: Stride | None, size: Sequence[int]) -> bool:
     """Return whether a grid of more than one cell lies over an image, with a stride if known."""
     if 0 in grid or grid == (1, 1):
         return False

@@ -15,6 +15,10 @@ from gsto_viz.anatomy import anatomy_of, canonical_name, safe_name
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.types import Tap
 
+BRANCHES = "stage4.branch*"
+"""The branches after HRNet's last fusion; of a network without such taps, those it is compared at.
+"""
+
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
@@ -94,8 +98,11 @@ def _checked_taps(taps: object) -> list[str] | dict[str, Tap | str]:
 
 def _expand(model: nn.Module, pattern: str) -> list[Tap]:
     """Return the places of one name or pattern."""
-    declared = declared_taps(model)
+    anatomy = anatomy_of(model)
+    declared = {} if anatomy is None else anatomy.taps
     places = [tap for name, tap in declared.items() if name_matches(name, pattern)]
+    if not places and anatomy is not None and pattern == BRANCHES:
+        places = [declared[name] for name in anatomy.branch_taps if name in declared]
     if places:
         return places
     target, path = _split(pattern)

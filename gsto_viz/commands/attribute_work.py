@@ -1,6 +1,7 @@
 """What ``gsto-viz attribute`` reads, explains, writes and prints."""
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -188,6 +189,7 @@ class Work:
                 seed=self.args.seed,
             )
             for site in ("before", "after")
+            if branch_places(self.model, site)
             for state, gated in states.items()
         }
 
@@ -276,7 +278,10 @@ def manifest(
     }
     erf = {
         "pixel": list(middle_pixel(explained.outline)),
-        "slopes": field_slopes(fields),
+        "slopes": {
+            name: slope if math.isfinite(slope) else None
+            for name, slope in field_slopes(fields).items()
+        },
         "slope_n": len(explained.strides),
         "slope_unit": "log2 size on log2 stride, a line through the branches at one pixel",
     }
@@ -433,6 +438,10 @@ def _paths_to_show(paths: pd.DataFrame) -> list[dict[Any, Any]]:
     return [*paths[asked].to_dict("records"), *closed.loc[order].head(8).to_dict("records")]
 
 
+def _slope(slope: float) -> str:
+    return f"{slope:.2f}" if math.isfinite(slope) else "-"
+
+
 def _fields_lines(
     fields: Mapping[str, Sequence[ReceptiveField]], strides: Sequence[str]
 ) -> list[str]:
@@ -440,6 +449,6 @@ def _fields_lines(
     slopes = field_slopes(fields)
     rows = [["effective receptive field, px", *strides, "slope"]]
     for name, row in fields.items():
-        rows.append([name, *(f"{field.erf_px:.1f}" for field in row), f"{slopes[name]:.2f}"])
+        rows.append([name, *(f"{field.erf_px:.1f}" for field in row), _slope(slopes[name])])
     note = "slope: of log2 size on log2 stride; 1 as in a pyramid, 0 all branches see alike"
     return [*text_table(rows), note]

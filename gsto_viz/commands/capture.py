@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="PATTERN",
         help="tap name or pattern; * and ? are special, brackets are not; may be repeated "
-        "(default: 'stage4.branch*')",
+        "(default: the branches that are compared, HRNet's after stage 4)",
     )
     parser.add_argument("--out", required=True, metavar="F.npz", help="file to write")
     parser.add_argument(
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Capture, write the file, print one line per tap."""
     from gsto_viz.capture.image import capture_image, save_maps
+    from gsto_viz.capture.names import BRANCHES
     from gsto_viz.data import read_image, resize_image
     from gsto_viz.network import open_network
     from gsto_viz.plots import save_figure
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         image = resize_image(image, size)
     network = open_network(args.checkpoint, headless=True, **official_options(args))
     network.to(pick_device(args.device))
-    taps = args.taps or "stage4.branch*"
+    taps = args.taps or BRANCHES
     result = capture_image(network.module, image, taps, reduce=args.reduce)
     figure = draw(result, image, network.anatomy.gate_range) if args.figure else None
     save_maps(args.out, result, about(args, network, native))

@@ -15,7 +15,7 @@ from gsto_viz.doctor.watch import Change, Record, watch
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.outputs import MAIN, Wanted, choose_output
 from gsto_viz.torch_utils import eval_mode, unwrap
-from gsto_viz.types import Tap
+from gsto_viz.types import Stride, Tap
 from gsto_viz.words import first_few
 
 ITSELF = "(the network)"
@@ -30,7 +30,7 @@ class TapFacts:
         name: Of the tap.
         module: Dotted name of its module.
         kind: ``feature``, ``gate`` or ``logits``.
-        stride: As declared, pixels; None when it was not.
+        stride: As declared; None when it was not.
         channels: As declared; None when they were not.
         shape: (N, C, h, w) as seen; None when its module was never called.
         agrees: Whether grid and channels are as declared.
@@ -39,7 +39,7 @@ class TapFacts:
     name: str
     module: str
     kind: str
-    stride: int | None
+    stride: Stride | None
     channels: int | None
     shape: tuple[int, ...] | None
     agrees: bool
@@ -134,6 +134,7 @@ class Examination:
         gates: Its gates; in foreign networks what looks like one.
         called_more: Modules that were called more than once.
         never_called: Modules that were never called, without the parts of such a module.
+        for_training: Modules that the network says run in training only.
         shared: Names of one module that has several.
         in_place: Layers that change their input in place.
         changes: Outputs that other code changed in place after they were returned.
@@ -154,6 +155,7 @@ class Examination:
     gates: tuple[GateFacts, ...]
     called_more: tuple[ModuleFacts, ...]
     never_called: tuple[ModuleFacts, ...]
+    for_training: tuple[str, ...]
     shared: tuple[tuple[str, ...], ...]
     in_place: tuple[str, ...]
     changes: tuple[Change, ...]
@@ -225,6 +227,7 @@ def examine(
         gates=_declared_gates(network, record, size) or _likely_gates(record, size),
         called_more=tuple(m for m in modules if m.calls > 1),
         never_called=_outermost([m for m in modules if m.calls == 0]),
+        for_training=tuple(getattr(network, "training_heads", {}).values()),
         shared=_shared(network),
         in_place=tuple(m for m in record.order if m in in_place),
         changes=tuple(changes),
@@ -418,7 +421,7 @@ def _problems(seen: Examination) -> list[str]:
             f"{_some([m.name for m in seen.called_more])}: called more than once in a pass; a "
             "capture keeps each call (maps.records), but has no single map"
         )
-    dead = [m for m in seen.never_called if m.parameters]
+    dead = [m for m in seen.never_called if m.parameters and m.name not in seen.for_training]
     if dead:
         said.append(
             f"{_some([m.name for m in dead])}: never called, though with weights; such a module is "

@@ -113,7 +113,11 @@ def _calls(seen: Examination) -> list[str]:
     lines += _listed("called more than once", (f"{m.name} ({m.calls}x)" for m in seen.called_more))
     lines += _listed(
         "never called",
-        (f"{m.name} ({m.type}, {m.parameters} weights)" for m in seen.never_called),
+        (
+            f"{m.name} ({m.type}, {m.parameters} weights)"
+            + ", for training only" * (m.name in seen.for_training)
+            for m in seen.never_called
+        ),
     )
     lines += _listed("one module, several names", (" = ".join(names) for names in seen.shared))
     return lines

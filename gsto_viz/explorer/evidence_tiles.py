@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.activity import HeatMap
+from gsto_viz.activity import HeatMap, cell_area
 from gsto_viz.attribution.shapley import EvidenceField
 from gsto_viz.explorer.evidence import Question
 from gsto_viz.explorer.shown import LETTERS, Shown
@@ -18,7 +18,7 @@ from gsto_viz.explorer.viewer_data import (
 )
 from gsto_viz.plots.attribution import symmetric_maps
 from gsto_viz.regions import PreparedRegions
-from gsto_viz.types import Stride
+from gsto_viz.types import Stride, pixels_per_cell
 from gsto_viz.words import METHOD_LINKS, Method
 
 
@@ -33,7 +33,7 @@ class BranchMaps:
     """
 
     maps: tuple[npt.NDArray[np.floating], ...]
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     branches: tuple[Stride, ...]
 
 
@@ -69,9 +69,11 @@ def scaled(maps: Mapping[str, BranchMaps], method: str) -> dict[str, tuple[HeatM
 def _one_scale(sets: Sequence[BranchMaps], method: Method) -> list[tuple[HeatMap, ...]]:
     values, strides = [], []
     for own in sets:
+        finest = pixels_per_cell(own.strides[0]) or 1
+        size = [finest * cells for cells in own.maps[0].shape]
         for one, stride in zip(own.maps, own.strides, strict=True):
             # A cell four times as large holds four times as much of what adds up over cells.
-            area = stride**2 if method.adds_up else 1
+            area = cell_area(size, stride) if method.adds_up else 1.0
             values.append(np.asarray(one, dtype=np.float64) / area)
             strides.append(stride)
     heats = symmetric_maps([np.nan_to_num(v) for v in values], strides, method.key)

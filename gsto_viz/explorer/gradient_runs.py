@@ -15,6 +15,7 @@ from gsto_viz.attribution.head import find_head
 from gsto_viz.attribution.interventions import frozen_twin
 from gsto_viz.attribution.targets import Entries
 from gsto_viz.models import SegmentationNetwork
+from gsto_viz.types import Stride
 
 MOST_BYTES = GIB // 2
 """More steps at once are not faster on a processor."""
@@ -38,7 +39,7 @@ class Run:
     """
 
     maps: tuple[npt.NDArray[np.float32], ...]
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     totals: npt.NDArray[np.float64]
     delta: float | None
     score: float

@@ -7,6 +7,7 @@ A new kind of network is a frozen dataclass made from :class:`NetworkConfig`, a 
 import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
@@ -159,10 +160,11 @@ class SegmentationNetwork(nn.Module):
         config: What shapes it.
         info: What its checkpoint says (classes, normalisation, gains, training); None for a
             network that was built and not loaded.
-        training_heads: Auxiliary heads that run in training only, and so are in no anatomy.
+        training_heads: Auxiliary heads that run in training only, and so are in no anatomy: the
+            submodule of each by its name.
     """
 
-    training_heads: tuple[str, ...] = ()
+    training_heads: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -15,13 +15,14 @@ paper names neither version nor rates.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gsto_viz.anatomy import Anatomy, Branch, edge_named, gates_of
+from gsto_viz.anatomy import Anatomy, Branch, Head, edge_named, gates_of
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.base import NetworkConfig, SegmentationNetwork, SegmentationOutput, initialize
 from gsto_viz.models.blocks import ConvBN, resizes, spatial_size
@@ -223,7 +224,7 @@ class PyramidNetwork(SegmentationNetwork):
     """
 
     config: PyramidConfig
-    training_heads = ("layer3",)
+    training_heads = MappingProxyType({"layer3": "auxiliary"})
 
     def __init__(self, config: PyramidConfig) -> None:
         super().__init__(config)
@@ -289,14 +290,12 @@ def _branches(config: PyramidConfig, feature: int) -> Iterator[tuple[Tap, Branch
         name = f"pyramid.branch{number}"
         module = "backbone.layer4" if feature_is_finest else f"head.scales.{number}"
         channels = feature if feature_is_finest else config.channels
-        yield (
-            Tap(name, module, STRIDE, channels, branch=number),
-            Branch(name, STRIDE, float(STRIDE * reach), channels, rate=reach),
-        )
+        branch = Branch(name, STRIDE, float(STRIDE * reach), channels, rate=reach)
+        yield Tap(name, module, branch.sampling, channels, branch=number), branch
     for number, cells in enumerate(pooled_cells(config), len(reaches)):
         name = f"pyramid.branch{number}"
         yield (
-            Tap(name, f"head.scales.{number}", None, config.channels, branch=number),
+            Tap(name, f"head.scales.{number}", f"{cells}x{cells}", config.channels, branch=number),
             Branch(name, None, NOMINAL_SIDE / cells, config.channels, (cells, cells)),
         )
 
@@ -320,14 +319,30 @@ def _anatomy(config: PyramidConfig, channels: tuple[int, ...]) -> Anatomy:
             for tap in moved
         ]
     taps += [*found, Tap("head.logits", "head.classifier", STRIDE, config.num_classes, "logits")]
+    branches = tuple(found.values())
+    # Behind the 1x1 convolution of ASPP stands a 3x3 one, through which branches mix.
+    heads = () if config.module == "aspp" else (_head(branches),)
     return Anatomy(
-        branches=tuple(found.values()),
+        branches=branches,
+        heads=heads,
         taps={tap.name: tap for tap in taps},
         gates=gates_of(taps, gate_range(config.gate_form)),
         transfers=tuple(
             edge_named(f"pyramid.transfer[0->{tap.branch}]", tap.module) for tap in moved
         ),
         outputs=outputs,
+    )
+
+
+def _head(branches: tuple[Branch, ...]) -> Head:
+    """Return how the branches of PPM enter the logits."""
+    return Head(
+        "main",
+        "head",
+        tuple(branch.tap for branch in branches),
+        tuple(branch.sampling for branch in branches if branch.sampling is not None),
+        tuple(branch.channels or 0 for branch in branches),
+        sites=("pyramid",),
     )
 
 

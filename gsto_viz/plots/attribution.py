@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gsto_viz.activity import HeatMap
+from gsto_viz.activity import HeatMap, cell_area
 from gsto_viz.colors import branch_mark
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.attribution_paths import edge_matrix, plot_edges
@@ -28,6 +28,7 @@ from gsto_viz.plots.page import (
     text_width,
 )
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
+from gsto_viz.types import Stride, stride_words
 from gsto_viz.words import METHODS, methods_at
 
 SCORES = {
@@ -138,7 +139,7 @@ CHECKED_SHAPLEY = "Shapley maps are checked with zero for absent branches."
 
 
 def symmetric_maps(
-    maps: Sequence[npt.NDArray[np.floating]], strides: Sequence[int], label: str
+    maps: Sequence[npt.NDArray[np.floating]], strides: Sequence[Stride], label: str
 ) -> tuple[HeatMap, ...]:
     """Give maps one scale that is symmetric about 0.
 
@@ -166,11 +167,11 @@ def figure_attribution(
     image: npt.NDArray[np.uint8],
     outline: npt.NDArray[np.integer],
     maps: Mapping[str, npt.NDArray[np.floating]],
-    map_strides: Mapping[str, int],
+    map_strides: Mapping[str, Stride],
     branches: pd.DataFrame,
     paths: pd.DataFrame,
     *,
-    strides: Sequence[int],
+    strides: Sequence[Stride],
     title: str,
     score: str = "margin",
     sanity: pd.DataFrame | None = None,
@@ -206,13 +207,13 @@ def figure_attribution(
     wall = Wall((image.shape[0], image.shape[1]))
     wall.heading(title)
     for method, names in groups.items():
-        heats = method_maps(method, names, maps, map_strides)
+        heats = method_maps(method, names, maps, map_strides, image.shape[:2])
         if method in methods_at("head"):
             absent = f"{heats[0].label} (absent: {names[0].split('/')[1]})"
             heats = tuple(replace(heat, label=absent) for heat in heats)
         panels = [Panel("input and target", pixels=image, outlines=outlines)]
         for name, heat, stride in zip(names, heats, strides, strict=False):
-            panels.append(_map_panel(f"stride {stride}", heat, outlines, sanity, name))
+            panels.append(_map_panel(stride_words(stride), heat, outlines, sanity, name))
         row = PanelRow("", panels, slots=len(strides) + 1, height=PANEL_HEIGHT, bar=heats[0])
         wall.rows([row])
     _draw_charts(wall, branches, paths, strides)
@@ -245,18 +246,19 @@ def method_maps(
     method: str,
     names: Sequence[str],
     maps: Mapping[str, npt.NDArray[np.floating]],
-    map_strides: Mapping[str, int],
+    map_strides: Mapping[str, Stride],
+    size: tuple[int, int],
 ) -> tuple[HeatMap, ...]:
     """Give the maps of one method one symmetric scale; cells that add up become densities."""
     word = METHODS[method]
     strides = [map_strides[name] for name in names]
-    areas = [stride**2 if word.adds_up else 1 for stride in strides]
+    areas = [cell_area(size, stride) if word.adds_up else 1.0 for stride in strides]
     values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
     return symmetric_maps(values, strides, word.axis)
 
 
 def _draw_charts(
-    wall: Wall, branches: pd.DataFrame, paths: pd.DataFrame, strides: Sequence[int]
+    wall: Wall, branches: pd.DataFrame, paths: pd.DataFrame, strides: Sequence[Stride]
 ) -> None:
     """Draw Shapley values by baseline, and the matrices of closed transfers and gates."""
     top = wall.top + 0.2
@@ -275,7 +277,7 @@ def _draw_charts(
     wall.top += CHART + 0.75
 
 
-def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[int]) -> Axes:
+def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[Stride]) -> Axes:
     """Draw Shapley values as bars, one group per branch and one bar per baseline.
 
     Args:
@@ -319,11 +321,13 @@ def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[int]) -> Axe
     return ax
 
 
-def _in_words(branches: pd.DataFrame, strides: Sequence[int]) -> str:
+def _in_words(branches: pd.DataFrame, strides: Sequence[Stride]) -> str:
     """Return the Shapley values in a sentence for readers who cannot see the figure."""
     parts = []
     for _, row in branches[branches["method"] == "shapley"].iterrows():
-        values = ", ".join(f"stride {s}: {row[f'branch_{r}']:.2f}" for r, s in enumerate(strides))
+        values = ", ".join(
+            f"{stride_words(s)}: {row[f'branch_{r}']:.2f}" for r, s in enumerate(strides)
+        )
         parts.append(
             f"Shapley values in logits with {row['baseline']} for absent branches: {values}."
         )
@@ -346,7 +350,7 @@ def figure_taps(
     image: npt.NDArray[np.uint8],
     outline: npt.NDArray[np.integer],
     maps: Mapping[str, npt.NDArray[np.floating]],
-    map_strides: Mapping[str, int],
+    map_strides: Mapping[str, Stride],
     *,
     title: str,
     score: str = "margin",
@@ -379,7 +383,7 @@ def figure_taps(
     wall.heading(title)
     for method, names in groups.items():
         panels = [Panel("input and target", pixels=image, outlines=outlines)]
-        heats = method_maps(method, names, maps, map_strides)
+        heats = method_maps(method, names, maps, map_strides, image.shape[:2])
         for name, heat in zip(names, heats, strict=True):
             tap, end = name.split("/", 1)[1], f" /{heat.stride}"
             head = shorten(tap, slot - text_width(end, BODY), BODY) + end

@@ -23,7 +23,7 @@ from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
 from gsto_viz.stats.causal import Sized, fields_slope
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.stats.sizes import Tuning
-from gsto_viz.types import FloatArray
+from gsto_viz.types import FloatArray, Stride, stride_words
 from gsto_viz.words import ATTRIBUTION
 
 CELL = 0.42
@@ -112,7 +112,7 @@ def cell_text(value: float, digits: int = 2) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def plot_edges(matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[int]) -> Axes:
+def plot_edges(matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[Stride]) -> Axes:
     """Draw a source x target matrix of drops (see :func:`edge_matrix`)."""
     draw_matrix(matrix, ax=ax, bar=bar, unit="logits")
     names = [f"/{s}" for s in strides]
@@ -303,7 +303,7 @@ def figure_receptive_fields(
         slope = f"{fields_slope(fields):.2f}"
         panels = [
             Panel(
-                f"stride {field.stride}: ERF radius {field.erf_px:.0f} px",
+                f"{stride_words(field.stride)}: ERF radius {field.erf_px:.0f} px",
                 pixels=dark,
                 outlines=(Outline(outline),),
                 over=partial(_draw_field, field=field, branch=r),
@@ -311,7 +311,7 @@ def figure_receptive_fields(
             for r, field in enumerate(fields)
         ]
         wall.rows([PanelRow(f"{name}: slope {slope}", panels, height=1.9)])
-        radii = ", ".join(f"stride {f.stride} {f.erf_px:.0f} px" for f in fields)
+        radii = ", ".join(f"{stride_words(f.stride)} {f.erf_px:.0f} px" for f in fields)
         said.append(f"{name}, slope {slope}: {radii}")
     alt = f"{title}. Effective receptive fields. {'; '.join(said)}."
     return wall.finish(FIELDS_CAPTION.format(count=counts.pop()), alt)

@@ -156,7 +156,7 @@ class GateTable:
         self.side, self.cell, self.steps, self.gap = side, cell, steps, gap
         self.slot = (page.room - side - (len(strides) + 1) * gap) / (len(strides) + 1)
         self.top = page.top + TITLE
-        self.rows = len(strides) if grid.edges else 0
+        self.rows = 1 + max((source for source, _ in grid.edges), default=-1)
 
     def left(self, column: int) -> float:
         """Return where a column begins; one more gap sets transitions apart."""
@@ -175,7 +175,7 @@ class GateTable:
             y = self.top + row * self.steps[0]
             middle, name = y + self.cell / 2, f"from\n{stride_words(self.strides[row])}"
             self.page.text(MARGIN, middle, name, va="center")
-            for column in range(self.rows):
+            for column in range(len(self.strides)):
                 if row == 0:
                     self._name(f"to {stride_words(self.strides[column])}", column, y)
                 tap = self.grid.edges.get((row, column))

@@ -36,7 +36,14 @@ from gsto_viz.stats.information import assignment
 from gsto_viz.stats.nulls import Null, permute_sizes
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
 from gsto_viz.stats.pairs import index_columns, indices_at, sci_by_gap, unmeasured
-from gsto_viz.stats.sizes import distance_profile, response_by_octave, size_trend, tuning
+from gsto_viz.stats.sizes import (
+    NO_OCTAVES,
+    distance_profile,
+    has_octaves,
+    response_by_octave,
+    size_trend,
+    tuning,
+)
 from gsto_viz.types import Stride
 from gsto_viz.words import INDICES
 
@@ -298,6 +305,13 @@ def causal_summary(report: Report, key: str, table: pd.DataFrame) -> dict[str, A
     if report.manifest["models"][key].get("unexplained"):
         return f"not estimated: {UNEXPLAINED}"
     strides, images = report.strides[key], report.images
+    if not has_octaves(strides):
+        missing = not_estimated(NO_OCTAVES)
+        return {
+            "sci_c": WithNulls(missing, {}),
+            "sci_c_shares": missing,
+            **transfer_summary(report.rows("transfer", key), images),
+        }
     own = estimate(sci_c_values(table, strides), images)
     return {
         "sci_c": WithNulls(own, _sci_c_nulls(report, key, table) if report.has_nulls else {}),

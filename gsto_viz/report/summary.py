@@ -28,6 +28,7 @@ from gsto_viz.stats.compare import (
 from gsto_viz.stats.inference import MIN_CLUSTERS, Estimate, Images
 from gsto_viz.stats.nulls import Null
 from gsto_viz.stats.pairs import edge_depth, unmeasured
+from gsto_viz.stats.sizes import NO_OCTAVES, has_octaves
 from gsto_viz.types import ClassList, Stride
 from gsto_viz.words import INDICES
 
@@ -272,8 +273,9 @@ class Report:
         more = {}
         missing = [key for key in (a, b) if self.causal(key) is None]
         if self.manifest["attribution"] and not missing:
-            values = [sci_c_values(t, self.strides[k]) for t, k in zip(tables, (a, b), strict=True)]
-            more["sci_c"] = (values[0], values[1])
+            if all(map(has_octaves, own)):
+                of_a, of_b = (sci_c_values(t, s) for t, s in zip(tables, own, strict=True))
+                more["sci_c"] = (of_a, of_b)
             grown = [self.stp_values(key) for key in (a, b)]
             if set(grown[0]["image"]) & set(grown[1]["image"]):
                 more["stp"] = (grown[0], grown[1])
@@ -284,6 +286,8 @@ class Report:
             confirmatory=more,
             missing=unmeasured(own[0]) | unmeasured(own[1]),
         )
+        if self.manifest["attribution"] and not missing and "sci_c" not in more:
+            found = (*found, not_compared("sci_c", "confirmatory", NO_OCTAVES))
         if self.manifest["attribution"] and missing:
             why = f"{missing[0]} has none ({self.model(missing[0])['attribution']})"
             rows = (not_compared(name, "confirmatory", why) for name in ("sci_c", "stp"))

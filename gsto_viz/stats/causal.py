@@ -28,6 +28,7 @@ whether branches see different scales at all: 1 like a pyramid, 0 all the same.
 A drop is the unchanged network's value minus the changed one's: positive when the change hurts.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -56,7 +57,7 @@ from gsto_viz.stats.pairs import (
     sci_values,
     win_share,
 )
-from gsto_viz.stats.sizes import stride_octaves, tracking_slope
+from gsto_viz.stats.sizes import has_octaves, stride_octaves, tracking_slope
 from gsto_viz.types import FloatArray, Stride
 
 COLUMN = "q_c"
@@ -311,8 +312,8 @@ class Sized(Protocol):
         """ERF, pixels."""
 
     @property
-    def stride(self) -> int:
-        """Pixels per cell of its branch."""
+    def stride(self) -> Stride:
+        """The grid of its branch."""
 
 
 def effective_size(gradient: npt.NDArray[np.floating], centre: tuple[float, float]) -> float:
@@ -351,7 +352,9 @@ def erf_slope(
 
 
 def fields_slope(fields: Sequence[Sized]) -> float:
-    """Return the slope of the fields of one cell, one per branch."""
+    """Return the slope of the fields of one cell, one per branch; NaN without octaves of stride."""
+    if not has_octaves([field.stride for field in fields]):
+        return math.nan
     sizes = np.array([field.erf_px for field in fields])
     return float(erf_slope(sizes, [field.stride for field in fields]))
 

@@ -166,7 +166,7 @@ def tuning_centers(
     return ratio(excess @ middles, excess.sum(axis=-1), above=1e-12)
 
 
-NO_OCTAVES = "the branches are not of different strides, whose octaves it is measured in"
+NO_OCTAVES = "it needs octaves of stride between the branches"
 
 
 def has_octaves(strides: Sequence[Stride]) -> bool:

@@ -253,7 +253,7 @@ class Anatomy:
 
 
 def _check_scales(branches: Sequence[Branch]) -> None:
-    if all(branch.grid == (1, 1) for branch in branches):
+    if branches and all(branch.grid == (1, 1) for branch in branches):
         raise GstoVizError(
             "all branches are maps of one cell, which cannot tell the places of an image apart; "
             "name taps of finer maps"

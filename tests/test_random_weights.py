@@ -189,3 +189,27 @@ def test_foreign_networks_are_drawn_or_refused():
     assert not torch.equal(twin[2].weight, before["2.weight"])
     with pytest.raises(GstoVizError, match=r"module 'inner' \(Scaled\) holds scale"):
         randomized_copy(nn.ModuleDict({"inner": Scaled()}), 0, [])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_statistics_behind_global_pooling_are_measured_on_pairs(count: int) -> None:
+    """Of one image a pooled map has one value per channel and no variance."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+    images = [torch.randn(3, 8, 12) for _ in range(count)]
+    estimate_batch_norm(model, images)
+    with torch.no_grad():
+        values = [model[1](model[0](image[None])).double().flatten() for image in images]
+    # The last of three runs beside the one before.
+    pairs = [torch.stack(values[k : k + 2]) for k in range(count - 1)]
+    mean = torch.stack([pair.mean(dim=0) for pair in pairs]).mean(dim=0)
+    variance = torch.stack([pair.var(dim=0) for pair in pairs]).mean(dim=0)
+    torch.testing.assert_close(model[2].running_mean.double(), mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model[2].running_var.double(), variance, rtol=1e-5, atol=1e-6)
+
+
+def test_one_image_behind_global_pooling_is_refused() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3))
+    with pytest.raises(GstoVizError, match="cannot be measured anew"):
+        estimate_batch_norm(model, [torch.randn(3, 8, 8)])
+    assert model[1].momentum == 0.1

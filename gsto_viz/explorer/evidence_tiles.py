@@ -114,7 +114,13 @@ def evidence_data(
         if letter not in heats:
             continue
         tiles = [
-            map_tile(f"{letter}{branch}", f"{letter} /{branch}", heat, colors="difference")
+            map_tile(
+                f"{letter}{branch}",
+                f"{letter} /{branch}",
+                heat,
+                colors="difference",
+                size=shown.size,
+            )
             for branch, heat in zip(maps[letter].branches, heats[letter], strict=True)
         ]
         title = f"{letter}: {shown.inspections[letter].name}, {unit_of(method, score)}"

@@ -8,6 +8,7 @@ sends it once and a click costs nothing.
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -15,17 +16,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gsto_viz.activity import HeatMap, normalise, valid_by_stride
+from gsto_viz.activity import HeatMap, cell_at, normalise, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions
-from gsto_viz.types import IGNORE, ClassList
+from gsto_viz.types import IGNORE, ClassList, Stride, pixels_per_cell
 from gsto_viz.words import RAW_BADGE
 
 SEQUENTIAL = ("inferno", "viridis", "cividis", "gray", "jet")
 DIVERGING = "RdBu_r"
 UNCOUNTED, NOT_FINITE = (176, 176, 176), (255, 0, 255)
 """Colours of cells that do not count and of infinite numbers, as in ``viewer.js``."""
+SPREAD = 4
+"""Pixels per cell with which maps on pooled grids are sent."""
 Tile = dict[str, Any]
 
 
@@ -103,6 +106,7 @@ def map_tile(
     *,
     raw: npt.NDArray[np.floating] | None = None,
     colors: Literal["map", "difference", "gate"] = "map",
+    size: tuple[int, int] | None = None,
 ) -> Tile:
     """Return a tile of numbers on a grid.
 
@@ -112,7 +116,14 @@ def map_tile(
         heat: The numbers that are coloured, and their limits.
         raw: The numbers behind them, shown on hovering; None: the same.
         colors: Which table of colours.
+        size: (H, W) of the image; needed for maps on pooled grids.
     """
+    stride = pixels_per_cell(heat.stride)
+    if stride is None and size is not None:
+        # The viewer knows square cells: a pooled map is sent as cells of a few pixels each.
+        stride = SPREAD
+        heat, raw = (replace(heat, values=spread(heat.values, size, heat.stride)),
+                     None if raw is None else spread(raw, size, heat.stride))  # fmt: skip
     values = heat.values.astype(np.float32)
     known = values[np.isfinite(values)]
     low, high = heat.clipped
@@ -123,7 +134,7 @@ def map_tile(
         "kind": "map",
         "height": values.shape[0],
         "width": values.shape[1],
-        "stride": heat.stride,
+        "stride": stride or 1,
         "low": heat.low,
         "high": heat.high,
         "numbers": base64_of(values),
@@ -136,6 +147,15 @@ def map_tile(
     if raw is not None:
         tile["raw"] = base64_of(raw.astype(np.float32))
     return tile
+
+
+def spread(
+    values: npt.NDArray[np.floating], size: tuple[int, int], stride: Stride
+) -> npt.NDArray[np.float64]:
+    """Return a map with cells of ``SPREAD`` pixels, each as the cell that its first pixel is in."""
+    rows, columns = (np.arange(0, side, SPREAD) for side in size)
+    row, column = cell_at(rows, columns, size, stride)
+    return values[np.ix_(row, column)].astype(np.float64)
 
 
 def viewer_data(
@@ -160,7 +180,8 @@ def viewer_data(
         title = f"{letter}: {inspection.name}"
         rows.append({"title": title, "tiles": _branch_tiles(letter, inspection, maps[letter])})
     if difference:
-        rows.append({"title": "B - A", "tiles": _difference_tiles(maps["A"], maps["B"])})
+        tiles = _difference_tiles(maps["A"], maps["B"], shown.size)
+        rows.append({"title": "B - A", "tiles": tiles})
     return {
         "image": shown.picture.key,
         "height": height,
@@ -216,17 +237,20 @@ def _branch_tiles(letter: str, shown: Look, maps: Sequence[HeatMap]) -> list[Til
             f"{letter} /{heat.stride}",
             heat,
             raw=None if heat.raw else raw,
+            size=(shown.prediction.shape[0], shown.prediction.shape[1]),
         )
         for heat, raw in zip(maps, shown.raw, strict=True)
     ]
 
 
-def _difference_tiles(a: Sequence[HeatMap], b: Sequence[HeatMap]) -> list[Tile]:
+def _difference_tiles(
+    a: Sequence[HeatMap], b: Sequence[HeatMap], size: tuple[int, int]
+) -> list[Tile]:
     tiles = []
     for first, second in zip(a, b, strict=True):
         heat = difference_map(first, second)
         key, title = f"D{heat.stride}", f"B - A /{heat.stride}"
-        tiles.append(map_tile(key, title, heat, colors="difference"))
+        tiles.append(map_tile(key, title, heat, colors="difference", size=size))
     return tiles
 
 

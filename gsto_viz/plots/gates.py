@@ -156,7 +156,9 @@ class GateTable:
         self.side, self.cell, self.steps, self.gap = side, cell, steps, gap
         self.slot = (page.room - side - (len(strides) + 1) * gap) / (len(strides) + 1)
         self.top = page.top + TITLE
-        self.rows = 1 + max((source for source, _ in grid.edges), default=-1)
+        # A fusion has a row for every branch; a pyramid, without a number, starts from one feature.
+        fuses = bool(site_numbers(grid.site))
+        self.rows = len(strides) if grid.edges and fuses else min(1, len(grid.edges))
 
     def left(self, column: int) -> float:
         """Return where a column begins; one more gap sets transitions apart."""

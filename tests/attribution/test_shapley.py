@@ -321,7 +321,7 @@ def test_what_cannot_be_split_says_so(toy):
         find_head(model, "stage3")
     with pytest.raises(GstoVizError, match="Sequential declares no head"):
         find_head(nn.Sequential())
-    with pytest.raises(GstoVizError, match="Conv2d is not a head of 1x1 convolution"):
+    with pytest.raises(GstoVizError, match="Conv2d is not a head of a convolution"):
         split_head(nn.Conv2d(3, 4, 1), [3])
     with pytest.raises(GstoVizError, match="reads 60 channels and its branches have 4"):
         split_head(model.head, [4, 8])

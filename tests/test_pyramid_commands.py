@@ -1,0 +1,121 @@
+"""PPM and ASPP through the command line: trained, scored, captured, analysed, compared, drawn."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gsto_viz.cli import main
+from gsto_viz.data import load_data
+from gsto_viz.report import load_report
+
+DATA = "scenes:count=5,size=96x128,seed=3"
+NAMES = ("ppm-tiny", "gsto-ppm-tiny-sup", "aspp-tiny", "gsto-aspp-tiny")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> dict[str, Path]:
+    """A short epoch of each family, by the recipe of the half-width twins."""
+    place = tmp_path_factory.mktemp("pyramids")
+    found = {}
+    for name in ("hrnetv2-tiny", *NAMES):
+        out = place / name
+        words = ["train", "scenes-ppm-r18-half", "--model", name, "--quiet", "--out", str(out)]
+        words += [
+            "--data",
+            "scenes:count=4,size=64x96",
+            "--val",
+            "scenes:count=2,size=64x96,seed=7",
+        ]
+        for setting in ("epochs=1", "crop=[64,96]", "batch_size=2", "precision=fp32"):
+            words += ["--set", setting]
+        assert main(words) == 0
+        found[name] = out / "best.safetensors"
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("analysed") / "run"
+    models = [f"--model=M{k}={path}" for k, path in enumerate(trained.values())]
+    words = ["analyze", *models, "--data", DATA, "--nulls", "N5", "--atlas", "--quiet"]
+    assert main([*words, "--out", str(out)]) == 0
+    return out
+
+
+def test_all_families_are_analysed_in_one_command(report: Path) -> None:
+    found = load_report(report)
+    assert [found.strides[f"M{k}"] for k in range(5)] == [
+        (4, 8, 16, 32),
+        (8, "6x6", "3x3", "2x2", "1x1"),
+        (8, "6x6", "3x3", "2x2", "1x1"),
+        (8, "8r2", "8r4", "8r6", "1x1"),
+        (8, "8r2", "8r4", "8r6", "1x1"),
+    ]
+    summary = json.loads((report / "summary.json").read_text())["models"]
+    for key in ("M1", "M2", "M3", "M4"):
+        indices = summary[key]["indices"]
+        assert indices["sci"]["value"] is not None
+        assert indices["sci"]["nulls"]["N5"]["value"] == 0.5
+        for index in ("c_coarse", "a_last", "a_first_matched"):
+            one = indices[index]
+            assert one["value"] is None
+            assert one["reason"] == "not estimated: the coarsest map has one cell, and so one rank"
+        assert (indices["sci_edge"]["value"] is None) == (key in ("M1", "M2"))
+        assert summary[key]["tuning"]["slope"]["value"] is None
+    gates = {key: one["gates"] for key, one in summary.items()}
+    assert [gates[f"M{k}"] is None for k in range(5)] == [True, True, False, True, False]
+    assert len(gates["M2"]["gates"]) == 4
+    assert len(gates["M4"]["gates"]) == 5
+
+
+def test_they_are_compared_and_drawn(report: Path, capsys) -> None:
+    assert main(["compare", str(report)]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "A coarsest                  -      -  not estimated: the coarsest map has one" in printed
+    )
+    assert main(["figures", str(report), "--format", "png", "--quiet"]) == 0
+    page = (report / "report.html").read_text("utf-8")
+    assert "6x6 cells" in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_image(name: str, trained, tmp_path: Path, capsys) -> None:
+    image = tmp_path / "x.png"
+    Image.fromarray(load_data(DATA)[0].image).save(image)
+    words = [str(trained[name]), str(image), "--out", str(tmp_path / "m.npz")]
+    assert main(["capture", *words, "--figure", str(tmp_path / "m.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "5 maps in" in printed
+    assert main(["doctor", str(trained[name])]) == 0
+    printed = capsys.readouterr().out
+    assert ", for training only" in printed
+    assert "dead" not in printed
+    words = [str(trained[name]), str(image), "--target", "pixel:30,40", "--out"]
+    done = main(["attribute", *words, str(tmp_path / "why"), "--method", "grad_cam", "--quiet"])
+    assert done == (0 if "ppm" in name else 2)
+    told = capsys.readouterr()
+    if "ppm" in name:
+        assert "/6x6" in told.out
+        assert (tmp_path / "why" / "figure.png").is_file()
+    else:
+        assert "no head that can be split by branch" in told.err
+        assert not (tmp_path / "why").exists()
+
+
+def test_images_smaller_than_the_bins_end_in_one_line(trained, tmp_path: Path, capsys) -> None:
+    image, out = tmp_path / "x.png", tmp_path / "m.npz"
+    Image.fromarray(load_data(DATA)[0].image).save(image)
+    words = ["capture", str(trained["ppm-tiny"]), str(image), "--size", "40x64"]
+    assert main([*words, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "5x8 cells of stride 8, and this network needs at least 6x6 (PPM pools to" in error
+    assert not out.exists()
+    words = ["train", "scenes-ppm-r18-half", "--model", "ppm-tiny", "--data"]
+    words += ["scenes:count=4,size=64x96", "--set", "model_options={bins: [1]}", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "t")]) == 2
+    assert "all have one cell" in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()

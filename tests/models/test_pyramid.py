@@ -306,7 +306,7 @@ def test_checkpoint_gives_the_same_network(tmp_path) -> None:
     model = drawn("gsto-aspp-tiny-sup", num_classes=2, gate_form="paper")
     classes = ClassList("two", tuple(ClassInfo(k, f"c{k}", (k, k, k), False) for k in range(2)))
     info = ModelInfo("x", "gsto-aspp-tiny-sup", classes)
-    save_checkpoint(tmp_path / "x.safetensors", model, info)
+    save_checkpoint(model, tmp_path / "x.safetensors", info=info)
     again = load_checkpoint(tmp_path / "x.safetensors")
     assert again.config == model.config
     image = torch.randn(1, 3, 64, 64)

@@ -143,10 +143,13 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         official=official_options(args),
         output=args.output,
     )
+    sites = read_sites(args.taps, models) if args.taps else None
     with world.together():
         count = len(data) if args.limit is None else min(args.limit, len(data))
         done = args.resume and is_finished(Path(args.out))
-        lack = "" if done else count_objects(data, count).lack
+        places = [(sites or {}).get(key, one.anatomy) for key, one in models.items()]
+        grids = {place.strides for place in places if place.strides and all(place.strides)}
+        lack = "" if done else count_objects(data, count, grids).lack
         advice = "give images that show objects of several sizes"
         more = [Finding("no-pairs", lack, advice, stops=True)] if lack else []
         found = quick_findings(data, args.accept, most=args.limit, more=more, quiet=is_quiet(args))
@@ -158,7 +161,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         attribution=args.attribution,
         atlas=args.atlas,
         calibration=calibration,
-        sites=read_sites(args.taps, models) if args.taps else None,
+        sites=sites,
         reference=args.reference,
         limit=args.limit,
         size=args.size,

@@ -5,7 +5,7 @@ own; N4, permuted sizes, needs the table alone; N5 replaces the branches by one 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from gsto_viz.look import Look
 from gsto_viz.network import Network
 from gsto_viz.regions.find import MIN_AREA_PX, number_regions
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
+from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.folder import DOUBLED, Settings
 from gsto_viz.report.tables import Columns
 from gsto_viz.stats.atlas import PICTURE, feature_sums
@@ -108,6 +109,8 @@ class ObjectCount(NamedTuple):
         most: Qualifying regions of one image at most.
         largest_px: Area of the largest region.
         paired: Whether an image has two that qualify and are an octave apart.
+        hidden: Images in which two of that size are an octave apart, but of any two one lies in
+            cells that are mostly ignored.
     """
 
     images: int = 0
@@ -116,6 +119,7 @@ class ObjectCount(NamedTuple):
     most: int = 0
     largest_px: int = 0
     paired: bool = False
+    hidden: int = 0
 
     @property
     def lack(self) -> str:
@@ -135,13 +139,25 @@ class ObjectCount(NamedTuple):
             f"{images} without a pair: SCI compares two regions of one image, of at least "
             f"{MIN_AREA_PX} px and an octave apart, and {self.qualifying} of {regions} have that "
             f"size, at most {self.most} in one image"
+            + f" ({counted(self.hidden, 'image')} with pairs among ignored pixels, whose cells "
+            "do not count)" * bool(self.hidden)
         )
 
 
-def count_objects(data: Dataset, count: int) -> ObjectCount:
+def count_objects(
+    data: Dataset, count: int, grids: Collection[tuple[int, ...]] = ()
+) -> ObjectCount:
     """Count what the first images of a data set hold, up to the first that has a pair.
 
     Images that cannot be read are left out; of files, labels alone are read.
+
+    Args:
+        data: The images.
+        count: How many of them.
+        grids: Strides of the branches of each network: a pair counts on the grids of any of them.
+
+    Raises:
+        NumberingError: Label maps are of another convention.
     """
     found = ObjectCount()
     for index in range(count):
@@ -156,17 +172,31 @@ def count_objects(data: Dataset, count: int) -> ObjectCount:
         ids = number_regions(one.labels, one.instances, crowds=False)
         area = np.bincount(ids.ravel())[1:]
         large = area[area >= MIN_AREA_PX]
+        apart = find_pairs(squared_sizes(large))[0].size > 0
+        paired = apart and (
+            not grids or any(_has_pair(one.labels, one.instances, strides) for strides in grids)
+        )
         found = ObjectCount(
             found.images + 1,
             found.regions + area.size,
             found.qualifying + large.size,
             max(found.most, large.size),
             max(found.largest_px, int(area.max(initial=0))),
-            find_pairs(squared_sizes(large))[0].size > 0,
+            paired,
+            found.hidden + (apart and not paired),
         )
         if found.paired:
             break
     return found
+
+
+def _has_pair(
+    labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32] | None, strides: tuple[int, ...]
+) -> bool:
+    """Return whether two regions that qualify on all grids are an octave apart."""
+    there = prepare_regions(labels, strides, instances)
+    table = region_arrays(there, [np.zeros(grid.shape, np.float32) for grid in there.grids])
+    return find_pairs(squared_sizes(table["area_px"][table["qualifies"]]))[0].size > 0
 
 
 def annotated(

@@ -260,6 +260,16 @@ PAIRLESS = {
 }  # fmt: skip
 
 
+def test_pairs_whose_cells_are_ignored_are_none(networks, scenes, tmp_path, capsys):
+    # 28 px and 14 px are an octave apart; the cell of 32 px around the smaller is mostly ignored.
+    hidden = patches(0, (2, 68, 28, 28), (40, 40, 14, 14))
+    data = written(networks, scenes, tmp_path / "data", [hidden, blank(1)])
+    assert main([*data, "--out", str(tmp_path / "r"), "--accept", "absent-class"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"2 images without a pair: .*\(1 image with pairs among ignored pixels", line)
+    assert not (tmp_path / "r").exists()
+
+
 def written(networks, scenes, folder, maps):
     """Write label maps with noise for images, and a checkpoint; return the words of a command."""
     classes = scenes.classes.to_json()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.anatomy import Anatomy, Branch, Head, edge_named, gates_of
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.models.base import NetworkConfig, SegmentationNetwork, SegmentationOutput, initialize
 from gsto_viz.models.blocks import ConvBN, resizes, spatial_size
 from gsto_viz.models.gates import (
@@ -246,7 +246,8 @@ class PyramidNetwork(SegmentationNetwork):
         """(N, 3, H, W) normalised image -> logits at stride 8.
 
         Raises:
-            GstoVizError: The image is smaller than the pyramid needs, or training on one image.
+            RefusedImageError: The image is smaller than the pyramid needs.
+            GstoVizError: Training on one image.
         """
         self._check(image)
         third, fourth = self.backbone(image)
@@ -262,7 +263,7 @@ class PyramidNetwork(SegmentationNetwork):
         # ASPP's maps need two cells, or all of them are constant.
         if min(rows, columns) < (needed := max(2, *bins)):
             what = f"PPM pools to {needed}x{needed} cells" if max(bins) > 1 else "maps of one cell"
-            raise GstoVizError(
+            raise RefusedImageError(
                 f"the image is {height}x{width} (height x width), {rows}x{columns} cells of stride "
                 f"{STRIDE}, and this network needs at least {needed}x{needed} ({what}); enlarge it"
             )

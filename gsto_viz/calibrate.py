@@ -154,7 +154,7 @@ def channel_moments(
             no images, or features that are not finite.
     """
     network, _ = unwrap(model)
-    device = _float32_device(network)
+    device = float32_device(network)
     names = [place.name for place in Capture(network, taps).places]
     moments = {name: ChannelMoments() for name in names}
     fold = {name: partial(_fold, moments[name]) for name in names}
@@ -204,7 +204,7 @@ def _fold(moments: ChannelMoments, features: Tensor) -> Tensor:
     return torch.empty(0)
 
 
-def _float32_device(network: nn.Module) -> torch.device:
+def float32_device(network: nn.Module) -> torch.device:
     """Return where a float32 network lives.
 
     Raises:
@@ -215,6 +215,6 @@ def _float32_device(network: nn.Module) -> torch.device:
     if other:
         raise GstoVizError(
             f"calibration runs in float32 and the network has {', '.join(sorted(other))} weights; "
-            "call model.float() first"
+            "call model.float() first, in the factory file where one makes it"
         )
     return floats[0].device if floats else torch.device("cpu")

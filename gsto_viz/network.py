@@ -6,6 +6,7 @@ identity on an edge to itself): what it gives is linear in the feature, and ever
 sees nothing else.
 """
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gsto_viz.activity import grid_shape
 from gsto_viz.anatomy import Anatomy, Branch, anatomy_of, branches_at
-from gsto_viz.calibrate import calibrate
+from gsto_viz.calibrate import calibrate, float32_device
 from gsto_viz.capture import Capture
 from gsto_viz.capture.names import BRANCHES, declared_taps, resolve
 from gsto_viz.errors import GstoVizError, RefusedImageError
@@ -37,10 +38,12 @@ from gsto_viz.models import ModelInfo, build_model, count_costs, load_model, reg
 from gsto_viz.models.factory import is_factory, run_factory
 from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
-from gsto_viz.models.outputs import MAIN, Wanted
+from gsto_viz.models.outputs import MAIN, Wanted, misfit
 from gsto_viz.stats import effective_transmission
-from gsto_viz.torch_utils import eval_mode, run_network
+from gsto_viz.torch_utils import check_hookable, eval_mode, run_network, unwrap
 from gsto_viz.types import BranchMaps, ClassList, Tap, stride_words
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SITE = BRANCHES
 """The branches after the last fusion: what the paper draws."""
@@ -166,6 +169,7 @@ class Network:
         Raises:
             GstoVizError: It needs a ``Site``.
         """
+        check_hookable(self.module)
         if not self.anatomy.branches:
             raise GstoVizError(
                 f"{type(self.module).__name__} does not know its branches; give their module names "
@@ -221,31 +225,31 @@ class Network:
     def check(self, image: npt.NDArray[np.uint8], name: str) -> None:
         """Run the network once over an image, so that what does not fit is said at once.
 
+        Predictions of other classes than the data's are not scored, which the log says.
+
         Args:
             image: (H, W, 3) uint8 sRGB.
             name: Of the image, for messages.
 
         Raises:
             RefusedImageError: The network does not take the image, which says nothing of others.
-            GstoVizError: Logits are not finite, several outputs could be the logits, a tap is not
-                there, or the grid of a branch is not that of its stride.
+            GstoVizError: Weights are not float32, logits are not finite, several outputs could be
+                the logits, a tap is not there, or the grid of a branch is not that of its stride.
         """
+        float32_device(self.module)
         who = f"{name}: {self.key or self.name}"
         try:
             with eval_mode(self.module), self._features as maps:
                 full = full_logits(self.module, image, wanted=Wanted(self.predicts, self.output))
-        except GstoVizError as error:
-            raise type(error)(f"{who}: {error}") from error
-        self._refusals[image.shape[:2]] = None
-        if self.predicts is None or full.shape[0] == self.predicts:
-            try:
+            self._refusals[image.shape[:2]] = None
+            if self.predicts is None or full.shape[0] == self.predicts:
                 finite(full)
-            except GstoVizError as error:
-                raise GstoVizError(f"{who}: {error}") from error
-        try:
             self.check_grids([tuple(maps[tap].shape) for tap in maps], image.shape[:2])
         except GstoVizError as error:
             raise type(error)(f"{who}: {error}") from error
+        if self.predicts not in (None, full.shape[0]):
+            why = misfit(full.shape[0], self.predicts or 0, "the data set")
+            logger.warning("%s: predictions are not scored: %s", self.key or self.name, why)
 
     def check_grids(self, shapes: Iterable[tuple[int, ...]], size: tuple[int, ...]) -> None:
         """Refuse branches whose maps are not on the grids of their strides.
@@ -408,10 +412,9 @@ def open_network(
     if isinstance(source, Network):
         network = source
     else:
-        if isinstance(source, nn.Module):
-            module = source
-        else:
-            module = _module(source, code, headless, official)
+        if not isinstance(source, nn.Module):
+            source = _module(source, code, headless, official)
+        module, _ = unwrap(source)
         network = Network(module, anatomy_of(module) or Anatomy(()))
         gained = {} if network.info is None else network.info.gains
         network = replace(network, gains=gained, official=official)

@@ -86,6 +86,19 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         model = inner
 
 
+def check_hookable(network: nn.Module) -> None:
+    """Refuse TorchScript, into which nobody can look.
+
+    Raises:
+        GstoVizError: It is.
+    """
+    if isinstance(network, torch.jit.ScriptModule):
+        raise GstoVizError(
+            "a TorchScript module has no submodules that could be hooked; make the network of its "
+            "Python code in a factory file and load its weights there"
+        )
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is really there.
 
@@ -144,14 +157,15 @@ _OF_DEVICE = tuple(
 
 
 def run_network(model: nn.Module, batch: Tensor) -> Any:
-    """Run a network on a batch (N, 3, H, W) and return what it returns.
+    """Run a network on a copy of a batch (N, 3, H, W), which it may change; return what it returns.
 
     Raises:
         RefusedImageError: The network does not take images of this size. Foreign networks say that
             with errors of their own.
+        GstoVizError: Its code fails in another way.
     """
     try:
-        return model(batch)
+        return model(batch.clone())
     except (GstoVizError, *_OF_DEVICE):
         raise
     except (RuntimeError, ValueError, AssertionError, ArithmeticError, IndexError) as error:
@@ -159,6 +173,11 @@ def run_network(model: nn.Module, batch: Tensor) -> Any:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RefusedImageError(
             f"the network does not take an image of {size} (height x width): {reason}"
+        ) from error
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise GstoVizError(
+            f"the network's own code fails ({type(error).__name__}: {said}); mend it"
         ) from error
 
 

@@ -13,8 +13,8 @@ from gsto_viz.capture.layout import NHWC, layout_of
 from gsto_viz.capture.names import callable_modules, declared_taps
 from gsto_viz.doctor.watch import Change, Record, watch
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.outputs import MAIN, Wanted, choose_output
-from gsto_viz.torch_utils import eval_mode, unwrap
+from gsto_viz.models.outputs import MAIN, Wanted, choose_output, output_tensors
+from gsto_viz.torch_utils import check_hookable, eval_mode, run_network, unwrap
 from gsto_viz.types import Stride, Tap
 from gsto_viz.words import first_few
 
@@ -178,7 +178,7 @@ class Examination:
 def examine(
     model: nn.Module, image: Tensor, *, name: str | None = None, output: str = MAIN
 ) -> Examination:
-    """Run a network once on an image and say what it is made of.
+    """Run a network on an image and say what it is made of, and whether it repeats itself.
 
     Training flags, hooks, weights and torch's generator are as before, also when the network
     fails.
@@ -194,12 +194,14 @@ def examine(
         GstoVizError: The network refuses the image, or has no such output.
     """
     network, wrappers = unwrap(model)
+    check_hookable(network)
     declared = declared_taps(network)
     gates = {tap.module for tap in declared.values() if tap.kind == "gate"}
     size = (int(image.shape[-2]), int(image.shape[-1]))
     with eval_mode(network), torch.random.fork_rng(devices=[]):
         try:
             record = watch(network, image, gates)
+            passes = [output_tensors(run_network(network, image)) for _ in range(2)]
         except Exception as error:
             given = "x".join(map(str, image.shape))
             said = " ".join(str(error).split())[:300]
@@ -239,12 +241,34 @@ def examine(
         modules=modules,
         problems=(),
     )
-    unclear = _unclear_output(seen.outputs, output)
+    unclear = (*_unclear_output(seen.outputs, output), *_unlike(*passes))
     bad = next(iter(record.not_finite), None)
     if bad is not None:
         first = f"{bad or ITSELF} gives NaN or infinity, and is the first module that does"
         return replace(seen, problems=(first, *_problems(seen), *unclear))
     return replace(seen, problems=(*_problems(seen), *unclear))
+
+
+def _unlike(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return what is odd about the outputs of two passes over one image, if anything."""
+    found = []
+    kinds = {str(one.dtype).removeprefix("torch.") for one in first.values()}
+    if first and not any(one.is_floating_point() for one in first.values()):
+        found.append(f"gives {', '.join(sorted(kinds))}, no logits of floating point to score")
+    if any(_differ(one, second[name]) for name, one in first.items() if name in second):
+        found.append(
+            "two passes over one image give different outputs in evaluation mode (dropout that is "
+            "always on, a state that is kept): its numbers cannot be repeated"
+        )
+    return tuple(found)
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    """Return whether two outputs differ by more than rounding."""
+    if one.shape != other.shape or not one.is_floating_point():
+        return not torch.equal(one, other)
+    a, b = (torch.nan_to_num(value.detach().double()) for value in (one, other))
+    return not torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().mean()))
 
 
 def _unclear_output(shapes: Mapping[str, tuple[int, ...]], asked: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from gsto_viz.evaluate.protocols import (
     class_evidence,
     labels_of,
 )
-from gsto_viz.models.outputs import MAIN, Wanted
+from gsto_viz.models.outputs import MAIN, Wanted, misfit
 from gsto_viz.regions import find_regions
 from gsto_viz.stats.nulls import DILATION_RATIO
 from gsto_viz.stats.outcome import (
@@ -287,10 +287,7 @@ def _predict(model: nn.Module, data: Dataset, sample: Sample, options: Options) 
     except GstoVizError as error:
         raise type(error)(f"{sample.id}: {error}") from error
     if len(evidence) != len(data.classes):
-        raise GstoVizError(
-            f"the network has {len(evidence)} classes and {data.name} has {len(data.classes)}; "
-            "take data of the classes that it was trained on, or let it return (N, K, H, W)"
-        )
+        raise GstoVizError(misfit(len(evidence), len(data.classes), data.name))
     return labels_of(evidence)
 
 

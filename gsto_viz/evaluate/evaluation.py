@@ -236,7 +236,7 @@ def evaluation_of(tally: Tally, data: Dataset, options: Options | None = None) -
     options = options or Options()
     if tally.skipped and not len(tally.images):
         first = next(iter(tally.skipped.values()))
-        raise GstoVizError(f"none of {len(tally.skipped)} images can be read, first: {first}")
+        raise GstoVizError(f"none of {len(tally.skipped)} images can be scored, first: {first}")
     labelled = tally.images[tally.images[:, 1] == 1]
     cityscapes = None
     if is_cityscapes(data.classes.names):

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.losses import resize_logits
-from gsto_viz.models.outputs import ANY, MAIN, Wanted, model_logits
+from gsto_viz.models.outputs import ANY, MAIN, Wanted, class_logits
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD, image_to_tensor, run_network
 
 Size = tuple[int, int]
@@ -268,9 +268,16 @@ def batch_logits(
 ) -> Tensor:
     """Return the logits of a batch (N, 3, H, W) at its size, (N, K, H, W) float32."""
     with _autocast(batch.device, precision):
-        logits = model_logits(run_network(model, batch), wanted)
+        output = run_network(model, batch)
+    logits = class_logits(output, wanted, batch, last=_ends_in_linear(model))
     size = (int(batch.shape[-2]), int(batch.shape[-1]))
     return resize_logits(logits, size, align_corners=aligns_corners(model))
+
+
+def _ends_in_linear(model: nn.Module) -> bool:
+    """Return whether the last part with weights works on the last axis."""
+    parts = [part for part in model.modules() if next(part.parameters(False), None) is not None]
+    return bool(parts) and isinstance(parts[-1], nn.Linear | nn.LayerNorm)
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
@@ -445,7 +452,10 @@ def finite(logits: Tensor) -> Tensor:
         LogitsNotFiniteError: One is NaN or infinite.
     """
     if not bool(torch.isfinite(logits).all()):
-        raise LogitsNotFiniteError("the network's logits are not finite; its weights are damaged")
+        raise LogitsNotFiniteError(
+            "the network's logits are not finite for this image: its weights are damaged, or "
+            "numbers overflow in half precision"
+        )
     return logits
 
 

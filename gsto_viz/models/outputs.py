@@ -1,21 +1,26 @@
 """Which of a network's outputs are its logits: the one place that chooses, and it never guesses."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.torch_utils import elements
+from gsto_viz.words import counted
 
 _LOG = logging.getLogger(__name__)
 MAIN = "main"
 """The name of the output that is scored where none is named."""
 _MAIN_KEYS = ("logits", "out")
 """What our networks (and Hugging Face's), and torchvision's, call it."""
+SUM_TOLERANCE = 1e-2
+"""How far from 1 probabilities may add up: those of half precision do so to a few thousandths."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,92 @@ def model_logits(output: Any, wanted: Wanted = ANY) -> Tensor:
             "a field 'logits', is needed"
         )
     return found[choose_output(shapes or {n: tuple(one.shape) for n, one in found.items()}, wanted)]
+
+
+def class_logits(output: Any, wanted: Wanted, batch: Tensor, *, last: bool) -> Tensor:
+    """Return the logits in what a network returned for a batch, whatever their layout.
+
+    Logits whose classes are last are turned, and of probabilities (they add up to 1) the logarithm
+    is taken, which has the same order of classes; both are said once.
+
+    Args:
+        output: What the network returned.
+        wanted: Which output, and of how many classes.
+        batch: What it was given, (N, 3, H, W).
+        last: Whether the last part of the network works on the last axis.
+
+    Returns:
+        (N, K, h, w), floating point.
+
+    Raises:
+        GstoVizError: As ``model_logits``; or the output cannot be logits, or may have its classes
+            on either axis.
+    """
+    logits = model_logits(output, wanted)
+    shape = "x".join(map(str, logits.shape))
+    if logits.ndim != 4 or len(logits) != len(batch) or not logits.is_floating_point():
+        kind = str(logits.dtype).removeprefix("torch.")
+        raise GstoVizError(
+            f"the network returns {shape} of {kind}, and logits are {len(batch)}xKxhxw of floating "
+            "point, one number for each class and cell; return them from a factory file"
+        )
+    if wanted.classes and _classes_last(tuple(logits.shape), wanted.classes, batch, last, shape):
+        _say(f"the network returns {shape}, read as logits whose {wanted.classes} classes are last")
+        logits = logits.permute(0, 3, 1, 2)
+    if _are_probabilities(logits):
+        _say(
+            f"the network returns probabilities ({shape}, adding up to 1); their logarithm is read"
+        )
+        logits = logits.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    return logits
+
+
+def _classes_last(
+    shape: tuple[int, ...], classes: int, batch: Tensor, last: bool, text: str
+) -> bool:
+    """Return whether an output is (N, h, w, K) and not (N, K, h, w)."""
+    if shape[3] != classes or shape[1] != classes:
+        return shape[3] == classes
+    if shape[2] != classes:
+        # One reading has square cells, or nearly so.
+        height, width = batch.shape[-2:]
+        second, third = (
+            abs(math.log(height / grid[0] * grid[1] / width)) for grid in (shape[2:], shape[1:3])
+        )
+        return third < second
+    if last:
+        raise GstoVizError(
+            f"the network returns {text}, whose classes may be second or last; return "
+            "logits.permute(0, 3, 1, 2) from a factory file where they are last"
+        )
+    return False
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Return whether the classes of every cell are from 0 to 1 and add up to 1."""
+    if logits.shape[1] < 2 or 0 in logits.shape:
+        return False
+    for part in (logits[:1, :, :1, :1], logits):  # one cell first: most logits end there
+        values = part.detach().float()
+        whole = (values.sum(1) - 1).abs().max() < SUM_TOLERANCE
+        if not bool(whole & (values.min() >= 0)):
+            return False
+    return True
+
+
+def misfit(count: int, classes: int, data: str) -> str:
+    """Return what to say of a network whose output has another number of classes than the data."""
+    advice = "take data of the classes that it was trained on"
+    if count == 1:
+        advice = (
+            "for a network that decides between two classes return both logits from a factory "
+            "file: torch.cat([torch.zeros_like(x), x], 1)"
+        )
+    elif count == classes + 1:
+        advice += ", or leave its background out in a factory file"
+    return (
+        f"the network has {counted(count, 'class', 'classes')} and {data} has {classes}; {advice}"
+    )
 
 
 def choose_output(shapes: Mapping[str, tuple[int, ...]], wanted: Wanted) -> str:

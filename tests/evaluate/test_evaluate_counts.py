@@ -154,7 +154,7 @@ def test_unreadable_images_are_named_or_stop() -> None:
             evaluate(Reader(), data, Options(workers=workers))
     assert result.to_json()["skipped"][1]["id"] == "p07"
     data.unreadable = set(range(12))
-    with pytest.raises(GstoVizError, match=r"none of 12 images can be read, first: p00\.png"):
+    with pytest.raises(GstoVizError, match=r"none of 12 images can be scored, first: p00\.png"):
         evaluate(Reader(), data, Options(skip_unreadable=True))
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gsto_viz.activity import HeatMap, cell_area
 from gsto_viz.attribution.shapley import EvidenceField
+from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.evidence import Question
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer_data import (
@@ -43,12 +44,20 @@ def exact_maps(field: EvidenceField, question: Question, method: str) -> BranchM
     Args:
         field: Of one network.
         question: Says class and score; its place does not matter here.
-        method: ``shapley`` (logits) or ``shares``.
+        method: Key of ``METHOD_LINKS``: ``shapley`` (logits) or ``shares``.
+
+    Raises:
+        GstoVizError: Another method.
     """
     if method == "shapley":
         maps = field.shapley_maps(question.class_id, margin=question.score == "margin")
-    else:
+    elif method == "shares":
         maps = field.share_maps()
+    else:
+        raise GstoVizError(
+            f"the explorer draws no maps of {METHOD_LINKS[method].label}, only of shapley and "
+            "shares; gsto-viz attribute draws them"
+        )
     finest = (field.strides[0],) * len(field.strides)
     return BranchMaps(tuple(maps), finest, field.strides)
 

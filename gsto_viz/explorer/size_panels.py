@@ -16,6 +16,7 @@ from gsto_viz.explorer.size_report import (
     INTERVAL,
     NOT_COMPUTED,
     index_table,
+    null_names,
     paired_words,
     readable,
     tuning_table,
@@ -109,15 +110,16 @@ def draw_null_models(subject: Subject, choices: Choices) -> None:
         width="stretch",
         alt="SCI of each network with its interval, and its null models",
     )
-    meanings = "; ".join(f"{name} {null.meaning}" for name, null in NULLS.items())
-    st.markdown(
-        f"Circles: the networks, with 95 % intervals. Squares: {meanings}. Bars of null models "
-        "are the range of their draws."
-    )
+    present = null_names(report, source.letters)
+    meanings = "; ".join(f"{name} {NULLS[name].meaning}" for name in present)
+    squares = f" Squares: {meanings}. Bars of null models are the range of their draws."
+    st.markdown(f"Circles: the networks, with 95 % intervals.{squares * bool(present)}")
     for letter in source.letters:
         st.markdown(f"**{letter}: {plain(source.names[letter])}.** {report.verdict(letter).words}")
         cautions = layout_caution(report, letter), transfer_caution(report, letter)
-        for more in (*cautions, report.agreement(letter)):
+        missing = report.missing_nulls(letter).items()
+        gone = "; ".join(f"{name} is missing: {reason}" for name, reason in missing)
+        for more in (*cautions, report.agreement(letter), plain(gone) or None):
             if more is not None:
                 st.markdown(more)
         st.dataframe(

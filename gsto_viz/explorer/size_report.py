@@ -1,7 +1,7 @@
 """What an analysis says on the page "Sizes": indices with nulls, differences, worst pairs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,19 +32,26 @@ PAIRED_HEADINGS = {
 }
 
 
+def null_names(report: Report, letters: Iterable[str]) -> list[str]:
+    """Return the null models that any index of these networks has, in the order of ``NULLS``."""
+    rows = [row for letter in letters for row in headline_rows(report, letter)]
+    return [name for name in NULLS if any(name in row.nulls for row in rows)]
+
+
 def index_table(report: Report, letter: str) -> pd.DataFrame:
     """Return the indices of the headline with their intervals and null models.
 
     Returns:
         ``index``, ``meaning``, ``value``, ``low``, ``high``, ``images``, ``pairs``, then a text per
-        null model (its mean; the range of the draws for N3; empty where there is none), ``reason``
-        (why a value or an interval is missing, else null).
+        null model that the network has (its mean; the range of the draws for N3; empty where an
+        index has none), ``reason`` (why a value or an interval is missing, else null).
     """
+    names = null_names(report, [letter])
     rows = [
         {"index": row.word.label, "meaning": row.meaning, "value": row.estimate.value}
         | {"low": row.estimate.low, "high": row.estimate.high}
         | {"images": row.estimate.n_images, "pairs": row.estimate.n_pairs}
-        | {name: null_text(name, row.nulls.get(name)) for name in NULLS}
+        | {name: null_text(name, row.nulls.get(name)) for name in names}
         | {"reason": row.estimate.reason}
         for row in headline_rows(report, letter)
     ]

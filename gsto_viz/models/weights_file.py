@@ -4,6 +4,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,10 @@ PREFIXES = ("module.", "model.", "net.", "network.", "backbone.")
 INFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """Traces of ``torch.compile`` and its like, anywhere in a name."""
 
-NO_WEIGHTS = ("loss.", "criterion.", "n_averaged")
-"""Class weights of a loss and the counter of an average, which training wrappers save along."""
+NO_WEIGHTS = re.compile(
+    r"n_averaged|(^|[._])(loss|criterion|metrics?|m?iou|acc|accuracy|jaccard|confmat)([._]|$)", re.I
+)
+"""Class weights of a loss, states of metrics and the counter of an average, saved along."""
 
 AVERAGES = re.compile(r"ema|averag|teacher|swa")
 """Names of moving averages; beside plain weights of as many tensors, the plain ones are taken."""
@@ -109,7 +112,7 @@ def read_weights(source: Mapping[str, Any] | str | Path, anchor: str) -> Weights
     left_out = []
     for name, value in found[path].items():
         key = _strip(str(name))
-        if key.startswith(NO_WEIGHTS) or not isinstance(value, Tensor):
+        if NO_WEIGHTS.search(key) or not isinstance(value, Tensor):
             left_out.append(str(name))
         elif value.layout != torch.strided or value.is_quantized:
             raise GstoVizError(
@@ -204,9 +207,31 @@ def _read_file(path: Path) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise GstoVizError(
-            f"{path} is damaged or holds more than plain tensors, which is never loaded;"
+            _other_kind(path)
+            or f"{path} is damaged or holds more than plain tensors, which is never loaded;"
             " save the network's state_dict alone"
         ) from error
+
+
+def _other_kind(path: Path) -> str:
+    """Return what to say of a file that is known to be something else; empty for others."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any("/code/" in name for name in archive.namelist()):
+                return (
+                    f"{path} is a TorchScript archive, whose code is never run; save the "
+                    "state_dict of the network that it was made of"
+                )
+    with path.open("rb") as file:
+        head = file.read(256)
+    if not head.strip(b"\0"):
+        return f"{path} is empty, not a file of weights; download it again"
+    if head.isascii() and b"\0" not in head and not head.startswith(b"\x80"):
+        return (
+            f"{path} is a text such as a web page or a pointer of Git LFS, not weights; download "
+            "the file itself"
+        )
+    return ""
 
 
 def _numpy_scalar(dtype: npt.DTypeLike, data: bytes) -> Any:

@@ -1,6 +1,7 @@
 """The page "Which files can I open?": every cell of its tables is tried on a tiny input."""
 
 import re
+import shlex
 import textwrap
 import warnings
 from collections.abc import Callable
@@ -203,3 +204,10 @@ def test_an_official_file_becomes_a_checkpoint_of_ours(
     info = load_checkpoint("mine.safetensors").info
     assert info is not None
     assert (info.network, len(info.gains)) == (SMALL, 4)
+    (commands,) = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+    first, app = (shlex.split(line)[1:] for line in commands.strip().splitlines())
+    first[first.index("camvid:PATH:val")] = SCENES
+    assert main(first) == 0
+    monkeypatch.setattr("gsto_viz.explorer.server.serve", lambda *words, **options: None)
+    app[app.index("camvid:PATH:val")] = SCENES
+    assert main([*app, "--no-browser", "--port", "8599"]) == 0

@@ -221,7 +221,8 @@ def test_bring_your_own_model_runs_and_prints_what_the_page_shows(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     text = (DOCS / "bring_your_own_model.md").read_text(encoding="utf-8")
-    factory, analysis = re.findall(r"```python\n(.*?)```", text, re.S)
+    factory, analysis, deep = re.findall(r"```python\n(.*?)```", text, re.S)
+    (taps,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
     shown = re.findall(r"```text\n(.*?)```", text, re.S)
     monkeypatch.chdir(tmp_path)
     Path("my_network.py").write_text(factory, encoding="utf-8")
@@ -232,6 +233,14 @@ def test_bring_your_own_model_runs_and_prints_what_the_page_shows(
     scope: dict = {}
     exec(factory + analysis, scope)
     assert capsys.readouterr().out == shown[1]
+    Path("taps.yaml").write_text(taps, encoding="utf-8")
+    Path("deep.py").write_text(deep, encoding="utf-8")
+    lines = "".join(re.findall(r"```sh\n(.*?)```", text, re.S)).splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert main([*shlex.split(line)[1:], "--device", "cpu"]) == 0, line
+    assert main([*shlex.split(lines[-1].replace("--output 1 ", ""))[1:]]) == 2
+    assert "say which one is meant: --output" in capsys.readouterr().err
 
 
 def test_a_loop_of_your_own_makes_a_file_that_everything_opens(
@@ -253,6 +262,18 @@ def test_a_loop_of_your_own_makes_a_file_that_everything_opens(
     assert left_out == ()
     (mine,) = [one for one in choices if one.key == "mine.safetensors"]
     assert mine.classes == scope["data"].classes
+    # Other classes start from it.
+    tuning = text[text.index("## Fine-tuning") :]
+    line = re.search(r"```sh\n(.*?)```", tuning, re.S)
+    assert line is not None
+    names = mine.classes.to_json()["classes"][:3]
+    for index, sample in enumerate(load_data("scenes:count=2,size=64x96")):
+        write_png(Path(f"toys/images/{index}.png"), sample.image)
+        write_png(Path(f"toys/labels/{index}.png"), sample.labels % 3)
+    classes = json.dumps({"name": "toys", "ignore": 255, "classes": names})
+    Path("toys/classes.json").write_text(classes, encoding="utf-8")
+    words = shlex.split(line[1].replace("\\\n", " "))
+    assert main([*words[1:], "--device", "cpu"]) == 0
     # The file is the network: own predictions with the loop's normalisation give the scores.
     model, right, seen = scope["model"].eval(), 0, 0
     for sample in load_data("scenes:count=4,size=64x96", purpose="eval"):

@@ -3,6 +3,7 @@
 import io
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ import torch
 
 from gsto_viz.attribution import EvidenceField
 from gsto_viz.attribution.gradients import GIB
+from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer import evidence_tiles
 from gsto_viz.explorer.attribution_export import attribution_exports
 from gsto_viz.explorer.attribution_panel import convergence
 from gsto_viz.explorer.evidence import (
@@ -27,6 +30,7 @@ from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.view_figures import attribution_sheet, marks_at
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.words import METHOD_LINKS, METHODS
 
 STRIDES = (4, 8, 16, 32)
 GRID = (23, 38)
@@ -241,3 +245,10 @@ def test_maps_are_drawn_on_one_scale_about_0(case):
     for x, own in maps.items():
         for stride, one in zip(own.branches, own.maps, strict=True):
             np.testing.assert_allclose(heats[f"{x} /{stride}"].values, one)
+
+
+def test_a_head_method_that_the_explorer_cannot_draw_is_refused(monkeypatch):
+    other = replace(METHODS["shapley"], key="other", label="Other", link="other")
+    monkeypatch.setattr(evidence_tiles, "METHOD_LINKS", {**METHOD_LINKS, "other": other})
+    with pytest.raises(GstoVizError, match="draws no maps of Other, only of shapley and shares"):
+        exact_maps(made_up_field(1), None, "other")

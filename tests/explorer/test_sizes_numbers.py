@@ -12,6 +12,7 @@ import pytest
 
 from gsto_viz.data import CAMVID_CLASSES, load_data
 from gsto_viz.data.scenes import render_scene
+from gsto_viz.explorer import size_report
 from gsto_viz.explorer.pictures import scene_picture
 from gsto_viz.explorer.probe import region_numbers
 from gsto_viz.explorer.region_picture import DIMMED, INNER, OUTER, marked
@@ -43,9 +44,9 @@ from gsto_viz.explorer.size_report import (
 from gsto_viz.explorer.size_source import SizeSource, of_report, of_shown
 from gsto_viz.regions import region_table
 from gsto_viz.report import Report, load_report
-from gsto_viz.report.headline import null_text
+from gsto_viz.report.headline import headline_rows, null_text
 from gsto_viz.report.text import write_comparisons
-from gsto_viz.words import INDICES, index_label
+from gsto_viz.words import INDICES, NULLS, index_label
 
 CHOICES = (
     Choices(),
@@ -305,6 +306,20 @@ def test_index_table_says_what_the_report_says(report):
     # Depths are not permuted, so this index has no such null.
     assert table.set_index("index").loc["SCI_edge", "N4"] == ""
     assert null_text("N1", None) == ""
+
+
+def test_only_null_models_that_were_computed_are_named(report, monkeypatch):
+    assert size_report.null_names(report, "AB") == list(NULLS)
+
+    def some(one, letter):
+        rows = [replace(row, nulls=dict(row.nulls)) for row in headline_rows(one, letter)]
+        for row in rows:
+            row.nulls.pop("N3", None)
+        return rows
+
+    monkeypatch.setattr(size_report, "headline_rows", some)
+    assert size_report.null_names(report, "AB") == [name for name in NULLS if name != "N3"]
+    assert "N3" not in index_table(report, "A").columns
 
 
 def copied(report: Report, folder: Path) -> Report:

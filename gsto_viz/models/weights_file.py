@@ -4,7 +4,6 @@ import pickle
 import re
 import struct
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,21 +206,24 @@ def _read_file(path: Path) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise GstoVizError(
-            _other_kind(path)
+            _other_kind(path, str(error))
             or f"{path} is damaged or holds more than plain tensors, which is never loaded;"
             " save the network's state_dict alone"
         ) from error
 
 
-def _other_kind(path: Path) -> str:
-    """Return what to say of a file that is known to be something else; empty for others."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any("/code/" in name for name in archive.namelist()):
-                return (
-                    f"{path} is a TorchScript archive, whose code is never run; save the "
-                    "state_dict of the network that it was made of"
-                )
+def _other_kind(path: Path, error: str) -> str:
+    """Return what to say of a file that is known to be something else; empty for others.
+
+    Args:
+        path: The file.
+        error: What torch says of it.
+    """
+    if "TorchScript" in error:
+        return (
+            f"{path} is a TorchScript archive, whose code is never run; save the state_dict of the "
+            "network that it was made of"
+        )
     with path.open("rb") as file:
         head = file.read(256)
     if not head.strip(b"\0"):

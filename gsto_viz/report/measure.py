@@ -145,7 +145,7 @@ class ObjectCount(NamedTuple):
 
 
 def count_objects(
-    data: Dataset, count: int, grids: Collection[tuple[int, ...]] = ()
+    data: Dataset, count: int, grids: Collection[tuple[Stride, ...]] = ()
 ) -> ObjectCount:
     """Count what the first images of a data set hold, up to the first that has a pair.
 
@@ -154,7 +154,7 @@ def count_objects(
     Args:
         data: The images.
         count: How many of them.
-        grids: Strides of the branches of each network: a pair counts on the grids of any of them.
+        grids: Grids of the branches of each network: a pair counts on the grids of any of them.
 
     Raises:
         NumberingError: Label maps are of another convention.
@@ -191,7 +191,9 @@ def count_objects(
 
 
 def _has_pair(
-    labels: npt.NDArray[np.uint8], instances: npt.NDArray[np.int32] | None, strides: tuple[int, ...]
+    labels: npt.NDArray[np.uint8],
+    instances: npt.NDArray[np.int32] | None,
+    strides: tuple[Stride, ...],
 ) -> bool:
     """Return whether two regions that qualify on all grids are an octave apart."""
     there = prepare_regions(labels, strides, instances)

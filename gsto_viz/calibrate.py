@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gsto_viz.capture.core import Capture
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
-from gsto_viz.torch_utils import as_batch, eval_mode, unwrap
+from gsto_viz.torch_utils import as_batch, eval_mode, run_network, unwrap
 from gsto_viz.types import Tap
 
 __all__ = [
@@ -151,7 +151,7 @@ def channel_moments(
 
     Raises:
         GstoVizError: Unknown or silent taps, a module called twice, a network that is not float32,
-            no images, or features that are not finite.
+            no images, one that the network does not take, or features that are not finite.
     """
     network, _ = unwrap(model)
     device = float32_device(network)
@@ -162,7 +162,7 @@ def channel_moments(
     with eval_mode(network), torch.autocast(device.type, enabled=False):
         for image in images:
             with capture as maps:
-                network(as_batch(image).to(device, torch.float32))
+                run_network(network, as_batch(image).to(device, torch.float32))
             for name in maps:
                 maps[name]  # raises for a module that was called twice in one pass
     if not any(part.count for part in moments.values()):

@@ -175,6 +175,21 @@ def test_features_that_are_not_finite_are_refused() -> None:
         ChannelMoments().update(features)
 
 
+def test_a_network_that_fails_says_on_which_size() -> None:
+    net = toy()
+
+    def fail(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].shape[-1] == 9:
+            raise RuntimeError("odd\nwidth")
+
+    handle = net[0].register_forward_pre_hook(fail)
+    with pytest.raises(GstoVizError, match=r"does not take an image of 21x9 .*: odd width"):
+        channel_moments(net, images(), {"a": "4"})
+    handle.remove()
+    assert net.training
+    assert not any(module._forward_hooks for module in net.modules())
+
+
 def test_wrong_shapes_are_refused() -> None:
     moments = ChannelMoments()
     with pytest.raises(GstoVizError, match=r"need features \(N, C, H, W\), got \(3, 4\)"):
@@ -200,7 +215,7 @@ def test_the_network_is_left_as_it_was(broken: bool) -> None:
     random_state = torch.get_rng_state()
     batch = [*images(), torch.zeros(4, 9, 9)] if broken else images()  # 4 channels: conv refuses
     if broken:
-        with pytest.raises(RuntimeError, match="channels"):
+        with pytest.raises(GstoVizError, match="channels"):
             calibrate(net, batch, taps="5")
     else:
         calibrate(net, batch, taps="5")

@@ -127,6 +127,11 @@ def _load_start(model: SegmentationNetwork, recipe: Recipe) -> None:
                     *(path, aligns_corners(start), str(aligns_corners(start)).lower()),
                 )
         elif isinstance(model, PyramidNetwork):
+            if recipe.inplace_abn:
+                raise GstoVizError(
+                    f"{path}: inplace_abn is for files of HRNet's and GSTO's code, and "
+                    f"{recipe.model} starts from a ResNet; leave it out"
+                )
             load_imagenet(model.backbone, path)
         else:
             load_official(model, path, keep=tuple(new), inplace_abn=recipe.inplace_abn)

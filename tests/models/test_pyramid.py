@@ -1,6 +1,7 @@
 """PPM and ASPP: literal loops, counts of the paper's reference sizes, switches, bad input."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from gsto_viz.models.costs import cost_row
 from gsto_viz.models.pyramid import PyramidConfig
 from gsto_viz.models.registry import ARCHITECTURES, registered
 from gsto_viz.models.resnet import imagenet_name, load_imagenet
+from gsto_viz.train.build import build_for
+from gsto_viz.train.recipe import Recipe
 from gsto_viz.types import ClassInfo, ClassList
 
 NAMES = [
@@ -327,6 +330,16 @@ def test_imagenet_weights_are_found_by_name(tmp_path) -> None:
         assert torch.equal(target.backbone.state_dict()[key], one)
     for key, one in target.head.state_dict().items():
         assert torch.equal(head[key], one)
+
+
+def test_a_recipe_starts_from_them_and_knows_no_inplace_abn_there(tmp_path) -> None:
+    source = drawn("ppm-tiny").backbone.state_dict()
+    torch.save({imagenet_name(key): one for key, one in source.items()}, tmp_path / "x")
+    recipe = Recipe(model="gsto-ppm-tiny", initialization=str(tmp_path / "x"))
+    for key, one in build_for(recipe, 3).backbone.state_dict().items():
+        assert torch.equal(source[key], one)
+    with pytest.raises(GstoVizError, match="gsto-ppm-tiny starts from a ResNet; leave it out"):
+        build_for(replace(recipe, inplace_abn=True), 3)
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,18 @@ def test_a_constant_map_and_clipped_values_are_said():
 def test_colors_are_matplotlibs_ends():
     table = unpacked(color_table("gray"), np.uint8).reshape(256, 3)
     np.testing.assert_array_equal(table, np.repeat(np.arange(256)[:, None], 3, axis=1))
+
+
+def test_maps_on_pooled_grids_are_sent_as_small_square_cells() -> None:
+    size = (50, 84)
+    values = np.arange(6.0).reshape(2, 3) / 10
+    heat = HeatMap(values, 0.0, 1.0, "percentile", "rank", raw=False, stride="2x3")
+    tile = map_tile("A2x3", "A /2x3", heat, raw=values, size=size)
+    assert (tile["stride"], tile["height"], tile["width"]) == (4, 13, 21)
+    for key in ("numbers", "raw"):
+        sent = np.frombuffer(base64.b64decode(tile[key]), "<f4").reshape(13, 21)
+        for row in range(13):
+            for column in range(21):
+                y = 4 * row >= 25
+                x = sum(4 * column >= edge for edge in (28, 56))
+                assert sent[row, column] == np.float32(values[int(y), x])

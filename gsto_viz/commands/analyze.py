@@ -125,7 +125,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     from gsto_viz.data import load_data
     from gsto_viz.network import read_sites
     from gsto_viz.report.folder import check_free, is_finished
-    from gsto_viz.report.measure import count_objects
+    from gsto_viz.report.measure import ObjectCount, count_objects
     from gsto_viz.report.run import analyze
 
     with world.together():
@@ -149,9 +149,11 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         done = args.resume and is_finished(Path(args.out))
         places = [(sites or {}).get(key, one.anatomy) for key, one in models.items()]
         grids = {place.strides for place in places if place.strides and all(place.strides)}
-        lack = "" if done else count_objects(data, count, grids).lack
+        there = ObjectCount() if done else count_objects(data, count, grids)
+        if there.images:
+            there.refuse_none()
         advice = "give images that show objects of several sizes"
-        more = [Finding("no-pairs", lack, advice, stops=True)] if lack else []
+        more = [Finding("no-pairs", there.lack, advice, stops=True)] if there.lack else []
         found = quick_findings(data, args.accept, most=args.limit, more=more, quiet=is_quiet(args))
     return analyze(
         models,

@@ -143,6 +143,15 @@ class ObjectCount(NamedTuple):
             "do not count)" * bool(self.hidden)
         )
 
+    def refuse_none(self) -> None:
+        """Refuse label maps of which no region qualifies, also where maps cannot be read.
+
+        Raises:
+            GstoVizError: Nothing can be measured.
+        """
+        if not self.qualifying:
+            raise GstoVizError(f"{self.lack}; gsto-viz check says what the label maps hold")
+
 
 def count_objects(
     data: Dataset, count: int, grids: Collection[tuple[Stride, ...]] = ()

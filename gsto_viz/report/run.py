@@ -193,9 +193,7 @@ def analyze(
     if not finished:
         check_free(Path(out), resume=resume, overwrite=overwrite)
         _check_one_image(networks, data, count)
-        there = count_objects(data, count)
-        if not there.qualifying:
-            raise GstoVizError(f"{there.lack}; gsto-viz check says what the label maps hold")
+        count_objects(data, count).refuse_none()
     job = _Job(
         Path(out),
         data,

@@ -166,7 +166,7 @@ def run_network(model: nn.Module, batch: Tensor) -> Any:
     """
     try:
         return model(batch.clone())
-    except (GstoVizError, *_OF_DEVICE):
+    except (GstoVizError, MemoryError, *_OF_DEVICE):
         raise
     except (RuntimeError, ValueError, AssertionError, ArithmeticError, IndexError) as error:
         size = "x".join(str(int(side)) for side in batch.shape[-2:])

@@ -134,7 +134,7 @@ def test_nothing_is_written_when_no_image_can_be_taken(networks, scenes, tmp_pat
     with pytest.raises(GstoVizError, match=rf"none of 4 images can be analyzed; {scenes.ids[0]}"):
         analyze(models, data, tmp_path / "r", sites=sites, limit=4)
     assert not (tmp_path / "r").exists()
-    with pytest.raises(GstoVizError, match=r"none of 12 images can be read, first: "):
+    with pytest.raises(GstoVizError, match=r"none of 12 images can be scored, first: "):
         evaluate(models["A"], data, Options(skip_unreadable=True))
 
 

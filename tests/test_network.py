@@ -114,7 +114,9 @@ def test_one_door_opens_names_files_modules_and_networks(checkpoints, models, tm
     factory = tmp_path / "mine.py"
     factory.write_text("from torch import nn\ndef build():\n    return nn.Conv2d(3, 2, 1)\n")
     assert open_network(f"{factory}:build", code=True).name == "Conv2d"
-    with pytest.raises(GstoVizError, match="no checkpoint"):
+    with pytest.raises(
+        GstoVizError, match="is a factory file, which evaluate, analyze and doctor open"
+    ):
         open_network(f"{factory}:build")
     with pytest.raises(GstoVizError, match="does not know its branches"):
         open_network(nn.Conv2d(3, 2, 1)).check_branches()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsto_viz.cli import main
 from gsto_viz.commands import scenes as command
 from gsto_viz.data import CAMVID_CLASSES, class_list_from_json
 from gsto_viz.data.scenes import SceneDataset, write_scenes
@@ -137,11 +138,18 @@ def test_too_many_instances_is_one_sentence_and_writes_nothing(tmp_path):
     assert listing(tmp_path) == []
 
 
+def test_a_negative_seed_writes_nothing(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["scenes", str(tmp_path / "scenes"), "--seed", "-1"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--seed: -1 is negative; give 0 or more" in line
+    assert listing(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--count", 0), "count 0"),
-        (("--seed", -1), "seed -1"),
         (("--seed", 1_000_000, "--split", "train"), "evaluation seed"),
         (("--size", "64by64"), "64by64"),
         (("--size", "40x512"), "40x512"),

@@ -156,7 +156,8 @@ LIMITS = (
 )
 
 GLOSSARY = {
-    "branch, stride": "one resolution stream of the network and its pixel step: 4, 8, 16, 32",
+    "branch, stride": "one resolution stream of the network and its pixel step: 4, 8, 16, 32; "
+    "`8r12` for dilation rate 12 on cells of 8 px, `6x6` for a map pooled to so many cells",
     "stage, module": "HRNet's stages 1 to 4, each a sequence of modules; a module is branches, "
     "then fusion",
     "transfer": "the path that carries a source branch into a target branch at a fusion, or makes "

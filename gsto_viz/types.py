@@ -26,9 +26,9 @@ BAND_PX = 8.0
 Stride = int | str
 """The grid of a branch: pixels per cell; or, as text, ``8r12``, pixels per cell and the dilation
 rate that sets the branch apart from others on that grid, or ``6x6``, so many cells over the image,
-whatever its size."""
+whatever its size. In a column of text ``8`` is 8 pixels."""
 
-_RATED = re.compile(r"([1-9][0-9]{0,4})r([1-9][0-9]{0,4})")
+_RATED = re.compile(r"([1-9][0-9]{0,4})(r[1-9][0-9]{0,4})?")
 _POOLED = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from gsto_viz.activity import cell_at, cell_counts, cell_edges, grid_shape, pool_to, valid_by_stride
 from gsto_viz.errors import GstoVizError
+from gsto_viz.plots import figure_tuning_fan
 from gsto_viz.regions import prepare_regions, region_table
 from gsto_viz.regions.pooling import checked_strides
-from gsto_viz.stats import index_values, sci, tuning
+from gsto_viz.stats import index_values, response_by_octave, sci, tuning
 from gsto_viz.stats.nulls import common_maps, shift_length
 from gsto_viz.stats.pairs import edge_depth, indices_at, unmeasured
 from gsto_viz.types import (
@@ -205,3 +206,17 @@ def test_shifts_are_as_long_as_a_cell_or_a_quarter_of_the_image() -> None:
     assert shift_length((64, 96), (4, 8, 16, 32)) == 32
     assert shift_length((64, 96), PPM) == 16
     assert shift_length((20, 30), ASPP) == 8
+
+
+def test_responses_of_pyramids_and_of_strides_are_drawn_in_one_figure() -> None:
+    labels = scene((64, 96), 3)
+    rng = np.random.default_rng(1)
+    frames = {}
+    for key, strides in {"ppm": PPM, "aspp": ASPP, "hr": (4, 8, 16, 32)}.items():
+        maps = [rng.random(grid_shape(*labels.shape, one)) for one in strides]
+        table = region_table(labels, maps, strides, image="a")
+        frames[key] = response_by_octave([table], strides)
+    assert frames["ppm"]["stride"].tolist().count("8") == frames["ppm"]["octave"].nunique()
+    figure = figure_tuning_fan(frames)
+    words = {text.get_text() for one in figure.legends for text in one.get_texts()}
+    assert {"stride 4", "stride 8", "stride 8, rate 12", "6x6 cells", "1x1 cells"} <= words

@@ -225,10 +225,10 @@ def check_frame(frame: pd.DataFrame) -> None:
 def _legend(rows: pd.DataFrame, *, with_draws: bool) -> list[Line2D]:
     """Explain colours, markers, dashes, the line at 0.5 and grey points."""
     handles = []
-    found = set(zip(rows["branch"], rows["stride"], strict=True))
-    for branch, stride in sorted(found, key=lambda one: (one[0], stride_order(one[1]))):
+    pairs = zip(rows["branch"], rows["stride"], strict=True)
+    found = {(branch, stride_order(stride), stride_words(stride)) for branch, stride in pairs}
+    for branch, _, label in sorted(found):
         mark = branch_mark(int(branch))
-        label = stride_words(stride)
         handles.append(Line2D([], [], color=mark.color, marker=mark.marker, label=label))
     if with_draws:
         handles.append(guide("random weights, mean", linestyle="--", linewidth=1.2))

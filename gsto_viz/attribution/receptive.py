@@ -75,7 +75,6 @@ def receptive_fields(
     gains: Mapping[str, Gains] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
-    power: int = 2,
 ) -> list[ReceptiveField]:
     """Measure what the cells that hold some pixels see.
 
@@ -88,7 +87,6 @@ def receptive_fields(
         gains: By tap; channels are divided by their standard deviation, dead ones left out.
         draws: Random sign vectors.
         seed: Of the signs.
-        power: 2; 1 sums |gradient| instead, for checks on linear networks.
 
     Returns:
         By tap and, within it, by pixel.
@@ -127,7 +125,7 @@ def receptive_fields(
             row, column = cell_at(y, x, (height, width), stride)
             cell = (int(row), int(column))
             own = outputs[tap.name][0, :, cell[0], cell[1]]
-            gradient = _gradient(own, leaf, signs * scale, power)
+            gradient = _gradient(own, leaf, signs * scale)
             centre = _centre(cell, (height, width), stride)
             size = effective_size(gradient, centre)
             fields.append(ReceptiveField(tap.name, stride, cell, centre, gradient, size))
@@ -180,12 +178,12 @@ def _signs(channels: int, draws: int, seed: int) -> Tensor:
     return torch.randint(0, 2, (draws, channels), generator=generator) * 2.0 - 1.0
 
 
-def _gradient(own: Tensor, leaf: Tensor, vectors: Tensor, power: int) -> npt.NDArray[np.float64]:
+def _gradient(own: Tensor, leaf: Tensor, vectors: Tensor) -> npt.NDArray[np.float64]:
     """Average the squared gradients of random combinations of a cell's channels, (H, W)."""
     total = np.zeros(tuple(leaf.shape[-2:]))
     for vector in vectors:
         (gradient,) = torch.autograd.grad(own @ vector, leaf, retain_graph=True)
-        total += gradient[0].double().abs().pow(power).sum(dim=0).cpu().numpy()
+        total += gradient[0].double().pow(2).sum(dim=0).cpu().numpy()
     return total / len(vectors)
 
 

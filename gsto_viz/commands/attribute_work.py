@@ -221,20 +221,23 @@ class Work:
         words: dict[str, Any] = {
             "title": f"{explained.target}: {explained.score:.3f}",
             "score": self.args.score,
-            "sanity": explained.sanity,
         }
+        tables = {"branches": explained.branches, "paths": explained.paths}
+        if explained.sanity is not None:
+            tables["sanity"] = explained.sanity
         figure = figure_attribution(
             *seen,
             explained.maps,
             explained.map_strides,
-            explained.branches,
-            explained.paths,
+            tables,
             strides=explained.strides,
             **words,
         )
         found = {"figure": figure}
         if explained.taps is not None:
-            found["taps"] = figure_taps(*seen, explained.taps.maps, explained.taps.strides, **words)
+            found["taps"] = figure_taps(
+                *seen, explained.taps.maps, explained.taps.strides, sanity=explained.sanity, **words
+            )
         if fields:
             rows = list(fields.items())
             found["erf"] = figure_receptive_fields(*seen, rows, title=explained.target)

@@ -57,8 +57,10 @@ def draw_tiles(
         point,
         size=size,
         turn=turn(),
-        pin=pin,
-        outline=outline,
+        marks={
+            "pin": None if pin is None else {"x": pin.x, "y": pin.y},
+            "outline": outline,
+        },
         zoom=page.state.zoom,
         opened=page.fresh,
         key=key,

@@ -48,8 +48,7 @@ def draw_viewer(
     *,
     size: tuple[int, int],
     turn: int,
-    pin: Point | None = None,
-    outline: bool = False,
+    marks: Mapping[str, Any],
     zoom: str | None = None,
     opened: bool = False,
     key: str = KEY,
@@ -63,8 +62,8 @@ def draw_viewer(
         point: Where the probe starts, and where it goes when ``turn`` changes.
         size: (H, W) of the image.
         turn: Raised whenever the page itself moves the probe.
-        pin: A second pixel that stays marked.
-        outline: Outline the region under the probe.
+        marks: ``pin``, x and y of a second pixel that stays marked, or None; ``outline``, whether
+            the region under the probe is outlined.
         zoom: The part of the image that the view shows (``ViewState.zoom``).
         opened: The page was just opened or a link was followed: the viewer takes ``zoom``. Else it
             keeps its own.
@@ -82,8 +81,7 @@ def draw_viewer(
     places = {
         "turn": turn,
         "start": {name: start[name] for name in ("x", "y", "zoom", "opened")},
-        "pin": None if pin is None else {"x": pin.x, "y": pin.y},
-        "outline": outline,
+        **marks,
     }
     result = _component(
         key=key,

@@ -168,13 +168,11 @@ def figure_attribution(
     outline: npt.NDArray[np.integer],
     maps: Mapping[str, npt.NDArray[np.floating]],
     map_strides: Mapping[str, Stride],
-    branches: pd.DataFrame,
-    paths: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     *,
     strides: Sequence[Stride],
     title: str,
     score: str = "margin",
-    sanity: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw what carries one target: maps by branch, Shapley values, closed paths.
 
@@ -184,16 +182,16 @@ def figure_attribution(
         maps: By name, ``shapley/{baseline}/branch{r}`` or ``{method}/{tap of branch r}``; of
             several baselines the first is drawn.
         map_strides: Pixels per cell of each map.
-        branches: The table of branches of an explanation.
-        paths: Its table of closed paths.
+        tables: Of an explanation: ``branches``, ``paths`` (closed ones) and, where it was checked,
+            ``sanity``, written below each map.
         strides: Of the branches.
         title: What is explained.
         score: ``margin``, ``mean`` or ``sum``: what bars, matrices and gradients explain.
-        sanity: Its sanity checks, written below each map.
 
     Raises:
         GstoVizError: There are no maps, one does not lie on its grid, or the score is unknown.
     """
+    branches, sanity = tables["branches"], tables.get("sanity")
     groups = {method: names[: len(strides)] for method, names in _by_method(maps).items()}
     caption = (
         "Each row of maps has one scale, symmetric about 0. White outline: the target. "
@@ -216,7 +214,7 @@ def figure_attribution(
             panels.append(_map_panel(stride_words(stride), heat, outlines, sanity, name))
         row = PanelRow("", panels, slots=len(strides) + 1, height=PANEL_HEIGHT, bar=heats[0])
         wall.rows([row])
-    _draw_charts(wall, branches, paths, strides)
+    _draw_charts(wall, branches, tables["paths"], strides)
     return wall.finish(caption, f"{title}. {_in_words(branches, strides)}")
 
 

@@ -364,7 +364,7 @@ def _draw_network(
             few = own["n_regions"].to_numpy() < FEW_REGIONS
             draw_curve(
                 ax, own, "octave", branch_mark(cell.source).color, few=few, hollow=part == "band",
-                line=line, width=1.0, label=part,
+                line={"linestyle": line, "linewidth": 1.0}, label=part,
                 marker="o", markersize=2.8, markeredgewidth=0.7, clip_on=False,
             )  # fmt: skip
     page.top += table.height + FOOT - TITLE

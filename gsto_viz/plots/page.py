@@ -487,8 +487,7 @@ def draw_curve(
     *,
     few: npt.NDArray[np.bool_] | None = None,
     hollow: bool = False,
-    line: Any = "-",
-    width: float = RC["lines.linewidth"],
+    line: Mapping[str, Any] | None = None,
     label: str = "",
     **marker: Any,
 ) -> None:
@@ -501,15 +500,15 @@ def draw_curve(
         color: Of line, ribbon and markers.
         few: Which markers are grey, because they rest on few regions.
         hollow: Whether markers are white inside.
-        line: Matplotlib's line style.
-        width: Of the line, points.
+        line: Of Matplotlib's ``plot``, for the line, such as its style.
         label: Of the line.
         **marker: Of Matplotlib's ``plot``, for the markers.
     """
     x, mean, low, high = numbers(rows, octave, "mean", "low", "high")
     x = x + 0.5
     ax.fill_between(x, low, high, where=~np.isnan(low), color=color, alpha=0.16, linewidth=0)
-    ax.plot(x, mean, color=color, linestyle=line, linewidth=width, label=label, zorder=3)
+    drawn = {"linewidth": RC["lines.linewidth"], **(line or {})}
+    ax.plot(x, mean, color=color, label=label, zorder=3, **drawn)
     few = np.zeros(x.size, dtype=bool) if few is None else few
     for chosen, edge in ((~few, color), (few, FEW)):
         face = "white" if hollow else edge

@@ -358,7 +358,7 @@ def figure_distance_profile(
                         "distance_octave",
                         branch_mark(branch).color,
                         hollow=position > 0,
-                        line=line_of(mark),
+                        line={"linestyle": line_of(mark)},
                         label=f"network {position} branch {branch}",
                         marker=mark.marker,
                         markersize=3,

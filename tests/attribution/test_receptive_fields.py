@@ -8,6 +8,7 @@ from torch import nn
 from gsto_viz.attribution import field_rows, receptive_fields
 from gsto_viz.errors import GstoVizError
 from gsto_viz.gains import Gains
+from gsto_viz.stats.causal import effective_size
 
 LAYERS = [(3, 2), (5, 1), (3, 2), (3, 1), (7, 2)]  # kernel side, stride
 
@@ -35,13 +36,15 @@ def composed_kernel():
 
 def test_uniform_kernels_have_the_analytic_size():
     image = torch.zeros(1, 3, 256, 256, dtype=torch.float64)
-    (field,) = receptive_fields(uniform_network(), image, [(131, 133)], {"end": "4"}, power=1)
+    (field,) = receptive_fields(uniform_network(), image, [(131, 133)], {"end": "4"})
     jump, variance = 1, 0.0
     for side, stride in LAYERS:
         variance += (side**2 - 1) / 12 * jump**2
         jump *= stride
     assert (field.stride, field.cell, field.centre) == (8, (16, 16), (128.0, 128.0))
-    assert field.erf_px == pytest.approx(2 * np.sqrt(variance), rel=1e-12)
+    # All channels see the same, so the roots are the kernel, whose variance is a sum of boxes'.
+    size = effective_size(np.sqrt(field.gradient), field.centre)
+    assert size == pytest.approx(2 * np.sqrt(variance), rel=1e-12)
 
 
 def test_gradients_are_the_composed_kernel():

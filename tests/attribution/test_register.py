@@ -123,8 +123,7 @@ def test_it_is_explained_printed_and_drawn(register, toy, view):
             found.outline,
             found.maps,
             found.map_strides,
-            found.branches,
-            found.paths,
+            {"branches": found.branches, "paths": found.paths},
             strides=found.strides,
             title="an object",
         )

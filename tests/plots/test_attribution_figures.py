@@ -23,7 +23,7 @@ STRIDES = (4, 8, 16, 32)
 SIZE = (64, 96)
 
 
-def inputs(gated=True, seed=0):
+def inputs(gated=True, seed=0, **checked):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     outline = np.zeros(SIZE, dtype=np.int64)
@@ -47,7 +47,8 @@ def inputs(gated=True, seed=0):
     ]  # fmt: skip
     paths.append({"place": "transition1.transfer[0->1]", "kind": "transfer", "source": 0,
                   "target": 1, "drop": 99.0})  # fmt: skip
-    return image, outline, maps, strides, pd.DataFrame(rows), pd.DataFrame(paths)
+    tables = {"branches": pd.DataFrame(rows), "paths": pd.DataFrame(paths), **checked}
+    return image, outline, maps, strides, tables
 
 
 @pytest.mark.parametrize("gated", [True, False])
@@ -82,7 +83,7 @@ def test_over_few_cells_a_check_says_over_how_many(check_text, all_text):
     names = [f"shapley/branch{r}" for r in range(4)]
     for cells, words in ((15, "random weights 0.25, n = 15"), (16, "random weights 0.25")):
         planted = checks(names, cells)
-        figure = figure_attribution(*inputs(), strides=STRIDES, title="a target", sanity=planted)
+        figure = figure_attribution(*inputs(sanity=planted), strides=STRIDES, title="a target")
         check_text(figure)
         assert sum(text.split("\n")[0] == words for text in all_text(figure)) == 4
         assert "n: over so few cells, below 16," in caption(figure, all_text)
@@ -136,9 +137,9 @@ def test_numbers_in_cells_keep_their_digits_and_fit(digits):
 
 
 def test_small_drops_are_not_zero_and_bars_have_a_unit(check_text, all_text):
-    *given, paths = inputs()
-    paths.loc[:3, "drop"] = [0.0, -0.0042, 0.00031, 1e-13]
-    figure = figure_attribution(*given, paths, strides=STRIDES, title="a target")
+    given = inputs()
+    given[-1]["paths"].loc[:3, "drop"] = [0.0, -0.0042, 0.00031, 1e-13]
+    figure = figure_attribution(*given, strides=STRIDES, title="a target")
     check_text(figure)
     words = all_text(figure)
     assert {"-0.0042", "3.1e-4"} <= set(words)
@@ -168,7 +169,7 @@ def test_a_gradient_in_one_pixel_or_alike_everywhere_can_be_drawn(check_text):
 
 def test_the_checks_of_each_map_stand_below_it(check_text, all_text):
     names = [f"shapley/branch{r}" for r in range(4)]
-    figure = figure_attribution(*inputs(), strides=STRIDES, title="a target", sanity=checks(names))
+    figure = figure_attribution(*inputs(sanity=checks(names)), strides=STRIDES, title="a target")
     check_text(figure)
     words = all_text(figure)
     assert words.count("random weights 0.25\nmoves 0.5, infidelity 0.12") == 1
@@ -253,7 +254,7 @@ def test_one_symmetric_scale():
 
 
 def test_matrices_of_paths():
-    *_, paths = inputs()
+    paths = inputs()[-1]["paths"]
     matrix = edge_matrix(paths, "transfer", 4)
     assert matrix[3, 1] == 31
     assert matrix[0, 1] == 1  # the new branch of a transition is no edge of the fusion

@@ -49,6 +49,8 @@ class BranchHead:
     classifier_bias: Tensor
     """(K,)"""
     align_corners: bool
+    means: tuple[float, ...]
+    """By branch, what an equalizer takes off its features; 0 without one."""
 
     def contribution(self, branch: int, features: Tensor, size: Sequence[int]) -> Tensor:
         """Return what a branch adds to the hidden layer.
@@ -68,6 +70,8 @@ class BranchHead:
                 f"{tuple(features.shape)} and the head reads {weight.shape[1]}; give the features "
                 "that enter this head"
             )
+        if self.means[branch]:
+            features = features - self.means[branch]
         if weight.dim() == 2:
             return self._resized(F.conv2d(features, weight[:, :, None, None]), size)
         # At the border zeros are read, so that not even a constant adds the same everywhere.
@@ -132,13 +136,24 @@ def split_head(head: nn.Module, channels: Sequence[int]) -> BranchHead:
     like = conv.weight
     no_bias = classifier.weight.new_zeros(classifier.out_channels)
     resizes = getattr(head, "resizes", ())
+    parts = weight.split(list(channels), dim=1)
+    means, deviations = _equalized(head, len(channels))
     return BranchHead(
-        weights=tuple(part.to(like.dtype) for part in weight.split(list(channels), dim=1)),
+        weights=tuple((w / d).to(like.dtype) for w, d in zip(parts, deviations, strict=True)),
         bias=bias.to(like.dtype),
         classifier=classifier.weight.detach()[:, :, 0, 0],
         classifier_bias=no_bias if classifier.bias is None else classifier.bias.detach(),
         align_corners=bool(getattr(next(iter(resizes), None), "align_corners", False)),
+        means=means,
     )
+
+
+def _equalized(head: nn.Module, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of the equalizer of each branch; 0 and 1 without."""
+    given = getattr(head, "equalizers", None)
+    if not given:
+        return (0.0,) * count, (1.0,) * count
+    return tuple(float(one.mean) for one in given), tuple(float(one.deviation) for one in given)
 
 
 def _plain(head: nn.Module, name: str, sides: Sequence[int]) -> nn.Conv2d | None:

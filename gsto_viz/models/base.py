@@ -80,11 +80,13 @@ class NetworkConfig:
         num_classes: Channels K of the logits.
         align_corners: Corner convention of bilinear resizing.
         head_dropout: Probability with which training drops channels before the classifier.
+        equalized: Whether equalizers stand in front of the concatenations of heads.
     """
 
     num_classes: int
     align_corners: bool = False
     head_dropout: float = 0.0
+    equalized: bool = False
 
     @property
     def least(self) -> tuple[int, int]:

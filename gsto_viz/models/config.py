@@ -46,7 +46,7 @@ NETWORK_RULES = (
     ),
     Rule("bn_momentum", "it is a number above 0 and at most 1", float, lambda v, c: 0 < v <= 1),
     Rule("head_dropout", "it is a number from 0 to below 1", float, within_below(0, 1)),
-    Rule("align_corners", "it is true or false", bool),
+    *(Rule(name, "it is true or false", bool) for name in ("align_corners", "equalized")),
     Rule("resize_mode", "it is a word", str),
     Rule(
         "gating",
@@ -112,6 +112,8 @@ class HRNetConfig(NetworkConfig):
         head_dropout: Probability with which training drops each channel before the classifier of
             the main head (``dropout2d``). Auxiliary heads have none: gates read their logits.
         gating: None for HRNetV2.
+        equalized: Whether equalizers stand in front of the concatenation of each head (see
+            ``gsto_viz.models.equalizer``).
     """
 
     width: int
@@ -125,6 +127,7 @@ class HRNetConfig(NetworkConfig):
     bn_momentum: float = 0.01
     head_dropout: float = 0.0
     gating: GatingConfig | None = None
+    equalized: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.gating, dict):

@@ -9,7 +9,6 @@ configuration's ``gating`` says which (None: plain HRNetV2).
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ from gsto_viz.errors import RefusedImageError
 from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput, initialize
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes, spatial_size
 from gsto_viz.models.config import HRNetConfig
+from gsto_viz.models.equalizer import equalizers, join
 from gsto_viz.models.fusion import Fusion, Transition
 from gsto_viz.models.gates import GatedScaleTransfer, gate_range
 from gsto_viz.types import Tap
@@ -84,6 +84,7 @@ class SegmentationHead(nn.Module):
         self.dropout = dropout
         in_channels = sum(channels)
         self.resizes = resizes(len(channels) - 1, align_corners=config.align_corners)
+        self.equalizers = equalizers(len(channels), wanted=config.equalized)
         self.conv = nn.Conv2d(in_channels, in_channels, 1, bias=True)
         self.bn = batch_norm(in_channels, config.bn_momentum)
         self.relu = nn.ReLU()
@@ -93,7 +94,8 @@ class SegmentationHead(nn.Module):
         """Concatenate all branches at the finest grid: (N, sum of C_r, h_0, w_0)."""
         size = spatial_size(branches[0])
         coarse = zip(self.resizes, branches[1:], strict=True)
-        return torch.cat([branches[0], *(resize(b, size) for resize, b in coarse)], dim=1)
+        maps = [branches[0], *(resize(b, size) for resize, b in coarse)]
+        return join(maps, self.equalizers)
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Return logits (N, K, h_0, w_0)."""

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +25,7 @@ from gsto_viz.anatomy import Anatomy, Branch, Head, edge_named, gates_of
 from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.models.base import NetworkConfig, SegmentationNetwork, SegmentationOutput, initialize
 from gsto_viz.models.blocks import ConvBN, resizes, spatial_size
+from gsto_viz.models.equalizer import equalizers, join
 from gsto_viz.models.gates import (
     GATE_FORMS,
     GatedScaleTransfer,
@@ -73,7 +73,7 @@ RULES = (
         lambda v, c: 0 < len(set(v)) == len(v) and 2 <= min(v) <= max(v) <= 256,
     ),
     *(Rule(name, "it is true or false", bool) for name in ("bottleneck", "deep_supervision")),
-    Rule("align_corners", "it is true or false", bool),
+    *(Rule(name, "it is true or false", bool) for name in ("align_corners", "equalized")),
     Rule("gates", "choose none, unsupervised or supervised", str, lambda v, c: v in GATES),
     Rule("gate_form", "choose released or paper", str, lambda v, c: v in GATE_FORMS),
     Rule("bn_momentum", "it is a number above 0 and at most 1", float, lambda v, c: 0 < v <= 1),
@@ -101,6 +101,8 @@ class PyramidConfig(NetworkConfig):
         gates: In front of every transfer: ``none``, ``unsupervised`` or ``supervised``.
         gate_form: ``paper`` or ``released`` (see ``gsto_viz.models.gates``).
         deep_supervision: Whether there is a predictor without supervised gates, too.
+        equalized: Whether equalizers stand in front of the concatenation (see
+            ``gsto_viz.models.equalizer``).
     """
 
     module: str
@@ -117,6 +119,7 @@ class PyramidConfig(NetworkConfig):
     gates: str = "none"
     gate_form: str = "released"
     deep_supervision: bool = False
+    equalized: bool = False
 
     def __post_init__(self) -> None:
         settle(self, RULES)
@@ -166,6 +169,8 @@ class Pyramid(nn.Module):
         )  # fmt: skip
         pooled = len(pooled_cells(config))
         self.resizes = resizes(pooled, align_corners=config.align_corners)
+        own = config.module == "ppm"
+        self.equalizers = equalizers(own + len(self.scales), wanted=config.equalized)
         if config.module == "ppm":
             entering = in_channels + channels * len(self.scales)
             self.fuse: nn.Module = ConvBN(entering, channels, bn_momentum=momentum)
@@ -210,7 +215,7 @@ class Pyramid(nn.Module):
             resize(one, size) for resize, one in zip(self.resizes, maps[coarse:], strict=True)
         ]
         own = [feature] if self.config.module == "ppm" else []
-        hidden = self.fuse(torch.cat([*own, *maps], dim=1))
+        hidden = self.fuse(join([*own, *maps], self.equalizers))
         if self.config.head_dropout and self.training:
             hidden = F.dropout2d(hidden, self.config.head_dropout)
         auxiliary = {} if evidence is None else {"predictor": evidence}

@@ -167,7 +167,7 @@ def architecture_of(config: NetworkConfig) -> Architecture:
     return next(row for row in ARCHITECTURES.values() if row.config is type(config))
 
 
-FREE = ("num_classes", "align_corners", "head_dropout")
+FREE = ("num_classes", "align_corners", "head_dropout", "equalized")
 """Options that do not change a network's name."""
 
 

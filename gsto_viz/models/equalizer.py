@@ -1,0 +1,179 @@
+"""Scale equalizers (Kim and Kim, TMLR 2024, arXiv:2402.01149): branches of one variance.
+
+Parallel branches enter a fusion with unequal scale, not least because bilinear resizing takes
+variance away, and those of smaller scale get smaller gradients. An equalizer stands behind the
+resizing and in front of the concatenation: SE(x) = (x - mu) / sigma, with mu and sigma one number
+each for a branch, over all images, channels and positions of a data set. They are fixed, not
+learned.
+
+No implementation is public: this is our reconstruction, and so is the moment of estimation (start
+weights, evaluation mode, before the first step).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from gsto_viz.distributed import ALONE, World
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.base import SegmentationNetwork
+from gsto_viz.torch_utils import eval_mode, run_network
+
+LEAST_SHARE = 1e-12
+"""A site is constant where its variance is no more than this share of its mean square."""
+
+
+class Equalizer(nn.Module):
+    """(x - mean) / deviation; passes x on unchanged until the two are estimated."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("deviation", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in and out."""
+        return (x - self.mean) / self.deviation
+
+
+def equalizers(count: int, *, wanted: bool) -> nn.ModuleList | None:
+    """Make an equalizer for each of so many branches, or nothing."""
+    return nn.ModuleList(Equalizer() for _ in range(count)) if wanted else None
+
+
+def join(maps: Sequence[Tensor], each: nn.ModuleList | None) -> Tensor:
+    """Concatenate maps (N, C_r, h, w) of one grid by channel, equalized by ``each`` if given."""
+    if each is not None:
+        maps = [one(x) for one, x in zip(each, maps, strict=True)]
+    return torch.cat(list(maps), dim=1)
+
+
+def sites(model: nn.Module) -> dict[str, Equalizer]:
+    """Return the equalizers of a network by name, in the order of computation."""
+    return {name: one for name, one in model.named_modules() if isinstance(one, Equalizer)}
+
+
+def estimate_equalizers(
+    model: SegmentationNetwork,
+    image: Callable[[int], Tensor],
+    count: int,
+    *,
+    world: World = ALONE,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Set every equalizer to mean and population deviation of what enters it over some images.
+
+    Each image is a block: its sums are float64, and those of all images are added exactly, so that
+    neither their order nor the number of processes matters. Images go through the network in
+    evaluation mode, once for each head with equalizers: gates that read the logits of one head
+    change what enters the next. HRNetV2, PPM and ASPP have one such head.
+
+    Args:
+        model: A network with equalizers; they are set when all is known, else left as they were.
+        image: Returns an image by its number, (1, 3, H, W), normalised, on the network's device.
+        count: How many images there are.
+        world: The processes that share them.
+        progress: Called after each image.
+
+    Raises:
+        GstoVizError: The network has no equalizer, there are no images, the network does not take
+            one, or a site has no variance (it is named).
+    """
+    found = sites(model)
+    if not found:
+        raise GstoVizError("this network has no equalizers; make it with equalized=True")
+    if count < 1:
+        raise GstoVizError("there are no images to estimate equalizers from; give some")
+    before = {name: (float(one.mean), float(one.deviation)) for name, one in found.items()}
+    try:
+        for group in passes(model):
+            sums = _sums(model, group, image, count, world, progress)
+            for name, values in zip(group, sums, strict=True):
+                _set(found[name], *_moments(name, values))
+    except BaseException:
+        for name, values in before.items():
+            _set(found[name], *values)
+        raise
+
+
+def passes(model: nn.Module) -> list[list[str]]:
+    """Return the names of the equalizers of each head, in the order of computation."""
+    groups: dict[str, list[str]] = {}
+    for name in sites(model):
+        groups.setdefault(name.rpartition(".")[0], []).append(name)
+    return list(groups.values())
+
+
+def _set(one: Equalizer, mean: float, deviation: float) -> None:
+    one.mean.fill_(mean)
+    one.deviation.fill_(deviation)
+
+
+@torch.no_grad()
+def _sums(
+    model: SegmentationNetwork,
+    names: Sequence[str],
+    image: Callable[[int], Tensor],
+    count: int,
+    world: World,
+    progress: Callable[[], object],
+) -> npt.NDArray[np.float64]:
+    """Return number, sum and sum of squares of what enters each site in each image, (S, 3, N)."""
+    own = np.zeros((len(names), 3, count))
+    with world.together(), eval_mode(model), _watched(model, names) as seen:
+        for index in world.share(count):
+            batch = image(index)
+            with torch.autocast(batch.device.type, enabled=False):
+                run_network(model, batch)
+            own[:, :, index] = [seen[name] for name in names]
+            progress()
+    return np.asarray(world.sum(torch.from_numpy(own)).numpy())
+
+
+@contextmanager
+def _watched(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, tuple[float, ...]]]:
+    """Note the sums of what enters each site in the latest pass."""
+    seen: dict[str, tuple[float, ...]] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            x = given[0].detach().to("cpu", torch.float64)
+            seen[name] = (float(x.numel()), float(x.sum()), float(x.square().sum()))
+
+        return note
+
+    hooks = [model.get_submodule(one).register_forward_pre_hook(watch(one)) for one in names]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _moments(name: str, values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return mean and deviation from the sums of all images, (3, N).
+
+    Raises:
+        GstoVizError: They are not finite, or the values do not vary.
+    """
+    if not np.isfinite(values).all():
+        raise GstoVizError(
+            f"features at {name} hold NaN or infinite values; check the weights and normalisation"
+        )
+    number, total, squares = (math.fsum(row) for row in values)
+    mean, square = total / number, squares / number
+    variance = square - mean**2
+    if variance <= LEAST_SHARE * square:
+        raise GstoVizError(
+            f"features at {name} do not vary (variance 0), so that they cannot be equalized; use "
+            "trained weights or other images"
+        )
+    return mean, math.sqrt(variance)

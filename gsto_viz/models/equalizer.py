@@ -10,9 +10,12 @@ No implementation is public: this is our reconstruction, and so is the moment of
 weights, evaluation mode, before the first step).
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -44,12 +47,24 @@ class Equalizer(nn.Module):
         return (x - self.mean) / self.deviation
 
 
-def equalizers(count: int, *, wanted: bool) -> nn.ModuleList | None:
-    """Make an equalizer for each of so many branches, or nothing."""
-    return nn.ModuleList(Equalizer() for _ in range(count)) if wanted else None
+class Equalizers(nn.ModuleList):
+    """One equalizer for each branch that enters a head.
+
+    Attributes:
+        channels: C_r of each branch.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__(Equalizer() for _ in channels)
+        self.channels = tuple(channels)
 
 
-def join(maps: Sequence[Tensor], each: nn.ModuleList | None) -> Tensor:
+def equalizers(channels: Sequence[int], *, wanted: bool) -> Equalizers | None:
+    """Make the equalizers of a head, or nothing."""
+    return Equalizers(channels) if wanted else None
+
+
+def join(maps: Sequence[Tensor], each: Equalizers | None) -> Tensor:
     """Concatenate maps (N, C_r, h, w) of one grid by channel, equalized by ``each`` if given."""
     if each is not None:
         maps = [one(x) for one, x in zip(each, maps, strict=True)]
@@ -59,6 +74,11 @@ def join(maps: Sequence[Tensor], each: nn.ModuleList | None) -> Tensor:
 def sites(model: nn.Module) -> dict[str, Equalizer]:
     """Return the equalizers of a network by name, in the order of computation."""
     return {name: one for name, one in model.named_modules() if isinstance(one, Equalizer)}
+
+
+def equalizer_weights(model: nn.Module) -> list[str]:
+    """Return the names of the numbers of all equalizers in a network's state."""
+    return [f"{name}.{part}" for name in sites(model) for part in ("mean", "deviation")]
 
 
 def estimate_equalizers(
@@ -177,3 +197,70 @@ def _moments(name: str, values: npt.NDArray[np.float64]) -> tuple[float, float]:
             "trained weights or other images"
         )
     return mean, math.sqrt(variance)
+
+
+class EqualizedHead(Protocol):
+    """A head whose branches are equalized, concatenated, and enter one convolution."""
+
+    equalizers: Equalizers | None
+
+    def entrance(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """Return the convolution that reads the concatenation, and the batch norm behind it."""
+        ...
+
+
+def fold_equalizers(model: SegmentationNetwork) -> SegmentationNetwork:
+    """Return the same function without equalizers: they are folded into the next convolution.
+
+    In evaluation mode the logits are those of ``model`` up to rounding. Training goes another way:
+    steps of the folded weights are smaller by sigma squared.
+
+    Args:
+        model: A network with equalizers; it stays as it is.
+
+    Raises:
+        GstoVizError: It has none, or a 3x3 convolution reads what is equalized with a mean that is
+            not 0: its padding with zeros would be a padding with the mean.
+    """
+    folded = copy.deepcopy(model)
+    heads = {
+        name: cast(EqualizedHead, one)
+        for name, one in folded.named_modules()
+        if isinstance(getattr(one, "equalizers", None), Equalizers)
+    }
+    if not heads:
+        raise GstoVizError("this network has no equalizers, so there is nothing to fold")
+    for name, head in heads.items():
+        _fold(name, head)
+    folded.config = folded.config.with_options(equalized=False)
+    if folded.info is not None:
+        folded.info = replace(folded.info, sha256=None)
+    return folded
+
+
+@torch.no_grad()
+def _fold(name: str, head: EqualizedHead) -> None:
+    """Fold the equalizers of a head into its first convolution, block by block, and drop them."""
+    each = head.equalizers
+    assert each is not None
+    conv, norm = head.entrance()
+    means = [float(cast(Equalizer, one).mean) for one in each]
+    if any(means) and any(side > 1 for side in conv.kernel_size):
+        sides = "x".join(map(str, conv.kernel_size))
+        raise GstoVizError(
+            f"the {sides} convolution behind {name}.equalizers pads with zeros, which folding "
+            "would turn into means; only those of mean 0 or before a 1x1 convolution are folded"
+        )
+    shift = conv.weight.new_zeros(conv.out_channels, dtype=torch.float64)
+    blocks = []
+    for one, block, mean in zip(each, conv.weight.split(each.channels, dim=1), means, strict=True):
+        scaled = block.double() / float(cast(Equalizer, one).deviation)
+        shift -= mean * scaled.sum(dim=(1, 2, 3))
+        blocks.append(scaled)
+    conv.weight.copy_(torch.cat(blocks, dim=1))
+    if conv.bias is not None:
+        conv.bias.add_(shift.to(conv.bias))
+    else:
+        assert norm.running_mean is not None
+        norm.running_mean.sub_(shift.to(norm.running_mean))
+    head.equalizers = None

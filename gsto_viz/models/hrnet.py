@@ -84,7 +84,7 @@ class SegmentationHead(nn.Module):
         self.dropout = dropout
         in_channels = sum(channels)
         self.resizes = resizes(len(channels) - 1, align_corners=config.align_corners)
-        self.equalizers = equalizers(len(channels), wanted=config.equalized)
+        self.equalizers = equalizers(channels, wanted=config.equalized)
         self.conv = nn.Conv2d(in_channels, in_channels, 1, bias=True)
         self.bn = batch_norm(in_channels, config.bn_momentum)
         self.relu = nn.ReLU()
@@ -96,6 +96,10 @@ class SegmentationHead(nn.Module):
         coarse = zip(self.resizes, branches[1:], strict=True)
         maps = [branches[0], *(resize(b, size) for resize, b in coarse)]
         return join(maps, self.equalizers)
+
+    def entrance(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """Return the convolution that reads the concatenation, and the batch norm behind it."""
+        return self.conv, self.bn
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Return logits (N, K, h_0, w_0)."""

@@ -169,14 +169,14 @@ class Pyramid(nn.Module):
         )  # fmt: skip
         pooled = len(pooled_cells(config))
         self.resizes = resizes(pooled, align_corners=config.align_corners)
-        own = config.module == "ppm"
-        self.equalizers = equalizers(own + len(self.scales), wanted=config.equalized)
+        own = [in_channels] if config.module == "ppm" else []
+        entering = [*own, *[channels] * len(self.scales)]
+        self.equalizers = equalizers(entering, wanted=config.equalized)
         if config.module == "ppm":
-            entering = in_channels + channels * len(self.scales)
-            self.fuse: nn.Module = ConvBN(entering, channels, bn_momentum=momentum)
+            self.fuse: nn.Module = ConvBN(sum(entering), channels, bn_momentum=momentum)
         else:
             self.fuse = nn.Sequential(
-                ConvBN(channels * len(self.scales), channels, kernel_size=1, bn_momentum=momentum),
+                ConvBN(sum(entering), channels, kernel_size=1, bn_momentum=momentum),
                 ConvBN(channels, channels, bn_momentum=momentum),
             )
         self.classifier = nn.Conv2d(channels, config.num_classes, 1)
@@ -203,6 +203,12 @@ class Pyramid(nn.Module):
         read = config.num_classes if config.gates == "supervised" else in_channels
         gate = UnsupervisedGate(read, form=config.gate_form, bn_momentum=config.bn_momentum)
         return GatedScaleTransfer(transfer, gate)
+
+    def entrance(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """Return the convolution that reads the concatenation, and the batch norm behind it."""
+        unit = self.fuse[0] if isinstance(self.fuse, nn.Sequential) else self.fuse
+        assert isinstance(unit, ConvBN)
+        return unit.conv, unit.bn
 
     def forward(self, feature: Tensor) -> SegmentationOutput:
         """(N, C, h, w) -> logits (N, K, h, w) and, with a predictor, its logits, likewise."""

@@ -13,7 +13,13 @@ from gsto_viz.attribution.head import head_pass
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import SegmentationNetwork, build_model, load_checkpoint, save_checkpoint
-from gsto_viz.models.equalizer import Equalizer, estimate_equalizers, passes, sites
+from gsto_viz.models.equalizer import (
+    Equalizer,
+    estimate_equalizers,
+    fold_equalizers,
+    passes,
+    sites,
+)
 
 HEADS = {
     "hrnetv2-tiny": {"head": 4},
@@ -194,3 +200,40 @@ def test_the_head_is_still_split_exactly(name: str, head: str) -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_the_anatomy_is_that_without(name: str) -> None:
     assert drawn(name).anatomy() == drawn(name, equalized=False).anatomy()
+
+
+@pytest.mark.parametrize("name", ["hrnetv2-tiny", "gsto-hrnet-tiny", "aspp-tiny", "gsto-aspp-tiny"])
+def test_folded_networks_give_the_same_logits(name: str, tmp_path: Path) -> None:
+    model = estimated(drawn(name))
+    before = {key: one.clone() for key, one in model.state_dict().items()}
+    folded = fold_equalizers(model)
+    assert folded.config == drawn(name, equalized=False).config
+    assert set(folded.state_dict()) == set(drawn(name, equalized=False).state_dict())
+    with torch.no_grad():
+        for image in images():
+            one, other = model(image), folded(image)
+            for a, b in zip(
+                (one.logits, *one.auxiliary.values()),
+                (other.logits, *other.auxiliary.values()),
+                strict=True,
+            ):
+                assert (a - b).abs().max() <= 1e-5 * a.abs().max()
+    assert all(torch.equal(one, before[key]) for key, one in model.state_dict().items())
+    save_checkpoint(folded, tmp_path / "a.safetensors", classes=list("abcde"))
+    assert not load_checkpoint(tmp_path / "a.safetensors").config.equalized
+
+
+def test_folding_is_refused_where_zeros_would_become_means() -> None:
+    model = estimated(drawn("ppm-tiny"))
+    with pytest.raises(
+        GstoVizError, match=r"^the 3x3 convolution behind head\.equalizers pads with"
+    ):
+        fold_equalizers(model)
+    for one in sites(model).values():
+        one.mean.zero_()
+    with torch.no_grad():
+        image = images()[0]
+        a, b = model(image).logits, fold_equalizers(model)(image).logits
+    assert (a - b).abs().max() <= 1e-5 * a.abs().max()
+    with pytest.raises(GstoVizError, match="has no equalizers, so there is nothing to fold"):
+        fold_equalizers(fold_equalizers(model))

@@ -23,6 +23,7 @@ COMMANDS = (
     "scenes",
     "check",
     "train",
+    "equalize",
     "evaluate",
     "analyze",
     "compare",

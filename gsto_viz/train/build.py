@@ -22,6 +22,7 @@ from gsto_viz.models import (
     shipped_checkpoints,
 )
 from gsto_viz.models.checkpoint import load_weights, says_itself
+from gsto_viz.models.equalizer import equalizer_weights
 from gsto_viz.models.pyramid import PyramidNetwork
 from gsto_viz.models.resnet import load_imagenet
 from gsto_viz.network import open_network
@@ -116,10 +117,17 @@ def _load_start(model: SegmentationNetwork, recipe: Recipe) -> None:
     path, own = start_of(recipe), model.state_dict()
     new_head = recipe.head == "new"
     new = {key: own[key].clone() for key in head_weights(model)} if new_head else {}
+    # They are estimated anew, from the training images.
+    fixed = {key: own[key].clone() for key in equalizer_weights(model)}
     try:
         if says_itself(path):
             start = open_network(path).module
-            load_weights(model, {**start.state_dict(), **new}, source=path)
+            if equalizer_weights(start) and not fixed:
+                raise GstoVizError(
+                    f"{path} has equalizers and this run has none; give it some with --set "
+                    "'model_options={equalized: true}'"
+                )
+            load_weights(model, {**start.state_dict(), **new, **fixed}, source=path)
             if aligns_corners(start) != aligns_corners(model):
                 logger.warning(
                     "%s was trained with align_corners=%s and goes on without; to keep it, --set "

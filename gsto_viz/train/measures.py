@@ -9,20 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from gsto_viz.calibrate import calibrate, channel_moments, to_gains
 from gsto_viz.capture import Capture
 from gsto_viz.data import data_kind, with_objects
-from gsto_viz.distributed import World
-from gsto_viz.errors import GstoVizError
+from gsto_viz.distributed import ALONE, World
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.evaluate import LogitsNotFiniteError
 from gsto_viz.evaluate.counting import Options, Tally, count_images
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains, gains_to_tensors
 from gsto_viz.models import SegmentationNetwork
 from gsto_viz.models.checkpoint import read_tensors, says_itself, write_tensors
+from gsto_viz.models.equalizer import estimate_equalizers, passes
 from gsto_viz.network import open_network
 from gsto_viz.regions import region_table
 from gsto_viz.stats import estimate, index_values
@@ -111,6 +112,38 @@ def add_gains(
     gains = calibrate(network.module, tensors, network.anatomy.branch_taps)
     held, about = read_tensors(path)
     write_tensors(path, {**held, **gains_to_tensors(gains)}, about)
+
+
+def equalize(
+    network: SegmentationNetwork, data: Dataset, *, world: World = ALONE, quiet: bool = True
+) -> None:
+    """Estimate the equalizers of a network from all images of a data set, at native size.
+
+    Args:
+        network: With equalizers, which are set.
+        data: Training images; each process takes its share of them.
+        world: The processes.
+        quiet: No progress bar.
+
+    Raises:
+        GstoVizError: As ``estimate_equalizers``; an image that cannot be used is named.
+    """
+    order = sorted(range(len(data)), key=lambda i: data.ids[i])
+    latest = ""
+
+    def image(number: int) -> Tensor:
+        nonlocal latest
+        latest = data.ids[order[number]]
+        return input_batch(network, data[order[number]].image)
+
+    total = len(world.share(len(data))) * len(passes(network))
+    with tqdm(total=total, desc="equalize", unit="image", disable=quiet, leave=False) as bar:
+        try:
+            estimate_equalizers(
+                network, image, len(data), world=world, progress=lambda: bar.update()
+            )
+        except RefusedImageError as error:
+            raise GstoVizError(f"{latest}: {error}") from error
 
 
 SCENES, FRAMES = 24, 16

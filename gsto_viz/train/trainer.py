@@ -40,7 +40,13 @@ from gsto_viz.train.folder import (
     read_progress,
     save_state,
 )
-from gsto_viz.train.measures import add_gains, check_confusion, scale_confusion, score
+from gsto_viz.train.measures import (
+    add_gains,
+    check_confusion,
+    equalize,
+    scale_confusion,
+    score,
+)
 from gsto_viz.train.reading import CACHE_BYTES, Readers, SampleReader
 from gsto_viz.train.recipe import Recipe
 from gsto_viz.train.step import Batch, Stepper, TrainingSamples
@@ -134,6 +140,15 @@ class Trainer:
         """Continue from the folder's state if it has one."""
         if self.folder.state.is_file():
             self.progress = load_state(self.folder.state, self.stepper)
+
+    def equalize(self) -> None:
+        """Estimate the equalizers of the network, if it has any, from its start weights."""
+        network, average = self.stepper.network, self.stepper.average
+        if not network.config.equalized:
+            return
+        equalize(network, self.data, world=self.world, quiet=self.quiet)
+        if average is not None:
+            average.network.load_state_dict(network.state_dict())
 
     def check_room(self, *, resume: bool) -> None:
         """Refuse a run whose snapshots do not fit on the disk; see ``RunFolder.check_room``."""
@@ -515,6 +530,8 @@ def _run(trainer: Trainer, census: Mapping[str, Any], *, resume: bool) -> Progre
         if world.is_main:
             trainer.check_room(resume=resume)
     progress = trainer.progress
+    if progress.step == 0:
+        trainer.equalize()
     with ExitStack() as stack:
         log: RunLog | None = None
         with world.together():

@@ -1,0 +1,162 @@
+"""Equalizers from the command line and in training, against statistics of an own loop."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from gsto_viz.cli import main
+from gsto_viz.data import load_data
+from gsto_viz.models import SegmentationNetwork, build_model, load_checkpoint, save_checkpoint
+from gsto_viz.torch_utils import image_to_tensor
+from gsto_viz.train.build import build_for
+from gsto_viz.train.recipe import Recipe
+
+DATA = "scenes:count=4,seed=3,size=64x96"
+
+
+def start(tmp_path: Path, name: str = "hrnetv2-tiny", **options: object) -> Path:
+    torch.manual_seed(1)
+    classes = load_data(DATA).classes
+    model = build_model(name, num_classes=len(classes), **options)
+    for one in model.modules():
+        if isinstance(one, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(one.weight)
+    path = tmp_path / "start.safetensors"
+    save_checkpoint(model, path, classes=classes)
+    return path
+
+
+def statistics(model: SegmentationNetwork) -> np.ndarray:
+    """Mean and deviation of the branches at the finest grid over all images, (2, 4)."""
+    stacked: list[list[np.ndarray]] = [[] for _ in range(4)]
+    for sample in load_data(DATA, purpose="train"):
+        with torch.no_grad():
+            maps, _ = model.eval().branches(image_to_tensor(sample.image)[None])
+        for kept, one in zip(stacked, maps, strict=True):
+            up = F.interpolate(one, maps[0].shape[-2:], mode="bilinear", align_corners=False)
+            kept.append(up.double().numpy().ravel())
+    values = [np.concatenate(kept) for kept in stacked]
+    return np.array([[one.mean() for one in values], [one.std() for one in values]])
+
+
+def held(path: Path) -> np.ndarray:
+    tensors = load_file(path)
+    return np.array(
+        [[float(tensors[f"head.equalizers.{r}.{part}"]) for r in range(4)]
+         for part in ("mean", "deviation")]
+    )  # fmt: skip
+
+
+def test_the_command_writes_the_network_with_statistics_of_the_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = start(tmp_path), tmp_path / "e.safetensors"
+    assert main(["equalize", str(path), "--data", DATA, "--out", str(out)]) == 0
+    np.testing.assert_allclose(held(out), statistics(load_checkpoint(path)), rtol=1e-5)
+    printed = capsys.readouterr().out
+    assert f"{held(out)[1, 2]:.4f}" in printed
+    assert "4 images; saved" in printed
+    before, after = load_file(path), load_file(out)
+    assert all(torch.equal(one, after[key]) for key, one in before.items())
+    info = load_checkpoint(out).info
+    assert info is not None
+    assert info.training == {"equalized": {"of": "start", "data": DATA, "images": 4}}
+    assert main(["equalize", str(path), "--data", DATA, "--out", str(out)]) == 2
+    assert "exists; choose another name or give --overwrite" in capsys.readouterr().err
+    arguments = ["equalize", str(path), "--data", DATA, "--out", str(out), "--overwrite"]
+    assert main(arguments) == 0
+    assert main(["evaluate", str(out), "--data", DATA, "--device", "cpu"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "e.pt"], "end its name in .safetensors"),
+        (["--out", "."], "end its name in .safetensors"),
+        (["--out", "start.safetensors/e.safetensors"], "--out"),
+        (["--out", "e.safetensors", "--size", "32x32"], ": the image is 32x32"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: list[str], said: str,
+) -> None:  # fmt: skip
+    path = start(tmp_path, "ppm-tiny")
+    monkeypatch.chdir(tmp_path)
+    assert main(["equalize", str(path), "--data", DATA, *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["start.safetensors"]
+
+
+def test_data_of_other_classes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "a.safetensors", tmp_path / "e.safetensors"
+    save_checkpoint(build_model("hrnetv2-tiny", num_classes=3), path, classes=list("abc"))
+    assert main(["equalize", str(path), "--data", DATA, "--out", str(out)]) == 2
+    assert "the network has 3 classes and scenes" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_features_that_do_not_vary_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "a.safetensors", tmp_path / "e.safetensors"
+    model = build_model("aspp-tiny", num_classes=len(load_data(DATA).classes))
+    torch.nn.init.zeros_(model.head.scales["1"].bn.weight)
+    save_checkpoint(model, path, classes=load_data(DATA).classes)
+    assert main(["equalize", str(path), "--data", DATA, "--out", str(out)]) == 2
+    assert "features at head.equalizers.1 do not vary (variance 0)" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["hrnetv2-tiny", "gsto-hrnet-tiny", "ppm-tiny"])
+def test_training_estimates_before_the_first_step_and_never_again(
+    name: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"model: {name}\nmodel_options: {{equalized: true}}\ninitialization: kaiming\n"
+        "crop: [64, 64]\nbatch_size: 2\nepochs: 2\nema_decay: 0.9\n"
+    )
+    for out, more in (("a", ["epochs=1"]), ("b", ["epochs=2"])):
+        words = ["train", str(recipe), "--data", DATA, "--out", str(tmp_path / out)]
+        assert main([*words, *[w for one in more for w in ("--set", one)], "--device", "cpu"]) == 0
+    one, two = (load_file(tmp_path / run / "last.safetensors") for run in "ab")
+    numbers = [key for key in one if ".equalizers." in key]
+    assert numbers
+    assert all(torch.equal(one[key], two[key]) for key in numbers)
+    assert not any(float(one[key]) in (0.0, 1.0) for key in numbers)
+    if name == "hrnetv2-tiny":
+        settings = {"equalized": True}
+        begun = build_for(
+            Recipe(model=name, model_options=settings, initialization="kaiming"),
+            len(load_data(DATA).classes),
+        )
+        np.testing.assert_allclose(held(tmp_path / "a" / "last.safetensors"), statistics(begun),
+                                   rtol=1e-5)  # fmt: skip
+
+
+def test_a_run_starts_from_weights_with_or_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = start(tmp_path), tmp_path / "e.safetensors"
+    assert main(["equalize", str(path), "--data", DATA, "--out", str(out)]) == 0
+    classes = len(load_data(DATA).classes)
+    for source in (path, out):
+        recipe = Recipe(
+            model="hrnetv2-tiny", model_options={"equalized": True}, initialization=str(source)
+        )
+        begun = build_for(recipe, classes).state_dict()
+        assert all(torch.equal(one, begun[key]) for key, one in load_file(path).items())
+        assert begun["head.equalizers.3.deviation"] == 1  # estimated anew
+    words = ["train", "camvid", "--model", "hrnetv2-tiny", "--set", f"initialization={out}"]
+    assert main([*words, "--data", DATA, "--out", str(tmp_path / "run")]) == 2
+    assert "has equalizers and this run has none; give it some with" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

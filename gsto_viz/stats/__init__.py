@@ -6,7 +6,7 @@ Index and its companions; ``causal`` is the same on contributions, resized objec
 interventions; ``compare`` the headline and verdict of one model and the difference of two;
 ``sizes`` and ``information`` relate branches to sizes, ``boundary`` to edges; ``gates`` reads
 gates; ``outcome`` scores by size; ``nulls`` breaks the link to size on purpose; ``atlas`` describes
-the features themselves.
+the features themselves, ``upsampling`` what resizing leaves of their variance.
 """
 
 from gsto_viz.anatomy import edge_named as gate_edge
@@ -127,6 +127,7 @@ from gsto_viz.stats.sizes import (
     size_trend,
     tuning,
 )
+from gsto_viz.stats.upsampling import kept_along, kept_variance
 
 __all__ = [
     "CITYSCAPES",
@@ -201,6 +202,8 @@ __all__ = [
     "index_values",
     "instance_counts",
     "is_cityscapes",
+    "kept_along",
+    "kept_variance",
     "mean_drops",
     "outcome_by_size",
     "outcome_counts",

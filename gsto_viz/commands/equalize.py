@@ -95,7 +95,7 @@ def _write(network: "SegmentationNetwork", out: "Path", data: str, images: int) 
 
     from gsto_viz.data import portable_name
     from gsto_viz.models import save_checkpoint
-    from gsto_viz.models.equalizer import sites
+    from gsto_viz.models.equalizer import disequilibrium, sites
 
     info = network.info
     if info is not None:
@@ -107,4 +107,8 @@ def _write(network: "SegmentationNetwork", out: "Path", data: str, images: int) 
         (name, f"{float(one.mean):.4f}", f"{float(one.deviation):.4f}")
         for name, one in sites(network).items()
     ]
-    sys.stdout.write("\n".join([*text_table(rows), f"{images} images; saved {out}", ""]))
+    lines = [
+        f"disequilibrium of {head}: {octaves:.2f} octaves of variance before, 0 behind equalizers"
+        for head, octaves in disequilibrium(network).items()
+    ]
+    sys.stdout.write("\n".join([*text_table(rows), *lines, f"{images} images; saved {out}", ""]))

@@ -33,6 +33,7 @@ from gsto_viz.models.base import (
     refuse_misfit,
 )
 from gsto_viz.models.config import HRNetConfig
+from gsto_viz.models.equalizer import check_equalizers
 from gsto_viz.models.factory import is_factory
 from gsto_viz.models.registry import ARCHITECTURES, architecture_of, network_name, network_of
 from gsto_viz.models.weights_file import is_safetensors
@@ -229,6 +230,7 @@ def load_checkpoint(path: str | Path, *, name: str | None = None) -> Segmentatio
     weights = {k: t for k, t in tensors.items() if not k.startswith(GAINS_PREFIX)}
     model = _empty_network(config, weights, source=str(path))
     load_weights(model, weights, source=str(path))
+    check_equalizers(model, source=str(path))
     model.info = info
     return model.eval()
 

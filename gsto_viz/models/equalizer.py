@@ -132,6 +132,34 @@ def passes(model: nn.Module) -> list[list[str]]:
     return list(groups.values())
 
 
+def disequilibrium(model: nn.Module) -> dict[str, float]:
+    """Return log2 of the greatest over the least variance that enters each head, in octaves.
+
+    What its equalizers take away: on the images of their estimate it is 0 behind them.
+    """
+    found = sites(model)
+    octaves = {}
+    for group in passes(model):
+        deviations = [float(found[name].deviation) for name in group]
+        octaves[group[0].split(".equalizers")[0]] = 2 * math.log2(max(deviations) / min(deviations))
+    return octaves
+
+
+def check_equalizers(model: nn.Module, *, source: str) -> None:
+    """Refuse equalizers that no estimate gives.
+
+    Raises:
+        GstoVizError: A mean is not finite, or a deviation is not a positive number (which one).
+    """
+    for name, one in sites(model).items():
+        mean, deviation = float(one.mean), float(one.deviation)
+        if not (math.isfinite(mean) and 0 < deviation < math.inf):
+            raise GstoVizError(
+                f"{source} has a damaged equalizer {name} (mean {mean:g}, deviation {deviation:g})"
+                "; take another copy or equalize anew"
+            )
+
+
 def _set(one: Equalizer, mean: float, deviation: float) -> None:
     one.mean.fill_(mean)
     one.deviation.fill_(deviation)

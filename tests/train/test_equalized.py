@@ -1,11 +1,15 @@
 """Equalizers from the command line and in training, against statistics of an own loop."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from gsto_viz.cli import main
@@ -60,6 +64,9 @@ def test_the_command_writes_the_network_with_statistics_of_the_images(
     printed = capsys.readouterr().out
     assert f"{held(out)[1, 2]:.4f}" in printed
     assert "4 images; saved" in printed
+    variances = held(out)[1] ** 2
+    octaves = np.log2(variances.max() / variances.min())
+    assert f"disequilibrium of head: {octaves:.2f} octaves of variance before, 0" in printed
     before, after = load_file(path), load_file(out)
     assert all(torch.equal(one, after[key]) for key, one in before.items())
     info = load_checkpoint(out).info
@@ -141,6 +148,42 @@ def test_training_estimates_before_the_first_step_and_never_again(
         )
         np.testing.assert_allclose(held(tmp_path / "a" / "last.safetensors"), statistics(begun),
                                    rtol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "value"), [("deviation", 0.0), ("deviation", -1.0),
+                                             ("mean", float("nan"))])  # fmt: skip
+def test_a_damaged_equalizer_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, value: float
+) -> None:
+    path = start(tmp_path, equalized=True)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    tensors = load_file(path)
+    tensors[f"head.equalizers.2.{part}"].fill_(value)
+    save_file(tensors, path, metadata=about)
+    assert main(["evaluate", str(path), "--data", DATA, "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "has a damaged equalizer head.equalizers.2 (" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_numbers(tmp_path: Path) -> None:
+    path = start(tmp_path, "gsto-hrnet-tiny")
+    words = ["-m", "gsto_viz", "equalize", str(path), "--data", DATA, "--device", "cpu"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for out, more in (("one", []), ("two", launcher)):
+        done = subprocess.run(
+            [sys.executable, *more, *words, "--out", str(tmp_path / f"{out}.safetensors")],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / f"{out}.safetensors") for out in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(tensor, two[key]) for key, tensor in one.items())
 
 
 def test_a_run_starts_from_weights_with_or_without(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gsto_viz.anatomy import Anatomy
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.gains import Gains
+from gsto_viz.models.blocks import Equalizer
 from gsto_viz.settings import shown
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassInfo, ClassList, Tap
@@ -207,7 +208,8 @@ def initialize(model: nn.Module, scheme: str) -> None:
         model: Any network.
         scheme: ``normal``: N(0, 0.001), biases as torch draws them, as HRNet does for segmentation
             before it loads ImageNet weights. ``kaiming``: fan-out normal, biases 0, better when
-            training starts from these weights. Batch-norm statistics are reset.
+            training starts from these weights. Batch-norm statistics are reset,
+            and so are equalizers, whose numbers held for other weights.
     """
     if scheme not in ("normal", "kaiming"):
         raise GstoVizError(f"unknown initialisation '{scheme}'; choose normal or kaiming")
@@ -220,5 +222,5 @@ def initialize(model: nn.Module, scheme: str) -> None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d | Equalizer):
             module.reset_parameters()

@@ -4,6 +4,7 @@ Every ReLU and every resize is a module of its own that is called once per forwa
 works in place, so that a hook on any of them sees what was really computed.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -174,6 +175,30 @@ class Resize(nn.Module):
     def extra_repr(self) -> str:
         """Show mode and corner convention when the module is printed."""
         return f"mode={self.mode}, align_corners={self.align_corners}"
+
+
+class Equalizer(nn.Module):
+    """(x - mean) / deviation, two fixed numbers (see ``gsto_viz.models.equalizer``).
+
+    Passes x on unchanged until they are estimated.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("deviation", torch.ones(()))
+
+    def reset_parameters(self) -> None:
+        """Forget the estimate."""
+        self.mean.zero_()
+        self.deviation.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in and out."""
+        return (x - self.mean) / self.deviation
 
 
 def resizes(count: int, *, align_corners: bool) -> nn.ModuleList:

@@ -25,26 +25,11 @@ from torch import Tensor, nn
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.base import SegmentationNetwork
+from gsto_viz.models.blocks import Equalizer
 from gsto_viz.torch_utils import eval_mode, run_network
 
 LEAST_SHARE = 1e-12
 """A site is constant where its variance is no more than this share of its mean square."""
-
-
-class Equalizer(nn.Module):
-    """(x - mean) / deviation; passes x on unchanged until the two are estimated."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("deviation", torch.ones(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape in and out."""
-        return (x - self.mean) / self.deviation
 
 
 class Equalizers(nn.ModuleList):

@@ -12,9 +12,15 @@ from torch.nn import functional as F
 from gsto_viz.attribution.head import head_pass
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import SegmentationNetwork, build_model, load_checkpoint, save_checkpoint
+from gsto_viz.models import (
+    SegmentationNetwork,
+    build_model,
+    initialize,
+    load_checkpoint,
+    save_checkpoint,
+)
+from gsto_viz.models.blocks import Equalizer
 from gsto_viz.models.equalizer import (
-    Equalizer,
     estimate_equalizers,
     fold_equalizers,
     passes,
@@ -144,6 +150,12 @@ def test_any_number_of_processes_gives_the_same_numbers(monkeypatch: pytest.Monk
     for one, other in zip(sites(alone).values(), sites(model).values(), strict=True):
         assert torch.equal(one.mean, other.mean)
         assert torch.equal(one.deviation, other.deviation)
+
+
+def test_random_weights_forget_the_estimate() -> None:
+    model = estimated(drawn("gsto-hrnet-tiny"))
+    initialize(model, "kaiming")
+    assert all(one.mean == 0 and one.deviation == 1 for one in sites(model).values())
 
 
 def test_a_constant_site_is_refused_by_name_and_nothing_is_set() -> None:

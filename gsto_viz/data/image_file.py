@@ -223,7 +223,7 @@ class Other:
         format: One of ``PLUG_INS``.
         image: The plug-in; it turns a TIFF upright by itself.
         orientation: EXIF orientation that is still to be undone.
-        said: EXIF orientation that the file names, whoever undoes it.
+        said: EXIF orientation that the file names, whether or not the decoder has undone it.
     """
 
     name: str

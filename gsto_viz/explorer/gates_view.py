@@ -136,7 +136,7 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
 
 
 def _switch_on() -> None:
-    """Hold the gate: whoever moves the slider wants to see it held there."""
+    """Hold the gate: a reader who moves the slider wants to see it held there."""
     st.session_state["force"] = True
 
 

@@ -133,7 +133,7 @@ def serve(address: str, port: int, offers: Offers, *, open_browser: bool) -> Non
 
     Args:
         address: Where to listen, see ``check_place``.
-        port: Likewise.
+        port: Where it listens.
         offers: What the pages offer.
         open_browser: Open a browser once the server answers.
     """

@@ -113,7 +113,7 @@ def _folder_subject(run: RunFolder) -> Subject | None:
 
 
 def _is_worth_it(subject: Subject) -> bool:
-    """Note it when there is no region to count."""
+    """Show a note where there is no region to count."""
     if subject.source.class_names:
         return True
     st.markdown("No region is large enough to be measured (64 pixels).")

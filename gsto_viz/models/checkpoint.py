@@ -72,7 +72,7 @@ def save_checkpoint(
             takes those of ``info`` or of the checkpoint that the network was loaded from.
         mean: What images were normalised with in training, on a 0..1 scale, RGB; None as for
             ``classes``, and ImageNet's where nothing says so.
-        std: Likewise.
+        std: As ``mean``, above 0.
         info: All there is to say of it. Without it, gains and the record of the training of the
             checkpoint that it was loaded from are left out: they are not those of these weights.
         half_weights: Store convolution weights (four-dimensional tensors) as float16. Everything

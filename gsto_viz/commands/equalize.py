@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from gsto_viz.errors import GstoVizError
     from gsto_viz.evaluate import check_classes
     from gsto_viz.network import open_network
-    from gsto_viz.train.measures import add_gains, equalize
+    from gsto_viz.train.measures import add_gains, equalize, equalized_of
 
     out = Path(args.out)
     with join_world(args.device) as (world, device):
@@ -63,30 +63,6 @@ def run(args: argparse.Namespace) -> int:
                 if start.gains:
                     add_gains(out, data, quiet=is_quiet(args))
     return 0
-
-
-def equalized_of(start: object, source: str) -> "SegmentationNetwork":
-    """Return a network with the weights of another and equalizers that are yet to be estimated.
-
-    Raises:
-        GstoVizError: It is not a network of the register.
-    """
-    from gsto_viz.errors import GstoVizError
-    from gsto_viz.models import SegmentationNetwork, network_of
-    from gsto_viz.models.checkpoint import load_weights
-    from gsto_viz.models.equalizer import equalizer_weights
-
-    if not isinstance(start, SegmentationNetwork):
-        raise GstoVizError(
-            f"{source} is not a network of the register (gsto-viz models), so equalizers have no "
-            "known place in it; give a checkpoint of HRNet, PPM or ASPP"
-        )
-    network = network_of(start.config.with_options(equalized=True))
-    own = network.state_dict()
-    fresh = {name: own[name].clone() for name in equalizer_weights(network)}
-    load_weights(network, {**start.state_dict(), **fresh}, source=source)
-    network.info = start.info
-    return network.eval()
 
 
 def _write(network: "SegmentationNetwork", out: "Path", data: str, images: int) -> None:

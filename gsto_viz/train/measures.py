@@ -21,9 +21,9 @@ from gsto_viz.evaluate import LogitsNotFiniteError
 from gsto_viz.evaluate.counting import Options, Tally, count_images
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains, gains_to_tensors
-from gsto_viz.models import SegmentationNetwork
-from gsto_viz.models.checkpoint import read_tensors, says_itself, write_tensors
-from gsto_viz.models.equalizer import estimate_equalizers, passes
+from gsto_viz.models import SegmentationNetwork, network_of
+from gsto_viz.models.checkpoint import load_weights, read_tensors, says_itself, write_tensors
+from gsto_viz.models.equalizer import equalizer_weights, estimate_equalizers, passes
 from gsto_viz.network import open_network
 from gsto_viz.regions import region_table
 from gsto_viz.stats import estimate, index_values
@@ -112,6 +112,29 @@ def add_gains(
     gains = calibrate(network.module, tensors, network.anatomy.branch_taps)
     held, about = read_tensors(path)
     write_tensors(path, {**held, **gains_to_tensors(gains)}, about)
+
+
+def equalized_of(start: nn.Module, source: str) -> SegmentationNetwork:
+    """Return a network with the weights of another and equalizers that are yet to be estimated.
+
+    Args:
+        start: The other network.
+        source: Where it comes from, for messages.
+
+    Raises:
+        GstoVizError: It is not a network of the register.
+    """
+    if not isinstance(start, SegmentationNetwork):
+        raise GstoVizError(
+            f"{source} is not a network of the register (gsto-viz models), so equalizers have no "
+            "known place in it; give a checkpoint of HRNet, PPM or ASPP"
+        )
+    network = network_of(start.config.with_options(equalized=True))
+    own = network.state_dict()
+    fresh = {name: own[name].clone() for name in equalizer_weights(network)}
+    load_weights(network, {**start.state_dict(), **fresh}, source=source)
+    network.info = start.info
+    return network.eval()
 
 
 def equalize(

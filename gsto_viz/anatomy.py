@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Stride, Tap, pixels_per_cell
+from gsto_viz.types import Stride, Tap, cells_of, pixels_per_cell, rate_of
+
+NOMINAL_SIDE = 1024.0
+"""Image side at which cells of pooled maps are ordered beside strides and rates, pixels."""
 
 # Only gates have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
 _SPELLED = re.compile(r"(^|\.)(gate|transfer)\[(\d+)->(\d+)\](?=$|#)")
@@ -137,6 +140,19 @@ class Branch:
     channels: int | None = None
     grid: tuple[int, int] | None = None
     rate: int = 1
+
+    @classmethod
+    def on(cls, tap: str, stride: Stride, channels: int | None = None) -> "Branch":
+        """Return the branch whose grid is written so: ``8``, ``8r12`` or ``6x6``.
+
+        Raises:
+            GstoVizError: Not a grid.
+        """
+        pixels, cells, rate = pixels_per_cell(stride), cells_of(stride), rate_of(stride)
+        if pixels is not None:
+            return cls(tap, pixels, float(pixels * rate), channels, rate=rate)
+        assert cells is not None
+        return cls(tap, None, NOMINAL_SIDE / min(cells), channels, cells)
 
     @property
     def sampling(self) -> Stride | None:
@@ -268,7 +284,7 @@ def _check_scales(branches: Sequence[Branch]) -> None:
 
 def branches_at(
     branches: Sequence[str],
-    strides: Sequence[int],
+    strides: Sequence[Stride],
     gates: Mapping[str, int] | None = None,
     bounds: tuple[float, float] | None = None,
     layout: str = "",
@@ -278,7 +294,7 @@ def branches_at(
     Args:
         branches: Dotted module names, finest first; ``module#0`` or ``module#key`` picks an element
             of an output that is not a tensor.
-        strides: Pixels per cell of each.
+        strides: Pixels per cell of each; as text a ``Stride`` of a dilated or pooled branch.
         gates: Modules of gates, with names that say their edges, and the stride of their grid.
         bounds: Infimum and supremum of the gates' form; None: 0 and 1.
         layout: ``nchw`` or ``nhwc``, the order of axes of all branches; empty: told by sizes.
@@ -297,9 +313,9 @@ def branches_at(
         )
     if layout not in ("", "nchw", "nhwc"):
         raise GstoVizError(f"layout '{layout}': give nchw or nhwc (channels last)")
-    read = tuple(Branch(t, s, float(s)) for t, s in zip(branches, strides, strict=True))
+    read = tuple(Branch.on(tap, stride) for tap, stride in zip(branches, strides, strict=True))
     _check_scales(read)
-    places = {b.tap: Tap(b.tap, b.tap, b.stride, layout=layout) for b in read}
+    places = {b.tap: Tap(b.tap, b.tap, b.sampling, layout=layout) for b in read}
     for name, stride in (gates or {}).items():
         places[edge_named(name).name] = Tap(name, name, stride, 1, "gate")
     return Anatomy(read, places, gates_of(places.values(), bounds or (0.0, 1.0)))

@@ -191,11 +191,11 @@ class Network:
             if place.name in known:
                 branches.append(known[place.name])
                 continue
-            if place.kind != "feature" or not isinstance(place.stride, int):
+            if place.kind != "feature" or place.stride is None:
                 raise GstoVizError(
                     f"tap '{place.name}' is not a feature map of a branch; name branch taps"
                 )
-            branches.append(Branch(place.name, place.stride, float(place.stride), place.channels))
+            branches.append(Branch.on(place.name, place.stride, place.channels))
         ordered = sorted(branches, key=lambda branch: branch.scale)
         return replace(self, anatomy=self.anatomy.at(ordered))
 

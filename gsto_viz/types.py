@@ -270,6 +270,12 @@ def cells_of(stride: Stride) -> tuple[int, int] | None:
     return (int(pooled[1]), int(pooled[2])) if pooled else None
 
 
+def rate_of(stride: Stride) -> int:
+    """Return the dilation rate that a grid names; 1 where it names none."""
+    rated = _RATED.fullmatch(stride) if isinstance(stride, str) else None
+    return int(rated[2][1:]) if rated and rated[2] else 1
+
+
 def coarsest_pixels(strides: Iterable[Stride]) -> int:
     """Return the most pixels per cell; pooled grids, whose cells grow with the image, do not count.
 

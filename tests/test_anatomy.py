@@ -99,6 +99,17 @@ def test_branches_of_a_foreign_network_are_told():
     assert anatomy_of(nn.Conv2d(3, 4, 1)) is None
 
 
+def test_grids_of_told_branches_may_be_dilated_or_pooled():
+    told = branches_at(("fine", "wide", "pooled"), (8, "8r12", "2x3"))
+    assert told.strides == (8, "8r12", "2x3")
+    assert [b.scale for b in told.branches] == [8.0, 96.0, 512.0]
+    assert [told.taps[b.tap].stride for b in told.branches] == [8, "8r12", "2x3"]
+    with pytest.raises(GstoVizError, match="'8s2' is not a grid; write pixels per cell, 8r12 or"):
+        branches_at(("a", "b"), (8, "8s2"))
+    with pytest.raises(GstoVizError, match="maps of one cell"):
+        branches_at(("a", "b"), ("1x1", "1x1"))
+
+
 def test_a_network_that_is_told_its_own_places_keeps_its_head():
     own = build_model("gsto-hrnet-tiny").anatomy()
     told = own.told(branches_at(BRANCHES, (4, 8, 16, 32)))

@@ -122,8 +122,13 @@ def test_one_door_opens_names_files_modules_and_networks(checkpoints, models, tm
         open_network(nn.Conv2d(3, 2, 1)).check_branches()
 
 
-def test_a_foreign_network_gives_the_maps_of_ours(models):
+@pytest.mark.parametrize("name", ["hrnetv2-tiny", "ppm-tiny", "aspp-tiny"])
+def test_a_foreign_network_gives_the_maps_of_ours(name):
     """The same module without its class: told where its branches are, it shows the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = build_model(name, num_classes=5)
+        initialize(model, "kaiming")
 
     class Opaque(nn.Module):
         def __init__(self, inner: nn.Module) -> None:
@@ -133,13 +138,15 @@ def test_a_foreign_network_gives_the_maps_of_ours(models):
         def forward(self, image):
             return self.inner(image)
 
-    own = open_network(models["A"])
-    image = load_data(DATA)[0].image
-    taps = models["A"].taps()
+    data = load_data(DATA)
+    image = data[0].image
+    gains = calibrate(model, [image_to_tensor(sample.image).unsqueeze(0) for sample in data])
+    own = open_network(model, gains=gains)
+    taps = model.taps()
     places = {name: f"inner.{taps[name].module}" for name in own.anatomy.branch_taps}
     site = branches_at(tuple(places.values()), own.anatomy.strides)
     gains = {places[name]: own.gains[name] for name in places}
-    foreign = open_network(Opaque(models["A"]), site=site, gains=gains)
+    foreign = open_network(Opaque(model), site=site, gains=gains)
     seen, expected = foreign.look(image), own.look(image)
     for one, other in zip(
         (*seen.raw, *seen.activity), (*expected.raw, *expected.activity), strict=True

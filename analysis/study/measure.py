@@ -9,7 +9,7 @@ the network, and the course of training. All numbers are rounded to six signific
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from arms import Arm, Run, load_arm
 from places import Places
+from torch import nn
 
 from gsto_viz.data import KeptDataset, load_data
 from gsto_viz.errors import GstoVizError
@@ -74,6 +75,7 @@ def analyses(
     places: Places, run: Run, network: SegmentationNetwork, data: Dataset
 ) -> dict[str, Report]:
     """Run the three analyses of a network; one that was stopped goes on."""
+    assert isinstance(network.stage4, nn.Sequential)
     last = len(network.stage4) - 1
     after = open_network(network)
     before = after.read_at(f"stage4.m{last}.branch*.pre").anatomy
@@ -112,7 +114,7 @@ def image_table(reports: Mapping[str, Report]) -> pd.DataFrame:
     return table
 
 
-def own_values(report: Report, indices: Sequence[str]) -> dict[str, pd.DataFrame]:
+def own_values(report: Report, indices: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Return by index ``image`` and ``value`` of the network itself, without its null models."""
     values = report.rows("values", KEY)
     own = values[values["null"] == OWN]

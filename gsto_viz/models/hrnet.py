@@ -222,7 +222,7 @@ def _anatomy(model: HRNet) -> Anatomy:
     main = _head("main", 4, "head", named, transfers)
     return Anatomy(
         branches=tuple(
-            Branch(tap, stride, float(stride), width)
+            Branch.on(tap, stride, width)
             for tap, stride, width in zip(main.taps, STRIDES, config.widths, strict=True)
         ),
         taps=named,

@@ -38,8 +38,6 @@ from gsto_viz.types import Tap
 
 STRIDE = STRIDES[-1]
 """Pixels per cell of the feature that the pyramid is made from."""
-NOMINAL_SIDE = 1024.0
-"""Image side at which cells of pooled maps are ordered beside strides and rates, pixels."""
 MODULES = ("ppm", "aspp")
 GATES = ("none", "unsupervised", "supervised")
 
@@ -302,14 +300,13 @@ def _branches(config: PyramidConfig, feature: int) -> Iterator[tuple[Tap, Branch
         name = f"pyramid.branch{number}"
         module = "backbone.layer4" if feature_is_finest else f"head.scales.{number}"
         channels = feature if feature_is_finest else config.channels
-        branch = Branch(name, STRIDE, float(STRIDE * reach), channels, rate=reach)
+        branch = Branch.on(name, STRIDE if reach == 1 else f"{STRIDE}r{reach}", channels)
         yield Tap(name, module, branch.sampling, channels, branch=number), branch
     for number, cells in enumerate(pooled_cells(config), len(reaches)):
         name = f"pyramid.branch{number}"
-        yield (
-            Tap(name, f"head.scales.{number}", f"{cells}x{cells}", config.channels, branch=number),
-            Branch(name, None, NOMINAL_SIDE / cells, config.channels, (cells, cells)),
-        )
+        pooled = Branch.on(name, f"{cells}x{cells}", config.channels)
+        module = f"head.scales.{number}"
+        yield Tap(name, module, pooled.sampling, config.channels, branch=number), pooled
 
 
 def _anatomy(config: PyramidConfig, channels: tuple[int, ...]) -> Anatomy:

@@ -4,6 +4,7 @@
         --earlier runs/b --command "gsto-viz train ..." --command "gsto-viz train ..." \
         --score val=camvid:PATH:val --score eval=camvid:PATH:eval
 
+A run that started from a file says with ``--started-from`` which shipped weights these are.
 Convolution weights are stored as float16; the scores on the card are those of the stored file.
 """
 
@@ -19,7 +20,8 @@ from weights_readme import write_readme
 from gsto_viz.data import load_data, portable_name, weights_notice
 from gsto_viz.evaluate import Evaluation, evaluate
 from gsto_viz.files import write_text
-from gsto_viz.models import load_checkpoint, save_checkpoint
+from gsto_viz.models import SegmentationNetwork, load_checkpoint, save_checkpoint
+from gsto_viz.models.registry import architecture_of, registered
 from gsto_viz.train.build import SCHEMES
 
 WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
@@ -51,9 +53,19 @@ def earlier_phase(run: Path) -> dict[str, Any]:
     return {key: training[key] for key in ("recipe", "epoch", "step", "miou")}
 
 
-def card(
-    name: str, training: dict[str, Any], notice: str | None, commands: list[str], sha: str
-) -> str:
+def network_words(model: SegmentationNetwork) -> str:
+    """Say what a network is: the sentence of its row in the register."""
+    assert model.info is not None
+    known = registered()
+    name = model.info.network
+    row = known[name][0] if name in known else architecture_of(model.config)
+    equalized = ", with scale equalizers" if model.config.equalized else ""
+    return f"{row.words}{equalized}"
+
+
+def card(name: str, model: SegmentationNetwork, commands: list[str]) -> str:
+    assert model.info is not None
+    training, notice, sha = model.info.training, model.info.notice, model.info.sha256
     recipe = training["recipe"]
     phases = [phase["recipe"] for phase in training["earlier"]] + [recipe]
     epochs = " + ".join(str(phase["epochs"]) for phase in phases)
@@ -61,11 +73,12 @@ def card(
     recipes = ", ".join(f"`gsto_viz/recipes/{file}.yaml`" for file in files)
     first = Path(phases[0]["initialization"]).stem
     start = "random weights" if first in SCHEMES else f"the weights of [`{first}`]({first}.md)"
-    kind = "GSTO-HRNet (released gates)" if "gsto" in name else "HRNetV2"
     lines = [
         f"# {name}",
         "",
-        f"{kind}, {recipe['model']}, 11 classes in CamVid's order, trained from {start}.",
+        f"{network_words(model)}.",
+        "",
+        f"`{recipe['model']}`, 11 classes in CamVid's order, trained from {start}.",
         "",
         "| | |",
         "|---|---|",
@@ -115,6 +128,9 @@ def main() -> None:
     parser.add_argument(
         "--earlier", action="append", default=[], type=Path, help="run of an earlier phase"
     )
+    parser.add_argument(
+        "--started-from", metavar="NAME", help="shipped weights, where the run started from a file"
+    )
     args = parser.parse_args()
     specs = dict(item.split("=", 1) for item in args.score)
     model = load_checkpoint(args.run / "best.safetensors")
@@ -127,6 +143,8 @@ def main() -> None:
     training["earlier"] = [earlier_phase(run) for run in args.earlier]
     training["data"] = portable_name(training["data"])
     training["val"] = portable_name(training["val"])
+    if args.started_from:
+        training["recipe"] = {**training["recipe"], "initialization": args.started_from}
     info = replace(model.info, name=args.name, notice=notice, training=training)
     save_checkpoint(model, target, info=info, half_weights=True)
     training["scores"] = {
@@ -142,12 +160,7 @@ def main() -> None:
     }
     save_checkpoint(model, target, info=replace(info, training=training), half_weights=True)
     final = load_checkpoint(target)
-    assert final.info is not None
-    assert final.info.sha256 is not None
-    write_text(
-        target.with_suffix(".md"),
-        card(args.name, training, notice, args.command, final.info.sha256),
-    )
+    write_text(target.with_suffix(".md"), card(args.name, final, args.command))
     write_readme()
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 

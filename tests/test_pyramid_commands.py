@@ -1,4 +1,4 @@
-"""PPM and ASPP through the command line: trained, scored, captured, analysed, compared, drawn."""
+"""Decode heads through the command line: trained, scored, captured, analysed, compared, drawn."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,19 @@ from PIL import Image
 
 from gsto_viz.cli import main
 from gsto_viz.data import load_data
+from gsto_viz.models import load_checkpoint
 from gsto_viz.report import load_report
 
 DATA = "scenes:count=5,size=96x128,seed=3"
-NAMES = ("ppm-tiny", "gsto-ppm-tiny-sup", "aspp-tiny", "gsto-aspp-tiny")
+NAMES = (
+    "ppm-tiny",
+    "gsto-ppm-tiny-sup",
+    "aspp-tiny",
+    "gsto-aspp-tiny",
+    "upernet-tiny",
+    "deeplabv3plus-tiny",
+    "fcn-tiny",
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +48,7 @@ def trained(tmp_path_factory) -> dict[str, Path]:
 def report(trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("analysed") / "run"
     models = [f"--model=M{k}={path}" for k, path in enumerate(trained.values())]
+    assert len(models) == 8
     words = ["analyze", *models, "--data", DATA, "--nulls", "N5", "--atlas", "--quiet"]
     assert main([*words, "--out", str(out)]) == 0
     return out
@@ -46,15 +56,18 @@ def report(trained, tmp_path_factory):
 
 def test_all_families_are_analysed_in_one_command(report: Path) -> None:
     found = load_report(report)
-    assert [found.strides[f"M{k}"] for k in range(5)] == [
+    assert [found.strides[f"M{k}"] for k in range(8)] == [
         (4, 8, 16, 32),
         (8, "6x6", "3x3", "2x2", "1x1"),
         (8, "6x6", "3x3", "2x2", "1x1"),
         (8, "8r2", "8r4", "8r6", "1x1"),
         (8, "8r2", "8r4", "8r6", "1x1"),
+        (4, 8, 16, 32),
+        (4, 8, "8r2", "8r4", "8r6", "1x1"),
+        (4, 8, 16, 32),
     ]
     summary = json.loads((report / "summary.json").read_text())["models"]
-    for key in ("M1", "M2", "M3", "M4"):
+    for key in ("M1", "M2", "M3", "M4", "M6"):
         indices = summary[key]["indices"]
         assert indices["sci"]["value"] is not None
         assert indices["sci"]["nulls"]["N5"]["value"] == 0.5
@@ -64,8 +77,10 @@ def test_all_families_are_analysed_in_one_command(report: Path) -> None:
             assert one["reason"] == "not estimated: the coarsest map has one cell, and so one rank"
         assert (indices["sci_edge"]["value"] is None) == (key in ("M1", "M2"))
         assert summary[key]["tuning"]["slope"]["value"] is None
+    for key in ("M5", "M7"):
+        assert summary[key]["indices"]["c_coarse"]["value"] is not None
     gates = {key: one["gates"] for key, one in summary.items()}
-    assert [gates[f"M{k}"] is None for k in range(5)] == [True, True, False, True, False]
+    assert [key for key, one in gates.items() if one is not None] == ["M2", "M4"]
     assert len(gates["M2"]["gates"]) == 4
     assert len(gates["M4"]["gates"]) == 5
 
@@ -88,17 +103,19 @@ def test_one_image(name: str, trained, tmp_path: Path, capsys) -> None:
     words = [str(trained[name]), str(image), "--out", str(tmp_path / "m.npz")]
     assert main(["capture", *words, "--figure", str(tmp_path / "m.png")]) == 0
     printed = capsys.readouterr().out
-    assert "5 maps in" in printed
+    count = len(load_checkpoint(trained[name]).anatomy().branches)
+    assert f"{count} maps in" in printed
     assert main(["doctor", str(trained[name])]) == 0
     printed = capsys.readouterr().out
     assert ", for training only" in printed
     assert "dead" not in printed
     words = [str(trained[name]), str(image), "--target", "pixel:30,40", "--out"]
     done = main(["attribute", *words, str(tmp_path / "why"), "--method", "grad_cam", "--quiet"])
-    assert done == (0 if "ppm" in name else 2)
+    splits = "aspp" not in name and "deeplab" not in name
+    assert done == (0 if splits else 2)
     told = capsys.readouterr()
-    if "ppm" in name:
-        assert "/6x6" in told.out
+    if splits:
+        assert ("/6x6" if "ppm" in name else "/32") in told.out
         assert (tmp_path / "why" / "figure.png").is_file()
     else:
         assert "no head that can be split by branch" in told.err
@@ -114,8 +131,9 @@ def test_images_smaller_than_the_bins_end_in_one_line(trained, tmp_path: Path, c
     assert error.count("\n") == 1
     assert "5x8 cells of stride 8, and this network needs at least 6x6 (PPM pools to" in error
     assert not out.exists()
-    words = ["train", "scenes-ppm-r18-half", "--model", "ppm-tiny", "--data"]
-    words += ["scenes:count=4,size=64x96", "--set", "model_options={bins: [1]}", "--quiet"]
-    assert main([*words, "--out", str(tmp_path / "t")]) == 2
-    assert "all have one cell" in capsys.readouterr().err
-    assert not (tmp_path / "t").exists()
+    for name in ("ppm-tiny", "upernet-tiny"):
+        words = ["train", "scenes-ppm-r18-half", "--model", name, "--data"]
+        words += ["scenes:count=4,size=64x96", "--set", "model_options={bins: [1]}", "--quiet"]
+        assert main([*words, "--out", str(tmp_path / "t")]) == 2
+        assert "all have one cell" in capsys.readouterr().err
+        assert not (tmp_path / "t").exists()

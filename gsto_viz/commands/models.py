@@ -1,6 +1,7 @@
 """``gsto-viz models``: every network and shipped checkpoint with its costs."""
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,7 +87,11 @@ def format_rows(rows: list[dict[str, Any]], *, count: str, giga: str) -> str:
             if row["note"] and row["note"] not in notes:
                 notes.append(row["note"])
             name = row["name"] if kind != "ablation" else row["name"].partition("[")[2][:-1]
-            counted = f"{row[key] / 1e6:.4f}", f"{row['macs'] / unit:.3f}"
+            counted = (
+                (None, None)
+                if row["macs"] is None
+                else (f"{row[key] / 1e6:.4f}", f"{row['macs'] / unit:.3f}")
+            )
             mark = 1 + notes.index(row["note"]) if row["note"] else ""
             printed = (row[f"paper_{figure}"] for figure in ("params_m", "gflops", "miou"))
             lines.append((name, *counted, *printed, mark))
@@ -105,7 +110,10 @@ def _footer(rows: list[dict[str, Any]], notes: list[str]) -> list[str]:
         "(checkpoints: their own); MACs: multiply-adds of convolutions.",
         "The papers count convolution parameters and call MACs/2^30 'GFLOPs'.",
         "mIoU: as the papers print it, percent, Cityscapes val.",
-        *(f"{number:>2} {note}" for number, note in enumerate(notes, 1)),
+        *(
+            textwrap.fill(note, 100, initial_indent=f"{number:>2} ", subsequent_indent="   ")
+            for number, note in enumerate(notes, 1)
+        ),
         "",
         *(f"{row.name}: {row.words}" for row in ARCHITECTURES.values()),
     ]

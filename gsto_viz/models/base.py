@@ -65,9 +65,10 @@ class SegmentationOutput(NamedTuple):
     """Result of a forward pass.
 
     Attributes:
-        logits: (N, K, ceil(H/s), ceil(W/s)), before softmax; s is 4 in HRNet, 8 in PPM and ASPP.
+        logits: (N, K, ceil(H/s), ceil(W/s)), before softmax; s is 8 in PPM and ASPP, else 4.
         auxiliary: Logits of the deep-supervision heads by name, e.g. ``{"stage2": ...,
-            "stage3": ...}``, same shape; empty for HRNetV2.
+            "stage3": ...}``; of their own stride where they run in training only. Empty for
+            HRNetV2.
     """
 
     logits: Tensor

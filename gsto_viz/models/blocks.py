@@ -30,6 +30,7 @@ class ConvBN(nn.Module):
         kernel_size: int = 3,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         relu: bool = True,
         bn_momentum: float = 0.01,
     ) -> None:
@@ -41,6 +42,7 @@ class ConvBN(nn.Module):
             stride=stride,
             padding=dilation * (kernel_size // 2),
             dilation=dilation,
+            groups=groups,
             bias=False,
         )
         self.bn = batch_norm(out_channels, bn_momentum)
@@ -49,6 +51,27 @@ class ConvBN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``relu(bn(conv(x)))``."""
         out: Tensor = self.relu(self.bn(self.conv(x)))
+        return out
+
+
+class SeparableConvBN(nn.Module):
+    """A 3x3 convolution of each channel alone, then a 1x1 one, each with batch norm and ReLU.
+
+    Shapes: (N, in, H, W) -> (N, out, H, W).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, dilation: int = 1, bn_momentum: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvBN(
+            in_channels, in_channels, dilation=dilation, groups=in_channels, bn_momentum=bn_momentum
+        )
+        self.pointwise = ConvBN(in_channels, out_channels, kernel_size=1, bn_momentum=bn_momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``pointwise(depthwise(x))``."""
+        out: Tensor = self.pointwise(self.depthwise(x))
         return out
 
 

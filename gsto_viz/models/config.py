@@ -1,11 +1,12 @@
-"""What distinguishes one HRNet from another: typed, immutable, saved with every checkpoint."""
+"""What distinguishes one network from another: typed, immutable, saved with every checkpoint."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.base import NetworkConfig, check_names, option_names
-from gsto_viz.models.gates import check_form
+from gsto_viz.models.gates import GATE_FORMS, check_form
+from gsto_viz.models.resnet import DILATED, STRIDES
 from gsto_viz.settings import Rule, settle, within, within_below
 
 MAX_MODULES = 64
@@ -164,3 +165,203 @@ class HRNetConfig(NetworkConfig):
                 )
             changed = replace(changed, gating=replace(changed.gating, **gates))
         return changed
+
+
+class HeadKind(NamedTuple):
+    """A row of the register of heads.
+
+    Attributes:
+        words: What a network with it is.
+        strides: Of the four stages of its ResNet.
+        pools: What C5 is averaged to: ``bins``, ``image`` (one cell) or nothing.
+        rated: Whether convolutions at several dilation rates read C5.
+        separable: Whether these are separable.
+        keeps: Whether C5 itself is concatenated with its scales.
+        first: Number of the first scale's branch.
+        fuses: Sides of the convolutions behind that concatenation.
+        gated: Whether there may be gates in front of the scales, and a predictor.
+    """
+
+    words: str
+    strides: tuple[int, ...]
+    pools: str = ""
+    rated: bool = False
+    separable: bool = False
+    keeps: bool = False
+    first: int = 1
+    fuses: tuple[int, ...] = ()
+    gated: bool = False
+
+
+HEADS = {
+    "ppm": HeadKind(
+        "pyramid pooling (PSPNet's PPM) on a dilated ResNet",
+        DILATED,
+        pools="bins",
+        keeps=True,
+        fuses=(3,),
+        gated=True,
+    ),
+    "aspp": HeadKind(
+        "atrous pyramid pooling (DeepLabV3's ASPP) on a dilated ResNet",
+        DILATED,
+        pools="image",
+        rated=True,
+        first=0,
+        fuses=(1, 3),
+        gated=True,
+    ),
+    "upernet": HeadKind(
+        "UPerNet: pyramid pooling on a ResNet, added to its finer stages from coarse to fine",
+        STRIDES,
+        pools="bins",
+        keeps=True,
+        fuses=(3,),
+    ),
+    "deeplabv3plus": HeadKind(
+        "DeepLabV3+: separable ASPP on a dilated ResNet, beside its features of stride 4",
+        DILATED,
+        pools="image",
+        rated=True,
+        separable=True,
+        fuses=(3,),
+    ),
+    "fcn": HeadKind(
+        "FCN: the four stages of a ResNet, concatenated at stride 4 as HRNetV2's branches are",
+        STRIDES,
+    ),
+}
+"""Every decode head by its name; ``gsto_viz.models.heads`` makes them."""
+
+PYRAMID_GATES = ("none", "unsupervised", "supervised")
+
+PYRAMID_RULES = (
+    Rule("module", "choose {0.modules}", str, lambda v, c: v in HEADS),
+    *(
+        Rule(name, f"it goes from 1 to {most}, a whole number", int, within(1, most))
+        for name, most in {
+            "width": 256,
+            "channels": 4096,
+            "low_channels": 4096,
+            "num_classes": 254,
+        }.items()
+    ),
+    Rule(
+        "blocks",
+        "give four counts from 1 to 64",
+        tuple[int, int, int, int],
+        lambda v, c: 1 <= min(v) <= max(v) <= 64,
+    ),
+    Rule(
+        "bins",
+        "give different whole numbers from 1 to 64: cells a side of each pooled map",
+        tuple[int, ...],
+        lambda v, c: 0 < len(set(v)) == len(v) and 1 <= min(v) <= max(v) <= 64,
+    ),
+    Rule(
+        "bins",
+        "a pyramid whose pooled maps all have one cell cannot tell places apart; give one above 1",
+        holds=lambda v, c: c.kind.pools != "bins" or max(v) > 1,
+    ),
+    Rule(
+        "rates",
+        "give different whole numbers from 2 to 256: dilation rates",
+        tuple[int, ...],
+        lambda v, c: 0 < len(set(v)) == len(v) and 2 <= min(v) <= max(v) <= 256,
+    ),
+    *(Rule(name, "it is true or false", bool) for name in ("bottleneck", "deep_supervision")),
+    *(Rule(name, "it is true or false", bool) for name in ("align_corners", "equalized")),
+    Rule("gates", "choose none, unsupervised or supervised", str, lambda v, c: v in PYRAMID_GATES),
+    Rule("gate_form", "choose released or paper", str, lambda v, c: v in GATE_FORMS),
+    Rule(
+        "gates",
+        "{0.module} has no gates; choose none",
+        holds=lambda v, c: v == "none" or c.kind.gated,
+    ),
+    Rule(
+        "deep_supervision",
+        "{0.module} has no predictor; choose false",
+        holds=lambda v, c: not v or c.kind.gated,
+    ),
+    Rule("bn_momentum", "it is a number above 0 and at most 1", float, lambda v, c: 0 < v <= 1),
+    Rule("head_dropout", "it is a number from 0 to below 1", float, within_below(0, 1)),
+)
+
+
+@dataclass(frozen=True)
+class PyramidConfig(NetworkConfig):
+    """Everything that shapes a ResNet with a decode head; defaults: on ResNet-50.
+
+    Attributes:
+        module: A head out of ``HEADS``.
+        blocks: Residual blocks of the four stages of the ResNet.
+        width: Channels of its stem.
+        bottleneck: Whether its blocks are bottlenecks.
+        channels: Of each scale, and of what the classifier reads.
+        low_channels: DeepLabV3+: of the features of stride 4 that its classifier reads, too.
+        bins: PPM, UPerNet: cells a side of each pooled map.
+        rates: ASPP, DeepLabV3+: dilation rate of each 3x3 convolution; a 1x1 convolution and the
+            mean over the image stand beside them.
+        num_classes: Channels K of the logits.
+        align_corners: Corner convention of bilinear resizing.
+        bn_momentum: Running-average momentum of batch norm.
+        head_dropout: Probability with which training drops each channel before the classifier.
+        gates: PPM, ASPP: in front of every transfer: ``none``, ``unsupervised`` or ``supervised``.
+        gate_form: ``paper`` or ``released`` (see ``gsto_viz.models.gates``).
+        deep_supervision: Whether there is a predictor without supervised gates, too.
+        equalized: Whether equalizers stand in front of each concatenation (see
+            ``gsto_viz.models.equalizer``).
+    """
+
+    module: str
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    width: int = 64
+    bottleneck: bool = True
+    channels: int = 512
+    low_channels: int = 48
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    rates: tuple[int, ...] = (12, 24, 36)
+    num_classes: int = 19
+    align_corners: bool = False
+    bn_momentum: float = 0.1
+    head_dropout: float = 0.1
+    gates: str = "none"
+    gate_form: str = "released"
+    deep_supervision: bool = False
+    equalized: bool = False
+
+    def __post_init__(self) -> None:
+        settle(self, PYRAMID_RULES)
+
+    @property
+    def modules(self) -> str:
+        """The heads that there are, in words."""
+        *others, last = HEADS
+        return f"{', '.join(others)} or {last}"
+
+    @property
+    def kind(self) -> HeadKind:
+        """The row of its head."""
+        return HEADS[self.module]
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """How many tensors such a network has at least, and how many numbers its largest one."""
+        return sum(self.blocks), max(self.width, self.channels, self.num_classes)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether there is a predictor."""
+        return self.deep_supervision or self.gates == "supervised"
+
+    @property
+    def reaches(self) -> tuple[int, ...]:
+        """Dilation rates of the convolutions of C5, the 1x1 one first; empty without."""
+        return (1, *sorted(self.rates)) if self.kind.rated else ()
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Cells a side of the pooled maps of C5, the finest first; empty without."""
+        return {"": (), "image": (1,), "bins": tuple(sorted(self.bins, reverse=True))}[
+            self.kind.pools
+        ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.models.base import NetworkConfig
 from gsto_viz.models.checkpoint import METADATA_KEY, read_config, read_metadata, shipped_checkpoints
 from gsto_viz.models.registry import Printed, model_config, network_of, registered
@@ -128,6 +128,7 @@ def _meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+COUNTS = ("params", "conv_params", "macs", "macs_gi")
 PAPER_SIZE = (1024, 2048)
 PAPER_CLASSES = 19
 
@@ -208,7 +209,8 @@ def cost_table(
         One row each: ``name, kind`` (``network``, ``ablation`` or ``checkpoint``), ``params,
         conv_params, macs, macs_gi, height, width, num_classes, paper_params_m, paper_gflops,
         paper_miou (percent, on Cityscapes val), note``. The papers' figures are None where none is
-        printed for this network, size and class count.
+        printed for this network, size and class count, and counts where the network does not take
+        this size (``note`` says why).
     """
     rows = []
     for name, (architecture, size) in registered().items():
@@ -258,19 +260,22 @@ def cost_row(
     """Count one network and set it beside what is printed for it (``cost_table`` has the keys)."""
     with torch.device("meta"):
         model = network_of(config)
-    costs = _count(model, height, width)
+    notes = [about] if about else []
     if (height, width) != PAPER_SIZE or config.num_classes != PAPER_CLASSES:
         printed = None
-    notes = [about] if about else []
-    if printed is not None:
-        notes.append(verdict(costs, printed))
+    counted: dict[str, Any] = dict.fromkeys(COUNTS)
+    try:
+        costs = _count(model, height, width)
+    except RefusedImageError as error:
+        notes.append(str(error))
+    else:
+        counted = {count: getattr(costs, count) for count in COUNTS}
+        if printed is not None:
+            notes.append(verdict(costs, printed))
     return {
         "name": name,
         "kind": kind,
-        "params": costs.params,
-        "conv_params": costs.conv_params,
-        "macs": costs.macs,
-        "macs_gi": costs.macs_gi,
+        **counted,
         "height": height,
         "width": width,
         "num_classes": config.num_classes,

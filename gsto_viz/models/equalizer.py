@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.base import SegmentationNetwork
-from gsto_viz.models.blocks import Equalizer
+from gsto_viz.models.blocks import Equalizer, spatial_size
 from gsto_viz.torch_utils import eval_mode, run_network
 
 LEAST_SHARE = 1e-12
@@ -49,8 +49,17 @@ def equalizers(channels: Sequence[int], *, wanted: bool) -> Equalizers | None:
     return Equalizers(channels) if wanted else None
 
 
-def join(maps: Sequence[Tensor], each: Equalizers | None) -> Tensor:
-    """Concatenate maps (N, C_r, h, w) of one grid by channel, equalized by ``each`` if given."""
+def join(maps: Sequence[Tensor], resizes: nn.ModuleList, each: Equalizers | None) -> Tensor:
+    """Bring the last maps to the grid of the first, equalize all, and concatenate by channel.
+
+    Args:
+        maps: (N, C_r, h_r, w_r); those without a resize have the grid of the first.
+        resizes: One for each of the last maps.
+        each: One for each map; None: they enter as they are.
+    """
+    size, kept = spatial_size(maps[0]), len(maps) - len(resizes)
+    brought = [resize(x, size) for resize, x in zip(resizes, maps[kept:], strict=True)]
+    maps = [*maps[:kept], *brought]
     if each is not None:
         maps = [one(x) for one, x in zip(each, maps, strict=True)]
     return torch.cat(list(maps), dim=1)
@@ -78,8 +87,8 @@ def estimate_equalizers(
 
     Each image is a block: its sums are float64, and those of all images are added exactly, so that
     neither their order nor the number of processes matters. Images go through the network in
-    evaluation mode, once for each head with equalizers: gates that read the logits of one head
-    change what enters the next. HRNetV2, PPM and ASPP have one such head.
+    evaluation mode, once for each concatenation with equalizers: what leaves one may enter the
+    next. Only GSTO-HRNet, UPerNet and DeepLabV3+ have more than one.
 
     Args:
         model: A network with equalizers; they are set when all is known, else left as they were.
@@ -110,7 +119,7 @@ def estimate_equalizers(
 
 
 def passes(model: nn.Module) -> list[list[str]]:
-    """Return the names of the equalizers of each head, in the order of computation."""
+    """Return the names of the equalizers of each concatenation, in the order of computation."""
     groups: dict[str, list[str]] = {}
     for name in sites(model):
         groups.setdefault(name.rpartition(".")[0], []).append(name)
@@ -118,7 +127,7 @@ def passes(model: nn.Module) -> list[list[str]]:
 
 
 def disequilibrium(model: nn.Module) -> dict[str, float]:
-    """Return log2 of the greatest over the least variance that enters each head, in octaves.
+    """Return log2 of the greatest over the least variance in each concatenation, in octaves.
 
     What its equalizers take away: on the images of their estimate it is 0 behind them.
     """
@@ -264,13 +273,14 @@ def _fold(name: str, head: EqualizedHead) -> None:
             f"the {sides} convolution behind {name}.equalizers pads with zeros, which folding "
             "would turn into means; only those of mean 0 or before a 1x1 convolution are folded"
         )
-    shift = conv.weight.new_zeros(conv.out_channels, dtype=torch.float64)
-    blocks = []
-    for one, block, mean in zip(each, conv.weight.split(each.channels, dim=1), means, strict=True):
-        scaled = block.double() / float(cast(Equalizer, one).deviation)
-        shift -= mean * scaled.sum(dim=(1, 2, 3))
-        blocks.append(scaled)
-    conv.weight.copy_(torch.cat(blocks, dim=1))
+    # A convolution of each channel alone has the branches as rows, any other one as columns.
+    axis = 1 if conv.groups == 1 else 0
+    scaled, moved = [], []
+    for one, block, mean in zip(each, conv.weight.split(each.channels, axis), means, strict=True):
+        scaled.append(block.double() / float(cast(Equalizer, one).deviation))
+        moved.append(-mean * scaled[-1].sum(dim=(1, 2, 3)))
+    conv.weight.copy_(torch.cat(scaled, axis))
+    shift = torch.stack(moved).sum(0) if axis else torch.cat(moved)
     if conv.bias is not None:
         conv.bias.add_(shift.to(conv.bias))
     else:

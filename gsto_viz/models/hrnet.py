@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gsto_viz.anatomy import Anatomy, Branch, Edge, Head, edge_named, gates_of
 from gsto_viz.errors import RefusedImageError
 from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput, initialize
-from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes, spatial_size
+from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes
 from gsto_viz.models.config import HRNetConfig
 from gsto_viz.models.equalizer import equalizers, join
 from gsto_viz.models.fusion import Fusion, Transition
@@ -92,10 +92,7 @@ class SegmentationHead(nn.Module):
 
     def gather(self, branches: Sequence[Tensor]) -> Tensor:
         """Concatenate all branches at the finest grid: (N, sum of C_r, h_0, w_0)."""
-        size = spatial_size(branches[0])
-        coarse = zip(self.resizes, branches[1:], strict=True)
-        maps = [branches[0], *(resize(b, size) for resize, b in coarse)]
-        return join(maps, self.equalizers)
+        return join(branches, self.resizes, self.equalizers)
 
     def entrance(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
         """Return the convolution that reads the concatenation, and the batch norm behind it."""

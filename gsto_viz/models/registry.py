@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.base import NetworkConfig, SegmentationNetwork
-from gsto_viz.models.config import GatingConfig, HRNetConfig
+from gsto_viz.models.config import HEADS, GatingConfig, HRNetConfig
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.pyramid import PyramidNetwork, pyramid_sizes
 
@@ -73,11 +73,6 @@ HRNET_IMAGENET = {
 }
 """From github.com/HRNet/HRNet-Image-Classification; GSTO starts from them, too."""
 
-PYRAMIDS = {
-    "ppm": "pyramid pooling (PSPNet's PPM) on a dilated ResNet",
-    "aspp": "atrous pyramid pooling (DeepLabV3's ASPP) on a dilated ResNet",
-}
-
 TABLE_6 = {
     "ppm": ("76.5", "76.9"),
     "gsto-ppm": ("77.3", "77.8"),
@@ -89,19 +84,20 @@ TABLE_6 = {
 RESNET_IMAGENET = "torchvision's resnet50"
 
 
-def _pyramid(name: str, module: str, *, gates: bool) -> Architecture:
-    """Make a row of PPM or ASPP, whose costs the paper does not print."""
-    words = PYRAMIDS[module]
-    if gates:
-        words = f"{module.upper()} with a gate in front of each scale"
+def _pyramid(module: str, *, gates: bool = False) -> Architecture:
+    """Make a row of a head on ResNets; papers print the costs of none."""
+    name = f"gsto-{module}" if gates else module
+    words = f"{module.upper()} with a gate in front of each scale" if gates else HEADS[module].words
+    sizes = pyramid_sizes(module, gates=gates)
+    full = [size for size in sizes if size.startswith("r50")]
     printed = {
         size: Printed("", "", "GSTO Table 6", score)
-        for size, score in zip(("r50", "r50-sup"), TABLE_6[name], strict=True)
+        for size, score in zip(full, TABLE_6.get(name, ()), strict=False)
     }
-    sizes = pyramid_sizes(module, gates)
-    imagenet = dict.fromkeys(("r50", "r50-sup"), RESNET_IMAGENET)
+    if printed:
+        words = f"{words}; our reconstruction"
     return Architecture(
-        name, f"{words}; our reconstruction", PyramidNetwork, sizes, printed, imagenet
+        name, words, PyramidNetwork, sizes, printed, dict.fromkeys(full, RESNET_IMAGENET)
     )
 
 
@@ -132,9 +128,9 @@ ARCHITECTURES = {
             imagenet=HRNET_IMAGENET,
         ),
         *(
-            _pyramid(f"{start}{module}", module, gates=bool(start))
-            for module in PYRAMIDS
-            for start in ("", "gsto-")
+            _pyramid(module, gates=gates)
+            for module, kind in HEADS.items()
+            for gates in ((False, True) if kind.gated else (False,))
         ),
     )
 }

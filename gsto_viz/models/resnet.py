@@ -1,9 +1,9 @@
-"""ResNets whose last stages are dilated, so that their features keep stride 8.
+"""ResNets, whose last stages may be dilated, so that their features keep stride 8.
 
-The stem is a 7x7 convolution of stride 2 and a 3x3 maximum of stride 2. Stage 2 has stride 2; where
-ResNet halves stages 3 and 4 again, all their 3x3 convolutions are dilated by 2 and by 4 instead, as
-PSPNet has it. (torchvision and timm leave the first convolution of each of the two at the dilation
-of the stage before: the same weights, other features.)
+The stem is a 7x7 convolution of stride 2 and a 3x3 maximum of stride 2. Stages 2, 3 and 4 have
+stride 2; where the last two are dilated, all their 3x3 convolutions are dilated by 2 and by 4
+instead, as PSPNet has it. (torchvision and timm leave the first convolution of each of the two at
+the dilation of the stage before: the same weights, other features.)
 """
 
 import logging
@@ -20,18 +20,20 @@ from gsto_viz.models.weights_file import read_weights
 
 logger = logging.getLogger(__name__)
 
-STRIDES = (4, 8, 8, 8)
-"""Of the four stages."""
-DILATIONS = (1, 1, 2, 4)
+STRIDES = (4, 8, 16, 32)
+"""Of the four stages, as ResNet has them."""
+DILATED = (4, 8, 8, 8)
+"""The same, dilated."""
 
 
-class DilatedResNet(nn.Module):
-    """The features of a ResNet at stride 8.
+class ResNet(nn.Module):
+    """The features of a ResNet after each of its four stages.
 
     Args:
         blocks: Residual blocks of each of the four stages: (3, 4, 6, 3) in ResNet-50.
         width: Channels of the stem, and inner channels of the first stage; they double by stage.
         bottleneck: Whether blocks are 1x1 -> 3x3 -> 1x1 (ResNet-50) or 3x3 -> 3x3 (ResNet-18).
+        strides: Of the four stages: ``STRIDES`` or ``DILATED``.
         bn_momentum: Momentum of batch norm.
 
     Attributes:
@@ -39,7 +41,13 @@ class DilatedResNet(nn.Module):
     """
 
     def __init__(
-        self, blocks: Sequence[int], width: int, *, bottleneck: bool, bn_momentum: float
+        self,
+        blocks: Sequence[int],
+        width: int,
+        *,
+        bottleneck: bool,
+        strides: Sequence[int],
+        bn_momentum: float,
     ) -> None:
         super().__init__()
         kind = Bottleneck if bottleneck else BasicBlock
@@ -55,20 +63,20 @@ class DilatedResNet(nn.Module):
                     kind(
                         entering[stage] if first else self.channels[stage],
                         width * 2**stage,
-                        stride=2 if first and stage == 1 else 1,
-                        dilation=DILATIONS[stage],
+                        stride=2 if first and stage and strides[stage] > strides[stage - 1] else 1,
+                        dilation=STRIDES[stage] // strides[stage],
                         bn_momentum=bn_momentum,
                     )
                 )
             self.add_module(f"layer{stage + 1}", made)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) -> stages 3 and 4, (N, C, ceil(H/8), ceil(W/8)) each."""
-        x = self.pool(self.stem(image))
-        x = self.get_submodule("layer2")(self.get_submodule("layer1")(x))
-        third: Tensor = self.get_submodule("layer3")(x)
-        fourth: Tensor = self.get_submodule("layer4")(third)
-        return third, fourth
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(N, 3, H, W) -> the four stages, (N, C, ceil(H/s), ceil(W/s)) at stride s each."""
+        x, found = self.pool(self.stem(image)), []
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+            found.append(x)
+        return tuple(found)
 
 
 CLASSIFIER = ("fc.", "classifier.", "head.")
@@ -89,7 +97,7 @@ def imagenet_name(key: str) -> str:
     return key
 
 
-def load_imagenet(resnet: DilatedResNet, source: Mapping[str, Any] | str | Path) -> None:
+def load_imagenet(resnet: ResNet, source: Mapping[str, Any] | str | Path) -> None:
     """Copy ImageNet weights into a ResNet; the classifier of the file is left out.
 
     Args:

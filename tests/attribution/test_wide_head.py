@@ -1,4 +1,4 @@
-"""PPM's head begins with a 3x3 convolution: its exact split, against a changed forward pass."""
+"""Heads that begin with a 3x3 convolution: their exact split, against a changed forward pass."""
 
 import itertools
 import math
@@ -49,7 +49,7 @@ def changed_logits(
         handle.remove()
 
 
-@pytest.mark.parametrize("name", ["ppm-tiny", "gsto-ppm-tiny-sup"])
+@pytest.mark.parametrize("name", ["ppm-tiny", "gsto-ppm-tiny-sup", "upernet-tiny"])
 @pytest.mark.parametrize("kind", ["zero", "mean"])
 def test_shapley_values_are_those_of_changed_forward_passes(name: str, kind: str) -> None:
     model, image = network(name), torch.randn(1, 3, 64, 88)
@@ -61,13 +61,14 @@ def test_shapley_values_are_those_of_changed_forward_passes(name: str, kind: str
     entries = resolve(Target(Pixel(0, 0, "b"), "sum"), view, tuple(seen.logits.shape))
     found = branch_shapley(seen, baseline, entries)
     absent = list(baseline.features)
+    count = len(absent)
     scores = {}
-    for present in itertools.product((False, True), repeat=5):
+    for present in itertools.product((False, True), repeat=count):
         logits = changed_logits(model, image, present, absent)
         scores[present] = float(logits[0, 1, 0, 0])
-    weights = [math.factorial(k) * math.factorial(4 - k) / math.factorial(5) for k in range(5)]
-    expected = np.zeros(5)
-    for r in range(5):
+    weights = [1 / (count * math.comb(count - 1, k)) for k in range(count)]
+    expected = np.zeros(count)
+    for r in range(count):
         for present, score in scores.items():
             if not present[r]:
                 with_it = tuple(one or k == r for k, one in enumerate(present))

@@ -34,6 +34,9 @@ HEADS = {
     "gsto-ppm-tiny-sup": {"head": 5},
     "aspp-tiny": {"head": 5},
     "gsto-aspp-tiny": {"head": 5},
+    "upernet-tiny": {"head.context": 3, "head": 4},
+    "deeplabv3plus-tiny": {"head.context": 5, "head": 2},
+    "fcn-tiny": {"head": 4},
 }
 SIZES = [(64, 96), (96, 64), (64, 64)]
 
@@ -200,7 +203,13 @@ def test_checkpoints_keep_them(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [("hrnetv2-tiny", "main"), ("gsto-hrnet-tiny", "stage3"), ("ppm-tiny", "main")],
+    [
+        ("hrnetv2-tiny", "main"),
+        ("gsto-hrnet-tiny", "stage3"),
+        ("ppm-tiny", "main"),
+        ("upernet-tiny", "main"),
+        ("fcn-tiny", "main"),
+    ],
 )
 def test_the_head_is_still_split_exactly(name: str, head: str) -> None:
     seen = head_pass(estimated(drawn(name)), images()[0], head)
@@ -214,7 +223,9 @@ def test_the_anatomy_is_that_without(name: str) -> None:
     assert drawn(name).anatomy() == drawn(name, equalized=False).anatomy()
 
 
-@pytest.mark.parametrize("name", ["hrnetv2-tiny", "gsto-hrnet-tiny", "aspp-tiny", "gsto-aspp-tiny"])
+@pytest.mark.parametrize(
+    "name", ["hrnetv2-tiny", "gsto-hrnet-tiny", "aspp-tiny", "gsto-aspp-tiny", "fcn-tiny"]
+)
 def test_folded_networks_give_the_same_logits(name: str, tmp_path: Path) -> None:
     model = estimated(drawn(name))
     before = {key: one.clone() for key, one in model.state_dict().items()}
@@ -235,8 +246,9 @@ def test_folded_networks_give_the_same_logits(name: str, tmp_path: Path) -> None
     assert not load_checkpoint(tmp_path / "a.safetensors").config.equalized
 
 
-def test_folding_is_refused_where_zeros_would_become_means() -> None:
-    model = estimated(drawn("ppm-tiny"))
+@pytest.mark.parametrize("name", ["ppm-tiny", "upernet-tiny", "deeplabv3plus-tiny"])
+def test_folding_is_refused_where_zeros_would_become_means(name: str) -> None:
+    model = estimated(drawn(name))
     with pytest.raises(
         GstoVizError, match=r"^the 3x3 convolution behind head\.equalizers pads with"
     ):

@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import ModelInfo, build_model, count_costs, load_checkpoint, save_checkpoint
+from gsto_viz.models.config import PyramidConfig
 from gsto_viz.models.costs import cost_row
-from gsto_viz.models.pyramid import PyramidConfig
+from gsto_viz.models.losses import segmentation_loss
 from gsto_viz.models.registry import ARCHITECTURES, registered
 from gsto_viz.models.resnet import imagenet_name, load_imagenet
 from gsto_viz.train.build import build_for
@@ -27,6 +28,7 @@ NAMES = [
     for end in ("", "-sup")
 ]
 TINY = [name for name in NAMES if "tiny" in name]
+ALL_TINY = [*TINY, "upernet-tiny", "deeplabv3plus-tiny", "fcn-tiny"]
 
 COSTS = [
     ("ppm-r50", "46.592", "1318.94"),
@@ -240,18 +242,17 @@ def test_anatomy_orders_scales_and_names_gates(name: str) -> None:
     assert (anatomy.head is None) == ("aspp" in name)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", ALL_TINY)
 def test_one_step_lowers_the_loss(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(name, num_classes=4).train()
-    image, labels = torch.randn(4, 3, 64, 96), torch.randint(0, 4, (4, 8, 12))
+    image, labels = torch.randn(4, 3, 64, 96), torch.randint(0, 4, (4, 64, 96))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.02)
 
     def loss() -> torch.Tensor:
         output = model(image)
         assert set(output.auxiliary) == set(model.auxiliary_heads)
-        terms = (output.logits, *output.auxiliary.values())
-        return sum(nn.functional.cross_entropy(one, labels) for one in terms)
+        return segmentation_loss(output, labels, auxiliary_weights={"layer3": 1, "predictor": 1})
 
     before = loss()
     before.backward()
@@ -295,7 +296,7 @@ def test_training_on_one_image_is_refused() -> None:
         ({"bins": ()}, "different whole numbers"),
         ({"rates": (1, 4)}, "from 2 to 256"),
         ({"gates": "some"}, "choose none, unsupervised or supervised"),
-        ({"module": "fpn"}, "choose ppm or aspp"),
+        ({"module": "fpn"}, "choose ppm, aspp, upernet, deeplabv3plus or fcn"),
         ({"blocks": (1, 1, 1)}, "four counts"),
         ({"width": 0}, "goes from 1"),
     ],

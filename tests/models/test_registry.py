@@ -21,6 +21,11 @@ def test_registered_names_are_the_contracts() -> None:
         for size in ("r50", "r18-half", "tiny")
         for end in ("", "-sup")
     }
+    pyramids |= {
+        f"{module}-{size}"
+        for module in ("upernet", "deeplabv3plus", "fcn")
+        for size in ("r50", "r18-half", "tiny")
+    }
     assert set(registered()) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny", *pyramids}
 
 

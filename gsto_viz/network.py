@@ -34,7 +34,14 @@ from gsto_viz.evaluate.protocols import aligns_corners, finite, input_batch, lab
 from gsto_viz.files import read_small_text
 from gsto_viz.gains import Gains
 from gsto_viz.look import Look
-from gsto_viz.models import ModelInfo, build_model, count_costs, load_model, registered
+from gsto_viz.models import (
+    ModelInfo,
+    SegmentationNetwork,
+    build_model,
+    count_costs,
+    load_model,
+    registered,
+)
 from gsto_viz.models.factory import is_factory, run_factory
 from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
@@ -110,7 +117,9 @@ class Network:
 
     @property
     def architecture(self) -> str:
-        """Registered name, else the class."""
+        """Registered name, else the class, and that it is equalized where it is."""
+        if isinstance(self.module, SegmentationNetwork):
+            return self.module.architecture
         return type(self.module).__name__ if self.info is None else self.info.network
 
     @property

@@ -137,7 +137,7 @@ def about(args: argparse.Namespace, network: "Network", native: tuple[int, ...])
     return {
         "checkpoint": {
             "name": getattr(info, "name", args.checkpoint),
-            "network": getattr(info, "network", None),
+            "network": None if info is None else network.architecture,
             "sha256": getattr(info, "sha256", None),
             "notice": getattr(info, "notice", None),
             **network.opened_with(),

@@ -13,6 +13,7 @@ from gsto_viz.capture.layout import NHWC, layout_of
 from gsto_viz.capture.names import callable_modules, declared_taps
 from gsto_viz.doctor.watch import Change, Record, watch
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models import NetworkConfig
 from gsto_viz.models.outputs import MAIN, Wanted, choose_output, output_tensors
 from gsto_viz.torch_utils import check_hookable, eval_mode, run_network, unwrap
 from gsto_viz.types import Stride, Tap
@@ -123,7 +124,7 @@ class Examination:
 
     Attributes:
         name: Of the network.
-        type: Its class, and the wrappers that were taken off.
+        type: Its class, the wrappers that were taken off, and that it is equalized where it is.
         parameters: Weights.
         height: Of the image, pixels.
         width: Of the image, pixels.
@@ -217,9 +218,12 @@ def examine(
     changes = dict.fromkeys(c for c in record.changes if c.by not in in_place)
     config = getattr(network, "config", None)
     corners = getattr(config, "align_corners", None)
+    kind = type(network).__name__
     seen = Examination(
-        name=name or type(network).__name__,
-        type=" of ".join((*wrappers, type(network).__name__)),
+        name=name or kind,
+        type=" of ".join(
+            (*wrappers, config.named(kind) if isinstance(config, NetworkConfig) else kind)
+        ),
         parameters=sum(p.numel() for p in network.parameters()),
         height=size[0],
         width=size[1],

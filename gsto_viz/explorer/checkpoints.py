@@ -19,7 +19,7 @@ from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.server import FOLDER_VARIABLE
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.models import SegmentationNetwork, shipped_checkpoints
-from gsto_viz.models.checkpoint import METADATA_KEY, info_from_json
+from gsto_viz.models.checkpoint import METADATA_KEY, info_from_json, read_config
 from gsto_viz.network import open_network
 from gsto_viz.types import ClassList
 
@@ -36,7 +36,7 @@ class Choice:
         key: Shipped name, or path within the folder; unique in a list, used in links.
         path: The file.
         stamp: Time of change (ns) and size (bytes) of the file: another stamp, another file.
-        network: Registered name of the architecture.
+        network: Registered name of the architecture, and that it is equalized where it is.
         classes: Its classes.
         gated: Whether it has gates.
         notice: What must be shown to who uses it (licence of the data), or None.
@@ -114,14 +114,14 @@ def _choice(key: str, path: Path, stamp: tuple[int, int]) -> Choice:
             f"{key} has no per-channel gains, so its maps would be arbitrary (training writes them "
             "when it ends)"
         )
-    config = about.get("config")
+    config = read_config(about, source=key)
     return Choice(
         key=key,
         path=path,
         stamp=stamp,
-        network=info.network,
+        network=config.named(info.network),
         classes=info.classes,
-        gated=isinstance(config, dict) and config.get("gating") is not None,
+        gated=getattr(config, "gating", None) is not None,
         notice=info.notice,
     )
 

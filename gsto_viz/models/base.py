@@ -95,6 +95,10 @@ class NetworkConfig:
         """How many tensors such a network has at least, and how many numbers its largest one."""
         return 1, self.num_classes
 
+    def named(self, name: str) -> str:
+        """Return what such a network is called: its name, and that it is equalized where it is."""
+        return f"{name}, equalized" if self.equalized else name
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON or YAML; ``from_dict`` reads them back."""
         return asdict(self)  # type: ignore[call-overload]
@@ -185,6 +189,11 @@ class SegmentationNetwork(nn.Module):
         if self._anatomy is None:
             self._anatomy = self.describe()
         return self._anatomy
+
+    @property
+    def architecture(self) -> str:
+        """Registered name, else the class, and that it is equalized where it is."""
+        return self.config.named(type(self).__name__ if self.info is None else self.info.network)
 
     @property
     def auxiliary_heads(self) -> tuple[str, ...]:

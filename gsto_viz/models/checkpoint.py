@@ -90,6 +90,7 @@ def save_checkpoint(
         mean=_three("mean", about.mean if mean is None else mean),
         std=_three("std", about.std if std is None else std),
     )
+    _check_normalisation(network, about)
     tensors = dict(network.state_dict())
     if half_weights:
         tensors.update({k: _halved(k, t) for k, t in tensors.items() if t.dim() == 4})
@@ -173,6 +174,19 @@ def _three(key: str, values: Sequence[float]) -> tuple[float, ...]:
             "on a 0..1 scale (divide those of a 0..255 scale by 255)"
         )
     return numbers
+
+
+def _check_normalisation(model: SegmentationNetwork, about: ModelInfo) -> None:
+    """Refuse to give equalizers images of another normalisation than they were estimated from."""
+    known = model.info
+    if not model.config.equalized or known is None:
+        return
+    if (about.mean, about.std) != (known.mean, known.std):
+        raise GstoVizError(
+            f"the equalizers of {known.name} hold for images normalised with mean {known.mean} and "
+            f"std {known.std}, not with {about.mean} and {about.std}; save it with those, or "
+            "equalize the network with the other ones"
+        )
 
 
 def checkpoint_bytes(model: SegmentationNetwork, *, half_weights: bool = False) -> int:

@@ -240,7 +240,8 @@ def describe_checkpoint(path: Path) -> tuple[NetworkConfig, str]:
     try:
         about = json.loads(read_metadata(path)[METADATA_KEY])
         config = read_config(about, source=str(path))
-        return config, f"{about['network']} with the classes of {about['classes']['name']}"
+        name = config.named(about["network"])
+        return config, f"{name} with the classes of {about['classes']['name']}"
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise GstoVizError(
             f"{path} has no or damaged gsto_viz metadata ({type(error).__name__}: {error}); "

@@ -310,9 +310,14 @@ def to_official_keys(model: HRNet, *, num_batches_tracked: bool = True) -> dict[
         Official key -> tensor. Like ``state_dict``, it shares memory with the network.
 
     Raises:
-        GstoVizError: The network has gates that the official layout has no names for.
+        GstoVizError: The network has gates or equalizers that the official layout has no names for.
     """
     check_official_layout(model.config)
+    if model.config.equalized:
+        raise GstoVizError(
+            "the official layout has no names for scale equalizers; fold them into the weights "
+            "first, with gsto-viz equalize --fold or gsto_viz.models.equalizer.fold_equalizers"
+        )
     own = model.state_dict()
     places, nameless = official_places(model)
     if nameless:

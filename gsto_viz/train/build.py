@@ -205,7 +205,7 @@ def plan_lines(
     each, size = steps // recipe.epochs, recipe.batch_size
     before = f"; {done} are done" if done else ""
     rows = {
-        "network": f"{recipe.model}, {len(data.classes)} classes",
+        "network": f"{network.config.named(recipe.model)}, {len(data.classes)} classes",
         "parameters": f"{count:.2f} M; with gradients and momentum {held:.0f} MB, activations come "
         "on top",
         "starts from": recipe.initialization + _new_head(recipe, network),

@@ -22,8 +22,9 @@ from gsto_viz.evaluate.counting import Options, Tally, count_images
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains, gains_to_tensors
 from gsto_viz.models import SegmentationNetwork, network_of
+from gsto_viz.models.base import option_names
 from gsto_viz.models.checkpoint import load_weights, read_tensors, says_itself, write_tensors
-from gsto_viz.models.equalizer import equalizer_weights, estimate_equalizers, passes
+from gsto_viz.models.equalizer import equalizer_weights, estimate_equalizers, passes, sites
 from gsto_viz.network import open_network
 from gsto_viz.regions import region_table
 from gsto_viz.stats import estimate, index_values
@@ -122,14 +123,26 @@ def equalized_of(start: nn.Module, source: str) -> SegmentationNetwork:
         source: Where it comes from, for messages.
 
     Raises:
-        GstoVizError: It is not a network of the register.
+        GstoVizError: It is not a network of the register, concatenates nothing, or has equalizers.
     """
     if not isinstance(start, SegmentationNetwork):
         raise GstoVizError(
             f"{source} is not a network of the register (gsto-viz models), so equalizers have no "
             "known place in it; give a checkpoint of HRNet, PPM or ASPP"
         )
-    network = network_of(start.config.with_options(equalized=True))
+    if start.config.equalized:
+        raise GstoVizError(
+            f"{source} is equalized already; give the checkpoint that it was made from, fold its "
+            "equalizers into its weights first (--fold), or train it on, which estimates them anew"
+        )
+    network = None
+    if "equalized" in option_names(type(start.config)):
+        network = network_of(start.config.with_options(equalized=True))
+    if network is None or not sites(network):
+        raise GstoVizError(
+            f"{source} is a network ({start.architecture}) whose head concatenates no branches, so "
+            "equalizers have no place in it; give a checkpoint of HRNet, PPM or ASPP"
+        )
     own = network.state_dict()
     fresh = {name: own[name].clone() for name in equalizer_weights(network)}
     load_weights(network, {**start.state_dict(), **fresh}, source=source)

@@ -1,8 +1,10 @@
 """Equalizers from the command line and in training, against statistics of an own loop."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,20 @@ from torch.nn import functional as F
 
 from gsto_viz.cli import main
 from gsto_viz.data import load_data
-from gsto_viz.models import SegmentationNetwork, build_model, load_checkpoint, save_checkpoint
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models import (
+    NetworkConfig,
+    SegmentationNetwork,
+    build_model,
+    load_checkpoint,
+    load_official,
+    save_checkpoint,
+    to_official_keys,
+)
+from gsto_viz.models.costs import describe_checkpoint
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train.build import build_for
+from gsto_viz.train.measures import equalized_of
 from gsto_viz.train.recipe import Recipe
 
 DATA = "scenes:count=4,seed=3,size=64x96"
@@ -165,6 +178,130 @@ def test_a_damaged_equalizer_is_refused(
     error = capsys.readouterr().err
     assert "has a damaged equalizer head.equalizers.2 (" in error
     assert error.count("\n") == 1
+
+
+def test_an_equalized_network_says_so_in_one_word_until_it_is_folded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out, folded = start(tmp_path), tmp_path / "e.safetensors", tmp_path / "f.safetensors"
+    assert main(["equalize", str(path), "--data", DATA, "--out", str(out)]) == 0
+    assert main(["equalize", str(out), "--fold", "--out", str(folded)]) == 0
+    assert "4 equalizers folded; saved" in capsys.readouterr().out
+    for file, named in ((path, ""), (out, ", equalized"), (folded, "")):
+        assert load_checkpoint(file).architecture == f"hrnetv2-tiny{named}"
+        assert describe_checkpoint(file)[1].startswith(f"hrnetv2-tiny{named} with the classes")
+        assert main(["doctor", str(file), "--size", "64x96", "--device", "cpu"]) == 0
+        assert f"{file} (HRNet{named}), " in capsys.readouterr().out
+        record = tmp_path / "r.json"
+        words = ["evaluate", str(file), "--data", DATA, "--device", "cpu", "--json", str(record)]
+        assert main(words) == 0
+        said = json.loads(record.read_text())["checkpoint"]["network"]
+        assert said == f"hrnetv2-tiny{named}"
+        capsys.readouterr()
+    with pytest.raises(GstoVizError, match=r"no names for scale equalizers; fold .* --fold or "):
+        to_official_keys(load_checkpoint(out))
+    again = build_model("hrnetv2-tiny", num_classes=load_checkpoint(out).config.num_classes)
+    load_official(again, to_official_keys(load_checkpoint(folded)))
+    image = image_to_tensor(load_data(DATA)[0].image)[None]
+    with torch.no_grad():
+        logits = load_checkpoint(out)(image).logits
+        apart = (logits - again.eval()(image).logits).abs().max()
+    assert apart <= 1e-5 * logits.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words", "said"),
+    [
+        ("hrnetv2-tiny", {"equalized": True}, ["--data", DATA], "is equalized already; give the"),
+        ("hrnetv2-tiny", {}, ["--fold"], "this network has no equalizers, so there is nothing"),
+        ("hrnetv2-tiny", {"equalized": True}, ["--fold", "--size", "64x96"], "--size is for"),
+        ("hrnetv2-tiny", {}, ["--fold", "--data", DATA], "not allowed with argument"),
+        ("hrnetv2-tiny", {}, [], "one of the arguments --data --fold is required"),
+    ],
+)
+def test_what_cannot_be_equalized_or_folded_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    name: str, options: dict[str, bool], words: list[str], said: str,
+) -> None:  # fmt: skip
+    path, out = start(tmp_path, name, **options), tmp_path / "e.safetensors"
+    try:
+        status: object = main(["equalize", str(path), *words, "--out", str(out)])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    error_text = capsys.readouterr().err
+    assert said in error_text
+    assert error_text.count("\n") == 1
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["start.safetensors"]
+
+
+def test_ppm_keeps_its_equalizers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = start(tmp_path, "ppm-tiny", equalized=True), tmp_path / "f.safetensors"
+    tensors = load_file(path)
+    tensors["head.equalizers.1.mean"].fill_(0.5)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    save_file(tensors, path, metadata=about)
+    assert main(["equalize", str(path), "--fold", "--out", str(out)]) == 2
+    assert "the 3x3 convolution behind head.equalizers pads with zeros" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@dataclass(frozen=True)
+class PlainConfig(NetworkConfig):
+    """Of a network whose head concatenates nothing."""
+
+    num_classes: int = 5
+
+
+def test_networks_without_a_place_for_equalizers_are_refused() -> None:
+    with pytest.raises(GstoVizError, match=r"^x is not a network of the register"):
+        equalized_of(torch.nn.Conv2d(3, 5, 1), "x")
+    with pytest.raises(
+        GstoVizError, match=r"^x is a network \(Seg\w+\) whose head concatenates no"
+    ):
+        equalized_of(SegmentationNetwork(PlainConfig()), "x")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "value", "said"),
+    [
+        ("head.equalizers.2.mean", torch.zeros(3), r"1 of another shape (head.equalizers.2.mean)"),
+        ("head.equalizers.4.mean", torch.tensor(0.0), "1 left over (head.equalizers.4.mean)"),
+        ("head.equalizers.2.mean", None, "1 missing (head.equalizers.2.mean)"),
+    ],
+)
+def test_equalizers_of_another_network_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    tensor: str, value: torch.Tensor | None, said: str,
+) -> None:  # fmt: skip
+    path = start(tmp_path, equalized=True)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    tensors = load_file(path)
+    if value is None:
+        del tensors[tensor]
+    else:
+        tensors[tensor] = value
+    save_file(tensors, path, metadata=about)
+    assert main(["evaluate", str(path), "--data", DATA, "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"does not fit this network: {said}" in error
+    assert error.count("\n") == 1
+
+
+def test_equalizers_of_another_normalisation_are_refused(tmp_path: Path) -> None:
+    path, out = start(tmp_path, equalized=True), tmp_path / "n.safetensors"
+    model, other = load_checkpoint(path), (0.5, 0.5, 0.5)
+    with pytest.raises(GstoVizError, match=r"^the equalizers of start hold for images normalised"):
+        save_checkpoint(model, out, mean=other)
+    with pytest.raises(GstoVizError, match=r"not with .* and \(0\.5, 0\.5, 0\.5\); save it with"):
+        save_checkpoint(model, out, std=other)
+    assert not out.exists()
+    save_checkpoint(model, out, mean=model.info.mean)
+    plain = load_checkpoint(start(tmp_path))
+    save_checkpoint(plain, out, mean=other)
+    assert load_checkpoint(out).info.mean == other
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ when a file is read.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Look:
         align_corners: Whether they are resized corner on corner.
         predicts: Whether the network gives logits of the classes that were asked for.
         features: Per branch, (C, h, w) float32; empty unless asked for, and not kept in files.
+        equalizers: With features, by equalizer: number, sum and sum of squares of what enters it,
+            and the sums of what leaves it; not kept in files either.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Look:
     align_corners: bool = False
     predicts: bool = True
     features: BranchMaps = ()
+    equalizers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def packed(self, prefix: str = "") -> tuple[Arrays, dict[str, Any]]:
         """Return the arrays that are kept, and what must be said of them."""

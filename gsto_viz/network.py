@@ -42,6 +42,7 @@ from gsto_viz.models import (
     load_model,
     registered,
 )
+from gsto_viz.models.equalizer import watch_equalizers
 from gsto_viz.models.factory import is_factory, run_factory
 from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
@@ -325,6 +326,7 @@ class Network:
             kept = stack.enter_context(self._gates) if self.anatomy.gates and gates else {}
             scores = stack.enter_context(self._logits) if logits else {}
             whole = stack.enter_context(self._features) if features else {}
+            passed = stack.enter_context(watch_equalizers(self.module)) if features else {}
             full = full_logits(self.module, image, wanted=Wanted(self.predicts, self.output))
         predicts = self.predicts is None or full.shape[0] == self.predicts
         blank = np.zeros(image.shape[:2], dtype=np.uint8)
@@ -342,6 +344,7 @@ class Network:
             align_corners=aligns_corners(self.module),
             predicts=predicts,
             features=_first(whole),
+            equalizers=passed,
         )
 
     @cached_property

@@ -15,12 +15,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
@@ -170,29 +171,43 @@ def _sums(
 ) -> npt.NDArray[np.float64]:
     """Return number, sum and sum of squares of what enters each site in each image, (S, 3, N)."""
     own = np.zeros((len(names), 3, count))
-    with world.together(), eval_mode(model), _watched(model, names) as seen:
+    with world.together(), eval_mode(model), watch_equalizers(model, names) as seen:
         for index in world.share(count):
             batch = image(index)
             with torch.autocast(batch.device.type, enabled=False):
                 run_network(model, batch)
-            own[:, :, index] = [seen[name] for name in names]
+            own[:, :, index] = [seen[name][:3] for name in names]
             progress()
     return np.asarray(world.sum(torch.from_numpy(own)).numpy())
 
 
-@contextmanager
-def _watched(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, tuple[float, ...]]]:
-    """Note the sums of what enters each site in the latest pass."""
-    seen: dict[str, tuple[float, ...]] = {}
+class Passed(NamedTuple):
+    """Number, sum and sum of squares of what enters an equalizer, and sums of what leaves it."""
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            x = given[0].detach().to("cpu", torch.float64)
-            seen[name] = (float(x.numel()), float(x.sum()), float(x.square().sum()))
+    cells: float
+    sum: float
+    squares: float
+    after_sum: float
+    after_squares: float
+
+
+@contextmanager
+def watch_equalizers(
+    model: nn.Module, names: Sequence[str] | None = None
+) -> Iterator[dict[str, Passed]]:
+    """Note what passes the equalizers of a network, or some of them, in the latest pass by name."""
+    seen: dict[str, Passed] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def note(_: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+            x, y = (one.detach().to("cpu", torch.float64) for one in (given[0], out))
+            sums = (float(one) for one in (x.sum(), x.square().sum(), y.sum(), y.square().sum()))
+            seen[name] = Passed(float(x.numel()), *sums)
 
         return note
 
-    hooks = [model.get_submodule(one).register_forward_pre_hook(watch(one)) for one in names]
+    chosen = sites(model) if names is None else names
+    hooks = [model.get_submodule(one).register_forward_hook(watch(one)) for one in chosen]
     try:
         yield seen
     finally:
@@ -219,6 +234,32 @@ def _moments(name: str, values: npt.NDArray[np.float64]) -> tuple[float, float]:
             "trained weights or other images"
         )
     return mean, math.sqrt(variance)
+
+
+NOISE_MAPS = 16
+
+
+def noise_kept(
+    factor: int, size: tuple[int, int], *, draws: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Measure what bilinear enlargement leaves of the variance of white noise.
+
+    Args:
+        factor: Of height and width.
+        size: Height and width of a map, in cells.
+        draws: How often; each time 16 maps are drawn.
+        seed: Of the noise.
+
+    Returns:
+        (draws,) variance after over before, over all maps of a draw.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shares = []
+    for _ in range(draws):
+        x = torch.randn(1, NOISE_MAPS, *size, generator=generator)
+        up = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+        shares.append(float(up.double().var() / x.double().var()))
+    return np.array(shares)
 
 
 class EqualizedHead(Protocol):

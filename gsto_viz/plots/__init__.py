@@ -13,6 +13,7 @@ from gsto_viz.plots.attribution_paths import (
     figure_receptive_fields,
 )
 from gsto_viz.plots.dots import figure_sci_by_gap, figure_sci_dots, sci_dots_data
+from gsto_viz.plots.enlargement import enlarged_size, enlargement_data, figure_enlargement
 from gsto_viz.plots.figure1 import figure_gate_maps, figure_scale_confusion, scale_confusion_data
 from gsto_viz.plots.gates import figure_gate_by_size, gate_by_size_data
 from gsto_viz.plots.page import FORMATS, alt_text, join_frames, save_figure
@@ -58,11 +59,14 @@ __all__ = [
     "draw_image",
     "draw_labels",
     "draw_outlines",
+    "enlarged_size",
+    "enlargement_data",
     "figure_attribution",
     "figure_branch_size",
     "figure_costs",
     "figure_distance_profile",
     "figure_drops",
+    "figure_enlargement",
     "figure_gate_by_size",
     "figure_gate_maps",
     "figure_receptive_fields",

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from gsto_viz import plots
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import check_target, new_folder, write_text
+from gsto_viz.models.equalizer import noise_kept
 from gsto_viz.plots import FORMATS, alt_text, save_figure
+from gsto_viz.plots.enlargement import FACTORS
 from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.report import Report
 from gsto_viz.stats.sizes import MIN_IMAGES, response_by_octave, tuning
@@ -217,6 +219,30 @@ def _costs(report: Report) -> Drawn:
         )
     data = plots.costs_data(rows)
     return Drawn(plots.figure_costs(data), data)
+
+
+NOISE_DRAWS = 20
+
+
+@_kind("enlargement", "Variance that is left of a branch when it is enlarged bilinearly")
+def _enlargement(report: Report) -> Drawn:
+    described = [key for key in report.keys if "enlargement" in report.model(key)]
+    if not described:
+        raise GstoVizError(
+            "features were not described, or by an older version; gsto-viz analyze --atlas does"
+        )
+    frames = {key: report.frame(key, "enlargement") for key in described}
+    height, width = frames[described[0]][["height", "width"]].iloc[0]
+    finest = (int(height), int(width))
+    seed = report.images.seed
+    noise = {
+        factor: noise_kept(
+            factor, plots.enlarged_size(finest, factor), draws=NOISE_DRAWS, seed=seed
+        )
+        for factor in FACTORS
+    }
+    data = plots.enlargement_data(frames, finest, noise)
+    return Drawn(plots.figure_enlargement(data, names=report.names), data)
 
 
 FOLDER = "figures"

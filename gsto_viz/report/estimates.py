@@ -11,7 +11,7 @@ from gsto_viz.report.causal import UNEXPLAINED
 from gsto_viz.report.folder import BLURRED, DOUBLED, PERMUTATIONS, RESIZED, WithNulls
 from gsto_viz.report.summary import Report, without_gates
 from gsto_viz.report.tables import OWN
-from gsto_viz.stats.atlas import atlas
+from gsto_viz.stats.atlas import atlas, enlargement, equalized
 from gsto_viz.stats.boundary import DISTANCES, SIZES, BoundaryCounts
 from gsto_viz.stats.causal import (
     scale_transfer,
@@ -105,7 +105,21 @@ def model_summary(
         "gates": gate_summary(report, key, table, transmission),
     }
     if report.manifest["atlas"]:
-        found["atlas"] = atlas(report.rows("atlas", key), images=images)
+        found |= feature_summary(report, key)
+    return found
+
+
+def feature_summary(report: Report, key: str) -> dict[str, Any]:
+    """Describe the features of the branches, and what equalizers do to them where there are any."""
+    images = report.images
+    enlarged = enlargement(report.rows("enlarged", key), images=images)
+    passed = report.rows("equalizers", key)
+    found = {
+        "atlas": atlas(report.rows("atlas", key), images=images),
+        "enlargement": enlarged.assign(stride=[str(one) for one in report.strides[key]]),
+    }
+    if not passed.empty:
+        found["equalizers"] = equalized(passed, images=images)
     return found
 
 

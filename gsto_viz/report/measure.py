@@ -5,9 +5,9 @@ own; N4, permuted sizes, needs the table alone; N5 replaces the branches by one 
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.folder import DOUBLED, Settings
 from gsto_viz.report.tables import Columns
-from gsto_viz.stats.atlas import PICTURE, feature_sums
+from gsto_viz.stats.atlas import PASSED, PICTURE, RESIZED, feature_sums
 from gsto_viz.stats.boundary import BoundaryPixels, boundary_pixels
 from gsto_viz.stats.gates import gate_columns, gate_ends, gate_sums
 from gsto_viz.stats.nulls import (
@@ -35,6 +35,7 @@ from gsto_viz.stats.nulls import (
     toroidal_shift,
 )
 from gsto_viz.stats.pairs import find_pairs, squared_sizes
+from gsto_viz.stats.upsampling import neighbour_sums
 from gsto_viz.types import Dataset, Sample, Stride
 from gsto_viz.words import counted
 
@@ -311,27 +312,52 @@ def gate_tables(network: Network, grids: PreparedRegions, look: Look) -> tuple[C
     return kept, {"tap": np.array(taps)[order]} | rows
 
 
-def atlas_table(image: Annotated, look: Look, settings: Settings) -> Columns:
-    """Sum over every channel of the features, and of the picture on their grids.
+def atlas_tables(image: Annotated, look: Look, settings: Settings) -> dict[str, Columns]:
+    """Describe the features: rows of ``atlas``, of ``enlarged`` and of ``equalizers``.
 
-    One object of the image, the same for every network, stands for it in ``object``.
+    Sums of every channel, and of the picture on their grids; of every branch what enlarging it
+    takes; of every equalizer what passes it. One object of the image, the same for every network,
+    stands for it in ``object``.
     """
     grids, name = image.grids, image.sample.id
     qualifies = grids.regions.qualifies
     first = reservoir(qualifies, name, seed=settings.seed, limit=1) & qualifies
-    height, width = look.features[0].shape[1:]
+    size, corners = look.features[0].shape[1:], look.align_corners
     picture = image.sample.image.mean(axis=2)
-    parts = []
+    channels, branches = [], []
     for r, (features, grid) in enumerate(zip(look.features, grids.grids, strict=True)):
         pooled = pool_to(picture, grids.shape, 1, grids.strides[r])
         object_ = np.full(len(features), np.nan)
         if first.any():
             object_ = grid.means(features, grids.valid[r])["whole"][:, first][:, 0]
-        for maps, channel, mean in (
-            (features, np.arange(len(features)), object_),
-            (pooled[None], np.array([PICTURE]), np.array([np.nan])),
+        own = feature_sums(features, size, align_corners=corners)
+        height, width = features.shape[1:]
+        branches.append(
+            {"branch": r, "height": height, "width": width}
+            | neighbour_sums(features, size, align_corners=corners)
+            | {key: own[key].sum() for key in RESIZED}
+        )
+        for sums, channel, mean in (
+            (own, np.arange(len(features)), object_),
+            (
+                feature_sums(pooled[None], size, align_corners=corners),
+                np.array([PICTURE]),
+                np.array([np.nan]),
+            ),
         ):
-            sums = feature_sums(maps, (height, width), align_corners=look.align_corners)
             branch = np.full(channel.size, r)
-            parts.append({"branch": branch, "channel": channel, **sums, "object": mean})
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+            channels.append({"branch": branch, "channel": channel, **sums, "object": mean})
+    passed = [
+        {"site": site} | dict(zip(PASSED, sums, strict=True))
+        for site, sums in look.equalizers.items()
+    ]
+    return {
+        "atlas": {key: np.concatenate([part[key] for part in channels]) for key in channels[0]},
+        "enlarged": _columns(branches),
+        **({"equalizers": _columns(passed)} if passed else {}),
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """Turn rows into columns."""
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}

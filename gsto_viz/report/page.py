@@ -15,11 +15,14 @@ from gsto_viz.report.folder import shown
 from gsto_viz.report.headline import headline_rows, rows_html
 from gsto_viz.report.text import (
     ATLAS_NOTE,
+    EQUALIZER_NOTE,
     RANDOM_NOTE,
     atlas_table,
     atlas_words,
     comparisons_text,
     difference_words,
+    equalizer_table,
+    equalizer_words,
     layout_caution,
     transfer_caution,
 )
@@ -227,17 +230,22 @@ def _details(report: Report) -> list[str]:
 
 
 def _atlas(report: Report) -> list[str]:
-    """Return the atlas of every model as tables; nothing without it."""
+    """Return the atlas of every model, and its equalizers, as tables; nothing without it."""
+    kinds = (
+        ("Features", ATLAS_NOTE, atlas_table, atlas_words),
+        ("Scale equalizers", EQUALIZER_NOTE, equalizer_table, equalizer_words),
+    )
     parts = []
     for key in report.keys:
-        heads, *rows = atlas_table(report, key) or [[]]
-        if not rows:
-            continue
-        parts.append(
-            f"<h2>Features of {escape(key)}</h2><p class=note>{escape(ATLAS_NOTE)}</p>"
-            f"<div class=scroll>{html_table(rows, heads=heads)}</div>"
-            f"<p>{escape(atlas_words(report, key))}</p>"
-        )
+        for title, note, table, words in kinds:
+            heads, *rows = table(report, key) or [[]]
+            if not rows:
+                continue
+            parts.append(
+                f"<h2>{title} of {escape(key)}</h2><p class=note>{escape(note)}</p>"
+                f"<div class=scroll>{html_table(rows, heads=heads)}</div>"
+                f"<p>{escape(words(report, key))}</p>"
+            )
     return parts
 
 

@@ -25,7 +25,7 @@ from gsto_viz.report.folder import Settings
 from gsto_viz.report.measure import (
     Annotated,
     annotated,
-    atlas_table,
+    atlas_tables,
     gate_tables,
     prepared,
     reservoir,
@@ -157,7 +157,8 @@ def _add_network(chunk: Chunk, view: View, image: Annotated, settings: Settings)
     if of_gates:
         chunk.add("gates", **of_gates, image=sample.id, model=network.key)
     if settings.atlas:
-        chunk.add("atlas", **names, **atlas_table(image, look, settings))
+        for name, columns in atlas_tables(image, look, settings).items():
+            chunk.add(name, **names, **columns)
     moved: Sequence[Columns] = [{}] * len(image.moved)
     if network.baseline is not None:
         everything = [grids, *(one.grids for one in image.moved)]

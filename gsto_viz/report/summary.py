@@ -99,8 +99,8 @@ class Report:
 
     @property
     def names(self) -> dict[str, str]:
-        """Names of the checkpoints by key."""
-        return {key: str(self.manifest["models"][key]["name"]) for key in self.keys}
+        """Names of the checkpoints by key, and what the networks are beside their architecture."""
+        return {key: _label(self.manifest["models"][key]) for key in self.keys}
 
     @property
     def strides(self) -> dict[str, tuple[Stride, ...]]:
@@ -329,6 +329,12 @@ def load_report(folder: str | Path) -> Report:
         classes=class_list_from_json(manifest["classes"]),
         clusters=clusters_of(read, manifest.get("block")),
     )
+
+
+def _label(model: Mapping[str, Any]) -> str:
+    """Return the name of a network, and where it does not say so itself that it is equalized."""
+    name, word = str(model["name"]), str(model["network"]).partition(", ")[2]
+    return f"{name}, {word}" if word and word not in name else name
 
 
 def sides(sci: Estimate, sci_c: Estimate, stp: Estimate | None) -> dict[str, str]:

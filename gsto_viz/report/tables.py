@@ -112,6 +112,22 @@ TABLES = {
             "averages) over whole blocks, `up_cells`, `up_sum` and `up_squares` after "
             "resizing to the finest grid, and `object`, the mean over one object of the image",
         ),
+        Table(
+            "enlarged",
+            ("model", "image", "branch"),
+            "with `--atlas`: what enlarging a branch to the finest grid leaves of its variance, as "
+            "sums over all channels: `cells`, `sum` and `squares` of the features; products of "
+            "neighbours (`down`, `across`, `diagonal`) and their numbers (`..._pairs`); how much "
+            "of the products of two samples that outputs read is of a sample with itself "
+            "(`self_reads`) and of such neighbours (`..._reads`); `up_cells`, `up_sum` and "
+            "`up_squares` after resizing",
+        ),
+        Table(
+            "equalizers",
+            ("model", "image", "site"),
+            "with `--atlas`, of equalized networks: `cells`, `sum` and `squares` of what enters "
+            "each scale equalizer, `after_sum` and `after_squares` of what leaves it",
+        ),
     )
 }
 """Every table by name, in the order of the data dictionary."""

@@ -54,6 +54,8 @@ def headline_text(report: Report) -> str:
             lines.append(f"  no pairs: {len(missing)} images ({first_few(missing, LISTED)})")
         if rows := atlas_table(report, key):
             lines += ["", *text_table(rows, "<", indent="  "), f"  {atlas_words(report, key)}"]
+        if rows := equalizer_table(report, key):
+            lines += ["", *text_table(rows, "<", indent="  "), f"  {equalizer_words(report, key)}"]
         lines.append("")
     if report.has_nulls:
         lines += [
@@ -139,6 +141,37 @@ def atlas_words(report: Report, key: str) -> str:
         f"Disequilibrium, log2 of the largest over the smallest variance: {spread}. "
         f"CKA of {found['objects']} objects."
     )
+
+
+EQUALIZER_NOTE = (
+    "Scale equalizers, measured on these images over all channels and positions: variance of what "
+    "enters each, mean and variance of what leaves it. On the images of their estimate they leave "
+    "mean 0 and variance 1, and a disequilibrium of 0."
+)
+
+
+def equalizer_table(report: Report, key: str) -> list[list[str]]:
+    """Return what equalizers do as rows of cells, heads first; none without any, or the atlas."""
+    rows = [["equalizer", "variance before [95 %]", "mean after", "variance after [95 %]"]]
+    for head in report.model(key).get("equalizers", ()):
+        columns = (head["variance"], head["mean_after"], head["variance_after"])
+        for site, before, mean, after in zip(head["sites"], *columns, strict=True):
+            rows.append([site, shown(before), f"{mean.value:.3f}", shown(after)])
+    return rows if len(rows) > 1 else []
+
+
+def equalizer_words(report: Report, key: str) -> str:
+    """Return the disequilibrium before and after the equalizers of each head in words."""
+    said = [
+        f"{head['head']} {_octaves(head['disequilibrium'])} before, "
+        f"{_octaves(head['disequilibrium_after'])} after"
+        for head in report.model(key)["equalizers"]
+    ]
+    return f"Disequilibrium in octaves of variance, measured: {'; '.join(said)}."
+
+
+def _octaves(value: float | None) -> str:
+    return "not estimated" if value is None else f"{value:.2f}"
 
 
 def comparison_text(comparison: PairComparison, report: Report) -> str:

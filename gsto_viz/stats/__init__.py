@@ -10,7 +10,18 @@ the features themselves, ``upsampling`` what resizing leaves of their variance.
 """
 
 from gsto_viz.anatomy import edge_named as gate_edge
-from gsto_viz.stats.atlas import PICTURE, Atlas, atlas, cka, cka_sums, feature_sums, hsic
+from gsto_viz.stats.atlas import (
+    PICTURE,
+    Atlas,
+    Equalized,
+    atlas,
+    cka,
+    cka_sums,
+    enlargement,
+    equalized,
+    feature_sums,
+    hsic,
+)
 from gsto_viz.stats.boundary import (
     DISTANCES,
     SIZES,
@@ -127,7 +138,7 @@ from gsto_viz.stats.sizes import (
     size_trend,
     tuning,
 )
-from gsto_viz.stats.upsampling import kept_along, kept_variance
+from gsto_viz.stats.upsampling import kept_along, kept_variance, neighbour_sums
 
 __all__ = [
     "CITYSCAPES",
@@ -140,6 +151,7 @@ __all__ = [
     "Atlas",
     "BoundaryCounts",
     "Comparison",
+    "Equalized",
     "Estimate",
     "Headline",
     "Images",
@@ -175,6 +187,8 @@ __all__ = [
     "edge_values",
     "effective_size",
     "effective_transmission",
+    "enlargement",
+    "equalized",
     "equivalence",
     "erf_slope",
     "estimate",
@@ -205,6 +219,7 @@ __all__ = [
     "kept_along",
     "kept_variance",
     "mean_drops",
+    "neighbour_sums",
     "outcome_by_size",
     "outcome_counts",
     "pair_counts",

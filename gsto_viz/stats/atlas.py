@@ -20,6 +20,7 @@ with K_r = X_r X_r^T over minibatches b: 0 for independent branches, 1 for branc
 rotation. Channels are divided by their standard deviation, so that gains do not matter.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ import pandas as pd
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.stats.inference import EACH, Estimate, Images, estimate_sums, ratio, stream
+from gsto_viz.stats.upsampling import SUMS, resizing, shares_kept
 from gsto_viz.types import FloatArray
 
 PICTURE = -1
@@ -84,7 +86,7 @@ def feature_sums(
     whole = values[:, : 2 * height, : 2 * width]
     means = whole.reshape(channels, height, 2, width, 2).mean(axis=(2, 4))
     rows, columns = (
-        _resizing(values.shape[k + 1], size[k], align_corners=align_corners) for k in (0, 1)
+        resizing(values.shape[k + 1], size[k], align_corners=align_corners) for k in (0, 1)
     )
     # <F, A F B> with A = R^T R is the energy of R F C^T, which is never formed.
     resized = rows.T @ rows @ values @ (columns.T @ columns)
@@ -97,21 +99,6 @@ def feature_sums(
         "up_sum": rows.sum(axis=0) @ values @ columns.sum(axis=0),
         "up_squares": (values * resized).sum(axis=(1, 2)),
     }
-
-
-def _resizing(size_in: int, size_out: int, *, align_corners: bool) -> FloatArray:
-    """Return linear resizing along one axis as a matrix, (size_out, size_in)."""
-    k = np.arange(size_out)
-    if align_corners:
-        place = k * (size_in - 1) / max(size_out - 1, 1)
-    else:
-        place = (k + 0.5) * size_in / size_out - 0.5
-    place = np.clip(place, 0, size_in - 1)
-    first = np.minimum(place.astype(np.int64), size_in - 1)
-    matrix = np.zeros((size_out, size_in))
-    np.add.at(matrix, (k, first), 1 - (place - first))
-    np.add.at(matrix, (k, np.minimum(first + 1, size_in - 1)), place - first)
-    return matrix
 
 
 def atlas(rows: pd.DataFrame, *, images: Images = EACH) -> Atlas:
@@ -144,6 +131,100 @@ def atlas(rows: pd.DataFrame, *, images: Images = EACH) -> Atlas:
     )
 
 
+def enlargement(rows: pd.DataFrame, *, images: Images = EACH) -> pd.DataFrame:
+    """Compare what bilinear enlargement leaves of the variance of each branch with the law.
+
+    Args:
+        rows: One row per image and branch: ``image``, ``branch``, ``height`` and ``width`` of its
+            map and the sums of ``gsto_viz.stats.upsampling.SUMS``.
+
+    Returns:
+        By ``branch``: ``factor`` along an axis, the commonest ``height`` and ``width``, ``kept``
+        (variance after over before) with ``low`` and ``high``, ``predicted`` by the law from the
+        products of neighbours, ``correlation`` of neighbours, ``n_images`` and ``reason``.
+    """
+
+    def kept(totals: FloatArray) -> FloatArray:
+        return shares_kept(totals)[0]
+
+    totals = rows.groupby("branch")[list(SUMS)].sum()
+    _, predicted, correlation = shares_kept(totals.to_numpy(dtype=np.float64).T)
+    found = []
+    for r, one in enumerate(_estimated(rows, "branch", SUMS, kept, images)):
+        own, sums = rows[rows["branch"] == r], totals.loc[r]
+        (height, width), _ = Counter(zip(own["height"], own["width"], strict=True)).most_common()[0]
+        found.append(
+            {
+                "branch": r,
+                "factor": float(np.sqrt(sums["up_cells"] / sums["cells"])),
+                "height": int(height),
+                "width": int(width),
+                "kept": one.value,
+                "low": one.low,
+                "high": one.high,
+                "predicted": float(predicted[r]),
+                "correlation": float(correlation[r]),
+                "n_images": one.n_images,
+                "reason": one.reason,
+            }
+        )
+    return pd.DataFrame(found)
+
+
+PASSED = ("cells", "sum", "squares", "after_sum", "after_squares")
+"""Sums of what enters an equalizer and of what leaves it."""
+
+
+@dataclass(frozen=True)
+class Equalized:
+    """The equalizers of one head on the images of an analysis.
+
+    Attributes:
+        head: Dotted name of the module.
+        sites: Names of its equalizers.
+        variance: In front of each.
+        mean_after: Behind each: 0 on the images of their estimate.
+        variance_after: Behind each: 1 on the images of their estimate.
+        disequilibrium: Octaves between the greatest and the least variance in front of them.
+        disequilibrium_after: Behind them: 0 on the images of their estimate.
+    """
+
+    head: str
+    sites: tuple[str, ...]
+    variance: tuple[Estimate, ...]
+    mean_after: tuple[Estimate, ...]
+    variance_after: tuple[Estimate, ...]
+    disequilibrium: float | None
+    disequilibrium_after: float | None
+
+
+def equalized(rows: pd.DataFrame, *, images: Images = EACH) -> tuple[Equalized, ...]:
+    """Measure what equalizers do.
+
+    Args:
+        rows: One row per image and equalizer: ``image``, ``site``, and the sums of ``PASSED``.
+    """
+
+    def moments(totals: FloatArray) -> FloatArray:
+        before, after = (_variances(totals[..., [0, *k], :]) for k in ((1, 2), (3, 4)))
+        mean = totals[..., 3, :] / totals[..., 0, :]
+        return np.concatenate([before, mean, after], axis=-1)
+
+    found = []
+    # In the order of computation, which the rows of every image have.
+    sites = list(dict.fromkeys(rows["site"]))
+    for head in dict.fromkeys(site.rpartition(".equalizers.")[0] for site in sites):
+        own = tuple(site for site in sites if site.rpartition(".equalizers.")[0] == head)
+        numbered = rows[rows["site"].isin(own)]
+        numbered = numbered.assign(number=numbered["site"].map(own.index))
+        each = _estimated(numbered, "number", PASSED, moments, images)
+        n = len(own)
+        before, mean, after = each[:n], each[n + 1 : 2 * n + 1], each[2 * n + 1 : 3 * n + 1]
+        spread = (each[n].value, each[-1].value)
+        found.append(Equalized(head, own, before, mean, after, *spread))
+    return tuple(found)
+
+
 def _estimated(
     rows: pd.DataFrame,
     group: str,
@@ -163,9 +244,9 @@ def _estimated(
         rows.pivot_table(index="image", columns=group, values=name, aggfunc="sum") for name in sums
     ]
     names, values = tables[0].index.tolist(), np.stack([one.to_numpy() for one in tables], axis=1)
-    channels = rows["channel"].size // len(names)
+    each = len(rows) // len(names)
     why = "a branch does not vary"
-    return estimate_sums(names, values, quantities, channels, images, undefined=why)
+    return estimate_sums(names, values, quantities, each, images, undefined=why)
 
 
 def _variances(totals: FloatArray) -> FloatArray:

@@ -170,7 +170,7 @@ def test_a_constant_site_is_refused_by_name_and_nothing_is_set() -> None:
         estimated(model)
     assert model.training
     assert all(one.mean == 0 and one.deviation == 1 for one in sites(model).values())
-    assert not any(one._forward_pre_hooks for one in sites(model).values())
+    assert not any(one._forward_hooks for one in sites(model).values())
 
 
 def test_bad_input_is_one_sentence() -> None:

@@ -92,9 +92,12 @@ def test_one_object_of_an_image_stands_for_it_in_all_networks(networks, scenes, 
 def test_everything_else_stays_and_the_page_shows_it(networks, scenes, described, tmp_path):
     plain = analyze(networks, scenes, tmp_path / "plain")
     for key in "AB":
-        summary = {k: v for k, v in described.model(key).items() if k != "atlas"}
+        described_only = ("atlas", "enlargement")
+        summary = {k: v for k, v in described.model(key).items() if k not in described_only}
         assert summary == plain.model(key)
     assert not (tmp_path / "plain/atlas.parquet").exists()
+    assert not (tmp_path / "plain/enlarged.parquet").exists()
+    assert not (described.folder / "equalizers.parquet").exists()
     shown = page(described, [])
     for text in ("Features of A", "Features of B", "CKA with /32", "Disequilibrium, log2"):
         assert text in shown

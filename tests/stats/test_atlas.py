@@ -9,7 +9,19 @@ import torch
 from torch.nn import functional as F
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.stats import PICTURE, Images, atlas, cka, cka_sums, feature_sums, hsic
+from gsto_viz.stats import (
+    PICTURE,
+    Images,
+    atlas,
+    cka,
+    cka_sums,
+    enlargement,
+    equalized,
+    feature_sums,
+    hsic,
+    neighbour_sums,
+)
+from gsto_viz.stats.atlas import PASSED
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (7, 9), (2, 3)])
@@ -207,3 +219,61 @@ def test_independent_branches_are_at_zero_where_the_plug_in_value_is_not():
     assert abs(cka(sums)[0, 1]) < 4 * error
     assert error < 0.03
     assert np.mean(plug_in) > 0.3
+
+
+def test_equalizers_are_measured_head_by_head():
+    rng = np.random.default_rng(0)
+    sites = ["t.p.equalizers.0", "t.p.equalizers.1", "head.equalizers.0", "head.equalizers.10"]
+    given = {site: rng.normal(k, k + 1, size=(12, 50 * (k + 1))) for k, site in enumerate(sites)}
+    rows = []
+    for image in range(12):
+        for site, values in given.items():
+            x, y = values[image], 3 * values[image] - 1
+            sums = (x.size, x.sum(), (x**2).sum(), y.sum(), (y**2).sum())
+            rows.append({"image": f"{image}", "site": site, **dict(zip(PASSED, sums, strict=True))})
+    first, second = equalized(pd.DataFrame(rows))
+    assert (first.head, second.head) == ("t.p", "head")
+    for one in (first, second):
+        variances = [given[site].var() for site in one.sites]
+        spread = np.log2(max(variances) / min(variances))
+        assert one.disequilibrium == pytest.approx(spread)
+        assert one.disequilibrium_after == pytest.approx(spread)
+        for r, site in enumerate(one.sites):
+            assert one.variance[r].value == pytest.approx(variances[r])
+            assert one.variance_after[r].value == pytest.approx(9 * variances[r])
+            assert one.mean_after[r].value == pytest.approx(3 * given[site].mean() - 1)
+            assert one.variance[r].low < one.variance[r].value < one.variance[r].high
+    assert second.sites == ("head.equalizers.0", "head.equalizers.10")
+
+
+def test_enlargement_of_branches():
+    rng = np.random.default_rng(1)
+    sizes = [(8, 12)] * 7 + [(12, 8)] * 5
+    rows, stacks = [], [[] for _ in range(2)]
+    for image, (height, width) in enumerate(sizes):
+        for r in range(2):
+            x = rng.normal(2, 1, size=(3, height >> r, width >> r))
+            up = F.interpolate(
+                torch.from_numpy(x)[None], size=(height, width), mode="bilinear"
+            ).numpy()
+            stacks[r].append((x.ravel(), up.ravel()))
+            sums = neighbour_sums(x, (height, width))
+            sums |= {"up_cells": up.size, "up_sum": up.sum(), "up_squares": (up**2).sum()}
+            place = {"branch": r, "height": height >> r, "width": width >> r}
+            rows.append({"image": f"{image}", **place, **sums})
+    found = enlargement(pd.DataFrame(rows))
+    assert found["factor"].to_list() == [1, 2]
+    assert found[["height", "width"]].to_numpy().tolist() == [[8, 12], [4, 6]]
+    for r in range(2):
+        before, after = (np.concatenate(each) for each in zip(*stacks[r], strict=True))
+        assert found["kept"][r] == pytest.approx(after.var() / before.var())
+        assert found["low"][r] <= found["kept"][r] <= found["high"][r]
+        assert found["n_images"][r] == 12
+    assert found["predicted"][0] == pytest.approx(1)
+    assert found["predicted"][1] == pytest.approx(found["kept"][1], rel=0.1)
+    dead = pd.DataFrame(rows)
+    dead.loc[dead["branch"] == 1, ["sum", "squares"]] = dead.loc[dead["branch"] == 1, ["cells"]]
+    found = enlargement(dead)
+    assert pd.isna(found["kept"][1])
+    assert "does not vary" in found["reason"][1]
+    assert found["kept"][0] == pytest.approx(1)

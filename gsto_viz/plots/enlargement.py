@@ -138,7 +138,7 @@ def _draw_branches(ax: Axes, rows: pd.DataFrame, position: int, count: int) -> N
 
 def _legend() -> list[Line2D]:
     return [
-        guide("predicted from its neighbours", color="black", marker="_", linestyle="None"),
+        guide("predicted by the law", color="black", marker="_", linestyle="None"),
         Line2D([], [], color="black", linewidth=1.0, label="law for white noise, with borders"),
         guide("the same without borders", linestyle=":", linewidth=0.8),
         guide("white noise, range of draws", color=NOISE_COLOR, marker="x", linestyle="None"),
@@ -153,7 +153,8 @@ def _caption(data: pd.DataFrame) -> str:
         "Variance of all values of a branch, over channels, positions and images, after bilinear "
         "enlargement to the finest grid, over their variance before it (95% bootstrap intervals; "
         "hollow: no interval). Black ticks: what the law predicts from the products of "
-        f"neighbouring features. Line: the law for white noise on maps of {sizes} cells."
+        "neighbouring features, as if borders were like the rest of a map. Line: the law for white "
+        f"noise on maps of {sizes} cells."
     ]
     if len(noise):
         parts.append(

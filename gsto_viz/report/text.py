@@ -156,7 +156,8 @@ def equalizer_table(report: Report, key: str) -> list[list[str]]:
     for head in report.model(key).get("equalizers", ()):
         columns = (head["variance"], head["mean_after"], head["variance_after"])
         for site, before, mean, after in zip(head["sites"], *columns, strict=True):
-            rows.append([site, shown(before), f"{mean.value:.3f}", shown(after)])
+            # Adding 0 makes of a rounded -0.0 a plain one.
+            rows.append([site, shown(before), f"{round(mean.value, 3) + 0:.3f}", shown(after)])
     return rows if len(rows) > 1 else []
 
 

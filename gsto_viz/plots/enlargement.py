@@ -1,6 +1,6 @@
 """What bilinear enlargement leaves of variance: the law, white noise, branches of networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ COLUMNS = ("branch", "stride", "factor", "height", "width", "kept", "low", "high
 SPREAD, MOST = 0.09, 0.6
 """Octaves between neighbouring networks at one factor, and between the first and the last one at
 most."""
+CLOSEST = 0.25
+"""Octaves between two factors that have a tick."""
 NOISE_COLOR = "#777777"
 
 
@@ -99,13 +101,22 @@ def figure_enlargement(
     _draw_reference(ax, data)
     for position, key in enumerate(models):
         _draw_branches(ax, own[own["model"] == key], position, len(models))
-    factors = sorted({*FACTORS, *np.round(own["factor"].astype(float), 1)})
+    factors = _ticks(own["factor"].astype(float).tolist())
     ax.set_xticks(np.log2(factors), [f"{one:g}x" for one in factors])
     ax.set_xlim(min(0.5, np.log2(factors[0]) - 0.5), np.log2(factors[-1]) + 0.5)
     ax.set_xlabel("bilinear enlargement of the branch to the finest grid, along each axis")
     share_axis(ax, "share of variance kept")
     page.legend([*network_handles(models, names, linestyle="None"), *_legend()])
     return page.finish(_caption(data), _alt_text(data))
+
+
+def _ticks(measured: Sequence[float]) -> list[float]:
+    """Return the factors of the law, and those of branches that are not too close to another."""
+    kept = [float(one) for one in FACTORS]
+    for factor in measured:
+        if min(abs(np.log2(factor / one)) for one in kept) >= CLOSEST:
+            kept.append(round(factor, 1))
+    return sorted(kept)
 
 
 def _draw_reference(ax: Axes, data: pd.DataFrame) -> None:
@@ -152,9 +163,9 @@ def _caption(data: pd.DataFrame) -> str:
     parts = [
         "Variance of all values of a branch, over channels, positions and images, after bilinear "
         "enlargement to the finest grid, over their variance before it (95% bootstrap intervals; "
-        "hollow: no interval). Black ticks: what the law predicts from the products of "
-        "neighbouring features, as if borders were like the rest of a map. Line: the law for white "
-        f"noise on maps of {sizes} cells."
+        "hollow: no interval); networks side by side. Black ticks: what the law predicts from the "
+        "products of neighbouring features, as if borders were like the rest of a map. Line: the "
+        f"law for white noise on maps of {sizes} cells."
     ]
     if len(noise):
         parts.append(

@@ -26,6 +26,8 @@ from gsto_viz.explorer.method_example import (
     map_picture,
     worked_example,
 )
+from gsto_viz.models.costs import PAPER_SIZE, cost_row
+from gsto_viz.models.registry import Printed, model_config, registered
 from gsto_viz.regions.columns import REGION_COLUMNS
 from gsto_viz.report.catalogue import KINDS
 from gsto_viz.words import INDICES, LAYOUT, METHODS, SCI_C, STP, STP_BLUR
@@ -91,9 +93,27 @@ def figures() -> list[str]:
     return lines[:-1]
 
 
+def costs() -> list[str]:
+    """Return the costs of the networks that papers print figures of, and of all on ResNet-50."""
+    rows = []
+    for name, (row, size) in registered().items():
+        if size not in row.printed and size != "r50":
+            continue
+        found = cost_row(name, "network", model_config(name), *PAPER_SIZE, row.printed.get(size))
+        printed = row.printed.get(size, Printed("", "", "", ""))
+        figures = (printed.params_m, printed.gflops, printed.miou)
+        millions = (f"{found[count] / 1e6:.4f}" for count in ("conv_params", "params"))
+        counted = (*millions, f"{found['macs_gi']:.3f}")
+        rows.append((f"`{name}`", *counted, *(figure or "-" for figure in figures), printed.source))
+    ours = ("parameters, M", "with batch norm", "multiply-adds, Gi")
+    head = ("network", *ours, "printed: M", "G", "mIoU, %", "where")
+    return table(head, rows)
+
+
 BLOCKS: dict[str, Callable[[], list[str]]] = {
     "commands": commands,
     "columns": columns,
+    "costs": costs,
     "data_sets": spec_table,
     "figures": figures,
     "glossary": lambda: table(("word", "meaning"), list(method_text.GLOSSARY.items())),

@@ -24,9 +24,8 @@ from gsto_viz.attribution.interventions import constant, frozen_twin, intervene,
 from gsto_viz.attribution.targets import stride_of
 from gsto_viz.capture.names import resolve
 from gsto_viz.data import resize_image, resize_map
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.gains import Gains
-from gsto_viz.models.hrnet import MIN_SIZE
 from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions, prepare_regions
 from gsto_viz.regions.table import table_of_prepared
@@ -242,7 +241,8 @@ def sized_maps(
         octaves: m != 0 each; |m| <= 1 is what training augmentations reach.
 
     Raises:
-        GstoVizError: m is 0, or an image would be smaller than 32 pixels.
+        GstoVizError: m is 0.
+        RefusedImageError: The network does not take one of these sizes.
     """
     size = (int(image.shape[0]), int(image.shape[1]))
     base = network.look(image, raw=False, gates=False)
@@ -258,9 +258,19 @@ def sized_maps(
 
 
 def maps_at(network: Network, image: npt.NDArray[np.uint8], m: float) -> BranchMaps:
-    """Return the activity maps of one image at factor 2^m; arguments as of ``sized_maps``."""
-    at = resized_size((int(image.shape[0]), int(image.shape[1])), m)
-    return network.look(resize_image(image, at), raw=False, gates=False).activity
+    """Return the activity maps of one image at factor 2^m; arguments as of ``sized_maps``.
+
+    Raises:
+        RefusedImageError: The network does not take this size.
+    """
+    size = (int(image.shape[0]), int(image.shape[1]))
+    resized = resize_image(image, resized_size(size, m))
+    try:
+        return network.look(resized, raw=False, gates=False).activity
+    except RefusedImageError as error:
+        raise RefusedImageError(
+            f"an image of {size[0]}x{size[1]} resized by {m:g} octaves: {error}"
+        ) from error
 
 
 def sized_tables(maps: SizedMaps, sample: Sample) -> TransferTables:
@@ -328,15 +338,6 @@ def _labels_of(sample: Sample) -> npt.NDArray[np.integer]:
 
 
 def resized_size(size: tuple[int, int], m: float) -> tuple[int, int]:
-    """Return (H, W) times 2^m, rounded to whole pixels.
-
-    Raises:
-        GstoVizError: Smaller than the networks take.
-    """
-    height, width = (round(n * 2.0**m) for n in size)
-    if min(height, width) < MIN_SIZE:
-        raise GstoVizError(
-            f"an image of {size[0]}x{size[1]} resized by {m:g} octaves is {height}x{width}, and "
-            f"networks need {MIN_SIZE}x{MIN_SIZE}; give larger images or smaller octaves"
-        )
+    """Return (H, W) times 2^m, rounded to whole pixels, at least one."""
+    height, width = (max(1, round(n * 2.0**m)) for n in size)
     return height, width

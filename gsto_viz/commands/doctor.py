@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
         metavar="HxW",
-        default="128x256",
+        default="192x256",
         help="size of the image that is looked at (default %(default)s)",
     )
     share(parser, "device", "output", json="all facts")

@@ -25,8 +25,7 @@ from gsto_viz.attribution.receptive import (
     sized_maps,
     sized_tables,
 )
-from gsto_viz.errors import GstoVizError
-from gsto_viz.models.hrnet import MIN_SIZE
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions
 from gsto_viz.report.folder import BLURRED, DOUBLED, RESIZED
@@ -56,10 +55,11 @@ def transfer_frame(
         small for the network.
     """
     sample = image.sample
-    if min(sample.image.shape[:2]) < 2 * MIN_SIZE:
+    try:
+        # A copy has captures of its own: another thread may be looking through the network.
+        maps = sized_maps(replace(network), sample.image)
+    except RefusedImageError:
         return pd.DataFrame(columns=list(COLUMNS))
-    # A copy has captures of its own: another thread may be looking through the network.
-    maps = sized_maps(replace(network), sample.image)
     tables = sized_tables(maps, sample)
     parts = [
         transfer_rows(tables.base, sizes, tables.coarsest).assign(kind=kind, draw=0)

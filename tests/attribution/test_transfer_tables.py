@@ -9,7 +9,7 @@ import pytest
 
 from gsto_viz.attribution.receptive import OCTAVES, resized_size, sized_maps, sized_tables
 from gsto_viz.calibrate import calibrate
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.models import ModelInfo
 from gsto_viz.network import open_network
 from gsto_viz.regions import find_regions, region_table
@@ -77,8 +77,6 @@ def test_errors(case):
         transfer_tables(model, replace(sample, labels=None))
     with pytest.raises(GstoVizError, match="m = 0 is the image as it is"):
         transfer_tables(model, sample, (0.0,))
-    with pytest.raises(
-        GstoVizError, match="resized by -2 octaves is 18x25, and networks need 32x32"
-    ):
+    with pytest.raises(RefusedImageError, match=r"by -2 octaves: the image is 18x25 .* 32x32"):
         transfer_tables(model, sample, (-2.0,))
     assert resized_size((360, 480), 0.5) == (509, 679)

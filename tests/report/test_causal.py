@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from gsto_viz import stats
 from gsto_viz.attribution import mean_baseline, region_shapley
@@ -17,6 +18,7 @@ from gsto_viz.attribution.receptive import sized_maps, sized_tables
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models import build_model
 from gsto_viz.explorer.size_report import index_table
 from gsto_viz.network import open_network
 from gsto_viz.nulls import random_draws
@@ -212,6 +214,19 @@ def test_nulls_of_scale_transfer_follow_what_are_no_objects(networks, scenes, ex
     lines = headline_text(explained).splitlines()
     (at, *_) = (k for k, line in enumerate(lines) if "STP, twice as large" in line)
     assert lines[at + 1].split()[0] == "nulls:"
+
+
+def test_images_that_a_network_takes_only_whole_have_no_scale_transfer(networks, tmp_path):
+    """UPerNet pools to 2x2 cells of stride 32: it takes 64 rows, not 32, which HRNet does."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = build_model("upernet-tiny", num_classes=11)
+    both = {"A": networks["A"], "U": model}
+    data = load_data("scenes:count=2,seed=5,size=64x128")
+    report = analyze(both, data, tmp_path / "r", attribution=True)
+    assert report.causal("A")["stp"] != {}
+    assert report.causal("U")["stp"] == {}
+    assert report.causal("U")["sci_c"].estimate.value is not None
 
 
 def test_images_too_small_to_be_halved_have_no_scale_transfer(networks, tmp_path):

@@ -128,7 +128,7 @@ def equalized_of(start: nn.Module, source: str) -> SegmentationNetwork:
     if not isinstance(start, SegmentationNetwork):
         raise GstoVizError(
             f"{source} is not a network of the register (gsto-viz models), so equalizers have no "
-            "known place in it; give a checkpoint of HRNet, PPM or ASPP"
+            "known place in it; give a checkpoint of one of those"
         )
     if start.config.equalized:
         raise GstoVizError(
@@ -141,7 +141,7 @@ def equalized_of(start: nn.Module, source: str) -> SegmentationNetwork:
     if network is None or not sites(network):
         raise GstoVizError(
             f"{source} is a network ({start.architecture}) whose head concatenates no branches, so "
-            "equalizers have no place in it; give a checkpoint of HRNet, PPM or ASPP"
+            "equalizers have no place in it; give a checkpoint of another of gsto-viz models"
         )
     own = network.state_dict()
     fresh = {name: own[name].clone() for name in equalizer_weights(network)}

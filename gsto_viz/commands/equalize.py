@@ -92,6 +92,7 @@ def _equalize(
     from gsto_viz.commands.options import size_of
     from gsto_viz.data import load_data
     from gsto_viz.evaluate import check_classes
+    from gsto_viz.files import atomic_path
     from gsto_viz.network import open_network
     from gsto_viz.train.measures import add_gains, equalize, equalized_of
 
@@ -103,24 +104,31 @@ def _equalize(
     equalize(network, data, world=world, quiet=is_quiet(args) or not world.is_main)
     with world.together():
         if world.is_main:
-            _write(network, out, data.name, len(data))
-            if start.gains:
-                add_gains(out, data, quiet=is_quiet(args))
+            with atomic_path(out) as path:
+                _save(network, path, data.name, len(data))
+                if start.gains:
+                    add_gains(path, data, quiet=is_quiet(args))
+            _print(network, out, len(data))
 
 
-def _write(network: "SegmentationNetwork", out: "Path", data: str, images: int) -> None:
-    """Save the network, with what was done instead of the scores of another, and print a table."""
+def _save(network: "SegmentationNetwork", path: "Path", data: str, images: int) -> None:
+    """Save the network, with what was done instead of the scores of another."""
     from dataclasses import replace
 
     from gsto_viz.data import portable_name
     from gsto_viz.models import save_checkpoint
-    from gsto_viz.models.equalizer import disequilibrium, sites
 
     info = network.info
     if info is not None:
         record = {"of": info.name, "data": portable_name(data), "images": images}
         info = replace(info, gains={}, training={"equalized": record}, sha256=None)
-    save_checkpoint(network, out, info=info)
+    save_checkpoint(network, path, info=info)
+
+
+def _print(network: "SegmentationNetwork", out: "Path", images: int) -> None:
+    """Print the equalizers, and the disequilibrium that they take away."""
+    from gsto_viz.models.equalizer import disequilibrium, sites
+
     rows: list[tuple[object, ...]] = [("equalizer", "mean", "deviation")]
     rows += [
         (name, f"{float(one.mean):.4f}", f"{float(one.deviation):.4f}")

@@ -121,7 +121,7 @@ def _choice(key: str, path: Path, stamp: tuple[int, int]) -> Choice:
         stamp=stamp,
         network=config.named(info.network),
         classes=info.classes,
-        gated=getattr(config, "gating", None) is not None,
+        gated=config.gated,
         notice=info.notice,
     )
 

@@ -91,6 +91,11 @@ class NetworkConfig:
     equalized: bool = False
 
     @property
+    def gated(self) -> bool:
+        """Whether there are gates in front of its transfers."""
+        return False
+
+    @property
     def least(self) -> tuple[int, int]:
         """How many tensors such a network has at least, and how many numbers its largest one."""
         return 1, self.num_classes

@@ -142,6 +142,11 @@ class HRNetConfig(NetworkConfig):
         return tuple(self.width * 2**r for r in range(4))
 
     @property
+    def gated(self) -> bool:
+        """Whether there are gates in front of its transfers."""
+        return self.gating is not None
+
+    @property
     def least(self) -> tuple[int, int]:
         """How many tensors such a network has at least, and how many numbers its largest one."""
         blocks = self.stage1_blocks + sum(self.modules) * self.blocks
@@ -343,6 +348,11 @@ class PyramidConfig(NetworkConfig):
     def kind(self) -> HeadKind:
         """The row of its head."""
         return HEADS[self.module]
+
+    @property
+    def gated(self) -> bool:
+        """Whether there are gates in front of its transfers."""
+        return self.gates != "none"
 
     @property
     def least(self) -> tuple[int, int]:

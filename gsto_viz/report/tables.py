@@ -174,8 +174,9 @@ def joined(parts: Sequence[Columns]) -> pa.Table:
 
 
 def _joined_column(name: str, parts: Sequence[Columns]) -> pa.Array:
-    """Put one column of all parts below each other."""
-    dtype = np.result_type(*(part[name] for part in parts if name in part))
+    """Put one column of all parts below each other; parts without rows do not say its type."""
+    held = [part[name] for part in parts if name in part]
+    dtype = np.result_type(*([one for one in held if one.size] or held))
     if dtype.kind == "f":
         pieces = [
             part[name] if name in part else np.full(rows_in(part), np.nan, dtype) for part in parts

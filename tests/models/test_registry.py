@@ -155,3 +155,9 @@ def test_configurations_are_immutable_and_options_copy() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         before.width = 3
     assert hash(HRNetConfig(width=4)) == hash(HRNetConfig(width=4))
+
+
+def test_gated_networks_say_so_and_no_others():
+    assert {n for n in registered() if model_config(n).gated} == {
+        n for n in registered() if n.startswith("gsto-")
+    }

@@ -18,8 +18,8 @@ from gsto_viz.attribution.receptive import sized_maps, sized_tables
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import build_model
 from gsto_viz.explorer.size_report import index_table
+from gsto_viz.models import build_model
 from gsto_viz.network import open_network
 from gsto_viz.nulls import random_draws
 from gsto_viz.regions import find_regions, prepare_regions, region_table, table_of_prepared
@@ -217,12 +217,12 @@ def test_nulls_of_scale_transfer_follow_what_are_no_objects(networks, scenes, ex
 
 
 def test_images_that_a_network_takes_only_whole_have_no_scale_transfer(networks, tmp_path):
-    """UPerNet pools to 2x2 cells of stride 32: it takes 64 rows, not 32, which HRNet does."""
+    """It pools to 3x3 cells of stride 32, so it takes 128 rows, and not 64, as HRNet does."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        model = build_model("upernet-tiny", num_classes=11)
+        model = build_model("upernet-tiny", num_classes=11, bins=(1, 3))
     both = {"A": networks["A"], "U": model}
-    data = load_data("scenes:count=2,seed=5,size=64x128")
+    data = load_data("scenes:count=2,seed=5,size=128x256")
     report = analyze(both, data, tmp_path / "r", attribution=True)
     assert report.causal("A")["stp"] != {}
     assert report.causal("U")["stp"] == {}

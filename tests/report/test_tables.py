@@ -55,6 +55,15 @@ def test_parts_are_joined_as_pandas_joins_frames():
     assert table["image"].to_pylist()[-1] == "im é2 "
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_parts_without_rows_do_not_say_the_type_of_a_column(first):
+    empty = part(**dict(pd.DataFrame(columns=["n", "t"]).items()))
+    full = part(n=np.array([3, 4]), t=np.array(["a", "b"]))
+    table = joined([empty, full] if first else [full, empty])
+    assert table.to_pydict() == {"n": [3, 4], "t": ["a", "b"]}
+    assert table.schema.field("n").type == pa.int64()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("lacks", [0, 1, 2])
 def test_a_measured_column_that_a_part_lacks_is_null_there(dtype, lacks):

@@ -81,6 +81,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
         check_free(tmp_path / "thesis.tex", overwrite=True)
 
 
+@pytest.mark.slow
 def test_the_command_writes_and_prints(networks, tmp_path: Path, capsys):
     words = []
     for key, model in networks.items():

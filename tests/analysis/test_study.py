@@ -132,6 +132,7 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_killed_study_ends_with_the_weights_of_runs_left_alone(
@@ -150,6 +151,7 @@ def test_a_killed_study_ends_with_the_weights_of_runs_left_alone(
     assert all(alone[name].equal(studied[name]) for name in alone)
 
 
+@pytest.mark.slow
 def test_seeds_are_paired_and_differ(small_study: Path) -> None:
     plain, other, gated = (
         yaml.safe_load((small_study / "out" / "runs" / run / "config.yaml").read_text())
@@ -161,6 +163,7 @@ def test_seeds_are_paired_and_differ(small_study: Path) -> None:
     assert {k for k in plain["recipe"] if plain["recipe"][k] != other["recipe"][k]} == {"seed"}
 
 
+@pytest.mark.slow
 def test_results_say_what_other_commands_say(small_study: Path) -> None:
     results = small_study / "results" / "tiny"
     runs = pd.read_csv(results / "runs.csv").set_index("variant")
@@ -188,6 +191,7 @@ def test_results_say_what_other_commands_say(small_study: Path) -> None:
     assert str(small_study) not in (results / "plain-seed1.json").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_neither_measured_nor_trained_again(
     small_study: Path, scripts: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -207,6 +211,7 @@ def test_what_is_measured_is_neither_measured_nor_trained_again(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -241,6 +246,7 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], said: str) -> None:
     assert captured.out == ""
 
 
+@pytest.mark.slow
 def test_a_minor_version_goes_on_where_it_only_adds_variants(
     small_study: Path, scripts: SimpleNamespace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -346,6 +352,7 @@ def test_a_folder_that_is_taken_is_refused(
     assert_one_line(capsys, "is a file; give a folder")
 
 
+@pytest.mark.slow
 def test_runs_of_an_earlier_start_need_resume(
     small_study: Path, scripts: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:

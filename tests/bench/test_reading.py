@@ -16,6 +16,7 @@ def _small(monkeypatch):
     monkeypatch.setattr(module, "CROP", (32, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 def test_all_combinations_are_measured_and_leave_nothing(monkeypatch, tmp_path):
     written = []

@@ -136,7 +136,14 @@ def test_features_that_do_not_vary_are_refused(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("name", ["hrnetv2-tiny", "gsto-hrnet-tiny", "ppm-tiny", "upernet-tiny"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hrnetv2-tiny",
+        *(pytest.param(name, marks=pytest.mark.slow)
+          for name in ("gsto-hrnet-tiny", "ppm-tiny", "upernet-tiny")),
+    ],
+)  # fmt: skip
 def test_training_estimates_before_the_first_step_and_never_again(
     name: str, tmp_path: Path
 ) -> None:

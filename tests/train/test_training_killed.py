@@ -133,6 +133,7 @@ def about(path: Path) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_stopped_run_ends_like_one_that_was_left_alone(root: Path, scenario: str) -> None:
     whole, stopped = root / "whole", root / scenario
@@ -157,6 +158,7 @@ def test_a_stopped_run_ends_like_one_that_was_left_alone(root: Path, scenario: s
         assert about(stopped / "snapshots" / name) == about(whole / "snapshots" / name)
 
 
+@pytest.mark.slow
 def test_the_uninterrupted_log_is_what_the_recipe_asks_for(root: Path) -> None:
     records = lines_of(root / "whole")
     assert [(r["kind"], r["step"]) for r in records] == [

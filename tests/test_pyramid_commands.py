@@ -85,6 +85,7 @@ def test_all_families_are_analysed_in_one_command(report: Path) -> None:
     assert len(gates["M4"]["gates"]) == 5
 
 
+@pytest.mark.slow
 def test_they_are_compared_and_drawn(report: Path, capsys) -> None:
     assert main(["compare", str(report)]) == 0
     printed = capsys.readouterr().out

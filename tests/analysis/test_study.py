@@ -379,6 +379,7 @@ def test_two_starts_do_not_work_in_one_folder(tmp_path: Path, scripts: SimpleNam
         pass
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_listed_and_the_rest_goes_on(
     tmp_path: Path, scripts: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -398,6 +399,7 @@ def test_a_run_that_diverges_is_listed_and_the_rest_goes_on(
     assert runs["sha256"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_stop_reaches_every_process(tmp_path: Path, scripts: SimpleNamespace) -> None:
     """One task is done, two are under way when SIGTERM comes, and the last never starts."""
     code = (
@@ -431,6 +433,7 @@ def test_a_stop_reaches_every_process(tmp_path: Path, scripts: SimpleNamespace) 
     assert there == {"a", "b", "b.saved", "c", "c.saved"}
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_ends_the_others(tmp_path: Path, scripts: SimpleNamespace) -> None:
     bad = (sys.executable, "-c", "import sys; sys.exit('no space left')")
     slow = (sys.executable, "-c", "import time; time.sleep(600)")

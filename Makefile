@@ -32,7 +32,7 @@ test: $(STAMP) ## run the tests (slow and browser tests excepted)
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(STAMP) ## run the slow tests
-	$(BIN)/python -m pytest -m slow $(PARALLEL)
+	$(BIN)/python -m pytest -m slow
 
 test-browser: $(STAMP) ## run the explorer's tests in Chromium (skipped where there is none)
 	$(BIN)/python -m pytest -m browser

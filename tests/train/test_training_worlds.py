@@ -153,7 +153,6 @@ def found(root: Path, run_world: Any) -> list[dict[str, Any]]:
     return result
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_take_the_steps_of_one(
     name: str, root: Path, found: list[dict[str, Any]]

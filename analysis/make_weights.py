@@ -20,8 +20,7 @@ from weights_readme import write_readme
 from gsto_viz.data import load_data, portable_name, weights_notice
 from gsto_viz.evaluate import Evaluation, evaluate
 from gsto_viz.files import write_text
-from gsto_viz.models import SegmentationNetwork, load_checkpoint, save_checkpoint
-from gsto_viz.models.registry import architecture_of, registered
+from gsto_viz.models import SegmentationNetwork, load_checkpoint, registered, save_checkpoint
 from gsto_viz.train.build import SCHEMES
 
 WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
@@ -56,11 +55,8 @@ def earlier_phase(run: Path) -> dict[str, Any]:
 def network_words(model: SegmentationNetwork) -> str:
     """Say what a network is: the sentence of its row in the register."""
     assert model.info is not None
-    known = registered()
-    name = model.info.network
-    row = known[name][0] if name in known else architecture_of(model.config)
-    equalized = ", with scale equalizers" if model.config.equalized else ""
-    return f"{row.words}{equalized}"
+    row, _ = registered()[model.info.network]
+    return model.config.named(row.words)
 
 
 def card(name: str, model: SegmentationNetwork, commands: list[str]) -> str:

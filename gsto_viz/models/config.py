@@ -28,26 +28,31 @@ GATING_RULES = (
     Rule("source", "choose lowest or concat", holds=lambda v, c: v in ("lowest", "concat")),
 )
 
+
+def _counts(**most: int) -> tuple[Rule, ...]:
+    """Make rules of whole numbers from 1 to so many."""
+    return tuple(
+        Rule(name, f"it goes from 1 to {one}, a whole number", int, within(1, one))
+        for name, one in most.items()
+    )
+
+
+COMMON_RULES = (
+    *_counts(width=256, num_classes=254),
+    Rule("bn_momentum", "it is a number above 0 and at most 1", float, lambda v, c: 0 < v <= 1),
+    Rule("head_dropout", "it is a number from 0 to below 1", float, within_below(0, 1)),
+    *(Rule(name, "it is true or false", bool) for name in ("align_corners", "equalized")),
+)
+
 NETWORK_RULES = (
-    *(
-        Rule(name, f"it goes from 1 to {most}, a whole number", int, within(1, most))
-        for name, most in {
-            "width": 256,
-            "stage1_blocks": 64,
-            "stage1_planes": 1024,
-            "blocks": 64,
-            "num_classes": 254,
-        }.items()
-    ),
+    *COMMON_RULES,
+    *_counts(stage1_blocks=64, stage1_planes=1024, blocks=64),
     Rule(
         "modules",
         f"give three counts from 1 to {MAX_MODULES}",
         tuple[int, int, int],
         lambda v, c: 1 <= min(v) <= max(v) <= MAX_MODULES,
     ),
-    Rule("bn_momentum", "it is a number above 0 and at most 1", float, lambda v, c: 0 < v <= 1),
-    Rule("head_dropout", "it is a number from 0 to below 1", float, within_below(0, 1)),
-    *(Rule(name, "it is true or false", bool) for name in ("align_corners", "equalized")),
     Rule("resize_mode", "it is a word", str),
     Rule(
         "gating",
@@ -242,15 +247,8 @@ PYRAMID_GATES = ("none", "unsupervised", "supervised")
 
 PYRAMID_RULES = (
     Rule("module", "choose {0.modules}", str, lambda v, c: v in HEADS),
-    *(
-        Rule(name, f"it goes from 1 to {most}, a whole number", int, within(1, most))
-        for name, most in {
-            "width": 256,
-            "channels": 4096,
-            "low_channels": 4096,
-            "num_classes": 254,
-        }.items()
-    ),
+    *COMMON_RULES,
+    *_counts(channels=4096, low_channels=4096),
     Rule(
         "blocks",
         "give four counts from 1 to 64",
@@ -275,7 +273,6 @@ PYRAMID_RULES = (
         lambda v, c: 0 < len(set(v)) == len(v) and 2 <= min(v) <= max(v) <= 256,
     ),
     *(Rule(name, "it is true or false", bool) for name in ("bottleneck", "deep_supervision")),
-    *(Rule(name, "it is true or false", bool) for name in ("align_corners", "equalized")),
     Rule("gates", "choose none, unsupervised or supervised", str, lambda v, c: v in PYRAMID_GATES),
     Rule("gate_form", "choose released or paper", str, lambda v, c: v in GATE_FORMS),
     Rule(
@@ -288,8 +285,6 @@ PYRAMID_RULES = (
         "{0.module} has no predictor; choose false",
         holds=lambda v, c: not v or c.kind.gated,
     ),
-    Rule("bn_momentum", "it is a number above 0 and at most 1", float, lambda v, c: 0 < v <= 1),
-    Rule("head_dropout", "it is a number from 0 to below 1", float, within_below(0, 1)),
 )
 
 

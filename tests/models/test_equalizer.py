@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import enliven
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,11 +54,7 @@ def drawn(name: str, *, equalized: bool = True) -> SegmentationNetwork:
     for one in model.modules():
         if isinstance(one, nn.Conv2d):
             nn.init.kaiming_normal_(one.weight)
-        if isinstance(one, nn.BatchNorm2d):
-            for tensor in (one.weight, one.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.5)
-            for tensor in (one.bias, one.running_mean):
-                nn.init.normal_(tensor, std=0.3)
+    enliven(model)
     return model
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from networks import enliven
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,12 +23,7 @@ def drawn(name: str, **options: object) -> nn.Module:
     """Build a network of float64 whose batch norms and equalizers do something, from one seed."""
     torch.manual_seed(7)
     model = build_model(name, num_classes=3, **options).double().eval()
-    for one in model.modules():
-        if isinstance(one, nn.BatchNorm2d):
-            for tensor in (one.weight, one.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.5)
-            for tensor in (one.bias, one.running_mean):
-                nn.init.normal_(tensor, std=0.3)
+    enliven(model)
     for one in sites(model).values():
         one.mean.fill_(float(torch.randn(())))
         one.deviation.fill_(float(torch.rand(())) + 0.5)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from networks import enliven
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -49,12 +50,7 @@ def drawn(name: str, **options: object) -> nn.Module:
     """Build a network whose batch norms do something, from one seed."""
     torch.manual_seed(3)
     model = build_model(name, **options).eval()
-    for one in model.modules():
-        if isinstance(one, nn.BatchNorm2d):
-            for tensor in (one.weight, one.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.5)
-            for tensor in (one.bias, one.running_mean):
-                nn.init.normal_(tensor, std=0.3)
+    enliven(model)
     return model
 
 

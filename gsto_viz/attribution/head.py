@@ -191,7 +191,7 @@ def find_head(model: nn.Module, head: str = "main") -> Head:
     if not heads:
         raise GstoVizError(
             f"{type(model).__name__} declares no head that can be split by branch; exact shares "
-            "need an HRNetV2, GSTO-HRNet, PPM, UPerNet or FCN of this package"
+            "need one that all branches enter through a single convolution, as HRNetV2's"
         )
     if head not in heads:
         raise GstoVizError(f"the network has no head '{head}'; it has {', '.join(heads)}")

@@ -98,8 +98,8 @@ def _doubled(image: str, before: Seen, after: Seen) -> pd.DataFrame:
 
 
 UNEXPLAINED = (
-    "its branches, as they are read, enter no head that splits by branch: that needs an HRNetV2, "
-    "GSTO-HRNet, PPM, UPerNet or FCN, read at its branches"
+    "its branches, as they are read, enter no head that splits by branch: all of them have to "
+    "enter it through a single convolution, as in HRNetV2"
 )
 
 
@@ -112,8 +112,8 @@ def check_explainable(networks: Sequence[Network]) -> None:
     if all(network.anatomy.head is None for network in networks):
         who = ", ".join(f"{network.key} ({network.name})" for network in networks)
         raise GstoVizError(
-            f"{who} cannot be analyzed with attribution: that needs an HRNetV2, GSTO-HRNet, PPM, "
-            "UPerNet or FCN, read at its branches; leave --attribution or --taps out"
+            f"{who} cannot be analyzed with attribution: {UNEXPLAINED}; leave --attribution or "
+            "--taps out"
         )
 
 

@@ -237,7 +237,7 @@ def make_reducer(place: Tap, choice: ReduceChoice, gains: Mapping[str, Gains] | 
             f"unknown reduction {reduce!r} for tap '{place.name}'; choose "
             f"{', '.join(REDUCTIONS)} or give a function"
         )
-    whole = place.kind == "logits" and reduce in ("mean", "gain_fixed")
+    whole = place.kind in ("logits", "attention") and reduce in ("mean", "gain_fixed")
     if reduce == "none" or whole:
         return torch.clone
     if place.kind == "gate":

@@ -240,6 +240,11 @@ HEADS = {
         "FCN: the four stages of a ResNet, concatenated at stride 4 as HRNetV2's branches are",
         STRIDES,
     ),
+    "rsp": HeadKind(
+        "RSP: each pixel of a stage of a ResNet chooses what it takes from the coarser one "
+        "(arXiv:2106.01744); our reconstruction",
+        STRIDES,
+    ),
 }
 """Every decode head by its name; ``gsto_viz.models.heads`` makes them."""
 
@@ -248,7 +253,13 @@ PYRAMID_GATES = ("none", "unsupervised", "supervised")
 PYRAMID_RULES = (
     Rule("module", "choose {0.modules}", str, lambda v, c: v in HEADS),
     *COMMON_RULES,
-    *_counts(channels=4096, low_channels=4096),
+    *_counts(channels=4096, low_channels=4096, heads=64),
+    Rule("window", "give an odd number from 1 to 15", int, lambda v, c: v in range(1, 16, 2)),
+    Rule(
+        "heads",
+        "give a number whose double divides channels",
+        holds=lambda v, c: c.module != "rsp" or c.channels % (2 * v) == 0,
+    ),
     Rule(
         "blocks",
         "give four counts from 1 to 64",
@@ -302,6 +313,8 @@ class PyramidConfig(NetworkConfig):
         bins: PPM, UPerNet: cells a side of each pooled map.
         rates: ASPP, DeepLabV3+: dilation rate of each 3x3 convolution; a 1x1 convolution and the
             mean over the image stand beside them.
+        heads: RSP: heads of each relation.
+        window: RSP: cells a side of what a pixel chooses from.
         num_classes: Channels K of the logits.
         align_corners: Corner convention of bilinear resizing.
         bn_momentum: Running-average momentum of batch norm.
@@ -321,6 +334,8 @@ class PyramidConfig(NetworkConfig):
     low_channels: int = 48
     bins: tuple[int, ...] = (1, 2, 3, 6)
     rates: tuple[int, ...] = (12, 24, 36)
+    heads: int = 4
+    window: int = 3
     num_classes: int = 19
     align_corners: bool = False
     bn_momentum: float = 0.1

@@ -16,10 +16,15 @@ have the structure of mmsegmentation's UPerHead, DepthwiseSeparableASPPHead and 
 ``resize_concat``), heads of the paper on scale equalizers, and no gates. Where that code and the
 papers differ, as in the 3x3 convolution behind DeepLabV3+'s ASPP, they follow the code; the width
 of the FCN is ours.
+
+RSP (arXiv:2106.01744) goes from the coarsest stage to the finest one; each step adds what
+``gsto_viz.models.relation`` lets pixels take from the coarser map. Of the paper no more than that
+could be obtained: widths, fusion and classifier are ours.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,6 +34,7 @@ from gsto_viz.models.blocks import ConvBN, SeparableConvBN, resizes, spatial_siz
 from gsto_viz.models.config import PyramidConfig
 from gsto_viz.models.equalizer import equalizers, join
 from gsto_viz.models.gates import GatedScaleTransfer, UnsupervisedGate, gate_range
+from gsto_viz.models.relation import Relation
 from gsto_viz.models.resnet import STRIDES
 from gsto_viz.types import Stride, Tap
 
@@ -334,6 +340,77 @@ class FCNHead(DecodeHead):
         )
 
 
+class RelationHead(DecodeHead):
+    """RSP: out_4 = C5', out_l = conv3x3([C_l', relation(C_l', out_l+1)]); C' are 1x1 convolutions.
+
+    The four maps are brought to stride 4 and concatenated.
+
+    Attributes:
+        laterals: 1x1 convolutions of C2 to C5.
+        relations: What C2, C3, C4 take from the next coarser map.
+        smooth: 3x3 convolutions of the same and of what they take; the coarsest stays as it is.
+    """
+
+    def __init__(self, entering: Sequence[int], config: PyramidConfig) -> None:
+        super().__init__(config)
+        channels, momentum, finer = config.channels, config.bn_momentum, len(entering) - 1
+        self.laterals = nn.ModuleList(
+            ConvBN(one, channels, kernel_size=1, bn_momentum=momentum) for one in entering
+        )
+        self.relations = nn.ModuleList(
+            Relation(channels, channels, channels, heads=config.heads, window=config.window)
+            for _ in range(finer)
+        )
+        self.smooth = nn.ModuleList(
+            ConvBN(2 * channels, channels, bn_momentum=momentum) for _ in range(finer)
+        )
+        self.smooth.append(nn.Identity())
+        self.resizes = resizes(finer, align_corners=config.align_corners)
+        self.equalizers = equalizers([channels] * len(entering), wanted=config.equalized)
+        self.fuse = ConvBN(channels * len(entering), channels, kernel_size=1, bn_momentum=momentum)
+        self.classifier = nn.Conv2d(channels, config.num_classes, 1)
+
+    def forward(self, stages: Sequence[Tensor]) -> SegmentationOutput:
+        """C2..C5 -> logits of the stride of C2."""
+        own = [one(x) for one, x in zip(self.laterals, stages, strict=True)]
+        maps = [self.smooth[-1](own[-1])]
+        for number in reversed(range(len(self.relations))):
+            taken = self.relations[number](own[number], maps[0])
+            maps.insert(0, self.smooth[number](torch.cat([own[number], taken], 1)))
+        return self.classified(self.fuse(join(maps, self.resizes, self.equalizers)))
+
+    def describe(self, channels: Sequence[int]) -> Anatomy:
+        """The branches are the four maps; the weights of each relation are places."""
+        config = self.config
+        width, finer = config.channels, range(len(STRIDES) - 1)
+        found: dict[Tap, Branch] = {}
+        for number, stride in enumerate(STRIDES):
+            found |= _branch(number, f"head.smooth.{number}", stride, width)
+        weights = [
+            Tap(f"pyramid.relation[{number + 1}->{number}]", f"head.relations.{number}.weights",
+                STRIDES[number], config.heads * config.window**2, "attention")
+            for number in finer
+        ]  # fmt: skip
+        inputs = [
+            Tap(f"pyramid.branch{number}.pre", f"head.laterals.{number}", stride, width,
+                branch=number)
+            for number, stride in enumerate(STRIDES)
+        ]  # fmt: skip
+        return Anatomy(
+            branches=tuple(found.values()),
+            heads=(
+                _split(found, sites=("pyramid",), inputs=tuple(t.name for t in inputs),
+                       fusion="pyramid"),
+            ),
+            taps=_named(config, [*inputs, *weights, *found], STRIDES[0]),
+            transfers=tuple(
+                edge_named(f"pyramid.transfer[{number + 1}->{number}]", f"head.relations.{number}")
+                for number in reversed(finer)
+            ),
+            outputs={"main": "head.logits"},
+        )  # fmt: skip
+
+
 def _branch(number: int, module: str, stride: Stride, channels: int) -> dict[Tap, Branch]:
     """Name a branch and the module that gives it."""
     name = f"pyramid.branch{number}"
@@ -385,5 +462,6 @@ DECODERS: Mapping[str, Callable[[Sequence[int], PyramidConfig], DecodeHead]] = {
     "upernet": UPerHead,
     "deeplabv3plus": SepASPPHead,
     "fcn": FCNHead,
+    "rsp": RelationHead,
 }
 """What makes the head of each row of ``HEADS``, for stages of so many channels."""

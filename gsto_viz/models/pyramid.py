@@ -98,8 +98,8 @@ def pyramid_sizes(module: str, *, gates: bool = False) -> Mapping[str, PyramidCo
     half = {"blocks": (2, 2, 2, 2), "width": 32, "rates": (6, 12, 18), "low_channels": 24, **small}
     tiny = {"blocks": (1, 1, 1, 1), "width": 4, "rates": (2, 4, 6), "low_channels": 4, **small}
     made: dict[str, dict[str, Any]] = {
-        "r50": {"channels": 256 if module == "aspp" else 512},
-        "r18-half": {**half, "channels": 64 if module == "upernet" else 96},
+        "r50": {"channels": {"aspp": 256, "rsp": 128}.get(module, 512)},
+        "r18-half": {**half, "channels": 64 if module in ("upernet", "rsp") else 96},
         "tiny": {**tiny, "channels": 8},
     }
     if module == "upernet":

@@ -241,8 +241,7 @@ HEADS = {
         STRIDES,
     ),
     "rsp": HeadKind(
-        "RSP: each pixel of a stage of a ResNet chooses what it takes from the coarser one "
-        "(arXiv:2106.01744); our reconstruction",
+        "RSP: each pixel of a stage of a ResNet chooses from the coarser one; our reconstruction",
         STRIDES,
     ),
 }

@@ -29,7 +29,7 @@ NAMES = [
     for end in ("", "-sup")
 ]
 TINY = [name for name in NAMES if "tiny" in name]
-ALL_TINY = [*TINY, "upernet-tiny", "deeplabv3plus-tiny", "fcn-tiny"]
+ALL_TINY = [*TINY, "upernet-tiny", "deeplabv3plus-tiny", "fcn-tiny", "rsp-tiny"]
 
 COSTS = [
     ("ppm-r50", "46.592", "1318.94"),
@@ -292,7 +292,7 @@ def test_training_on_one_image_is_refused() -> None:
         ({"bins": ()}, "different whole numbers"),
         ({"rates": (1, 4)}, "from 2 to 256"),
         ({"gates": "some"}, "choose none, unsupervised or supervised"),
-        ({"module": "fpn"}, "choose ppm, aspp, upernet, deeplabv3plus or fcn"),
+        ({"module": "fpn"}, "choose ppm, aspp, upernet, deeplabv3plus, fcn or rsp"),
         ({"blocks": (1, 1, 1)}, "four counts"),
         ({"width": 0}, "goes from 1"),
     ],

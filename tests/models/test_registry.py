@@ -23,7 +23,7 @@ def test_registered_names_are_the_contracts() -> None:
     }
     pyramids |= {
         f"{module}-{size}"
-        for module in ("upernet", "deeplabv3plus", "fcn")
+        for module in ("upernet", "deeplabv3plus", "fcn", "rsp")
         for size in ("r50", "r18-half", "tiny")
     }
     assert set(registered()) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny", *pyramids}

@@ -16,6 +16,7 @@ from gsto_viz.anatomy import Anatomy
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.gains import Gains
 from gsto_viz.models.blocks import Equalizer
+from gsto_viz.models.relation import Relation
 from gsto_viz.settings import shown
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
 from gsto_viz.types import ClassInfo, ClassList, Tap
@@ -223,8 +224,8 @@ def initialize(model: nn.Module, scheme: str) -> None:
         model: Any network.
         scheme: ``normal``: N(0, 0.001), biases as torch draws them, as HRNet does for segmentation
             before it loads ImageNet weights. ``kaiming``: fan-out normal, biases 0, better when
-            training starts from these weights. Batch-norm statistics are reset,
-            and so are equalizers, whose numbers held for other weights.
+            training starts from these weights. Batch-norm statistics are reset, and so are
+            equalizers, whose numbers held for other weights, and the embeddings of relations.
     """
     if scheme not in ("normal", "kaiming"):
         raise GstoVizError(f"unknown initialisation '{scheme}'; choose normal or kaiming")
@@ -237,5 +238,5 @@ def initialize(model: nn.Module, scheme: str) -> None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d | Equalizer):
+        elif isinstance(module, nn.BatchNorm2d | Equalizer | Relation):
             module.reset_parameters()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.models.blocks import spatial_size
 
 
@@ -66,37 +66,41 @@ class Relation(nn.Module):
         self.columns = nn.Parameter(torch.zeros(heads, half, window))
         self.weights = nn.Identity()
 
+    def reset_parameters(self) -> None:
+        """Forget the embeddings: 0, at which all offsets are alike; convolutions keep theirs."""
+        nn.init.zeros_(self.rows)
+        nn.init.zeros_(self.columns)
+
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """(N, C, H, W), (N, C', ceil(H/2), ceil(W/2)) -> (N, channels, H, W).
 
         Raises:
-            GstoVizError: The coarse map has not half the size, or is smaller than the window.
+            GstoVizError: The coarse map has not half the rows and columns.
+            RefusedImageError: Some cells of the window lie outside the coarse map from everywhere.
         """
-        (height, width), (h, w) = spatial_size(fine), spatial_size(coarse)
-        self._check((height, width), (h, w))
-        odd = (0, 2 * w - width, 0, 2 * h - height)
-        query = self._split(F.pad(self.query(fine), odd))
-        query = query.unflatten(-2, (h, 2)).unflatten(-1, (w, 2))
-        # (N, m, d, h, 2, w, 2) against (N, m, d, k*k, h, w).
-        keys = self._windows(self.key(coarse)) + self._offsets()[None, :, :, :, None, None]
-        scores = torch.einsum("nmdhawb,nmdkhw->nmkhawb", query, keys) / query.shape[2] ** 0.5
-        inside = self._inside(coarse)[None, None, :, :, None, :, None]
+        size, cells = spatial_size(fine), spatial_size(coarse)
+        self._check(size, cells)
+        # Scaled before the product, which stays within float16.
+        query = self.query(fine) * (self.heads / self.query.out_channels) ** 0.5
+        keys = self._windows(self.key(coarse)) + self._offsets()[..., None, None]
+        scores = torch.einsum("nmdhawb,nmdkhw->nmkhawb", _grouped(self._split(query)), keys)
+        inside = self._inside(coarse)[:, :, None, :, None]
         weights = scores.masked_fill(~inside, float("-inf")).softmax(2)
-        weights = self.weights(weights.flatten(5, 6).flatten(3, 4)[..., :height, :width])
-        grouped = F.pad(weights, odd).unflatten(-2, (h, 2)).unflatten(-1, (w, 2))
-        taken = torch.einsum("nmkhawb,nmdkhw->nmdhawb", grouped, self._windows(self.value(coarse)))
-        return taken.flatten(5, 6).flatten(3, 4).flatten(1, 2)[..., :height, :width]
+        weights = self.weights(_ungrouped(weights, size))
+        values = self._windows(self.value(coarse))
+        taken = torch.einsum("nmkhawb,nmdkhw->nmdhawb", _grouped(weights), values)
+        return _ungrouped(taken, size).flatten(1, 2)
 
     def _check(self, fine: tuple[int, int], coarse: tuple[int, int]) -> None:
         if coarse != ((fine[0] + 1) // 2, (fine[1] + 1) // 2):
             raise GstoVizError(
                 f"maps of {fine[0]}x{fine[1]} and {coarse[0]}x{coarse[1]} cells (height x width) "
-                "are not neighbours: the coarse one has half the rows and columns"
+                "are not neighbours: the coarse one has half the rows and columns, rounded up"
             )
-        if min(coarse) < self.window // 2 + 1:
-            raise GstoVizError(
+        if min(coarse) < least_cells(self.window):
+            raise RefusedImageError(
                 f"a window of {self.window}x{self.window} cells is larger than a map of "
-                f"{coarse[0]}x{coarse[1]}; use a larger image or a smaller window"
+                f"{coarse[0]}x{coarse[1]} cells (height x width); enlarge the image"
             )
 
     def _split(self, x: Tensor) -> Tensor:
@@ -120,3 +124,23 @@ class Relation(nn.Module):
         """Return which cells of each window lie on the map, (k*k, h, w)."""
         k, ones = self.window, coarse.new_ones(1, 1, *spatial_size(coarse))
         return F.unfold(ones, k, padding=k // 2)[0].unflatten(-1, spatial_size(coarse)) > 0
+
+
+def least_cells(window: int) -> int:
+    """Return the rows and columns of the smallest map that has a cell for each of the window's.
+
+    On a smaller one the outermost cells of the window lie outside from everywhere.
+    """
+    return window // 2 + 1
+
+
+def _grouped(x: Tensor) -> Tensor:
+    """(N, m, c, H, W) -> by the coarse cell that covers each pixel, (N, m, c, h, 2, w, 2)."""
+    height, width = spatial_size(x)
+    x = F.pad(x, (0, width % 2, 0, height % 2))
+    return x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))
+
+
+def _ungrouped(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, m, c, h, 2, w, 2) -> (N, m, c, *size), the way back."""
+    return x.flatten(5, 6).flatten(3, 4)[..., : size[0], : size[1]]

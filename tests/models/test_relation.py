@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
+from gsto_viz.models import initialize
 from gsto_viz.models.relation import Relation
 
 
@@ -122,5 +123,33 @@ def test_maps_that_do_not_fit():
     relation = Relation(2, 2, 4, heads=1, window=5)
     with pytest.raises(GstoVizError, match="are not neighbours"):
         relation(torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 2, 2))
-    with pytest.raises(GstoVizError, match="5x5 cells is larger than a map of 2x2"):
+    with pytest.raises(RefusedImageError, match="5x5 cells is larger than a map of 2x2 cells"):
         relation(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 2, 2))
+
+
+def test_weights_that_are_drawn_anew_forget_embeddings():
+    with torch.random.fork_rng():
+        relation = drawn(2, 2, 4, heads=1)
+        before = relation.query.weight.clone()
+        initialize(relation, "kaiming")
+    assert not relation.rows.any()
+    assert not relation.columns.any()
+    assert not torch.equal(relation.query.weight, before)
+
+
+def test_half_precision_is_close_and_finite():
+    """Products of queries and keys that float16 could not hold unless they are scaled before."""
+    relation = Relation(8, 8, 8, heads=1)
+    with torch.no_grad():
+        for conv in (relation.query, relation.key, relation.value):
+            conv.weight.copy_(torch.eye(8)[..., None, None])
+    fine, coarse = torch.full((1, 8, 4, 4), 128.0), torch.full((1, 8, 2, 2), 128.0)
+    assert torch.finfo(torch.float16).max < 8 * 128**2
+    with torch.no_grad():
+        exact = relation(fine, coarse)
+        out, weights = seen(relation.half(), fine.half(), coarse.half())
+    torch.testing.assert_close(out.float(), exact, rtol=1e-2, atol=0)
+    torch.testing.assert_close(weights.float().sum(2), torch.ones(1, 1, 4, 4), rtol=1e-2, atol=0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        cast, _ = seen(relation.float(), fine, coarse)
+    torch.testing.assert_close(cast.float(), exact, rtol=2e-2, atol=0)

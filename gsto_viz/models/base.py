@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Self
 from torch import Tensor, nn
 
 from gsto_viz.anatomy import Anatomy
-from gsto_viz.errors import GstoVizError, did_you_mean
+from gsto_viz.errors import GstoVizError, RefusedImageError, did_you_mean
 from gsto_viz.gains import Gains
-from gsto_viz.models.blocks import Equalizer
+from gsto_viz.models.blocks import Equalizer, spatial_size
 from gsto_viz.models.relation import Relation
 from gsto_viz.settings import shown
 from gsto_viz.torch_utils import IMAGENET_MEAN, IMAGENET_STD
@@ -162,6 +162,27 @@ def refuse_misfit(
         raise GstoVizError(
             f"{source} does not fit this network: {'; '.join(problems)}; it belongs to another "
             "architecture or class count"
+        )
+
+
+def refuse_small(image: Tensor, stride: int, needs: Mapping[str, int]) -> None:
+    """Refuse an image whose coarsest map has too few cells.
+
+    Args:
+        image: (N, 3, H, W).
+        stride: Of the coarsest map, ceil(H / stride) x ceil(W / stride) cells.
+        needs: Cells a side that it needs at least, by the reason.
+
+    Raises:
+        RefusedImageError: The greatest need and its reason.
+    """
+    height, width = spatial_size(image)
+    rows, columns = -(-height // stride), -(-width // stride)
+    what, least = max(needs.items(), key=lambda one: one[1])
+    if min(rows, columns) < least:
+        raise RefusedImageError(
+            f"the image is {height}x{width} (height x width), {rows}x{columns} cells of stride "
+            f"{stride}, and this network needs at least {least}x{least} ({what}); enlarge it"
         )
 
 

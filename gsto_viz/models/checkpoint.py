@@ -95,7 +95,7 @@ def save_checkpoint(
     if half_weights:
         tensors.update({k: _halved(k, t) for k, t in tensors.items() if t.dim() == 4})
     text = {**info_to_json(about), "config": network.config.to_dict()}
-    if not isinstance(network.config, HRNetConfig):
+    if type(network.config) is not HRNetConfig:
         text["architecture"] = architecture_of(network.config).name
     write_tensors(
         path,

@@ -44,6 +44,18 @@ COMMON_RULES = (
     *(Rule(name, "it is true or false", bool) for name in ("align_corners", "equalized")),
 )
 
+RELATION_RULES = (
+    *_counts(channels=4096, heads=64),
+    Rule("window", "give an odd number from 1 to 15", int, lambda v, c: v in range(1, 16, 2)),
+)
+
+HEADS_FIT = Rule(
+    "heads",
+    "give a number whose double divides channels, which is {0.channels}",
+    holds=lambda v, c: c.channels % (2 * v) == 0,
+)
+"""Of networks with relations: half the channels of each head are for rows, half for columns."""
+
 NETWORK_RULES = (
     *COMMON_RULES,
     *_counts(stage1_blocks=64, stage1_planes=1024, blocks=64),
@@ -164,7 +176,7 @@ class HRNetConfig(NetworkConfig):
         ``gate_form=...``, ``gate_diagonal=...`` and so on.
         """
         names = {f"gate_{name}": name for name in option_names(GatingConfig)}
-        known = [*sorted(option_names(HRNetConfig)), *sorted(names)]
+        known = [*sorted(option_names(type(self))), *sorted(names)]
         check_names("model option", options, known)
         gates = {names[k]: v for k, v in options.items() if k in names}
         changed = replace(self, **{k: v for k, v in options.items() if k not in names})
@@ -175,6 +187,31 @@ class HRNetConfig(NetworkConfig):
                 )
             changed = replace(changed, gating=replace(changed.gating, **gates))
         return changed
+
+
+@dataclass(frozen=True)
+class RelationHRNetConfig(HRNetConfig):
+    """Everything that shapes an HRNet whose four branches enter RSP.
+
+    Attributes:
+        channels: Of each map of RSP, and of what the classifier reads.
+        heads: Of each relation.
+        window: Cells a side of what a pixel chooses from.
+    """
+
+    channels: int = 128
+    heads: int = 4
+    window: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settle(self, (*RELATION_RULES, HEADS_FIT))
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """How many tensors such a network has at least, and how many numbers its largest one."""
+        count, largest = super().least
+        return count, max(largest, self.channels)
 
 
 class HeadKind(NamedTuple):
@@ -190,6 +227,7 @@ class HeadKind(NamedTuple):
         first: Number of the first scale's branch.
         fuses: Sides of the convolutions behind that concatenation.
         gated: Whether there may be gates in front of the scales, and a predictor.
+        relates: Whether pixels choose from a window of the next coarser stage.
     """
 
     words: str
@@ -201,6 +239,7 @@ class HeadKind(NamedTuple):
     first: int = 1
     fuses: tuple[int, ...] = ()
     gated: bool = False
+    relates: bool = False
 
 
 HEADS = {
@@ -243,6 +282,7 @@ HEADS = {
     "rsp": HeadKind(
         "RSP: each pixel of a stage of a ResNet chooses from the coarser one; our reconstruction",
         STRIDES,
+        relates=True,
     ),
 }
 """Every decode head by its name; ``gsto_viz.models.heads`` makes them."""
@@ -252,13 +292,8 @@ PYRAMID_GATES = ("none", "unsupervised", "supervised")
 PYRAMID_RULES = (
     Rule("module", "choose {0.modules}", str, lambda v, c: v in HEADS),
     *COMMON_RULES,
-    *_counts(channels=4096, low_channels=4096, heads=64),
-    Rule("window", "give an odd number from 1 to 15", int, lambda v, c: v in range(1, 16, 2)),
-    Rule(
-        "heads",
-        "give a number whose double divides channels",
-        holds=lambda v, c: c.module != "rsp" or c.channels % (2 * v) == 0,
-    ),
+    *_counts(low_channels=4096),
+    *RELATION_RULES,
     Rule(
         "blocks",
         "give four counts from 1 to 64",
@@ -346,6 +381,8 @@ class PyramidConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         settle(self, PYRAMID_RULES)
+        if self.kind.relates:
+            settle(self, (HEADS_FIT,))
 
     @property
     def modules(self) -> str:

@@ -19,7 +19,8 @@ of the FCN is ours.
 
 RSP (arXiv:2106.01744) goes from the coarsest stage to the finest one; each step adds what
 ``gsto_viz.models.relation`` lets pixels take from the coarser map. Of the paper no more than that
-could be obtained: widths, fusion and classifier are ours.
+could be obtained: widths, fusion and classifier are ours. It reads the branches of an HRNet, too
+(``gsto_viz.models.rsp_hrnet``).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,9 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.anatomy import Anatomy, Branch, Head, edge_named, gates_of
-from gsto_viz.models.base import SegmentationOutput
+from gsto_viz.models.base import NetworkConfig, SegmentationOutput
 from gsto_viz.models.blocks import ConvBN, SeparableConvBN, resizes, spatial_size
-from gsto_viz.models.config import PyramidConfig
+from gsto_viz.models.config import PyramidConfig, RelationHRNetConfig
 from gsto_viz.models.equalizer import equalizers, join
 from gsto_viz.models.gates import GatedScaleTransfer, UnsupervisedGate, gate_range
 from gsto_viz.models.relation import Relation
@@ -61,7 +62,7 @@ class Joined(nn.Module):
         fuse: One or several convolution units; the first reads the concatenation.
     """
 
-    def __init__(self, config: PyramidConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
 
@@ -79,6 +80,8 @@ class Scales(Joined):
             says so.
         predictor: 1x1 convolution that gives the logits of deep supervision, or None.
     """
+
+    config: PyramidConfig
 
     def __init__(self, in_channels: int, config: PyramidConfig) -> None:
         super().__init__(config)
@@ -210,6 +213,8 @@ class UPerHead(DecodeHead):
         smooth: 3x3 convolutions of the sums; the coarsest map stays as it is.
     """
 
+    config: PyramidConfig
+
     def __init__(self, entering: Sequence[int], config: PyramidConfig) -> None:
         super().__init__(config)
         channels, momentum = config.channels, config.bn_momentum
@@ -277,6 +282,8 @@ class SepASPPHead(DecodeHead):
         context: ASPP on C5.
     """
 
+    config: PyramidConfig
+
     def __init__(self, entering: Sequence[int], config: PyramidConfig) -> None:
         super().__init__(config)
         channels, low, momentum = config.channels, config.low_channels, config.bn_momentum
@@ -314,6 +321,8 @@ class SepASPPHead(DecodeHead):
 class FCNHead(DecodeHead):
     """C2 to C5 brought to the grid of C2 and concatenated, as HRNetV2's branches are."""
 
+    config: PyramidConfig
+
     def __init__(self, entering: Sequence[int], config: PyramidConfig) -> None:
         super().__init__(config)
         self.resizes = resizes(len(entering) - 1, align_corners=config.align_corners)
@@ -341,17 +350,22 @@ class FCNHead(DecodeHead):
 
 
 class RelationHead(DecodeHead):
-    """RSP: out_4 = C5', out_l = conv3x3([C_l', relation(C_l', out_l+1)]); C' are 1x1 convolutions.
+    """RSP on four maps F_0 to F_3 at strides 4 to 32: stages of a ResNet, branches of an HRNet.
 
-    The four maps are brought to stride 4 and concatenated.
+    With L_l a 1x1 convolution of F_l, out_3 = L_3 and out_l = conv3x3([L_l, relation(L_l,
+    out_l+1)]). The four are brought to stride 4 and concatenated.
 
     Attributes:
-        laterals: 1x1 convolutions of C2 to C5.
-        relations: What C2, C3, C4 take from the next coarser map.
-        smooth: 3x3 convolutions of the same and of what they take; the coarsest stays as it is.
+        laterals: The 1x1 convolutions.
+        relations: What F_0, F_1, F_2 take from the next coarser map.
+        smooth: The 3x3 convolutions; the coarsest map stays as it is.
     """
 
-    def __init__(self, entering: Sequence[int], config: PyramidConfig) -> None:
+    config: PyramidConfig | RelationHRNetConfig
+
+    def __init__(
+        self, entering: Sequence[int], config: PyramidConfig | RelationHRNetConfig
+    ) -> None:
         super().__init__(config)
         channels, momentum, finer = config.channels, config.bn_momentum, len(entering) - 1
         self.laterals = nn.ModuleList(
@@ -371,7 +385,7 @@ class RelationHead(DecodeHead):
         self.classifier = nn.Conv2d(channels, config.num_classes, 1)
 
     def forward(self, stages: Sequence[Tensor]) -> SegmentationOutput:
-        """C2..C5 -> logits of the stride of C2."""
+        """F_0..F_3 -> logits at stride 4."""
         own = [one(x) for one, x in zip(self.laterals, stages, strict=True)]
         maps = [self.smooth[-1](own[-1])]
         for number in reversed(range(len(self.relations))):
@@ -389,7 +403,7 @@ class RelationHead(DecodeHead):
         weights = [
             Tap(f"pyramid.relation[{number + 1}->{number}]", f"head.relations.{number}.weights",
                 STRIDES[number], config.heads * config.window**2, "attention")
-            for number in finer
+            for number in reversed(finer)
         ]  # fmt: skip
         inputs = [
             Tap(f"pyramid.branch{number}.pre", f"head.laterals.{number}", stride, width,
@@ -429,7 +443,7 @@ def _scales(config: PyramidConfig, modules: str) -> dict[Tap, Branch]:
     return found
 
 
-def _named(config: PyramidConfig, taps: Sequence[Tap], stride: int) -> dict[str, Tap]:
+def _named(config: NetworkConfig, taps: Sequence[Tap], stride: int) -> dict[str, Tap]:
     """Return taps and that of the logits by name."""
     logits = Tap("head.logits", "head.classifier", stride, config.num_classes, "logits")
     return {tap.name: tap for tap in (*taps, logits)}

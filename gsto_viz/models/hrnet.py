@@ -138,8 +138,12 @@ class HRNet(SegmentationNetwork):
         self.stage3 = self._stage(3)
         self.transition3 = Transition(3, widths[:3], config, predictor)
         self.stage4 = self._stage(4)
-        self.head = SegmentationHead(widths, config, dropout=config.head_dropout)
+        self.head = self._main_head()
         initialize(self, "normal")
+
+    def _main_head(self) -> nn.Module:
+        """Make what gives the logits of the four branches."""
+        return SegmentationHead(self.config.widths, self.config, dropout=self.config.head_dropout)
 
     def _stage(self, stage: int) -> nn.Sequential:
         modules = nn.Sequential()

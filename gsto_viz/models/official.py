@@ -20,7 +20,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
 from gsto_viz.models.base import ModelInfo, SegmentationNetwork, generic_classes, refuse_misfit
 from gsto_viz.models.blocks import BN_EPS
-from gsto_viz.models.config import GatingConfig, HRNetConfig
+from gsto_viz.models.config import GatingConfig, HRNetConfig, RelationHRNetConfig
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.registry import model_config, network_name, network_of
 from gsto_viz.models.weights_file import Weights, read_weights
@@ -104,8 +104,8 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
     return count
 
 
-def has_head(weights: Mapping[str, Tensor]) -> bool:
-    """Return whether a file holds a segmentation head; those for classification have another."""
+def has_head(weights: Collection[str]) -> bool:
+    """Return whether official keys hold a segmentation head; for classification it is another."""
     return any(key.startswith("last_layer.") for key in weights)
 
 
@@ -174,7 +174,7 @@ def load_official(
     """Copy official weights into a network.
 
     Args:
-        model: Any HRNetV2 or GSTO-HRNet; with ``kind="backbone"`` with any gates.
+        model: Any HRNetV2 or GSTO-HRNet; with ``kind="backbone"`` with any gates and any head.
         source: A file of ``torch.save`` (plain tensors only) or of safetensors, whatever its
             suffix, or a state dict. Which of several mappings is taken is said as a warning of the
             logger ``gsto_viz``.
@@ -183,7 +183,8 @@ def load_official(
         strict: Refuse a file that lacks keys, has keys left over, or has other shapes. With False
             what fits is loaded and the rest reported.
         kind: ``segmentation``: the file holds the whole network. ``backbone``: take all but heads
-            and gates of transitions. ``auto``: by whether the file has a segmentation head.
+            and gates of transitions. ``auto``: by whether the file has a segmentation head that
+            the network has, too.
         keep: Weights of the network, by our names, that stay as they are.
 
     Raises:
@@ -205,7 +206,7 @@ def load_official(
     held = {key: one for key, one in read.tensors.items() if key not in gone}
     weights = held | {key: one for key, one in kept.items() if key in held}
     if kind == "auto":
-        kind = "segmentation" if has_head(weights) else "backbone"
+        kind = "segmentation" if has_head(weights) and has_head(places) else "backbone"
     if kind == "segmentation" and strict:
         check_official_layout(model.config)
     report, places, required = _compared(model, weights, kind)
@@ -378,7 +379,8 @@ def load_official_model(
         report = load_official(model, weights, inplace_abn=inplace_abn)
     except GstoVizError as error:
         raise GstoVizError(f"{source}: {error}") from error
-    headless_hint = None if whole else "it has no segmentation head; ours is drawn at random"
+    whose = f"that of {arch} has no official name" if whole else "it has no segmentation head"
+    headless_hint = f"{whose}; ours is drawn at random" if report.kind == "backbone" else None
     for hint in filter(None, (report.hint, headless_hint)):
         logger.warning("%s: %s", source, hint)
     model.info = ModelInfo(
@@ -432,8 +434,12 @@ def check_official_layout(config: HRNetConfig) -> None:
     """Refuse a network that the official layouts have no names for.
 
     Raises:
-        GstoVizError: Which gating options differ from the released GSTO-HRNet.
+        GstoVizError: Which gating options differ from the released GSTO-HRNet, or another head.
     """
+    if isinstance(config, RelationHRNetConfig):
+        raise GstoVizError(
+            "the official layout has no head of relations; it holds the trunk alone of this network"
+        )
     if config.gating is None:
         return
     released = GatingConfig()
@@ -525,7 +531,7 @@ def _transfer(
 
 
 def _heads(config: HRNetConfig) -> Iterator[tuple[str, str]]:
-    heads = {"head": "last_layer"}
+    heads = {} if isinstance(config, RelationHRNetConfig) else {"head": "last_layer"}
     if config.gating is not None:
         stages = {*config.gating.supervised, *config.gating.auxiliary_heads}
         heads |= {f"transition{s}.predictor": f"last_layer_stage{s}" for s in sorted(stages)}

@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from gsto_viz.anatomy import Anatomy
-from gsto_viz.errors import GstoVizError, RefusedImageError
-from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput, initialize
-from gsto_viz.models.blocks import ConvBN, spatial_size
+from gsto_viz.errors import GstoVizError
+from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput, initialize, refuse_small
+from gsto_viz.models.blocks import ConvBN
 from gsto_viz.models.config import HEADS, PyramidConfig
 from gsto_viz.models.heads import DECODERS
+from gsto_viz.models.relation import window_needs
 from gsto_viz.models.resnet import ResNet
 from gsto_viz.types import Tap
 
@@ -47,7 +48,7 @@ class PyramidNetwork(SegmentationNetwork):
         """(N, 3, H, W) normalised image -> logits at the stride of the head.
 
         Raises:
-            RefusedImageError: The image is smaller than the pyramid needs.
+            RefusedImageError: The image is smaller than the head needs.
             GstoVizError: Training on one image.
         """
         self._check(image)
@@ -58,19 +59,13 @@ class PyramidNetwork(SegmentationNetwork):
         return output._replace(auxiliary={**output.auxiliary, "layer3": self.auxiliary(stages[2])})
 
     def _check(self, image: Tensor) -> None:
-        count, (height, width) = int(image.shape[0]), spatial_size(image)
-        cells, stride = self.config.cells, self.config.kind.strides[-1]
-        rows, columns = -(-height // stride), -(-width // stride)
+        cells, kind = self.config.cells, self.config.kind
+        finest = max(cells, default=0)
         # Maps of one cell are constant: the finest one that is not pooled needs two.
-        if min(rows, columns) < (needed := max((2, *cells))):
-            what = (
-                f"PPM pools to {needed}x{needed} cells" if needed in cells else "maps of one cell"
-            )
-            raise RefusedImageError(
-                f"the image is {height}x{width} (height x width), {rows}x{columns} cells of stride "
-                f"{stride}, and this network needs at least {needed}x{needed} ({what}); enlarge it"
-            )
-        if self.training and count == 1 and 1 in cells:
+        needs = {f"PPM pools to {finest}x{finest} cells": finest, "maps of one cell": 2}
+        needs |= window_needs(self.config.window) if kind.relates else {}
+        refuse_small(image, kind.strides[-1], needs)
+        if self.training and int(image.shape[0]) == 1 and 1 in cells:
             raise GstoVizError(
                 "the map of one cell has one value per channel and image, and batch norm needs "
                 "two; train on two images or more at once (batch_size, accumulate)"

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.base import NetworkConfig, SegmentationNetwork
-from gsto_viz.models.config import HEADS, GatingConfig, HRNetConfig
+from gsto_viz.models.config import HEADS, GatingConfig, HRNetConfig, RelationHRNetConfig
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.pyramid import PyramidNetwork, pyramid_sizes
+from gsto_viz.models.rsp_hrnet import RelationHRNet
 
 
 class Printed(NamedTuple):
@@ -73,6 +74,9 @@ HRNET_IMAGENET = {
 }
 """From github.com/HRNet/HRNet-Image-Classification; GSTO starts from them, too."""
 
+RSP_CHANNELS = {"w18-small-v1": 64, "w18-small-v2": 64, "w48": 128, "tiny": 8}
+"""Of RSP on an HRNet of such a size: as on a ResNet of about its channels."""
+
 TABLE_6 = {
     "ppm": ("76.5", "76.9"),
     "gsto-ppm": ("77.3", "77.8"),
@@ -132,6 +136,16 @@ ARCHITECTURES = {
             for module, kind in HEADS.items()
             for gates in ((False, True) if kind.gated else (False,))
         ),
+        Architecture(
+            "rsp-hrnet",
+            "RSP on HRNetV2's four branches instead of their concatenation; our reconstruction",
+            RelationHRNet,
+            {
+                size: RelationHRNetConfig(**vars(HRNET_SIZES[size]), channels=channels)
+                for size, channels in RSP_CHANNELS.items()
+            },
+            imagenet={size: HRNET_IMAGENET[size] for size in RSP_CHANNELS if size != "tiny"},
+        ),
     )
 }
 """Every architecture by its name; a new one is one file and a row here."""
@@ -173,10 +187,11 @@ def network_name(config: NetworkConfig) -> str:
         free = {option: getattr(config, option) for option in FREE}
         if type(config) is row.config and row.sizes[size].with_options(**free) == config:
             return name
+    kind = architecture_of(config).name
     if isinstance(config, HRNetConfig):
-        kind = "hrnetv2" if config.gating is None else "gsto-hrnet"
+        kind = "gsto-hrnet" if kind == "hrnetv2" and config.gated else kind
         return f"{kind} (width {config.width})"
-    return architecture_of(config).name
+    return kind
 
 
 def network_of(config: NetworkConfig) -> SegmentationNetwork:

@@ -134,6 +134,11 @@ def least_cells(window: int) -> int:
     return window // 2 + 1
 
 
+def window_needs(window: int) -> dict[str, int]:
+    """Return the same by its reason, as ``refuse_small`` takes it."""
+    return {f"pixels choose from {window}x{window} cells": least_cells(window)}
+
+
 def _grouped(x: Tensor) -> Tensor:
     """(N, m, c, H, W) -> by the coarse cell that covers each pixel, (N, m, c, h, 2, w, 2)."""
     height, width = spatial_size(x)

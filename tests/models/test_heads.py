@@ -6,16 +6,18 @@ from networks import enliven
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gsto_viz.attribution.interventions import constant, intervene
+from gsto_viz.attribution.interventions import captured, constant, intervene, replaced
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models import build_model, count_costs
+from gsto_viz.models import build_model, count_costs, load_official, to_official_keys
 from gsto_viz.models.config import HEADS
 from gsto_viz.models.costs import cost_row
 from gsto_viz.models.equalizer import sites
 from gsto_viz.models.heads import DECODERS
+from gsto_viz.models.official import load_official_model
 from gsto_viz.models.registry import ARCHITECTURES, model_config, registered
+from gsto_viz.models.relation import Relation
 
-MODULES = ("upernet", "deeplabv3plus", "fcn")
+MODULES = ("upernet", "deeplabv3plus", "fcn", "rsp")
 State = dict[str, Tensor]
 
 
@@ -135,12 +137,58 @@ def fcn(image: Tensor, state: State) -> dict[str, Tensor]:
     return {f"pyramid.branch{k}": x for k, x in enumerate(maps)} | classified(hidden, state)
 
 
+def listened(
+    fine: Tensor, coarse: Tensor, state: State, name: str, heads: int
+) -> tuple[Tensor, Tensor]:
+    """Bring the coarse map to every fine pixel and shift it, one cell of the window at a time."""
+    q, k, v = (
+        F.conv2d(x, state[f"{name}.{part}.weight"])
+        for part, x in (("query", fine), ("key", coarse), ("value", coarse))
+    )
+    rows, columns = state[f"{name}.rows"], state[f"{name}.columns"]
+    side, depth = rows.shape[-1], 2 * rows.shape[1]
+    scores, taken = [], []
+    for dy in range(side):
+        for dx in range(side):
+            y = torch.arange(fine.shape[-2]) // 2 + dy - side // 2
+            x = torch.arange(fine.shape[-1]) // 2 + dx - side // 2
+            outside = ((y < 0) | (y >= k.shape[-2]))[:, None] | (x < 0) | (x >= k.shape[-1])
+            y, x = y.clamp(0, k.shape[-2] - 1), x.clamp(0, k.shape[-1] - 1)
+            place = torch.cat([rows[..., dy], columns[..., dx]], 1).flatten()
+            dot = q * (k[:, :, y][..., x] + place[:, None, None])
+            score = dot.unflatten(1, (heads, depth)).sum(2) / depth**0.5
+            scores.append(score.masked_fill(outside, -torch.inf))
+            taken.append(v[:, :, y][..., x].unflatten(1, (heads, depth)))
+    weights = torch.stack(scores, 2).softmax(2)
+    out = sum(weights[:, :, j, None] * one for j, one in enumerate(taken))
+    return out.flatten(1, 2), weights
+
+
+def rsp(image: Tensor, state: State, **changed: Tensor) -> dict[str, Tensor]:
+    return rsp_of(stages(image, state, dilated=False), state, **changed)
+
+
+def rsp_of(entering: list[Tensor], state: State, **changed: Tensor) -> dict[str, Tensor]:
+    """RSP on four maps; map l takes ``to{l}`` instead of what it chooses."""
+    own = [unit(x, state, f"head.laterals.{k}") for k, x in enumerate(entering)]
+    places = {f"pyramid.branch{k}.pre": x for k, x in enumerate(own)}
+    maps = {3: own[3]}
+    for k in (2, 1, 0):
+        taken, weights = listened(own[k], maps[k + 1], state, f"head.relations.{k}", heads=4)
+        places[f"pyramid.relation[{k + 1}->{k}]"] = weights
+        taken = changed.get(f"to{k}", taken)
+        maps[k] = unit(torch.cat([own[k], taken], 1), state, f"head.smooth.{k}")
+    places |= {f"pyramid.branch{k}": x for k, x in maps.items()}
+    grown = [up(maps[k], maps[0]) for k in range(4)]
+    return places | classified(unit(joined(grown, state, "head"), state, "head.fuse"), state)
+
+
 def classified(hidden: Tensor, state: State) -> dict[str, Tensor]:
     weight, bias = state["head.classifier.weight"], state["head.classifier.bias"]
     return {"head.logits": F.conv2d(hidden, weight, bias)}
 
 
-BY_HAND = {"upernet": upernet, "deeplabv3plus": deeplabv3plus, "fcn": fcn}
+BY_HAND = {"upernet": upernet, "deeplabv3plus": deeplabv3plus, "fcn": fcn, "rsp": rsp}
 
 
 @pytest.mark.parametrize("equalized", [False, True])
@@ -191,6 +239,110 @@ def test_closing_a_lift_takes_the_coarser_stages_away_from_the_finer_ones_alone(
     assert not any(torch.equal(a, b) for a, b in zip(whole, before, strict=True))
     assert not after[3].any()
     assert not before[3].any()
+
+
+def test_what_pixels_choose_is_closed_held_and_replaced() -> None:
+    model = drawn("rsp-tiny")
+    state, edges = model.state_dict(), [one.name for one in model.anatomy().transfers]
+    assert edges == [f"pyramid.transfer[{k + 1}->{k}]" for k in (2, 1, 0)]
+    image, other = torch.randn(2, 1, 3, 64, 96, dtype=torch.float64).unbind()
+    taken = captured(model, image, edges)
+    chosen = captured(model, other, edges)["pyramid.transfer[2->1]"]
+    assert chosen.abs().max() > 1e-3
+    for change, given in (
+        (constant(edges[0], 0.0), {"to2": 0 * taken[edges[0]]}),
+        (constant(edges[2], 0.5), {"to0": 0 * taken[edges[2]] + 0.5}),
+        (replaced(edges[1], chosen, "other"), {"to1": chosen}),
+        (replaced(edges[1], taken[edges[1]], "own"), {}),
+    ):
+        with torch.no_grad(), intervene(model, change):
+            found = model(image).logits
+        expected = rsp(image, state, **given)["head.logits"]
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("equalized", [False, True])
+def test_an_hrnet_in_front_of_relations_is_hrnetv2(equalized: bool) -> None:
+    """Its branches are those of HRNetV2 under the same weights, and its head that of a ResNet."""
+    model, plain = drawn("rsp-hrnet-tiny", equalized=equalized), build_model("hrnetv2-tiny")
+    trunk = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
+    plain = plain.double().eval()
+    missing = plain.load_state_dict(trunk, strict=False)
+    assert not missing.unexpected_keys
+    assert all(key.startswith("head.") for key in missing.missing_keys)
+    seen: dict[str, Tensor] = {}
+    taps, image = model.taps(), torch.randn(1, 3, 61, 90, dtype=torch.float64)
+    for tap in taps.values():
+        model.get_submodule(tap.module).register_forward_hook(
+            lambda _m, _i, output, key=tap.name: seen.update({key: output})
+        )
+    with torch.no_grad():
+        logits = model(image).logits
+        branches, _ = plain.branches(image)
+        expected = rsp_of(branches, model.state_dict())
+    expected |= {f"stage4.branch{r}": x for r, x in enumerate(branches)}
+    assert set(taps) == set(seen)
+    for key, value in expected.items():
+        torch.testing.assert_close(seen[key], value, rtol=1e-9, atol=1e-12, msg=key)
+    torch.testing.assert_close(logits, expected["head.logits"], rtol=1e-9, atol=1e-12)
+
+
+def test_the_anatomy_of_an_hrnet_with_relations_is_that_of_both() -> None:
+    with torch.device("meta"):
+        trunk, model = build_model("gsto-hrnet-tiny"), build_model("rsp-hrnet-tiny")
+        gated = build_model("rsp-hrnet-tiny", gating={}).anatomy()
+    anatomy, before = model.anatomy(), build_model("hrnetv2-tiny").anatomy()
+    assert anatomy.branch_taps == tuple(f"pyramid.branch{r}" for r in range(4))
+    assert [*anatomy.taps][: len(before.taps) - 1] == [*before.taps][:-1]
+    assert list(anatomy.taps)[-1] == "head.logits"
+    relations = [f"pyramid.transfer[{r + 1}->{r}]" for r in (2, 1, 0)]
+    assert [e.name for e in anatomy.transfers] == [e.name for e in before.transfers] + relations
+    (head,) = anatomy.heads
+    assert head.sites == (*before.heads[0].sites, "pyramid")
+    assert head.inputs == tuple(f"pyramid.branch{r}.pre" for r in range(4))
+    assert gated.gates == trunk.anatomy().gates
+    assert list(gated.outputs) == ["main", "stage3", "stage2"]
+
+
+def test_official_weights_fit_the_trunk_alone(caplog, tmp_path) -> None:
+    """Whole files of segmentation, too: their head is left out, and said to be."""
+    torch.manual_seed(1)
+    source, model = build_model("hrnetv2-tiny"), build_model("rsp-hrnet-tiny")
+    enliven(source)
+    head = {k: v.clone() for k, v in model.head.state_dict().items()}
+    report = load_official(model, to_official_keys(source))
+    assert report.kind == "backbone"
+    assert {key.partition(".")[0] for key in report.ignored} == {"last_layer"}
+    assert {key.partition(".")[0] for key in report.missing} == {"head"}
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = (one.eval().branches(image)[0] for one in (model, source))
+    for one, two in zip(found, expected, strict=True):
+        assert torch.equal(one, two)
+    assert all(torch.equal(v, head[k]) for k, v in model.head.state_dict().items())
+    with pytest.raises(GstoVizError, match="the official layout has no head of relations"):
+        to_official_keys(model)
+    torch.save(to_official_keys(source), tmp_path / "whole.pth")
+    load_official_model(tmp_path / "whole.pth", arch="rsp-hrnet-tiny")
+    assert "that of rsp-hrnet-tiny has no official name; ours is drawn at random" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["rsp-tiny", "rsp-hrnet-tiny"])
+def test_steps_of_training_lower_the_loss(name: str) -> None:
+    torch.manual_seed(3)
+    model = build_model(name, num_classes=3).train()
+    image, labels = torch.randn(2, 3, 64, 96), torch.randint(3, (2, 16, 24))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    losses = []
+    for _ in range(4):
+        loss = F.cross_entropy(model(image).logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    for relation in (one for one in model.modules() if isinstance(one, Relation)):
+        assert all(bool(p.grad.any()) for p in relation.parameters())
 
 
 # Cells of strides 2 to 32 in an image of 1024x2048.
@@ -244,6 +396,17 @@ BY_ARITHMETIC = {
         [*resnet50(S16, S32), ((256 + 512 + 1024 + 2048) * 512, S4), (512 * 19, S4)],
         ("25.485", "400.28"),
     ),
+    "rsp-r50": (
+        [
+            *resnet50(S16, S32),
+            *((256 * 128, S4), (512 * 128, S8), (1024 * 128, S16), (2048 * 128, S32)),
+            *((128 * 128, S4), (128 * 128, S8), (128 * 128, S16)),
+            *(2 * [(128 * 128, S8), (128 * 128, S16), (128 * 128, S32)]),
+            *((9 * 256 * 128, S4), (9 * 256 * 128, S8), (9 * 256 * 128, S16)),
+            *((4 * 128 * 128, S4), (128 * 19, S4)),
+        ],
+        ("25.103", "226.08"),
+    ),
 }
 
 
@@ -284,6 +447,7 @@ ANATOMIES = {
     "upernet": (4, 8, 16, 32),
     "deeplabv3plus": (4, 8, "8r12", "8r24", "8r36", "1x1"),
     "fcn": (4, 8, 16, 32),
+    "rsp": (4, 8, 16, 32),
 }
 
 
@@ -307,6 +471,8 @@ def test_branches_are_ordered_by_scale(module: str) -> None:
         ("upernet-tiny", (32, 96), "1x3 cells of stride 32.* at least 2x2 \\(PPM pools to"),
         ("deeplabv3plus-tiny", (8, 64), "1x8 cells of stride 8.* at least 2x2 \\(maps of one"),
         ("fcn-tiny", (64, 32), "2x1 cells of stride 32.* at least 2x2 \\(maps of one cell"),
+        ("rsp-tiny", (32, 64), "1x2 cells of stride 32.* at least 2x2 \\(maps of one cell"),
+        ("rsp-hrnet-tiny", (32, 64), "1x2 cells of .* at least 2x2 \\(pixels choose from 3x3"),
     ],
 )
 def test_images_below_the_pyramid_are_refused(name, size, message) -> None:

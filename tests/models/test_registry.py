@@ -26,6 +26,7 @@ def test_registered_names_are_the_contracts() -> None:
         for module in ("upernet", "deeplabv3plus", "fcn", "rsp")
         for size in ("r50", "r18-half", "tiny")
     }
+    pyramids |= {f"rsp-hrnet-{size}" for size in ("w18-small-v1", "w18-small-v2", "w48", "tiny")}
     assert set(registered()) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny", *pyramids}
 
 
@@ -71,6 +72,12 @@ def test_unknown_name_gets_the_closest() -> None:
         ("hrnetv2-tiny", {"modules": (1, 0, 1)}, "give three counts from 1 to 64"),
         ("hrnetv2-tiny", {"width": 0}, "width is 0; it goes from 1 to 256"),
         ("hrnetv2-tiny", {"resize_mode": "cubic"}, "resize_mode is 'cubic'"),
+        ("hrnetv2-tiny", {"window": 5}, "unknown model option window"),
+        ("rsp-tiny", {"window": 4}, "window is 4; give an odd number from 1 to 15"),
+        ("rsp-tiny", {"heads": 3}, "heads is 3; give a number whose double divides channels, whi"),
+        ("rsp-hrnet-tiny", {"window": 0}, "window is 0; give an odd number from 1 to 15"),
+        ("rsp-hrnet-tiny", {"heads": 8}, "heads is 8; .* divides channels, which is 8"),
+        ("rsp-hrnet-tiny", {"width": 0}, "width is 0; it goes from 1 to 256"),
     ],
 )
 def test_what_makes_no_network_is_refused(name, options, message) -> None:

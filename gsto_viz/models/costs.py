@@ -19,8 +19,10 @@ from torch.overrides import TorchFunctionMode
 
 from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.models.base import NetworkConfig
+from gsto_viz.models.blocks import spatial_size
 from gsto_viz.models.checkpoint import METADATA_KEY, read_config, read_metadata, shipped_checkpoints
 from gsto_viz.models.registry import Printed, model_config, network_of, registered
+from gsto_viz.models.relation import Relation
 
 GI = 2**30
 """Divisor of the papers' "GFLOPs"."""
@@ -39,10 +41,11 @@ class Costs:
             called are not counted.
         conv_params: The same, of Conv2d only (weights and biases).
         macs: Multiply-adds of all Conv2d: weight elements times output positions. Biases, batch
-            norm, resizing and the multiplication by a gate are not counted.
+            norm, resizing, attention and the multiplication by a gate are not counted.
         height: Image height in pixels.
         width: Image width in pixels.
         unused: Dotted names of modules that have parameters and were never called.
+        attention: Multiply-adds of queries with keys and of weights with values in relations.
     """
 
     params: int
@@ -51,6 +54,7 @@ class Costs:
     height: int
     width: int
     unused: tuple[str, ...] = ()
+    attention: int = 0
 
     @property
     def macs_gi(self) -> float:
@@ -87,13 +91,15 @@ class _ShapesOnly(TorchFunctionMode):
 def _count(ghost: nn.Module, height: int, width: int) -> Costs:
     """Count the costs of a network on the meta device that nobody else uses; it keeps hooks."""
     called: dict[nn.Module, None] = {}
-    macs = 0
+    macs = attention = 0
 
     def record(module: nn.Module, _inputs: object, output: object) -> None:
-        nonlocal macs
+        nonlocal macs, attention
         called[module] = None
         if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
             macs += module.weight.numel() * output.shape[-2] * output.shape[-1]
+        elif isinstance(module, Relation) and isinstance(output, Tensor):
+            attention += module.products(*spatial_size(output))
 
     for module in ghost.modules():
         module.register_forward_hook(record)
@@ -112,6 +118,7 @@ def _count(ghost: nn.Module, height: int, width: int) -> Costs:
         height=height,
         width=width,
         unused=unused,
+        attention=attention,
     )
 
 
@@ -271,6 +278,8 @@ def cost_row(
         notes.append(str(error))
     else:
         counted = {count: getattr(costs, count) for count in COUNTS}
+        if costs.attention:
+            notes.append(f"attention: {costs.attention / GI:.3f} Gi multiply-adds more")
         if printed is not None:
             notes.append(verdict(costs, printed))
     return {

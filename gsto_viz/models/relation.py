@@ -91,6 +91,10 @@ class Relation(nn.Module):
         taken = torch.einsum("nmkhawb,nmdkhw->nmdhawb", _grouped(weights), values)
         return _ungrouped(taken, size).flatten(1, 2)
 
+    def products(self, height: int, width: int) -> int:
+        """Return the multiply-adds of its two products for a fine map of so many cells."""
+        return 2 * self.window**2 * self.value.out_channels * height * width
+
     def _check(self, fine: tuple[int, int], coarse: tuple[int, int]) -> None:
         if coarse != ((fine[0] + 1) // 2, (fine[1] + 1) // 2):
             raise GstoVizError(

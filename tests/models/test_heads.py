@@ -5,6 +5,7 @@ import torch
 from networks import enliven
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from gsto_viz.attribution.interventions import captured, constant, intervene, replaced
 from gsto_viz.errors import GstoVizError
@@ -419,6 +420,26 @@ def test_costs_are_those_of_arithmetic(name: str) -> None:
     assert costs.macs == sum(weights * cells for weights, cells in convs)
     assert (f"{costs.params / 1e6:.3f}", f"{costs.macs_gi:.2f}") == (params, macs)
     assert all(place.startswith("auxiliary.") for place in costs.unused)
+
+
+@pytest.mark.parametrize("size", ["r50", "r18-half"])
+def test_relations_cost_less_than_a_third_of_aspp(size: str) -> None:
+    """The paper: 75 % fewer than DeepLabV3. Products of attention are added to convolutions."""
+    with torch.device("meta"):
+        rsp, aspp = (count_costs(build_model(f"{module}-{size}")) for module in ("rsp", "aspp"))
+    products = 2 * 9 * {"r50": 128, "r18-half": 64}[size] * (S4 + S8 + S16)
+    assert (rsp.attention, aspp.attention) == (products, 0)
+    assert rsp.macs + rsp.attention <= 0.3 * aspp.macs
+    row = cost_row("rsp", "network", model_config(f"rsp-{size}"), 1024, 2048)
+    assert row["note"] == f"attention: {products / 2**30:.3f} Gi multiply-adds more"
+
+
+def test_torch_counts_the_same_multiply_adds() -> None:
+    model, counter = build_model("rsp-tiny").eval(), FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(torch.zeros(1, 3, 64, 96))
+    costs = count_costs(model, 64, 96)
+    assert counter.get_total_flops() == 2 * (costs.macs + costs.attention)
 
 
 def test_a_size_that_a_network_does_not_take_has_no_costs_and_says_why() -> None:

@@ -243,6 +243,21 @@ class Anatomy:
         return (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
 
     @property
+    def relations(self) -> dict[str, int]:
+        """Strides of the fine maps whose pixels choose from the next coarser one, by attention tap.
+
+        Of those between two grids at which branches are compared.
+        """
+        grids = {branch.sampling for branch in self.branches}
+        return {
+            name: tap.stride
+            for name, tap in self.taps.items()
+            if tap.kind == "attention"
+            and isinstance(tap.stride, int)
+            and {tap.stride, 2 * tap.stride} <= grids
+        }
+
+    @property
     def head(self) -> Head | None:
         """The head that the branches enter; None where the split is not exact there."""
         return next((head for head in self.heads if head.taps == self.branch_taps), None)

@@ -296,6 +296,7 @@ class Network:
         gates: bool = True,
         logits: bool = False,
         features: bool = False,
+        relations: bool = False,
     ) -> Look:
         """Run the network once over an image and keep what its branches and gates show.
 
@@ -307,6 +308,7 @@ class Network:
             gates: Keep gate maps.
             logits: Keep the logits on the grid of the head.
             features: Keep the features of the branches.
+            relations: Keep the weights of relations.
 
         Raises:
             RefusedImageError: The network does not take an image of this size.
@@ -318,12 +320,14 @@ class Network:
                 f"{self.name} has no per-channel gains and its maps would be arbitrary; measure "
                 "them with gsto_viz.calibrate.calibrate and give them as gains="
             )
+        relations = relations and bool(self.anatomy.relations)
         with ExitStack() as stack:
             if any(module.training for module in self._modules):
                 stack.enter_context(eval_mode(self.module))
             means = stack.enter_context(self._raw) if raw else {}
             fixed = stack.enter_context(self._fixed)
             kept = stack.enter_context(self._gates) if self.anatomy.gates and gates else {}
+            heard = stack.enter_context(self._relations) if relations else {}
             scores = stack.enter_context(self._logits) if logits else {}
             whole = stack.enter_context(self._features) if features else {}
             passed = stack.enter_context(watch_equalizers(self.module)) if features else {}
@@ -345,6 +349,7 @@ class Network:
             predicts=predicts,
             features=_first(whole),
             equalizers=passed,
+            relations=dict(zip(heard, _first(heard), strict=True)),
         )
 
     @cached_property
@@ -363,6 +368,10 @@ class Network:
     @cached_property
     def _gates(self) -> Capture:
         return Capture(self.module, self._places(gate.name for gate in self.anatomy.gates))
+
+    @cached_property
+    def _relations(self) -> Capture:
+        return Capture(self.module, self._places(self.anatomy.relations))
 
     @cached_property
     def _features(self) -> Capture:

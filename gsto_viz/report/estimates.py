@@ -1,6 +1,7 @@
 """From the tables of an analyze folder to everything that is estimated of one network."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from gsto_viz.stats.gates import (
 )
 from gsto_viz.stats.inference import Estimate, Images, estimate, not_estimated
 from gsto_viz.stats.information import assignment
+from gsto_viz.stats.listening import EXCESS, listening_means
 from gsto_viz.stats.nulls import Null, permute_sizes
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
 from gsto_viz.stats.pairs import index_columns, indices_at, sci_by_gap, unmeasured
@@ -106,7 +108,8 @@ def model_summary(
     }
     if report.manifest["atlas"]:
         found |= feature_summary(report, key)
-    return found
+    heard = report.rows("listening", key)
+    return found if heard.empty else found | {"listening": listening_summary(heard, images)}
 
 
 def feature_summary(report: Report, key: str) -> dict[str, Any]:
@@ -309,6 +312,28 @@ def gate_summary(
         "self_edges": gate_selectivity(counts, self_edges=True, images=images),
         "gates": gates,
         "by_octave": pd.concat(by_octave, ignore_index=True),
+    }
+
+
+def listening_summary(rows: pd.DataFrame, images: Images) -> dict[str, pd.DataFrame]:
+    """Average what regions listen to: all together, by size and by class.
+
+    Null models have the share that leaves a region beyond that of equal weights, all together and
+    by size: near cells lie in the region wherever it is, so that part of it is geometry.
+
+    Args:
+        rows: Of one network in the table ``listening``.
+        images: Which images are independent, and the seed.
+    """
+    rows = rows[rows["qualifies"]]
+    rows = rows.assign(octave=np.floor(rows["size_octave"]).astype(np.int64))
+    own, null = rows[rows["null"] == OWN], rows[rows["null"] != OWN]
+    means = partial(listening_means, images=images)
+    excess = partial(means, null, measures=(EXCESS["outside"],))
+    return {
+        "overall": pd.concat([means(own), excess()], ignore_index=True),
+        "by_octave": pd.concat([means(own, ["octave"]), excess(["octave"])], ignore_index=True),
+        "by_class": means(own, ["class_id"]),
     }
 
 

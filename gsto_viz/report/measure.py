@@ -26,6 +26,7 @@ from gsto_viz.report.tables import Columns
 from gsto_viz.stats.atlas import PASSED, PICTURE, RESIZED, feature_sums
 from gsto_viz.stats.boundary import BoundaryPixels, boundary_pixels
 from gsto_viz.stats.gates import gate_columns, gate_ends, gate_sums
+from gsto_viz.stats.listening import Heard, listen
 from gsto_viz.stats.nulls import (
     Annotation,
     annotate,
@@ -310,6 +311,12 @@ def gate_tables(network: Network, grids: PreparedRegions, look: Look) -> tuple[C
     rows = {name: np.concatenate([one[name] for one in sums])[order] for name in sums[0]}
     kept = {k: v.astype(np.float32) for k, v in means.items() if not k.startswith("g_whole/")}
     return kept, {"tap": np.array(taps)[order]} | rows
+
+
+def heard_by(network: Network, look: Look) -> dict[str, Heard]:
+    """Return by tap what the pixels of one image listen to; nothing without relations."""
+    strides = network.anatomy.relations
+    return {tap: listen(one, strides[tap], tap) for tap, one in look.relations.items()}
 
 
 def atlas_tables(image: Annotated, look: Look, settings: Settings) -> dict[str, Columns]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gsto_viz.errors import GstoVizError, NumberingError, RefusedImageError
 from gsto_viz.look import Look
 from gsto_viz.network import Network
-from gsto_viz.regions.pooling import rank_maps
+from gsto_viz.regions.pooling import PreparedRegions, rank_maps
 from gsto_viz.regions.table import region_arrays
 from gsto_viz.report.causal import shapley_columns, transfer_frame
 from gsto_viz.report.folder import Settings
@@ -27,16 +27,18 @@ from gsto_viz.report.measure import (
     annotated,
     atlas_tables,
     gate_tables,
+    heard_by,
     prepared,
     reservoir,
 )
 from gsto_viz.report.tables import OWN, Chunk, Columns, chunk_maps
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
+from gsto_viz.stats.listening import Heard, listening_columns
 from gsto_viz.stats.nulls import LayoutMean
 from gsto_viz.stats.outcome import COUNTS, confusion_matrix, count_outcome
 from gsto_viz.stats.pairs import indices_at
 from gsto_viz.stats.sizes import edge_values
-from gsto_viz.types import BranchMaps, Dataset, Sample
+from gsto_viz.types import Dataset, Sample
 from gsto_viz.words import NULLS, load_function
 
 LAYOUT = "layout"
@@ -50,7 +52,7 @@ class View(NamedTuple):
 
     network: Network
     look: Look
-    drawn: list[tuple[Network, BranchMaps]]
+    drawn: list[tuple[Network, Look]]
 
 
 def run_chunk(
@@ -112,11 +114,11 @@ def _skipped(image: str, reason: str) -> Chunk:
 def _view(network: Network, draws: Sequence[Network], sample: Sample, *, features: bool) -> View:
     """Run one network and its random-weight draws on one image."""
     try:
-        look = network.look(sample.image, raw=False, features=features)
+        look = network.look(sample.image, raw=False, features=features, relations=True)
         network.check_grids([one.shape for one in look.activity], sample.image.shape[:2])
     except GstoVizError as error:
         raise type(error)(f"{sample.id}: {network.key}: {error}") from error
-    drawn = [(twin, twin.look(sample.image, raw=False, gates=False).activity) for twin in draws]
+    drawn = [(t, t.look(sample.image, raw=False, gates=False, relations=True)) for t in draws]
     return View(network, look, drawn)
 
 
@@ -164,8 +166,11 @@ def _add_network(chunk: Chunk, view: View, image: Annotated, settings: Settings)
         everything = [grids, *(one.grids for one in image.moved)]
         own, *moved = shapley_columns(network, sample, everything)
         table |= own
-        chunk.add("transfer", **transfer_frame(network, image, drawn))
+        random = [(twin, there.activity) for twin, there in drawn]
+        chunk.add("transfer", **transfer_frame(network, image, random))
     chunk.add("regions", **names, **_cut(table, kept))
+    heard = heard_by(network, look)
+    _add_listening(chunk, {**names, "null": OWN, "draw": 0}, heard, grids, table, kept)
     assert sample.labels is not None
     chunk.add(
         "images",
@@ -181,14 +186,43 @@ def _add_network(chunk: Chunk, view: View, image: Annotated, settings: Settings)
         largest_share=float(np.max(table["area_px"], initial=0) / sample.labels.size),
     )
     if settings.nulls:
-        _add_nulls(chunk, view, image, moved, kept, settings)
-    for draw, (twin, maps) in enumerate(drawn):
-        table = region_arrays(grids, maps)
+        _add_nulls(chunk, view, image, (moved, heard), kept, settings)
+    for draw, (twin, there) in enumerate(drawn):
+        table = region_arrays(grids, there.activity)
         if twin.baseline is not None:
             table |= shapley_columns(twin, sample, [grids])[0]
-        table = _cut(table, _kept(table, sample.id, settings))
+        kept = _kept(table, sample.id, settings)
+        heard, null = heard_by(twin, there), {**names, "null": "N3", "draw": draw}
+        _add_listening(chunk, null, heard, grids, table, kept)
+        table = _cut(table, kept)
         _add_values(chunk, network, "N3", draw, sample.id, _indices(network, table))
         chunk.add("random", model=network.key, draw=draw, image=sample.id, **table)
+
+
+def _add_listening(
+    chunk: Chunk,
+    names: Mapping[str, Any],
+    heard: Mapping[str, Heard],
+    grids: PreparedRegions,
+    table: Columns,
+    kept: npt.NDArray[np.bool_],
+) -> None:
+    """Add what regions listen to; nothing for networks without relations.
+
+    Args:
+        chunk: Takes the rows.
+        names: Columns that are the same in every row.
+        heard: By tap.
+        grids: The regions.
+        table: Their table, all rows.
+        kept: (K,) which of them stay.
+    """
+    if not heard:
+        return
+    rows = listening_columns(heard, grids)
+    at = rows["region"] - 1
+    rows |= {name: table[name][at] for name in ("class_id", "size_octave", "qualifies")}
+    chunk.add("listening", **names, **_cut(rows, kept[at]))
 
 
 def _add_outcome(chunk: Chunk, view: View, image: Annotated) -> dict[str, npt.NDArray]:
@@ -209,7 +243,7 @@ def _add_nulls(
     chunk: Chunk,
     view: View,
     image: Annotated,
-    explained: Sequence[Columns],
+    known: tuple[Sequence[Columns], Mapping[str, Heard]],
     kept: npt.NDArray[np.bool_],
     settings: Settings,
 ) -> None:
@@ -219,20 +253,24 @@ def _add_nulls(
         chunk: Takes the rows.
         view: What the network shows.
         image: The image.
-        explained: Columns of Shapley values for each of ``image.moved``; empty ones without.
+        known: Columns of Shapley values for each of ``image.moved``, empty ones without; and by
+            tap what pixels listen to.
         kept: (K,) regions of this image that stay.
     """
     network, activity = view.network, view.look.activity
+    explained, heard = known
     for one, columns in zip(image.moved, explained, strict=True):
+        names = {"model": network.key, "null": one.null, "draw": one.draw}
+        names["image"] = image.sample.id
         table = {**region_arrays(one.grids, activity), **columns}
         here = kept if one.null == "N1" else _kept(table, one.image, settings)
+        _add_listening(chunk, names, heard, one.grids, table, here)
         table = _cut(table, here)
         indices = _indices(network, table)
         _add_values(chunk, network, one.null, one.draw, image.sample.id, indices)
         if columns:
-            names = {"model": network.key, "null": one.null, "draw": one.draw}
             asked = {name: table[name] for name in table if name in MOVED or name[:4] == "psi_"}
-            chunk.add("moved", **names, image=image.sample.id, **asked)
+            chunk.add("moved", **names, **asked)
     for null, row in NULLS.items():
         draws = (
             load_function(row.function)(image.grids, activity)

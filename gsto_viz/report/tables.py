@@ -91,6 +91,15 @@ TABLES = {
         ),
         Table("gates", ("model", "image", "tap"), "sums that describe each gate map"),
         Table(
+            "listening",
+            ("model", "null", "draw", "image", "region", "tap", "part"),
+            "of networks whose pixels choose from a coarser map: means over the `pixels` (of the "
+            "image) of core or band of `entropy` (0 one cell, 1 all alike; of the mean over heads, "
+            "and `head_entropy`, the mean of theirs), `offset_px` (distance of the cells from the "
+            "pixel, image px) and `outside` (weight beyond the region, 0..1); `..._uniform` with "
+            "equal weights; `stride` of the fine map; `null` = `none`, N1, N2 or N3",
+        ),
+        Table(
             "classes",
             ("model", "image", "class_id"),
             "right and wrong pixels, also of the boundary",

@@ -5,8 +5,9 @@ group, and seeds; ``pairs`` collects region tables, decides pairs and makes the 
 Index and its companions; ``causal`` is the same on contributions, resized objects and
 interventions; ``compare`` the headline and verdict of one model and the difference of two;
 ``sizes`` and ``information`` relate branches to sizes, ``boundary`` to edges; ``gates`` reads
-gates; ``outcome`` scores by size; ``nulls`` breaks the link to size on purpose; ``atlas`` describes
-the features themselves, ``upsampling`` what resizing leaves of their variance.
+gates and ``listening`` the weights of relations; ``outcome`` scores by size; ``nulls`` breaks the
+link to size on purpose; ``atlas`` describes the features themselves, ``upsampling`` what resizing
+leaves of their variance.
 """
 
 from gsto_viz.anatomy import edge_named as gate_edge
@@ -94,6 +95,7 @@ from gsto_viz.stats.inference import (
     stream,
 )
 from gsto_viz.stats.information import Assignment, assignment, scale_interaction
+from gsto_viz.stats.listening import listen, listening_columns, listening_means
 from gsto_viz.stats.nulls import (
     LayoutMean,
     annotate,
@@ -218,6 +220,9 @@ __all__ = [
     "is_cityscapes",
     "kept_along",
     "kept_variance",
+    "listen",
+    "listening_columns",
+    "listening_means",
     "mean_drops",
     "neighbour_sums",
     "outcome_by_size",

@@ -45,6 +45,10 @@ NETWORKS = (
 """By network, the reference first; no colour is that of a branch."""
 
 
+HEARD = "#F0E442"
+"""Of the cells that a pixel listens to; of no branch and no network, and bright on photographs."""
+
+
 def branch_mark(position: int) -> Mark:
     """Return how a branch is drawn, 0 = the finest.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from gsto_viz.explorer.comparison import responses
 from gsto_viz.explorer.drawings import Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes
+from gsto_viz.explorer.listening import Heard, heard_at, heard_table, relation_arrows
 from gsto_viz.explorer.probe import (
     Point,
     class_scores,
@@ -53,6 +54,13 @@ HEADERS = {
     "cells": "area (cells)",
 }
 """Columns of a profile, with units."""
+HEARD_HEADERS = {
+    "row": "row (cell)",
+    "column": "column (cell)",
+    **{name: f"{name} (px)" for name in ("y0", "x0", "y1", "x1")},
+    "weight": "weight (0..1)",
+}
+"""Columns of the cells that a pixel listens to, with units; y1 and x1 are exclusive."""
 
 
 def explore_exports(shown: Shown, regions: PreparedRegions, state: ViewState) -> Exports:
@@ -69,6 +77,8 @@ def explore_exports(shown: Shown, regions: PreparedRegions, state: ViewState) ->
         ExportFile("profile.csv", "Profile (CSV)", probe.profile_csv),
         ExportFile("scores.csv", "Class scores (CSV)", probe.scores_csv),
     ]
+    if relation_arrows(shown):
+        files.append(ExportFile("listening.csv", "Listening weights (CSV)", probe.heard_csv))
     if shown.why_unlabelled is None:
         files.append(ExportFile("sizes.csv", "By size (CSV)", partial(_sizes, shown)))
     files += [
@@ -126,12 +136,17 @@ class Probe:
         scores = class_scores(self.shown, pixels)
         return pd.DataFrame({"class": list(self.shown.classes.names), **scores})
 
+    def heard(self) -> dict[str, Heard]:
+        """Return what the probed pixel listens to, by letter."""
+        return heard_at(self.shown, self.state, self.point)
+
     def numbers(self) -> dict[str, Any]:
         """Return everything the page says at the probe, for a file."""
         facts = None
         if self.region:
             table = region_numbers(self.shown, self.regions)
             facts = region_facts(self.shown, self.regions, table, self.region)
+        heard = self.heard()
         return {
             "point": {"x_px": self.point.x, "y_px": self.point.y},
             "profile": self.profile(),
@@ -140,6 +155,7 @@ class Probe:
             "region_source": self.shown.region_source,
             "disagreement_share": disagreement(self.shown)[1],
             "maps": _map_numbers(self.shown, self.state.mode),
+            **({"listening": heard_table(heard)} if heard else {}),
         }
 
     def sheet(self) -> Sheet:
@@ -158,6 +174,7 @@ class Probe:
             colors=state.colors,
             difference=state.difference,
             opacity=state.opacity,
+            heard=self.heard(),
         )
 
     def profile_csv(self) -> bytes:
@@ -171,6 +188,16 @@ class Probe:
     def scores_csv(self) -> bytes:
         """Return the class scores as a file."""
         return csv_bytes(self.scores().rename(columns={x: f"{x} score (0..1)" for x in LETTERS}))
+
+    def heard_csv(self) -> bytes:
+        """Return the cells that the probed pixel listens to as a file."""
+        heard = self.heard()
+        if not heard:
+            return csv_bytes(pd.DataFrame(columns=["model", *HEARD_HEADERS.values()]))
+        named = heard_table(heard).rename(columns=HEARD_HEADERS)
+        named.insert(1, "x (px)", self.point.x)
+        named.insert(2, "y (px)", self.point.y)
+        return csv_bytes(origin(named, self.shown))
 
     def view_json(self) -> bytes:
         """Return the whole view as a file that ``gsto-viz export`` replays."""

@@ -7,6 +7,8 @@ import streamlit as st
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.export_menu import draw_exports
+from gsto_viz.explorer.listening import heard_at
+from gsto_viz.explorer.listening_panel import choose_heard, draw_heard_panel
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.probe import pinned
@@ -16,7 +18,7 @@ from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
 from gsto_viz.explorer.view_state import COLORS, PICKS
-from gsto_viz.explorer.viewer import draw_colors
+from gsto_viz.explorer.viewer import draw_colors, draw_heard
 from gsto_viz.explorer.viewer_data import DIVERGING
 from gsto_viz.words import MODES
 
@@ -34,6 +36,7 @@ def draw_page() -> None:
         return
     page, shown = opened
     _choose_display(page)
+    choose_heard(page, shown)
     colors = {"map": page.state.colors, "difference": DIVERGING}
     draw_colors(colors, opacity=page.state.opacity)
     _probe_fragment(page, shown)
@@ -95,8 +98,12 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     if clicked is not None:
         point = clicked
     page.note(x=point.x, y=point.y)
+    heard = heard_at(shown, state, point)
+    if heard:
+        draw_heard({letter: one.cells for letter, one in heard.items()}, point)
     st.markdown(_caption(shown, state.mode))
     draw_probe(page, shown, regions, point, pin, move=partial(move_probe, page))
+    draw_heard_panel(shown, heard, point)
     draw_exports(partial(explore_exports, shown, regions, page.state))
     page.write_link()
 

@@ -163,6 +163,8 @@ GLOSSARY = {
     "transfer": "the path that carries a source branch into a target branch at a fusion, or makes "
     "a new branch at a transition",
     "gate": "the map in front of a transfer, one value per position",
+    "relation": "what a pixel takes over from a window of cells of the next coarser map, from each "
+    "by a weight of its own; the weights sum to 1",
     "tap": "a named place where something is captured, such as `stage4.branch0` (after the last "
     "fusion) or `stage3.m0.gate[2->0]`",
     "region": "one object of one image: an instance, or a connected area of one class; at least "

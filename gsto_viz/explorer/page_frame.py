@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from gsto_viz.colors import HEARD
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice, default_pair, given_folder, list_choices
@@ -34,12 +35,18 @@ table.scores th, table.scores td { padding: 0.25rem 0.5rem; font-weight: 400; te
 table.scores thead th:not(:first-child) { padding-left: 0; }
 table.scores td { width: 30%; padding: 0 1.2rem 0 0; height: 1.9rem; }
 table.scores td { font-variant-numeric: tabular-nums; }
+table.heard { display: inline-table; border-collapse: collapse; margin: 0 2rem 0.5rem 0; }
+table.heard caption { caption-side: top; text-align: left; color: inherit; padding: 0.2rem 0; }
+table.heard td { min-width: 3rem; height: 1.9rem; padding: 0 0.4rem; text-align: right; }
+table.heard td { border: 1px solid var(--st-border-color, rgba(128, 128, 128, 0.4)); }
+table.heard td { background: color-mix(in srgb, HEARD calc(var(--shade, 0%) * 0.45), transparent); }
+table.heard td { font-variant-numeric: tabular-nums; }
 .stMainBlockContainer h2 { font-size: 1.35rem; padding: 0.5rem 0; }
 .stMainBlockContainer h3 { font-size: 1.1rem; padding: 0.4rem 0; }
 @media (prefers-reduced-motion: reduce) {
   * { animation: none !important; transition: none !important; }
 }
-</style>"""
+</style>""".replace("HEARD", HEARD)
 """Less air above, so that the answer is on the first screen."""
 VIEW, LINK, PAGE, UPLOAD = "view_held", "link_last_written", "page_last_drawn", "upload_held"
 """Keys of the session state: the view, what this session wrote into the address, the page that was

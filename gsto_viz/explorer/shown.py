@@ -17,8 +17,8 @@ from gsto_viz.regions import PreparedRegions, prepare_regions
 from gsto_viz.types import IGNORE, ClassList, Sample
 
 LETTERS = ("A", "B")
-LOGITS = np.float16
-"""Kept at half precision, here and by the pages: scores are read to two decimals."""
+HALF = np.float16
+"""Precision of logits and of weights of relations: scores and percents are read to two decimals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +63,18 @@ class Shown:
 
 
 def look(model: SegmentationNetwork, picture: Picture) -> Look:
-    """Run a network on an image; keep what pages keep, read-only, logits at half precision."""
-    seen = open_network(model).look(picture.sample.image, logits=True)
+    """Run a network on an image; keep what pages keep, read-only.
+
+    Logits and weights of relations are kept at half precision.
+    """
+    seen = open_network(model).look(picture.sample.image, logits=True, relations=True)
     assert seen.logits is not None
-    half = seen.logits.astype(LOGITS)
+    half = seen.logits.astype(HALF)
+    relations = {tap: weights.astype(HALF) for tap, weights in seen.relations.items()}
     arrays: list[npt.NDArray[Any]] = [half, seen.prediction, *seen.raw, *seen.activity]
-    for array in (*arrays, *seen.gates.values()):
+    for array in (*arrays, *seen.gates.values(), *relations.values()):
         array.setflags(write=False)
-    return replace(seen, logits=half, site=DEFAULT_SITE)
+    return replace(seen, logits=half, relations=relations, site=DEFAULT_SITE)
 
 
 def show_pair(

@@ -14,12 +14,13 @@ from gsto_viz.explorer.export_files import KINDS, ExportFile
 from gsto_viz.explorer.gate_choice import GateChoice
 from gsto_viz.explorer.gate_numbers import gate_places, group_title, limits_of
 from gsto_viz.explorer.gate_tiles import COLORS, NO_GATES, Held, moved_map
+from gsto_viz.explorer.listening import Heard
 from gsto_viz.explorer.probe import Point, region_at
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import REDUCTIONS
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import DIVERGING, branch_maps, difference_map, disagreement
-from gsto_viz.plots import Marks, Panel, PanelRow
+from gsto_viz.plots import Marks, Panel, PanelRow, draw_heard
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
 from gsto_viz.words import METHOD_LINKS, MODES
@@ -83,7 +84,14 @@ def networks_in_words(shown: Shown) -> str:
 
 
 def branch_sheet(
-    shown: Shown, marks: Marks, *, mode: str, colors: str, difference: bool, opacity: float = 1.0
+    shown: Shown,
+    marks: Marks,
+    *,
+    mode: str,
+    colors: str,
+    difference: bool,
+    opacity: float = 1.0,
+    heard: Mapping[str, Heard] | None = None,
 ) -> Sheet:
     """Return image, predictions and branch maps of both networks.
 
@@ -93,9 +101,11 @@ def branch_sheet(
         colors: Their colour map.
         difference: Add a row of B - A.
         opacity: Of maps over the image, 0..1.
+        heard: By letter, what the probed pixel listens to.
     """
     maps = branch_maps(shown, mode)
-    rows = [PanelRow("", image_panels(shown))]
+    panels = [_heard_panel(shown, letter, one) for letter, one in (heard or {}).items()]
+    rows = [PanelRow("", [*image_panels(shown), *panels])]
     for letter in LETTERS:
         title = f"{letter}: {shown.inspections[letter].name}"
         rows.append(PanelRow(title, _map_panels(letter, maps[letter], colors)))
@@ -108,9 +118,26 @@ def branch_sheet(
     caption = (
         f"{networks_in_words(shown)} {MODES[mode].meaning}{more} Reduction: "
         f"{REDUCTIONS[MODES[mode].raw]}; {shown.inspections['A'].site}, one cell of stride s "
-        f"covers s x s pixels. {marks_in_words(marks)}"
+        f"covers s x s pixels. {marks_in_words(marks)}{heard_in_words(heard or {})}"
     )
     return Sheet(rows, marks, caption, opacity)
+
+
+def _heard_panel(shown: Shown, letter: str, heard: Heard) -> Panel:
+    """Return the image with the cells that the probed pixel listens to."""
+    cells = heard.cells[heard.cells["inside"]]
+    boxes, weights = cells[["y0", "x0", "y1", "x1"]].to_numpy(), cells["weight"].to_numpy()
+    over = partial(draw_heard, boxes, weights)
+    return Panel(f"{letter} listens to", pixels=shown.sample.image, over=over)
+
+
+def heard_in_words(heard: Mapping[str, Heard]) -> str:
+    """Describe the cells that are drawn for each network; empty without any."""
+    said = "; ".join(
+        f"{letter} ({one.what}) up to {100 * one.cells['weight'].max():.1f} %"
+        for letter, one in heard.items()
+    )
+    return f" Cells that the probed pixel listens to, opaque by weight: {said}." if said else ""
 
 
 def image_panels(shown: Shown) -> list[Panel]:

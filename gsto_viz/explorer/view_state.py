@@ -54,6 +54,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "explore": (
         *_SHARED,
         *("mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity", "zoom"),
+        *("relation", "head"),
     ),
     "gates": (*_SHARED, "x", "y", "gate", "force", "value", "zoom"),
     "sizes": (*_SHARED, "run", "size", "cls", "gap", "panel", "box_a", "box_b"),
@@ -89,6 +90,8 @@ class ViewState:
         pick: One of ``PICKS``.
         opacity: Of branch maps over the image, 0.1..1.
         difference: Show the row of differences B - A.
+        relation: Tap of the relation whose cells are shown; None: the page chooses.
+        head: Which of its heads; None: the mean of all.
         gate: Tap of the gate that is looked at; None: the page chooses.
         force: Whether that gate is held at ``value``.
         value: What the gate is held at, 0..1.
@@ -132,6 +135,8 @@ class ViewState:
     pick: str = PICKS[0]
     opacity: float = 1.0
     difference: bool = False
+    relation: str | None = None
+    head: int | None = None
     gate: str | None = None
     force: bool = False
     value: float = 1.0
@@ -295,6 +300,8 @@ def _readers(offered: Offered) -> dict[str, _Reader]:
             partial(read_decimal, low=0.1, high=1.0), "is not a number from 0.1 to 1"
         ),
         "difference": _Reader(read_switch, "is neither 0 nor 1"),
+        "relation": name,
+        "head": _Reader(_head, "is not a whole number from 0 to 99"),
         "gate": name,
         "force": _Reader(read_switch, "is neither 0 nor 1"),
         "value": share,
@@ -340,6 +347,7 @@ def _one_of(options: tuple[str, ...]) -> _Reader:
 
 _scene = partial(read_whole, digits=4)
 _pixel = partial(read_whole, digits=5)
+_head = partial(read_whole, digits=2)
 
 
 def _side(text: str) -> int | None:

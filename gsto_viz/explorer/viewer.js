@@ -6,6 +6,7 @@ const memory = new WeakMap();
 const INVALID = [176, 176, 176];
 const NOT_FINITE = [255, 0, 255];
 const MAX_ZOOM = 32;
+const HEARD_OPACITY = 0.75; // Of the cell with the greatest weight.
 const STILL_MS = 400; // The zoom goes into the address when it has stood still for so long.
 
 export default function (component) {
@@ -56,6 +57,8 @@ function shortNumber(value) {
   return value.toPrecision(4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 }
 
+const percent = (share) => (100 * share).toFixed(1) + " %";
+
 function raster(width, height, paint) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -101,7 +104,7 @@ class Tile {
     this.picture = null;
     if (source.kind === "picture") this.fillPicture(source);
     else if (source.kind === "classes") this.fillClasses(source);
-    else this.fillMap(source);
+    else if (source.kind === "map") this.fillMap(source);
     this.scale.style.display = source.kind === "map" ? "" : "none";
   }
 
@@ -170,6 +173,12 @@ class Tile {
       const found = classes[this.labels[at]];
       return found ? found.name : this.source.unmarked || "ignored";
     }
+    if (this.source.kind === "heard") {
+      const inside = ([y0, x0, y1, x1]) =>
+        point.y >= y0 && point.y < y1 && point.x >= x0 && point.x < x1;
+      const cell = this.heard().find(inside);
+      return cell ? percent(cell[4]) : "";
+    }
     const cell = this.cell(point);
     const k = cell.row * this.source.width + cell.column;
     let text = shortNumber(this.numbers[k]);
@@ -212,8 +221,10 @@ class Tile {
     const base = viewer.base;
     if (isMap && viewer.paint.opacity < 1 && base) this.put(context, base, 1);
     context.globalAlpha = isMap ? viewer.paint.opacity : 1;
-    if (this.image) this.put(context, this.image, this.stride);
+    const image = this.source.kind === "heard" ? base : this.image;
+    if (image) this.put(context, image, this.stride);
     context.globalAlpha = 1;
+    this.drawHeard(context);
     this.drawMarks(context);
     this.reading.textContent = this.words(viewer.hover || viewer.probe);
     this.describe(viewer.probe);
@@ -251,6 +262,58 @@ class Tile {
     if (viewer.hover) {
       this.stroke(context, () => this.traceCell(context, viewer.hover), 1);
       this.stroke(context, () => this.traceLines(context, viewer.hover), 0.5);
+    }
+  }
+
+  // The cells that the probed pixel listens to, [y0, x0, y1, x1, weight] each; none while the
+  // cells of another pixel are the last that have arrived.
+  heard() {
+    const { paint, probe } = this.viewer;
+    const { x, y, tiles } = (paint && paint.heard) || {};
+    if (this.source.kind !== "heard" || !probe || probe.x !== x || probe.y !== y) return [];
+    return tiles[this.key] || [];
+  }
+
+  // Cells are more opaque the greater their weight; it is written where it has room.
+  drawHeard(context) {
+    const cells = this.heard();
+    if (!cells.length) return;
+    const ratio = window.devicePixelRatio || 1;
+    const most = Math.max(...cells.map((cell) => cell[4]));
+    const boxes = cells.map(([y0, x0, y1, x1, weight]) => {
+      const [left, top, factor] = this.place(x0, y0);
+      return { left, top, width: (x1 - x0) * factor, height: (y1 - y0) * factor, weight };
+    });
+    context.fillStyle = this.viewer.paint.heard.color;
+    for (const { left, top, width, height, weight } of boxes) {
+      context.globalAlpha = (HEARD_OPACITY * weight) / most;
+      context.fillRect(left, top, width, height);
+    }
+    context.globalAlpha = 1;
+    // Between small cells there is no room for lines: only their window is framed.
+    const [first, last] = [boxes[0], boxes[boxes.length - 1]];
+    const around = {
+      left: first.left,
+      top: first.top,
+      width: last.left + last.width - first.left,
+      height: last.top + last.height - first.top,
+    };
+    const framed = first.width < 10 * ratio ? [around] : boxes;
+    const trace = () => {
+      for (const { left, top, width, height } of framed) context.rect(left, top, width, height);
+    };
+    this.stroke(context, trace, 0.5);
+    context.font = `${11 * ratio}px sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (const { left, top, width, height, weight } of boxes) {
+      if (width < 44 * ratio || height < 16 * ratio) continue;
+      const at = [percent(weight), left + width / 2, top + height / 4];
+      context.lineWidth = 3 * ratio;
+      context.strokeStyle = "white";
+      context.strokeText(...at);
+      context.fillStyle = "black";
+      context.fillText(...at);
     }
   }
 
@@ -369,7 +432,11 @@ class Viewer {
     this.observer = new ResizeObserver(() => this.request());
     this.observer.observe(this.root);
     this.painted = (event) => {
-      if (this.data && event.detail === this.data.viewer) this.refresh();
+      if (!this.data || event.detail !== this.data.viewer) return;
+      const paint = window.gstoVizPaint[this.data.viewer];
+      if (!this.paint || paint.tables !== this.paint.tables) return this.refresh();
+      this.paint = paint;
+      this.request();
     };
     document.addEventListener("gsto-viz-paint", this.painted);
   }
@@ -442,7 +509,7 @@ class Viewer {
   refresh() {
     const paint = (window.gstoVizPaint || {})[this.data.viewer];
     const tiles = this.data.rows.flatMap((row) => row.tiles);
-    if (!paint || !tiles.every((tile) => tile.kind !== "map" || paint.tables[tile.colors])) return;
+    if (!paint || !paint.tables || !tiles.every((tile) => tile.kind !== "map" || paint.tables[tile.colors])) return;
     this.paint = paint;
     this.layOut();
     this.request();

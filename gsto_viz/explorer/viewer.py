@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
+from gsto_viz.colors import HEARD
 from gsto_viz.explorer.probe import Point, read_point
 from gsto_viz.explorer.view_texts import written_zoom
 from gsto_viz.explorer.viewer_data import color_table
@@ -21,12 +23,14 @@ _component = st.components.v2.component(
 _PAINT_JS = """
 export default function ({ data }) {
   if (!data) return;
-  window.gstoVizPaint = { ...window.gstoVizPaint, [data.viewer]: data };
+  const all = (window.gstoVizPaint = window.gstoVizPaint || {});
+  all[data.viewer] = { ...all[data.viewer], ...data };
   document.dispatchEvent(new CustomEvent("gsto-viz-paint", { detail: data.viewer }));
 }
 """
 _paint = st.components.v2.component("gsto_viz_paint", js=_PAINT_JS)
-"""Brings colours and opacity to the viewer: a few kilobytes, where its numbers are a megabyte."""
+"""Brings to the viewer what changes alone: colours and opacity, the cells that a pixel listens to.
+A few kilobytes, where the viewer's numbers are a megabyte."""
 
 
 def draw_colors(colors: Mapping[str, str], *, opacity: float = 1.0, key: str = KEY) -> None:
@@ -40,6 +44,23 @@ def draw_colors(colors: Mapping[str, str], *, opacity: float = 1.0, key: str = K
     tables = {kind: color_table(name) for kind, name in colors.items()}
     data = {"viewer": key, "tables": tables, "opacity": round(opacity, 3)}
     _paint(key=f"{key}-paint", data=data)
+
+
+def draw_heard(cells: Mapping[str, pd.DataFrame], point: Point, *, key: str = KEY) -> None:
+    """Show on the tiles of ``heard_tile`` which cells a pixel listens to.
+
+    Args:
+        cells: By letter, what ``heard_cells`` gave.
+        point: The pixel; the viewer shows no cells while it probes another one.
+        key: Of the viewer.
+    """
+    columns = ["y0", "x0", "y1", "x1", "weight"]
+    tiles = {
+        f"heard{letter}": table.loc[table["inside"], columns].round(4).to_numpy().tolist()
+        for letter, table in cells.items()
+    }
+    heard = {"x": point.x, "y": point.y, "color": HEARD, "tiles": tiles}
+    _paint(key=f"{key}-heard-paint", data={"viewer": key, "heard": heard})
 
 
 def draw_viewer(

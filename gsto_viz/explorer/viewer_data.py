@@ -99,6 +99,14 @@ def class_tile(key: str, title: str, labels: npt.NDArray[np.integer]) -> Tile:
     return {"key": key, "title": title, "kind": "classes", **run_lengths(labels)}
 
 
+def heard_tile(letter: str) -> Tile:
+    """Return a tile of the image with the cells that the probed pixel listens to in a network.
+
+    The cells come by themselves (``viewer.draw_heard``), as they change with every click.
+    """
+    return {"key": f"heard{letter}", "title": f"{letter} listens to", "kind": "heard"}
+
+
 def map_tile(
     key: str,
     title: str,
@@ -174,7 +182,8 @@ def viewer_data(
     """
     height, width = shown.size
     maps = branch_maps(shown, mode)
-    rows = [{"title": "", "tiles": first_row(shown)}]
+    heard = [heard_tile(letter) for letter in LETTERS if shown.inspections[letter].relations]
+    rows = [{"title": "", "tiles": [*first_row(shown), *heard]}]
     for letter in LETTERS:
         inspection = shown.inspections[letter]
         title = f"{letter}: {inspection.name}"

@@ -26,6 +26,7 @@ from gsto_viz.plots.pairs import (
 )
 from gsto_viz.plots.panels import (
     draw_class_legend,
+    draw_heard,
     draw_heatmap,
     draw_image,
     draw_labels,
@@ -55,6 +56,7 @@ __all__ = [
     "branch_size_data",
     "costs_data",
     "draw_class_legend",
+    "draw_heard",
     "draw_heatmap",
     "draw_image",
     "draw_labels",

@@ -14,6 +14,7 @@ from matplotlib.path import Path
 from scipy.ndimage import distance_transform_edt, label
 
 from gsto_viz.activity import HeatMap, check_grid
+from gsto_viz.colors import HEARD
 from gsto_viz.errors import GstoVizError
 from gsto_viz.plots.page import SMALL, colormap, inches, shorten
 from gsto_viz.types import ClassList, pixels_per_cell
@@ -225,6 +226,26 @@ def draw_outlines(
     for edge, points in (("black", width + 0.5), (color, width)):
         ax.add_patch(PathPatch(path, fill=False, edgecolor=edge, linewidth=points, zorder=3))
     return ax
+
+
+HEARD_OPACITY = 0.75
+"""Of the cell that a pixel gives the greatest weight."""
+
+
+def draw_heard(boxes: npt.NDArray[np.integer], weights: npt.NDArray[np.floating], ax: Axes) -> None:
+    """Draw the cells that a pixel listens to, more opaque the greater their weight.
+
+    Args:
+        boxes: (n, 4), y0, x0, y1, x1 of each cell, ends exclusive.
+        weights: (n,), in the same order.
+        ax: Axes in the coordinates of the image.
+    """
+    for (y0, x0, y1, x1), share in zip(boxes, weights / weights.max(), strict=True):
+        place = (int(x0), int(y0)), int(x1 - x0), int(y1 - y0)
+        opacity = HEARD_OPACITY * float(share)
+        ax.add_patch(Rectangle(*place, facecolor=HEARD, alpha=opacity, linewidth=0, zorder=2))
+        for edge, points in (("black", 0.9), ("white", 0.4)):
+            ax.add_patch(Rectangle(*place, fill=False, edgecolor=edge, linewidth=points, zorder=3))
 
 
 BAR_GAP, BAR_HEIGHT = 0.04, 0.06

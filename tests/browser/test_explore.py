@@ -9,12 +9,16 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from gsto_viz.calibrate import calibrate
 from gsto_viz.data import CAMVID_CLASSES
+from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
-from gsto_viz.models import load_model
+from gsto_viz.models import ModelInfo, build_model, load_model, save_checkpoint
 from gsto_viz.network import open_network
+from gsto_viz.torch_utils import image_to_tensor
 
 pytestmark = pytest.mark.browser
 
@@ -30,8 +34,6 @@ def networks():
 @pytest.fixture(scope="module")
 def shown(networks):
     """Scene 0 through the shipped pair, run here."""
-    from gsto_viz.data.scenes import SceneDataset
-
     sample = SceneDataset(count=1, seed=0, split="eval")[0]
     return sample, {x: open_network(model).look(sample.image) for x, model in networks.items()}
 
@@ -337,6 +339,59 @@ def test_the_legend_names_the_classes_that_are_there(served, visit, shown):
     names = [c.name for c in CAMVID_CLASSES if c.id in there]
     legend = page.locator(".legend").first.locator("li").all_inner_texts()
     assert [text.strip() for text in legend] == [*names, "ignored, or A and B agree"]
+
+
+@pytest.fixture(scope="module")
+def related(tmp_path_factory):
+    """The folder of an RSP with random weights, and what each pixel of scene 0 listens to."""
+    images = SceneDataset(count=1, seed=0, split="eval"), SceneDataset(count=2, seed=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model("rsp-tiny", num_classes=11).eval()
+        for relation in model.head.relations:
+            for embedding in (relation.rows, relation.columns):
+                torch.nn.init.normal_(embedding, std=2.0)
+        gains = calibrate(model, [image_to_tensor(one.image) for one in images[1]])
+    folder = tmp_path_factory.mktemp("related")
+    info = ModelInfo(name="related", network="rsp-tiny", classes=CAMVID_CLASSES, gains=gains)
+    save_checkpoint(model, folder / "related.safetensors", info=info)
+    network = open_network(folder / "related.safetensors")
+    return folder, network.look(images[0][0].image, relations=True).relations
+
+
+def test_a_click_shows_the_cells_that_the_pixel_listens_to(serve, visit, related):
+    folder, relations = related
+    link = f"a=related.safetensors&b={SHIPPED_PAIR[0]}&scene=0"
+    page = visit(f"{serve('--checkpoints', str(folder)).url}/?{link}")
+    # The last row of cells of 32 px: below them there is nothing.
+    x, y = 300, 250
+    page.locator(TILE.format("heardA")).click(position=page.at_pixel("heardA", x, y))
+    wait_for_probe(page, (x, y))
+    expected = relations["pyramid.relation[3->2]"][:, :, y // 16, x // 16].mean(axis=0)
+    table = page.locator("table.heard")
+    assert table.locator("caption").inner_text() == "A: /32 → /16, mean of 4 heads (%)"
+    cells = table.locator("td").all_inner_texts()
+    assert cells[6:] == ["-", "-", "-"]
+    shares = np.array([float(cell) for cell in cells[:6]])
+    np.testing.assert_allclose(shares, 100 * expected[:6], atol=0.11)
+    assert shares.sum() == pytest.approx(100, abs=0.3)
+    # On the image the same cells have the same weights, and a cell beside them has none.
+    for number, column in enumerate((x // 32 - 1, x // 32, x // 32 + 1)):
+        for k, row in enumerate((y // 32 - 1, y // 32)):
+            place = page.at_pixel("heardA", 32 * column + 5, 32 * row + 5)
+            page.locator(TILE.format("heardA")).hover(position=place)
+            share = expected[3 * k + number]
+            page.wait_for_function(
+                "([tile, share]) => Math.abs(parseFloat(tile.closest('figure')"
+                ".querySelector('.reading').textContent) - share) < 0.11",
+                arg=[page.locator(TILE.format("heardA")).element_handle(), 100 * float(share)],
+                timeout=10_000,
+            )
+    page.locator(TILE.format("heardA")).hover(position=page.at_pixel("heardA", 20, 20))
+    page.wait_for_timeout(200)
+    assert reading(page, "heardA") == ""
+    assert page.locator(TILE.format("heardB")).count() == 0
+    assert page.problems == []
 
 
 def test_nothing_is_asked_of_any_other_computer(served, visit):

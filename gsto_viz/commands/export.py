@@ -27,6 +27,7 @@ OWN = (
     "regions.csv", "sci.csv", "responses.csv", "responses.png", "responses.svg", "responses.pdf",
     "pairs.csv", "pairs.png", "pairs.svg", "pairs.pdf", "indices.csv", "differences.csv",
     "runs.csv", "training.csv", "validation.csv", "training.png", "training.svg", "training.pdf",
+    "listening.csv",
 )  # fmt: skip
 """All that a folder of this command can hold."""
 ROUNDING = 1e-4

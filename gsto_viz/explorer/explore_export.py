@@ -10,7 +10,7 @@ import pandas as pd
 from gsto_viz.explorer.comparison import responses
 from gsto_viz.explorer.drawings import Sheet
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes
-from gsto_viz.explorer.listening import Heard, heard_at, heard_table, relation_arrows
+from gsto_viz.explorer.listening import HeardCells, heard_at, heard_table, relation_arrows
 from gsto_viz.explorer.probe import (
     Point,
     class_scores,
@@ -136,7 +136,7 @@ class Probe:
         scores = class_scores(self.shown, pixels)
         return pd.DataFrame({"class": list(self.shown.classes.names), **scores})
 
-    def heard(self) -> dict[str, Heard]:
+    def heard(self) -> dict[str, HeardCells]:
         """Return what the probed pixel listens to, by letter."""
         return heard_at(self.shown, self.state, self.point)
 

@@ -15,7 +15,7 @@ from gsto_viz.explorer.view_state import ViewState
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class HeardCells:
     """What one pixel of one network listens to.
 
     Attributes:
@@ -101,7 +101,7 @@ def head_count(shown: Shown) -> int:
     return max((len(weights) for relations in every for weights in relations), default=0)
 
 
-def heard_at(shown: Shown, state: ViewState, point: Point) -> dict[str, Heard]:
+def heard_at(shown: Shown, state: ViewState, point: Point) -> dict[str, HeardCells]:
     """Return what a pixel listens to in the chosen relation, by letter.
 
     Networks without this relation or this head are left out.
@@ -113,7 +113,7 @@ def heard_at(shown: Shown, state: ViewState, point: Point) -> dict[str, Heard]:
         weights = None if tap is None else shown.inspections[letter].relations.get(tap)
         if tap is None or weights is None or (state.head or 0) >= len(weights):
             continue
-        found[letter] = Heard(
+        found[letter] = HeardCells(
             relation=tap,
             arrow=arrows[tap],
             head=state.head,
@@ -124,7 +124,7 @@ def heard_at(shown: Shown, state: ViewState, point: Point) -> dict[str, Heard]:
     return found
 
 
-def heard_table(heard: Mapping[str, Heard]) -> pd.DataFrame:
+def heard_table(heard: Mapping[str, HeardCells]) -> pd.DataFrame:
     """Return the cells inside the image of both networks: ``model``, ``relation``, ``head`` first.
 
     ``head`` is empty for the mean of all.

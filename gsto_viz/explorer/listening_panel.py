@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from gsto_viz.explorer.listening import Heard, head_count, relation_arrows
+from gsto_viz.explorer.listening import HeardCells, head_count, relation_arrows
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import LETTERS, Shown
@@ -18,8 +18,8 @@ GONE = (
 )
 MEANING = (
     "The pixel takes features over from the coarser map: from the cells of a window around the one "
-    "that covers it, each by its weight. All weights sum to 100 %; cells outside the image have "
-    "none. The tiles “listens to” show the same cells on the image."
+    "that covers it, each by its weight. The weights sum to 100 percent; cells outside the image "
+    'have none. The tiles "listens to" show the same cells on the image.'
 )
 
 
@@ -34,11 +34,12 @@ def choose_heard(page: Page, shown: Shown) -> None:
         st.warning(GONE, icon=":material/link_off:")
     relation = partial(
         st.segmented_control,
-        "A pixel listens to",
+        "Relation",
         tuple(arrows),
         format_func=arrows.__getitem__,
         required=True,
-        help="From the coarser map to the finer one, in pixels per cell",
+        wrap=True,
+        help="What the probed pixel listens to: from the coarser map to its own, pixels per cell",
     )
     head = partial(st.selectbox, "Head", (MEAN, *heads), format_func=_head_name, width=160)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
@@ -50,7 +51,7 @@ def _head_name(head: str | int) -> str:
     return "mean of all" if head == MEAN else f"head {head}"
 
 
-def draw_heard_panel(shown: Shown, heard: Mapping[str, Heard], point: Point) -> None:
+def draw_heard_panel(shown: Shown, heard: Mapping[str, HeardCells], point: Point) -> None:
     """Draw the weights at a pixel as they lie in the window; nothing without relations."""
     able = [letter for letter in LETTERS if shown.inspections[letter].relations]
     if not able:
@@ -62,7 +63,7 @@ def draw_heard_panel(shown: Shown, heard: Mapping[str, Heard], point: Point) -> 
     st.html("".join(heard_html(letter, one) for letter, one in heard.items()))
 
 
-def heard_html(letter: str, heard: Heard) -> str:
+def heard_html(letter: str, heard: HeardCells) -> str:
     """Return the weights as an HTML table with the rows and columns of the window, in percent."""
     most = heard.cells["weight"].max()
     cells = [_cell(cell, cell.weight / most) for cell in heard.cells.itertuples()]

@@ -37,6 +37,7 @@ table.scores td { width: 30%; padding: 0 1.2rem 0 0; height: 1.9rem; }
 table.scores td { font-variant-numeric: tabular-nums; }
 table.heard { display: inline-table; border-collapse: collapse; margin: 0 2rem 0.5rem 0; }
 table.heard caption { caption-side: top; text-align: left; color: inherit; padding: 0.2rem 0; }
+table.heard caption { white-space: nowrap; }
 table.heard td { min-width: 3rem; height: 1.9rem; padding: 0 0.4rem; text-align: right; }
 table.heard td { border: 1px solid var(--st-border-color, rgba(128, 128, 128, 0.4)); }
 table.heard td { background: color-mix(in srgb, HEARD calc(var(--shade, 0%) * 0.45), transparent); }

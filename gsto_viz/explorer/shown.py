@@ -70,7 +70,9 @@ def look(model: SegmentationNetwork, picture: Picture) -> Look:
     seen = open_network(model).look(picture.sample.image, logits=True, relations=True)
     assert seen.logits is not None
     half = seen.logits.astype(HALF)
-    relations = {tap: weights.astype(HALF) for tap, weights in seen.relations.items()}
+    relations: dict[str, npt.NDArray[Any]] = {
+        tap: weights.astype(HALF) for tap, weights in seen.relations.items()
+    }
     arrays: list[npt.NDArray[Any]] = [half, seen.prediction, *seen.raw, *seen.activity]
     for array in (*arrays, *seen.gates.values(), *relations.values()):
         array.setflags(write=False)

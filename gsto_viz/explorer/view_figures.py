@@ -14,7 +14,7 @@ from gsto_viz.explorer.export_files import KINDS, ExportFile
 from gsto_viz.explorer.gate_choice import GateChoice
 from gsto_viz.explorer.gate_numbers import gate_places, group_title, limits_of
 from gsto_viz.explorer.gate_tiles import COLORS, NO_GATES, Held, moved_map
-from gsto_viz.explorer.listening import Heard
+from gsto_viz.explorer.listening import HeardCells
 from gsto_viz.explorer.probe import Point, region_at
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import REDUCTIONS
@@ -91,7 +91,7 @@ def branch_sheet(
     colors: str,
     difference: bool,
     opacity: float = 1.0,
-    heard: Mapping[str, Heard] | None = None,
+    heard: Mapping[str, HeardCells] | None = None,
 ) -> Sheet:
     """Return image, predictions and branch maps of both networks.
 
@@ -123,7 +123,7 @@ def branch_sheet(
     return Sheet(rows, marks, caption, opacity)
 
 
-def _heard_panel(shown: Shown, letter: str, heard: Heard) -> Panel:
+def _heard_panel(shown: Shown, letter: str, heard: HeardCells) -> Panel:
     """Return the image with the cells that the probed pixel listens to."""
     cells = heard.cells[heard.cells["inside"]]
     boxes, weights = cells[["y0", "x0", "y1", "x1"]].to_numpy(), cells["weight"].to_numpy()
@@ -131,7 +131,7 @@ def _heard_panel(shown: Shown, letter: str, heard: Heard) -> Panel:
     return Panel(f"{letter} listens to", pixels=shown.sample.image, over=over)
 
 
-def heard_in_words(heard: Mapping[str, Heard]) -> str:
+def heard_in_words(heard: Mapping[str, HeardCells]) -> str:
     """Describe the cells that are drawn for each network; empty without any."""
     said = "; ".join(
         f"{letter} ({one.what}) up to {100 * one.cells['weight'].max():.1f} %"

@@ -56,7 +56,7 @@ def draw_heard(cells: Mapping[str, pd.DataFrame], point: Point, *, key: str = KE
     """
     columns = ["y0", "x0", "y1", "x1", "weight"]
     tiles = {
-        f"heard{letter}": table.loc[table["inside"], columns].round(4).to_numpy().tolist()
+        f"heard{letter}": table.loc[table["inside"], columns].round(6).to_numpy().tolist()
         for letter, table in cells.items()
     }
     heard = {"x": point.x, "y": point.y, "color": HEARD, "tiles": tiles}

@@ -19,18 +19,18 @@ NAMES = (
     "gsto-aspp-tiny",
     "upernet-tiny",
     "deeplabv3plus-tiny",
-    "fcn-tiny",
+    "rsp-tiny",
 )
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> dict[str, Path]:
-    """A short epoch of each family, by the recipe of the half-width twins."""
+    """A short epoch of each family, and of RSP on HRNet, by the recipe of the half-width twins."""
     place = tmp_path_factory.mktemp("pyramids")
     found = {}
-    for name in ("hrnetv2-tiny", *NAMES):
+    for name in ("rsp-hrnet-tiny", *NAMES):
         out = place / name
-        words = ["train", "scenes-ppm-r18-half", "--model", name, "--quiet", "--out", str(out)]
+        words = ["train", "scenes-rsp-r18-half", "--model", name, "--quiet", "--out", str(out)]
         words += [
             "--data",
             "scenes:count=4,size=64x96",
@@ -110,6 +110,7 @@ def test_one_image(name: str, trained, tmp_path: Path, capsys) -> None:
     printed = capsys.readouterr().out
     assert ", for training only" in printed
     assert "dead" not in printed
+    assert "not as declared" not in printed
     words = [str(trained[name]), str(image), "--target", "pixel:30,40", "--out"]
     done = main(["attribute", *words, str(tmp_path / "why"), "--method", "grad_cam", "--quiet"])
     splits = "aspp" not in name and "deeplab" not in name
@@ -138,3 +139,23 @@ def test_images_smaller_than_the_bins_end_in_one_line(trained, tmp_path: Path, c
         assert main([*words, "--out", str(tmp_path / "t")]) == 2
         assert "all have one cell" in capsys.readouterr().err
         assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("name", ["rsp-tiny", "rsp-hrnet-tiny"])
+def test_relations_that_cannot_be_end_in_one_line(name, trained, tmp_path: Path, capsys) -> None:
+    image, out = tmp_path / "x.png", tmp_path / "out"
+    Image.fromarray(load_data(DATA)[0].image).save(image)
+    words = ["capture", str(trained[name]), str(image), "--size", "32x64", "--out", f"{out}.npz"]
+    train = ["train", "scenes-rsp-r18-half", "--model", name, "--data", "scenes:count=4,size=64x96"]
+    train += ["--quiet", "--out", str(out), "--set"]
+    for asked, said in (
+        (words, "1x2 cells of stride 32, and this network needs at least 2x2"),
+        ([*train, "model_options={window: 4}"], "window is 4; give an odd number from 1 to 15"),
+        ([*train, "model_options={heads: 3}"], "heads is 3; give a number whose double divides"),
+        ([*train, "model_options={channels: 12}"], "heads is 4; give a number whose double"),
+    ):
+        assert main(asked) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert said in error
+    assert [one.name for one in tmp_path.iterdir()] == ["x.png"]

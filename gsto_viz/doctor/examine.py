@@ -1,5 +1,6 @@
 """What gsto_viz sees in a network: taps, strides, gates, calls, in-place changes, resizing."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -346,9 +347,10 @@ def _channels_first(
 
 def _tap_facts(tap: Tap, record: Record, size: tuple[int, int]) -> TapFacts:
     shape = record.shapes.get(tap.module, {}).get("")
-    agrees = shape is not None and tap.channels in (None, shape[1])
+    # Attention has further axes between batch and grid.
+    agrees = shape is not None and tap.channels in (None, math.prod(shape[1:-2]))
     if shape is not None and tap.stride is not None:
-        agrees &= tuple(shape[2:]) == grid_shape(*size, tap.stride)
+        agrees &= len(shape) >= 4 and tuple(shape[-2:]) == grid_shape(*size, tap.stride)
     return TapFacts(tap.name, tap.module, tap.kind, tap.stride, tap.channels, shape, agrees)
 
 

@@ -18,8 +18,8 @@ papers differ, as in the 3x3 convolution behind DeepLabV3+'s ASPP, they follow t
 of the FCN is ours.
 
 RSP (arXiv:2106.01744) goes from the coarsest stage to the finest one; each step adds what
-``gsto_viz.models.relation`` lets pixels take from the coarser map. Of the paper no more than that
-could be obtained: widths, fusion and classifier are ours. It reads the branches of an HRNet, too
+``gsto_viz.models.relation`` lets pixels take from the coarser map. No more of the paper was
+available: widths, fusion and classifier are ours. It reads the branches of an HRNet, too
 (``gsto_viz.models.rsp_hrnet``).
 """
 

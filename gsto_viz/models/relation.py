@@ -2,7 +2,7 @@
 
 Each pixel of a fine map chooses what it takes from a window of the next coarser map. The paper says
 so, and that a positional embedding gives the spatial relation; its equations, widths and window
-could not be obtained. Here, with m heads of d channels and a window of k x k cells around the
+were not available. Here, with m heads of d channels and a window of k x k cells around the
 coarse cell that covers pixel i,
 
     w_ij = softmax_j(q_i . (k_j + e_{j-i}) / sqrt(d)),    RSE(i) = sum_j w_ij v_j,

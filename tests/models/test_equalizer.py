@@ -38,6 +38,7 @@ HEADS = {
     "upernet-tiny": {"head.context": 3, "head": 4},
     "deeplabv3plus-tiny": {"head.context": 5, "head": 2},
     "fcn-tiny": {"head": 4},
+    "rsp-hrnet-tiny": {"head": 4},
 }
 SIZES = [(64, 96), (96, 64), (64, 64)]
 
@@ -206,6 +207,7 @@ def test_checkpoints_keep_them(name: str, tmp_path: Path) -> None:
         ("ppm-tiny", "main"),
         ("upernet-tiny", "main"),
         ("fcn-tiny", "main"),
+        ("rsp-hrnet-tiny", "main"),
     ],
 )
 def test_the_head_is_still_split_exactly(name: str, head: str) -> None:
@@ -221,7 +223,11 @@ def test_the_anatomy_is_that_without(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["hrnetv2-tiny", "gsto-hrnet-tiny", "aspp-tiny", "gsto-aspp-tiny", "fcn-tiny"]
+    "name",
+    [
+        *("hrnetv2-tiny", "gsto-hrnet-tiny", "aspp-tiny", "gsto-aspp-tiny", "fcn-tiny"),
+        "rsp-hrnet-tiny",
+    ],
 )
 def test_folded_networks_give_the_same_logits(name: str, tmp_path: Path) -> None:
     model = estimated(drawn(name))

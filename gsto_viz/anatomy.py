@@ -19,9 +19,9 @@ from gsto_viz.types import Stride, Tap, cells_of, pixels_per_cell, rate_of
 NOMINAL_SIDE = 1024.0
 """Image side at which cells of pooled maps are ordered beside strides and rates, pixels."""
 
-# Only gates have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
-_SPELLED = re.compile(r"(^|\.)(gate|transfer)\[(\d+)->(\d+)\](?=$|#)")
-_SAFE = re.compile(r"(^|\.)(gate|transfer)\.(\d+)to(\d+)(?=$|#)")
+# Only edges have two spellings: "fusion.transfers.2to0" is a module and keeps its name.
+_SPELLED = re.compile(r"(^|\.)(gate|transfer|relation)\[(\d+)->(\d+)\](?=$|#)")
+_SAFE = re.compile(r"(^|\.)(gate|transfer|relation)\.(\d+)to(\d+)(?=$|#)")
 _EDGE = re.compile(r"(?:(.*)\.)?(?:gate|transfer)\[(\d+)->(\d+)\]")
 _NEW = re.compile(r"((?:.*\.)?transition(\d+))\.gate")
 

@@ -206,7 +206,7 @@ def test_names_without_an_edge_have_none():
 
 
 def test_both_spellings_are_one_name():
-    for kind in ("gate", "transfer"):
+    for kind in ("gate", "transfer", "relation"):
         assert canonical_name(f"s.m0.{kind}.2to0") == f"s.m0.{kind}[2->0]"
         assert safe_name(f"s.m0.{kind}[2->0]#1") == f"s.m0.{kind}.2to0#1"
     assert canonical_name("fusion.transfers.2to0") == "fusion.transfers.2to0"

@@ -227,7 +227,7 @@ def test_the_weights_of_cityscapes_are_one_for_each_class() -> None:
 
 def test_recipes_of_scenes_differ_in_the_network_alone() -> None:
     names = [name for name in recipe_names() if name.startswith("scenes-")]
-    assert len(names) == 6
+    assert len(names) == 7
     found = [load_recipe(name, model="hrnetv2-tiny") for name in names]
     assert all(one == found[0] for one in found)
     assert all(load_recipe(name).model == name.removeprefix("scenes-") for name in names)

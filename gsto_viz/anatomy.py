@@ -105,13 +105,23 @@ def edge_named(name: str, module: str = "") -> Edge:
 
 
 def gates_of(taps: Iterable[Tap], limits: tuple[float, float] = (0.0, 1.0)) -> tuple[Gate, ...]:
-    """Return the gates among taps, whose names say their edges; ``limits`` are those of all."""
+    """Return the gate maps of transfers among taps, whose names say their edges.
+
+    A gate behind a block stands in front of no transfer, and one of a value per channel, on a grid
+    of one cell, is not a map: they are taps and no more.
+
+    Args:
+        taps: Of a network.
+        limits: Infimum and supremum of all of them.
+    """
     gates = []
     for tap in taps:
         edge = find_edge(tap.name, tap.module) if tap.kind == "gate" else None
-        if edge is not None:
-            stride = 1 if tap.stride is None else pixels_per_cell(tap.stride)
-            gates.append(Gate(**vars(edge), stride=stride or 1, range=limits))
+        if edge is None:
+            continue
+        stride = 1 if tap.stride is None else pixels_per_cell(tap.stride)
+        if stride is not None:
+            gates.append(Gate(**vars(edge), stride=stride, range=limits))
     return tuple(gates)
 
 
@@ -197,7 +207,7 @@ class Anatomy:
     Attributes:
         branches: Where its branches are compared, finest first.
         taps: Every place that it names, in the order of computation.
-        gates: Of its transfers, in the order of computation.
+        gates: Gate maps in front of its transfers, in the order of computation.
         transfers: Edges that can be closed or replaced, likewise.
         heads: Heads whose logits split by branch exactly, the main one first; empty where the
             split is not exact.

@@ -229,10 +229,10 @@ class Tap:
         module: Dotted name of the submodule whose output tensor is meant.
         stride: Pixel step of its grid: a (H, W) image gives (ceil(H/stride), ceil(W/stride)); as
             text a ``Stride`` of a dilated or pooled branch; None when the network does not say.
-        channels: Channels of the output, 1 for a gate, heads times cells for the weights (N, heads,
-            cells, h, w) of attention; None when the network does not say.
-        kind: ``feature``, ``gate``, ``logits`` or ``attention``; ``feature`` for modules of foreign
-            networks.
+        channels: Channels of the output, 1 for a gate map, heads times cells for the weights (N,
+            heads, cells, h, w) of attention; None when the network does not say.
+        kind: ``feature``, ``gate`` (what a feature is multiplied by), ``logits`` or ``attention``;
+            ``feature`` for modules of foreign networks.
         branch: Which branch its features are, 0 = the finest; None for everything else.
         path: Which element of the module's output, outermost first; empty when it is a tensor.
         layout: ``nchw`` or ``nhwc``, the order of axes of the output; empty: told by sizes.

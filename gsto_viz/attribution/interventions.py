@@ -84,9 +84,11 @@ def list_places(model: nn.Module) -> list[Place]:
     for tap in anatomy.taps.values():
         if tap.branch is not None:
             places.append(Place(tap.name, tap.module, "branch", None, tap.branch))
-        elif gate := gates.get(tap.name):
-            # What a transition carries is a branch yet to be: its gate has no place in the matrix.
-            ends = (None, None) if gate.new else (gate.source, gate.target)
+        elif tap.kind == "gate":
+            # What a transition carries is a branch yet to be: its gate has no place in the matrix,
+            # and neither has one that is not a map of a transfer.
+            gate = gates.get(tap.name)
+            ends = (None, None) if gate is None or gate.new else (gate.source, gate.target)
             places.append(Place(tap.name, tap.module, "gate", *ends))
     edges = anatomy.transfers
     return places + [Place(e.name, e.module, "transfer", e.source, e.target) for e in edges]
@@ -410,7 +412,8 @@ def _words(model: nn.Module, place: Place) -> dict[str, float]:
     """Return the words for numbers at a place."""
     if place.kind == "gate":
         anatomy = anatomy_of(model)
-        low, high = (0.0, 1.0) if anatomy is None else anatomy.gate_range or (0.0, 1.0)
+        ranges = {} if anatomy is None else {gate.name: gate.range for gate in anatomy.gates}
+        low, high = ranges.get(place.name, (0.0, 1.0))
         return {"zero": 0.0, "closed": low, "open": high}
     return {"zero": 0.0, "closed": 0.0} if place.kind == "transfer" else {"zero": 0.0}
 

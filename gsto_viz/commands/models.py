@@ -115,5 +115,10 @@ def _footer(rows: list[dict[str, Any]], notes: list[str]) -> list[str]:
             for number, note in enumerate(notes, 1)
         ),
         "",
-        *(f"{row.name}: {row.words}" for row in ARCHITECTURES.values()),
+        *(
+            textwrap.fill(
+                f"{row.name}: {row.words}", 100, subsequent_indent="   ", break_on_hyphens=False
+            )
+            for row in ARCHITECTURES.values()
+        ),
     ]

@@ -198,11 +198,11 @@ def examine(
     network, wrappers = unwrap(model)
     check_hookable(network)
     declared = declared_taps(network)
-    gates = {tap.module for tap in declared.values() if tap.kind == "gate"}
+    gates = [tap for tap in declared.values() if tap.kind == "gate"]
     size = (int(image.shape[-2]), int(image.shape[-1]))
     with eval_mode(network), torch.random.fork_rng(devices=[]):
         try:
-            record = watch(network, image, gates)
+            record = watch(network, image, {gate.module for gate in gates})
             passes = [output_tensors(run_network(network, image)) for _ in range(2)]
         except Exception as error:
             given = "x".join(map(str, image.shape))
@@ -231,7 +231,7 @@ def examine(
         outputs=record.shapes.get("", {}),
         taps=taps,
         candidates=_candidates(modules, record.final),
-        gates=_declared_gates(network, record, size) or _likely_gates(record, size),
+        gates=_declared_gates(network, gates, record, size) or _likely_gates(record, size),
         called_more=tuple(m for m in modules if m.calls > 1),
         never_called=_outermost([m for m in modules if m.calls == 0]),
         for_training=tuple(getattr(network, "training_heads", {}).values()),
@@ -375,12 +375,13 @@ def _candidates(modules: Sequence[ModuleFacts], final: set[str]) -> tuple[Module
 
 
 def _declared_gates(
-    network: nn.Module, record: Record, size: tuple[int, int]
+    network: nn.Module, gates: Sequence[Tap], record: Record, size: tuple[int, int]
 ) -> tuple[GateFacts, ...]:
     anatomy = anatomy_of(network)
+    ranges = {} if anatomy is None else {gate.name: gate.range for gate in anatomy.gates}
     facts = []
-    for gate in () if anatomy is None else anatomy.gates:
-        values = record.values.get(gate.module)
+    for gate in gates:
+        values, allowed = record.values.get(gate.module), ranges.get(gate.name, (0.0, 1.0))
         if values is None:
             continue
         facts.append(
@@ -389,11 +390,11 @@ def _declared_gates(
                 declared=True,
                 stride=stride_of(values.shape, size),
                 channels=int(values.shape[1]),
-                allowed=gate.range,
+                allowed=allowed,
                 low=float(values.min()),
                 mean=float(values.double().mean()),
                 high=float(values.max()),
-                closed_share=saturated_share(values.numpy(), gate.range),
+                closed_share=saturated_share(values.numpy(), allowed),
             )
         )
     return tuple(facts)

@@ -82,7 +82,7 @@ def _candidates(candidates: Sequence[ModuleFacts]) -> list[str]:
 def _gates(gates: Sequence[GateFacts]) -> list[str]:
     if not gates:
         return ["gates: none"]
-    low, high = gates[0].allowed
+    low, high = min(gate.allowed[0] for gate in gates), max(gate.allowed[1] for gate in gates)
     if gates[0].declared:
         head = f"gates: {len(gates)}, their form allows {low:g} to {high:g}"
     else:

@@ -23,14 +23,13 @@ from gsto_viz.explorer.viewer_data import (
     shared_data,
 )
 from gsto_viz.look import Look
+from gsto_viz.plots.gates import NO_GATES
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
 
 Row = dict[str, Any]
 COLORS = {"gate": "viridis", "map": "inferno"}
 """Colour maps of gates and of changes."""
-NO_GATES = "no gate: plain HRNet transfer"
-"""Stands where a network has no gates."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from gsto_viz.explorer.gate_numbers import (
     mean_gate,
 )
 from gsto_viz.explorer.gate_panels import draw_chosen, draw_held, draw_table
-from gsto_viz.explorer.gate_tiles import COLORS, NO_GATES, Held, gate_of_tile
+from gsto_viz.explorer.gate_tiles import COLORS, Held, gate_of_tile
 from gsto_viz.explorer.gates_export import gates_exports
 from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.pair_header import open_pair
@@ -35,10 +35,11 @@ from gsto_viz.explorer.probe_place import (
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.viewer import draw_colors, last_tile
+from gsto_viz.plots.gates import NO_GATES
 
 KEY = "gates-viewer"
 NEITHER = (
-    "Neither A nor B has gates: both use plain HRNet transfers, which let everything through. "
+    "Neither A nor B has gate maps on its transfers: every position goes through alike. "
     "Choose a gated network (marked so in the lists above) to see what its gates do."
 )
 
@@ -202,7 +203,4 @@ def _draw_ungated(shown: Shown) -> None:
     for letter in LETTERS:
         if not shown.inspections[letter].gates:
             name = plain(shown.inspections[letter].name)
-            st.markdown(
-                f"**{letter}: {name} has {NO_GATES}.** Every feature goes through whole, as if all "
-                "gates were 1."
-            )
+            st.markdown(f"**{letter}: {name} has {NO_GATES}.** Every position goes through alike.")

@@ -121,7 +121,9 @@ GATES = (
         "A gate g is one value per position that multiplies the features in front of a transfer "
         "between scales, all channels alike. Form `paper`: 0 to 1. Form `released`: a sigmoid "
         "after a ReLU, 0.5 to 1, so it cannot close and silent places sit at exactly 0.5. Gates of "
-        "transitions may be supervised by the labels. A plain HRNetV2 has no gates.",
+        "transitions may be supervised by the labels. A plain HRNetV2 has no gates. Attention "
+        "behind a block, or of one value per channel, is not a gate map of a transfer and is not "
+        "shown here; it is a tap, which can be captured and held.",
     ),
     Section(
         "What a gate does not say",

@@ -13,7 +13,7 @@ from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, unit_of
 from gsto_viz.explorer.export_files import KINDS, ExportFile
 from gsto_viz.explorer.gate_choice import GateChoice
 from gsto_viz.explorer.gate_numbers import gate_places, group_title, limits_of
-from gsto_viz.explorer.gate_tiles import COLORS, NO_GATES, Held, moved_map
+from gsto_viz.explorer.gate_tiles import COLORS, Held, moved_map
 from gsto_viz.explorer.listening import HeardCells
 from gsto_viz.explorer.probe import Point, region_at
 from gsto_viz.explorer.shown import LETTERS, Shown
@@ -21,6 +21,7 @@ from gsto_viz.explorer.shown_exports import REDUCTIONS
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import DIVERGING, branch_maps, difference_map, disagreement
 from gsto_viz.plots import Marks, Panel, PanelRow, draw_heard
+from gsto_viz.plots.gates import NO_GATES
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
 from gsto_viz.words import METHOD_LINKS, MODES

@@ -13,9 +13,15 @@ from gsto_viz.models.checkpoint import (
     save_checkpoint,
     shipped_checkpoints,
 )
-from gsto_viz.models.config import GatingConfig, HRNetConfig
+from gsto_viz.models.config import AttentionConfig, GatingConfig, HRNetConfig
 from gsto_viz.models.costs import Costs, count_costs
-from gsto_viz.models.gates import GatedScaleTransfer, SupervisedGate, UnsupervisedGate
+from gsto_viz.models.gates import (
+    ChannelGate,
+    GatedScaleTransfer,
+    SpatialGate,
+    SupervisedGate,
+    UnsupervisedGate,
+)
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.official import (
     LoadReport,
@@ -35,6 +41,8 @@ from gsto_viz.models.registry import (
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
+    "AttentionConfig",
+    "ChannelGate",
     "Costs",
     "GatedScaleTransfer",
     "GatingConfig",
@@ -45,6 +53,7 @@ __all__ = [
     "NetworkConfig",
     "SegmentationNetwork",
     "SegmentationOutput",
+    "SpatialGate",
     "SupervisedGate",
     "UnsupervisedGate",
     "build_model",

@@ -119,10 +119,9 @@ class NetworkConfig:
         if not isinstance(values, dict):
             raise GstoVizError(f"{shown(values)} is not a mapping of network options")
         check_names("key", values, sorted(option_names(cls)), f" in {cls.__name__}")
-        for one in fields(cls):  # type: ignore[arg-type]
-            optional = one.default is not MISSING or one.default_factory is not MISSING
-            if not optional and one.name not in values:
-                raise GstoVizError(f"the network options have no {one.name}")
+        for name in required_names(cls):
+            if name not in values:
+                raise GstoVizError(f"the network options have no {name}")
         return cls(**values)
 
     def with_options(self, /, **options: Any) -> Self:
@@ -138,6 +137,15 @@ class NetworkConfig:
 def option_names(config: type) -> list[str]:
     """Return the names of a configuration's fields."""
     return [one.name for one in fields(config)]
+
+
+def required_names(config: type) -> list[str]:
+    """Return the names of a configuration's fields that have no default."""
+    return [
+        one.name
+        for one in fields(config)
+        if one.default is MISSING and one.default_factory is MISSING
+    ]
 
 
 def check_names(what: str, given: Iterable[Any], names: list[str], where: str = "") -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.base import NetworkConfig, check_names, option_names
+from gsto_viz.models.base import NetworkConfig, check_names, option_names, required_names
 from gsto_viz.models.gates import GATE_FORMS, check_form
 from gsto_viz.models.resnet import DILATED, STRIDES
 from gsto_viz.settings import Rule, settle, within, within_below
@@ -26,6 +26,20 @@ GATING_RULES = (
         for name in _STAGES
     ),
     Rule("source", "choose lowest or concat", holds=lambda v, c: v in ("lowest", "concat")),
+)
+
+ATTENTION_FORMS = ("channel", "spatial")
+ATTENTION_PLACES = ("block", "layer", "transfer")
+
+ATTENTION_RULES = (
+    Rule("form", "choose channel or spatial", str, lambda v, c: v in ATTENTION_FORMS),
+    Rule("place", "choose block, layer or transfer", str, lambda v, c: v in ATTENTION_PLACES),
+    Rule(
+        "place",
+        "spatial gates in front of transfers are those of gating; give it instead of attention",
+        holds=lambda v, c: (c.form, v) != ("spatial", "transfer"),
+    ),
+    Rule("reduction", "it goes from 1 to 1024, a whole number", int, within(1, 1024)),
 )
 
 
@@ -72,6 +86,18 @@ NETWORK_RULES = (
         holds=lambda v, c: v is None or isinstance(v, GatingConfig),
     ),
     Rule(
+        "attention",
+        "give a mapping of its options, or null for none",
+        holds=lambda v, c: v is None or isinstance(v, AttentionConfig),
+    ),
+    Rule(
+        "attention",
+        lambda v, c: ".place is 'transfer', where the gates of gating.fusion stand; choose one",
+        holds=lambda v, c: (
+            v is None or v.place != "transfer" or c.gating is None or not c.gating.fusion
+        ),
+    ),
+    Rule(
         "resize_mode", "choose bilinear or nearest", holds=lambda v, c: v in ("bilinear", "nearest")
     ),
 )
@@ -114,6 +140,45 @@ class GatingConfig:
 
 
 @dataclass(frozen=True)
+class AttentionConfig:
+    """Where an HRNetV2 has attention, and of which form: the controls of GSTO's Table 3.
+
+    The paper says "channel-wise" and "spatial-wise", "after each block" and "after each layer", and
+    no more. The forms are our reconstruction, chosen among known ones by the costs it prints.
+
+    Attributes:
+        form: ``channel`` or ``spatial`` (``ChannelGate`` and ``SpatialGate`` of
+            ``gsto_viz.models.gates``).
+        place: ``block``: behind each branch of each module, in front of the fusion. ``layer``:
+            behind each residual block of a branch. ``transfer``: in front of each transfer of each
+            fusion, the identity edge i -> i among them; channel only.
+        reduction: Of ``channel``: C channels are squeezed to C // reduction, at least one.
+    """
+
+    form: str
+    place: str
+    reduction: int = 16
+
+    def __post_init__(self) -> None:
+        settle(self, ATTENTION_RULES, "attention.")
+
+
+class Part(NamedTuple):
+    """Options of an ``HRNetConfig`` that stand together in a field of its own."""
+
+    type: type[Any]
+    prefix: str
+    words: str
+
+
+PARTS = {
+    "gating": Part(GatingConfig, "gate_", "gates"),
+    "attention": Part(AttentionConfig, "attention_", "attention"),
+}
+"""By the name of the field; either is None where a network has no such part."""
+
+
+@dataclass(frozen=True)
 class HRNetConfig(NetworkConfig):
     """Everything that shapes an HRNetV2 or GSTO-HRNet segmentation network.
 
@@ -130,6 +195,7 @@ class HRNetConfig(NetworkConfig):
         head_dropout: Probability with which training drops each channel before the classifier of
             the main head (``dropout2d``). Auxiliary heads have none: gates read their logits.
         gating: None for HRNetV2.
+        attention: Of GSTO's Table 3, beside it or without; None for none.
         equalized: Whether equalizers stand in front of the concatenation of each head (see
             ``gsto_viz.models.equalizer``).
     """
@@ -146,12 +212,22 @@ class HRNetConfig(NetworkConfig):
     head_dropout: float = 0.0
     gating: GatingConfig | None = None
     equalized: bool = False
+    attention: AttentionConfig | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.gating, dict):
-            check_names("key", self.gating, sorted(option_names(GatingConfig)), " in GatingConfig")
-            object.__setattr__(self, "gating", GatingConfig(**self.gating))
+        for name, part in PARTS.items():
+            given = getattr(self, name)
+            if isinstance(given, dict):
+                object.__setattr__(self, name, read_part(part.type, given))
         settle(self, NETWORK_RULES)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON or YAML; without attention there is no word of it."""
+        values = super().to_dict()
+        if self.attention is None:
+            # As files that were written before there was any.
+            del values["attention"]
+        return values
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -163,6 +239,13 @@ class HRNetConfig(NetworkConfig):
         """Whether there are gates in front of its transfers."""
         return self.gating is not None
 
+    def gates_transfer(self, source: int, target: int) -> bool:
+        """Whether something stands in front of the transfer source -> target of its fusions."""
+        if self.attention is not None and self.attention.place == "transfer":
+            return True
+        gating = self.gating
+        return gating is not None and gating.fusion and (gating.diagonal or source != target)
+
     @property
     def least(self) -> tuple[int, int]:
         """How many tensors such a network has at least, and how many numbers its largest one."""
@@ -173,19 +256,21 @@ class HRNetConfig(NetworkConfig):
         """Return a copy with changed fields; unknown names are refused.
 
         Fields of the gating (``form``, ``diagonal``...) are given as ``gating={...}`` or as
-        ``gate_form=...``, ``gate_diagonal=...`` and so on.
+        ``gate_form=...``, ``gate_diagonal=...`` and so on, those of the attention likewise.
         """
-        names = {f"gate_{name}": name for name in option_names(GatingConfig)}
-        known = [*sorted(option_names(type(self))), *sorted(names)]
-        check_names("model option", options, known)
-        gates = {names[k]: v for k, v in options.items() if k in names}
+        names = {
+            f"{part.prefix}{option}": (name, option)
+            for name, part in PARTS.items()
+            for option in option_names(part.type)
+        }
+        check_names("model option", options, [*sorted(option_names(type(self))), *sorted(names)])
         changed = replace(self, **{k: v for k, v in options.items() if k not in names})
-        if gates:
-            if changed.gating is None:
-                raise GstoVizError(
-                    f"{', '.join('gate_' + k for k in gates)}: this network has no gates"
-                )
-            changed = replace(changed, gating=replace(changed.gating, **gates))
+        for name, part in PARTS.items():
+            given = {
+                names[k][1]: v for k, v in options.items() if k in names and names[k][0] == name
+            }
+            if given:
+                changed = replace(changed, **{name: _changed_part(changed, name, part, given)})
         return changed
 
 
@@ -212,6 +297,28 @@ class RelationHRNetConfig(HRNetConfig):
         """How many tensors such a network has at least, and how many numbers its largest one."""
         count, largest = super().least
         return count, max(largest, self.channels)
+
+
+def read_part(kind: type[Any], values: dict[str, Any]) -> Any:
+    """Make a part of a configuration of a mapping.
+
+    Raises:
+        GstoVizError: An unknown or a missing key, or a value that it cannot have.
+    """
+    check_names("key", values, sorted(option_names(kind)), f" in {kind.__name__}")
+    missing = [name for name in required_names(kind) if name not in values]
+    if missing:
+        raise GstoVizError(f"{kind.__name__} has no {' and no '.join(missing)}; give it")
+    return kind(**values)
+
+
+def _changed_part(config: HRNetConfig, name: str, part: Part, given: dict[str, Any]) -> Any:
+    """Return a part of a configuration with changed options."""
+    before = getattr(config, name)
+    if before is None:
+        options = ", ".join(f"{part.prefix}{option}" for option in given)
+        raise GstoVizError(f"{options}: this network has no {part.words}")
+    return replace(before, **given)
 
 
 class HeadKind(NamedTuple):

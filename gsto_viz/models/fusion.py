@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from gsto_viz.models.blocks import ConvBN, Resize, resizes, spatial_size
 from gsto_viz.models.config import HRNetConfig
-from gsto_viz.models.gates import GatedScaleTransfer, SupervisedGate, UnsupervisedGate
+from gsto_viz.models.gates import (
+    ChannelGate,
+    GatedScaleTransfer,
+    SpatialGate,
+    SupervisedGate,
+    UnsupervisedGate,
+)
 
 
 class ScaleTransfer(nn.Module):
@@ -93,11 +99,21 @@ class Fusion(nn.Module):
 def _make_transfer(source: int, target: int, config: HRNetConfig) -> nn.Module:
     """Make transfer source -> target, gated (GSTO's GFM) where the configuration says so."""
     transfer = ScaleTransfer(source, target, config)
-    gating = config.gating
-    if gating is None or not gating.fusion or (source == target and not gating.diagonal):
+    if not config.gates_transfer(source, target):
         return transfer
-    gate = UnsupervisedGate(config.widths[source], form=gating.form, bn_momentum=config.bn_momentum)
+    channels, gating = config.widths[source], config.gating
+    if gating is None or not gating.fusion:
+        return GatedScaleTransfer(transfer, attention_gate(channels, config))
+    gate = UnsupervisedGate(channels, form=gating.form, bn_momentum=config.bn_momentum)
     return GatedScaleTransfer(transfer, gate)
+
+
+def attention_gate(channels: int, config: HRNetConfig) -> nn.Module:
+    """Make a gate of the configuration's attention."""
+    assert config.attention is not None
+    if config.attention.form == "spatial":
+        return SpatialGate()
+    return ChannelGate(channels, reduction=config.attention.reduction)
 
 
 class TransitionResult(NamedTuple):

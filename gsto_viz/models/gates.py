@@ -10,8 +10,12 @@ front of a transfer: F' = ST(conv(g * F)). Two forms exist, and they differ in t
     the figures of the paper's tables.
 
 The ranges hold up to rounding: in float32 a sigmoid is exactly 1 from a score of about 17 on.
+
+``ChannelGate`` and ``SpatialGate`` are the attention that the paper's Table 3 sets beside them, in
+(0, 1). The paper names neither: they are our reconstruction.
 """
 
+import torch
 from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
@@ -117,6 +121,55 @@ class SupervisedGate(nn.Module):
         return gate
 
 
+class ChannelGate(nn.Module):
+    """One value per channel: (N, C, h, w) -> (N, C, 1, 1).
+
+    Squeeze and excitation (arXiv:1709.01507): the mean of each channel, a 1x1 convolution to
+    C // ``reduction`` channels but at least one, ReLU, a 1x1 convolution back, sigmoid. Without
+    biases: so it has the parameters that GSTO's Table 3 prints. Where one channel is left and its
+    ReLU gives 0 for every image, the gate is 0.5 and learns nothing.
+
+    Raises:
+        GstoVizError: ``channels`` or ``reduction`` is not a whole number from 1 on.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 16) -> None:
+        super().__init__()
+        _check_count("channels", channels, 1)
+        _check_count("reduction", reduction, 1)
+        self.channels = channels
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.relu = nn.ReLU()
+        self.excite = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.activation = nn.Sigmoid()
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Return the gate of each channel of ``feature``."""
+        squeezed = self.relu(self.squeeze(feature.mean(dim=(2, 3), keepdim=True)))
+        gate: Tensor = self.activation(self.excite(squeezed))
+        return gate
+
+
+class SpatialGate(nn.Module):
+    """One value per position, of all channels: (N, C, h, w) -> (N, 1, h, w).
+
+    The spatial half of CBAM (arXiv:1807.06521): the maximum and the mean over channels, a 7x7
+    convolution of both without bias, sigmoid.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.activation = nn.Sigmoid()
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Return the gate map of ``feature``."""
+        seen = torch.cat([feature.amax(1, keepdim=True), feature.mean(1, keepdim=True)], dim=1)
+        gate: Tensor = self.activation(self.score(seen))
+        return gate
+
+
 class GatedScaleTransfer(nn.Module):
     """Put a gate in front of any scale transfer: ``transfer(g * x, ...)`` (Eq. 3).
 
@@ -126,7 +179,7 @@ class GatedScaleTransfer(nn.Module):
 
     Args:
         transfer: The transfer as it would be without a gate.
-        gate: Module that returns (N, 1, h, w) for a feature or evidence.
+        gate: Module that returns (N, 1, h, w) or (N, C, 1, 1) for a feature or evidence.
 
     Example:
         >>> import torch

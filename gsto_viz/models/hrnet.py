@@ -3,7 +3,8 @@
 HRNetV2: a stem to stride 4, stage 1, then stages 2 to 4 with two to four branches at strides 4, 8,
 16, 32; the head brings all branches to stride 4. GSTO-HRNet (arXiv:2005.13363) is the same network
 with gates in its fusions and transitions and deep-supervision heads after stages 2 and 3: the
-configuration's ``gating`` says which (None: plain HRNetV2).
+configuration's ``gating`` says which (None: plain HRNetV2), its ``attention`` whether there are the
+gates after blocks, after layers or by channel that the paper compares them with.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,8 @@ from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput, initia
 from gsto_viz.models.blocks import BasicBlock, Bottleneck, ConvBN, batch_norm, resizes
 from gsto_viz.models.config import HRNetConfig
 from gsto_viz.models.equalizer import equalizers, join
-from gsto_viz.models.fusion import Fusion, Transition
-from gsto_viz.models.gates import GatedScaleTransfer, gate_range
+from gsto_viz.models.fusion import Fusion, Transition, attention_gate
+from gsto_viz.models.gates import ChannelGate, GatedScaleTransfer, gate_range
 from gsto_viz.types import Tap
 
 STRIDES = (4, 8, 16, 32)
@@ -43,18 +44,12 @@ class Stem(nn.Module):
 
 
 class HRModule(nn.Module):
-    """Residual blocks on each branch, then a fusion of all branches."""
+    """Residual blocks on each branch, with attention behind them or not, then a fusion of all."""
 
     def __init__(self, num_branches: int, config: HRNetConfig) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    BasicBlock(config.widths[r], bn_momentum=config.bn_momentum)
-                    for _ in range(config.blocks)
-                )
-            )
-            for r in range(num_branches)
+            _blocks(config.widths[r], config) for r in range(num_branches)
         )
         self.fusion = Fusion(num_branches, config)
 
@@ -64,6 +59,26 @@ class HRModule(nn.Module):
             [blocks(x) for blocks, x in zip(self.branches, branches, strict=True)]
         )
         return fused
+
+
+def _blocks(channels: int, config: HRNetConfig) -> nn.Sequential:
+    """Make the residual blocks of one branch, and ``gate0``... behind each or ``gate`` behind all.
+
+    Weights of the residual blocks have the same names with and without.
+    """
+    place = None if config.attention is None else config.attention.place
+    blocks = nn.Sequential()
+    for number in range(config.blocks):
+        blocks.add_module(str(number), BasicBlock(channels, bn_momentum=config.bn_momentum))
+        if place == "layer":
+            blocks.add_module(f"gate{number}", _attention(channels, config))
+    if place == "block":
+        blocks.add_module("gate", _attention(channels, config))
+    return blocks
+
+
+def _attention(channels: int, config: HRNetConfig) -> nn.Module:
+    return GatedScaleTransfer(nn.Identity(), attention_gate(channels, config))
 
 
 class SegmentationHead(nn.Module):
@@ -201,7 +216,7 @@ def _anatomy(model: HRNet) -> Anatomy:
     for stage in (1, 2, 3, 4):
         modules: nn.Sequential = getattr(model, f"stage{stage}")
         for m, module in enumerate(modules if stage > 1 else ()):
-            taps += _module_taps(f"stage{stage}.m{m}", config, cast(Fusion, module.fusion))
+            taps += _module_taps(f"stage{stage}.m{m}", config, cast(HRModule, module))
             transfers += _transfers(f"stage{stage}.m{m}", cast(Fusion, module.fusion))
         if stage > 1:
             last = f"stage{stage}.m{len(modules) - 1}.fusion.targets"
@@ -242,18 +257,34 @@ def _branch_taps(name: str, module: str, widths: Sequence[int]) -> list[Tap]:
     ]
 
 
-def _module_taps(site: str, config: HRNetConfig, fusion: Fusion) -> list[Tap]:
-    """Return the taps of one module: branches before the fusion, gates, branches after it."""
+def _module_taps(site: str, config: HRNetConfig, module: HRModule) -> list[Tap]:
+    """Return the taps of one module in the order of computation, with gates where they stand."""
+    fusion = module.fusion
     widths = config.widths[: fusion.num_branches]
+    behind = [
+        _gate_tap(f"{site}.branch{r}.{name}", f"{site}.branches.{r}.{name}.gate", r, gated)
+        for r, blocks in enumerate(module.branches)
+        for name, gated in blocks.named_children()
+        if isinstance(gated, GatedScaleTransfer)
+    ]
     gates = [
-        Tap(f"{site}.gate[{edge.source}->{edge.target}]", f"{edge.module}.gate",
-            STRIDES[edge.source], 1, "gate")
+        _gate_tap(f"{site}.gate[{edge.source}->{edge.target}]", f"{edge.module}.gate",
+                  edge.source, gated)
         for edge in _transfers(site, fusion)
-        if isinstance(fusion.transfers[edge.module.rpartition(".")[2]], GatedScaleTransfer)
+        if isinstance(
+            gated := fusion.transfers[edge.module.rpartition(".")[2]], GatedScaleTransfer
+        )
     ]  # fmt: skip
     before = _branch_taps(f"{site}.branch{{}}.pre", f"{site}.branches.{{}}", widths)
     after = _branch_taps(f"{site}.branch{{}}", f"{site}.fusion.targets.{{}}", widths)
-    return [*before, *gates, *after]
+    return [*behind, *before, *gates, *after]
+
+
+def _gate_tap(name: str, module: str, branch: int, gated: GatedScaleTransfer) -> Tap:
+    """Return the tap of a gate on a branch: a map on its grid, or one value per channel."""
+    if isinstance(gated.gate, ChannelGate):
+        return Tap(name, module, "1x1", gated.gate.channels, "gate")
+    return Tap(name, module, STRIDES[branch], 1, "gate")
 
 
 def _transfers(site: str, fusion: Fusion) -> list[Edge]:

@@ -440,6 +440,11 @@ def check_official_layout(config: HRNetConfig) -> None:
         raise GstoVizError(
             "the official layout has no head of relations; it holds the trunk alone of this network"
         )
+    if config.attention is not None:
+        raise GstoVizError(
+            "the official layout has no names for attention; it holds plain HRNetV2 and GSTO-HRNet "
+            "as released"
+        )
     if config.gating is None:
         return
     released = GatingConfig()
@@ -511,16 +516,16 @@ def _stages(config: HRNetConfig) -> Iterator[tuple[str, str]]:
                         yield f"{ours}.{place}.{layer}", f"{official}.{place}.{layer}"
             for target in range(stage):
                 for source in range(stage):
-                    yield from _transfer(ours, official, source, target, config.gating)
+                    yield from _transfer(ours, official, source, target, config)
 
 
 def _transfer(
-    ours: str, official: str, source: int, target: int, gating: GatingConfig | None
+    ours: str, official: str, source: int, target: int, config: HRNetConfig
 ) -> Iterator[tuple[str, str]]:
     """Name the weights of transfer source -> target; officially the target comes first."""
     place = f"{ours}.fusion.transfers.{source}to{target}"
-    gated = gating is not None and gating.fusion and (gating.diagonal or source != target)
-    if gated and gating is not None and gating.form == "released":
+    gated = config.gates_transfer(source, target)
+    if gated and config.gating is not None and config.gating.form == "released":
         yield from _unit(f"{place}.gate.score", f"{official}.att_layers.{target}.{source}")
     convs = f"{place}.transfer.convs" if gated else f"{place}.convs"
     fuse = f"{official}.fuse_layers.{target}.{source}"

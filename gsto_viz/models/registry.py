@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.models.base import NetworkConfig, SegmentationNetwork
-from gsto_viz.models.config import HEADS, GatingConfig, HRNetConfig, RelationHRNetConfig
+from gsto_viz.models.config import (
+    HEADS,
+    AttentionConfig,
+    GatingConfig,
+    HRNetConfig,
+    RelationHRNetConfig,
+)
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.pyramid import PyramidNetwork, pyramid_sizes
 from gsto_viz.models.rsp_hrnet import RelationHRNet
@@ -85,6 +91,42 @@ TABLE_6 = {
 }
 """Of GSTO: mIoU without and with deep supervision."""
 
+TABLE_3 = {
+    AttentionConfig("channel", "block"): Printed("3.93", "71.6", "GSTO Table 3, row 1"),
+    AttentionConfig("spatial", "block"): Printed("3.92", "71.7", "GSTO Table 3, row 2"),
+    AttentionConfig("channel", "layer"): Printed("3.94", "71.6", "GSTO Table 3, row 3"),
+    AttentionConfig("spatial", "layer"): Printed("3.93", "72.1", "GSTO Table 3, row 4"),
+    AttentionConfig("channel", "transfer", 32): Printed("3.94", "71.6", "GSTO Table 3, row 5"),
+}
+"""Attention in HRNetV2-W18-Small-v2. Row 6 is the unsupervised gates of ``gsto-hrnet``, which
+``gsto_viz.models.costs`` counts."""
+
+ATTENTION_WORDS = {
+    "block": "behind each branch of each module",
+    "layer": "behind each residual block of its branches",
+    "transfer": "in front of each transfer of its fusions",
+}
+
+
+def _attended(attention: AttentionConfig, printed: Printed) -> Architecture:
+    """Make a row of HRNetV2 with attention."""
+    sizes = {size: HRNET_SIZES[size] for size in ("w18-small-v1", "w18-small-v2", "tiny")}
+    place = ATTENTION_WORDS[attention.place]
+    return Architecture(
+        attention_name(attention),
+        f"HRNetV2 with {attention.form}-wise attention {place}; our reconstruction",
+        HRNet,
+        {size: replace(one, attention=attention) for size, one in sizes.items()},
+        {"w18-small-v2": printed},
+        {size: HRNET_IMAGENET[size] for size in sizes if size in HRNET_IMAGENET},
+    )
+
+
+def attention_name(attention: AttentionConfig) -> str:
+    """Return the name of the architecture with such attention."""
+    return f"hrnetv2-{attention.form}-{attention.place}"
+
+
 RESNET_IMAGENET = "torchvision's resnet50"
 
 
@@ -131,6 +173,7 @@ ARCHITECTURES = {
             },
             imagenet=HRNET_IMAGENET,
         ),
+        *(_attended(attention, printed) for attention, printed in TABLE_3.items()),
         *(
             _pyramid(module, gates=gates)
             for module, kind in HEADS.items()
@@ -189,7 +232,9 @@ def network_name(config: NetworkConfig) -> str:
             return name
     kind = architecture_of(config).name
     if isinstance(config, HRNetConfig):
-        kind = "gsto-hrnet" if kind == "hrnetv2" and config.gated else kind
+        if kind == "hrnetv2" and config.attention is not None:
+            kind = attention_name(config.attention)
+        kind = "gsto-hrnet" if type(config) is HRNetConfig and config.gated else kind
         return f"{kind} (width {config.width})"
     return kind
 
@@ -206,7 +251,8 @@ def build_model(name: str, /, **options: Any) -> SegmentationNetwork:
         name: ``ARCHITECTURE-SIZE``, e.g. ``hrnetv2-w48`` or ``gsto-hrnet-w18-small-v2``.
         **options: Fields of its configuration (of ``HRNetConfig``: ``num_classes=11``,
             ``align_corners=True``; with gates of ``GatingConfig`` with the prefix ``gate_``:
-            ``gate_form="paper"``, ``gate_supervised=(3,)``, ``gate_diagonal=False``).
+            ``gate_form="paper"``, ``gate_supervised=(3,)``, ``gate_diagonal=False``; with attention
+            ``attention_reduction=8``).
 
     Raises:
         GstoVizError: Unknown name, unknown option, or a value that makes no network.

@@ -37,8 +37,8 @@ from gsto_viz.plots.sizes import FEW_REGIONS
 from gsto_viz.types import BAND_PX, Stride, stride_words
 from gsto_viz.words import GATE
 
-NO_GATES = "no gates: plain transfers"
-"""Written where a network has no gates."""
+NO_GATES = "no gate maps on its transfers"
+"""Written where a network has none; it may have gates elsewhere, or one value per channel."""
 CELL_HEIGHT = 0.72
 """Largest height of one gate map, inches."""
 TITLE, SHARE = 0.17, 0.18

@@ -188,7 +188,7 @@ def test_every_gate_has_its_tile(shown):
     assert json.loads(json.dumps(data)) == data
     titles = [row["title"] for row in data["rows"]]
     assert titles == [
-        "Image", "A: a - no gate: plain HRNet transfer", "B: b", "Stage 2, module 0",
+        "Image", "A: a - no gate maps on its transfers", "B: b", "Stage 2, module 0",
         "Stage 4, module 1", "Transitions",
     ]  # fmt: skip
     tiles = {tile["key"]: tile for row in data["rows"] for tile in row["tiles"]}

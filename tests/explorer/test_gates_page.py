@@ -44,7 +44,7 @@ def test_the_gates_of_b_are_shown_beside_a_baseline(checkpoints, gates, address)
     assert not app.error
     assert app.selectbox(key="gate").value == FIRST
     assert len(app.selectbox(key="gate").options) == 41
-    assert "A: plain has no gate: plain HRNet transfer" in said(app).replace("\\", "")
+    assert "A: plain has no gate maps on its transfers" in said(app).replace("\\", "")
     assert f"{FIRST} of B in this image" in said(app)
     table = app.dataframe[-1].value
     assert len(table) == 40
@@ -144,7 +144,7 @@ def test_neither_is_gated(checkpoints, gates, address):
     (checkpoints / GATED).unlink()
     app = gates(gate=FIRST).run()
     assert not app.exception
-    assert any("Neither A nor B has gates" in note.value for note in app.info)
+    assert any("Neither A nor B has gate maps" in note.value for note in app.info)
     assert address(app)["a"] == PLAIN
 
 

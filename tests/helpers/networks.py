@@ -6,7 +6,7 @@ from gsto_viz.models.relation import Relation
 
 
 def enliven(model: nn.Module) -> None:
-    """Let batch norms and embeddings, which are neutral at first, do something; torch draws them."""
+    """Let batch norms and embeddings, neutral at first, do something; torch draws them."""
     for one in model.modules():
         if isinstance(one, nn.BatchNorm2d):
             for tensor in (one.weight, one.running_var):

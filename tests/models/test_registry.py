@@ -9,6 +9,8 @@ import pytest
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models import GatingConfig, HRNetConfig, build_model, model_config, registered
 
+ATTENTION = "channel-block", "spatial-block", "channel-layer", "spatial-layer", "channel-transfer"
+
 
 def test_registered_names_are_the_contracts() -> None:
     sizes = ("w18-small-v1", "w18-small-v2", "w18", "w30", "w32", "w40", "w44", "w48", "w64")
@@ -27,7 +29,13 @@ def test_registered_names_are_the_contracts() -> None:
         for size in ("r50", "r18-half", "tiny")
     }
     pyramids |= {f"rsp-hrnet-{size}" for size in ("w18-small-v1", "w18-small-v2", "w48", "tiny")}
-    assert set(registered()) - wanted == {"hrnetv2-tiny", "gsto-hrnet-tiny", *pyramids}
+    attention = {
+        f"hrnetv2-{one}-{size}"
+        for one in ATTENTION
+        for size in ("w18-small-v1", "w18-small-v2", "tiny")
+    }
+    tiny = {"hrnetv2-tiny", "gsto-hrnet-tiny"}
+    assert set(registered()) - wanted == tiny | pyramids | attention
 
 
 @pytest.mark.parametrize(

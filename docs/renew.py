@@ -36,6 +36,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 EXAMPLE = ROOT / "gsto_viz" / "guide" / "worked_example.png"
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(^<!-- end -->)", re.M | re.S)
+GALLERY = DOCS / "images" / "gallery"
 GALLERY_PX = 1000
 """Widest picture of the gallery."""
 TABS = {"head": "exact, at the head", "taps": "any tap", "image": "the image"}
@@ -87,9 +88,9 @@ def figures() -> list[str]:
             f"{kind.title}. `gsto-viz figures runs/gallery --only {name}`; its numbers: "
             f"`figures/{name}.csv`.",
             "",
-            f"![{kind.title}](images/gallery/{name}.png)",
-            "",
         ]
+        if (GALLERY / f"{name}.png").is_file():
+            lines += [f"![{kind.title}](images/gallery/{name}.png)", ""]
     return lines[:-1]
 
 
@@ -140,15 +141,14 @@ def example_picture() -> npt.NDArray[np.uint8]:
 
 def draw_gallery(analysis: Path) -> None:
     """Put smaller copies of ``DIR/figures/*.png`` into the gallery."""
-    target = DOCS / "images" / "gallery"
-    target.mkdir(parents=True, exist_ok=True)
-    for name in KINDS:
-        with Image.open(analysis / "figures" / f"{name}.png") as picture:
+    GALLERY.mkdir(parents=True, exist_ok=True)
+    for drawn in sorted((analysis / "figures").glob("*.png")):
+        with Image.open(drawn) as picture:
             small = picture.convert("RGB")
             small.thumbnail((GALLERY_PX, 2 * GALLERY_PX), Image.Resampling.LANCZOS)
             # This method keeps the colours of lines as they are; the default mixes them.
             small = small.quantize(256, Image.Quantize.FASTOCTREE)
-            small.save(target / f"{name}.png", optimize=True)
+            small.save(GALLERY / drawn.name, optimize=True)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from gsto_viz.plots.dots import figure_sci_by_gap, figure_sci_dots, sci_dots_dat
 from gsto_viz.plots.enlargement import enlarged_size, enlargement_data, figure_enlargement
 from gsto_viz.plots.figure1 import figure_gate_maps, figure_scale_confusion, scale_confusion_data
 from gsto_viz.plots.gates import figure_gate_by_size, gate_by_size_data
+from gsto_viz.plots.listening import figure_listening
 from gsto_viz.plots.page import FORMATS, alt_text, join_frames, save_figure
 from gsto_viz.plots.pairs import (
     PairRow,
@@ -71,6 +72,7 @@ __all__ = [
     "figure_enlargement",
     "figure_gate_by_size",
     "figure_gate_maps",
+    "figure_listening",
     "figure_receptive_fields",
     "figure_scale_confusion",
     "figure_sci_by_gap",

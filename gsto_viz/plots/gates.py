@@ -317,7 +317,7 @@ def figure_gate_by_size(
         page.heading(f"{title_of(key, names)}{join}{note}", step=0.2)
         if grid.taps:
             _draw_network(page, grid, frames[key], strides[key], octaves, limit)
-    page.legend(_legend())
+    page.legend(part_handles())
     return page.finish(CAPTION, _alt_text(grids, frames))
 
 
@@ -370,7 +370,8 @@ def _draw_network(
     page.top += table.height + FOOT - TITLE
 
 
-def _legend() -> list[Line2D]:
+def part_handles() -> list[Line2D]:
+    """Return the handles of core and band for a legend."""
     faces = {"core": GUIDE, "band": "white"}
     texts = {"core": "core: inside of the region", "band": f"band: {BAND_PX:g} px along its edge"}
     return [

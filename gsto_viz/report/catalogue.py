@@ -135,6 +135,19 @@ def _gate_by_size(report: Report) -> Drawn:
     )
 
 
+@_kind("listening", "What pixels listen to in the next coarser map, by object size")
+def _listening(report: Report) -> Drawn:
+    frames = {
+        key: pd.DataFrame(found["by_octave"])
+        for key in report.keys
+        if (found := report.model(key).get("listening")) is not None
+    }
+    if not frames:
+        raise GstoVizError("no model has relations, in which pixels choose from a coarser map")
+    figure = plots.figure_listening(frames, names=report.names)
+    return Drawn(figure, plots.join_frames(frames))
+
+
 @_kind("branch_by_size", "Shapley values of every branch by object size")
 def _branch_by_size(report: Report) -> Drawn:
     tables = {key: report.table(key) for key in report.keys}

@@ -91,7 +91,9 @@ def test_compare_writes_all_or_one_pair(three, capsys, tmp_path):
 def test_figures_and_page_show_all_of_them(three):
     written = write_figures(three, formats=["png"])
     left_out = {one.kind.name: one.reason for one in written if one.reason}
-    assert set(left_out) <= {"branch_by_size", "worst_pairs", "distance_profile", "enlargement"}
+    assert set(left_out) <= {
+        "listening", "branch_by_size", "worst_pairs", "distance_profile", "enlargement"
+    }  # fmt: skip
     html = page(three, written)
     for key in three.keys:
         assert f"<h3>{key} = " in html

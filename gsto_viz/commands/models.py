@@ -107,7 +107,7 @@ def _footer(rows: list[dict[str, Any]], notes: list[str]) -> list[str]:
     first = rows[0]
     return [
         f"counted at {first['height']}x{first['width']}, {first['num_classes']} classes "
-        "(checkpoints: their own); MACs: multiply-adds of convolutions alone.",
+        "(checkpoints: their own); MACs: multiply-adds of convolutions.",
         "The papers count convolution parameters and call MACs/2^30 'GFLOPs'.",
         "mIoU: as the papers print it, percent, Cityscapes val.",
         *(

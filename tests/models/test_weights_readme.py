@@ -30,7 +30,7 @@ def test_the_list_agrees_with_the_card_and_the_file(name: str) -> None:
     link, network, data, licence, size, digest = next(
         row for row in listed if row[0] == f"[{name}]({name}.md)"
     )
-    assert network in card_text.splitlines()[2]
+    assert card_text.splitlines()[4].startswith(f"`{network}`, ")
     assert data == about["data"]
     assert about["licence"].startswith(licence)
     assert float(size.removesuffix(" MB")) == pytest.approx(path.stat().st_size / 1e6, abs=0.005)

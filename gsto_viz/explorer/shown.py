@@ -1,6 +1,6 @@
 """What is on a page once both networks have run on its image, and regions of that image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.look import Look
 from gsto_viz.models import SegmentationNetwork
-from gsto_viz.network import DEFAULT_SITE, open_network
+from gsto_viz.network import open_network
 from gsto_viz.regions import PreparedRegions, prepare_regions
 from gsto_viz.types import IGNORE, ClassList, Sample
 
@@ -67,7 +67,8 @@ def look(model: SegmentationNetwork, picture: Picture) -> Look:
 
     Logits and weights of relations are kept at half precision.
     """
-    seen = open_network(model).look(picture.sample.image, logits=True, relations=True)
+    network = open_network(model)
+    seen = network.look(picture.sample.image, logits=True, relations=True)
     assert seen.logits is not None
     half = seen.logits.astype(HALF)
     relations: dict[str, npt.NDArray[Any]] = {
@@ -76,7 +77,18 @@ def look(model: SegmentationNetwork, picture: Picture) -> Look:
     arrays: list[npt.NDArray[Any]] = [half, seen.prediction, *seen.raw, *seen.activity]
     for array in (*arrays, *seen.gates.values(), *relations.values()):
         array.setflags(write=False)
-    return replace(seen, logits=half, relations=relations, site=DEFAULT_SITE)
+    site = branch_pattern(network.anatomy.branch_taps)
+    return replace(seen, logits=half, relations=relations, site=site)
+
+
+def branch_pattern(taps: Sequence[str]) -> str:
+    """Return what branches are called, ``*`` for their number: ``stage4.branch*``.
+
+    Args:
+        taps: Of a network of ours, whose names end with the number of the branch, from 0.
+    """
+    (name,) = {tap.removesuffix(str(number)) for number, tap in enumerate(taps)}
+    return f"{name}*"
 
 
 def show_pair(

@@ -16,9 +16,10 @@ from gsto_viz import GstoVizError
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.explorer import checkpoints, comparison, drawings, pictures, server
-from gsto_viz.explorer.shown import annotated_for, check_classes
+from gsto_viz.explorer.shown import annotated_for, branch_pattern, check_classes
 from gsto_viz.explorer.shown_exports import sizes_csv
 from gsto_viz.look import Look
+from gsto_viz.models import build_model, registered
 from gsto_viz.types import ClassInfo, ClassList
 
 
@@ -219,6 +220,14 @@ def test_labels_of_other_classes_are_left_out():
     assert "other classes" in why
     upload = replace(picture, classes=None, sample=bare)
     assert "no labels" in annotated_for(upload, CAMVID_CLASSES)[1]
+
+
+@pytest.mark.parametrize("name", [name for name in registered() if name.endswith("-tiny")])
+def test_the_branches_of_a_network_have_the_names_of_its_taps(name):
+    taps = build_model(name).describe().branch_taps
+    pattern = branch_pattern(taps)
+    assert [pattern.replace("*", str(branch)) for branch in range(len(taps))] == list(taps)
+    assert pattern == ("stage4.branch*" if "stage4.branch0" in taps else "pyramid.branch*")
 
 
 @pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])

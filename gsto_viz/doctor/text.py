@@ -147,9 +147,9 @@ def _resizing(seen: Examination) -> list[str]:
 
 def _problems(problems: Sequence[str]) -> list[str]:
     if not problems:
-        return ["attention: none"]
+        return ["problems: none"]
     wrap = partial(textwrap.wrap, width=WIDTH, initial_indent="- ", subsequent_indent="  ")
-    return ["attention:", *(line for text in problems for line in wrap(f"{text}."))]
+    return ["problems:", *(line for text in problems for line in wrap(f"{text}."))]
 
 
 def _listed(title: str, items: Iterable[str]) -> list[str]:

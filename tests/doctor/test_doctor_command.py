@@ -55,7 +55,7 @@ def test_a_registered_network(capsys) -> None:
     assert printed.err == ""
     assert printed.out.startswith("gsto-hrnet-tiny (HRNet)")
     assert "stage4.branch3" in printed.out
-    assert "attention: none" in printed.out
+    assert "problems: none" in printed.out
 
 
 def test_facts_as_json(tmp_path, capsys) -> None:

@@ -29,6 +29,18 @@ def image(height: int = 67, width: int = 101, count: int = 1) -> torch.Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(2))
 
 
+@pytest.mark.parametrize("reduce", ["mean", "gain_fixed", "absmean", "l2", "max"])
+def test_weights_of_relations_stay_whole_under_every_name(reduce: str) -> None:
+    """They have heads and cells of a window, and no channels."""
+    net, taps = network("rsp-tiny"), "pyramid.relation*"
+    with Capture(net, taps, reduce="none") as whole:
+        net(image())
+    with Capture(net, taps, reduce=reduce) as maps:
+        net(image())
+    assert len(maps) == 3
+    assert all(torch.equal(maps[tap], whole[tap]) for tap in maps)
+
+
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("size", [(67, 101), (64, 96), (33, 32)])
 def test_every_tap_fires_once_as_stated(name: str, size: tuple[int, int]) -> None:

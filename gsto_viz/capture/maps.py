@@ -218,8 +218,9 @@ def make_reducer(place: Tap, choice: ReduceChoice, gains: Mapping[str, Gains] | 
     """Return the reduction of one tap.
 
     Logits are kept whole under ``mean`` and ``gain_fixed``, because a channel mean of logits means
-    nothing. Gates of one channel become (N, H, W) under every name but ``none``. A callable is
-    applied to any kind as it is.
+    nothing; the weights of relations, which have no channels, under every name. Gates of one
+    channel become (N, H, W) under every name but ``none``. A callable is applied to any kind as it
+    is.
 
     Args:
         place: The tap.
@@ -237,8 +238,8 @@ def make_reducer(place: Tap, choice: ReduceChoice, gains: Mapping[str, Gains] | 
             f"unknown reduction {reduce!r} for tap '{place.name}'; choose "
             f"{', '.join(REDUCTIONS)} or give a function"
         )
-    whole = place.kind in ("logits", "attention") and reduce in ("mean", "gain_fixed")
-    if reduce == "none" or whole:
+    whole = place.kind == "logits" and reduce in ("mean", "gain_fixed")
+    if reduce == "none" or whole or place.kind == "attention":
         return torch.clone
     if place.kind == "gate":
         return _gate

@@ -198,6 +198,16 @@ def test_figure_is_drawn_beside_the_file(files: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npz", "m.png"]
 
 
+def test_what_cannot_be_drawn_is_named(
+    files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = (files / "tiny.safetensors", files / "photo.png", "--out", tmp_path / "m.npz")
+    taps = ("--taps", "stage4.branch*", "--taps", "head.logits")
+    with caplog.at_level("WARNING", logger="gsto_viz"):
+        assert call(*words, *taps, "--figure", tmp_path / "m.png") == 0
+    assert caplog.messages == ["--figure: left out, not (h, w): head.logits; --out holds them"]
+
+
 def test_outputs_that_cannot_be_are_refused_before_any_work(files: Path, tmp_path: Path) -> None:
     start = (files / "tiny.safetensors", files / "photo.png", "--out")
     for words, message in (

@@ -1,6 +1,7 @@
 """``gsto-viz capture``: maps of any taps of one image."""
 
 import argparse
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from gsto_viz.commands.options import (
     write_result,
 )
 from gsto_viz.text_table import text_table
-from gsto_viz.words import REDUCTIONS
+from gsto_viz.words import REDUCTIONS, first_few
 
 if TYPE_CHECKING:
     from gsto_viz.network import Network
@@ -109,13 +110,20 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 
 def draw(result: Any, image: Any, gate_range: tuple[float, float] | None) -> Any:
-    """Return a figure of all maps that are (h, w); logits and unreduced features are left out."""
+    """Return a figure of all maps that are (h, w), and say which taps are left out of it."""
     from gsto_viz.errors import GstoVizError
     from gsto_viz.plots import maps_figure
 
     flat = {name: m for name, m in result.maps.items() if m.ndim == 2}
     if not flat:
-        raise GstoVizError("--figure: no map is (h, w); take other taps or another --reduce")
+        raise GstoVizError(
+            "--figure: no map is (h, w); take other taps than logits, relations and gates by "
+            "channel, and for features a --reduce"
+        )
+    if left := [name for name in result.maps if name not in flat]:
+        logging.getLogger(__name__).warning(
+            "--figure: left out, not (h, w): %s; --out holds them", first_few(left)
+        )
     return maps_figure(
         flat,
         image,

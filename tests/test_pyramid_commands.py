@@ -54,6 +54,7 @@ def report(trained, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_all_families_are_analysed_in_one_command(report: Path) -> None:
     found = load_report(report)
     assert [found.strides[f"M{k}"] for k in range(8)] == [

@@ -44,7 +44,7 @@ class Look:
         features: Per branch, (C, h, w) float32; empty unless asked for, and not kept in files.
         equalizers: With features, by equalizer: number, sum and sum of squares of what enters it,
             and the sums of what leaves it; not kept in files either.
-        relations: By attention tap, (m, k*k, h, w) float32 weights over the cells of each window;
+        relations: By attention tap, (m, k*k, h, w) weights over the cells of each window;
             empty unless asked for, and not kept in files.
     """
 
@@ -62,7 +62,7 @@ class Look:
     predicts: bool = True
     features: BranchMaps = ()
     equalizers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    relations: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    relations: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
 
     def packed(self, prefix: str = "") -> tuple[Arrays, dict[str, Any]]:
         """Return the arrays that are kept, and what must be said of them."""

@@ -238,6 +238,9 @@ class NullModel:
     function: str = ""
 
 
+OWN = "none"
+"""The value of ``null`` in rows of the networks themselves."""
+
 NULLS = _by_key(
     NullModel(
         "N1",

@@ -26,10 +26,9 @@ from gsto_viz.models import SegmentationNetwork, load_checkpoint
 from gsto_viz.network import open_network
 from gsto_viz.report import Report, Site, analyze
 from gsto_viz.report.folder import plain
-from gsto_viz.report.tables import OWN
 from gsto_viz.stats import sci_c_values
 from gsto_viz.types import Dataset
-from gsto_viz.words import INDICES
+from gsto_viz.words import INDICES, OWN
 
 KEY = "A"
 RANDOM_SEED = 1

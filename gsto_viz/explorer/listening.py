@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.activity import cell_at, grid_shape, grid_stride
+from gsto_viz.activity import cell_at, grid_stride
 from gsto_viz.explorer.probe import Point
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.stats.listening import window_along
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +60,22 @@ def heard_cells(
     Returns:
         k*k rows in the order of the window: ``row`` and ``column`` of the cell, its pixels
         ``y0`` to ``y1`` and ``x0`` to ``x1`` (ends exclusive; the last cells end with the image),
-        ``weight`` and ``inside``; a cell that is not inside lies off the map and has weight 0.
+        ``weight`` and ``inside``; one that is not inside lies off the map, has weight 0 and no
+        place (rows and columns off the map are -1).
     """
     stride = grid_stride(size, (weights.shape[2], weights.shape[3]))
     assert stride is not None
     window, step = math.isqrt(weights.shape[1]), 2 * stride
-    own = weights[(..., *cell_at(point.y, point.x, size, stride))].astype(np.float64)
-    place = np.indices((window, window)).reshape(2, -1) - window // 2
-    cells = place + np.array(cell_at(point.y, point.x, size, step))[:, None]
-    inside = ((cells >= 0) & (cells < np.array(grid_shape(*size, step))[:, None])).all(axis=0)
+    y, x = cell_at(point.y, point.x, size, stride)
+    own = weights[..., y, x].astype(np.float64)
+    rows, columns = (
+        window_along(length, window)[:, at]
+        for length, at in zip(weights.shape[2:], (y, x), strict=True)
+    )
+    cells = np.stack(np.meshgrid(rows, columns, indexing="ij")).reshape(2, -1)
+    inside = (cells >= 0).all(axis=0)
     low = cells * step
-    high = np.where(inside, np.minimum(low + step, np.array(size)[:, None]), low + step)
+    high = np.minimum(low + step, np.array(size)[:, None])
     return pd.DataFrame(
         {
             "row": cells[0],

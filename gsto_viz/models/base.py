@@ -8,7 +8,7 @@ import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from torch import Tensor, nn
 
@@ -118,11 +118,7 @@ class NetworkConfig:
         """
         if not isinstance(values, dict):
             raise GstoVizError(f"{shown(values)} is not a mapping of network options")
-        check_names("key", values, sorted(option_names(cls)), f" in {cls.__name__}")
-        for name in required_names(cls):
-            if name not in values:
-                raise GstoVizError(f"the network options have no {name}")
-        return cls(**values)
+        return cast(Self, read_options(cls, values))
 
     def with_options(self, /, **options: Any) -> Self:
         """Return a copy with changed fields.
@@ -139,13 +135,21 @@ def option_names(config: type) -> list[str]:
     return [one.name for one in fields(config)]
 
 
-def required_names(config: type) -> list[str]:
-    """Return the names of a configuration's fields that have no default."""
-    return [
+def read_options(config: type[Any], values: dict[str, Any]) -> Any:
+    """Make a configuration, or a part of one, of a mapping.
+
+    Raises:
+        GstoVizError: An unknown or a missing key, or a value that it cannot have.
+    """
+    check_names("key", values, sorted(option_names(config)), f" in {config.__name__}")
+    missing = [
         one.name
         for one in fields(config)
-        if one.default is MISSING and one.default_factory is MISSING
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in values
     ]
+    if missing:
+        raise GstoVizError(f"{config.__name__} has no {' and no '.join(missing)}; give it")
+    return config(**values)
 
 
 def check_names(what: str, given: Iterable[Any], names: list[str], where: str = "") -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.models.base import NetworkConfig, check_names, option_names, required_names
+from gsto_viz.models.base import NetworkConfig, check_names, option_names, read_options
 from gsto_viz.models.gates import GATE_FORMS, check_form
 from gsto_viz.models.resnet import DILATED, STRIDES
 from gsto_viz.settings import Rule, settle, within, within_below
@@ -218,11 +218,11 @@ class HRNetConfig(NetworkConfig):
         for name, part in PARTS.items():
             given = getattr(self, name)
             if isinstance(given, dict):
-                object.__setattr__(self, name, read_part(part.type, given))
+                object.__setattr__(self, name, read_options(part.type, given))
         settle(self, NETWORK_RULES)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON or YAML; without attention there is no word of it."""
+        """Return plain values for JSON or YAML; attention is left out where there is none."""
         values = super().to_dict()
         if self.attention is None:
             # As files that were written before there was any.
@@ -297,19 +297,6 @@ class RelationHRNetConfig(HRNetConfig):
         """How many tensors such a network has at least, and how many numbers its largest one."""
         count, largest = super().least
         return count, max(largest, self.channels)
-
-
-def read_part(kind: type[Any], values: dict[str, Any]) -> Any:
-    """Make a part of a configuration of a mapping.
-
-    Raises:
-        GstoVizError: An unknown or a missing key, or a value that it cannot have.
-    """
-    check_names("key", values, sorted(option_names(kind)), f" in {kind.__name__}")
-    missing = [name for name in required_names(kind) if name not in values]
-    if missing:
-        raise GstoVizError(f"{kind.__name__} has no {' and no '.join(missing)}; give it")
-    return kind(**values)
 
 
 def _changed_part(config: HRNetConfig, name: str, part: Part, given: dict[str, Any]) -> Any:

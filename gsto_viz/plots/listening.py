@@ -26,7 +26,7 @@ from gsto_viz.plots.page import (
 )
 from gsto_viz.plots.sizes import FEW_REGIONS
 from gsto_viz.stats.listening import BESIDE, EXCESS
-from gsto_viz.words import NULLS
+from gsto_viz.words import NULLS, OWN
 
 COLUMNS = ("null", "stride", "part", "octave", "measure", "mean", "low", "high", "n_regions")
 """What a frame must have (``gsto_viz.stats.listening_means`` by octave)."""
@@ -37,7 +37,7 @@ PANELS = {
     "offset_px": "offset, image px",
 }
 """Measures and the labels of their axes, a column each."""
-OWN, SHIFTED = "none", "N1"
+SHIFTED = "N1"
 LIMITS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Ends of the axis of differences; the smallest that holds everything is taken for all rows."""
 NULL_LINES = {"core": ":", "band": (0, (1, 1, 4, 1))}
@@ -69,7 +69,7 @@ def figure_listening(
         width: Inches.
 
     Raises:
-        GstoVizError: There is no frame, or one lacks a column.
+        GstoVizError: No frame was given, or one lacks a column.
     """
     check_frames(frames, COLUMNS, "listening_means(rows, ['octave'])")
     rows = pd.concat(frames.values())

@@ -11,7 +11,6 @@ from gsto_viz.anatomy import edge_named
 from gsto_viz.report.causal import UNEXPLAINED
 from gsto_viz.report.folder import BLURRED, DOUBLED, PERMUTATIONS, RESIZED, WithNulls
 from gsto_viz.report.summary import Report, without_gates
-from gsto_viz.report.tables import OWN
 from gsto_viz.stats.atlas import atlas, enlargement, equalized
 from gsto_viz.stats.boundary import DISTANCES, SIZES, BoundaryCounts
 from gsto_viz.stats.causal import (
@@ -47,7 +46,7 @@ from gsto_viz.stats.sizes import (
     tuning,
 )
 from gsto_viz.types import Stride
-from gsto_viz.words import INDICES
+from gsto_viz.words import INDICES, OWN
 
 COUNT_COLUMNS = (
     "hits",

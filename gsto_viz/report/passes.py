@@ -31,7 +31,7 @@ from gsto_viz.report.measure import (
     prepared,
     reservoir,
 )
-from gsto_viz.report.tables import OWN, Chunk, Columns, chunk_maps
+from gsto_viz.report.tables import Chunk, Columns, chunk_maps
 from gsto_viz.stats.boundary import BoundaryCounts, boundary_counts
 from gsto_viz.stats.listening import Heard, listening_columns
 from gsto_viz.stats.nulls import LayoutMean
@@ -39,7 +39,7 @@ from gsto_viz.stats.outcome import COUNTS, confusion_matrix, count_outcome
 from gsto_viz.stats.pairs import indices_at
 from gsto_viz.stats.sizes import edge_values
 from gsto_viz.types import Dataset, Sample
-from gsto_viz.words import NULLS, load_function
+from gsto_viz.words import NULLS, OWN, load_function
 
 LAYOUT = "layout"
 """The value of ``null`` in rows of this variant (it is none: a part of the signal is taken out)."""

@@ -141,8 +141,6 @@ TABLES = {
 }
 """Every table by name, in the order of the data dictionary."""
 
-OWN = "none"
-"""The value of ``null`` in rows of the networks themselves."""
 PARTS = "parts"
 MISSING = f"{PARTS}/missing.json"
 """Why a null model is missing: by network, then by its name."""

@@ -48,14 +48,22 @@ def window_cells(size: tuple[int, int], window: int) -> npt.NDArray[np.int64]:
         (k*k, H, W) flat index of each cell of the window, rows of the window from the upper left;
         -1 off the map.
     """
-    rows, columns = (_along(length, window) for length in size)
+    rows, columns = (window_along(length, window) for length in size)
     cells = rows[:, None, :, None] * -(-size[1] // 2) + columns[None, :, None, :]
     inside = (rows >= 0)[:, None, :, None] & (columns >= 0)[None, :, None, :]
     return np.where(inside, cells, -1).reshape(window**2, *size)
 
 
-def _along(length: int, window: int) -> npt.NDArray[np.int64]:
-    """Return the coarse rows (or columns) around each fine one, (k, length); -1 off the map."""
+def window_along(length: int, window: int) -> npt.NDArray[np.int64]:
+    """Return the coarse rows (or columns) that each fine one chooses from; -1 off the map.
+
+    Args:
+        length: Rows of the fine map; the coarse one has ceil(length / 2).
+        window: k.
+
+    Returns:
+        (k, length), around the coarse row that covers it.
+    """
     cells = np.arange(length) // 2 + np.arange(window)[:, None] - window // 2
     return np.where((cells >= 0) & (cells < -(-length // 2)), cells, -1)
 

@@ -149,6 +149,23 @@ def mirror_order(pairs: tuple[tuple[int, int], ...], length: int) -> tuple[int, 
     return tuple(order)
 
 
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One annotated person of an image; whole numbers are the centres of pixels.
+
+    Attributes:
+        joints: (J, 3) float32: x and y in pixels, and 0 (not annotated), 1 (hidden) or 2 (visible).
+        box: x and y of the top left corner, width and height, in pixels.
+        area: Pixels of its mask, as annotated; of the box where there is no mask.
+        instance: Its number in the instance map; 0 where it has none.
+    """
+
+    joints: npt.NDArray[np.float32]
+    box: tuple[float, float, float, float]
+    area: float
+    instance: int = 0
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image with its annotation.
@@ -160,6 +177,7 @@ class Sample:
         instances: (H, W) int32, 0 = no instance, k > 0 = instance k, -1 = things that were not
             annotated one by one (crowds); None when not annotated.
         group: Images of one group (video block, sequence) are not independent of each other.
+        people: Its persons with key points; None where there is no such annotation.
     """
 
     id: str
@@ -167,6 +185,7 @@ class Sample:
     labels: npt.NDArray[np.uint8] | None = None
     instances: npt.NDArray[np.int32] | None = None
     group: str | None = field(default=None)
+    people: tuple[Person, ...] | None = None
 
 
 @runtime_checkable

@@ -12,9 +12,9 @@ PACKAGE = Path(gsto_viz.__file__).parent
 
 LEAVES = {
     "errors", "types", "anatomy", "words", "colors", "files", "settings", "text_table", "gains",
-    "torch_utils", "distributed",
+    "torch_utils", "distributed", "joints",
 }  # fmt: skip
-PURE = {"errors", "types", "anatomy", "words", "colors", "files"}
+PURE = {"errors", "types", "anatomy", "words", "colors", "files", "joints"}
 
 # A room is a folder or module directly in the package. It may import itself and these rooms.
 ALLOWED: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
     "text_table": set(),
+    "joints": {"types"},
     "anatomy": {"errors", "types"},
     "files": {"errors"},
     "words": {"errors"},

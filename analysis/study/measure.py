@@ -124,7 +124,7 @@ def training(places: Places, run: Run) -> dict[str, Any]:
     """Return how a run was trained, and the course of it."""
     arm, progress = places.arm, places.progress(run)
     assert progress is not None
-    low = progress.best_miou is None or progress.best_miou < arm.floor
+    low = progress.best_score is None or progress.best_score < arm.floor
     return {
         **facts(arm, run),
         "test": arm.data["test"],
@@ -132,7 +132,7 @@ def training(places: Places, run: Run) -> dict[str, Any]:
         "reason": f"best validation mIoU below {arm.floor:g} %" if low else None,
         "steps": progress.step,
         "seconds": progress.seconds,
-        "best_miou": progress.best_miou,
+        "best_miou": progress.best_score,
         "best_epoch": progress.best_epoch,
         "versions": versions(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

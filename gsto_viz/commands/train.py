@@ -197,7 +197,10 @@ def _table(result: "TrainingResult") -> list[tuple[str, str]]:
     from gsto_viz.train.build import duration
 
     rows = [
-        ("best mIoU", "-" if result.best_miou is None else f"{result.best_miou:.2f} %"),
+        (
+            f"best {result.measure}",
+            "-" if result.best_score is None else f"{result.best_score:.2f} %",
+        ),
         ("at epoch", f"{result.best_epoch}"),
         ("steps", f"{result.steps}"),
         ("time", duration(result.seconds)),

@@ -8,7 +8,7 @@ import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 from torch import Tensor, nn
 
@@ -84,8 +84,10 @@ class NetworkConfig:
         align_corners: Corner convention of bilinear resizing.
         head_dropout: Probability with which training drops channels before the classifier.
         equalized: Whether equalizers stand in front of the concatenations of heads.
+        task: What its output is: ``segmentation``.
     """
 
+    task: ClassVar[str] = "segmentation"
     num_classes: int
     align_corners: bool = False
     head_dropout: float = 0.0

@@ -3,12 +3,10 @@
 import logging
 import resource
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from gsto_viz.data import Augmentation, BaseSize, Photometric
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import aligns_corners
@@ -27,8 +25,9 @@ from gsto_viz.models.pyramid import PyramidNetwork
 from gsto_viz.models.resnet import load_imagenet
 from gsto_viz.network import open_network
 from gsto_viz.text_table import text_table
-from gsto_viz.train.recipe import Recipe, parse_base_size
-from gsto_viz.types import ClassList, Dataset
+from gsto_viz.train.recipe import Recipe
+from gsto_viz.train.tasks import Task
+from gsto_viz.types import Dataset
 
 SCHEMES = ("kaiming", "normal")
 
@@ -151,23 +150,6 @@ def _load_start(model: SegmentationNetwork, recipe: Recipe) -> None:
         ) from error
 
 
-def augmentation_of(recipe: Recipe, classes: ClassList) -> Augmentation:
-    """Return what a recipe does to each sample."""
-    base = parse_base_size(recipe.base_size)
-    return Augmentation(
-        recipe.crop,
-        recipe.scale_range,
-        recipe.flip,
-        recipe.brightness,
-        recipe.contrast,
-        flip_pairs=classes.flip_pairs,
-        scale_step=recipe.scale_step,
-        base=BaseSize(**base) if base else None,
-        window_first=recipe.window_first,
-        photometric=Photometric(**{f.name: getattr(recipe, f.name) for f in fields(Photometric)}),
-    )
-
-
 WARM_UP = 2
 """Steps that are not timed: they fill caches and choose kernels."""
 
@@ -178,7 +160,7 @@ TIMED = 20
 def plan_lines(
     recipe: Recipe,
     network: SegmentationNetwork,
-    data: Dataset,
+    task: Task,
     val: Dataset | None,
     *,
     steps: int,
@@ -191,7 +173,7 @@ def plan_lines(
     Args:
         recipe: How.
         network: What is trained.
-        data: Training images.
+        task: What for, and on which images.
         val: Validation images or None.
         steps: Optimiser steps of the whole run.
         done: Steps that an earlier start has done.
@@ -205,11 +187,12 @@ def plan_lines(
     each, size = steps // recipe.epochs, recipe.batch_size
     before = f"; {done} are done" if done else ""
     rows = {
-        "network": f"{network.config.named(recipe.model)}, {len(data.classes)} classes",
+        "network": f"{network.config.named(recipe.model)}, {task.words}",
         "parameters": f"{count:.2f} M; with gradients and momentum {held:.0f} MB, activations come "
         "on top",
         "starts from": recipe.initialization + _new_head(recipe, network),
-        "data": f"{len(data)} images of {data.name}, crops of {recipe.crop[0]}x{recipe.crop[1]}",
+        "data": f"{len(task.samples)} {task.unit} of {task.samples.name}, crops of "
+        f"{recipe.crop[0]}x{recipe.crop[1]}",
         "validation": f"{scored}, every {recipe.eval_every} epochs",
         "SCI": f"on validation images, every {recipe.sci_every} epochs" * bool(recipe.sci_every),
         "snapshots": f"every {recipe.keep_every} epochs" * bool(recipe.keep_every),

@@ -315,7 +315,7 @@ class Progress:
         epoch: Epoch under way, from 0.
         batch: Batches of it that are done.
         step: Optimiser steps done in all.
-        best_miou: Best validation score so far, in percent; None before the first.
+        best_score: Best validation score so far, in percent; None before the first.
         best_epoch: Epochs done when it was reached.
         loss_sum: Sum of the losses since the last line of the log.
         loss_count: Their number.
@@ -327,7 +327,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    best_miou: float | None = None
+    best_score: float | None = None
     best_epoch: int | None = None
     loss_sum: float = 0.0
     loss_count: int = 0
@@ -336,14 +336,23 @@ class Progress:
     finished: bool = False
 
 
+_KEPT = {
+    "momentum_buffer": "momentum",
+    "exp_avg": "first_moment",
+    "exp_avg_sq": "second_moment",
+    "step": "adam_step",
+}
+"""What SGD and Adam keep of a parameter, and what it is called in a state file."""
+
+
 def save_state(path: Path, stepper: Stepper, progress: Progress) -> None:
     """Write the state, whole or not at all, every tensor as it is."""
     network, optimizer = stepper.network, stepper.optimizer
     tensors = {f"model/{k}": t for k, t in network.state_dict().items()}
     for name, parameter in network.named_parameters():
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum
+        for key, kept in optimizer.state.get(parameter, {}).items():
+            if isinstance(kept, Tensor):
+                tensors[f"{_KEPT[key]}/{name}"] = kept
     if stepper.average is not None:
         averaged = stepper.average.network.state_dict()
         tensors.update({f"average/{k}": t for k, t in averaged.items()})
@@ -363,14 +372,15 @@ def load_state(path: Path, stepper: Stepper) -> Progress:
     load_weights(stepper.network, _part(tensors, "model/"), source=str(path))
     if stepper.average is not None:
         load_weights(stepper.average.network, _part(tensors, "average/"), source=str(path))
-    momenta = _part(tensors, "momentum/")
-    for name, parameter in stepper.network.named_parameters():
-        if name in momenta:
-            # The layout decides the order of summation in kernels: keep the parameter's own.
-            buffer = torch.empty_like(parameter)
-            stepper.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(
-                momenta[name]
-            ).detach()
+    for key, name_in_file in _KEPT.items():
+        kept = _part(tensors, f"{name_in_file}/")
+        for name, parameter in stepper.network.named_parameters():
+            if name in kept:
+                one = kept[name]
+                if one.shape == parameter.shape:
+                    # The layout decides the order of summation in kernels: the parameter's own.
+                    one = torch.empty_like(parameter).copy_(one).detach()
+                stepper.optimizer.state[parameter][key] = one
     if stepper.scaler.is_enabled():
         stepper.scaler.load_state_dict(_scaler_state(metadata, path))
     if "rng/torch" in tensors:
@@ -403,6 +413,8 @@ def read_progress(path: Path) -> Progress:
     """
     try:
         values = json.loads(read_metadata(path)["progress"])
+        if "best_miou" in values:  # written when mIoU was the only score
+            values["best_score"] = values["best_miou"]
         return Progress(**{f.name: values[f.name] for f in fields(Progress)})
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise GstoVizError(

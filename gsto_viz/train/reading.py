@@ -25,9 +25,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.data import Augmentation, paste_rare, sample_problem
+from gsto_viz.data import paste_rare, sample_problem
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Dataset
+from gsto_viz.types import Dataset, Sample
 
 CACHE_BYTES = 2 * 2**30
 """Decoded training images are kept in memory up to this size; beyond it they are read anew."""
@@ -37,10 +37,29 @@ PATIENCE_S = 10.0
 
 
 class Annotated(NamedTuple):
-    """What is trained on: (h, w, 3) and (h, w), uint8, labels 0..K-1 or 255."""
+    """An image and what its network should say of it.
+
+    Attributes:
+        image: (h, w, 3) uint8.
+        target: Labels (h, w) uint8, 0..K-1 or 255; of a pose network joints (J, 3) float32, and
+            before augmentation the ``Person``.
+    """
 
     image: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
+    target: Any
+
+
+def label_map(sample: Sample, data: Dataset) -> npt.NDArray[np.uint8]:
+    """Return the labels of a sample.
+
+    Raises:
+        GstoVizError: It has no labels, labels of another size, or one outside the class list.
+    """
+    problem = sample_problem(sample, len(data.classes))
+    if problem is not None:
+        raise GstoVizError(problem)
+    assert sample.labels is not None
+    return sample.labels
 
 
 class SampleReader:
@@ -50,53 +69,49 @@ class SampleReader:
 
     Args:
         data: Annotated images; read from several threads.
-        augmentation: What is done to each.
+        augmentation: What is done to each: called with the image, its annotation and a generator,
+            it returns an image and the target, new and contiguous.
         seed: Of the augmentation.
         paste: Probability with which ``paste_rare`` adds to a crop from that of another sample,
             any of the data with equal probability.
         cache_bytes: Decoded samples are kept in memory up to this size.
+        annotation: Takes what is augmented from a sample, or refuses it.
     """
 
     def __init__(
         self,
         data: Dataset,
-        augmentation: Augmentation,
+        augmentation: Callable[..., tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]],
         seed: int,
         paste: float = 0.0,
         cache_bytes: int = CACHE_BYTES,
+        annotation: Callable[[Sample, Dataset], Any] = label_map,
     ) -> None:
         self.data = data
         self.augmentation = augmentation
         self.seed = seed
         self.paste = paste
+        self.annotation = annotation
         self._cache: dict[int, Annotated] = {}
         self._free_bytes = cache_bytes
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         words = self.data, self.augmentation, self.seed, self.paste, self._free_bytes
-        return SampleReader, words
+        return SampleReader, (*words, self.annotation)
 
     def sample(self, index: int) -> Annotated:
-        """Read one sample, or take it from the cache.
-
-        Raises:
-            GstoVizError: It has no labels, labels of another size, or one outside the class list.
-        """
+        """Read one sample with its annotation, or take it from the cache."""
         with self._lock:
             cached = self._cache.get(index)
         if cached is not None:
             return cached
         sample = self.data[index]
-        problem = sample_problem(sample, len(self.data.classes))
-        if problem is not None:
-            raise GstoVizError(problem)
-        assert sample.labels is not None
-        read = Annotated(sample.image, sample.labels)
+        read = Annotated(sample.image, self.annotation(sample, self.data))
         if isinstance(read.image.base, np.memmap):
             # It lies decoded on disk already, and to keep it would keep its file open.
             return read
-        size = read.image.nbytes + read.labels.nbytes
+        size = read.image.nbytes + getattr(read.target, "nbytes", 0)
         with self._lock:
             if index not in self._cache and size <= self._free_bytes:
                 self._cache[index] = read
@@ -114,11 +129,11 @@ class SampleReader:
 
     def _augmented(self, index: int, rng: np.random.Generator) -> Annotated:
         sample = self.sample(index)
-        return Annotated(*self.augmentation(sample.image, sample.labels, rng))
+        return Annotated(*self.augmentation(sample.image, sample.target, rng))
 
     def pixels(self, index: int) -> npt.NDArray[np.int64]:
         """Count the pixels of each label of one sample: (256,)."""
-        return np.bincount(self.sample(index).labels.ravel(), minlength=256)
+        return np.bincount(self.sample(index).target.ravel(), minlength=256)
 
 
 class Readers:
@@ -176,8 +191,9 @@ class Readers:
 
     def _process_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            data, augmentation, seed, paste, free = self.reader.__reduce__()[1]
-            each = SampleReader(data, augmentation, seed, paste, free // self.processes)
+            data, augmentation, seed, paste, free, annotation = self.reader.__reduce__()[1]
+            share = free // self.processes
+            each = SampleReader(data, augmentation, seed, paste, share, annotation)
             self._pool = ProcessPoolExecutor(
                 self.processes,
                 # A copy of this process would bring its threads' locks and its GPU with it.

@@ -61,8 +61,8 @@ class Recipe:
 
     Attributes:
         model: Name of a registered network.
-        model_options: Fields of ``HRNetConfig`` (and ``gate_...``) that differ from the default;
-            ``num_classes`` comes from the data.
+        model_options: Fields of the network's configuration (and ``gate_...``) that differ from the
+            default; ``num_classes`` comes from the data.
         initialization: ``kaiming`` or ``normal`` (fresh weights), the path of an official or
             timm-named ImageNet file, or of one of our checkpoints to train on from, or the name
             of a shipped one. ``{model}`` in it stands for the recipe's network; ``imagenet`` alone
@@ -92,16 +92,26 @@ class Recipe:
             from 0 to this.
         paste: Probability with which the rarer half of the classes of another crop is pasted into a
             crop; see ``gsto_viz.data.paste_rare``.
-        batch_size: Images per step, over all processes.
+        scale_deviation: Of pose networks: the frame of a person is made larger by a factor drawn
+            from N(1, this), clipped to 1 -+ this.
+        rotation: Of pose networks: standard deviation of the rotation in degrees, clipped to twice
+            as much.
+        rotated: How often there is one.
+        half_body: Of pose networks: how often the upper or the lower body alone is framed.
+        sigma: Of pose networks: standard deviation of the targets, in cells of the heat maps.
+        batch_size: Images (persons, of pose networks) per step, over all processes.
         accumulate: Parts in which each process computes its share of a batch, to save memory. The
             gradients are those of the whole batch; batch norm sees one part at a time.
         epochs: Passes over the training set; the last partial batch of each is dropped.
-        lr: Learning rate of SGD at the start (after the warm-up).
+        optimizer: ``sgd`` or ``adam``.
+        lr: Learning rate at the start (after the warm-up).
         warmup_steps: Steps in which the rate rises linearly to ``lr``.
         poly_power: The rate falls as ``(1 - step / steps) ** poly_power``.
-        momentum: Of SGD.
-        nesterov: Whether the momentum is Nesterov's.
-        weight_decay: Of SGD, on all parameters.
+        milestones: Epochs (from 0) from which on the rate is a tenth of what it was; where there
+            are any, there is no poly decay.
+        momentum: Of SGD; of Adam, the first beta.
+        nesterov: Whether the momentum of SGD is Nesterov's.
+        weight_decay: Of the optimiser, on all parameters.
         clip_norm: Above 0, gradients are shortened to this norm (of all parameters together).
         class_weights: ``log_inverse_frequency``: 1 / ln(1.02 + p_k) with p_k the share of class k
             among labelled training pixels, divided by the mean; ``sqrt_log_inverse_frequency``: the
@@ -152,12 +162,19 @@ class Recipe:
     blur_probability: float = 0.5
     noise: float = 0.0
     paste: float = 0.0
+    scale_deviation: float = 0.35
+    rotation: float = 45.0
+    rotated: float = 0.6
+    half_body: float = 0.3
+    sigma: float = 2.0
     batch_size: int = 8
     accumulate: int = 1
     epochs: int = 80
+    optimizer: str = "sgd"
     lr: float = 0.04
     warmup_steps: int = 50
     poly_power: float = 0.9
+    milestones: tuple[int, ...] = ()
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
@@ -195,6 +212,21 @@ class Recipe:
         """Write the recipe as YAML."""
         write_text(path, yaml.safe_dump(self.to_dict(), sort_keys=False))
 
+
+ONLY = {
+    "segmentation": (
+        "base_size",
+        "scale_range",
+        "scale_step",
+        "window_first",
+        "paste",
+        "class_weights",
+        "ohem_kept",
+        "ohem_threshold",
+    ),
+    "pose": ("scale_deviation", "rotation", "rotated", "half_body", "sigma"),
+}
+"""Settings that networks of one task have."""
 
 TYPES: dict[str, Any] = typing.get_type_hints(Recipe)
 
@@ -268,6 +300,10 @@ RULES = (
     _must("blur_probability", "a probability 0..1", within(0, 1)),
     _must("noise", "from 0 to 1, full scale", within(0, 1)),
     _must("paste", "a probability 0..1", within(0, 1)),
+    _must("scale_deviation", "from 0 to below 1", within_below(0, 1)),
+    _must("rotation", "an angle from 0 to 90 degrees", within(0, 90)),
+    *(_must(name, "a probability 0..1", within(0, 1)) for name in ("rotated", "half_body")),
+    _must("sigma", "above 0, at most 64 cells", lambda v, r: 0 < v <= 64),
     _must("batch_size", f"from 1 to {MAX_COUNT}", within(1, MAX_COUNT)),
     _must(
         "accumulate", "from 1 to batch_size, {0.batch_size}", lambda v, r: 1 <= v <= r.batch_size
@@ -289,7 +325,14 @@ RULES = (
     _must("warmup_steps", f"from 0 to {MAX_COUNT}", within(0, MAX_COUNT)),
     _must("poly_power", "0 or more", within(0)),
     _must("momentum", "from 0 to below 1", within_below(0, 1)),
+    _choice("optimizer", "sgd", "adam"),
+    _must(
+        "milestones",
+        "rising epochs from 1 to below epochs, {0.epochs}",
+        lambda v, r: list(v) == sorted(set(v)) and all(0 < epoch < r.epochs for epoch in v),
+    ),
     _must("nesterov", "false where momentum is 0", lambda v, r: not v or r.momentum > 0),
+    _must("nesterov", "false with Adam", lambda v, r: not v or r.optimizer == "sgd"),
     _must("weight_decay", "0 or more", within(0)),
     _must("clip_norm", "0 (no clipping) or more", within(0)),
     _must("ema_decay", "from 0 (no average) to below 1", within_below(0, 1)),

@@ -20,19 +20,18 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam, Optimizer
 from tqdm import tqdm
 
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
 from gsto_viz.models.base import SegmentationNetwork, SegmentationOutput
-from gsto_viz.models.losses import HardPixels, label_mass, segmentation_loss
 from gsto_viz.torch_utils import images_to_batch
 from gsto_viz.train.reading import Annotated, Readers, result
 from gsto_viz.train.recipe import Recipe
@@ -47,13 +46,13 @@ class Batch:
 
     Attributes:
         images: (N, h, w, 3) uint8 sRGB.
-        labels: (N, h, w) uint8, 0..K-1 or 255.
+        targets: Labels (N, h, w) uint8, 0..K-1 or 255; of a pose network joints (N, J, 3) float32.
         ids: Ids of all samples of the step, in all processes, to name them when a loss is not
             finite.
     """
 
     images: Tensor
-    labels: Tensor
+    targets: Tensor
     ids: tuple[str, ...]
 
 
@@ -145,8 +144,10 @@ class TrainingSamples:
 
     def _collate(self, indices: list[int], futures: "list[Future[Any]]") -> Batch:
         crops: list[Annotated] = [result(future) for future in futures]
-        images, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
-        return Batch(images, labels, tuple(self.data.ids[i] for i in indices))
+        images, targets = (
+            torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True)
+        )
+        return Batch(images, targets, tuple(self.data.ids[i] for i in indices))
 
 
 FIRST_STEPS = 10
@@ -305,9 +306,42 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the rate of step 0..steps-1: a linear warm-up times the poly decay."""
+    """Return the rate of step 0..steps-1: a linear warm-up times the poly or the stepwise decay."""
     warmup = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+    epoch = step * recipe.epochs // steps
+    if recipe.milestones:
+        return float(recipe.lr * warmup * 0.1 ** sum(epoch >= one for one in recipe.milestones))
     return float(recipe.lr * warmup * (1.0 - step / steps) ** recipe.poly_power)
+
+
+def optimizer_of(recipe: Recipe, network: nn.Module) -> Optimizer:
+    """Make the recipe's optimiser of all parameters of a network."""
+    if recipe.optimizer == "adam":
+        return Adam(
+            network.parameters(),
+            lr=recipe.lr,
+            betas=(recipe.momentum, 0.999),
+            weight_decay=recipe.weight_decay,
+        )
+    return SGD(
+        network.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+    )
+
+
+class Objective(Protocol):
+    """What is minimised; each process and each part of a batch gives its share."""
+
+    def mass(self, targets: Tensor) -> Tensor:
+        """Return, for the targets of a process, what adds up to the denominator of the loss."""
+
+    def loss(
+        self, output: SegmentationOutput, targets: Tensor, mass: Tensor, world: World
+    ) -> Tensor:
+        """Return what a part adds to the loss; ``mass`` is that of the whole batch."""
 
 
 def dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
@@ -327,7 +361,7 @@ class Stepper:
         recipe: How to train.
         network: What to train, on the device where it is to be trained.
         steps: Steps of the whole run, for the rate.
-        class_weights: (K,) or None.
+        objective: What is minimised.
         world: The processes that share each batch.
 
     Attributes:
@@ -342,7 +376,7 @@ class Stepper:
         network: SegmentationNetwork,
         *,
         steps: int,
-        class_weights: Tensor | None,
+        objective: Objective,
         world: World,
     ) -> None:
         self.recipe, self.steps, self.world = recipe, steps, world
@@ -353,19 +387,8 @@ class Stepper:
         self.average = WeightAverage(network, recipe.ema_decay) if recipe.ema_decay else None
         synchronize_batch_norm(network, world)
         self.network = network
-        self.class_weights = class_weights
-        self.hard_pixels = (
-            HardPixels(recipe.ohem_threshold, recipe.ohem_kept, recipe.accumulate)
-            if recipe.ohem_kept
-            else None
-        )
-        self.optimizer = SGD(
-            network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
+        self.objective = objective
+        self.optimizer = optimizer_of(recipe, network)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self._forward: Callable[..., SegmentationOutput] | None = None
 
@@ -414,38 +437,28 @@ class Stepper:
     def _gradients(self, batch: Batch, step: int) -> float:
         """Add up the gradients of a batch; return its loss, over all processes."""
         count = self.recipe.accumulate
-        labels = batch.labels.to(self.device, non_blocking=True).long()
-        mass = self.world.sum(label_mass(labels, self.class_weights))
+        targets = batch.targets.to(self.device, non_blocking=True)
+        mass = self.world.sum(self.objective.mass(targets))
         own = torch.zeros((), device=self.device, dtype=self.dtype)
         # Parts that are cut on the host go to the device one by one: they are what saves memory.
-        parts = zip(batch.images.chunk(count), labels.chunk(count), strict=True)
-        for number, (images, targets) in enumerate(parts, 1):
+        parts = zip(batch.images.chunk(count), targets.chunk(count), strict=True)
+        for number, (images, wanted) in enumerate(parts, 1):
             if self.network.config.head_dropout:
                 torch.manual_seed(dropout_seed(self.recipe.seed, step, number, self.world.rank))
             with self._communication(last=number == count):
-                share = self._share(images, targets, mass)
+                share = self._share(images, wanted, mass)
                 # Gradients are averaged over processes, where the shares of a loss add up.
                 self.scaler.scale(share * self.world.size).backward()
             own += share.detach()
         return float(self.world.sum(own))
 
-    def _share(self, images: Tensor, labels: Tensor, mass: Tensor) -> Tensor:
+    def _share(self, images: Tensor, targets: Tensor, mass: Tensor) -> Tensor:
         """Return what a part of a batch adds to its loss in this process."""
-        recipe = self.recipe
         inputs = images_to_batch(images, self.device, self.layout).to(self.dtype)
-        half = AUTOCAST.get(recipe.precision)
+        half = AUTOCAST.get(self.recipe.precision)
         with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
             output = self._network_call()(inputs)
-        return segmentation_loss(
-            output,
-            labels,
-            class_weights=self.class_weights,
-            auxiliary_weights=recipe.auxiliary_weights,
-            align_corners=self.network.config.align_corners,
-            mass=mass,
-            hard_pixels=self.hard_pixels,
-            world=self.world,
-        )
+        return self.objective.loss(output, targets, mass, self.world)
 
     def _network_call(self) -> Callable[..., SegmentationOutput]:
         """Return the network as it is called: with gradients shared, compiled.

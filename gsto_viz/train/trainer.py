@@ -18,18 +18,15 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from gsto_viz.data import check_dataset, portable_name, raise_problems, weights_notice
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import LogitsNotFiniteError, Tally
+from gsto_viz.evaluate import LogitsNotFiniteError
 from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.checkpoint import checkpoint_bytes, save_checkpoint
-from gsto_viz.models.losses import log_inverse_frequency
-from gsto_viz.stats.outcome import scores_of
-from gsto_viz.train.build import Stopwatch, augmentation_of, build_for, peak_memory, plan_lines
+from gsto_viz.train.build import Stopwatch, build_for, peak_memory, plan_lines
 from gsto_viz.train.folder import (
     Progress,
     RunFolder,
@@ -45,11 +42,11 @@ from gsto_viz.train.measures import (
     check_confusion,
     equalize,
     scale_confusion,
-    score,
 )
-from gsto_viz.train.reading import CACHE_BYTES, Readers, SampleReader
+from gsto_viz.train.reading import CACHE_BYTES, Readers
 from gsto_viz.train.recipe import Recipe
 from gsto_viz.train.step import Batch, Stepper, TrainingSamples
+from gsto_viz.train.tasks import Scored, measure_of, task_of
 from gsto_viz.types import Dataset
 
 
@@ -86,18 +83,13 @@ class Trainer:
     ) -> None:
         self.recipe, self.data, self.val, self.world = recipe, data, val, world
         self.folder, self.device, self.quiet = folder, device, quiet or not world.is_main
-        network = build_for(recipe, len(data.classes)).to(device)
+        self.task = task_of(recipe, data, quiet=self.quiet)
+        network = build_for(recipe, len(self.task.classes)).to(device)
         with world.together():
             if recipe.sci_every and world.is_main:
                 check_confusion(network, val)
         self.readers = Readers(
-            SampleReader(
-                data,
-                augmentation_of(recipe, data.classes),
-                seed=recipe.seed,
-                paste=recipe.paste,
-                cache_bytes=CACHE_BYTES // world.local_size,
-            ),
+            self.task.reader(CACHE_BYTES // world.local_size),
             threads=recipe.loader_threads,
             processes=recipe.loader_processes,
         )
@@ -108,13 +100,11 @@ class Trainer:
             world=world,
             parts=recipe.accumulate,
         )
-        _check_class_weights(recipe, data)
         if check:  # last, for it reads all images
             self._check()
         self.steps = recipe.epochs * self.samples.batches_per_epoch
-        self.stepper = Stepper(
-            recipe, network, steps=self.steps, class_weights=self._class_weights(), world=world
-        )
+        objective = self.task.objective(network, self.samples, device)
+        self.stepper = Stepper(recipe, network, steps=self.steps, objective=objective, world=world)
         self.progress = Progress()
         self.stopwatch = Stopwatch()
         self.stop_requested = False
@@ -125,16 +115,6 @@ class Trainer:
             for part in (self.data, self.val) if self.world.is_main else ():
                 if part is not None:
                     raise_problems(part, check_dataset(part, self.quiet))
-
-    def _class_weights(self) -> Tensor | None:
-        chosen = self.recipe.class_weights
-        if chosen == "none":
-            return None
-        if isinstance(chosen, tuple):
-            return torch.tensor(chosen, device=self.device)
-        pixels = self.samples.count_pixels(quiet=self.quiet)
-        power = 0.5 if chosen.startswith("sqrt") else 1.0
-        return log_inverse_frequency(pixels, power).to(self.device)
 
     def resume(self) -> None:
         """Continue from the folder's state if it has one."""
@@ -231,13 +211,13 @@ class Trainer:
         keeps = recipe.keep_every and done % recipe.keep_every == 0
         if evaluates or measures or keeps:
             self.save_state(log)  # a run that is killed from here on repeats only this
-        miou = self._evaluate(log, epochs_done=done) if evaluates else None
+        value = self._evaluate(log, epochs_done=done) if evaluates else None
         if measures and self.val is not None:
             self._measure_confusion(log, self.val, epochs_done=done)
         if keeps:
             with self.world.together():
                 if self.world.is_main:
-                    info = self.checkpoint_info(miou, epochs_done=done)
+                    info = self.checkpoint_info(value, epochs_done=done)
                     path = self.folder.snapshot(done)
                     save_checkpoint(self.stepper.evaluated, path, info=info, half_weights=True)
         self.progress.epoch, self.progress.batch = done, 0
@@ -305,39 +285,35 @@ class Trainer:
         """Score the network, keep it as the last checkpoint and, if it is, as the best.
 
         Returns:
-            Its mIoU in percent; None without validation data.
+            What it scores, in percent; None without validation data.
         """
         progress = self.progress
         clock = time.perf_counter()
-        miou: float | None = None
+        value: float | None = None
         if self.val is not None:
-            tally = self._score(self.val)
-            scores = scores_of(tally.confusion)
-            miou = scores.miou
-            skipped = {self.val.ids[index]: why for index, why in tally.skipped.items()}
+            scored = self._score(self.val)
+            value = scored.value
+            skipped = {self.val.ids[index]: why for index, why in scored.skipped.items()}
             for id_, why in () if self.quiet else skipped.items():
                 tqdm.write(f"gsto-viz train: skipped {id_}: {why}", file=sys.stderr)
             self._write(
                 log,
                 "val",
                 epoch=epochs_done,
-                miou=miou,
-                pixel_accuracy=scores.pixel_accuracy,
-                mean_accuracy=scores.mean_accuracy,
-                iou=list(scores.iou),
+                **scored.record,
                 **({"skipped": list(skipped)} if skipped else {}),
             )
         progress.seconds += time.perf_counter() - clock
-        better = progress.best_miou is None or miou is None or miou > progress.best_miou
+        better = progress.best_score is None or value is None or value > progress.best_score
         if better:
-            progress.best_miou, progress.best_epoch = miou, epochs_done
+            progress.best_score, progress.best_epoch = value, epochs_done
         with self.world.together():
             if self.world.is_main:
-                info = self.checkpoint_info(miou, epochs_done=epochs_done)
+                info = self.checkpoint_info(value, epochs_done=epochs_done)
                 save_checkpoint(self.stepper.evaluated, self.folder.last, info=info)
                 if better:
                     save_checkpoint(self.stepper.evaluated, self.folder.best, info=info)
-        return miou
+        return value
 
     def _measure_confusion(self, log: RunLog | None, val: Dataset, *, epochs_done: int) -> None:
         """Log SCI and what belongs to it; process 0 measures, the others wait."""
@@ -353,11 +329,11 @@ class Trainer:
         self._write(log, "sci", epoch=epochs_done, **(found or {}))
         self.progress.seconds += time.perf_counter() - clock
 
-    def _score(self, val: Dataset) -> Tally:
+    def _score(self, val: Dataset) -> Scored:
         error: GstoVizError | None = None
-        tally: Tally | None = None
+        scored: Scored | None = None
         try:
-            tally = score(
+            scored = self.task.score(
                 self.stepper.evaluated,
                 val,
                 self.world,
@@ -370,11 +346,11 @@ class Trainer:
                 f"image; {self._last_good_state()}; lower lr"
             )
         self.world.agree(error)
-        if tally is None:
+        if scored is None:
             raise self._stopped()
-        return tally
+        return scored
 
-    def checkpoint_info(self, miou: float | None, *, epochs_done: int) -> ModelInfo:
+    def checkpoint_info(self, value: float | None, *, epochs_done: int) -> ModelInfo:
         """Describe the network as it is now, without any path of this machine."""
         training = {
             "recipe": portable_recipe(self.recipe),
@@ -384,14 +360,14 @@ class Trainer:
             "epoch": epochs_done,
             "step": self.progress.step,
             "seconds": self.progress.seconds,
-            "miou": miou,
+            self.task.measure: value,
             "processes": self.world.size,
             "torch": torch.__version__,
         }
         return ModelInfo(
             self.folder.path.name,
             self.recipe.model,
-            self.data.classes,
+            self.task.classes,
             notice=weights_notice(self.data.name),
             training=training,
         )
@@ -427,19 +403,21 @@ class TrainingResult:
     Attributes:
         folder: Where everything lies.
         best: The checkpoint with the best validation score (the last one without validation).
-        best_miou: Its score in percent, None without validation data.
+        best_score: Its score in percent, None without validation data.
         best_epoch: Epochs done when it was reached.
         seconds: Training time, restarts included.
         steps: Optimiser steps taken.
+        measure: What the score is, such as ``mIoU``.
         memory: Most memory taken, in words; empty when nothing was left to do.
     """
 
     folder: Path
     best: Path
-    best_miou: float | None
+    best_score: float | None
     best_epoch: int | None
     seconds: float
     steps: int
+    measure: str = "mIoU"
     memory: str = field(default="", compare=False)
 
 
@@ -513,10 +491,11 @@ def train(
     return TrainingResult(
         folder.path,
         folder.best,
-        progress.best_miou,
+        progress.best_score,
         progress.best_epoch,
         progress.seconds,
         progress.step,
+        measure_of(recipe),
         "" if finished else peak_memory(device),
     )
 
@@ -545,7 +524,7 @@ def _run(trainer: Trainer, census: Mapping[str, Any], *, resume: bool) -> Progre
             lines = plan_lines(
                 trainer.recipe,
                 trainer.stepper.network,
-                trainer.data,
+                trainer.task,
                 trainer.val,
                 steps=trainer.steps,
                 done=progress.step,
@@ -556,16 +535,6 @@ def _run(trainer: Trainer, census: Mapping[str, Any], *, resume: bool) -> Progre
         stack.enter_context(_stop_signals(trainer))
         trainer.run(log)
     return progress
-
-
-def _check_class_weights(recipe: Recipe, data: Dataset) -> None:
-    """Refuse another number of class weights than there are classes."""
-    given, classes = recipe.class_weights, len(data.classes)
-    if isinstance(given, tuple) and len(given) != classes:
-        raise GstoVizError(
-            f"recipe: class_weights has {len(given)} numbers and {data.name} has {classes} "
-            "classes; give one for each"
-        )
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from gsto_viz.data.transforms import (
     rotate_hue,
     saturate,
 )
-from gsto_viz.train.build import augmentation_of
 from gsto_viz.train.recipe import Recipe
+from gsto_viz.train.tasks import augmentation_of
 from gsto_viz.types import ClassInfo, ClassList
 
 STEPS = {"hue": 40.0, "saturation": 0.6, "gamma": 0.8, "grey": 0.3, "blur": 2.0, "noise": 0.1}

@@ -22,7 +22,7 @@ from gsto_viz.models import ModelInfo, load_model, save_checkpoint
 from gsto_viz.models.checkpoint import read_tensors, write_tensors
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.train import TrainingStopped, train, validation_spec
-from gsto_viz.train import step as step_module
+from gsto_viz.train import tasks as tasks_module
 from gsto_viz.train.build import build_for, duration
 from gsto_viz.train.folder import RunFolder, portable_recipe
 from gsto_viz.train.recipe import Recipe, load_recipe
@@ -468,7 +468,7 @@ def nan_loss(output: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
 def test_a_loss_that_is_not_finite_names_the_images(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_module, "segmentation_loss", nan_loss)
+    monkeypatch.setattr(tasks_module, "segmentation_loss", nan_loss)
     with pytest.raises(
         GstoVizError, match=r"loss is nan at step 0 \(images 00.*no state was saved yet"
     ):
@@ -604,7 +604,7 @@ def test_one_step_is_sgd_with_nesterov_momentum_written_out(data: Path, tmp_path
         full = torch.nn.functional.interpolate(
             model(inputs).logits, size=(32, 32), mode="bilinear", align_corners=False
         )
-        loss = torch.nn.functional.cross_entropy(full, batch.labels.long(), ignore_index=255)
+        loss = torch.nn.functional.cross_entropy(full, batch.targets.long(), ignore_index=255)
         model.zero_grad()
         loss.backward()
         rate = 0.01 * (1 - step / 2) ** 0.9

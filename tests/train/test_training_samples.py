@@ -100,7 +100,7 @@ def test_threads_cache_and_start_change_nothing(
         assert [b.ids for b in got] == [b.ids for b in reference[start:]]
         for ours, theirs in zip(got, reference[start:], strict=True):
             assert torch.equal(ours.images, theirs.images)
-            assert torch.equal(ours.labels, theirs.labels)
+            assert torch.equal(ours.targets, theirs.targets)
 
 
 def test_a_share_of_the_crops_is_pasted_into_and_the_others_stay() -> None:
@@ -109,11 +109,11 @@ def test_a_share_of_the_crops_is_pasted_into_and_the_others_stay() -> None:
     changed = 0
     for index in range(200):
         before, after = plain.crop(1, index), mixed.crop(1, index)
-        labels_are_new = not np.array_equal(before.labels, after.labels)
+        labels_are_new = not np.array_equal(before.target, after.target)
         assert labels_are_new == (not np.array_equal(before.image, after.image))
         changed += labels_are_new
         # Two random classes: one of them goes over, which is the rarer one of the other crop.
-        assert set(np.unique(after.labels[before.labels != after.labels])) <= {0, 1}
+        assert set(np.unique(after.target[before.target != after.target])) <= {0, 1}
     assert 0.2 < changed / 200 < 0.4  # three standard errors
 
 
@@ -135,7 +135,7 @@ def test_processes_read_what_threads_read_and_say_what_threads_say(
             for ours, theirs in zip(made.batches(2, start), expected, strict=True):
                 assert ours.ids == theirs.ids
                 assert torch.equal(ours.images, theirs.images)
-                assert torch.equal(ours.labels, theirs.labels)
+                assert torch.equal(ours.targets, theirs.targets)
         assert made.count_pixels().tolist() == reference.count_pixels().tolist()
         workers = [p.pid for p in multiprocessing.active_children() if p.pid is not None]
         assert len(workers) == 2
@@ -191,14 +191,14 @@ def test_a_batch_is_made_of_the_samples_that_it_names() -> None:
     for indices, batch in zip(made.order(1), made.batches(1), strict=True):
         assert batch.ids == tuple(f"n{i}" for i in indices)
         assert batch.images.shape == (3, 32, 32, 3)
-        assert batch.images.dtype == batch.labels.dtype == torch.uint8
+        assert batch.images.dtype == batch.targets.dtype == torch.uint8
         for place, index in enumerate(indices):
             sample = Noise()[index]
             assert sample.labels is not None
             image, labels = made.readers.reader.augmentation(
                 sample.image, sample.labels, np.random.default_rng((4, 1, index))
             )
-            assert np.array_equal(batch.labels[place].numpy(), labels)
+            assert np.array_equal(batch.targets[place].numpy(), labels)
             assert np.array_equal(batch.images[place].numpy(), image)
 
 

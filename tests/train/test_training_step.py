@@ -12,6 +12,7 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.train.build import build_for
 from gsto_viz.train.recipe import Recipe
 from gsto_viz.train.step import SMALLEST_SCALE, Batch, Stepper, WeightAverage, dropout_seed
+from gsto_viz.train.tasks import CrossEntropy
 
 BASE: dict[str, Any] = {
     "model": "hrnetv2-tiny",
@@ -36,7 +37,7 @@ def stepper_of(*, frozen_norm: bool = False, double: bool = False, **settings: A
     network = build_for(recipe, 3)
     if double:
         network = network.double()
-    stepper = Stepper(recipe, network, steps=10, class_weights=None, world=ALONE)
+    stepper = Stepper(recipe, network, steps=10, objective=CrossEntropy(recipe), world=ALONE)
     network.train()
     if frozen_norm:
         for module in network.modules():
@@ -145,7 +146,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight(monkeypatch: pytest.MonkeyP
     stepper = stepper_of()
     before = weights_of(stepper.network)
     monkeypatch.setattr(
-        "gsto_viz.train.step.segmentation_loss", lambda out, *a, **k: out.logits.sum() * torch.inf
+        "gsto_viz.train.tasks.segmentation_loss", lambda out, *a, **k: out.logits.sum() * torch.inf
     )
     assert not np.isfinite(stepper.take(batch_of(0), 0))
     after = weights_of(stepper.network)

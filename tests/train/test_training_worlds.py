@@ -28,7 +28,8 @@ from gsto_viz.train.build import build_for
 from gsto_viz.train.reading import Readers, SampleReader
 from gsto_viz.train.step import TrainingSamples
 from gsto_viz.train.step import Stepper
-from gsto_viz.train.build import augmentation_of
+from gsto_viz.train.tasks import augmentation_of
+from gsto_viz.train.tasks import CrossEntropy
 from safetensors.torch import save_file
 
 def batch_norm(world):
@@ -71,7 +72,8 @@ def steps(settings, root, world):
     data = load_data(f"folder:{root}/train")
     network = build_for(recipe, 3).double()
     weights = torch.tensor([0.5, 1.0, 3.0]).double() if recipe.class_weights != "none" else None
-    stepper = Stepper(recipe, network, steps=6, class_weights=weights, world=world)
+    objective = CrossEntropy(recipe, weights)
+    stepper = Stepper(recipe, network, steps=6, objective=objective, world=world)
     network.train()
     reader = SampleReader(data, augmentation_of(recipe, data.classes), seed=recipe.seed)
     made = TrainingSamples(

@@ -30,6 +30,7 @@ from gsto_viz.data.classes import (
 )
 from gsto_viz.data.coding import Coding, read_label_map
 from gsto_viz.data.loaders import DATA_SETS, LABEL_IDS, write_pascal_context_masks
+from gsto_viz.data.pose import PersonCrop, PoseAugmentation, person_crop
 from gsto_viz.data.reader import (
     encode_instances,
     read_image,
@@ -64,7 +65,9 @@ __all__ = [
     "DataSet",
     "Entry",
     "KeptDataset",
+    "PersonCrop",
     "Photometric",
+    "PoseAugmentation",
     "PredecodedCache",
     "Problem",
     "ResizedDataset",
@@ -78,6 +81,7 @@ __all__ = [
     "load_data",
     "parse_size",
     "paste_rare",
+    "person_crop",
     "portable_name",
     "raise_problems",
     "read_image",

@@ -158,11 +158,7 @@ class Augmentation:
         image, labels = self._pad(image, labels)
         if rng.random() < self.flip:
             image, labels = mirror(image, labels, self.flip_pairs)
-        gain = rng.uniform(1 - self.brightness, 1 + self.brightness)
-        spread = rng.uniform(1 - self.contrast, 1 + self.contrast)
-        image = adjust(image, gain, spread)
-        if self.photometric.active:
-            image = self.photometric(image, rng)
+        image = change_light(image, rng, self.brightness, self.contrast, self.photometric)
         return _own(image), _own(np.ascontiguousarray(labels))
 
     def _factor(self, rng: np.random.Generator) -> float:
@@ -269,6 +265,20 @@ def paste_rare(under: Pair, over: Pair) -> Pair:
     rare = present[np.argsort(counts[present], kind="stable")][: len(present) // 2]
     pasted = np.isin(over[1], rare)
     return np.where(pasted[..., None], over[0], under[0]), np.where(pasted, over[1], under[1])
+
+
+def change_light(
+    image: npt.NDArray[np.uint8],
+    rng: np.random.Generator,
+    brightness: float,
+    contrast: float,
+    photometric: Photometric,
+) -> npt.NDArray[np.uint8]:
+    """Draw and change what an image looks like, (H, W, 3); see ``Augmentation``."""
+    gain = rng.uniform(1 - brightness, 1 + brightness)
+    spread = rng.uniform(1 - contrast, 1 + contrast)
+    image = adjust(image, gain, spread)
+    return photometric(image, rng) if photometric.active else image
 
 
 def adjust(image: npt.NDArray[np.uint8], gain: float, spread: float) -> npt.NDArray[np.uint8]:

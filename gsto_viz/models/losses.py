@@ -1,6 +1,6 @@
 """Losses of segmentation networks with deep supervision."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,10 +106,24 @@ def segmentation_loss(
     else:
         mean = hard_pixel_loss(resized(output.logits), labels, hard_pixels, class_weights, world)
         loss = mean / hard_pixels.parts
+    return with_auxiliary_losses(loss, output, auxiliary_weights, cross_entropy)
+
+
+def with_auxiliary_losses(
+    loss: Tensor,
+    output: SegmentationOutput,
+    weights: Mapping[str, float] | None,
+    loss_of: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Add to the loss of a network those of its auxiliary heads, each times its weight by name.
+
+    Raises:
+        GstoVizError: An auxiliary head has no weight.
+    """
     for stage, logits in output.auxiliary.items():
-        if auxiliary_weights is None or stage not in auxiliary_weights:
+        if weights is None or stage not in weights:
             raise GstoVizError(f"the auxiliary head of {stage} has no loss weight; give one")
-        loss = loss + auxiliary_weights[stage] * cross_entropy(logits)
+        loss = loss + weights[stage] * loss_of(logits)
     return loss
 
 

@@ -6,6 +6,7 @@ become pixels by ``pycocotools`` itself, so that borders are COCO's.
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -118,16 +119,20 @@ def polygon_runs(
     return run_lengths(packed["counts"].decode("ascii"), height, width)
 
 
-def load_pycocotools() -> Any:
-    """Import what turns polygons into masks.
+def load_pycocotools(module: str = "mask", needed: str = "polygons of COCO files need") -> Any:
+    """Import a module of pycocotools: by default the one that turns polygons into masks.
+
+    Args:
+        module: Its name in the package.
+        needed: What needs it, the beginning of the message.
 
     Raises:
         GstoVizError: It is not installed.
     """
     try:
-        from pycocotools import mask
+        import_module("pycocotools")  # by itself: parts that were loaded before need it not
+        return import_module(f"pycocotools.{module}")
     except ImportError as error:
         raise GstoVizError(
-            "polygons of COCO files need pycocotools; install it: pip install 'gsto-viz[coco]'"
+            f"{needed} pycocotools; install it: pip install 'gsto-viz[coco]'"
         ) from error
-    return mask

@@ -1,8 +1,9 @@
-"""Evaluate a segmentation network on a data set: protocols, one confusion matrix, object sizes.
+"""Evaluate a network on a data set: protocols, one confusion matrix, object sizes; key points.
 
 ``protocols`` goes from an image to logits, also as the papers test (scales, mirror image, windows);
 ``counting`` counts pixels of images, in threads and processes;
-``evaluation`` turns counts into scores.
+``evaluation`` turns counts into scores;
+``pose`` goes from the heat maps of a pose network to persons and their scores.
 """
 
 from gsto_viz.evaluate.counting import Options, Tally
@@ -14,6 +15,16 @@ from gsto_viz.evaluate.evaluation import (
     evaluate,
     evaluation_of,
     tally_images,
+)
+from gsto_viz.evaluate.pose import (
+    FoundPerson,
+    KeypointScores,
+    decode,
+    found_people,
+    heat_maps,
+    keypoint_scores,
+    oks,
+    oks_nms,
 )
 from gsto_viz.evaluate.protocols import (
     PROTOCOLS,
@@ -29,6 +40,8 @@ from gsto_viz.models.outputs import model_logits
 __all__ = [
     "PROTOCOLS",
     "Evaluation",
+    "FoundPerson",
+    "KeypointScores",
     "LogitsNotFiniteError",
     "Options",
     "OutcomeScores",
@@ -37,10 +50,16 @@ __all__ = [
     "adopt_classes",
     "check_classes",
     "class_evidence",
+    "decode",
     "evaluate",
     "evaluation_of",
+    "found_people",
     "full_logits",
+    "heat_maps",
+    "keypoint_scores",
     "model_logits",
+    "oks",
+    "oks_nms",
     "predict",
     "protocol_named",
     "tally_images",

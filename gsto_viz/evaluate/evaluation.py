@@ -119,14 +119,14 @@ class Evaluation:
             value["boundary_ratio"] = outcome.boundary_ratio
             value["image_miou"] = asdict(outcome.image_miou)
             value["sizes_in"] = "pixels of the label map"
-            value["sizes"] = _records(outcome.sizes)
-            value["coco_bins"] = _records(outcome.coco_bins)
+            value["sizes"] = json_records(outcome.sizes)
+            value["coco_bins"] = json_records(outcome.coco_bins)
         if self.cityscapes is not None:
             value["cityscapes"] = asdict(self.cityscapes)
         return value
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def json_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows as plain values, null for NaN."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return [{str(k): v for k, v in row.items()} for row in rows]

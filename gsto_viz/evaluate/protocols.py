@@ -267,7 +267,7 @@ def batch_logits(
     model: nn.Module, batch: Tensor, precision: Precision = "fp32", wanted: Wanted = ANY
 ) -> Tensor:
     """Return the logits of a batch (N, 3, H, W) at its size, (N, K, H, W) float32."""
-    with _autocast(batch.device, precision):
+    with autocast(batch.device, precision):
         output = run_network(model, batch)
     logits = class_logits(output, wanted, batch, last=_ends_in_linear(model))
     size = (int(batch.shape[-2]), int(batch.shape[-1]))
@@ -280,7 +280,8 @@ def _ends_in_linear(model: nn.Module) -> bool:
     return bool(parts) and isinstance(parts[-1], nn.Linear | nn.LayerNorm)
 
 
-def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Let a network compute in a precision where it may."""
     dtype = PRECISIONS[precision]
     return torch.autocast(device.type, dtype, enabled=precision != "fp32")
 
@@ -436,13 +437,29 @@ def _window_logits(
     logits_of: LogitsOf, window: Tensor, *, flip: bool, flip_order: Sequence[int] | None
 ) -> Tensor:
     """Return the logits of a window (1, 3, h, w), averaged with its mirror image's if so asked."""
-    logits = logits_of(window)
-    if flip:
-        mirrored = logits_of(window.flip(-1)).flip(-1)
-        if flip_order is not None:
-            mirrored = mirrored[:, list(flip_order)]
-        logits = (logits + mirrored) * 0.5
+    logits = with_mirror_image(logits_of, window, flip_order) if flip else logits_of(window)
     return finite(logits)
+
+
+def with_mirror_image(
+    logits_of: LogitsOf, batch: Tensor, flip_order: Sequence[int] | None = None, shift: int = 0
+) -> Tensor:
+    """Return the mean of the logits of a batch and, mirrored back, of its mirror image.
+
+    Args:
+        logits_of: The network.
+        batch: (N, 3, H, W).
+        flip_order: For each class the class that it is in a mirror image; None changes none.
+        shift: Cells by which those of the mirror image are moved to the right; its first columns
+            stay as they are.
+    """
+    logits = logits_of(batch)
+    mirrored = logits_of(batch.flip(-1)).flip(-1)
+    if flip_order is not None:
+        mirrored = mirrored[:, list(flip_order)]
+    if shift:
+        mirrored = torch.cat((mirrored[..., :shift], mirrored[..., :-shift]), dim=-1)
+    return (logits + mirrored) * 0.5
 
 
 def finite(logits: Tensor) -> Tensor:

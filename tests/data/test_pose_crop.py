@@ -163,7 +163,7 @@ def drawn_by_hand(one: Person, rng: np.random.Generator) -> PersonCrop:
     return PersonCrop(center, wide, SIZE, angle, flipped < 0.5)
 
 
-@pytest.mark.parametrize("annotated", [17, 13, 8])
+@pytest.mark.parametrize("annotated", [17, 14, 13, 8])
 def test_the_draws_are_the_published_numbers(annotated: int) -> None:
     one = person(3, annotated)
     augment = PoseAugmentation(SIZE)

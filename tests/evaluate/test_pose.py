@@ -185,7 +185,9 @@ def found_at(one: Person, score: float, shift: float = 0.0, seed: int = 0) -> Fo
     return FoundPerson(joints, score, one.area)
 
 
-def coco_on_files(truth: Truth, found: Found, folder: Path) -> COCOeval:
+def coco_on_files(
+    truth: Truth, found: Found, folder: Path, sigmas: Sequence[float] = SIGMAS
+) -> COCOeval:
     """COCO's evaluation as everyone runs it: two JSON files and its own reader of results."""
     numbers = {name: 100 + k for k, name in enumerate(truth)}
     rows = [
@@ -218,6 +220,7 @@ def coco_on_files(truth: Truth, found: Found, folder: Path) -> COCOeval:
     with redirect_stdout(io.StringIO()):
         api = COCO(folder / "truth.json")
         evaluation = COCOeval(api, api.loadRes(str(folder / "found.json")), "keypoints")
+        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -245,7 +248,8 @@ def cases() -> dict[str, tuple[Truth, Found]]:
     false = found(0.0)
     false["c"] = [found_at(person(30), 0.95), found_at(person(31), 0.05)]
     mixed = found(0.0, leave=1)
-    mixed["b"] += [found_at(person(5), 0.99), found_at(person(8), 0.65)]
+    crowd = [found_at(person(5), 0.99), found_at(person(5), 0.98, 5.0)]  # neither is false
+    mixed["b"] += [*crowd, found_at(person(8), 0.65)]
     mixed["d"] = [found_at(real[3][1], 0.5, shift) for shift in (0.0, 3.0, 9.0)]
     return {
         "all right": (truth, found(0.0)),
@@ -279,6 +283,14 @@ def test_scores_are_those_of_coco_on_files(
     if name == "shifted":
         assert 0 < scores.ap < 1
         assert scores.ap50 > scores.ap75
+
+
+def test_other_joints_have_their_own_sigmas(tmp_path: Path) -> None:
+    truth, found = cases()["shifted"]
+    wide = replace(COCO_JOINTS, sigmas=tuple(1.7 * sigma for sigma in SIGMAS))
+    scores = keypoint_scores(truth, found, wide)
+    assert scores.ap == coco_on_files(truth, found, tmp_path, wide.sigmas).stats[0]
+    assert scores.ap != keypoint_scores(truth, found, COCO_JOINTS).ap
 
 
 def literal_oks(joints: np.ndarray, one: Person) -> float:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gsto_viz.types import ClassInfo, ClassList
+from gsto_viz.types import ClassInfo, ClassList, Dataset
 
 
 @dataclass(frozen=True)
@@ -74,3 +74,9 @@ _CHAIN = (
 )
 
 COCO_JOINTS = _coco()
+
+
+def joints_of(data: Dataset) -> Joints | None:
+    """Return the joints that the persons of a data set have; None where it has no key points."""
+    joints: Joints | None = getattr(data, "joints", None)
+    return joints

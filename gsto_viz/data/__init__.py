@@ -30,6 +30,7 @@ from gsto_viz.data.classes import (
 )
 from gsto_viz.data.coding import Coding, read_label_map
 from gsto_viz.data.loaders import DATA_SETS, LABEL_IDS, write_pascal_context_masks
+from gsto_viz.data.people import PersonDataset, people_counts
 from gsto_viz.data.pose import PersonCrop, PoseAugmentation, person_crop
 from gsto_viz.data.reader import (
     encode_instances,
@@ -52,6 +53,7 @@ from gsto_viz.data.spec import (
     weights_notice,
 )
 from gsto_viz.data.transforms import Augmentation, BaseSize, Photometric, paste_rare
+from gsto_viz.joints import joints_of
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -66,6 +68,7 @@ __all__ = [
     "Entry",
     "KeptDataset",
     "PersonCrop",
+    "PersonDataset",
     "Photometric",
     "PoseAugmentation",
     "PredecodedCache",
@@ -78,9 +81,11 @@ __all__ = [
     "data_kind",
     "encode_instances",
     "is_held_out",
+    "joints_of",
     "load_data",
     "parse_size",
     "paste_rare",
+    "people_counts",
     "person_crop",
     "portable_name",
     "raise_problems",

@@ -26,6 +26,7 @@ from gsto_viz.data.reader import (
     read_numbers,
 )
 from gsto_viz.errors import GstoVizError
+from gsto_viz.joints import Joints, joints_of
 from gsto_viz.types import CROWD, IGNORE, ClassList, Dataset, FileDataset, Sample, SampleFiles
 from gsto_viz.words import counted
 
@@ -510,6 +511,11 @@ class WrappedDataset:
     def ids(self) -> tuple[str, ...]:
         """The ids of the data set underneath."""
         return self.base.ids
+
+    @property
+    def joints(self) -> Joints | None:
+        """The joints of the data set underneath."""
+        return joints_of(self.base)
 
     def __len__(self) -> int:
         return len(self.base)

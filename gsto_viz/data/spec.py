@@ -3,9 +3,10 @@
 import dataclasses
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from gsto_viz.data.base import Purpose, WrappedDataset, is_utf8
 from gsto_viz.data.cache import PredecodedCache
 from gsto_viz.data.loaders import DATA_SETS
+from gsto_viz.data.people import resized
 from gsto_viz.errors import GstoVizError, did_you_mean
 from gsto_viz.types import Dataset, Sample
 
@@ -22,9 +24,99 @@ _Number = TypeVar("_Number", bound=np.generic)
 MIN_SIDE, MAX_SIDE = 32, 8192
 """Pixels: below, a stride-32 branch has no cell; above, an image does not fit in memory."""
 
-_SCENE_DEFAULTS = {"count": "64", "seed": "0", "size": "256x512", "decorrelated": "0"}
-_SCENE_FORM = ",".join(f"{key}={value}" for key, value in _SCENE_DEFAULTS.items())
-_MAX_COUNT, _MAX_SEED = 1_000_000, 999_999_999
+_LIMITS = {"count": (1, 1_000_000), "seed": (0, 999_999_999), "decorrelated": (0, 1)}
+"""The least and the greatest value of each setting of procedural data that is a whole number."""
+
+
+@dataclass(frozen=True)
+class ProceduralSet:
+    """One row of the register of data sets that are rendered.
+
+    Attributes:
+        name: The first word of its SPEC.
+        title: Its name in sentences.
+        defaults: Its settings, in the order of a SPEC.
+        make: Makes it; called with the settings as keywords, and ``split``.
+    """
+
+    name: str
+    title: str
+    defaults: Mapping[str, str]
+    make: Callable[..., Dataset]
+
+    @property
+    def form(self) -> str:
+        """Its SPEC with all settings."""
+        settings = ",".join(f"{key}={value}" for key, value in self.defaults.items())
+        return f"{self.name}[:{settings}]"
+
+    def open(self, rest: str, purpose: Purpose) -> Dataset:
+        """Read ``key=value,...`` and make the data set.
+
+        Raises:
+            GstoVizError: A setting is unknown, given twice, or out of range.
+        """
+        values = {**self.defaults, **self._settings(rest)}
+        size = parse_size(values.pop("size"))
+        numbers = {key: self._whole_number(key, text) for key, text in values.items()}
+        return self.make(size=size, split="train" if purpose == "train" else "eval", **numbers)
+
+    def _settings(self, rest: str) -> dict[str, str]:
+        """Take ``key=value,...`` apart."""
+        values: dict[str, str] = {}
+        for item in rest.split(",") if rest else ():
+            key, equals, value = item.partition("=")
+            key = key.strip()
+            if key not in self.defaults or not equals:
+                form = self.form.replace("[", "").replace("]", "")
+                raise GstoVizError(
+                    f"unknown setting '{item}' of {self.name}; "
+                    + _hint(key, self.defaults, f"write {form}")
+                )
+            if key in values:
+                raise GstoVizError(f"setting '{key}' of {self.name} is given twice; give it once")
+            values[key] = value.strip()
+        return values
+
+    def _whole_number(self, key: str, text: str) -> int:
+        low, high = _LIMITS[key]
+        if re.fullmatch(r"[0-9]{1,9}", text) is None or not low <= int(text) <= high:
+            raise GstoVizError(
+                f"setting {key}={text} of {self.name} is not a whole number from {low} to {high}; "
+                f"write for example {key}={self.defaults[key]}"
+            )
+        return int(text)
+
+
+# Imported in the functions: the generators are heavy, and reading photographs does not need them.
+def _scenes(*, decorrelated: int, **settings: Any) -> Dataset:
+    from gsto_viz.data.scenes import SceneDataset
+
+    return SceneDataset(**settings, decorrelated=bool(decorrelated))
+
+
+def _figures(**settings: Any) -> Dataset:
+    from gsto_viz.data.scenes import FigureDataset
+
+    return FigureDataset(**settings)
+
+
+_ROWS = (
+    ProceduralSet(
+        "scenes",
+        "street scenes",
+        {"count": "64", "seed": "0", "size": "256x512", "decorrelated": "0"},
+        _scenes,
+    ),
+    ProceduralSet(
+        "figures",
+        "persons with key points",
+        {"count": "64", "seed": "0", "size": "256x256"},
+        _figures,
+    ),
+)
+PROCEDURAL = {row.name: row for row in _ROWS}
+"""The data sets that are rendered when they are read, by the first word of their SPECs."""
 
 
 def load_data(
@@ -38,12 +130,13 @@ def load_data(
 
     Args:
         spec: ``scenes[:count=64,seed=0,size=256x512,decorrelated=0]`` (``decorrelated=1``: sizes
-            that do not depend on the class), or ``NAME:PATH[:SPLIT]`` with NAME one of
-            ``DATA_SETS``. A PATH may hold colons: only a known split name after the last one is a
-            split. Without SPLIT, training takes ``train`` and everything else ``val``; a folder
-            that holds ``images/`` itself has no splits and is taken whole.
-        purpose: ``train``, or ``eval`` for everything else. Scenes for training and for the rest
-            never meet; the instance maps of Cityscapes are read for everything but training.
+            that do not depend on the class), ``figures[:count=64,seed=0,size=256x256]``, or
+            ``NAME:PATH[:SPLIT]`` with NAME one of ``DATA_SETS``. A PATH may hold colons: only a
+            known split name after the last one is a split. Without SPLIT, training takes ``train``
+            and everything else ``val``; a folder that holds ``images/`` itself has no splits and
+            is taken whole.
+        purpose: ``train``, or ``eval`` for everything else. Rendered images for training and for
+            the rest never meet; the instance maps of Cityscapes are read for all but training.
         size: (height, width) to which every sample is resized; None keeps the native size.
         cache: Folder for decoded copies, see ``PredecodedCache``; None reads the files each time.
 
@@ -55,13 +148,13 @@ def load_data(
         raise GstoVizError(f"{spec!r} is not UTF-8, and results name their data; rename the folder")
     kind, _, rest = spec.partition(":")
     data: Dataset
-    if kind == "scenes":
-        data = _load_scenes(rest, purpose)
+    if kind in PROCEDURAL:
+        data = PROCEDURAL[kind].open(rest, purpose)
     elif kind in DATA_SETS:
         row = DATA_SETS[kind]
         data = row.open(*_split_path(spec, rest, row.splits), purpose)
     else:
-        hint = _hint(kind, ("scenes", *DATA_SETS), f"write {_forms()}")
+        hint = _hint(kind, (*PROCEDURAL, *DATA_SETS), f"write {_forms()}")
         raise GstoVizError(f"unknown data set '{kind}' in '{spec}'; {hint}")
     if cache is not None:
         data = PredecodedCache(data, cache)
@@ -71,7 +164,11 @@ def load_data(
 def _forms() -> str:
     """Return the forms of a SPEC, for messages."""
     names = ", ".join(DATA_SETS)
-    return f"one of scenes[:{_SCENE_FORM}] or NAME:PATH[:SPLIT] with NAME one of {names}"
+    return f"one of {_rendered()} or NAME:PATH[:SPLIT] with NAME one of {names}"
+
+
+def _rendered() -> str:
+    return ", ".join(row.form for row in PROCEDURAL.values())
 
 
 def spec_help() -> str:
@@ -79,7 +176,7 @@ def spec_help() -> str:
     forms = {f"{row.name}:PATH[:{'|'.join(row.splits)}]": row for row in DATA_SETS.values()}
     width = max(map(len, forms))
     lines = [f"  {form:<{width}}  {row.title}, {row.class_count}" for form, row in forms.items()]
-    return "\n".join([f"a SPEC is scenes[:{_SCENE_FORM}] or one of", *lines, ""])
+    return "\n".join([f"a SPEC is {_rendered()} or one of", *lines, ""])
 
 
 def spec_table() -> list[str]:
@@ -101,7 +198,7 @@ def data_kind(name: str) -> str:
 def portable_name(name: str) -> str:
     """Return a data set's name without its path: ``camvid:train``, or a SPEC of scenes as it is."""
     kind = data_kind(name)
-    if kind == "scenes":
+    if kind in PROCEDURAL:
         return name
     split = name.rpartition(":")[2]
     return f"{kind}:{split}" if kind in DATA_SETS and split in DATA_SETS[kind].splits else kind
@@ -167,49 +264,12 @@ def _split_path(spec: str, rest: str, splits: tuple[str, ...]) -> tuple[Path, st
     return Path(path), split or None
 
 
-def _load_scenes(rest: str, purpose: Purpose) -> Dataset:
-    """Read ``key=value,...`` and make the procedural scenes."""
-    values = dict(_SCENE_DEFAULTS)
-    seen: set[str] = set()
-    for item in rest.split(",") if rest else ():
-        key, equals, value = item.partition("=")
-        key = key.strip()
-        if key not in values or not equals:
-            raise GstoVizError(
-                f"unknown setting '{item}' of scenes; "
-                + _hint(key, values, f"write scenes:{_SCENE_FORM}")
-            )
-        if key in seen:
-            raise GstoVizError(f"setting '{key}' of scenes is given twice; give it once")
-        seen.add(key)
-        values[key] = value.strip()
-    # Imported here: the generator is heavy, and reading photographs does not need it.
-    from gsto_viz.data.scenes import SceneDataset
-
-    return SceneDataset(
-        count=_whole_number("count", values["count"], 1, _MAX_COUNT),
-        seed=_whole_number("seed", values["seed"], 0, _MAX_SEED),
-        size=parse_size(values["size"]),
-        split="train" if purpose == "train" else "eval",
-        decorrelated=bool(_whole_number("decorrelated", values["decorrelated"], 0, 1)),
-    )
-
-
-def _whole_number(key: str, text: str, low: int, high: int) -> int:
-    """Parse a setting of scenes: a whole number from ``low`` to ``high``."""
-    if re.fullmatch(r"[0-9]{1,9}", text) is None or not low <= int(text) <= high:
-        raise GstoVizError(
-            f"setting {key}={text} of scenes is not a whole number from {low} to {high}; "
-            f"write for example {key}={_SCENE_DEFAULTS[key]}"
-        )
-    return int(text)
-
-
 class ResizedDataset(WrappedDataset):
     """A data set with every sample resized to one size.
 
     Images: bilinear when any side grows, else area average (OpenCV's ``INTER_AREA``), which does
-    not alias. Label and instance maps: nearest, with pixel centres on pixel centres.
+    not alias. Label and instance maps: nearest, with pixel centres on pixel centres. Persons move
+    with the pixels.
 
     Args:
         base: The data set to resize.
@@ -226,12 +286,14 @@ class ResizedDataset(WrappedDataset):
         sample = self.base[index]
         if sample.image.shape[:2] == self.size:
             return sample
-        labels, instances = sample.labels, sample.instances
+        labels, instances, people = sample.labels, sample.instances, sample.people
+        before = sample.image.shape[:2]
         return dataclasses.replace(
             sample,
             image=resize_image(sample.image, self.size),
             labels=None if labels is None else resize_map(labels, self.size),
             instances=None if instances is None else resize_map(instances, self.size),
+            people=people and tuple(resized(one, before, self.size) for one in people),
         )
 
 

@@ -9,17 +9,22 @@ The classes are CamVid's eleven. Countable things with instance ids are Pole, Si
 (with vans, lorries and buses, as in CamVid's eleven classes), Pedestrian and Bicyclist; the others
 are stuff with instance id 0. Grass and hedges count as Tree, paved yards as Pavement.
 
+``figures`` are persons with key points, see ``gsto_viz.data.scenes.figures``.
+
 ``decorrelated`` scenes show the same streets with objects whose size does not depend on their
 class, see ``gsto_viz.data.scenes.decorrelated``.
 """
 
 from gsto_viz.data.scenes.dataset import SceneDataset, render_scene, scene_seed, write_scenes
+from gsto_viz.data.scenes.figures import FigureDataset, render_figures
 from gsto_viz.data.scenes.probe import PROBE_CLASSES, probe_room, scale_probe
 
 __all__ = [
     "PROBE_CLASSES",
+    "FigureDataset",
     "SceneDataset",
     "probe_room",
+    "render_figures",
     "render_scene",
     "scale_probe",
     "scene_seed",

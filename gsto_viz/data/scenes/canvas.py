@@ -507,14 +507,14 @@ def _develop(color: FloatImage, light: Light, rng: np.random.Generator) -> npt.N
         curve *= 1 - color
         curve *= np.float32(light.contrast)
         color += curve
-    color += _sensor_noise(color.shape, light.noise, rng)
+    color += sensor_noise(color.shape, light.noise, rng)
     color *= np.float32(255.0)
     color += np.float32(0.5)
     np.clip(color, 0.0, 255.0, out=color)
     return color.astype(np.uint8)
 
 
-def _sensor_noise(shape: tuple[int, ...], deviation: float, rng: np.random.Generator) -> FloatImage:
+def sensor_noise(shape: tuple[int, ...], deviation: float, rng: np.random.Generator) -> FloatImage:
     """Return zero-mean noise: the sum of two uniform bytes, several times faster than a normal."""
     count = int(np.prod(shape))
     first, second = np.frombuffer(rng.bytes(2 * count), dtype=np.int8).reshape(2, count)

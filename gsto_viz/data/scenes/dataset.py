@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -148,19 +148,81 @@ def scene_seed(seed: int, split: Split) -> int:
             is unknown.
     """
     if seed < 0:
-        raise GstoVizError(f"scenes: seed {seed} is negative; give 0 or more")
+        raise GstoVizError(f"seed {seed} is negative; give 0 or more")
     if split == "train":
         if seed >= EVAL_SEED:
             raise GstoVizError(
-                f"scenes: seed {seed} is an evaluation seed; train with one below {EVAL_SEED}"
+                f"seed {seed} is an evaluation seed; train with one below {EVAL_SEED}"
             )
         return seed
     if split != "eval":
-        raise GstoVizError(f"scenes: unknown split '{split}'; choose train or eval")
+        raise GstoVizError(f"unknown split '{split}'; choose train or eval")
     return seed if seed >= EVAL_SEED else EVAL_SEED + seed
 
 
-class SceneDataset:
+class Procedural:
+    """``count`` images that are rendered when asked for; subclasses say which.
+
+    Args:
+        count: Number of images, from 1.
+        seed: The user's seed, see ``scene_seed``.
+        size: Height and width in pixels, each 64..4096.
+        split: ``train`` or ``eval``.
+
+    Raises:
+        GstoVizError: An argument is out of range.
+    """
+
+    kind: ClassVar[str]
+    """The first word of its SPEC."""
+
+    def __init__(
+        self,
+        count: int = 64,
+        seed: int = 0,
+        size: tuple[int, int] = (256, 256),
+        split: Split = "eval",
+    ) -> None:
+        if count < 1:
+            raise GstoVizError(f"{self.kind}: count {count} is not possible; give 1 or more")
+        check_size(*size)
+        self.scene_seed = scene_seed(seed, split)
+        self.seed, self.size, self._count = seed, size, count
+
+    @property
+    def name(self) -> str:
+        """The SPEC that made it."""
+        height, width = self.size
+        return f"{self.kind}:count={self._count},seed={self.seed},size={height}x{width}"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sample ids, in index order."""
+        return tuple(map(self.id_of, range(self._count)))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Sample:
+        """Render one image.
+
+        Raises:
+            IndexError: The index is not in 0..count-1.
+        """
+        if not 0 <= index < self._count:
+            raise IndexError(f"image {index} of {self._count}")
+        return self.render(index)
+
+    def id_of(self, index: int) -> str:
+        """Return the id of an image."""
+        raise NotImplementedError
+
+    def render(self, index: int) -> Sample:
+        """Render an image that there is."""
+        raise NotImplementedError
+
+
+class SceneDataset(Procedural):
     """``count`` procedural street scenes, rendered when asked for.
 
     Args:
@@ -174,6 +236,8 @@ class SceneDataset:
         GstoVizError: An argument is out of range.
     """
 
+    kind = "scenes"
+
     def __init__(
         self,
         count: int = 64,
@@ -183,41 +247,25 @@ class SceneDataset:
         *,
         decorrelated: bool = False,
     ) -> None:
-        if count < 1:
-            raise GstoVizError(f"scenes: count {count} is not possible; give 1 or more")
-        check_size(*size)
-        self.scene_seed = scene_seed(seed, split)
-        self.seed, self.size, self._count = seed, size, count
+        super().__init__(count, seed, size, split)
         self.decorrelated = decorrelated
 
     @property
     def name(self) -> str:
         """The SPEC that made it."""
-        height, width = self.size
-        kind = ",decorrelated=1" if self.decorrelated else ""
-        return f"scenes:count={self._count},seed={self.seed},size={height}x{width}{kind}"
+        return super().name + (",decorrelated=1" if self.decorrelated else "")
 
     @property
     def classes(self) -> ClassList:
         """CamVid's eleven classes."""
         return CAMVID_CLASSES
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Sample ids such as ``scene-1000000-00003`` or ``scene-decorrelated-1000000-00003``."""
-        return tuple(scene_id(self.scene_seed, k, self.decorrelated) for k in range(self._count))
+    def id_of(self, index: int) -> str:
+        """Return an id: ``scene-1000000-00003`` or ``scene-decorrelated-1000000-00003``."""
+        return scene_id(self.scene_seed, index, self.decorrelated)
 
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Sample:
-        """Render one scene.
-
-        Raises:
-            IndexError: The index is not in 0..count-1.
-        """
-        if not 0 <= index < self._count:
-            raise IndexError(f"scene {index} of {self._count}")
+    def render(self, index: int) -> Sample:
+        """Render one scene."""
         return render_scene(self.scene_seed, index, *self.size, decorrelated=self.decorrelated)
 
 

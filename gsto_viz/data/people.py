@@ -1,0 +1,113 @@
+"""Persons with key points: a data set of single persons, and persons in resized images."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from gsto_viz.data.base import WrappedDataset, at
+from gsto_viz.errors import GstoVizError
+from gsto_viz.joints import joints_of
+from gsto_viz.types import Dataset, Person, Sample
+
+Box = tuple[float, float, float, float]
+
+
+def mask_box(mask: npt.NDArray[np.bool_]) -> Box:
+    """Return the box of a mask (H, W): x, y, width and height of the pixels' outer edges.
+
+    The centre of the first pixel is 0, so its edges are -1/2 and 1/2. All 0 for an empty mask.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return 0.0, 0.0, 0.0, 0.0
+    top, left = int(rows[0]), int(columns[0])
+    return left - 0.5, top - 0.5, float(columns[-1] - left + 1), float(rows[-1] - top + 1)
+
+
+def resized(person: Person, before: tuple[int, int], after: tuple[int, int]) -> Person:
+    """Return a person in an image that was resized, both sizes as (height, width).
+
+    Centres of pixels move as those of ``resize_map``: x' = (x + 1/2) W' / W - 1/2.
+    """
+    down, across = after[0] / before[0], after[1] / before[1]
+    joints = person.joints.copy()
+    there = joints[:, 2] > 0
+    joints[there, :2] = (joints[there, :2] + 0.5) * np.array([across, down]) - 0.5
+    x, y, width, height = person.box
+    box = ((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5, width * across, height * down)
+    return replace(person, joints=joints, box=box, area=person.area * down * across)
+
+
+class PersonDataset(WrappedDataset):
+    """Each person with key points of a data set as a sample of its own.
+
+    The images are whole and unchanged; ``people`` holds the one person. The id is ``IMAGE#K``, K
+    counted from 1 among the image's people. Persons of one image are one group.
+
+    Args:
+        base: A data set whose samples have ``people``. Its length follows from its attribute
+            ``people_counts`` without reading an image; where it has none, all samples are read
+            once, and persons without an annotated joint are left out.
+
+    Raises:
+        GstoVizError: The data set has no key points, or no person with one.
+    """
+
+    def __init__(self, base: Dataset) -> None:
+        super().__init__(base)
+        if joints_of(base) is None:
+            raise GstoVizError(
+                f"{base.name} has no key points; take coco_keypoints:PATH or figures"
+            )
+        counts = people_counts(base)
+        if counts is None:
+            self._places = [(k, n) for k in range(len(base)) for n in _annotated(base[k])]
+        else:
+            self._places = [(k, n) for k, count in enumerate(counts) for n in range(count)]
+        if not self._places:
+            raise GstoVizError(
+                f"{base.name} has no person with key points in {len(base)} images; take another "
+                "split or annotate some"
+            )
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Sample ids, in index order: ``000000397133#1``."""
+        names = self.base.ids
+        return tuple(f"{names[image]}#{place + 1}" for image, place in self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read the image of one person, with this person alone.
+
+        Raises:
+            IndexError: No such person.
+        """
+        position = at(index, len(self))
+        image, place = self._places[position]
+        sample = self.base[image]
+        assert sample.people is not None
+        return replace(
+            sample,
+            id=f"{sample.id}#{place + 1}",
+            group=sample.id if sample.group is None else sample.group,
+            people=(sample.people[place],),
+        )
+
+
+def _annotated(sample: Sample) -> list[int]:
+    """Return the places of persons with an annotated joint."""
+    return [k for k, one in enumerate(sample.people or ()) if (one.joints[:, 2] > 0).any()]
+
+
+def people_counts(data: Dataset) -> Sequence[int] | None:
+    """Return how many persons with key points each image has; None where only images tell."""
+    while isinstance(data, WrappedDataset) and not hasattr(data, "people_counts"):
+        data = data.base
+    counts: Sequence[int] | None = getattr(data, "people_counts", None)
+    return counts

@@ -26,7 +26,7 @@ from gsto_viz.explorer.method_example import (
     map_picture,
     worked_example,
 )
-from gsto_viz.models.costs import PAPER_SIZE, cost_row
+from gsto_viz.models.costs import cost_row
 from gsto_viz.models.registry import Printed, model_config, registered
 from gsto_viz.regions.columns import REGION_COLUMNS
 from gsto_viz.report.catalogue import KINDS
@@ -100,7 +100,7 @@ def costs() -> list[str]:
     for name, (row, size) in registered().items():
         if size not in row.printed and size != "r50":
             continue
-        found = cost_row(name, "network", model_config(name), *PAPER_SIZE, row.printed.get(size))
+        found = cost_row(name, "network", model_config(name), printed=row.printed.get(size))
         printed = row.printed.get(size, Printed("", "", "", ""))
         figures = (printed.params_m, printed.gflops, printed.miou)
         millions = (f"{found[count] / 1e6:.4f}" for count in ("conv_params", "params"))

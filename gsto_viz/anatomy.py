@@ -174,10 +174,10 @@ class Branch:
 
 @dataclass(frozen=True)
 class Head:
-    """How branches enter logits: a convolution on their concatenation at the finest grid.
+    """How branches enter logits: what enters its ReLU is a sum over branches on the finest grid.
 
-    Batch norm, ReLU and a 1x1 classifier follow it, so that what enters the ReLU is a sum over
-    branches.
+    Either a convolution reads their concatenation and batch norm follows, or a fusion without gates
+    carries each to the finest one. A 1x1 classifier reads what leaves the ReLU.
 
     Attributes:
         name: ``main``, or of a deep-supervision head ``stage1``..``stage3``.
@@ -185,7 +185,8 @@ class Head:
         taps: The taps whose features enter it, the finest branch first.
         strides: The grid of each.
         channels: Of each: its group of the convolution's columns.
-        inputs: The same branches before the last fusion in front of the head; empty without one.
+        inputs: The same branches before the last fusion in front of the head; empty without one,
+            and ``taps`` themselves where the head begins with it.
         fusion: That fusion's site; None without one.
         sites: Fusions and transitions that the head depends on.
     """

@@ -6,8 +6,9 @@ HRNetV2's head is affine in its branches up to the ReLU: with batch norm in eval
 
 with F_r the branch, W_r its columns of the folded 1x1 convolution, and up the bilinear resize to
 the finest grid, which commutes with a 1x1 convolution: the products are made at low resolution. The
-same holds for GSTO-HRNet and for its deep-supervision heads. The head of PPM begins with a 3x3
-convolution, which does not commute: there features are resized first.
+same holds for GSTO-HRNet and for its deep-supervision heads, and for the official pose HRNet, where
+W_r is the branch's transfer in the last fusion, and up takes the nearest cell. The head of PPM
+begins with a 3x3 convolution, which does not commute: there features are resized first.
 
 None of them is right: the network never saw a mean or a zero as a feature, and another image has
 contents of its own. Conclusions should hold for all three.
@@ -27,6 +28,8 @@ from gsto_viz.attribution.targets import head_logits
 from gsto_viz.calibrate import channel_moments
 from gsto_viz.capture import Capture
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models.blocks import ConvBN, Resize
+from gsto_viz.models.fusion import Fusion, ScaleTransfer
 from gsto_viz.network import Baseline
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Tap
@@ -37,7 +40,7 @@ CHUNK = 256
 
 @dataclass(frozen=True, eq=False)
 class BranchHead:
-    """A segmentation head as a sum over branches, then ReLU, then the classifier."""
+    """A head as a sum over branches, then ReLU, then the classifier."""
 
     weights: tuple[Tensor, ...]
     """By branch, its columns of the first convolution, batch norm folded in: (D, C_r) of a 1x1
@@ -48,7 +51,8 @@ class BranchHead:
     """(K, D)"""
     classifier_bias: Tensor
     """(K,)"""
-    align_corners: bool
+    resize: Resize
+    """What brings branches to the finest grid."""
     means: tuple[float, ...]
     """By branch, what an equalizer takes off its features; 0 without one."""
 
@@ -82,9 +86,8 @@ class BranchHead:
         """Bring maps to the finest grid; one cell stays one."""
         if tuple(features.shape[-2:]) in ((1, 1), tuple(size)):
             return features
-        return F.interpolate(
-            features, tuple(size), mode="bilinear", align_corners=self.align_corners
-        )
+        resized: Tensor = self.resize(features, tuple(size))
+        return resized
 
     def contributions(self, branches: Sequence[Tensor]) -> list[Tensor]:
         """Return h_r on the finest grid, (N, D, h_0, w_0) for each branch."""
@@ -106,46 +109,86 @@ def split_head(head: nn.Module, channels: Sequence[int]) -> BranchHead:
     """Split a head by branch, with its batch norm folded into the convolution.
 
     Args:
-        head: A segmentation head of ours; ``bn`` may be an identity (folded before).
+        head: A head of ours; ``bn`` may be an identity (folded before).
         channels: C_r of each branch.
 
     Raises:
         GstoVizError: It is another kind of head, or its convolution reads other channels.
     """
-    # Convolution and batch norm may stand in a unit of their own.
-    unit = getattr(head, "fuse", head)
-    conv, classifier = _plain(unit, "conv", (1, 3)), _plain(head, "classifier", (1,))
-    norm = getattr(unit, "bn", None)
-    if conv is None or classifier is None or not isinstance(norm, nn.BatchNorm2d | nn.Identity):
+    classifier = _plain(head, "classifier", (1,))
+    parts = None if classifier is None else _terms(head, channels) or _columns(head, channels)
+    if classifier is None or parts is None:
         raise GstoVizError(
             f"{type(head).__name__} is not a head of a convolution, batch norm, ReLU and a 1x1 "
             "classifier, so it cannot be split by branch exactly; use interventions on its branches"
         )
+    weights, bias, resize = parts
+    like = classifier.weight
+    no_bias = like.new_zeros(classifier.out_channels)
+    means, deviations = _equalized(head, len(channels))
+    return BranchHead(
+        weights=tuple((w / d).to(like.dtype) for w, d in zip(weights, deviations, strict=True)),
+        bias=bias.to(like.dtype),
+        classifier=like.detach()[:, :, 0, 0],
+        classifier_bias=no_bias if classifier.bias is None else classifier.bias.detach(),
+        resize=resize,
+        means=means,
+    )
+
+
+Parts = tuple[Sequence[Tensor], Tensor, Resize]
+"""By branch its weights, the bias, both float64, and what brings branches to the finest grid."""
+
+
+def _terms(head: nn.Module, channels: Sequence[int]) -> Parts | None:
+    """Return how a fusion into branch 0 without gates carries the branches; None: there is none."""
+    fusion = getattr(head, "fusion", None)
+    if not isinstance(fusion, Fusion) or len(fusion.targets) > 1:
+        return None
+    own, *others = fusion.transfers.values()
+    units = [one.convs for one in others if isinstance(one, ScaleTransfer)]
+    folded = [_folded(one.conv, one.bn) for one in units if isinstance(one, ConvBN)]
+    if not isinstance(own, ScaleTransfer) or len(folded) < len(others):
+        return None
+    weights, shifts = ([part[k] for part in folded] for k in (0, 1))
+    same = torch.eye(channels[0]).to(weights[0])
+    resize = _resize(others[-1].resize)
+    return [same, *(one[:, :, 0, 0] for one in weights)], torch.stack(shifts).sum(0), resize
+
+
+def _columns(head: nn.Module, channels: Sequence[int]) -> Parts | None:
+    """Return the columns of a convolution of all branches; None: there is no such convolution."""
+    # Convolution and batch norm may stand in a unit of their own.
+    unit = getattr(head, "fuse", head)
+    conv, norm = _plain(unit, "conv", (1, 3)), getattr(unit, "bn", None)
+    if conv is None or not isinstance(norm, nn.BatchNorm2d | nn.Identity):
+        return None
     if conv.in_channels != sum(channels):
         raise GstoVizError(
             f"the head reads {conv.in_channels} channels and its branches have "
             f"{' + '.join(map(str, channels))}; give the branches that enter it"
         )
+    weight, bias = _folded(conv, norm)
+    if conv.kernel_size == (1, 1):
+        weight = weight[:, :, 0, 0]
+    resize = next(iter(getattr(head, "resizes", ())), None)
+    return weight.split(list(channels), dim=1), bias, _resize(resize)
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.Identity) -> tuple[Tensor, Tensor]:
+    """Return the weight and bias of a convolution with the batch norm behind it, float64."""
     weight = conv.weight.detach().double()
     bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().double()
     if isinstance(norm, nn.BatchNorm2d):
         scale, shift = _affine(norm)
         weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-    if conv.kernel_size == (1, 1):
-        weight = weight[:, :, 0, 0]
-    like = conv.weight
-    no_bias = classifier.weight.new_zeros(classifier.out_channels)
-    resizes = getattr(head, "resizes", ())
-    parts = weight.split(list(channels), dim=1)
-    means, deviations = _equalized(head, len(channels))
-    return BranchHead(
-        weights=tuple((w / d).to(like.dtype) for w, d in zip(parts, deviations, strict=True)),
-        bias=bias.to(like.dtype),
-        classifier=classifier.weight.detach()[:, :, 0, 0],
-        classifier_bias=no_bias if classifier.bias is None else classifier.bias.detach(),
-        align_corners=bool(getattr(next(iter(resizes), None), "align_corners", False)),
-        means=means,
-    )
+    return weight, bias
+
+
+def _resize(own: object) -> Resize:
+    """Return what resizes as the head's own module, whose hooks see the network's calls alone."""
+    corners = bool(getattr(own, "align_corners", False))
+    return Resize(getattr(own, "mode", "bilinear"), align_corners=corners)
 
 
 def _equalized(head: nn.Module, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

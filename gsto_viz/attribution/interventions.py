@@ -323,7 +323,8 @@ def branch_places(model: nn.Module, site: str = "after", head: str = "main") -> 
         model: A network that declares its head.
         site: ``after`` or ``before`` the last fusion in front of it. After it, a branch is already
             a sum of all; before it, removing one also takes away what it would have given to the
-            others. Without a fusion nothing lies before it.
+            others. Without a fusion nothing lies before it, and where the head begins with it
+            nothing after it.
         head: ``main`` or a deep-supervision head.
     """
     if site not in SITES:
@@ -332,7 +333,9 @@ def branch_places(model: nn.Module, site: str = "after", head: str = "main") -> 
     if anatomy is None or not anatomy.heads:
         raise GstoVizError(f"{type(model).__name__} declares no branches; name modules instead")
     found = find_head(model, head)
-    return list(found.taps if site == "after" else found.inputs)
+    if site == "before":
+        return list(found.inputs)
+    return [] if found.inputs == found.taps else list(found.taps)
 
 
 def mean_features(

@@ -1,5 +1,6 @@
 """What is on a page once both networks have run on its image, and regions of that image."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,10 +86,10 @@ def branch_pattern(taps: Sequence[str]) -> str:
     """Return what branches are called, ``*`` for their number: ``stage4.branch*``.
 
     Args:
-        taps: Of a network of ours, whose names end with the number of the branch, from 0.
+        taps: Of a network of ours, whose last number in each name is that of the branch, from 0.
     """
-    (name,) = {tap.removesuffix(str(number)) for number, tap in enumerate(taps)}
-    return f"{name}*"
+    (name,) = {re.sub(r"\d+(?=\D*$)", "*", tap) for tap in taps}
+    return name
 
 
 def show_pair(

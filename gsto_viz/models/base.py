@@ -66,7 +66,8 @@ class SegmentationOutput(NamedTuple):
     """Result of a forward pass.
 
     Attributes:
-        logits: (N, K, ceil(H/s), ceil(W/s)), before softmax; s is 8 in PPM and ASPP, else 4.
+        logits: (N, K, ceil(H/s), ceil(W/s)), before softmax; s is 8 in PPM and ASPP, else 4. Of a
+            network for pose: K heat maps, one for each joint, whose targets have the peak 1.
         auxiliary: Logits of the deep-supervision heads by name, e.g. ``{"stage2": ...,
             "stage3": ...}``; of their own stride where they run in training only. Empty for
             HRNetV2.
@@ -80,6 +81,8 @@ class NetworkConfig:
     """What shapes a network; configurations are frozen dataclasses made from this.
 
     Attributes:
+        task: What its logits are: classes of pixels (``segmentation``), or heat maps of joints
+            (``pose``).
         num_classes: Channels K of the logits.
         align_corners: Corner convention of bilinear resizing.
         head_dropout: Probability with which training drops channels before the classifier.
@@ -92,6 +95,11 @@ class NetworkConfig:
     align_corners: bool = False
     head_dropout: float = 0.0
     equalized: bool = False
+
+    @property
+    def classes(self) -> ClassList:
+        """Classes of the logits as long as nothing else says them."""
+        return generic_classes(self.num_classes)
 
     @property
     def gated(self) -> bool:
@@ -230,6 +238,11 @@ class SegmentationNetwork(nn.Module):
         if self._anatomy is None:
             self._anatomy = self.describe()
         return self._anatomy
+
+    @property
+    def task(self) -> str:
+        """``segmentation`` or ``pose``."""
+        return self.config.task
 
     @property
     def architecture(self) -> str:

@@ -1,13 +1,16 @@
 """What distinguishes one network from another: typed, immutable, saved with every checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.joints import COCO_JOINTS
 from gsto_viz.models.base import NetworkConfig, check_names, option_names, read_options
 from gsto_viz.models.gates import GATE_FORMS, check_form
 from gsto_viz.models.resnet import DILATED, STRIDES
 from gsto_viz.settings import Rule, settle, within, within_below
+from gsto_viz.types import ClassList
 
 MAX_MODULES = 64
 
@@ -246,6 +249,10 @@ class HRNetConfig(NetworkConfig):
         gating = self.gating
         return gating is not None and gating.fusion and (gating.diagonal or source != target)
 
+    def fuses(self, stage: int, module: int) -> bool:
+        """Whether a module of a stage, counted from 0, ends in a fusion of all its branches."""
+        return True
+
     @property
     def least(self) -> tuple[int, int]:
         """How many tensors such a network has at least, and how many numbers its largest one."""
@@ -297,6 +304,61 @@ class RelationHRNetConfig(HRNetConfig):
         """How many tensors such a network has at least, and how many numbers its largest one."""
         count, largest = super().least
         return count, max(largest, self.channels)
+
+
+POSE_HEADS = ("fusion", "concat")
+
+
+def _needs_concat(setting: str, what: str, holds: Callable[[Any], bool]) -> Rule:
+    """Make a rule of a setting that holds for the head ``concat`` whatever its value."""
+    return Rule(
+        setting,
+        lambda v, c: f": {what}; give head: concat",
+        holds=lambda v, c: c.head == "concat" or holds(v),
+    )
+
+
+POSE_RULES = (
+    Rule("head", "choose fusion or concat", str, lambda v, c: v in POSE_HEADS),
+    _needs_concat("gating", "the head 'fusion' has no gates", lambda v: v is None),
+    _needs_concat(
+        "attention",
+        "the head 'fusion' has none in front of its transfers",
+        lambda v: v is None or v.place != "transfer",
+    ),
+    _needs_concat("equalized", "the head 'fusion' concatenates nothing", lambda v: not v),
+)
+
+
+@dataclass(frozen=True)
+class PoseHRNetConfig(HRNetConfig):
+    """Everything that shapes an HRNet whose logits are heat maps of a person's joints.
+
+    Attributes:
+        num_classes: Joints.
+        resize_mode: As in ``HRNetConfig``; ``nearest`` takes images whose sides 32 divides.
+        head: ``fusion``: the last fusion leads to branch 0 alone, and one 1x1 convolution reads it
+            (the official pose HRNet). ``concat``: as for segmentation (GSTO-HRNet).
+    """
+
+    task: ClassVar[str] = "pose"
+    num_classes: int = len(COCO_JOINTS)
+    resize_mode: str = "nearest"
+    bn_momentum: float = 0.1
+    head: str = "fusion"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settle(self, POSE_RULES)
+
+    @property
+    def classes(self) -> ClassList:
+        """COCO's joints where there are so many."""
+        return COCO_JOINTS.classes if self.num_classes == len(COCO_JOINTS) else super().classes
+
+    def fuses(self, stage: int, module: int) -> bool:
+        """Whether a module of a stage ends in a fusion; the last one may leave it to the head."""
+        return self.head == "concat" or (stage, module) != (4, self.modules[-1] - 1)
 
 
 def _changed_part(config: HRNetConfig, name: str, part: Part, given: dict[str, Any]) -> Any:

@@ -1,8 +1,8 @@
 """What networks cost, counted as HRNet and GSTO count it, beside the figures of the papers.
 
 The "GFLOPs" of their tables are multiply-adds of the convolutions (MACs) per 2**30; the "params" of
-their segmentation tables are convolution weights and biases, without batch norm. ``cost_table``
-sets our counts beside the printed ones.
+their segmentation tables are convolution weights and biases, those of their pose tables have batch
+norm, too. ``cost_table`` sets our counts beside the printed ones.
 """
 
 import copy
@@ -136,8 +136,29 @@ def _meta_copy(model: nn.Module) -> nn.Module:
 
 
 COUNTS = ("params", "conv_params", "macs", "macs_gi")
-PAPER_SIZE = (1024, 2048)
-PAPER_CLASSES = 19
+
+
+class Convention(NamedTuple):
+    """How papers count in their tables of a task.
+
+    Attributes:
+        size: Height and width of the image.
+        classes: Channels of the logits.
+        called: What these are.
+        counted: Their parameters, a field of ``Costs``.
+    """
+
+    size: tuple[int, int]
+    classes: int
+    called: str
+    counted: str
+
+
+CONVENTIONS = {
+    "segmentation": Convention((1024, 2048), 19, "classes", "conv_params"),
+    "pose": Convention((384, 288), 17, "joints", "params"),
+}
+"""By the task of a network."""
 
 
 class Ablation(NamedTuple):
@@ -203,36 +224,33 @@ ABLATED = "gsto-hrnet-w18-small-v2"
 
 
 def cost_table(
-    height: int = PAPER_SIZE[0], width: int = PAPER_SIZE[1], num_classes: int = PAPER_CLASSES
+    size: tuple[int, int] | None = None, num_classes: int | None = None
 ) -> list[dict[str, Any]]:
     """Count every registered network, the ablations of GSTO's tables, and shipped checkpoints.
 
     Args:
-        height: Image height in pixels, at least 32.
-        width: Image width in pixels, at least 32.
-        num_classes: Classes of the logits; a checkpoint keeps its own.
+        size: Image height and width in pixels, at least 32; None: as papers count its task.
+        num_classes: Channels of the logits, likewise; a checkpoint keeps its own.
 
     Returns:
-        One row each: ``name, kind`` (``network``, ``ablation`` or ``checkpoint``), ``params,
+        One row each: ``name, kind`` (``network``, ``ablation`` or ``checkpoint``), ``task, params,
         conv_params, macs, macs_gi, height, width, num_classes, paper_params_m, paper_gflops,
         paper_miou (percent, on Cityscapes val), note``. The papers' figures are None where none is
         printed for this network, size and class count, and counts where the network does not take
         this size (``note`` says why).
     """
     rows = []
-    for name, (architecture, size) in registered().items():
-        config = model_config(name, num_classes=num_classes)
-        printed = architecture.printed.get(size)
-        rows.append(cost_row(name, "network", config, height, width, printed))
+    classes = {} if num_classes is None else {"num_classes": num_classes}
+    for name, (architecture, which) in registered().items():
+        config = model_config(name, **classes)
+        rows.append(cost_row(name, "network", config, size, architecture.printed.get(which)))
     for ablation in ABLATIONS:
-        config = model_config(ABLATED, num_classes=num_classes, **ablation.options)
+        config = model_config(ABLATED, **classes, **ablation.options)
         name = f"{ABLATED}[{ablation.label}]"
-        rows.append(
-            cost_row(name, "ablation", config, height, width, ablation.printed, ablation.about)
-        )
+        rows.append(cost_row(name, "ablation", config, size, ablation.printed, ablation.about))
     for name, path in shipped_checkpoints().items():
         config, about = describe_checkpoint(path)
-        rows.append(cost_row(name, "checkpoint", config, height, width, about=about))
+        rows.append(cost_row(name, "checkpoint", config, size, about=about))
     return rows
 
 
@@ -260,8 +278,7 @@ def cost_row(
     name: str,
     kind: str,
     config: NetworkConfig,
-    height: int,
-    width: int,
+    size: tuple[int, int] | None = None,
     printed: Printed | None = None,
     about: str = "",
 ) -> dict[str, Any]:
@@ -269,7 +286,9 @@ def cost_row(
     with torch.device("meta"):
         model = network_of(config)
     notes = [about] if about else []
-    if (height, width) != PAPER_SIZE or config.num_classes != PAPER_CLASSES:
+    paper = CONVENTIONS[config.task]
+    height, width = size or paper.size
+    if ((height, width), config.num_classes) != (paper.size, paper.classes):
         printed = None
     counted: dict[str, Any] = dict.fromkeys(COUNTS)
     try:
@@ -281,10 +300,11 @@ def cost_row(
         if costs.attention:
             notes.append(f"attention: {costs.attention / GI:.3f} Gi multiply-adds more")
         if printed is not None:
-            notes.append(verdict(costs, printed))
+            notes.append(verdict(costs, printed, paper.counted))
     return {
         "name": name,
         "kind": kind,
+        "task": config.task,
         **counted,
         "height": height,
         "width": width,
@@ -301,17 +321,17 @@ def _printed_figures(printed: Printed | None) -> dict[str, float | None]:
     return {name: float(text) if text else None for name, text in zip(names, figures, strict=True)}
 
 
-def verdict(costs: Costs, printed: Printed) -> str:
+def verdict(costs: Costs, printed: Printed, counted: str = "conv_params") -> str:
     """Return in words whether our count, rounded to the printed digits, is the printed figure.
 
-    Parameters are compared without batch norm and multiply-adds per 2**30: the convention that
+    Parameters are compared by ``counted`` (of a ``Convention``) and multiply-adds per 2**30, which
     reproduces all printed figures but two.
     """
     if not (printed.params_m or printed.gflops):
         return f"{printed.source} prints no costs"
     apart = []
     for what, ours, theirs in (
-        ("M parameters", costs.conv_params / 1e6, printed.params_m),
+        ("M parameters", getattr(costs, counted) / 1e6, printed.params_m),
         ("Gi multiply-adds", costs.macs_gi, printed.gflops),
     ):
         digits = len(theirs.partition(".")[2])

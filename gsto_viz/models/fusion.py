@@ -72,19 +72,28 @@ class FusionSum(nn.Module):
 
 
 class Fusion(nn.Module):
-    """All-to-all exchange between the branches of a module: y_i = ReLU(sum_j T_ij(x_j))."""
+    """Exchange between the branches of a module: y_i = ReLU(sum_j T_ij(x_j)).
 
-    def __init__(self, num_branches: int, config: HRNetConfig) -> None:
+    Args:
+        num_branches: Branches j.
+        config: Of the network.
+        targets: How many targets i there are, the finest first; None: as many as branches.
+    """
+
+    def __init__(
+        self, num_branches: int, config: HRNetConfig, *, targets: int | None = None
+    ) -> None:
         super().__init__()
         self.num_branches = num_branches
+        count = num_branches if targets is None else targets
         self.transfers = nn.ModuleDict()
-        for target in range(num_branches):
+        for target in range(count):
             for source in range(num_branches):
                 self.transfers[f"{source}to{target}"] = _make_transfer(source, target, config)
-        self.targets = nn.ModuleList(FusionSum() for _ in range(num_branches))
+        self.targets = nn.ModuleList(FusionSum() for _ in range(count))
 
     def forward(self, branches: Sequence[Tensor]) -> list[Tensor]:
-        """Branch r is (N, C_r, h_r, w_r); the result has the same shapes, in a new list."""
+        """Branch r is (N, C_r, h_r, w_r); target r of the result has that shape, in a new list."""
         fused = []
         for target, fusion_sum in enumerate(self.targets):
             size = spatial_size(branches[target])

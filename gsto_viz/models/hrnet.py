@@ -1,4 +1,4 @@
-"""HRNetV2 and GSTO-HRNet for segmentation, and their taps.
+"""HRNetV2 and GSTO-HRNet, and their taps.
 
 HRNetV2: a stem to stride 4, stage 1, then stages 2 to 4 with two to four branches at strides 4, 8,
 16, 32; the head brings all branches to stride 4. GSTO-HRNet (arXiv:2005.13363) is the same network
@@ -44,21 +44,25 @@ class Stem(nn.Module):
 
 
 class HRModule(nn.Module):
-    """Residual blocks on each branch, with attention behind them or not, then a fusion of all."""
+    """Residual blocks on each branch, with attention behind them or not, then a fusion of all.
 
-    def __init__(self, num_branches: int, config: HRNetConfig) -> None:
+    Attributes:
+        fusion: None where the head has it.
+    """
+
+    def __init__(self, num_branches: int, config: HRNetConfig, *, fused: bool = True) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             _blocks(config.widths[r], config) for r in range(num_branches)
         )
-        self.fusion = Fusion(num_branches, config)
+        self.fusion = Fusion(num_branches, config) if fused else None
 
     def forward(self, branches: Sequence[Tensor]) -> list[Tensor]:
         """Same shapes in and out; the input list stays as it is."""
-        fused: list[Tensor] = self.fusion(
-            [blocks(x) for blocks, x in zip(self.branches, branches, strict=True)]
-        )
-        return fused
+        worked: list[Tensor] = [
+            blocks(x) for blocks, x in zip(self.branches, branches, strict=True)
+        ]
+        return worked if self.fusion is None else self.fusion(worked)
 
 
 def _blocks(channels: int, config: HRNetConfig) -> nn.Sequential:
@@ -163,7 +167,8 @@ class HRNet(SegmentationNetwork):
     def _stage(self, stage: int) -> nn.Sequential:
         modules = nn.Sequential()
         for index in range(self.config.modules[stage - 2]):
-            modules.add_module(f"m{index}", HRModule(stage, self.config))
+            module = HRModule(stage, self.config, fused=self.config.fuses(stage, index))
+            modules.add_module(f"m{index}", module)
         return modules
 
     def branches(self, image: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -217,8 +222,9 @@ def _anatomy(model: HRNet) -> Anatomy:
         modules: nn.Sequential = getattr(model, f"stage{stage}")
         for m, module in enumerate(modules if stage > 1 else ()):
             taps += _module_taps(f"stage{stage}.m{m}", config, cast(HRModule, module))
-            transfers += _transfers(f"stage{stage}.m{m}", cast(Fusion, module.fusion))
-        if stage > 1:
+            if module.fusion is not None:
+                transfers += transfer_edges(f"stage{stage}.m{m}", cast(Fusion, module.fusion))
+        if stage > 1 and config.fuses(stage, len(modules) - 1):
             last = f"stage{stage}.m{len(modules) - 1}.fusion.targets"
             taps += _branch_taps(f"stage{stage}.branch{{}}", f"{last}.{{}}", config.widths[:stage])
         if stage == 4:
@@ -234,8 +240,11 @@ def _anatomy(model: HRNet) -> Anatomy:
     taps.append(Tap("head.logits", "head", 4, config.num_classes, "logits"))
     named = {tap.name: tap for tap in taps}
     limits = gate_range("paper" if config.gating is None else config.gating.form)
-    deep = [_head(name, *place, named, transfers) for name, place in heads.items()][::-1]
-    main = _head("main", 4, "head", named, transfers)
+    deep = [
+        _head(name, stage, place, _ends(config, stage), named, transfers)
+        for name, (stage, place) in heads.items()
+    ][::-1]
+    main = _head("main", 4, "head", _ends(config, 4), named, transfers)
     return Anatomy(
         branches=tuple(
             Branch.on(tap, stride, width)
@@ -260,22 +269,24 @@ def _branch_taps(name: str, module: str, widths: Sequence[int]) -> list[Tap]:
 def _module_taps(site: str, config: HRNetConfig, module: HRModule) -> list[Tap]:
     """Return the taps of one module in the order of computation, with gates where they stand."""
     fusion = module.fusion
-    widths = config.widths[: fusion.num_branches]
+    widths = config.widths[: len(module.branches)]
     behind = [
         _gate_tap(f"{site}.branch{r}.{name}", f"{site}.branches.{r}.{name}.gate", r, gated)
         for r, blocks in enumerate(module.branches)
         for name, gated in blocks.named_children()
         if isinstance(gated, GatedScaleTransfer)
     ]
+    before = _branch_taps(f"{site}.branch{{}}.pre", f"{site}.branches.{{}}", widths)
+    if fusion is None:
+        return [*behind, *before]
     gates = [
         _gate_tap(f"{site}.gate[{edge.source}->{edge.target}]", f"{edge.module}.gate",
                   edge.source, gated)
-        for edge in _transfers(site, fusion)
+        for edge in transfer_edges(site, fusion)
         if isinstance(
             gated := fusion.transfers[edge.module.rpartition(".")[2]], GatedScaleTransfer
         )
     ]  # fmt: skip
-    before = _branch_taps(f"{site}.branch{{}}.pre", f"{site}.branches.{{}}", widths)
     after = _branch_taps(f"{site}.branch{{}}", f"{site}.fusion.targets.{{}}", widths)
     return [*behind, *before, *gates, *after]
 
@@ -287,21 +298,37 @@ def _gate_tap(name: str, module: str, branch: int, gated: GatedScaleTransfer) ->
     return Tap(name, module, STRIDES[branch], 1, "gate")
 
 
-def _transfers(site: str, fusion: Fusion) -> list[Edge]:
+def transfer_edges(site: str, fusion: Fusion, owner: str = "") -> list[Edge]:
+    """Return the transfers of a fusion, the submodule of ``owner`` (the site where not given)."""
     return [
-        edge_named(f"{site}.transfer[{key.replace('to', '->')}]", f"{site}.fusion.transfers.{key}")
+        edge_named(
+            f"{site}.transfer[{key.replace('to', '->')}]",
+            f"{owner or site}.fusion.transfers.{key}",
+        )
         for key in fusion.transfers
     ]
 
 
+def _ends(config: HRNetConfig, stage: int) -> tuple[str, ...]:
+    """Return the taps of the branches that a stage gives."""
+    last = config.modules[stage - 2] - 1
+    if stage == 1 or config.fuses(stage, last):
+        return tuple(f"stage{stage}.branch{r}" for r in range(stage))
+    return tuple(f"stage{stage}.m{last}.branch{r}.pre" for r in range(stage))
+
+
 def _head(
-    name: str, stage: int, module: str, taps: Mapping[str, Tap], transfers: Sequence[Edge]
+    name: str,
+    stage: int,
+    module: str,
+    entering: tuple[str, ...],
+    taps: Mapping[str, Tap],
+    transfers: Sequence[Edge],
 ) -> Head:
     """Return the head that reads the branches after a stage."""
     sites = list(dict.fromkeys(edge.site for edge in transfers))
     sites = sites[: sites.index(f"transition{stage}")] if stage < 4 else sites
     fusion = sites[-1] if sites else None
     inputs = () if fusion is None else tuple(f"{fusion}.branch{r}.pre" for r in range(stage))
-    entering = tuple(f"stage{stage}.branch{r}" for r in range(stage))
     channels = tuple(taps[tap].channels or 0 for tap in entering)
     return Head(name, module, entering, STRIDES[:stage], channels, inputs, fusion, tuple(sites))

@@ -3,8 +3,9 @@
 ``load_official`` reads, ``to_official_keys`` writes; a round trip gives the same tensors. What was
 loaded, missing and left over is always reported, and a file that does not fit changes nothing.
 
-HRNet for segmentation, HRNet for ImageNet, timm and GSTO share one naming of the backbone. The
-official words (``layer1``, ``fuse_layers``, ``att_layers``, ``last_layer``) stay in this module.
+HRNet for segmentation, for pose and for ImageNet, timm and GSTO share one naming of the backbone.
+The official words (``layer1``, ``fuse_layers``, ``att_layers``, ``last_layer``, ``final_layer``)
+stay in this module.
 """
 
 import logging
@@ -18,15 +19,24 @@ from torch import Tensor, nn
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import sha256_of
-from gsto_viz.models.base import ModelInfo, SegmentationNetwork, generic_classes, refuse_misfit
+from gsto_viz.models.base import ModelInfo, SegmentationNetwork, refuse_misfit
 from gsto_viz.models.blocks import BN_EPS
-from gsto_viz.models.config import GatingConfig, HRNetConfig, RelationHRNetConfig
+from gsto_viz.models.config import (
+    GatingConfig,
+    HRNetConfig,
+    PoseHRNetConfig,
+    RelationHRNetConfig,
+)
 from gsto_viz.models.hrnet import HRNet
 from gsto_viz.models.registry import model_config, network_name, network_of
 from gsto_viz.models.weights_file import Weights, read_weights
 from gsto_viz.words import first_few
 
-KINDS = ("auto", "segmentation", "backbone")
+HEADS = {"segmentation": ("last_layer.",), "pose": ("final_layer.weight", "final_layer.bias")}
+"""By the kind of a whole network's file, what keys of its head begin with."""
+CLASSIFIERS = {"segmentation": "last_layer.3.weight", "pose": "final_layer.weight"}
+BACKBONE = "backbone"
+KINDS = ("auto", *HEADS, BACKBONE)
 COUNTER = "num_batches_tracked"
 FUSION_GATES = ".att_layers."
 
@@ -66,8 +76,8 @@ def infer_official_config(
 
     Args:
         source: A file or state dict, as for ``load_official``.
-        num_classes: For a file without segmentation head (ImageNet); elsewhere it must be None or
-            what the file has.
+        num_classes: For a file without a head for pixels or joints (ImageNet); elsewhere it must
+            be None or what the file has.
 
     Raises:
         GstoVizError: Not an HRNet file (the first key that it lacks), no class count, or two.
@@ -75,7 +85,8 @@ def infer_official_config(
     weights = read_official(source).tensors
     gated = any(".att_layers." in key for key in weights)
     modules = tuple(_count(weights, f"stage{stage}.") for stage in (2, 3, 4))
-    return HRNetConfig(
+    pose = kind_of(weights) == "pose"
+    return (PoseHRNetConfig if pose else HRNetConfig)(
         width=_channels(weights, "transition1.0.0.weight"),
         stage1_blocks=_count(weights, "layer1."),
         stage1_planes=_channels(weights, "layer1.0.conv1.weight"),
@@ -104,20 +115,22 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
     return count
 
 
-def has_head(weights: Collection[str]) -> bool:
-    """Return whether official keys hold a segmentation head; for classification it is another."""
-    return any(key.startswith("last_layer.") for key in weights)
+def kind_of(weights: Collection[str]) -> str:
+    """Return the kind of a file by its keys; that for classification is a backbone."""
+    found = (kind for kind, start in HEADS.items() if any(key.startswith(start) for key in weights))
+    return next(found, BACKBONE)
 
 
 def _classes(weights: Mapping[str, Tensor], given: int | None) -> int:
-    if not has_head(weights):
+    kind = kind_of(weights)
+    if kind == BACKBONE:
         if given is None:
             raise GstoVizError(
                 "the file has no segmentation head (ImageNet weights?); it opens in capture and "
                 "doctor, and training starts from it with --set initialization=FILE"
             )
         return given
-    found = _channels(weights, "last_layer.3.weight")
+    found = _channels(weights, CLASSIFIERS[kind])
     if given not in (None, found):
         raise GstoVizError(f"num_classes is {given} and the file has {found} classes; leave it out")
     return found
@@ -139,7 +152,8 @@ class LoadReport:
     """What became of every key, by official name.
 
     Attributes:
-        kind: ``segmentation`` (whole network) or ``backbone`` (ImageNet, timm).
+        kind: ``segmentation`` or ``pose`` (a whole network with the head of such files), or
+            ``backbone`` (ImageNet, timm).
         loaded: Keys that are now in the network.
         missing: Keys of the network that the file lacks (our name where the official layout has
             none): head and gates for a backbone. They keep what they had. Counters of batches
@@ -174,7 +188,7 @@ def load_official(
     """Copy official weights into a network.
 
     Args:
-        model: Any HRNetV2 or GSTO-HRNet; with ``kind="backbone"`` with any gates and any head.
+        model: Any HRNet or GSTO-HRNet; with ``kind="backbone"`` with any gates and any head.
         source: A file of ``torch.save`` (plain tensors only) or of safetensors, whatever its
             suffix, or a state dict. Which of several mappings is taken is said as a warning of the
             logger ``gsto_viz``.
@@ -182,9 +196,10 @@ def load_official(
             norm there scales by ``|weight| + 1e-5``. Nothing in a file says so for sure.
         strict: Refuse a file that lacks keys, has keys left over, or has other shapes. With False
             what fits is loaded and the rest reported.
-        kind: ``segmentation``: the file holds the whole network. ``backbone``: take all but heads
-            and gates of transitions. ``auto``: by whether the file has a segmentation head that
-            the network has, too.
+        kind: ``segmentation`` or ``pose``: the file holds the whole network, with the head that
+            HRNet has for it (GSTO-HRNet has that of segmentation for pose, too). ``backbone``: take
+            all but heads and gates of transitions. ``auto``: by whether file and network have the
+            same head.
         keep: Weights of the network, by our names, that stay as they are.
 
     Raises:
@@ -195,7 +210,7 @@ def load_official(
     what = str(source) if isinstance(source, str | Path) else "the state dict"
     if not isinstance(model, HRNet):
         raise GstoVizError(
-            f"{what}: official files hold HRNetV2 or GSTO-HRNet, not a {type(model).__name__}"
+            f"{what}: official files hold HRNet or GSTO-HRNet, not a {type(model).__name__}"
         )
     read = read_official(source)
     places, _ = official_places(model)
@@ -205,10 +220,15 @@ def load_official(
     gone = dead_shapes(model.config) if keep else {}
     held = {key: one for key, one in read.tensors.items() if key not in gone}
     weights = held | {key: one for key, one in kept.items() if key in held}
+    own_kind = kind_of(places)
     if kind == "auto":
-        kind = "segmentation" if has_head(weights) and has_head(places) else "backbone"
-    if kind == "segmentation" and strict:
+        kind = own_kind if kind_of(weights) == own_kind else BACKBONE
+    if kind != BACKBONE and strict:
         check_official_layout(model.config)
+        if kind != own_kind:
+            raise GstoVizError(
+                f"{what}: this network's files are of the kind {own_kind}, not {kind}"
+            )
     report, places, required = _compared(model, weights, kind)
     if strict:
         refuse_misfit(what, required, report.unexpected, report.shape_mismatch)
@@ -217,7 +237,7 @@ def load_official(
     converted = _copy(model, weights, places, inplace_abn=inplace_abn)
     if read.said is not None:
         logger.warning("%s: %s", read.source, read.said)
-    if kind == "segmentation":
+    if kind != BACKBONE:
         dead = dead_shapes(model.config)
         model.official_unused = {k: weights[k].clone() for k in report.ignored if k in dead}
     no_counters = not any(key.endswith(COUNTER) for key in weights)
@@ -243,7 +263,7 @@ def _compared(
         What will become of every key, official key -> our key of those that fit, and the missing
         keys that a complete file has.
     """
-    own, backbone = model.state_dict(), kind == "backbone"
+    own, backbone = model.state_dict(), kind == BACKBONE
     places, nameless = official_places(model)
     if backbone:
         nameless += [k for k in places if not k.startswith(BACKBONE_PREFIXES)]
@@ -259,7 +279,7 @@ def _compared(
     fitting = {k: v for k, v in places.items() if k in weights and k not in wrong}
     missing = [k for k in places if k not in weights and not k.endswith(COUNTER)]
     unknown = [k for k in weights if k not in shapes]
-    useless = [k for k in unknown if backbone and _is_no_backbone(k)]
+    useless = [k for k in unknown if backbone and _is_no_backbone(k, model.config)]
     report = LoadReport(
         kind=kind,
         loaded=tuple(fitting),
@@ -271,8 +291,12 @@ def _compared(
     return report, fitting, [k for k in missing if not (backbone and FUSION_GATES in k)]
 
 
-def _is_no_backbone(key: str) -> bool:
-    known = (*CLASSIFICATION_PREFIXES, "last_layer", "att1.", "att2.", "att3.")
+def _is_no_backbone(key: str, config: HRNetConfig) -> bool:
+    """Return whether a key is of a head or gate, or of targets that the last fusion lacks here."""
+    last = config.modules[-1] - 1
+    lacking = () if config.fuses(4, last) else (1, 2, 3)
+    rows = (f"stage4.{last}.fuse_layers.{target}." for target in lacking)
+    known = (*CLASSIFICATION_PREFIXES, "last_layer", "att1.", "att2.", "att3.", *rows)
     return key.startswith(known) or FUSION_GATES in key
 
 
@@ -324,7 +348,7 @@ def to_official_keys(model: HRNet, *, num_batches_tracked: bool = True) -> dict[
     if nameless:
         raise GstoVizError(f"the official layout has no names for {first_few(nameless)}")
     state = {official: own[ours] for official, ours in places.items()}
-    example = own["head.conv.weight"]
+    example = own["stem.unit1.conv.weight"]
     for key, shape in dead_shapes(model.config).items():
         fill = 1.0 if key.endswith((".1.weight", "running_var")) else 0.0
         fresh = example.new_full(shape, fill)
@@ -354,23 +378,26 @@ def load_official_model(
     Args:
         source: A file of ``torch.save`` or of safetensors, whatever its suffix.
         arch: Registered name; None infers the network from the shapes in the file.
-        num_classes: For a file without segmentation head (ImageNet): the head is then drawn at
-            random.
+        num_classes: For a file without a head for pixels or joints (ImageNet): the head is then
+            drawn at random.
         align_corners: True for files of HRNet's OCR branch; shapes do not tell.
         inplace_abn: As in ``load_official``.
-        headless: Allow a file without segmentation head also where ``num_classes`` is not given.
+        headless: Allow a file without such a head also where ``num_classes`` is not given.
 
     Returns:
-        The network in evaluation mode; the classes of ``.info`` are numbered, not named.
+        The network in evaluation mode; the classes of ``.info`` are numbered, not named, but for
+        COCO's joints.
 
     Raises:
         GstoVizError: As ``load_official`` and ``infer_official_config``.
     """
     weights = read_official(source)
-    whole = has_head(weights.tensors)
-    if headless and not whole and num_classes is None:
-        num_classes = HRNetConfig.num_classes
+    whole = kind_of(weights.tensors) != BACKBONE
     try:
+        if headless and not whole and num_classes is None:
+            num_classes = (
+                HRNetConfig.num_classes if arch is None else model_config(arch).num_classes
+            )
         inferred = infer_official_config(weights, num_classes=num_classes)
         config = inferred if arch is None else model_config(arch, num_classes=inferred.num_classes)
         with torch.random.fork_rng(devices=[]):
@@ -380,13 +407,13 @@ def load_official_model(
     except GstoVizError as error:
         raise GstoVizError(f"{source}: {error}") from error
     whose = f"that of {arch} has no official name" if whole else "it has no segmentation head"
-    headless_hint = f"{whose}; ours is drawn at random" if report.kind == "backbone" else None
+    headless_hint = f"{whose}; ours is drawn at random" if report.kind == BACKBONE else None
     for hint in filter(None, (report.hint, headless_hint)):
         logger.warning("%s: %s", source, hint)
     model.info = ModelInfo(
         name=Path(source).stem,
         network=arch or network_name(inferred),
-        classes=generic_classes(inferred.num_classes),
+        classes=model.config.classes,
         sha256=sha256_of(source),
     )
     return model.eval()
@@ -412,7 +439,7 @@ BACKBONE_PREFIXES = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition"
 """What ImageNet files share with segmentation files."""
 
 CLASSIFICATION_PREFIXES = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
-"""The ImageNet head, of no use to segmentation."""
+"""The ImageNet head, of no use to pixels or joints; for pose ``final_layer`` is the head."""
 
 DEAD_PREFIX = "att1."
 """A gate unit that the released GSTO network allocates and never calls."""
@@ -514,16 +541,19 @@ def _stages(config: HRNetConfig) -> Iterator[tuple[str, str]]:
                     place = f"branches.{branch}.{block}"
                     for layer in ("conv1", "bn1", "conv2", "bn2"):
                         yield f"{ours}.{place}.{layer}", f"{official}.{place}.{layer}"
-            for target in range(stage):
+            # The last fusion may be the head's, where it leads to the finest branch alone.
+            fused = config.fuses(stage, m)
+            fusion = f"{ours}.fusion" if fused else "head.fusion"
+            for target in range(stage if fused else 1):
                 for source in range(stage):
-                    yield from _transfer(ours, official, source, target, config)
+                    yield from _transfer(fusion, official, source, target, config)
 
 
 def _transfer(
-    ours: str, official: str, source: int, target: int, config: HRNetConfig
+    fusion: str, official: str, source: int, target: int, config: HRNetConfig
 ) -> Iterator[tuple[str, str]]:
     """Name the weights of transfer source -> target; officially the target comes first."""
-    place = f"{ours}.fusion.transfers.{source}to{target}"
+    place = f"{fusion}.transfers.{source}to{target}"
     gated = config.gates_transfer(source, target)
     if gated and config.gating is not None and config.gating.form == "released":
         yield from _unit(f"{place}.gate.score", f"{official}.att_layers.{target}.{source}")
@@ -536,6 +566,9 @@ def _transfer(
 
 
 def _heads(config: HRNetConfig) -> Iterator[tuple[str, str]]:
+    if isinstance(config, PoseHRNetConfig) and config.head == "fusion":
+        yield "head.classifier", "final_layer"
+        return
     heads = {} if isinstance(config, RelationHRNetConfig) else {"head": "last_layer"}
     if config.gating is not None:
         stages = {*config.gating.supervised, *config.gating.auxiliary_heads}

@@ -1,6 +1,6 @@
 """The register of networks: one row for each architecture, from which all lists of them follow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -11,15 +11,20 @@ from gsto_viz.models.config import (
     AttentionConfig,
     GatingConfig,
     HRNetConfig,
+    PoseHRNetConfig,
     RelationHRNetConfig,
 )
 from gsto_viz.models.hrnet import HRNet
+from gsto_viz.models.pose_hrnet import PoseHRNet
 from gsto_viz.models.pyramid import PyramidNetwork, pyramid_sizes
 from gsto_viz.models.rsp_hrnet import RelationHRNet
 
 
 class Printed(NamedTuple):
     """Figures as printed, digits included; empty where none is printed.
+
+    They hold for the size, joints or classes and way of counting of ``gsto_viz.models.costs`` for
+    the network's task.
 
     Attributes:
         params_m: Millions of parameters.
@@ -42,8 +47,9 @@ class Architecture:
         name: The first part of its networks' names: ``hrnetv2`` of ``hrnetv2-w48``.
         words: What it is, in one sentence.
         build: Makes a network of a configuration.
-        sizes: The configuration at 19 classes by the second part of the name, all of one type.
-        printed: What papers print of a size, for 19 classes at 1024x2048.
+        sizes: The configuration by the second part of the name, all of one type; 19 classes, or
+            COCO's joints.
+        printed: What papers print of a size.
         imagenet: The file of ImageNet weights of a size.
     """
 
@@ -55,9 +61,14 @@ class Architecture:
     imagenet: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def example(self) -> NetworkConfig:
+        """The configuration of its first size."""
+        return next(iter(self.sizes.values()))
+
+    @property
     def config(self) -> type[NetworkConfig]:
         """Type of its configurations."""
-        return type(next(iter(self.sizes.values())))
+        return type(self.example)
 
 
 # For tests, "tiny": every kind of part, a few thousand weights.
@@ -79,6 +90,21 @@ HRNET_IMAGENET = {
     },
 }
 """From github.com/HRNet/HRNet-Image-Classification; GSTO starts from them, too."""
+
+POSE_SIZES = ("w18-small-v1", "w32", "w48", "tiny")
+
+
+def _pose(**options: Any) -> dict[str, PoseHRNetConfig]:
+    """Return an HRNet for pose of each size."""
+    shapes = {size: HRNET_SIZES[size] for size in POSE_SIZES}
+    return {
+        size: PoseHRNetConfig(
+            shape.width, shape.stage1_blocks, shape.stage1_planes, shape.modules, shape.blocks,
+            **options,
+        )
+        for size, shape in shapes.items()
+    }  # fmt: skip
+
 
 RSP_CHANNELS = {"w18-small-v1": 64, "w18-small-v2": 64, "w48": 128, "tiny": 8}
 """Of RSP on an HRNet of such a size: as on a ResNet of about its channels."""
@@ -189,6 +215,28 @@ ARCHITECTURES = {
             },
             imagenet={size: HRNET_IMAGENET[size] for size in RSP_CHANNELS if size != "tiny"},
         ),
+        Architecture(
+            "hrnet-pose",
+            "HRNet for pose: heat maps of joints from the finest branch of the last fusion",
+            PoseHRNet,
+            _pose(),
+            printed={
+                "w32": Printed("28.5", "16.0", "GSTO Table 10"),
+                "w48": Printed("63.6", "32.9", "GSTO Table 10"),
+            },
+            imagenet={size: HRNET_IMAGENET[size] for size in POSE_SIZES if size != "tiny"},
+        ),
+        Architecture(
+            "gsto-hrnet-pose",
+            "GSTO-HRNet for pose: heat maps of joints from all branches; our reconstruction",
+            PoseHRNet,
+            _pose(head="concat", resize_mode="bilinear", gating=GatingConfig()),
+            printed={
+                "w32": Printed("29.6", "18.2", "GSTO Table 10"),
+                "w48": Printed("66.0", "37.6", "GSTO Table 10"),
+            },
+            imagenet={size: HRNET_IMAGENET[size] for size in POSE_SIZES if size != "tiny"},
+        ),
     )
 }
 """Every architecture by its name; a new one is one file and a row here."""
@@ -217,7 +265,11 @@ def model_config(name: str, /, **options: Any) -> NetworkConfig:
 
 def architecture_of(config: NetworkConfig) -> Architecture:
     """Return the first row that has such configurations."""
-    return next(row for row in ARCHITECTURES.values() if row.config is type(config))
+    return next(_rows_of(config))
+
+
+def _rows_of(config: NetworkConfig) -> Iterator[Architecture]:
+    return (row for row in ARCHITECTURES.values() if row.config is type(config))
 
 
 FREE = ("num_classes", "align_corners", "head_dropout", "equalized")
@@ -227,16 +279,26 @@ FREE = ("num_classes", "align_corners", "head_dropout", "equalized")
 def network_name(config: NetworkConfig) -> str:
     """Return the registered name of a network, or a description of one that has none."""
     for name, (row, size) in registered().items():
-        free = {option: getattr(config, option) for option in FREE}
-        if type(config) is row.config and row.sizes[size].with_options(**free) == config:
+        if type(config) is row.config and _shape(row.sizes[size]) == _shape(config):
             return name
     kind = architecture_of(config).name
     if isinstance(config, HRNetConfig):
-        if kind == "hrnetv2" and config.attention is not None:
-            kind = attention_name(config.attention)
-        kind = "gsto-hrnet" if type(config) is HRNetConfig and config.gated else kind
-        return f"{kind} (width {config.width})"
+        likest = (row.name for row in _rows_of(config) if _parts(row.example) == _parts(config))
+        return f"{next(likest, kind)} (width {config.width})"
     return kind
+
+
+def _shape(config: NetworkConfig) -> dict[str, Any]:
+    """Return the options that a name stands for."""
+    return {option: value for option, value in vars(config).items() if option not in FREE}
+
+
+def _parts(config: NetworkConfig) -> str:
+    """Return what tells rows of one type of configuration apart: gates, or the attention."""
+    attention = getattr(config, "attention", None)
+    if config.gated:
+        return "gates"
+    return "" if attention is None else attention_name(attention)
 
 
 def network_of(config: NetworkConfig) -> SegmentationNetwork:

@@ -431,7 +431,7 @@ def test_relations_cost_less_than_a_third_of_aspp(size: str) -> None:
     products = 2 * 9 * {"r50": 128, "r18-half": 64}[size] * (S4 + S8 + S16)
     assert (rsp.attention, aspp.attention) == (products, 0)
     assert rsp.macs + rsp.attention <= 0.3 * aspp.macs
-    row = cost_row("rsp", "network", model_config(f"rsp-{size}"), 1024, 2048)
+    row = cost_row("rsp", "network", model_config(f"rsp-{size}"), (1024, 2048))
     assert row["note"] == f"attention: {products / 2**30:.3f} Gi multiply-adds more"
 
 
@@ -444,7 +444,7 @@ def test_torch_counts_the_same_multiply_adds() -> None:
 
 
 def test_a_size_that_a_network_does_not_take_has_no_costs_and_says_why() -> None:
-    row = cost_row("upernet-r18-half", "network", model_config("upernet-r18-half"), 160, 256)
+    row = cost_row("upernet-r18-half", "network", model_config("upernet-r18-half"), (160, 256))
     assert (row["params"], row["conv_params"], row["macs"], row["macs_gi"]) == (None,) * 4
     assert "5x8 cells of stride 32, and this network needs at least 6x6" in row["note"]
 

@@ -13,6 +13,7 @@ from gsto_viz.models import registered
 KEYS = {
     "name",
     "kind",
+    "task",
     "params",
     "conv_params",
     "macs",
@@ -65,6 +66,7 @@ def test_rows_have_the_contracts_keys_and_figures(outcome) -> None:
         ("gsto-hrnet-w32", None, None, None, None),
     ):
         row = by_name[name]
+        assert row["task"] == "segmentation"
         assert (row["height"], row["width"], row["num_classes"]) == (1024, 2048, 19)
         assert (row["paper_params_m"], row["paper_gflops"]) == (paper_params, paper_gflops)
         assert row["macs_gi"] == row["macs"] / 2**30

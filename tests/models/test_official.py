@@ -457,8 +457,8 @@ def test_dictionaries_without_a_network(held, message) -> None:
 def test_nothing_fitting_is_refused_even_when_not_strict() -> None:
     with pytest.raises(GstoVizError, match="no key of this file fits"):
         load_official(build_model("hrnetv2-tiny"), {"a": torch.ones(1)}, strict=False)
-    with pytest.raises(GstoVizError, match="unknown kind 'pose'; choose one of auto"):
-        load_official(build_model("hrnetv2-tiny"), {"a": torch.ones(1)}, kind="pose")
+    with pytest.raises(GstoVizError, match="unknown kind 'classes'; choose one of auto"):
+        load_official(build_model("hrnetv2-tiny"), {"a": torch.ones(1)}, kind="classes")
 
 
 NAMES = ("checkpoint.pth.tar", "last.ckpt", "pytorch_model.bin", "weights", "w.safetensors")

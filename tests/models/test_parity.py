@@ -19,6 +19,7 @@ class OfficialForward:
         self.state = state
         self.align_corners = align_corners
         self.gated = any(".att_layers." in key for key in state)
+        self.pose = "final_layer.weight" in state
 
     def conv(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight = self.state[f"{name}.weight"]
@@ -55,6 +56,12 @@ class OfficialForward:
             matrix[i, right] += place - left
         return torch.from_numpy(matrix)
 
+    def enlarge(self, x: Tensor, octaves: int, size: torch.Size) -> Tensor:
+        """Bring a coarser branch to a finer one: for pose every cell becomes a square of equals."""
+        if not self.pose:
+            return self.resize(x, size)
+        return x.repeat_interleave(2**octaves, dim=2).repeat_interleave(2**octaves, dim=3)
+
     def count(self, prefix: str) -> int:
         return len({k[len(prefix) :].split(".")[0] for k in self.state if k.startswith(prefix)})
 
@@ -80,7 +87,7 @@ class OfficialForward:
                 x = self.basic_block(f"{name}.branches.{b}.{k}", x)
             ys.append(x)
         fused = []
-        for i in range(len(ys)):
+        for i in range(self.count(f"{name}.fuse_layers.")):
             total: Tensor | float = 0.0
             for j in range(len(ys)):
                 x = ys[j]
@@ -88,7 +95,7 @@ class OfficialForward:
                     x = x * torch.sigmoid(self.unit(f"{name}.att_layers.{i}.{j}", x))
                 path = f"{name}.fuse_layers.{i}.{j}"
                 if j > i:
-                    x = self.resize(self.unit(path, x, relu=False), ys[i].shape)
+                    x = self.enlarge(self.unit(path, x, relu=False), j - i, ys[i].shape)
                 for k in range(i - j):
                     x = self.unit(f"{path}.{k}", x, stride=2, relu=k < i - j - 1)
                 total = total + x
@@ -125,7 +132,11 @@ class OfficialForward:
         xs = [self.unit("transition1.0", x), self.unit("transition1.1.0", x, stride=2)]
         xs, logits2 = self.transition(2, self.stage(2, xs))
         xs, logits3 = self.transition(3, self.stage(3, xs))
-        return [self.head("last_layer", self.stage(4, xs)), *logits3, *logits2]
+        xs = self.stage(4, xs)
+        if self.pose:
+            (finest,) = xs
+            return [self.conv("final_layer", finest)]
+        return [self.head("last_layer", xs), *logits3, *logits2]
 
 
 def randomized(name: str, **options: object) -> HRNet:
@@ -157,6 +168,22 @@ def test_forward_equals_the_functional_one(family: str, size: str, align_corners
     assert len(found) == len(theirs) == (3 if family == "gsto-hrnet" else 1)
     for mine, other in zip(found, theirs, strict=True):
         assert mine.shape == (2, 5, 17, 26)
+        scale = other.abs().max()
+        assert 1e-3 < scale < 1e6
+        torch.testing.assert_close(mine / scale, other / scale, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["hrnet-pose-tiny", "gsto-hrnet-pose-tiny"])
+def test_heat_maps_equal_the_functional_ones(name: str) -> None:
+    model = randomized(name)
+    image = torch.randn(2, 3, 96, 64, dtype=torch.float64)
+    with torch.no_grad():
+        ours = model(image)
+        theirs = OfficialForward(to_official_keys(model))(image)
+    found = [ours.logits, *(ours.auxiliary[k] for k in ("stage3", "stage2") if ours.auxiliary)]
+    assert len(found) == len(theirs) == (3 if name.startswith("gsto") else 1)
+    for mine, other in zip(found, theirs, strict=True):
+        assert mine.shape == (2, 5, 24, 16)
         scale = other.abs().max()
         assert 1e-3 < scale < 1e6
         torch.testing.assert_close(mine / scale, other / scale, atol=1e-10, rtol=0)

@@ -34,8 +34,13 @@ def test_registered_names_are_the_contracts() -> None:
         for one in ATTENTION
         for size in ("w18-small-v1", "w18-small-v2", "tiny")
     }
+    pose = {
+        f"{start}hrnet-pose-{size}"
+        for start in ("", "gsto-")
+        for size in ("w18-small-v1", "w32", "w48", "tiny")
+    }
     tiny = {"hrnetv2-tiny", "gsto-hrnet-tiny"}
-    assert set(registered()) - wanted == tiny | pyramids | attention
+    assert set(registered()) - wanted == tiny | pyramids | attention | pose
 
 
 @pytest.mark.parametrize(
@@ -86,6 +91,14 @@ def test_unknown_name_gets_the_closest() -> None:
         ("rsp-hrnet-tiny", {"window": 0}, "window is 0; give an odd number from 1 to 15"),
         ("rsp-hrnet-tiny", {"heads": 8}, "heads is 8; .* divides channels, which is 8"),
         ("rsp-hrnet-tiny", {"width": 0}, "width is 0; it goes from 1 to 256"),
+        ("hrnet-pose-tiny", {"head": "deconv"}, "head is 'deconv'; choose fusion or concat"),
+        ("hrnet-pose-tiny", {"gating": {}}, "gating: the head 'fusion' has no gates; give head: c"),
+        ("hrnet-pose-tiny", {"equalized": True}, "equalized: the head 'fusion' concatenates noth"),
+        (
+            "hrnet-pose-tiny",
+            {"attention": {"form": "channel", "place": "transfer"}},
+            "attention: the head 'fusion' has none in front of its transfers; give head: concat",
+        ),
     ],
 )
 def test_what_makes_no_network_is_refused(name, options, message) -> None:

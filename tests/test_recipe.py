@@ -4,6 +4,7 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,11 +177,20 @@ def test_shipped_recipes_load_and_twins_differ_in_the_network_alone() -> None:
     for name in names:
         plain = load_recipe(name)
         if "gsto" in name:
-            twin = load_recipe(name.replace("gsto-hrnet", "hrnetv2"))
+            pose = name.replace("gsto-hrnet-pose", "hrnet-pose")
+            twin = load_recipe(pose.replace("gsto-hrnet", "hrnetv2"))
             assert {**plain.to_dict(), "model": twin.model} == twin.to_dict()
 
 
-SOURCED = ("cityscapes", "cityscapes-trainval", "lip", "pascal-context", "ade20k", "camvid")
+SOURCED = (
+    "cityscapes",
+    "cityscapes-trainval",
+    "lip",
+    "pascal-context",
+    "ade20k",
+    "camvid",
+    "coco-pose",
+)
 
 
 @pytest.mark.parametrize("name", SOURCED)
@@ -217,6 +227,38 @@ def test_a_recipe_serves_both_networks_of_every_size(name: str, size: str) -> No
     assert plain.initialization == "imagenet"
 
 
+@pytest.mark.parametrize("size", ["w32", "w48"])
+def test_the_recipe_of_key_points_serves_both_networks_of_both_sizes(size: str) -> None:
+    plain = load_recipe("coco-pose", model=f"hrnet-pose-{size}")
+    gated = load_recipe("coco-pose", model=f"gsto-hrnet-pose-{size}")
+    assert {**plain.to_dict(), "model": gated.model} == gated.to_dict()
+    assert (plain.crop, plain.sigma, plain.batch_size) == ((384, 288), 3.0, 128)
+    assert (plain.optimizer, plain.lr, plain.milestones, plain.epochs) == (
+        *("adam", 1e-3),
+        *((170, 200), 210),
+    )
+    assert (plain.rotation, plain.rotated, plain.scale_deviation) == (45, 0.6, 0.35)
+    assert (plain.flip, plain.half_body, plain.weight_decay) == (0.5, 0.3, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"milestones": [5, 3]}, "milestones is .*; it must be rising epochs"),
+        ({"milestones": [80]}, "from 1 to below epochs, 80"),
+        ({"optimizer": "adamw"}, "choose sgd or adam"),
+        ({"optimizer": "adam"}, "nesterov .*false with Adam"),
+        ({"sigma": 0}, "sigma .*above 0"),
+        ({"rotation": 91}, "rotation .*an angle from 0 to 90"),
+        ({"half_body": 2}, "half_body .*a probability"),
+        ({"scale_deviation": 1}, "scale_deviation .*from 0 to below 1"),
+    ],
+)
+def test_settings_of_pose_networks_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(GstoVizError, match=message):
+        Recipe(model="hrnet-pose-tiny", **settings)
+
+
 def test_the_weights_of_cityscapes_are_one_for_each_class() -> None:
     weights = load_recipe("cityscapes").class_weights
     assert len(weights) == 19
@@ -226,7 +268,8 @@ def test_the_weights_of_cityscapes_are_one_for_each_class() -> None:
 
 
 def test_recipes_of_scenes_differ_in_the_network_alone() -> None:
-    names = [name for name in recipe_names() if name.startswith("scenes-")]
+    scenes = [name for name in recipe_names() if name.startswith("scenes-")]
+    names = [name for name in scenes if "pose" not in name]
     assert len(names) == 7
     found = [load_recipe(name, model="hrnetv2-tiny") for name in names]
     assert all(one == found[0] for one in found)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 NAME = "evaluate"
-HELP = "score a checkpoint: mIoU from one confusion matrix, boundaries, object sizes"
+HELP = "score a checkpoint: mIoU, boundaries, object sizes; of a pose network AP of key points"
 EXAMPLES = (
     "gsto-viz evaluate camvid-hrnetv2-w18-small-v1 --data camvid:PATH:val --json e.json",
     "gsto-viz evaluate scenes-gsto-hrnet-w18-small-v1 --data scenes:count=64 --scales 0.5,1,2 "
@@ -98,27 +98,32 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from gsto_viz.census import quick_findings
+    from gsto_viz.commands.evaluate_pose import evaluate_people
     from gsto_viz.data import load_data
     from gsto_viz.distributed import join_world
     from gsto_viz.evaluate import tally_images
     from gsto_viz.evaluate.protocols import check_input_size
+    from gsto_viz.models.base import task_of
     from gsto_viz.models.factory import is_factory
     from gsto_viz.network import open_network
 
     with join_world(args.device) as (world, device):
         with world.together():
             check_output_file(args.json, "--json")
-            options = options_of(args)
-            size = size_of(args)
-            check_input_size(options.protocol, size)
-            data = load_data(args.data, purpose="eval", size=size)
             code = is_factory(args.checkpoint)
             network = open_network(
                 args.checkpoint, code=code, output=args.output, **official_options(args)
             )
             network.to(device)
+            pose = task_of(network.module) == "pose"
+            options = options_of(args)
+            size = None if pose else size_of(args)
+            check_input_size(options.protocol, size)
+            data = load_data(args.data, purpose="eval", size=size)
             export = Export.to(args, data) if args.export else None
             found = quick_findings(data, args.accept, quiet=is_quiet(args))
+        if pose:
+            return evaluate_people(args, network, data, world, found)
         with tqdm(
             total=len(world.share(len(data))),
             desc="evaluate",

@@ -237,10 +237,15 @@ class KeypointScores:
     people: int
     sizes: pd.DataFrame
 
+    def percent(self) -> dict[str, float | None]:
+        """Return the scores by name, in percent."""
+        values = {name: getattr(self, name) for name in _STATS}
+        return {name: None if one is None else 100 * one for name, one in values.items()}
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; scores are from 0 to 1."""
+        """Return plain values; scores are in percent, OKS from 0 to 1."""
         sizes = {"sizes_in": "pixels of the image", "sizes": json_records(self.sizes)}
-        return {**{name: value for name, value in vars(self).items() if name != "sizes"}, **sizes}
+        return {**self.percent(), "images": self.images, "people": self.people, **sizes}
 
 
 _STATS = {"ap": 0, "ap50": 1, "ap75": 2, "ap_medium": 3, "ap_large": 4, "ar": 5}
@@ -294,11 +299,11 @@ def _check(
             )
         if not all(person.area > 0 for person in people):
             raise GstoVizError(f"a person of image '{name}' has no area; leave it out")
-    if not any(_counts(person) for people in truth.values() for person in people):
+    if not any(is_sought(person) for people in truth.values() for person in people):
         raise GstoVizError("no image has a person with an annotated joint; check the annotation")
 
 
-def _counts(person: Person) -> bool:
+def is_sought(person: Person) -> bool:
     """Return whether a person is to be found; crowds and persons without joints are not."""
     return person.instance != CROWD and bool((person.joints[:, 2] > 0).any())
 
@@ -312,7 +317,7 @@ def _oks_by_size(
     """Give each annotated person a found one, so that their OKS add up to most; average them."""
     rows = []
     for name, people in truth.items():
-        counted = [person for person in people if _counts(person)]
+        counted = [person for person in people if is_sought(person)]
         others = np.array([one.joints for one in found.get(name, ())])
         best = np.zeros(len(counted))
         if counted and len(others):

@@ -87,7 +87,6 @@ class NetworkConfig:
         align_corners: Corner convention of bilinear resizing.
         head_dropout: Probability with which training drops channels before the classifier.
         equalized: Whether equalizers stand in front of the concatenations of heads.
-        task: What its output is: ``segmentation``.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -263,6 +262,11 @@ class SegmentationNetwork(nn.Module):
         if self.info is not None:
             name = f"{self.info.name} ({note})"
             self.info = replace(self.info, name=name, gains={}, training={}, sha256=None)
+
+
+def task_of(module: nn.Module) -> str:
+    """Return what a network is for; networks that do not say are for segmentation."""
+    return module.task if isinstance(module, SegmentationNetwork) else NetworkConfig.task
 
 
 def initialize(model: nn.Module, scheme: str) -> None:

@@ -336,7 +336,7 @@ class PoseHRNetConfig(HRNetConfig):
 
     Attributes:
         num_classes: Joints.
-        resize_mode: As in ``HRNetConfig``; ``nearest`` takes images whose sides 32 divides.
+        resize_mode: As in ``HRNetConfig``.
         head: ``fusion``: the last fusion leads to branch 0 alone, and one 1x1 convolution reads it
             (the official pose HRNet). ``concat``: as for segmentation (GSTO-HRNet).
     """

@@ -1,10 +1,11 @@
 """HRNet for pose: the same trunk, whose logits are heat maps of a person's joints.
 
 The official pose HRNet (arXiv:1902.09212) fuses all branches into branch 0 at the end, upsampling
-by nearest neighbours and fixed factors, and reads it with one 1x1 convolution. GSTO-HRNet for pose
-was not released, and its paper says nothing of its structure. Of what we tried, only GSTO-HRNet as
-for segmentation (four branches concatenated, supervised gates after stages 2 and 3, whose
-predictors give heat maps, too) has all four of the costs that the paper prints: it is that.
+by nearest neighbours, and reads it with one 1x1 convolution. (Its code upsamples by fixed factors
+and takes images whose sides 32 divides; the same comes out here for those, and any image fits.)
+GSTO-HRNet for pose was not released, and its paper says nothing of its structure. Of what we tried,
+only GSTO-HRNet as for segmentation (four branches concatenated, supervised gates after stages 2 and
+3, whose predictors give heat maps, too) has all four costs that the paper prints: it is that.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.anatomy import Anatomy
-from gsto_viz.errors import RefusedImageError
-from gsto_viz.models.blocks import spatial_size
 from gsto_viz.models.config import PoseHRNetConfig
 from gsto_viz.models.fusion import Fusion
 from gsto_viz.models.hrnet import STRIDES, HRNet, transfer_edges
@@ -52,21 +51,6 @@ class PoseHRNet(HRNet):
         if self.config.head == "concat":
             return super()._main_head()
         return FusionHead(self.config)
-
-    def branches(self, image: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Run everything but the main head, as ``HRNet.branches``.
-
-        Raises:
-            RefusedImageError: The image is smaller than 32x32, or upsampling does not fit it.
-        """
-        height, width = spatial_size(image)
-        coarsest = STRIDES[-1]
-        if self.config.resize_mode == "nearest" and (height % coarsest or width % coarsest):
-            raise RefusedImageError(
-                f"the image is {height}x{width} (height x width) and this network, which upsamples "
-                f"by fixed factors, needs sides that {coarsest} divides; resize or pad it"
-            )
-        return super().branches(image)
 
     def describe(self) -> Anatomy:
         """Name the places; without a concatenation, compared where the last fusion begins."""

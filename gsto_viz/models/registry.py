@@ -91,18 +91,21 @@ HRNET_IMAGENET = {
 }
 """From github.com/HRNet/HRNet-Image-Classification; GSTO starts from them, too."""
 
-POSE_SIZES = ("w18-small-v1", "w32", "w48", "tiny")
+POSE_SIZES = {
+    **{size: HRNET_SIZES[size] for size in ("w18-small-v1", "w32", "w48")},
+    "tiny": replace(HRNET_SIZES["tiny"], width=16, stage1_planes=32),
+}
+"""``tiny`` is wide enough to learn the joints of stick figures."""
 
 
 def _pose(**options: Any) -> dict[str, PoseHRNetConfig]:
     """Return an HRNet for pose of each size."""
-    shapes = {size: HRNET_SIZES[size] for size in POSE_SIZES}
     return {
         size: PoseHRNetConfig(
             shape.width, shape.stage1_blocks, shape.stage1_planes, shape.modules, shape.blocks,
             **options,
         )
-        for size, shape in shapes.items()
+        for size, shape in POSE_SIZES.items()
     }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """What is measured on a network while it is trained: scores, SCI on a few images, gains at last."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from gsto_viz.data import data_kind, with_objects
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.evaluate import LogitsNotFiniteError
-from gsto_viz.evaluate.counting import Options, Tally, count_images
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.gains import Gains, gains_to_tensors
 from gsto_viz.models import SegmentationNetwork, network_of
@@ -31,38 +30,39 @@ from gsto_viz.stats import estimate, index_values
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Sample
 
+Found = TypeVar("Found")
 
-def score(
-    network: SegmentationNetwork,
+
+def on_share(
+    count: Callable[[Iterable[int]], Found],
     val: Dataset,
     world: World,
     *,
     stopped: Callable[[], bool],
     quiet: bool,
-) -> Tally | None:
-    """Count what a network predicts on all images at native size, single scale.
+) -> Found | None:
+    """Count what a network predicts on this process's share of the images.
 
     Args:
-        network: What to score.
-        val: Annotated images; each process takes its share of them.
+        count: Called with the indices of the images.
+        val: Annotated images.
         world: The processes.
         stopped: Asked before each image: whether to give up, in any one process.
         quiet: No progress bar.
 
     Returns:
-        The counts, the same in all processes, with the images that cannot be read or that the
-        network does not take; None if one of them was asked to stop.
+        What ``count`` returns; None if a process was asked to stop.
 
     Raises:
         LogitsNotFiniteError: In all processes, if the network gives such logits in one.
-        GstoVizError: An image cannot be scored, or none of them.
+        GstoVizError: In all processes, if an image cannot be scored in one.
     """
     indices = tqdm(world.share(len(val)), desc="val", disable=quiet, leave=False)
     going = takewhile(lambda index: not stopped(), indices)
-    own = Tally(np.zeros((len(val.classes),) * 2, dtype=np.int64))
+    found: Found | None = None
     error: GstoVizError | None = None
     try:
-        own = count_images(network, val, Options(skip_unreadable=True), indices=going)
+        found = count(going)
     except GstoVizError as raised:
         error = raised
     if world.any(stopped()):
@@ -71,11 +71,18 @@ def score(
     if not_finite:
         raise LogitsNotFiniteError(str(error or "in another process"))
     world.agree(error)
-    tally = own.added_over(world)
-    if len(tally.skipped) == len(val):
-        first = next(iter(tally.skipped.values()))
+    return found
+
+
+def refuse_all_skipped(skipped: Mapping[int, str], val: Dataset) -> None:
+    """Refuse a score of no image.
+
+    Raises:
+        GstoVizError: None can be scored; with the reason of the first.
+    """
+    if len(skipped) == len(val):
+        first = next(iter(skipped.values()))
         raise GstoVizError(f"none of {len(val)} images of {val.name} can be scored, first: {first}")
-    return tally
 
 
 def add_gains(

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from gsto_viz.data import paste_rare, sample_problem
 from gsto_viz.errors import GstoVizError
-from gsto_viz.types import Dataset, Sample
+from gsto_viz.types import Dataset, Person, Sample
 
 CACHE_BYTES = 2 * 2**30
 """Decoded training images are kept in memory up to this size; beyond it they are read anew."""
@@ -60,6 +60,13 @@ def label_map(sample: Sample, data: Dataset) -> npt.NDArray[np.uint8]:
         raise GstoVizError(problem)
     assert sample.labels is not None
     return sample.labels
+
+
+def the_person(sample: Sample, data: Dataset) -> Person:
+    """Return the one person of a sample of a ``PersonDataset``."""
+    assert sample.people is not None
+    (person,) = sample.people
+    return person
 
 
 class SampleReader:

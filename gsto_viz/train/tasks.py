@@ -1,17 +1,29 @@
 """What a network is trained for: targets, loss and score, a class for each task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from gsto_viz.data import Augmentation, BaseSize, Photometric
+from gsto_viz.data.masks import load_pycocotools
+from gsto_viz.data.people import PersonDataset
+from gsto_viz.data.pose import PoseAugmentation
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate.counting import Options, Tally, count_images
+from gsto_viz.evaluate.keypoints import (
+    FoundPeople,
+    PoseOptions,
+    find_people,
+    score_people,
+)
 from gsto_viz.models import SegmentationNetwork, model_config
 from gsto_viz.models.base import SegmentationOutput
+from gsto_viz.models.joint_loss import joint_loss, joint_mass
 from gsto_viz.models.losses import (
     HardPixels,
     label_mass,
@@ -19,8 +31,8 @@ from gsto_viz.models.losses import (
     segmentation_loss,
 )
 from gsto_viz.stats.outcome import scores_of
-from gsto_viz.train.measures import score
-from gsto_viz.train.reading import SampleReader
+from gsto_viz.train.measures import on_share, refuse_all_skipped
+from gsto_viz.train.reading import SampleReader, the_person
 from gsto_viz.train.recipe import ONLY, Recipe, parse_base_size
 from gsto_viz.train.step import Objective, TrainingSamples
 from gsto_viz.types import ClassList, Dataset
@@ -176,9 +188,12 @@ class Segmentation:
         quiet: bool,
     ) -> Scored | None:
         """Return mIoU and what belongs to it."""
-        tally = score(network, val, world, stopped=stopped, quiet=quiet)
-        if tally is None:
+        count = partial(_tally, network, val)
+        own = on_share(count, val, world, stopped=stopped, quiet=quiet)
+        if own is None:
             return None
+        tally = own.added_over(world)
+        refuse_all_skipped(tally.skipped, val)
         scores = scores_of(tally.confusion)
         record = {
             "miou": scores.miou,
@@ -189,7 +204,114 @@ class Segmentation:
         return Scored(scores.miou, record, tally.skipped)
 
 
-TASKS: dict[str, type[Segmentation]] = {"segmentation": Segmentation}
+def _tally(network: SegmentationNetwork, val: Dataset, indices: Iterable[int]) -> Tally:
+    return count_images(network, val, Options(skip_unreadable=True), indices=indices)
+
+
+@dataclass(frozen=True)
+class JointError:
+    """The loss of pose networks; see ``joint_loss``."""
+
+    recipe: Recipe
+    stride: int
+
+    def mass(self, targets: Tensor) -> Tensor:
+        """Return the ``joint_mass`` of joints (N, J, 3)."""
+        return joint_mass(targets)
+
+    def loss(
+        self, output: SegmentationOutput, targets: Tensor, mass: Tensor, world: World
+    ) -> Tensor:
+        """Return what persons with joints (N, J, 3) add to the loss."""
+        return joint_loss(
+            output,
+            targets,
+            stride=self.stride,
+            sigma=self.recipe.sigma,
+            auxiliary_weights=self.recipe.auxiliary_weights,
+            mass=mass,
+        )
+
+
+class Pose:
+    """A heat map for each joint of a person, scored by AP of key points.
+
+    Raises:
+        GstoVizError: The data have no key points, or pycocotools is not installed.
+    """
+
+    measure, title, unit = "ap", "AP", "persons"
+
+    def __init__(self, recipe: Recipe, data: Dataset, *, quiet: bool) -> None:
+        load_pycocotools("cocoeval", "scores of key points need")  # not hours later
+        persons = PersonDataset(data)
+        assert persons.joints is not None
+        self.samples: Dataset = persons
+        self.recipe, self.joints = recipe, persons.joints
+        self.classes = self.joints.classes
+        self.words = f"{len(self.joints)} joints"
+
+    def reader(self, cache_bytes: int) -> SampleReader:
+        """Return what reads persons."""
+        recipe = self.recipe
+        augmentation = PoseAugmentation(
+            recipe.crop,
+            self.joints,
+            scale=recipe.scale_deviation,
+            rotation=recipe.rotation,
+            rotated=recipe.rotated,
+            flip=recipe.flip,
+            half_body=recipe.half_body,
+            brightness=recipe.brightness,
+            contrast=recipe.contrast,
+            photometric=photometric_of(recipe),
+        )
+        return SampleReader(
+            self.samples,
+            augmentation,
+            seed=recipe.seed,
+            cache_bytes=cache_bytes,
+            annotation=the_person,
+        )
+
+    def objective(
+        self, network: SegmentationNetwork, samples: TrainingSamples, device: torch.device
+    ) -> JointError:
+        """Return the squared error of heat maps."""
+        anatomy = network.anatomy()
+        stride = anatomy.taps[anatomy.outputs["main"]].stride
+        assert isinstance(stride, int)
+        return JointError(self.recipe, stride)
+
+    def score(
+        self,
+        network: SegmentationNetwork,
+        val: Dataset,
+        world: World,
+        *,
+        stopped: Callable[[], bool],
+        quiet: bool,
+    ) -> Scored | None:
+        """Return AP and what belongs to it, with the mirror image, as the papers test."""
+        options = PoseOptions(self.recipe.crop)
+        count = partial(_people, network, val, options)
+        own = on_share(count, val, world, stopped=stopped, quiet=quiet)
+        if own is None:
+            return None
+        found = own.added_over(world, val.ids)
+        refuse_all_skipped(found.skipped, val)
+        scores = score_people(found, val)
+        percent = scores.percent()
+        return Scored(percent["ap"], percent, found.skipped)
+
+
+def _people(
+    network: SegmentationNetwork, val: Dataset, options: PoseOptions, indices: Iterable[int]
+) -> FoundPeople:
+    return find_people(network, val, options, indices=indices)
+
+
+TASKS: dict[str, type[Segmentation | Pose]] = {"segmentation": Segmentation, "pose": Pose}
 """By what a network's configuration says that it is for."""
 
 

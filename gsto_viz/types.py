@@ -155,7 +155,8 @@ class Person:
 
     Attributes:
         joints: (J, 3) float32: x and y in pixels, and 0 (not annotated), 1 (hidden) or 2 (visible).
-        box: x and y of the top left corner, width and height, in pixels.
+        box: x and y of the top left corner, width and height, in pixels; edges of pixels lie at
+            k - 1/2, so a box is 1/2 less than in COCO's files.
         area: Pixels of its mask, as annotated; of the box where there is no mask.
         instance: Its number in the instance map; 0 where it has none.
     """

@@ -13,7 +13,6 @@ from gsto_viz.data.base import (
     KeptDataset,
     WrappedDataset,
     annotation_of,
-    unread_names,
     with_objects,
 )
 from gsto_viz.data.cache import (
@@ -22,6 +21,7 @@ from gsto_viz.data.cache import (
     check_dataset,
     raise_problems,
     sample_problem,
+    unread_names,
 )
 from gsto_viz.data.classes import (
     CAMVID_CLASSES,

@@ -27,7 +27,16 @@ from gsto_viz.data.reader import (
 )
 from gsto_viz.errors import GstoVizError
 from gsto_viz.joints import Joints, joints_of
-from gsto_viz.types import CROWD, IGNORE, ClassList, Dataset, FileDataset, Sample, SampleFiles
+from gsto_viz.types import (
+    CROWD,
+    IGNORE,
+    ClassList,
+    Dataset,
+    FileDataset,
+    Person,
+    Sample,
+    SampleFiles,
+)
 from gsto_viz.words import counted
 
 Purpose = Literal["train", "eval"]
@@ -223,6 +232,7 @@ class Annotation(NamedTuple):
         mixed: How many instances were cut, because they covered several classes.
         by_color: Whether the palette was re-ordered, so that its colours say the classes.
         empty: Whether the image comes out all black or white, see ``looks_empty``.
+        people: Its persons with key points; None where there is no such annotation.
     """
 
     size: tuple[int, int]
@@ -233,6 +243,7 @@ class Annotation(NamedTuple):
     mixed: int = 0
     by_color: bool = False
     empty: bool = False
+    people: tuple[Person, ...] | None = None
 
 
 def cut_by_class(
@@ -336,7 +347,12 @@ class AnnotatedFiles:
         entry = self.entries[at(index, len(self))]
         image = read_image(entry.image)
         found = self._maps(entry, image.shape[:2])
-        return Sample(entry.id, image, found.labels, found.instances, entry.group)
+        people = self.people(index)
+        return Sample(entry.id, image, found.labels, found.instances, entry.group, people)
+
+    def people(self, index: int) -> tuple[Person, ...] | None:
+        """Return the persons of one sample without reading it; None where there are no joints."""
+        return None
 
     def annotation(self, index: int) -> Annotation:
         """Read the maps of one sample, and of its image only the head.
@@ -348,7 +364,7 @@ class AnnotatedFiles:
         found = self._maps(entry, head.size)
         turned = self._orientations(entry) - {head.orientation} != set()
         empty = head.may_vanish and looks_empty(entry.image)
-        return found._replace(turned=turned, empty=empty)
+        return found._replace(turned=turned, empty=empty, people=self.people(index))
 
     def _orientations(self, entry: Entry) -> set[int]:
         """Return the EXIF orientations that the maps of a sample name."""
@@ -547,7 +563,8 @@ def annotation_of(data: Dataset, index: int) -> Annotation:
         labels, instances, mixed = sample.labels, sample.instances, 0
         if labels is not None and instances is not None:
             instances, mixed = cut_by_class(labels, instances)
-        found = Annotation(sample.image.shape[:2], False, labels, labels, instances, mixed)
+        size = sample.image.shape[:2]
+        found = Annotation(size, False, labels, labels, instances, mixed, people=sample.people)
     if found.labels is None or found.instances is None:
         return found
     return found._replace(instances=mark_crowds(found.labels, found.instances, data.classes))
@@ -580,19 +597,3 @@ def with_objects(data: Dataset) -> Dataset:
     The first is so in our own data sets already; ``regions`` says what the second means.
     """
     return data if isinstance(data, _Objects) else _Objects(data)
-
-
-def unread_names(data: Dataset) -> tuple[str, ...]:
-    """Name the files that lie among the images of a data set and are not read."""
-    if not isinstance(data, FileDataset):
-        return ()
-    images = [data.files(index).image for index in range(len(data))]
-    # An id is a path below the folder of the images.
-    tops = {path.parents[id_.count("/")] for id_, path in zip(data.ids, images, strict=True)}
-    read = set(images)
-    return tuple(
-        str(path.relative_to(folder.parent))
-        for folder in sorted(tops)
-        for path in files_under(folder)
-        if path not in read
-    )

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from gsto_viz.data.base import WrappedDataset
+from gsto_viz.data.base import AnnotatedFiles, WrappedDataset, files_under
 from gsto_viz.errors import GstoVizError, UnreadableImageError
 from gsto_viz.files import atomic_path
+from gsto_viz.joints import joints_of
 from gsto_viz.types import IGNORE, Dataset, FileDataset, Sample, SampleFiles
 
 _Result = TypeVar("_Result")
@@ -48,7 +49,8 @@ class PredecodedCache(WrappedDataset):
         folder: Where the arrays lie, best on a fast local disk. Several data sets may share it.
 
     Raises:
-        GstoVizError: The data set is not made of files, so that nothing tells when a copy is old.
+        GstoVizError: The data set is not made of files, so that nothing tells when a copy is old;
+            or it has key points that are known only with its images.
     """
 
     def __init__(self, base: Dataset, folder: str | Path) -> None:
@@ -56,6 +58,10 @@ class PredecodedCache(WrappedDataset):
             raise GstoVizError(
                 f"{base.name} is not read from files, so it cannot be kept decoded; write it to a "
                 "folder first, or go without a cache"
+            )
+        if joints_of(base) is not None and not isinstance(base, AnnotatedFiles):
+            raise GstoVizError(
+                f"the key points of {base.name} are not kept decoded; go without a cache"
             )
         super().__init__(base)
         self.base: FileDataset = base
@@ -88,7 +94,9 @@ class PredecodedCache(WrappedDataset):
             for part, path in paths.items():
                 _write(path, getattr(sample, part))
             arrays = {part: _open(path) for part, path in paths.items()}
-        return Sample(self.ids[index], group=self.groups[index], **arrays)
+        # Persons are in memory: the files that they are read from were read with the data set.
+        people = self.base.people(index) if isinstance(self.base, AnnotatedFiles) else None
+        return Sample(self.ids[index], group=self.groups[index], people=people, **arrays)
 
     def _paths(self, index: int) -> dict[str, Path]:
         """Return where the arrays of one sample lie, by their names in ``Sample``."""
@@ -266,3 +274,19 @@ def sample_problem(sample: Sample, num_classes: int) -> str | None:
             f"correct the labels or use {IGNORE} for no class"
         )
     return None
+
+
+def unread_names(data: Dataset) -> tuple[str, ...]:
+    """Name the files that lie among the images of a data set and are not read."""
+    if not isinstance(data, FileDataset):
+        return ()
+    images = [data.files(index).image for index in range(len(data))]
+    # An id is a path below the folder of the images.
+    tops = {path.parents[id_.count("/")] for id_, path in zip(data.ids, images, strict=True)}
+    read = set(images)
+    return tuple(
+        str(path.relative_to(folder.parent))
+        for folder in sorted(tops)
+        for path in files_under(folder)
+        if path not in read
+    )

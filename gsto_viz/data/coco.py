@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from gsto_viz.data.base import (
     AnnotatedFiles,
@@ -27,10 +28,6 @@ _WORDS = {
     "test": ("test", "testing"),
 }
 """What each split is called in names of files and folders."""
-_KINDS = ("panoptic", "instances", "")
-"""First words of annotation files; the first kind that is there is taken."""
-_NO_MASKS = re.compile(r"\.|(captions|person_keypoints|image_info)_")
-"""How the names of files begin that are not read."""
 _LOOKED_FOR = 50
 """So many files say in which folder all of them lie."""
 
@@ -103,6 +100,11 @@ def _drawn(entry: CocoEntry, height: int, width: int) -> Maps:
 class Coco(DataSet):
     """Folders with COCO files, and COCO files themselves."""
 
+    kinds: ClassVar[tuple[str, ...]] = ("panoptic", "instances", "")
+    """First words of annotation files; the first kind that is there is taken."""
+    passed_over: ClassVar[str] = r"\.|(captions|person_keypoints|image_info)_"
+    """How the names of files begin that are not read."""
+
     def open(
         self, root: str | Path, split: str | None = None, purpose: Purpose = "eval"
     ) -> CocoImages:
@@ -120,12 +122,15 @@ class Coco(DataSet):
         else:
             self.check_folders(root)
             source, split = self._choose(root, split, purpose)
+        return self._read(f"{self.name}:{root}" + (f":{split}" if split else ""), source, root)
+
+    def _read(self, spec: str, source: Path, root: Path) -> CocoImages:
+        """Read an annotation file."""
         classes, listed = read_coco(source)
-        spec = f"{self.name}:{root}" + (f":{split}" if split else "")
         return CocoImages(
             name=spec,
             classes=classes,
-            entries=_located(source, root, listed),
+            entries=located(source, root, listed),
             coding=Coding.of(range(len(classes))),
             others=(source,),
             source=source,
@@ -133,7 +138,7 @@ class Coco(DataSet):
 
     def _choose(self, root: Path, split: str | None, purpose: Purpose) -> tuple[Path, str | None]:
         """Find the annotation file of a split, or else, if none is named, that of no split."""
-        found = list(_annotation_files(root))
+        found = list(_annotation_files(root, re.compile(self.passed_over)))
         wanted = split or default_split(purpose)
         paths = [path for path, of in found if of == wanted]
         of_split: str | None = wanted
@@ -143,9 +148,9 @@ class Coco(DataSet):
             names = ", ".join(str(path.relative_to(root)) for path, _ in found[:3])
             raise GstoVizError(
                 f"no annotations of split '{wanted}' in {root} "
-                f"({'it has ' + names if found else 'no JSON file'}); {self.tree}"
+                f"({'it has ' + names if found else 'no JSON file to read'}); {self.tree}"
             )
-        best = next(filter(None, ([p for p in paths if p.name.startswith(k)] for k in _KINDS)))
+        best = next(filter(None, ([p for p in paths if p.name.startswith(k)] for k in self.kinds)))
         if len(best) > 1:
             raise GstoVizError(
                 f"{root} has {len(best)} annotation files to choose from, {best[0].name}, "
@@ -160,8 +165,10 @@ def find_coco(row: DataSet, root: Path, split: str, purpose: Purpose) -> Sequenc
     return row.open(root, split, purpose).entries
 
 
-def _annotation_files(root: Path) -> Iterator[tuple[Path, str | None]]:
-    """List the JSON files that may hold masks, each with its split.
+def _annotation_files(
+    root: Path, passed_over: re.Pattern[str]
+) -> Iterator[tuple[Path, str | None]]:
+    """List the JSON files that may be read, each with its split.
 
     The folder says the split, or else the name of the file.
     """
@@ -171,7 +178,7 @@ def _annotation_files(root: Path) -> Iterator[tuple[Path, str | None]]:
             places += [(root / word, split), (root / word / "annotations", split)]
     for folder, of in places:
         for path in sorted(folder.glob("*.json")):
-            if not _NO_MASKS.match(path.name):
+            if not passed_over.match(path.name):
                 yield path, of or _split_of(path)
 
 
@@ -181,7 +188,7 @@ def _split_of(path: Path) -> str | None:
     return next((split for split, names in _WORDS.items() if words & set(names)), None)
 
 
-def _located(source: Path, root: Path, listed: Sequence[Listed]) -> list[CocoEntry]:
+def located(source: Path, root: Path, listed: Sequence[Listed]) -> list[CocoEntry]:
     """Find the files of all images.
 
     Raises:
@@ -190,7 +197,9 @@ def _located(source: Path, root: Path, listed: Sequence[Listed]) -> list[CocoEnt
     top = source.parent.parent if source.parent.name == "annotations" else source.parent
     tops = tuple(dict.fromkeys((top, source.parent, *([root] if root.is_dir() else []))))
     kind, _, tail = source.stem.partition("_")
-    words = [w for w in (tail, *_WORDS.get(_split_of(source) or "", ())) if w]
+    words = [
+        w for w in (tail, tail.rpartition("_")[2], *_WORDS.get(_split_of(source) or "", ())) if w
+    ]
     inner = [*words, "images", *(f"images/{word}" for word in words), "data", ""]
     names = [one.file_name for one in listed]
     images = _files(source, [at / name for at in tops for name in inner], names, "images")

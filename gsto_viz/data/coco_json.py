@@ -20,7 +20,7 @@ from gsto_viz.data.classes import MAX_CLASSES
 from gsto_viz.data.masks import load_pycocotools, mask_of, polygon_runs, run_lengths
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import read_json
-from gsto_viz.types import IGNORE, ClassInfo, ClassList
+from gsto_viz.types import IGNORE, ClassInfo, ClassList, Person
 
 MAX_JSON_BYTES = 2**30
 """More than twice COCO's largest file."""
@@ -30,7 +30,7 @@ _PARTS = ("images", "annotations", "categories")
 
 Maps = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
 """Labels and instances, (H, W) each."""
-_Record = Mapping[str, Any]
+Record = Mapping[str, Any]
 
 
 class Object(NamedTuple):
@@ -51,7 +51,7 @@ class Object(NamedTuple):
     counted: bool
     crowd: bool
     polygons: tuple[npt.NDArray[np.float64], ...]
-    runs: _Record | None
+    runs: Record | None
     box: tuple[float, float, float, float]
 
     def run_lengths(self, height: int, width: int) -> npt.NDArray[np.int64] | None:
@@ -152,11 +152,13 @@ class Listed(NamedTuple):
         file_name: Relative to the folder of the images.
         size: (height, width), if the file says it.
         annotation: Not drawn yet.
+        people: Its persons, of a file of key points.
     """
 
     file_name: str
     size: tuple[int, int] | None
     annotation: Objects | Segments
+    people: tuple[Person, ...] | None = None
 
     @property
     def id(self) -> str:
@@ -175,13 +177,11 @@ def read_coco(path: Path) -> tuple[ClassList, list[Listed]]:
             to images or categories that are not there; names that lead out of the folder; polygons,
             and pycocotools is not installed.
     """
-    content = read_json(path, "the annotations", max_bytes=MAX_JSON_BYTES)
-    images, annotations, categories = (_records(path, content, key) for key in _PARTS)
-    file = _File(path, images, annotations, categories)
-    return file.classes, sorted(file.listed(), key=lambda one: one.id)
+    file = CocoFile(path)
+    return file.classes, file.listed()
 
 
-def _records(path: Path, content: Any, key: str) -> list[_Record]:
+def _records(path: Path, content: Any, key: str) -> list[Record]:
     """Return one of the lists that a COCO file is made of."""
     part = content.get(key) if isinstance(content, dict) else None
     if not isinstance(part, list) or not all(isinstance(one, dict) for one in part):
@@ -194,31 +194,25 @@ def _records(path: Path, content: Any, key: str) -> list[_Record]:
     return part
 
 
-class _File:
+class CocoFile:
     """A COCO file, taken apart and checked.
 
     Args:
-        path: Where it lies, for messages.
-        images: Its images.
-        annotations: Its annotations: of one object each, or of all segments of an image.
-        categories: Its categories.
+        path: Where it lies.
+
+    Raises:
+        GstoVizError: See ``read_coco``.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        images: list[_Record],
-        annotations: list[_Record],
-        categories: list[_Record],
-    ) -> None:
+    def __init__(self, path: Path) -> None:
+        content = read_json(path, "the annotations", max_bytes=MAX_JSON_BYTES)
+        images, annotations, categories = (_records(path, content, key) for key in _PARTS)
         self.path = path
         self.images = self._by_id(images, "image", (int, str))
         self.annotations = annotations
         self.panoptic = any("segments_info" in one for one in annotations)
         ids = self._by_id(categories, "category", (int,))
-        self.categories = [ids[id_] for id_ in sorted(ids)]
-        if not self.panoptic:
-            self.categories = _without_roots(self.categories, annotations)
+        self.categories = self._used([ids[id_] for id_ in sorted(ids)])
         self.classes = self._class_list()
         self.label = {one["id"]: label for label, one in enumerate(self.categories)}
 
@@ -227,7 +221,7 @@ class _File:
         return GstoVizError(f"{self.path}: {what}; {then}")
 
     def listed(self) -> list[Listed]:
-        """Return what is said of each image."""
+        """Return what is said of each image, sorted by name."""
         known = [
             _is_id(one.get("image_id")) and one["image_id"] in self.images
             for one in self.annotations
@@ -238,7 +232,7 @@ class _File:
                 f"{known.count(False)} of {len(known)} annotations are of images that it does not "
                 f"list, first image_id {first!r}"
             )
-        of_image: dict[Any, list[_Record]] = {id_: [] for id_ in self.images}
+        of_image: dict[Any, list[Record]] = {id_: [] for id_ in self.images}
         for one in self.annotations:
             of_image[one["image_id"]].append(one)
         annotation: Mapping[Any, Objects | Segments]
@@ -247,15 +241,28 @@ class _File:
         else:
             annotation = self._objects(of_image)
         result = [
-            Listed(self._file_name(image), self._size(image), annotation[id_])
+            Listed(
+                self._file_name(image),
+                self._size(image),
+                annotation[id_],
+                self._people(image, of_image[id_]),
+            )
             for id_, image in self.images.items()
         ]
         self._check_distinct([one.id for one in result], "images have the name")
-        return result
+        return sorted(result, key=lambda one: one.id)
+
+    def _people(self, image: Record, annotations: list[Record]) -> tuple[Person, ...] | None:
+        """Return the persons of an image; None, because objects have no joints."""
+        return None
+
+    def _used(self, categories: list[Record]) -> list[Record]:
+        """Return the categories that become classes, in the order of their labels."""
+        return categories if self.panoptic else _without_roots(categories, self.annotations)
 
     def _by_id(
-        self, records: list[_Record], what: str, kinds: tuple[type, ...]
-    ) -> dict[Any, _Record]:
+        self, records: list[Record], what: str, kinds: tuple[type, ...]
+    ) -> dict[Any, Record]:
         """Return records by their ids, each of which is of one of these types and occurs once."""
         ids = [one.get("id") for one in records]
         for id_ in ids:
@@ -298,7 +305,7 @@ class _File:
         ]
         return ClassList("coco", tuple(classes))
 
-    def _is_thing(self, category: _Record) -> bool:
+    def _is_thing(self, category: Record) -> bool:
         """Whether a category is countable: as it says itself, otherwise all but the background.
 
         Panoptic segments are one a class where they are stuff, so there the file must say it.
@@ -310,7 +317,7 @@ class _File:
             )
         return self._flag(category, "isthing", default=not _is_background(category))
 
-    def _color(self, label: int, category: _Record) -> tuple[int, int, int]:
+    def _color(self, label: int, category: Record) -> tuple[int, int, int]:
         """Return the colour of a category, or one of the VOC development kit."""
         color = category.get("color")
         if isinstance(color, list) and len(color) == 3 and all(c in range(256) for c in color):
@@ -322,14 +329,14 @@ class _File:
         )
         return red, green, blue
 
-    def _flag(self, record: _Record, key: str, *, default: bool = False) -> bool:
+    def _flag(self, record: Record, key: str, *, default: bool = False) -> bool:
         """Read 0 or 1 (or false and true)."""
         value = record.get(key, default)
         if value not in (0, 1):
             raise self.wrong(f"'{key}' of {record.get('id')!r} is {value!r}, neither 0 nor 1")
         return bool(value)
 
-    def _class_of(self, record: _Record, what: str) -> ClassInfo:
+    def _class_of(self, record: Record, what: str) -> ClassInfo:
         """Return the class of an object or segment."""
         if "category_id" not in record:
             raise self.wrong(
@@ -341,7 +348,7 @@ class _File:
             raise self.wrong(f"{what} has category_id {category!r}, which is not in 'categories'")
         return self.classes.classes[self.label[category]]
 
-    def _file_name(self, record: _Record) -> str:
+    def _file_name(self, record: Record) -> str:
         """Return the name of a file, relative to its folder, with slashes."""
         name = record.get("file_name")
         if not isinstance(name, str) or not is_utf8(name) or "\0" in name:
@@ -354,7 +361,7 @@ class _File:
             )
         return str(path)
 
-    def _size(self, image: _Record) -> tuple[int, int] | None:
+    def _size(self, image: Record) -> tuple[int, int] | None:
         """Return height and width where they are given."""
         size = image.get("height"), image.get("width")
         if size == (None, None):
@@ -364,7 +371,7 @@ class _File:
             return height, width
         raise self.wrong(f"height and width of image {image['id']!r} are {height!r} and {width!r}")
 
-    def _segments(self, image: Any, annotations: list[_Record]) -> Segments:
+    def _segments(self, image: Any, annotations: list[Record]) -> Segments:
         """Read the one annotation of an image in a panoptic file."""
         if len(annotations) != 1:
             raise self.wrong(
@@ -386,7 +393,7 @@ class _File:
         table = np.array(sorted(rows), dtype=np.int32)
         return Segments(self._file_name(annotations[0]), table)
 
-    def _objects(self, of_image: Mapping[Any, list[_Record]]) -> dict[Any, Objects]:
+    def _objects(self, of_image: Mapping[Any, list[Record]]) -> dict[Any, Objects]:
         """Read the objects of each image."""
         rest = next((one["id"] for one in self.categories if _is_background(one)), None)
         label = IGNORE if rest is None else self.label[rest]
@@ -398,10 +405,14 @@ class _File:
         if any(one.polygons for one in objects):
             load_pycocotools()
         elif all(one.runs is None for one in objects):
-            raise self.wrong("no annotation has a mask", "export instance segmentation, not boxes")
+            self._without_masks()
         return result
 
-    def _object(self, record: _Record) -> Object:
+    def _without_masks(self) -> None:
+        """Refuse a file in which nothing has a mask."""
+        raise self.wrong("no annotation has a mask", "export instance segmentation, not boxes")
+
+    def _object(self, record: Record) -> Object:
         """Read the annotation of one object."""
         what = f"annotation {record.get('id')!r}"
         info, crowd = self._class_of(record, what), self._flag(record, "iscrowd")
@@ -414,7 +425,7 @@ class _File:
             elif mask:
                 polygons = _polygons(mask)
             if runs is None and not polygons:
-                box = _box(record.get("bbox"))
+                box = box_of(record.get("bbox"))
         except (TypeError, ValueError) as error:
             raise self.wrong(f"{what}: {error}") from error
         return Object(
@@ -426,11 +437,11 @@ def _is_id(value: Any) -> bool:
     return type(value) in (int, str)
 
 
-def _is_background(category: _Record) -> bool:
+def _is_background(category: Record) -> bool:
     return str(category.get("name")).strip("_ ").casefold() == "background"
 
 
-def _without_roots(categories: list[_Record], annotations: list[_Record]) -> list[_Record]:
+def _without_roots(categories: list[Record], annotations: list[Record]) -> list[Record]:
     """Leave out what Roboflow puts above all categories, unless it is annotated.
 
     It has supercategory ``none`` and is the supercategory of others.
@@ -444,7 +455,7 @@ def _without_roots(categories: list[_Record], annotations: list[_Record]) -> lis
     ]
 
 
-def _runs(value: _Record) -> _Record:
+def _runs(value: Record) -> Record:
     """Check the outer form of a mask of run lengths."""
     size, counts = value.get("size"), value.get("counts")
     if not isinstance(counts, str | list) or not isinstance(size, list):
@@ -471,7 +482,7 @@ def _corners(value: list[Any]) -> npt.NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _box(value: Any) -> tuple[float, float, float, float]:
+def box_of(value: Any) -> tuple[float, float, float, float]:
     """Check the box of an object that has no mask."""
     box = np.array(value if isinstance(value, list) else [])
     if box.shape != (4,) or box.dtype.kind not in "iuf" or not (np.abs(box) < 2**31).all():

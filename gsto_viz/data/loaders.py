@@ -34,6 +34,7 @@ from gsto_viz.data.base import (
 )
 from gsto_viz.data.classes import read_class_list, shipped_classes
 from gsto_viz.data.coco import Coco, find_coco
+from gsto_viz.data.coco_people import CocoKeypoints
 from gsto_viz.data.coding import Coding
 from gsto_viz.data.mapillary import Mapillary, find_mapillary
 from gsto_viz.data.masks import decode_mask
@@ -393,6 +394,16 @@ _ROWS = (
         tree="a COCO folder holds annotations/{panoptic,instances}_SPLIT2017.json with SPLIT2017/, "
         "SPLIT/_annotations.coco.json with its images, or one JSON file with images/",
         find=find_coco,
+    ),
+    CocoKeypoints(
+        name="coco_keypoints",
+        title="COCO key points",
+        splits=("train", "val"),
+        tree="a COCO folder holds annotations/person_keypoints_{train,val}2017.json with "
+        "images/{train,val}2017/NAME.jpg or {train,val}2017/NAME.jpg",
+        find=find_coco,
+        classes="person",
+        licence="CC BY 4.0 (annotations)",
     ),
     _OwnFolder(
         name="folder",

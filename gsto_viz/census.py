@@ -17,11 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from gsto_viz.data import WrappedDataset, annotation_of, data_kind, unread_names
+from gsto_viz.data import (
+    PeopleCount,
+    WrappedDataset,
+    annotation_of,
+    data_kind,
+    unread_names,
+)
 from gsto_viz.errors import GstoVizError, NumberingError, did_you_mean
 from gsto_viz.regions import number_regions
-from gsto_viz.text_table import text_table
-from gsto_viz.types import CROWD, IGNORE, ClassInfo, ClassList, Dataset, FileDataset
+from gsto_viz.types import CROWD, IGNORE, ClassInfo, ClassList, Dataset, FileDataset, Person
 from gsto_viz.words import counted, first_few
 
 CODES = {
@@ -39,6 +44,9 @@ CODES = {
     "empty": "images that come out all black or all white",
     "mixed-masks": "label maps in which 255 may stand for a class",
     "left-out": "files beside the images that are not read",
+    "no-people": "no person has key points",
+    "left-out-people": "persons with key points that cannot be used",
+    "joints-outside": "key points that lie outside their image",
     "no-pairs": "no image has two regions that an index compares (analyze)",
     "small": "images smaller than the coarsest stride of the network",
     "other-classes": "the network was trained on other classes",
@@ -98,6 +106,7 @@ class Census:
         numbered: Instance maps in which a class has instances.
         by_color: Ids of samples whose label map has a re-ordered palette.
         left_out: Names of files that are not read.
+        people: Counts of persons and joints; None where there are no key points.
         others: Findings that are not about the data alone.
     """
 
@@ -122,6 +131,7 @@ class Census:
     numbered: Counter[int] = field(default_factory=Counter)
     by_color: list[str] = field(default_factory=list)
     left_out: tuple[str, ...] = ()
+    people: PeopleCount | None = None
     others: tuple[Finding, ...] = ()
 
     def pixels(self, class_id: int) -> int:
@@ -146,7 +156,8 @@ class Census:
 
     def findings(self) -> list[Finding]:
         """What is worth saying, the things that stop a run first."""
-        found = [*self._classes(), *self._files(), *self._instances(), *self.others]
+        found = [*self._classes(), *self._files(), *self._instances(), *self._people()]
+        found += self.others
         return sorted(found, key=lambda one: not one.stops)
 
     def _classes(self) -> Iterator[Finding]:
@@ -294,8 +305,36 @@ class Census:
                 "objects are connected areas there; take the original maps of 16 bits",
             )
 
+    def _people(self) -> Iterator[Finding]:
+        """What is wrong with persons and their joints."""
+        count = self.people
+        if count is None:
+            return
+        if not count.persons:
+            yield Finding(
+                "no-people",
+                f"no person has key points in {counted(self.read, 'image')}",
+                "annotate some, or take another split",
+                stops=self.whole,
+            )
+        if count.left_out:
+            yield Finding(
+                "left-out-people",
+                f"{counted(len(count.left_out), 'person is', 'persons are')} left out: "
+                f"{first_few(count.left_out)}",
+                "correct them in the file",
+            )
+        if count.outside:
+            yield Finding(
+                "joints-outside",
+                f"{counted(count.outside.total(), 'joint lies', 'joints lie')} outside the image: "
+                f"{first_few(list(count.outside))}",
+                "see that images and key points belong together",
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for manifests and ``--json``."""
+        people = {} if self.people is None else {"people": self.people.to_json()}
         return {
             "data": self.data,
             "samples": self.samples,
@@ -314,6 +353,7 @@ class Census:
                 {"class": class_id, "octave": octave, "regions": count}
                 for (class_id, octave), count in sorted(self.objects.items())
             ],
+            **people,
             "findings": [asdict(one) for one in self.findings()],
         }
 
@@ -349,6 +389,7 @@ def take_census(
     if sampled:
         indices = np.sort(np.random.default_rng(seed).choice(indices, most, replace=False))
     census = Census(data.name, data.classes, len(data), seed=seed if sampled else None)
+    census.people = PeopleCount.of(data)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         seen = pool.map(lambda index: _look(data, int(index), objects), indices)
         for id_, one in zip(
@@ -374,6 +415,7 @@ class _Seen(NamedTuple):
     lost: bool = False
     crowds: Collection[int] = ()
     numbered: Collection[int] = ()
+    people: Sequence[Person] | None = None
     problem: GstoVizError | None = None
 
 
@@ -385,7 +427,8 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         return _Seen(problem=error)
     labels, instances = found.labels, found.instances
     if labels is None or found.values is None:
-        return _Seen(found.size, found.turned, empty=found.empty)
+        return _Seen(found.size, found.turned, empty=found.empty, people=found.people)
+    crowds, numbered = ([], []) if instances is None else _numbered(labels, instances)
     return _Seen(
         found.size,
         found.turned,
@@ -395,7 +438,9 @@ def _look(data: Dataset, index: int, objects: bool) -> _Seen:
         found.by_color,
         found.empty,
         instances is None and isinstance(data, FileDataset) and bool(data.files(index).instances),
-        *(() if instances is None else _numbered(labels, instances)),
+        crowds,
+        numbered,
+        found.people,
     )
 
 
@@ -438,10 +483,16 @@ def _add(census: Census, id_: str, seen: _Seen) -> None:
         return
     if seen.size is not None:
         census.sizes[seen.size] += 1
-    if seen.turned:
-        census.turned.append(id_)
-    if seen.empty:
-        census.empty.append(id_)
+        if census.people is not None:
+            census.people.add(id_, seen.people or (), seen.size)
+    for found, ids in (
+        (seen.turned, census.turned),
+        (seen.empty, census.empty),
+        (seen.by_color, census.by_color),
+        (seen.lost, census.lost),
+    ):
+        if found:
+            ids.append(id_)
     if seen.values is None:
         census.unlabelled.append(id_)
         return
@@ -451,10 +502,6 @@ def _add(census: Census, id_: str, seen: _Seen) -> None:
     classes = {class_id for _, class_id in seen.values}
     if IGNORE in classes:
         census.beside.update(classes)
-    if seen.by_color:
-        census.by_color.append(id_)
-    if seen.lost:
-        census.lost.append(id_)
     census.crowds.update(seen.crowds)
     census.numbered.update(seen.numbered)
     if seen.mixed:
@@ -513,44 +560,3 @@ def stop_at(findings: Iterable[Finding], accepted: Collection[str] = ()) -> list
         accept = " ".join(f"--accept {one.code}" for one in stops)
         raise GstoVizError(f"{first.sentence}; {first.advice}, or go on with {accept}{also}")
     return findings
-
-
-def census_text(census: Census) -> str:
-    """Return the census as tables for the screen."""
-    names = {info.id: info.name for info in census.classes} | {IGNORE: "(no class)"}
-    total = max(sum(census.values.values()), 1)
-    how = "all" if census.seed is None else f"a sample, seed {census.seed}, of {census.samples}"
-    rows: list[tuple[object, ...] | str] = [("value", "class", "pixels", "share", "maps")]
-    for (value, class_id), pixels in sorted(census.values.items()):
-        share = f"{100 * pixels / total:.2f} %"
-        rows.append((value, names[class_id], pixels, share, census.maps[value]))
-    rows += [("-", info.name, 0, "0.00 %", 0) for info in census.absent]
-    lines = [f"{census.data}: {counted(census.read, 'label map')} ({how})"]
-    lines += text_table(rows, "><>")
-    lines += ["", *text_table(_size_rows(census), "<>")]
-    if census.objects:
-        lines += ["", *text_table(_object_rows(census, names), "<>")]
-    found = census.findings()
-    lines += ["", *(text_table(_finding_rows(found), "<") if found else ["nothing to remark"])]
-    return "\n".join(lines) + "\n"
-
-
-def _size_rows(census: Census) -> Iterator[tuple[object, ...]]:
-    yield "image size (px)", "images"
-    for (height, width), images in census.sizes.most_common(8):
-        yield f"{width} x {height}", images
-    if len(census.sizes) > 8:
-        yield "other sizes", sum(count for _, count in census.sizes.most_common()[8:])
-
-
-def _object_rows(census: Census, names: Mapping[int, str]) -> Iterator[tuple[object, ...]]:
-    """Regions by class and octave of linear size."""
-    octaves = sorted({octave for _, octave in census.objects})
-    yield "regions by size (px)", *(f"{2**k}-{2 ** (k + 1)}" for k in octaves)
-    for class_id in sorted({class_id for class_id, _ in census.objects}):
-        yield names[class_id], *(census.objects[class_id, k] or None for k in octaves)
-
-
-def _finding_rows(found: Sequence[Finding]) -> Iterator[tuple[object, ...]]:
-    for one in found:
-        yield "STOPS" if one.stops else "note", one.code, f"{one.sentence}; {one.advice}"

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gsto_viz.commands.options import (
@@ -17,6 +17,7 @@ from gsto_viz.text_table import text_table
 
 if TYPE_CHECKING:
     from gsto_viz.census import Census, Finding
+    from gsto_viz.data import PeopleCount
     from gsto_viz.network import Network
     from gsto_viz.types import Dataset
 
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the census; the status is 2 when it holds what would stop a run."""
-    from gsto_viz.census import census_text, take_census
+    from gsto_viz.census import take_census
     from gsto_viz.data import load_data
     from gsto_viz.network import open_network
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         census.others += tuple(_misfits(network, data, census))
         facts["checkpoint"] = network.weights_record()
         text = "\n".join([*text_table(_network_rows(network), "<"), "", ""])
-    write_result(args, facts | census.to_json(), text + census_text(census))
+    write_result(args, facts | census.to_json(), text + _census_text(census))
     stops = [one for one in census.findings() if one.stops]
     for one in stops:
         sys.stderr.write(f"gsto-viz check: {one}\n")
@@ -73,6 +74,74 @@ def _network_rows(network: "Network") -> Iterator[tuple[object, ...]]:
         for word in ("mean", "std"):
             yield word, " ".join(f"{value:.4g}" for value in getattr(network.info, word))
     yield "strides", " ".join(str(stride or "-") for stride in network.anatomy.strides)
+
+
+def _census_text(census: "Census") -> str:
+    """Return the census as tables for the screen."""
+    from gsto_viz.types import IGNORE
+    from gsto_viz.words import counted
+
+    names = {info.id: info.name for info in census.classes} | {IGNORE: "(no class)"}
+    total = max(sum(census.values.values()), 1)
+    how = "all" if census.seed is None else f"a sample, seed {census.seed}, of {census.samples}"
+    rows: list[tuple[object, ...] | str] = [("value", "class", "pixels", "share", "maps")]
+    for (value, class_id), pixels in sorted(census.values.items()):
+        share = f"{100 * pixels / total:.2f} %"
+        rows.append((value, names[class_id], pixels, share, census.maps[value]))
+    rows += [("-", info.name, 0, "0.00 %", 0) for info in census.absent]
+    lines = [f"{census.data}: {counted(census.read, 'label map')} ({how})"]
+    lines += text_table(rows, "><>")
+    lines += ["", *text_table(_size_rows(census), "<>")]
+    if census.objects:
+        lines += ["", *text_table(_object_rows(census, names), "<>")]
+    if census.people is not None:
+        lines += _people_lines(census.people)
+    found = census.findings()
+    lines += ["", *(text_table(_finding_rows(found), "<") if found else ["nothing to remark"])]
+    return "\n".join(lines) + "\n"
+
+
+def _size_rows(census: "Census") -> Iterator[tuple[object, ...]]:
+    yield "image size (px)", "images"
+    for (height, width), images in census.sizes.most_common(8):
+        yield f"{width} x {height}", images
+    if len(census.sizes) > 8:
+        yield "other sizes", sum(count for _, count in census.sizes.most_common()[8:])
+
+
+def _object_rows(census: "Census", names: Mapping[int, str]) -> Iterator[tuple[object, ...]]:
+    """Regions by class and octave of linear size."""
+    octaves = sorted({octave for _, octave in census.objects})
+    yield "regions by size (px)", *map(_octave_word, octaves)
+    for class_id in sorted({class_id for class_id, _ in census.objects}):
+        yield names[class_id], *(census.objects[class_id, k] or None for k in octaves)
+
+
+def _octave_word(octave: int) -> str:
+    return f"{2**octave}-{2 ** (octave + 1)}"
+
+
+def _people_lines(count: "PeopleCount") -> list[str]:
+    """Return the tables of persons and joints."""
+    from gsto_viz.data import VISIBILITY
+    from gsto_viz.words import counted
+
+    octaves = sorted(count.sizes)
+    sizes = [
+        ("persons by size (px)", *map(_octave_word, octaves)),
+        (counted(count.persons, "person"), *(count.sizes[k] for k in octaves)),
+    ]
+    joints: list[tuple[object, ...]] = [("joint", *VISIBILITY[::-1])]
+    for k, name in enumerate(count.joints.classes.names):
+        joints.append((name, *(count.seen[k, n] for n in (2, 1, 0))))
+    per = f"{count.joints_per_person:.1f} annotated joints a person"
+    without = f"{counted(len(count.without), 'image')} without persons"
+    return ["", f"{per}, {without}", *text_table(sizes, "<>"), "", *text_table(joints, "<>")]
+
+
+def _finding_rows(found: "Sequence[Finding]") -> Iterator[tuple[object, ...]]:
+    for one in found:
+        yield "STOPS" if one.stops else "note", one.code, f"{one.sentence}; {one.advice}"
 
 
 def _misfits(network: "Network", data: "Dataset", census: "Census") -> "Iterator[Finding]":

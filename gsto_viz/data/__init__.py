@@ -30,7 +30,7 @@ from gsto_viz.data.classes import (
 )
 from gsto_viz.data.coding import Coding, read_label_map
 from gsto_viz.data.loaders import DATA_SETS, LABEL_IDS, write_pascal_context_masks
-from gsto_viz.data.people import PersonDataset, people_counts
+from gsto_viz.data.people import VISIBILITY, PeopleCount, PersonDataset, people_counts
 from gsto_viz.data.pose import PersonCrop, PoseAugmentation, person_crop
 from gsto_viz.data.reader import (
     encode_instances,
@@ -59,6 +59,7 @@ __all__ = [
     "CAMVID_CLASSES",
     "DATA_SETS",
     "LABEL_IDS",
+    "VISIBILITY",
     "AnnotatedFiles",
     "Annotation",
     "Augmentation",
@@ -67,6 +68,7 @@ __all__ = [
     "DataSet",
     "Entry",
     "KeptDataset",
+    "PeopleCount",
     "PersonCrop",
     "PersonDataset",
     "Photometric",

@@ -1,15 +1,18 @@
-"""Persons with key points: a data set of single persons, and persons in resized images."""
+"""Persons with key points: a data set of single persons, resized ones, and their census."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import floor, log2
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data.base import WrappedDataset, at
 from gsto_viz.errors import GstoVizError
-from gsto_viz.joints import joints_of
+from gsto_viz.joints import Joints, joints_of
 from gsto_viz.types import Dataset, Person, Sample
 
 Box = tuple[float, float, float, float]
@@ -107,7 +110,82 @@ def _annotated(sample: Sample) -> list[int]:
 
 def people_counts(data: Dataset) -> Sequence[int] | None:
     """Return how many persons with key points each image has; None where only images tell."""
-    while isinstance(data, WrappedDataset) and not hasattr(data, "people_counts"):
-        data = data.base
-    counts: Sequence[int] | None = getattr(data, "people_counts", None)
+    counts: Sequence[int] | None = _of_root(data, "people_counts")
     return counts
+
+
+def _of_root(data: Dataset, attribute: str) -> Any:
+    """Return what the data set under all others says; None where it does not say it."""
+    while isinstance(data, WrappedDataset):
+        data = data.base
+    return getattr(data, attribute, None)
+
+
+@dataclass
+class PeopleCount:
+    """Counts of persons and joints over images.
+
+    Attributes:
+        joints: The joints that persons have.
+        left_out: Why persons of the files are not among those of the samples, a sentence each.
+        persons: How many there are.
+        without: Ids of images without a person.
+        seen: Persons by (number of a joint, 0 absent, 1 hidden or 2 visible).
+        sizes: Persons by octave of the square root of their area.
+        outside: Joints that lie outside their image, by its id.
+    """
+
+    joints: Joints
+    left_out: tuple[str, ...] = ()
+    persons: int = 0
+    without: list[str] = field(default_factory=list)
+    seen: Counter[tuple[int, int]] = field(default_factory=Counter)
+    sizes: Counter[int] = field(default_factory=Counter)
+    outside: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, data: Dataset) -> "PeopleCount | None":
+        """Begin to count; None for a data set without key points."""
+        joints = joints_of(data)
+        return None if joints is None else cls(joints, tuple(_of_root(data, "left_out") or ()))
+
+    def add(self, id_: str, people: Sequence[Person], size: tuple[int, int]) -> None:
+        """Count the persons of an image (height, width)."""
+        if not people:
+            self.without.append(id_)
+        for person in people:
+            x, y, seen = person.joints.T
+            self.persons += 1
+            self.seen.update(enumerate(seen.astype(int).tolist()))
+            self.sizes[floor(0.5 * log2(max(person.area, 1.0)))] += 1
+            beyond = (np.minimum(x, y) < -0.5) | (x > size[1] - 0.5) | (y > size[0] - 0.5)
+            if outside := int((beyond & (seen > 0)).sum()):
+                self.outside[id_] += outside
+
+    @property
+    def joints_per_person(self) -> float:
+        """Annotated joints, hidden ones too, of a person on average; 0 without persons."""
+        annotated = sum(count for (_, seen), count in self.seen.items() if seen)
+        return annotated / max(self.persons, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "persons": self.persons,
+            "images_without": len(self.without),
+            "joints_per_person": self.joints_per_person,
+            "joints": [
+                {
+                    "joint": name,
+                    **{word: self.seen[k, n] for n, word in enumerate(VISIBILITY)},
+                }
+                for k, name in enumerate(self.joints.classes.names)
+            ],
+            "sizes": [
+                {"octave": octave, "persons": count} for octave, count in sorted(self.sizes.items())
+            ],
+        }
+
+
+VISIBILITY = ("absent", "hidden", "visible")
+"""What 0, 1 and 2 say of a joint."""

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from gsto_viz.census import take_census
+from gsto_viz.cli import main
 from gsto_viz.data import (
+    VISIBILITY,
     PersonDataset,
     PredecodedCache,
     ResizedDataset,
@@ -250,3 +253,37 @@ def test_wrong_files(tmp_path: Path, value: Any, words: str) -> None:
     with pytest.raises(GstoVizError, match=words) as found:
         load_data(f"coco_keypoints:{tmp_path}")
     assert "\n" not in str(found.value)
+
+
+def test_the_check_counts_persons_and_names_those_it_leaves_out(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "census.json"
+    assert main(["check", f"coco_keypoints:{root}", "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "1.3 annotated joints a person, 2 images without persons\n" in text
+    assert "2 persons are left out: annotation 17 has a box (31, 2, 5, 5) outside its" in text
+    counts = json.loads(out.read_text())["people"]
+    assert (counts["persons"], counts["images_without"]) == (3, 2)
+    seen = {one["joint"]: [one[word] for word in VISIBILITY] for one in counts["joints"]}
+    assert seen["nose"] == [2, 0, 1]
+    assert seen["left shoulder"] == [2, 1, 0]
+    assert counts["sizes"] == [{"octave": 2, "persons": 2}, {"octave": 3, "persons": 1}]
+
+
+def test_the_check_stops_where_nobody_has_joints_and_notes_joints_outside(tmp_path: Path) -> None:
+    write(
+        tmp_path, changed("annotations", 1, keypoints=joints((0, 29.4, 20.2, 2), (1, 3, 19.4, 1)))
+    )
+    census = take_census(load_data(f"coco_keypoints:{tmp_path}"))
+    found = {one.code: one for one in census.findings()}
+    assert found["joints-outside"].sentence == ("1 joint lies outside the image: 000000000001")
+    value = content()
+    value["annotations"] = [value["annotations"][k] for k in (0, 2, 5)]
+    write(tmp_path, value)
+    data = load_data(f"coco_keypoints:{tmp_path}")
+    assert [sample.people for sample in map(data.__getitem__, range(4))] == [()] * 4
+    stops = [one.code for one in take_census(data).findings() if one.stops]
+    assert stops == ["no-people"]
+    with pytest.raises(GstoVizError, match="no person with key points in 4 images"):
+        PersonDataset(data)

@@ -276,3 +276,11 @@ def test_they_are_written_as_a_folder(small: Dataset, tmp_path) -> None:
     again = load_data(f"folder:{folder}")
     assert np.array_equal(again[2].instances, small[2].instances)
     assert again.classes.names == small.classes.names
+
+
+def test_no_figure_is_hidden_altogether() -> None:
+    for index in range(40):
+        for person in render_figures(3, index, 64, 64).people or ():
+            assert person.area > 0
+            assert min(person.box[2:]) >= 1
+            assert (person.joints[:, 2] > 0).any()

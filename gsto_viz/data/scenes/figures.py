@@ -13,6 +13,7 @@ part or figure, and absent (0) outside the image. Area and box are those of the 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -33,7 +34,8 @@ SMALLEST_PX, SMALLEST_SHARE, LARGEST_SHARE = 8.0, 1 / 32, 0.75
 """Sizes of figures: in pixels, and as shares of the shorter side of the image."""
 TRIES = 30
 FREE_JOINTS = 5
-"""So many joints of a figure lie in the image and in the box of no figure in front of it."""
+"""So many joints of a figure lie in the image and in the box of no figure in front of it, if a
+place for that is found in so many tries; one joint does in any case."""
 _COARSE_PX = 96
 """Longer side of the pictures in which areas are estimated before anything is drawn."""
 
@@ -54,7 +56,7 @@ def size_octaves(side: int) -> list[tuple[float, float]]:
     return [*octaves, (1.1 * low, LARGEST_SHARE * side)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Figure:
     """A body in an image.
 
@@ -70,12 +72,12 @@ class Figure:
     at: FloatArray
     colors: dict[str, Color]
 
-    @property
+    @cached_property
     def joints(self) -> FloatArray:
         """Places of the joints in the image, (17, 2)."""
         return self.body.joints[:, :2] * self.scale + self.at
 
-    @property
+    @cached_property
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of all its parts."""
         points = np.concatenate(outlines(self.body, self.scale, self.at))
@@ -116,19 +118,22 @@ def sample_figures(rng: np.random.Generator, height: int, width: int) -> list[Fi
 def _placed(
     rng: np.random.Generator, size: float, behind: list[Figure], height: int, width: int
 ) -> Figure:
-    """Draw a figure of a size and find a place for it in front of others."""
+    """Draw a figure of a size and find a place for it in front of others.
+
+    No figure is hidden altogether, so that the number of persons is that of figures.
+    """
     body, colors = sample_body(rng), _outfit(rng)
     alone = size / np.sqrt(_coverage(body))
     best, most = None, -1
-    for _ in range(TRIES):
+    for tried in range(20 * TRIES):
+        if most >= (FREE_JOINTS if tried < TRIES else 1):
+            break
         at = _somewhere(rng, body, alone, height, width)
         one = Figure(body, _fitted(body, alone, at, size, height, width), at, colors)
         inside = int(_inside(one.joints, height, width).sum())
         free = min([inside, *(_free(other, [*behind, one], height, width) for other in behind)])
         if free > most:
             best, most = one, free
-        if most >= FREE_JOINTS:
-            break
     assert best is not None
     return best
 

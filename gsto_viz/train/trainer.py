@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from gsto_viz.data import check_dataset, portable_name, raise_problems, weights_notice
 from gsto_viz.distributed import ALONE, World
-from gsto_viz.errors import GstoVizError
+from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.evaluate import LogitsNotFiniteError
 from gsto_viz.models.base import ModelInfo
 from gsto_viz.models.checkpoint import checkpoint_bytes, save_checkpoint
@@ -378,6 +378,11 @@ def _explained(recipe: Recipe, world: World) -> Iterator[None]:
     """Put into one sentence what torch says in many, where the user can do something about it."""
     try:
         yield
+    except RefusedImageError as error:
+        height, width = recipe.crop
+        raise GstoVizError(
+            f"recipe: crop is {height}x{width}, and {recipe.model} does not take it: {error}"
+        ) from error
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:

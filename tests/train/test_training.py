@@ -680,3 +680,10 @@ def test_weights_trained_on_camvid_say_so(tmp_path: Path) -> None:
     assert info is not None
     assert info.notice is not None
     assert "non-commercial" in info.notice
+
+
+def test_a_crop_that_the_network_does_not_take_is_called_a_crop(tmp_path: Path) -> None:
+    recipe = Recipe(model="ppm-tiny", crop=(32, 32), class_weights="none")
+    data = load_data("scenes:count=8,size=64x96", purpose="train")
+    with pytest.raises(GstoVizError, match=r"crop is 32x32, and ppm-tiny does not take it: .* 6x6"):
+        train(recipe, data, tmp_path / "run")

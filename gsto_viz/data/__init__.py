@@ -40,6 +40,7 @@ from gsto_viz.data.reader import (
     write_png,
 )
 from gsto_viz.data.spec import (
+    PROCEDURAL,
     ResizedDataset,
     data_kind,
     is_held_out,
@@ -59,6 +60,7 @@ __all__ = [
     "CAMVID_CLASSES",
     "DATA_SETS",
     "LABEL_IDS",
+    "PROCEDURAL",
     "VISIBILITY",
     "AnnotatedFiles",
     "Annotation",

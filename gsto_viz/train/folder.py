@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from gsto_viz.data import is_held_out, portable_name
+from gsto_viz.data import PROCEDURAL, is_held_out, portable_name
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import check_creatable, read_small_text, remove_leftovers, write_text
 from gsto_viz.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
@@ -266,14 +266,14 @@ def _same_data(part: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
 def validation_spec(spec: str) -> str:
     """Return the SPEC of the validation images that belong to training images.
 
-    Scenes: 64 scenes of an evaluation seed, of the same size and kind. Anything else: the ``val``
+    Rendered images: 64 of an evaluation seed, of the same size and kind. Anything else: the ``val``
     split where ``spec`` says ``train`` or no split, else the same images.
     """
     name, _, rest = spec.partition(":")
-    if name == "scenes":
+    if name in PROCEDURAL:
         parts = [part.strip() for part in rest.split(",")]
         kept = [part for part in parts if part.startswith(("size=", "decorrelated="))]
-        return ":".join(["scenes", ",".join(["count=64", *kept])])
+        return ":".join([name, ",".join(["count=64", *kept])])
     path, colon, split = rest.rpartition(":")
     return f"{name}:{path}:val" if colon and split == "train" else spec
 

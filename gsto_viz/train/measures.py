@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gsto_viz.calibrate import calibrate, channel_moments, to_gains
 from gsto_viz.capture import Capture
-from gsto_viz.data import data_kind, with_objects
+from gsto_viz.data import PROCEDURAL, data_kind, with_objects
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError, RefusedImageError
 from gsto_viz.evaluate import LogitsNotFiniteError
@@ -189,7 +189,7 @@ def equalize(
             raise GstoVizError(f"{latest}: {error}") from error
 
 
-SCENES, FRAMES = 24, 16
+RENDERED, FRAMES = 24, 16
 """So many images, the first of the validation data, are looked at each time."""
 
 INDICES = ("sci", "c_fine", "c_coarse")
@@ -247,8 +247,8 @@ def scale_confusion(
 
 
 def chosen(val: Dataset) -> range:
-    """Return which images are looked at: the first 24 scenes, or 16 images of other data."""
-    return range(min(len(val), SCENES if data_kind(val.name) == "scenes" else FRAMES))
+    """Return which images are looked at: the first 24 rendered images, or 16 of other data."""
+    return range(min(len(val), RENDERED if data_kind(val.name) in PROCEDURAL else FRAMES))
 
 
 def check_confusion(network: nn.Module, val: Dataset | None) -> None:

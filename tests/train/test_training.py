@@ -624,6 +624,7 @@ def test_one_step_is_sgd_with_nesterov_momentum_written_out(data: Path, tmp_path
     [
         ("scenes", "scenes:count=64"),
         ("scenes:count=800,seed=3,size=64x96", "scenes:count=64,size=64x96"),
+        ("figures:count=800,size=128x128", "figures:count=64,size=128x128"),
         ("scenes:decorrelated=1, count=8,seed=3", "scenes:count=64,decorrelated=1"),
         ("camvid:/data/camvid", "camvid:/data/camvid"),
         ("camvid:/data/camvid:train", "camvid:/data/camvid:val"),

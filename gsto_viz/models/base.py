@@ -238,6 +238,10 @@ class SegmentationNetwork(nn.Module):
             self._anatomy = self.describe()
         return self._anatomy
 
+    def starts_small(self) -> tuple[nn.Conv2d, ...]:
+        """Return the layers whose output is about 0 when training starts."""
+        return ()
+
     @property
     def task(self) -> str:
         """``segmentation`` or ``pose``."""
@@ -276,7 +280,8 @@ def initialize(model: nn.Module, scheme: str) -> None:
         model: Any network.
         scheme: ``normal``: N(0, 0.001), biases as torch draws them, as HRNet does for segmentation
             before it loads ImageNet weights. ``kaiming``: fan-out normal, biases 0, better when
-            training starts from these weights. Batch-norm statistics are reset, and so are
+            training starts from these weights; layers that are to start small are drawn as for
+            ``normal``, with biases 0. Batch-norm statistics are reset, and so are
             equalizers, whose numbers held for other weights, and the embeddings of relations.
     """
     if scheme not in ("normal", "kaiming"):
@@ -292,3 +297,6 @@ def initialize(model: nn.Module, scheme: str) -> None:
                     nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | Equalizer | Relation):
             module.reset_parameters()
+    if scheme == "kaiming" and isinstance(model, SegmentationNetwork):
+        for layer in model.starts_small():
+            nn.init.normal_(layer.weight, std=0.001)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gsto_viz.anatomy import Anatomy
 from gsto_viz.models.config import PoseHRNetConfig
 from gsto_viz.models.fusion import Fusion
-from gsto_viz.models.hrnet import STRIDES, HRNet, transfer_edges
+from gsto_viz.models.hrnet import STRIDES, HRNet, SegmentationHead, transfer_edges
 from gsto_viz.types import Tap
 
 
@@ -51,6 +51,11 @@ class PoseHRNet(HRNet):
         if self.config.head == "concat":
             return super()._main_head()
         return FusionHead(self.config)
+
+    def starts_small(self) -> tuple[nn.Conv2d, ...]:
+        """Return what gives heat maps: nearly all of their targets is 0."""
+        heads = (one for one in self.modules() if isinstance(one, FusionHead | SegmentationHead))
+        return tuple(head.classifier for head in heads)
 
     def describe(self) -> Anatomy:
         """Name the places; without a concatenation, compared where the last fusion begins."""

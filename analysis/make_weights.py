@@ -74,7 +74,7 @@ def card(name: str, model: SegmentationNetwork, commands: list[str]) -> str:
         "",
         f"{network_words(model)}.",
         "",
-        f"`{recipe['model']}`, 11 classes in CamVid's order, trained from {start}.",
+        f"`{model.architecture}`, 11 classes in CamVid's order, trained from {start}.",
         "",
         "| | |",
         "|---|---|",

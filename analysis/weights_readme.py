@@ -36,8 +36,8 @@ def readme(models: dict[str, SegmentationNetwork], sizes: dict[str, int]) -> str
         assert info.sha256 is not None
         licence = info.notice or "MIT, as the code"
         files += (
-            f"| [`{name}`]({name}.md) | {info.network} | `{info.training['data']}` | {licence} | "
-            f"{sizes[name] / 1e6:.2f} MB | `{info.sha256[:16]}` |\n"
+            f"| [`{name}`]({name}.md) | {model.architecture} | `{info.training['data']}` | "
+            f"{licence} | {sizes[name] / 1e6:.2f} MB | `{info.sha256[:16]}` |\n"
         )
         for label, score in info.training["scores"].items():
             scores += (

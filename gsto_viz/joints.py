@@ -75,6 +75,15 @@ _CHAIN = (
 
 COCO_JOINTS = _coco()
 
+JOINTS = (COCO_JOINTS,)
+"""Key points that pose networks are known to have."""
+
+
+def joints_named(classes: ClassList | None) -> Joints | None:
+    """Return the key points whose names are those of a class list; None where there are none."""
+    names = None if classes is None else classes.names
+    return next((one for one in JOINTS if one.classes.names == names), None)
+
 
 def joints_of(data: Dataset) -> Joints | None:
     """Return the joints that the persons of a data set have; None where it has no key points."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gsto_viz.joints import COCO_JOINTS
+from gsto_viz.joints import COCO_JOINTS, joints_named
+from gsto_viz.types import ClassInfo, ClassList
 
 
 def test_joints_are_those_of_coco_in_its_order() -> None:
@@ -37,3 +38,11 @@ def test_the_skeleton_hangs_together_and_is_symmetric() -> None:
     mirrored = {frozenset((order[a], order[b])) for a, b in COCO_JOINTS.limbs}
     assert mirrored == {frozenset(pair) for pair in COCO_JOINTS.limbs}
     assert COCO_JOINTS.upper == tuple(range(11))
+
+
+def test_joints_are_found_by_their_names() -> None:
+    same = ClassList("of a checkpoint", COCO_JOINTS.classes.classes)
+    fewer = ClassList("two", COCO_JOINTS.classes.classes[:2])
+    other = ClassList("other", (ClassInfo(0, "road", (1, 2, 3), thing=False),))
+    assert joints_named(same) is COCO_JOINTS
+    assert [joints_named(one) for one in (fewer, other, None)] == [None] * 3

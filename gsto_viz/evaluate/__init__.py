@@ -25,6 +25,8 @@ from gsto_viz.evaluate.pose import (
     keypoint_scores,
     oks,
     oks_nms,
+    person_boxes,
+    skeletons,
 )
 from gsto_viz.evaluate.protocols import (
     PROTOCOLS,
@@ -60,7 +62,9 @@ __all__ = [
     "model_logits",
     "oks",
     "oks_nms",
+    "person_boxes",
     "predict",
     "protocol_named",
+    "skeletons",
     "tally_images",
 ]

@@ -7,6 +7,7 @@ scores come from COCO's own code, pycocotools.
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ from gsto_viz.models.outputs import model_logits
 from gsto_viz.regions.find import size_octaves
 from gsto_viz.stats.inference import EACH, Images, mean_by_group
 from gsto_viz.torch_utils import run_network
-from gsto_viz.types import CROWD, FloatArray, Person
+from gsto_viz.types import CROWD, FloatArray, Person, Sample
 
+_Cells = npt.NDArray[np.int64]
 FLIP_SHIFT = 1
 """Cell k lies at pixel 4 k, so a mirrored map is 3/4 of a cell off; HRNet moves it by one."""
 SURE_PEAK = 0.2
@@ -110,16 +112,68 @@ def decode(maps: npt.NDArray[np.floating]) -> FloatArray:
         (N, J, 3) float64: x and y in cells, and the peak.
     """
     persons, joints, height, width = maps.shape
-    flat = maps.reshape(persons, joints, height * width)
-    place = flat.argmax(axis=-1)
-    peak = np.take_along_axis(flat, place[..., None], axis=-1)[..., 0]
-    y, x = np.divmod(place, width)
-    found = np.stack((x, y, peak), axis=-1).astype(np.float64)
+    place = maps.reshape(persons, joints, height * width).argmax(axis=-1)
+    return _peaks(maps, place % width, place // width)
+
+
+def _peaks(maps: npt.NDArray[np.floating], x: _Cells, y: _Cells) -> FloatArray:
+    """Return greatest cells, (N, J) each, with their step towards the greater neighbour."""
+    height, width = maps.shape[-2:]
+    every = (*np.indices(x.shape), y, x)
+    found = np.stack((x, y, maps[every]), axis=-1).astype(np.float64)
     n, j = np.nonzero((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1))
     y, x = y[n, j], x[n, j]
     found[n, j, 0] += 0.25 * np.sign(maps[n, j, y, x + 1] - maps[n, j, y, x - 1])
     found[n, j, 1] += 0.25 * np.sign(maps[n, j, y + 1, x] - maps[n, j, y - 1, x])
     return found
+
+
+def skeletons(
+    maps: npt.NDArray[np.floating],
+    boxes: Sequence[tuple[float, float, float, float]],
+    stride: int,
+) -> FloatArray:
+    """Read a skeleton per person from the heat maps of a whole image.
+
+    Each joint lies where its map peaks within the person's box, as in ``decode``; of a box between
+    cells that is the nearest cell.
+
+    Args:
+        maps: (J, h, w).
+        boxes: x and y of the top left corner, width and height of each person, in pixels.
+        stride: Pixels of the image per cell; cell k lies at pixel ``stride`` * k.
+
+    Returns:
+        (P, J, 3) float64: x and y in pixels of the image, and the peak.
+    """
+    joints, height, width = maps.shape
+    x, y = np.zeros((2, len(boxes), joints), dtype=np.int64)
+    for k, (left, top, wide, high) in enumerate(boxes):
+        x0, x1 = _cells(left, wide, stride, width)
+        y0, y1 = _cells(top, high, stride, height)
+        place = maps[:, y0:y1, x0:x1].reshape(joints, -1).argmax(axis=-1)
+        rows, columns = np.divmod(place, x1 - x0)
+        y[k], x[k] = y0 + rows, x0 + columns
+    found = _peaks(np.broadcast_to(maps, (len(boxes), *maps.shape)), x, y)
+    found[..., :2] *= stride
+    return found
+
+
+def _cells(start: float, extent: float, stride: int, count: int) -> tuple[int, int]:
+    """Return the first cell whose place lies in a stretch of pixels, and that behind the last."""
+    first, last = math.ceil(start / stride), math.floor((start + extent) / stride)
+    if last < first:
+        first = last = round((start + extent / 2) / stride)
+    first, last = (min(max(one, 0), count - 1) for one in (first, last))
+    return first, last + 1
+
+
+def person_boxes(sample: Sample) -> tuple[tuple[float, float, float, float], ...]:
+    """Return the boxes of an image's persons without crowds; unannotated, that of the image."""
+    if sample.people is None:
+        height, width = sample.image.shape[:2]
+        return ((0.0, 0.0, float(width), float(height)),)
+    return tuple(one.box for one in sample.people if one.instance != CROWD)
 
 
 def found_people(

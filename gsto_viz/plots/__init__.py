@@ -39,6 +39,7 @@ from gsto_viz.plots.sizes import (
     plot_sizes,
     tuning_fan_data,
 )
+from gsto_viz.plots.skeletons import draw_skeletons, paint_skeletons
 from gsto_viz.plots.specifications import (
     costs_data,
     figure_costs,
@@ -62,6 +63,7 @@ __all__ = [
     "draw_image",
     "draw_labels",
     "draw_outlines",
+    "draw_skeletons",
     "enlarged_size",
     "enlargement_data",
     "figure_attribution",
@@ -86,6 +88,7 @@ __all__ = [
     "gate_by_size_data",
     "join_frames",
     "maps_figure",
+    "paint_skeletons",
     "plot_sizes",
     "save_figure",
     "scale_confusion_data",

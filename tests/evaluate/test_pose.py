@@ -27,11 +27,13 @@ from gsto_viz.evaluate import (
     keypoint_scores,
     oks,
     oks_nms,
+    person_boxes,
+    skeletons,
 )
 from gsto_viz.joints import COCO_JOINTS
 from gsto_viz.models import SegmentationOutput
 from gsto_viz.models.joint_loss import joint_targets
-from gsto_viz.types import CROWD, Person
+from gsto_viz.types import CROWD, Person, Sample
 
 SIGMAS = COCO_JOINTS.sigmas
 ORDER = COCO_JOINTS.classes.flip_order
@@ -62,6 +64,51 @@ def test_maps_are_decoded_as_by_loops() -> None:
     assert found.shape == (40, 5, 3)
     for n, j in np.ndindex(40, 5):
         assert tuple(found[n, j]) == literal_peak(maps[n, j].tolist())
+
+
+def test_skeletons_of_a_whole_image_are_read_as_by_loops_over_the_pixels_of_each_box() -> None:
+    """A cell is a person's where its place in the image lies in the box, borders included."""
+    rng = np.random.default_rng(3)
+    maps = rng.integers(-3, 9, (4, 8, 11)).astype(np.float32)
+    boxes = [(0.0, 0.0, 44.0, 32.0), (5.5, 3.0, 14.0, 9.0), (8.0, 8.0, 0.0, 0.0), (17.2, 9.1, 1, 2)]
+    boxes += [(-9.0, -9.0, 12.5, 30.0), (38.0, 25.0, 30.0, 30.0)]
+    found = skeletons(maps, boxes, 4)
+    assert found.shape == (6, 4, 3)
+    for person, (left, top, wide, high) in enumerate(boxes):
+        cells = [
+            (row, column)
+            for row in range(8)
+            for column in range(11)
+            if left <= 4 * column <= left + wide and top <= 4 * row <= top + high
+        ]
+        cells = cells or [(round((top + high / 2) / 4), round((left + wide / 2) / 4))]
+        for joint in range(4):
+            row, column = max(cells, key=lambda at: maps[joint, at[0], at[1]])
+            place = [column, row]
+            if 1 < column < 10 and 1 < row < 7:
+                step = np.sign(maps[joint, row, column + 1] - maps[joint, row, column - 1])
+                fall = np.sign(maps[joint, row + 1, column] - maps[joint, row - 1, column])
+                place = [column + step / 4, row + fall / 4]
+            expected = [4 * place[0], 4 * place[1], maps[joint, row, column]]
+            assert found[person, joint].tolist() == expected
+    assert skeletons(maps, [], 4).shape == (0, 4, 3)
+
+
+def test_drawn_joints_come_back_from_maps_of_the_whole_image() -> None:
+    joints = np.array([[20.0, 12.0, 2], [44.0, 36.0, 2]], dtype=np.float32)
+    heat, _ = joint_targets(torch.from_numpy(joints[None]), (16, 16), 4, 1.0)
+    (found,) = skeletons(heat[0].numpy(), [(0.0, 0.0, 64.0, 64.0)], 4)
+    np.testing.assert_allclose(found[:, :2], joints[:, :2], atol=1e-6)
+    np.testing.assert_allclose(found[:, 2], 1)
+
+
+def test_persons_without_annotation_have_the_whole_image_and_crowds_no_box() -> None:
+    image = np.zeros((6, 8, 3), dtype=np.uint8)
+    joints = np.zeros((17, 3), dtype=np.float32)
+    one, crowd = Person(joints, (1, 2, 3, 4), 12, 1), Person(joints, (0, 0, 8, 6), 48, CROWD)
+    assert person_boxes(Sample("a", image, None)) == ((0, 0, 8, 6),)
+    assert person_boxes(Sample("a", image, None, people=())) == ()
+    assert person_boxes(Sample("a", image, None, people=(crowd, one))) == ((1, 2, 3, 4),)
 
 
 def test_a_target_is_decoded_to_its_joint() -> None:

@@ -75,14 +75,17 @@ _CHAIN = (
 
 COCO_JOINTS = _coco()
 
-JOINTS = (COCO_JOINTS,)
-"""Key points that pose networks are known to have."""
+SURE_PEAK = 0.2
+"""Joints whose heat map peaks lower neither count in the score of their person nor are drawn."""
+
+JOINTS = {one.classes.name: one for one in (COCO_JOINTS,)}
+"""Key points that pose networks are known to have, by their name."""
 
 
 def joints_named(classes: ClassList | None) -> Joints | None:
     """Return the key points whose names are those of a class list; None where there are none."""
     names = None if classes is None else classes.names
-    return next((one for one in JOINTS if one.classes.names == names), None)
+    return next((one for one in JOINTS.values() if one.classes.names == names), None)
 
 
 def joints_of(data: Dataset) -> Joints | None:

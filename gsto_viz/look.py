@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.files import atomic_path
-from gsto_viz.types import BranchMaps, Stride
+from gsto_viz.joints import JOINTS, Joints
+from gsto_viz.types import BranchMaps, FloatArray, Stride
 
 ABOUT = "about"
 Arrays = dict[str, npt.NDArray[Any]]
@@ -44,6 +45,9 @@ class Look:
         features: Per branch, (C, h, w) float32; empty unless asked for, and not kept in files.
         equalizers: With features, by equalizer: number, sum and sum of squares of what enters it,
             and the sums of what leaves it; not kept in files either.
+        joints: Of a network for pose whose joints are known; None for others.
+        skeletons: (P, J, 3): x and y in pixels of the image of each joint of each person, and the
+            peak of its heat map; None where they were not read.
         relations: By attention tap, (m, k*k, h, w) weights over the cells of each window;
             empty unless asked for, and not kept in files.
     """
@@ -63,6 +67,8 @@ class Look:
     features: BranchMaps = ()
     equalizers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     relations: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
+    joints: Joints | None = None
+    skeletons: FloatArray | None = None
 
     def packed(self, prefix: str = "") -> tuple[Arrays, dict[str, Any]]:
         """Return the arrays that are kept, and what must be said of them."""
@@ -71,8 +77,9 @@ class Look:
         for kind, maps in (("raw", self.raw), ("activity", self.activity)):
             arrays |= {f"{start}{kind}/{r}": values for r, values in enumerate(maps)}
         arrays |= {f"{start}gate/{k}": values for k, values in enumerate(self.gates.values())}
-        if self.logits is not None:
-            arrays[f"{start}logits"] = self.logits
+        for kind, one in (("logits", self.logits), ("skeletons", self.skeletons)):
+            if one is not None:
+                arrays[f"{start}{kind}"] = one
         about = {
             "name": self.name,
             "network": self.network,
@@ -81,7 +88,10 @@ class Look:
             "gate_range": self.gate_range,
             "site": self.site,
         }
-        return arrays, about | ({"align_corners": True} if self.align_corners else {})
+        said: dict[str, Any] = {"align_corners": True} if self.align_corners else {}
+        said |= {} if self.predicts else {"predicts": False}
+        said |= {} if self.joints is None else {"joints": self.joints.classes.name}
+        return arrays, about | said
 
 
 def unpacked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], prefix: str) -> Look:
@@ -109,6 +119,9 @@ def unpacked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], p
         site=about["site"],
         logits=known.get(f"{prefix}logits"),
         align_corners=bool(about.get("align_corners", False)),
+        predicts=bool(about.get("predicts", True)),
+        joints=JOINTS[about["joints"]] if "joints" in about else None,
+        skeletons=known.get(f"{prefix}skeletons"),
     )
 
 

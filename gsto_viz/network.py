@@ -33,17 +33,16 @@ from gsto_viz.evaluate import full_logits
 from gsto_viz.evaluate.protocols import aligns_corners, finite, input_batch, labels_of
 from gsto_viz.files import read_small_text
 from gsto_viz.gains import Gains
+from gsto_viz.joints import joints_named
 from gsto_viz.look import Look
 from gsto_viz.models import (
     ModelInfo,
     SegmentationNetwork,
-    build_model,
     count_costs,
-    load_model,
-    registered,
 )
+from gsto_viz.models.base import task_of
+from gsto_viz.models.checkpoint import load_module
 from gsto_viz.models.equalizer import watch_equalizers
-from gsto_viz.models.factory import is_factory, run_factory
 from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
 from gsto_viz.models.outputs import MAIN, Wanted, misfit
@@ -124,6 +123,11 @@ class Network:
         return type(self.module).__name__ if self.info is None else self.info.network
 
     @property
+    def task(self) -> str:
+        """What it is for; ``pose`` networks predict no classes (``predicts`` 0)."""
+        return task_of(self.module)
+
+    @property
     def classes(self) -> ClassList | None:
         """Classes of the logits; None when the checkpoint does not say."""
         return None if self.info is None else self.info.classes
@@ -140,6 +144,7 @@ class Network:
             "name": self.name,
             "network": self.architecture,
             "sha256": self.sha256,
+            **({"task": self.task} if self.task == "pose" else {}),
             "taps": list(self.anatomy.branch_taps),
             "strides": list(self.anatomy.strides),
             **({"layout": ", ".join(sorted(layouts))} if layouts else {}),
@@ -252,13 +257,15 @@ class Network:
             with eval_mode(self.module), self._features as maps:
                 full = full_logits(self.module, image, wanted=Wanted(self.predicts, self.output))
             self._refusals[image.shape[:2]] = None
-            if self.predicts is None or full.shape[0] == self.predicts:
+            if self.task == "pose" or self.predicts in (None, full.shape[0]):
                 finite(full)
             self.check_grids([tuple(maps[tap].shape) for tap in maps], image.shape[:2])
         except GstoVizError as error:
             raise type(error)(f"{who}: {error}") from error
         if self.predicts not in (None, full.shape[0]):
-            why = misfit(full.shape[0], self.predicts or 0, "the data set")
+            why = "its output is heat maps of joints, not classes"
+            if self.task != "pose":
+                why = misfit(full.shape[0], self.predicts or 0, "the data set")
             logger.warning("%s: predictions are not scored: %s", self.key or self.name, why)
 
     def check_grids(self, shapes: Iterable[tuple[int, ...]], size: tuple[int, ...]) -> None:
@@ -332,7 +339,7 @@ class Network:
             whole = stack.enter_context(self._features) if features else {}
             passed = stack.enter_context(watch_equalizers(self.module)) if features else {}
             full = full_logits(self.module, image, wanted=Wanted(self.predicts, self.output))
-        predicts = self.predicts is None or full.shape[0] == self.predicts
+        predicts = self.predicts in (None, full.shape[0])
         blank = np.zeros(image.shape[:2], dtype=np.uint8)
         return Look(
             name=self.name,
@@ -347,6 +354,7 @@ class Network:
             logits=_first(scores)[0] if scores else None,
             align_corners=aligns_corners(self.module),
             predicts=predicts,
+            joints=joints_named(self.classes) if self.task == "pose" else None,
             features=_first(whole),
             equalizers=passed,
             relations=dict(zip(heard, _first(heard), strict=True)),
@@ -434,9 +442,10 @@ def open_network(
         network = source
     else:
         if not isinstance(source, nn.Module):
-            source = _module(source, code, headless, official)
+            source = load_module(source, code, headless, official)
         module, _ = unwrap(source)
-        network = Network(module, anatomy_of(module) or Anatomy(()))
+        predicts = 0 if task_of(module) == "pose" else None
+        network = Network(module, anatomy_of(module) or Anatomy(()), predicts=predicts)
         gained = {} if network.info is None else network.info.gains
         network = replace(network, gains=gained, official=official)
     if site is not None:
@@ -449,24 +458,6 @@ def open_network(
         gains=network.gains if gains is None else gains,
         output=output or network.output,
     )
-
-
-def _module(
-    source: str | Path, code: bool, headless: bool, official: Mapping[str, Any]
-) -> nn.Module:
-    """Load a module from a name or a file."""
-    text = str(source)
-    if not code or not (is_factory(text) or text in registered()):
-        return load_model(source, headless=headless, **official)
-    own = set() if is_factory(text) else {"num_classes"}
-    if set(official) - own:
-        words = ", ".join("--" + name.replace("_", "-") for name in official if name not in own)
-        raise GstoVizError(f"{words} is for official files only; leave it out")
-    if is_factory(text):
-        return run_factory(text)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build_model(text, **official).eval()
 
 
 FORM = (

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "distributed": {"errors", "torch_utils"},
     # Pure functions on arrays and tables.
     "activity": PURE | {"look"},
-    "look": {"errors", "types", "files"},
+    "look": {"errors", "types", "files", "joints"},
     "regions": PURE | {"activity"},
     "stats": PURE | {"activity", "regions"},
     "models": LEAVES,

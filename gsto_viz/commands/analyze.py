@@ -126,7 +126,7 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
     from gsto_viz.network import read_sites
     from gsto_viz.report.folder import check_free, is_finished
     from gsto_viz.report.measure import ObjectCount, count_objects
-    from gsto_viz.report.run import analyze
+    from gsto_viz.report.run import analyze, with_regions
 
     with world.together():
         if world.is_main:
@@ -149,7 +149,8 @@ def _analyze(args: argparse.Namespace, world: "World", device: "torch.device") -
         done = args.resume and is_finished(Path(args.out))
         places = [(sites or {}).get(key, one.anatomy) for key, one in models.items()]
         grids = {place.strides for place in places if place.strides and all(place.strides)}
-        there = ObjectCount() if done else count_objects(data, count, grids)
+        cut = with_regions(data, models.values())
+        there = ObjectCount() if done else count_objects(cut, count, grids)
         if there.images:
             there.refuse_none()
         advice = "give images that show objects of several sizes"

@@ -30,7 +30,13 @@ from gsto_viz.data.classes import (
 )
 from gsto_viz.data.coding import Coding, read_label_map
 from gsto_viz.data.loaders import DATA_SETS, LABEL_IDS, write_pascal_context_masks
-from gsto_viz.data.people import VISIBILITY, PeopleCount, PersonDataset, people_counts
+from gsto_viz.data.people import (
+    VISIBILITY,
+    PeopleCount,
+    PersonDataset,
+    people_counts,
+    with_persons,
+)
 from gsto_viz.data.pose import PersonCrop, PoseAugmentation, person_crop
 from gsto_viz.data.reader import (
     encode_instances,
@@ -106,6 +112,7 @@ __all__ = [
     "unread_names",
     "weights_notice",
     "with_objects",
+    "with_persons",
     "write_pascal_context_masks",
     "write_png",
 ]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import floor, log2
+from math import ceil, floor, log2
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gsto_viz.data.base import WrappedDataset, at
 from gsto_viz.errors import GstoVizError
 from gsto_viz.joints import Joints, joints_of
-from gsto_viz.types import Dataset, Person, Sample
+from gsto_viz.types import CROWD, IGNORE, ClassList, Dataset, Person, Sample
 
 Box = tuple[float, float, float, float]
 
@@ -189,3 +189,57 @@ class PeopleCount:
 
 VISIBILITY = ("absent", "hidden", "visible")
 """What 0, 1 and 2 say of a joint."""
+
+
+class _Persons(WrappedDataset):
+    """A data set whose only regions are persons, see ``with_persons``."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample."""
+        sample = self.base[index]
+        if sample.people is None:
+            return sample
+        labels, instances = _persons_alone(sample, sample.people, self.classes)
+        return replace(sample, labels=labels, instances=instances)
+
+
+def with_persons(data: Dataset) -> Dataset:
+    """Return a data set in which persons are the only regions that count, one each.
+
+    A person is its mask; one that has none is its box, but for pixels of masks and of smaller
+    boxes. All other pixels that are annotated, groups of persons among them, stay annotated and
+    become crowds, whose regions do not count. Images without persons of their own (``people`` None)
+    and data without joints are left as they are.
+    """
+    return data if joints_of(data) is None else _Persons(data)
+
+
+def _persons_alone(
+    sample: Sample, people: Sequence[Person], classes: ClassList
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Return labels and instances, (H, W) each, in which only persons have numbers."""
+    size = sample.image.shape[:2]
+    rest, thing = (next(c.id for c in classes if c.thing == kind) for kind in (False, True))
+    labels = np.full(size, rest, np.uint8) if sample.labels is None else sample.labels.copy()
+    drawn = np.zeros(size, np.int32) if sample.instances is None else sample.instances
+    numbers = np.unique([one.instance for one in people if one.instance > 0])
+    instances = np.where(np.isin(drawn, numbers), drawn, 0).astype(np.int32)
+    free, shown = instances == 0, set(np.unique(instances))
+    boxes = [one for one in people if one.instance != CROWD and one.instance not in shown - {0}]
+    boxes.sort(key=lambda one: -one.box[2] * one.box[3])
+    for number, one in enumerate(boxes, int(instances.max(initial=0)) + 1):
+        inside = np.zeros(size, dtype=bool)
+        inside[_pixels(one.box)] = True
+        labels[inside & free], instances[inside & free] = thing, number
+    instances[(instances == 0) & (labels != IGNORE)] = CROWD
+    return labels, instances
+
+
+def _pixels(box: Box) -> tuple[slice, slice]:
+    """Return rows and columns of the pixels whose centres lie in a box."""
+    left, top, width, height = box
+    return _stretch(top, height), _stretch(left, width)
+
+
+def _stretch(start: float, extent: float) -> slice:
+    return slice(max(ceil(start), 0), max(floor(start + extent) + 1, 0))

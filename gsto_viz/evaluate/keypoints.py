@@ -178,15 +178,24 @@ def check_joints(model: nn.Module, data: Dataset) -> Joints:
             f"{data.name} has no persons with key points, which a pose network is scored on; take "
             "figures or coco_keypoints:PATH"
         )
+    refuse_other_joints(model, joints, data.name)
+    return joints
+
+
+def refuse_other_joints(model: nn.Module, joints: Joints, data: str) -> None:
+    """Refuse data of other joints than a network's, which says them in its checkpoint.
+
+    Raises:
+        GstoVizError: They are others.
+    """
     info = getattr(model, "info", None)
     if isinstance(info, ModelInfo) and info.classes.names != joints.classes.names:
         ours, theirs = len(info.classes), len(joints)
         said = f"{ours} joints" if ours != theirs else "joints of other names"
         raise GstoVizError(
-            f"the network has {said} and {data.name} has {theirs} ({joints.classes.name}); take "
-            "data of the joints that it was trained on"
+            f"the network has {said} and {data} has {theirs} ({joints.classes.name}); take data "
+            "of the joints that it was trained on"
         )
-    return joints
 
 
 def evaluate_pose(

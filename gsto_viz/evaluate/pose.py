@@ -32,7 +32,7 @@ from gsto_viz.evaluate.protocols import (
     input_batch,
     with_mirror_image,
 )
-from gsto_viz.joints import Joints
+from gsto_viz.joints import SURE_PEAK, Joints
 from gsto_viz.models.outputs import model_logits
 from gsto_viz.regions.find import size_octaves
 from gsto_viz.stats.inference import EACH, Images, mean_by_group
@@ -42,8 +42,6 @@ from gsto_viz.types import CROWD, FloatArray, Person, Sample
 _Cells = npt.NDArray[np.int64]
 FLIP_SHIFT = 1
 """Cell k lies at pixel 4 k, so a mirrored map is 3/4 of a cell off; HRNet moves it by one."""
-SURE_PEAK = 0.2
-"""Joints with a lower peak do not count in the score of their person."""
 SAME_OKS = 0.9
 """Two found persons above this OKS are one."""
 

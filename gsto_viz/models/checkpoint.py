@@ -34,8 +34,15 @@ from gsto_viz.models.base import (
 )
 from gsto_viz.models.config import HRNetConfig
 from gsto_viz.models.equalizer import check_equalizers
-from gsto_viz.models.factory import is_factory
-from gsto_viz.models.registry import ARCHITECTURES, architecture_of, network_name, network_of
+from gsto_viz.models.factory import is_factory, run_factory
+from gsto_viz.models.registry import (
+    ARCHITECTURES,
+    architecture_of,
+    build_model,
+    network_name,
+    network_of,
+    registered,
+)
 from gsto_viz.models.weights_file import is_safetensors
 from gsto_viz.torch_utils import unwrap
 from gsto_viz.types import ClassInfo, ClassList
@@ -352,6 +359,27 @@ def load_model(
     if model.info is not None and model.info.notice:
         _say_notice(model.info.name, model.info.notice)
     return model
+
+
+def load_module(
+    source: str | Path, code: bool, headless: bool, official: Mapping[str, Any]
+) -> nn.Module:
+    """Load a network as ``load_model``; where code may run, also a factory or a registered name.
+
+    The arguments are those of ``gsto_viz.network.open_network``.
+    """
+    text = str(source)
+    if not code or not (is_factory(text) or text in registered()):
+        return load_model(source, headless=headless, **official)
+    own = set() if is_factory(text) else {"num_classes"}
+    if set(official) - own:
+        words = ", ".join("--" + name.replace("_", "-") for name in official if name not in own)
+        raise GstoVizError(f"{words} is for official files only; leave it out")
+    if is_factory(text):
+        return run_factory(text)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_model(text, **official).eval()
 
 
 def says_itself(source: str | Path) -> bool:

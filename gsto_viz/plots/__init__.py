@@ -39,7 +39,13 @@ from gsto_viz.plots.sizes import (
     plot_sizes,
     tuning_fan_data,
 )
-from gsto_viz.plots.skeletons import draw_skeletons, paint_skeletons
+from gsto_viz.plots.skeletons import (
+    answer_panel,
+    draw_skeletons,
+    figure_skeletons,
+    paint_skeletons,
+    skeletons_data,
+)
 from gsto_viz.plots.specifications import (
     costs_data,
     figure_costs,
@@ -55,6 +61,7 @@ __all__ = [
     "Panel",
     "PanelRow",
     "alt_text",
+    "answer_panel",
     "branch_size_data",
     "costs_data",
     "draw_class_legend",
@@ -80,6 +87,7 @@ __all__ = [
     "figure_sci_by_gap",
     "figure_sci_dots",
     "figure_segmentations",
+    "figure_skeletons",
     "figure_specification",
     "figure_training",
     "figure_tuning_fan",
@@ -94,6 +102,7 @@ __all__ = [
     "scale_confusion_data",
     "sci_dots_data",
     "segmentations_data",
+    "skeletons_data",
     "tuning_fan_data",
     "worst_pairs_data",
 ]

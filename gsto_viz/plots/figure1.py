@@ -20,6 +20,7 @@ from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES, arrange_gates, draw_gates, gates_by_site
 from gsto_viz.plots.page import BODY, GAP, MARGIN, WIDTH, Page, context, title_of
 from gsto_viz.plots.panels import SPECK_PX, check_same_size, present_classes, without_specks
+from gsto_viz.plots.skeletons import SKELETONS_SAID, answer_panel
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
 from gsto_viz.types import IGNORE, ClassList, Sample, stride_words
 from gsto_viz.words import MODES, listed
@@ -44,6 +45,8 @@ def figure_scale_confusion(
     colors: str | None = None,
 ) -> Figure:
     """Draw networks below each other: predictions, the heat map of every branch, and the gates.
+
+    A network for pose shows the skeletons that it reads in place of a prediction.
 
     Mode ``per_map`` is what the paper draws (raw channel means, each map on its own scale); mode
     ``percentile`` with the outlines of ``regions`` is its comparable form.
@@ -78,7 +81,7 @@ def figure_scale_confusion(
     wall = Wall((sample.image.shape[0], sample.image.shape[1]), classes, width=width)
     _draw_top(wall, sample, shown, slots)
     for (key, look), maps in zip(shown.items(), _maps(sample, shown, mode), strict=True):
-        panels = [Panel("prediction", labels=look.prediction, name=f"{key} prediction")]
+        panels = [answer_panel(_answer(look), look, sample.image, f"{key} prediction")]
         for r, heat in enumerate(maps):
             name, color = f"{key} branch {r}", branch_mark(r).color
             panels.append(
@@ -153,9 +156,13 @@ def _draw_top(wall: Wall, sample: Sample, shown: Shown, slots: int) -> None:
     height = ax.bbox.height / wall.figure.dpi
     left = MARGIN + len(panels) * ((wall.room + GAP) / slots)
     box = (left, wall.top - GAP - height, wall.width - MARGIN - left, height)
-    maps = (sample.labels, *(i.prediction for i in shown.values()))
+    maps = (sample.labels, *(i.prediction for i in shown.values() if i.predicts))
     if wall.classes is not None:
         wall.class_legend(present_classes(wall.classes, *maps), 4, box)
+
+
+def _answer(look: Look) -> str:
+    return "prediction" if look.skeletons is None else "skeletons"
 
 
 def _maps_said(mode: str, shown: Shown) -> str:
@@ -170,6 +177,8 @@ def _caption(mode: str, sample: Sample, outlined: bool, shown: Shown) -> str:
     parts = [f"Image {sample.id}. Branch maps at {listed(sites)}.", _maps_said(mode, shown)]
     if outlined:
         parts.append(f"White lines: annotated regions of at least {SPECK_PX} px.")
+    if any(look.skeletons is not None for look in shown.values()):
+        parts.append(SKELETONS_SAID)
     if sample.labels is not None and (sample.labels == IGNORE).any():
         parts.append(
             "Black pixels and grey cells: not annotated, left out of the ranks and limits."
@@ -181,7 +190,7 @@ def _alt_text(sample: Sample, shown: Shown, mode: str) -> str:
     """Describe the figure in words."""
     rows = listed(
         [
-            f"a row for {key} ({i.name}) with its prediction and one heat map for each branch "
+            f"a row for {key} ({i.name}) with its {_answer(i)} and one heat map for each branch "
             f"({', '.join(map(stride_words, i.strides))})"
             for key, i in shown.items()
         ]

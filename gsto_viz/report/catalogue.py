@@ -3,7 +3,7 @@
 A figure is made from numbers that the report holds already; here they are only handed over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +15,15 @@ from tqdm import tqdm
 from gsto_viz import plots
 from gsto_viz.errors import GstoVizError
 from gsto_viz.files import check_target, new_folder, write_text
+from gsto_viz.look import Look
 from gsto_viz.models.equalizer import noise_kept
 from gsto_viz.plots import FORMATS, alt_text, save_figure
 from gsto_viz.plots.enlargement import FACTORS
 from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.report import Report
+from gsto_viz.report.causal import NO_CLASSES, UNEXPLAINED
 from gsto_viz.stats.sizes import MIN_IMAGES, response_by_octave, tuning
+from gsto_viz.types import Sample
 
 MACS_PER_GI = 2**30
 
@@ -157,7 +160,11 @@ def _branch_by_size(report: Report) -> Drawn:
         if "psi_0" in table
     }
     if not tuned:
-        raise GstoVizError("no Shapley values; gsto-viz analyze --attribution computes them")
+        pose = [why for key in report.keys if (why := report.without_sci_c(key)) == NO_CLASSES]
+        why = "gsto-viz analyze --attribution computes them"
+        if report.manifest["attribution"]:
+            why = next(iter(pose), UNEXPLAINED)
+        raise GstoVizError(f"no Shapley values; {why}")
     if not any(one.octaves for one in tuned.values()):
         raise GstoVizError(f"no size octave is found in {MIN_IMAGES} images or more")
     title = "Exact Shapley value of the margin, by branch and size"
@@ -200,10 +207,27 @@ def _specification(report: Report) -> Drawn:
     return Drawn(figure, found[0].curve.table if len(found) == 1 else plots.join_frames(tables))
 
 
+def _side_by_side(report: Report, keys: Collection[str]) -> list[tuple[Sample, dict[str, Look]]]:
+    """Return images of the report and what some of its networks show; none without networks."""
+    return [
+        (one.sample, {key: look for key, look in one.looks.items() if key in keys})
+        for one in report.examples
+        if one.role != "worst" and keys
+    ]
+
+
+@_kind("skeletons", "Skeletons that networks for pose read from whole images")
+def _skeletons(report: Report) -> Drawn:
+    pose = {key for key in report.keys if report.model(key).get("task") == "pose"}
+    if not (rows := _side_by_side(report, pose)):
+        raise GstoVizError("no model is for pose")
+    return Drawn(plots.figure_skeletons(rows, names=report.names), plots.skeletons_data(rows))
+
+
 @_kind("segmentations", "Segmentations side by side")
 def _segmentations(report: Report) -> Drawn:
-    rows = [(one.sample, one.looks) for one in report.examples if one.role != "worst"]
-    if not rows or any(report.model(key)["scores"] is None for key in report.keys):
+    rows = _side_by_side(report, {k for k in report.keys if report.model(k)["scores"] is not None})
+    if not rows:
         raise GstoVizError("no model gives class predictions")
     return Drawn(
         plots.figure_segmentations(rows, classes=report.classes, names=report.names),

@@ -103,13 +103,21 @@ UNEXPLAINED = (
 )
 
 
+NO_CLASSES = "its output is heat maps of joints, and SCI_C asks about the classes of regions"
+
+
+def is_followed(network: Network) -> bool:
+    """Return whether a network takes part in attribution: with its head, or in STP alone."""
+    return network.anatomy.head is not None or network.task == "pose"
+
+
 def check_explainable(networks: Sequence[Network]) -> None:
     """Refuse to explain networks of which none has a head that can be split by branch.
 
     Raises:
         GstoVizError: The branches, as they are read, enter no such head.
     """
-    if all(network.anatomy.head is None for network in networks):
+    if not any(map(is_followed, networks)):
         who = ", ".join(f"{network.key} ({network.name})" for network in networks)
         raise GstoVizError(
             f"{who} cannot be analyzed with attribution: {UNEXPLAINED}; leave --attribution or "
@@ -118,8 +126,11 @@ def check_explainable(networks: Sequence[Network]) -> None:
 
 
 def explained(network: Network, images: Iterable[npt.NDArray[np.uint8]]) -> Network:
-    """Return a copy with the mean features of images (H, W, 3) as baseline, if it has a head."""
-    if network.anatomy.head is None:
+    """Return a copy with the mean features of images (H, W, 3) as baseline, for a head of classes.
+
+    Others are returned as they are.
+    """
+    if network.anatomy.head is None or network.task == "pose":
         return network
     tensors = (network.tensor(image) for image in images)
     return replace(network, baseline=mean_baseline(network.module, tensors))

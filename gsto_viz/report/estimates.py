@@ -38,9 +38,7 @@ from gsto_viz.stats.nulls import Null, permute_sizes
 from gsto_viz.stats.outcome import SegmentationScores, outcome_by_size, scores_of
 from gsto_viz.stats.pairs import index_columns, indices_at, sci_by_gap, unmeasured
 from gsto_viz.stats.sizes import (
-    NO_OCTAVES,
     distance_profile,
-    has_octaves,
     response_by_octave,
     size_trend,
     tuning,
@@ -241,7 +239,7 @@ def profile_frame(report: Report, key: str) -> pd.DataFrame:
 
 def outcome_summary(table: pd.DataFrame, images: Images) -> pd.DataFrame | None:
     """Average recall, IoU and boundary IoU by size; None without predictions."""
-    if "hits" not in table:
+    if "hits" not in table or table["hits"].isna().all():
         return None
     counts = table[["image", "region", "area_px", *COUNT_COLUMNS]]
     others = table.drop(columns=["area_px", *COUNT_COLUMNS])
@@ -343,8 +341,8 @@ def causal_summary(report: Report, key: str, table: pd.DataFrame) -> dict[str, A
     if report.manifest["models"][key].get("unexplained"):
         return f"not estimated: {UNEXPLAINED}"
     strides, images = report.strides[key], report.images
-    if not has_octaves(strides):
-        missing = not_estimated(NO_OCTAVES)
+    if lacks := report.without_sci_c(key):
+        missing = not_estimated(lacks)
         return {
             "sci_c": WithNulls(missing, {}),
             "sci_c_shares": missing,

@@ -6,7 +6,7 @@ pairs: the regions that lie farthest apart in size and are still ordered the wro
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import person_boxes, skeletons
 from gsto_viz.look import Look, load_arrays, save_arrays, unpacked
 from gsto_viz.network import Network
 from gsto_viz.report.measure import prepared
 from gsto_viz.stats.pairs import squared_sizes, wrong_pairs
-from gsto_viz.types import Dataset, Sample, WorstPair
+from gsto_viz.types import Dataset, Person, Sample, WorstPair
 
 WORST = 3
 """Worst pairs of each network, each of another image."""
@@ -115,17 +116,35 @@ def save_example(path: Path, example: Example) -> None:
         "instances": sample.instances,
     }
     arrays = {name: values for name, values in given.items() if values is not None}
+    people = sample.people
+    if people is not None:
+        arrays["joints"] = np.array([one.joints for one in people], dtype=np.float32)
     about: dict[str, Any] = {
         "id": sample.id,
         "group": sample.group,
         "role": example.role,
         "pairs": [asdict(pair) for pair in example.pairs],
         "inspections": {},
-    }
+    } | ({} if people is None else {"people": [_without_joints(one) for one in people]})
     for key, look in example.looks.items():
         own, about["inspections"][key] = look.packed(key)
         arrays |= own
     save_arrays(path, arrays, about)
+
+
+def _without_joints(person: Person) -> dict[str, Any]:
+    return {"box": person.box, "area": person.area, "instance": person.instance}
+
+
+def _people(
+    arrays: Mapping[str, npt.NDArray], about: Mapping[str, Any]
+) -> tuple[Person, ...] | None:
+    if "people" not in about:
+        return None
+    return tuple(
+        Person(joints, tuple(one["box"]), one["area"], one["instance"])
+        for joints, one in zip(arrays["joints"], about["people"], strict=True)
+    )
 
 
 def load_example(path: Path) -> Example:
@@ -143,6 +162,7 @@ def load_example(path: Path) -> Example:
                 labels=arrays.get("labels"),
                 instances=arrays.get("instances"),
                 group=about["group"],
+                people=_people(arrays, about),
             ),
             regions=arrays["regions"],
             looks={key: unpacked(arrays, one, key) for key, one in about["inspections"].items()},
@@ -151,6 +171,27 @@ def load_example(path: Path) -> Example:
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise GstoVizError(f"{path} is damaged ({error}); analyze the data again") from error
+
+
+def _look(network: Network, sample: Sample) -> Look:
+    """Look at an image; networks for pose read the skeletons of its persons, too."""
+    if network.task != "pose":
+        return network.look(sample.image)
+    look = network.look(sample.image, logits=True)
+    return replace(with_skeletons(look, network, sample), logits=None)
+
+
+def with_skeletons(look: Look, network: Network, sample: Sample) -> Look:
+    """Return what a network for pose shows with the skeletons that its heat maps hold.
+
+    Args:
+        look: With its logits.
+        network: Whose look it is.
+        sample: The image; where its persons are not annotated, it counts as one.
+    """
+    assert look.logits is not None
+    stride = int(network.anatomy.taps[network.anatomy.outputs["main"]].stride or 4)
+    return replace(look, skeletons=skeletons(look.logits, person_boxes(sample), stride))
 
 
 def write_examples(
@@ -176,7 +217,7 @@ def write_examples(
         example = Example(
             sample=sample,
             regions=np.asarray(prepared(sample, strides).regions.ids, dtype=np.int32),
-            looks={one.key: one.look(sample.image) for one in networks},
+            looks={one.key: _look(one, sample) for one in networks},
             role=role,
             pairs=tuple(pair for pair in pairs if pair.image == image),
         )

@@ -20,7 +20,7 @@ from gsto_viz.look import Look
 from gsto_viz.network import Network
 from gsto_viz.regions.pooling import PreparedRegions, rank_maps
 from gsto_viz.regions.table import region_arrays
-from gsto_viz.report.causal import shapley_columns, transfer_frame
+from gsto_viz.report.causal import is_followed, shapley_columns, transfer_frame
 from gsto_viz.report.folder import Settings
 from gsto_viz.report.measure import (
     Annotated,
@@ -166,6 +166,7 @@ def _add_network(chunk: Chunk, view: View, image: Annotated, settings: Settings)
         everything = [grids, *(one.grids for one in image.moved)]
         own, *moved = shapley_columns(network, sample, everything)
         table |= own
+    if settings.attribution and is_followed(network):
         random = [(twin, there.activity) for twin, there in drawn]
         chunk.add("transfer", **transfer_frame(network, image, random))
     chunk.add("regions", **names, **_cut(table, kept))

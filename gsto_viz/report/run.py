@@ -22,16 +22,17 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from gsto_viz.anatomy import Anatomy
-from gsto_viz.data import with_objects
+from gsto_viz.data import joints_of, with_objects, with_persons
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError, NumberingError, RefusedImageError
 from gsto_viz.evaluate import adopt_classes
+from gsto_viz.evaluate.keypoints import refuse_other_joints
 from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.checkpoint import read_tensors, write_tensors
 from gsto_viz.network import Network, Source, open_network
 from gsto_viz.nulls import random_draws
-from gsto_viz.report.causal import check_explainable, explained
+from gsto_viz.report.causal import check_explainable, explained, is_followed
 from gsto_viz.report.estimates import model_summary
 from gsto_viz.report.examples import COLUMNS, write_examples
 from gsto_viz.report.folder import (
@@ -165,8 +166,8 @@ def analyze(
         own = tempfile.TemporaryDirectory(prefix="gsto-viz-")
         out = Path(own.name) / "analysis"
     calibration = None if calibration is data else calibration
-    data = with_objects(data)
     networks = [open_for(data, key, models[key], (sites or {}).get(key)) for key in keys]
+    data = with_objects(with_regions(data, networks))
     _check_numbers(random_draws, block, seed)
     count = len(data) if limit is None else min(limit, len(data))
     if count < 1:
@@ -249,7 +250,7 @@ def ordered_names(names: Iterable[str], reference: str | None = None) -> list[st
 
 def _record(network: Network, attribution: bool) -> dict[str, Any]:
     """Return what the manifest says of a network, and whether it is left out of attribution."""
-    left_out = attribution and network.anatomy.head is None
+    left_out = attribution and not is_followed(network)
     return network.record() | ({"unexplained": True} if left_out else {})
 
 
@@ -257,15 +258,23 @@ def open_for(data: Dataset, key: str, source: Source, site: Anatomy | None = Non
     """Open a network for analysis on a data set.
 
     Args:
-        data: The images; the classes of a checkpoint must be those of the data.
+        data: The images; the classes of a checkpoint must be those of the data. Of a network for
+            pose, the joints must be those of the data, if these have any.
         key: Its name in the comparison.
         source: Of the network.
         site: Where a foreign network is read; None: where it says.
 
     Raises:
-        GstoVizError: Other classes than the data, or a network whose branches are unknown.
+        GstoVizError: Other classes or joints than the data, or unknown branches.
     """
-    network = replace(open_network(source, key=key, site=site), predicts=len(data.classes))
+    network = open_network(source, key=key, site=site)
+    if network.task == "pose":
+        joints = joints_of(data)
+        if joints is not None:
+            refuse_other_joints(network.module, joints, data.name)
+        network.check_branches()
+        return network
+    network = replace(network, predicts=len(data.classes))
     adopt_classes(network.module, data)
     if network.classes is not None and network.classes.names != data.classes.names:
         raise GstoVizError(
@@ -274,6 +283,16 @@ def open_for(data: Dataset, key: str, source: Source, site: Anatomy | None = Non
         )
     network.check_branches()
     return network
+
+
+def with_regions(data: Dataset, networks: Iterable[Network]) -> Dataset:
+    """Return the data with the regions that networks are compared on.
+
+    Those are all of the annotation; persons alone where a network is for pose and the data have
+    persons.
+    """
+    pose = any(network.task == "pose" for network in networks)
+    return with_persons(data) if pose else data
 
 
 def chosen_nulls(asked: bool | Sequence[str]) -> bool | list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gsto_viz.data import class_list_from_json
 from gsto_viz.errors import GstoVizError
+from gsto_viz.report.causal import NO_CLASSES
 from gsto_viz.report.examples import Example, load_example
 from gsto_viz.report.folder import DOUBLED, EXAMPLES, RESIZED, WithNulls, clusters_of, open_finished
 from gsto_viz.report.tables import read_table
@@ -198,6 +199,12 @@ class Report:
         found = self.model(key)["attribution"]
         return found if isinstance(found, dict) else None
 
+    def without_sci_c(self, key: str) -> str:
+        """Return why a network cannot have SCI_C; empty where it can."""
+        if self.manifest["models"][key].get("task") == "pose":
+            return NO_CLASSES
+        return "" if has_octaves(self.strides[key]) else NO_OCTAVES
+
     def agreement(self, key: str) -> str | None:
         """Return in words whether SCI, SCI_C and STP agree; None when they were not computed."""
         found = self.causal(key)
@@ -272,8 +279,9 @@ class Report:
         own = self.strides[a], self.strides[b]
         more = {}
         missing = [key for key in (a, b) if self.causal(key) is None]
+        lacking = [why for key in (a, b) if (why := self.without_sci_c(key))]
         if self.manifest["attribution"] and not missing:
-            if all(map(has_octaves, own)):
+            if not lacking:
                 of_a, of_b = (sci_c_values(t, s) for t, s in zip(tables, own, strict=True))
                 more["sci_c"] = (of_a, of_b)
             grown = [self.stp_values(key) for key in (a, b)]
@@ -286,8 +294,8 @@ class Report:
             confirmatory=more,
             missing=unmeasured(own[0]) | unmeasured(own[1]),
         )
-        if self.manifest["attribution"] and not missing and "sci_c" not in more:
-            found = (*found, not_compared("sci_c", "confirmatory", NO_OCTAVES))
+        if self.manifest["attribution"] and not missing and lacking:
+            found = (*found, not_compared("sci_c", "confirmatory", lacking[0]))
         if self.manifest["attribution"] and missing:
             why = f"{missing[0]} has none ({self.model(missing[0])['attribution']})"
             rows = (not_compared(name, "confirmatory", why) for name in ("sci_c", "stp"))

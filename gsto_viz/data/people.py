@@ -222,8 +222,7 @@ def _persons_alone(
     rest, thing = (next(c.id for c in classes if c.thing == kind) for kind in (False, True))
     labels = np.full(size, rest, np.uint8) if sample.labels is None else sample.labels.copy()
     drawn = np.zeros(size, np.int32) if sample.instances is None else sample.instances
-    numbers = np.unique([one.instance for one in people if one.instance > 0])
-    instances = np.where(np.isin(drawn, numbers), drawn, 0).astype(np.int32)
+    instances = np.where((drawn > 0) & (labels == thing), drawn, 0).astype(np.int32)
     free, shown = instances == 0, set(np.unique(instances))
     boxes = [one for one in people if one.instance != CROWD and one.instance not in shown - {0}]
     boxes.sort(key=lambda one: -one.box[2] * one.box[3])

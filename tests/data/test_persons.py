@@ -41,7 +41,8 @@ def test_a_person_is_its_mask_or_its_box_and_smaller_boxes_lie_on_larger_ones():
     labels = np.zeros((8, 10), np.uint8)
     instances = np.zeros((8, 10), np.int32)
     labels[0:3, 0:3], instances[0:3, 0:3] = 1, 5  # a mask
-    labels[7, 0:4], instances[7, 0:4] = 1, 9  # of nobody among the people
+    labels[7, 0:4], instances[7, 0:4] = 1, 4  # of a person without joints
+    instances[6, 0:2] = 3  # of no person
     labels[6, 9] = IGNORE
     people = (
         person((5.5, 0.5, 2, 2), 0),  # pixels 6, 7 and 1, 2
@@ -61,7 +62,7 @@ def test_a_person_is_its_mask_or_its_box_and_smaller_boxes_lie_on_larger_ones():
             if y < 3 and x < 3:
                 expected[y, x], classes[y, x] = 5, 1
     expected[6, 9], classes[6, 9] = 0, IGNORE
-    classes[7, 0:4] = 1
+    expected[7, 0:4], classes[7, 0:4] = 4, 1
     np.testing.assert_array_equal(cut.instances, expected)
     np.testing.assert_array_equal(cut.labels, classes)
     np.testing.assert_array_equal(labels, before[0])

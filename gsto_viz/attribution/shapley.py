@@ -198,11 +198,11 @@ def shares(products: FloatArray) -> FloatArray:
 def shapley_maps(
     seen: HeadPass, baseline: Baseline, class_id: int | npt.NDArray[np.integer]
 ) -> FloatArray:
-    """Compute the Shapley values of the margin at every cell.
+    """Compute the Shapley values of the margin at every cell; of the heat map in a pose network.
 
     Args:
         baseline: For absent branches.
-        class_id: The class whose margin is explained, or one for each cell, (h, w).
+        class_id: The class or joint that is explained, or one for each cell, (h, w).
 
     Returns:
         (R, h, w) in logits; at each cell they sum to its margin minus its margin at the baseline.
@@ -211,13 +211,14 @@ def shapley_maps(
     count = grid[0] * grid[1]
     classes = np.broadcast_to(np.asarray(class_id, dtype=np.int64), grid).ravel()
     cells, ones = np.arange(count), np.ones(count)
-    entries = Entries(cells, cells, classes, ones, count, grid, margin=True)
+    margin = seen.margins
+    entries = Entries(cells, cells, classes, ones, count, grid, margin)
     base, deltas = split_pass(seen, baseline)
     psi = np.zeros((len(deltas), count))
     for start, logits in coalition_logits(seen.head, base, deltas):
         width = logits.shape[-1]
         part = entries.within(start, start + width)
-        local = Entries(part.cell, part.cell, part.class_id, part.weight, width, grid, margin=True)
+        local = Entries(part.cell, part.cell, part.class_id, part.weight, width, grid, margin)
         values = local.scores(logits.double()).cpu().numpy()
         psi[:, start : start + width] = exact_shapley(values)
     return psi.reshape(-1, *grid)

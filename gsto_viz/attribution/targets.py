@@ -185,6 +185,11 @@ def resolve(target: Target, view: View, shape: Sequence[int]) -> Entries:
             tensor's shape and the axis.
     """
     grid = int(shape[-2]), int(shape[-1])
+    if target.score == "margin" and view.heat_maps is not None:
+        raise GstoVizError(
+            "joints do not exclude one another, so heat maps have no margins; take score='mean', "
+            "the value of the heat map"
+        )
     selection = target.area.select(view)
     stride = stride_of(view.size, grid)
     rows, columns = np.nonzero(selection.group)

@@ -22,6 +22,8 @@ EXAMPLES = (
     "--change 'stage3.m0.gate[2->0]=0.5' --change stage4.branch2=zero --out runs/changed",
     "gsto-viz attribute last.safetensors photo.png --target class:road --calibration camvid:PATH "
     "--other second.png --erf --out runs/road",
+    "gsto-viz attribute pose.safetensors photo.png "
+    "--target 'joint:left wrist:40,20,120,200' --out runs/wrist",
     "gsto-viz attribute last.safetensors photo.png --target region:car:largest "
     "--method grad_cam --method saliency --tap 'stage2.branch*' --tap stage3.m0.gate.2to0 "
     "--sanity --out runs/taps",
@@ -35,8 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target",
         required=True,
         metavar="T",
-        help="pixel:X,Y[:CLASS], box:X0,Y0,X1,Y1[:CLASS], mask:FILE.png, region:NUMBER, "
-        "region:CLASS[:largest|smallest|N], class:CLASS[:true|predicted], size:LOW-HIGH (octaves)",
+        help="pixel:X,Y[:CLASS], box:X0,Y0,X1,Y1[:CLASS], mask:FILE.png[:CLASS], region:NUMBER, "
+        "region:CLASS[:largest|smallest|N], class:CLASS[:true|predicted], size:LOW-HIGH (octaves); "
+        "of a network for pose, whose classes are joints, joint:NAME[:X0,Y0,X1,Y1] is where its "
+        "heat map peaks (in the box of a person)",
     )
     parser.add_argument("--labels", metavar="PNG", help="annotation: regions come from it")
     parser.add_argument("--instances", metavar="PNG", help="instance numbers of the annotation")
@@ -48,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--score",
-        default="margin",
         choices=("margin", "mean", "sum"),
-        help="margin over the next class, or mean or sum of the class's logit (default: margin)",
+        help="margin over the next class, or mean or sum of the class's logit (default: margin; of "
+        "a network for pose mean, of the heat map)",
     )
     parser.add_argument(
         "--head",

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,10 +24,11 @@ from gsto_viz.attribution import (
     parse_intervention,
     zero_baseline,
 )
-from gsto_viz.attribution.areas import Area, Mask
+from gsto_viz.attribution.areas import FORMS, Area, Mask
 from gsto_viz.attribution.explain import Explanation, explain_target
 from gsto_viz.attribution.interventions import branch_places
 from gsto_viz.attribution.receptive import ReceptiveField, field_rows, receptive_fields
+from gsto_viz.attribution.targets import Score
 from gsto_viz.commands.options import size_of
 from gsto_viz.data import (
     load_data,
@@ -39,6 +41,7 @@ from gsto_viz.data import (
 )
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import adopt_classes, predict
+from gsto_viz.evaluate.pose import heat_maps
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.files import (
     atomic_path,
@@ -48,6 +51,7 @@ from gsto_viz.files import (
     write_json,
     write_text,
 )
+from gsto_viz.models.base import task_of
 from gsto_viz.network import Baseline, Network
 from gsto_viz.plots import save_figure
 from gsto_viz.plots.attribution import figure_attribution, figure_taps
@@ -56,8 +60,8 @@ from gsto_viz.report.folder import fingerprint, plain
 from gsto_viz.stats import fields_slope
 from gsto_viz.text_table import text_table
 from gsto_viz.torch_utils import eval_mode
-from gsto_viz.types import Dataset
-from gsto_viz.words import DEFAULT_METHODS
+from gsto_viz.types import IGNORE, Dataset
+from gsto_viz.words import DEFAULT_METHODS, HEAT_MAP
 
 OWN_FILES = (
     "maps.npz", "table.csv", "taps.csv", "paths.csv", "sanity.csv", "erf.csv", "manifest.json",
@@ -87,12 +91,28 @@ class Work:
         self.native = image.shape[:2]
         self.image = image if self.size is None else resize_image(image, self.size)
         self.area = self._resized_mask(area)
-        with eval_mode(model):
-            prediction = predict(model, self.image)
-        assert network.classes is not None  # every file says its classes
-        names = network.classes.names
-        self.view = View(prediction, names, *self._annotation(len(names)))
         self.pixels = self.tensor(self.image)
+        self.pose = task_of(model) == "pose"
+        self.score: Score = args.score or ("mean" if self.pose else "margin")
+        self.view = self._view()
+
+    def _view(self) -> View:
+        """Run the network, and return what areas refer to."""
+        assert self.network.classes is not None  # every file says its classes
+        names = self.network.classes.names
+        if self.pose:
+            if self.args.labels:
+                raise GstoVizError(
+                    "--labels is for networks that predict the classes of pixels; of a network for "
+                    "pose give the box of a person with the joint, as in 'joint:nose:X0,Y0,X1,Y1'"
+                )
+            with eval_mode(self.model):
+                (maps,) = heat_maps(self.model, [self.image])
+            nothing = np.full(self.image.shape[:2], IGNORE, dtype=np.uint8)
+            return View(nothing, names, heat_maps=maps)
+        with eval_mode(self.model):
+            prediction = predict(self.model, self.image)
+        return View(prediction, names, *self._annotation(len(names)))
 
     def _resized_mask(self, area: Area) -> Area:
         """Bring a mask of the native image to the size of --size; other areas stay."""
@@ -156,7 +176,7 @@ class Work:
             self.model,
             self.pixels,
             self.view,
-            Target(self.area, args.score, args.head),
+            Target(self.area, self.score, args.head),
             self.baselines(),
             methods=self.methods,
             taps=args.tap,
@@ -220,7 +240,7 @@ class Work:
         seen = self.image, explained.outline
         words: dict[str, Any] = {
             "title": f"{explained.target}: {explained.score:.3f}",
-            "score": self.args.score,
+            "score": HEAT_MAP if self.pose else self.score,
         }
         tables = {"branches": explained.branches, "paths": explained.paths}
         if explained.sanity is not None:
@@ -292,7 +312,8 @@ def manifest(
         "schema_version": SCHEMA_VERSION,
         "target": explained.target,
         "score": explained.score,
-        "score_unit": "logits, on the grid of the logits, cells weighted by pixels",
+        "score_unit": f"{HEAT_MAP if work.pose else 'logits'}, on the grid of the logits, cells "
+        "weighted by pixels",
         "regions_from": work.view.source,
         "checkpoint": work.network.weights_record(),
         "image": {
@@ -321,7 +342,7 @@ def _request(work: Work) -> dict[str, Any]:
     """Return what was asked for, defaults filled in."""
     args = work.args
     return {
-        "score": args.score,
+        "score": work.score,
         "head": args.head,
         "methods": list(work.methods),
         "taps": list(args.tap),
@@ -357,8 +378,8 @@ def calibration_record(data: Dataset | None, count: int) -> dict[str, Any] | Non
 
 def mask_file(target: str) -> str | None:
     """Return the file of a target ``mask:FILE``; None for other targets."""
-    kind, _, rest = target.partition(":")
-    return rest if kind == "mask" else None
+    found = re.fullmatch(f"mask:{FORMS['mask'].pattern}", target, re.DOTALL)
+    return found and found[1]
 
 
 def _file(path: str) -> dict[str, str]:

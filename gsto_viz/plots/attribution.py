@@ -29,18 +29,19 @@ from gsto_viz.plots.page import (
 )
 from gsto_viz.plots.wall import Outline, Panel, PanelRow, Wall
 from gsto_viz.types import Stride, stride_words
-from gsto_viz.words import METHODS, methods_at
+from gsto_viz.words import HEAT_MAP, METHODS, methods_at, scored
 
 SCORES = {
     "margin": "margin of the target",
     "mean": "mean logit of the target's class",
     "sum": "sum of the logits of the target's class",
+    HEAT_MAP: "heat map of the target's joint",
 }
 """Scores of a target in words."""
 
 
 def score_words(score: str) -> str:
-    """Return a score in words: ``margin``, ``mean`` or ``sum``.
+    """Return a score in words: a key of ``SCORES``.
 
     Raises:
         GstoVizError: It is none of these.
@@ -55,7 +56,8 @@ def color_words(methods: Iterable[str], score: str) -> str:
 
     Args:
         methods: Those drawn; ``shapley`` is one.
-        score: The score asked. Shapley maps split the margin of each cell whatever it is.
+        score: The score asked. Of classes, Shapley maps split the margin of each cell whatever it
+            is.
 
     Raises:
         GstoVizError: The score is unknown.
@@ -68,8 +70,8 @@ def color_words(methods: Iterable[str], score: str) -> str:
     exact = {row.meaning for row in methods_at("head").values()}
     sentences = []
     for meaning, labels in kinds.items():
-        sentences.append(meaning.format(methods=_list(labels), score=asked))
-        if meaning in exact and score != "margin":
+        sentences.append(scored(meaning.format(methods=_list(labels), score=asked), score))
+        if meaning in exact and score not in ("margin", HEAT_MAP):
             sentences.append(
                 f"These maps explain the margin, not the score that was asked: the {asked}."
             )
@@ -186,7 +188,7 @@ def figure_attribution(
             ``sanity``, written below each map.
         strides: Of the branches.
         title: What is explained.
-        score: ``margin``, ``mean`` or ``sum``: what bars, matrices and gradients explain.
+        score: A key of ``SCORES``: what bars, matrices and gradients explain.
 
     Raises:
         GstoVizError: There are no maps, one does not lie on its grid, or the score is unknown.
@@ -205,7 +207,7 @@ def figure_attribution(
     wall = Wall((image.shape[0], image.shape[1]))
     wall.heading(title)
     for method, names in groups.items():
-        heats = method_maps(method, names, maps, map_strides, image.shape[:2])
+        heats = method_maps(method, names, maps, map_strides, image.shape[:2], score)
         if method in methods_at("head"):
             absent = f"{heats[0].label} (absent: {names[0].split('/')[1]})"
             heats = tuple(replace(heat, label=absent) for heat in heats)
@@ -214,8 +216,9 @@ def figure_attribution(
             panels.append(_map_panel(stride_words(stride), heat, outlines, sanity, name))
         row = PanelRow("", panels, slots=len(strides) + 1, height=PANEL_HEIGHT, bar=heats[0])
         wall.rows([row])
-    _draw_charts(wall, branches, tables["paths"], strides)
-    return wall.finish(caption, f"{title}. {_in_words(branches, strides)}")
+    unit = HEAT_MAP if score == HEAT_MAP else "logits"
+    _draw_charts(wall, branches, tables["paths"], strides, unit)
+    return wall.finish(caption, f"{title}. {_in_words(branches, strides, unit)}")
 
 
 def _by_method(maps: Iterable[str]) -> dict[str, list[str]]:
@@ -246,22 +249,28 @@ def method_maps(
     maps: Mapping[str, npt.NDArray[np.floating]],
     map_strides: Mapping[str, Stride],
     size: tuple[int, int],
+    score: str = "margin",
 ) -> tuple[HeatMap, ...]:
     """Give the maps of one method one symmetric scale; cells that add up become densities."""
     word = METHODS[method]
     strides = [map_strides[name] for name in names]
     areas = [cell_area(size, stride) if word.adds_up else 1.0 for stride in strides]
     values = [maps[name] / area for name, area in zip(names, areas, strict=True)]
-    return symmetric_maps(values, strides, word.axis)
+    return symmetric_maps(values, strides, scored(word.axis, score))
 
 
 def _draw_charts(
-    wall: Wall, branches: pd.DataFrame, paths: pd.DataFrame, strides: Sequence[Stride]
+    wall: Wall,
+    branches: pd.DataFrame,
+    paths: pd.DataFrame,
+    strides: Sequence[Stride],
+    unit: str,
 ) -> None:
     """Draw Shapley values by baseline, and the matrices of closed transfers and gates."""
     top = wall.top + 0.2
     ax = wall.axes(MARGIN + 0.45, top, 2.5, CHART)
     plot_shapley(branches[branches["method"] == "shapley"], ax=ax, strides=strides)
+    ax.set_ylabel(unit)
     ax.set_title("Shapley values of the target", loc="left", pad=4)
     for k, kind in enumerate(("transfer", "gate")):
         matrix = edge_matrix(paths, kind, len(strides))
@@ -270,7 +279,7 @@ def _draw_charts(
         left = 4.0 + k * 2.1
         box = wall.axes(left, top, 1.35, 1.35)
         bar = wall.axes(left, top + 1.35 + 0.42, 1.35, 0.06)
-        plot_edges(matrix, ax=box, bar=bar, strides=strides)
+        plot_edges(matrix, ax=box, bar=bar, strides=strides, unit=unit)
         box.set_title(f"one {kind} closed: drop", loc="left", pad=4)
     wall.top += CHART + 0.75
 
@@ -319,7 +328,7 @@ def plot_shapley(rows: pd.DataFrame, *, ax: Axes, strides: Sequence[Stride]) -> 
     return ax
 
 
-def _in_words(branches: pd.DataFrame, strides: Sequence[Stride]) -> str:
+def _in_words(branches: pd.DataFrame, strides: Sequence[Stride], unit: str) -> str:
     """Return the Shapley values in a sentence for readers who cannot see the figure."""
     parts = []
     for _, row in branches[branches["method"] == "shapley"].iterrows():
@@ -327,7 +336,7 @@ def _in_words(branches: pd.DataFrame, strides: Sequence[Stride]) -> str:
             f"{stride_words(s)}: {row[f'branch_{r}']:.2f}" for r, s in enumerate(strides)
         )
         parts.append(
-            f"Shapley values in logits with {row['baseline']} for absent branches: {values}."
+            f"Shapley values ({unit}) with {row['baseline']} for absent branches: {values}."
         )
     return " ".join(parts)
 
@@ -362,7 +371,7 @@ def figure_taps(
         maps: By name, ``{method}/{tap}`` or ``{method}/input``.
         map_strides: Pixels per cell of each map.
         title: What is explained.
-        score: ``margin``, ``mean`` or ``sum``: what the methods explain.
+        score: A key of ``SCORES``: what the methods explain.
         sanity: ``check``, ``subject``, ``value``, ``cells``: written below each map.
 
     Raises:
@@ -381,7 +390,7 @@ def figure_taps(
     wall.heading(title)
     for method, names in groups.items():
         panels = [Panel("input and target", pixels=image, outlines=outlines)]
-        heats = method_maps(method, names, maps, map_strides, image.shape[:2])
+        heats = method_maps(method, names, maps, map_strides, image.shape[:2], score)
         for name, heat in zip(names, heats, strict=True):
             tap, end = name.split("/", 1)[1], f" /{heat.stride}"
             head = shorten(tap, slot - text_width(end, BODY), BODY) + end
@@ -390,8 +399,8 @@ def figure_taps(
             PanelRow("", part, slots=columns, height=LARGEST[1]) for part in chunks(panels, columns)
         ]
         wall.rows([*rows[:-1], replace(rows[-1], bar=heats[0])])
-    parts = [
-        f"{METHODS[method].axis} at {', '.join(name.split('/', 1)[1] for name in names)}"
-        for method, names in groups.items()
-    ]
+    parts = []
+    for method, names in groups.items():
+        places = ", ".join(name.split("/", 1)[1] for name in names)
+        parts.append(f"{scored(METHODS[method].axis, score)} at {places}")
     return wall.finish(caption, f"{title}. Maps: {'; '.join(parts)}.")

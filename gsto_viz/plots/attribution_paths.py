@@ -112,9 +112,11 @@ def cell_text(value: float, digits: int = 2) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def plot_edges(matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[Stride]) -> Axes:
+def plot_edges(
+    matrix: FloatArray, *, ax: Axes, bar: Axes, strides: Sequence[Stride], unit: str = "logits"
+) -> Axes:
     """Draw a source x target matrix of drops (see :func:`edge_matrix`)."""
-    draw_matrix(matrix, ax=ax, bar=bar, unit="logits")
+    draw_matrix(matrix, ax=ax, bar=bar, unit=unit)
     names = [f"/{s}" for s in strides]
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)

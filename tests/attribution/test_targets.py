@@ -13,6 +13,7 @@ from gsto_viz.attribution.areas import (
     Box,
     ClassRegion,
     Mask,
+    Peak,
     Pixel,
     RankedRegion,
     Region,
@@ -242,6 +243,8 @@ def test_heads_of_outputs_of_all_kinds():
         ("class:road:true", ClassRegion("road", "true")),
         ("size:5-6", SizeBin(5, 6)),
         ("size:4.5-5.5", SizeBin(4.5, 5.5)),
+        ("joint:left wrist", Peak("left wrist")),
+        ("joint:nose:1,2,30,40", Peak("nose", (1, 2, 30, 40))),
     ],
 )
 def test_words(text, place):
@@ -269,4 +272,4 @@ def test_masks_come_from_files(tmp_path):
 def test_words_that_are_no_target(text):
     with pytest.raises(GstoVizError, match="is not a target; write"):
         parse_area(text)
-    assert len(FORMS) == 6
+    assert len(FORMS) == 7

@@ -356,19 +356,36 @@ class Peak:
                 "network for pose"
             )
         x0, y0, x1, y1 = self.box or (0, 0, view.size[1] - 1, view.size[0] - 1)
-        person = Box(x0, y0, x1, y1, self.class_name)
-        person.select(view)
-        stride = grid_stride(view.size, view.heat_maps.shape[1:])
-        assert stride is not None
+        Box(x0, y0, x1, y1, self.class_name).select(view)
         joint = view.heat_maps[view.class_index(self.class_name)][None]
-        (place,) = skeletons(joint, [(x0, y0, x1 - x0, y1 - y0)], stride)[0]
-        # Skeletons lie up to a quarter of a cell beside it.
-        x, y = (stride * round(float(one) / stride) for one in place[:2])
-        return Pixel(x, y, self.class_name).select(view)
+        ((x, y),) = peak_pixels(joint, (x0, y0, x1 - x0, y1 - y0), view.size)
+        return Pixel(int(x), int(y), self.class_name).select(view)
 
     def __str__(self) -> str:
         where = "" if self.box is None else ":" + ",".join(map(str, self.box))
         return f"joint:{self.class_name}{where}"
+
+
+def peak_pixels(
+    heat_maps: npt.NDArray[np.floating],
+    box: tuple[float, float, float, float],
+    size: tuple[int, int],
+) -> IntMap:
+    """Return the pixels of the cells where heat maps peak in a box.
+
+    Args:
+        heat_maps: (J, h, w).
+        box: x and y of the top left corner, width and height, in pixels.
+        size: (H, W) of the image.
+
+    Returns:
+        (J, 2): x and y.
+    """
+    stride = grid_stride(size, heat_maps.shape[1:])
+    assert stride is not None
+    (joints,) = skeletons(heat_maps, [box], stride)
+    # Skeletons lie up to a quarter of a cell beside it.
+    return stride * np.rint(joints[:, :2] / stride).astype(np.int64)
 
 
 NUMBER, CLASS = r"\s*(\d+)\s*", r"(?::(.+))?"

@@ -10,7 +10,7 @@ import pandas as pd
 from gsto_viz.attribution.shapley import BranchShapley
 from gsto_viz.explorer.drawings import Sheet
 from gsto_viz.explorer.evidence import Question, branch_table
-from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, unit_of
+from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, score_of, unit_of
 from gsto_viz.explorer.export_files import ExportFile, Exports, csv_bytes, npz_bytes
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import image_tiles, stem_of, tile_file, view_json
@@ -81,7 +81,7 @@ def view_file(
     numbers = {
         "explained": question.words,
         "class": question.class_name,
-        "branches": branch_table(answers, strides),
+        "branches": branch_table(answers, strides, question.unit),
         "scores": {
             letter: {"present": float(one.present[0]), "absent": float(one.absent[0])}
             for letter, one in answers.items()
@@ -94,7 +94,7 @@ def view_file(
             for letter, own in make_maps().items()
         },
     }
-    display = {"unit": unit_of(state.method, state.score), "colors": DIVERGING}
+    display = {"unit": unit_of(state.method, score_of(shown, state.score)), "colors": DIVERGING}
     return view_json(PAGE, shown, state, numbers, display)
 
 
@@ -106,7 +106,7 @@ def branches_csv(
 ) -> bytes:
     """Return the table of branches as CSV, with what each row comes from."""
     strides = {letter: shown.inspections[letter].strides for letter in LETTERS}
-    table = branch_table(answers, strides)
+    table = branch_table(answers, strides, question.unit)
     letters = table["network"]
     origin = {
         "checkpoint": [shown.inspections[x].name for x in letters],
@@ -114,7 +114,7 @@ def branches_csv(
         "image": shown.sample.id,
         "place (px)": question.name,
         "class": question.class_name,
-        "explained": state.score,
+        "explained": score_of(shown, state.score),
         "absent branches": state.absent,
     }
     for position, (name, values) in enumerate(origin.items(), start=1):
@@ -141,6 +141,8 @@ def maps_npz(
         "steps": state.steps,
         "absent_branches": state.absent,
         "explained": question.words,
-        "unit": unit_of(state.method, state.score).replace("per pixel", "per cell"),
+        "unit": unit_of(state.method, score_of(shown, state.score)).replace(
+            "per pixel", "per cell"
+        ),
     }
     return npz_bytes(arrays, about)

@@ -31,10 +31,10 @@ def draw_answers(shown: Shown, question: Question, answers: Mapping[str, BranchS
     rows = branch_rows(answers, strides)
     for column, quantity in zip(st.columns(2, gap="medium"), QUANTITIES, strict=True):
         with column:
-            _draw_chart(rows, quantity)
+            _draw_chart(rows, quantity, question.unit)
     for letter in LETTERS:
         st.markdown(plain(sum_check(letter, question, answers[letter])))
-    table = branch_table(answers, strides)
+    table = branch_table(answers, strides, question.unit)
     numbers = [name for name in table.columns if name not in ("network", "quantity")]
     st.dataframe(
         table,
@@ -45,8 +45,8 @@ def draw_answers(shown: Shown, question: Question, answers: Mapping[str, BranchS
     )
 
 
-def _draw_chart(rows: pd.DataFrame, quantity: str) -> None:
-    title = QUANTITIES[quantity]
+def _draw_chart(rows: pd.DataFrame, quantity: str, unit: str) -> None:
+    title = QUANTITIES[quantity].format(unit=unit)
     table = rows[["model", "stride", quantity]].dropna().round({quantity: 5})
     zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color="#888888").encode(y="zero:Q")
     line = (
@@ -83,10 +83,10 @@ def draw_runs(shown: Shown, method: str, runs: Mapping[str, Run]) -> None:
         column_config={n: st.column_config.NumberColumn(format="%.4g") for n in table.columns[1:]},
     )
     for letter, run in runs.items():
-        st.markdown(plain(convergence(letter, run)))
+        st.markdown(plain(convergence(letter, run, "" if shown.pose else " logits")))
 
 
-def convergence(letter: str, run: Run) -> str:
+def convergence(letter: str, run: Run, unit: str = " logits") -> str:
     """Describe how long a run took, and how far integrated gradients are from adding up."""
     took = f"{letter}: took {run.seconds:.1f} s."
     if run.delta is None:
@@ -94,7 +94,7 @@ def convergence(letter: str, run: Run) -> str:
     share = abs(run.delta) / max(abs(run.score), 1e-9)
     advice = " More steps make it smaller." if share > FEW_STEPS else ""
     return (
-        f"{took} Convergence delta {run.delta:+.3f} logits: what the maps add up to, less the "
+        f"{took} Convergence delta {run.delta:+.3f}{unit}: what the maps add up to, less the "
         f"change of the score ({run.score:.3f}) when the branches go to those of an image of the "
         f"mean colour.{advice}"
     )

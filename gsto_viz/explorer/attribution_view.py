@@ -11,7 +11,7 @@ from gsto_viz.explorer import cached
 from gsto_viz.explorer.attribution_export import attribution_exports
 from gsto_viz.explorer.attribution_panel import draw_answers, draw_runs
 from gsto_viz.explorer.evidence import Question, answer, ask
-from gsto_viz.explorer.evidence_tiles import unit_of
+from gsto_viz.explorer.evidence_tiles import score_of, unit_of
 from gsto_viz.explorer.export_menu import draw_exports
 from gsto_viz.explorer.gradient_runs import Run
 from gsto_viz.explorer.page_frame import Page
@@ -28,7 +28,7 @@ from gsto_viz.explorer.probe_place import (
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.view_figures import marks_at
-from gsto_viz.explorer.view_state import ABSENT, PICKS, SCORES, STEPS
+from gsto_viz.explorer.view_state import ABSENT, PICKS, STEPS
 from gsto_viz.explorer.viewer import draw_colors, last_click
 from gsto_viz.explorer.viewer_data import DIVERGING
 from gsto_viz.words import METHOD_LINKS
@@ -36,6 +36,8 @@ from gsto_viz.words import METHOD_LINKS
 KEY = "attribution-viewer"
 METHOD_TITLES = {link: row.title for link, row in METHOD_LINKS.items()}
 SCORE_NAMES = {"margin": "Margin over the next class", "mean": "Logit"}
+POSE_SCORES = {"mean": "Heat map"}
+"""Joints do not exclude one another, so they have no margin."""
 ABSENT_NAMES = {"mean": "Mean of this image", "zero": "Zero"}
 NOWHERE = "No region lies here: these pixels are ignored. Choose another place."
 
@@ -53,11 +55,13 @@ def draw_page() -> None:
 
 def _choose_question(page: Page, shown: Shown) -> None:
     """Draw the controls: what is asked, and how it is answered."""
+    scores = POSE_SCORES if shown.pose else SCORE_NAMES
+    picks = PICK_NAMES | ({"region": "Peak in a person's box"} if shown.pose else {})
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         for field, label, options, names in (
             ("method", "Maps of the branches", tuple(METHOD_LINKS), METHOD_TITLES),
-            ("pick", "A click chooses", PICKS, PICK_NAMES),
-            ("score", "Explained", SCORES, SCORE_NAMES),
+            ("pick", "A click chooses", PICKS, picks),
+            ("score", "Explained", tuple(scores), scores),
             ("absent", "In place of absent branches", ABSENT, ABSENT_NAMES),
         ):
             draw = partial(
@@ -79,20 +83,23 @@ def _choose_question(page: Page, shown: Shown) -> None:
 
 
 def _choose_class(page: Page, shown: Shown) -> None:
-    """Draw the selector of the class that is asked about."""
+    """Draw the selector of the class or joint that is asked about."""
     names = shown.classes.names
+    what, default = "Class", "what A predicts at the probe"
+    if shown.pose:
+        what, default = "Joint", "the one with A's greatest heat map there"
     if page.fresh and page.state.target not in (None, *names):
         st.warning(
-            "The class that this link asks about is not known to these networks; what A predicts "
-            "is asked about instead.",
+            f"The {what.lower()} that this link asks about is not known to these networks; "
+            f"{default} is asked about instead.",
             icon=":material/link_off:",
         )
     draw = partial(
         st.selectbox,
-        "Class asked about",
+        f"{what} asked about",
         names,
         index=None,
-        placeholder="what A predicts at the probe",
+        placeholder=default,
         width=270,
     )
     page.bound("target", draw, (None, *names))
@@ -189,9 +196,10 @@ def _draw_viewer(
     )
     draw_tiles(page, data, point, shown.size, outline=state.pick == "region", key=KEY)
     page.note(x=point.x, y=point.y)
+    unit = unit_of(state.method, score_of(shown, state.score))
     scale = "one scale for each network" if state.method == "gradcam" else "one scale for all maps"
     st.markdown(
-        f"{plain(shown.picture.description)} Maps: {unit_of(state.method, state.score)}; red "
+        f"{plain(shown.picture.description)} Maps: {unit}; red "
         f"raises the number, blue lowers it; {scale}, symmetric about 0, and what lies beyond the "
         "bar takes its end colours. Click a tile to ask there, use the wheel to zoom, arrow keys "
         "to step by one cell."

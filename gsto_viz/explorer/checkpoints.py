@@ -19,6 +19,7 @@ from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.server import FOLDER_VARIABLE
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.models import SegmentationNetwork, shipped_checkpoints
+from gsto_viz.models.base import NetworkConfig
 from gsto_viz.models.checkpoint import METADATA_KEY, info_from_json, read_config
 from gsto_viz.network import open_network
 from gsto_viz.types import ClassList
@@ -40,6 +41,7 @@ class Choice:
         classes: Its classes.
         gated: Whether it has gates.
         notice: What must be shown to who uses it (licence of the data), or None.
+        task: What it is for: ``segmentation`` or ``pose``.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Choice:
     classes: ClassList
     gated: bool
     notice: str | None
+    task: str = NetworkConfig.task
 
     @property
     def name(self) -> str:
@@ -123,6 +126,7 @@ def _choice(key: str, path: Path, stamp: tuple[int, int]) -> Choice:
         classes=info.classes,
         gated=config.gated,
         notice=info.notice,
+        task=config.task,
     )
 
 

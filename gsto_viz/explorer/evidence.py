@@ -6,15 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gsto_viz.attribution.areas import Area, Mask, Pixel, View
+from gsto_viz.activity import cell_at
+from gsto_viz.attribution.areas import Area, Mask, Pixel, View, peak_pixels
 from gsto_viz.attribution.shapley import BranchShapley, EvidenceField
 from gsto_viz.attribution.targets import Entries, Score, Target, resolve
-from gsto_viz.explorer.probe import Point, region_at
+from gsto_viz.explorer.probe import Point, logits_at, region_at
 from gsto_viz.explorer.shown import Shown
+from gsto_viz.explorer.skeleton_pictures import person_box, scores_of
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Stride
+from gsto_viz.words import HEAT_MAP
 
-QUANTITIES = {"shapley": "Shapley value (logits)", "share": "share of the evidence"}
+QUANTITIES = {"shapley": "Shapley value ({unit})", "share": "share of the evidence"}
+"""What charts draw, by column of ``branch_rows``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,7 @@ class Question:
         class_name: Its name.
         score: ``margin`` or ``mean``.
         stride: Of the cell that stands for a pixel; None: the place is a region.
+        unit: Of the score: ``logits``, or ``heat map`` of a joint.
     """
 
     place: Area
@@ -36,6 +41,7 @@ class Question:
     class_name: str
     score: Score
     stride: Stride | None = None
+    unit: str = "logits"
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -46,6 +52,8 @@ class Question:
     def words(self) -> str:
         """What is explained, in words."""
         what = "margin of" if self.score == "margin" else "logit of"
+        if self.unit == HEAT_MAP:
+            what = "heat map of"
         cell = "" if self.stride is None else f" (the /{self.stride} cell that holds it)"
         return f"{what} {self.class_name} at {self.name}{cell}"
 
@@ -59,7 +67,7 @@ def ask(
     target: str | None,
     score: Score,
 ) -> Question | None:
-    """Return what is asked at the probe.
+    """Return what is asked at the probe; of networks for pose see ``ask_joint``.
 
     Args:
         regions: Of that image.
@@ -71,6 +79,8 @@ def ask(
     Returns:
         None where no region lies.
     """
+    if shown.pose:
+        return ask_joint(shown, regions, point, pick=pick, target=target)
     names = shown.classes.names
     predicted = int(shown.inspections["A"].prediction[point.y, point.x])
     class_id = names.index(target) if target in names else predicted
@@ -85,6 +95,44 @@ def ask(
         words = f"region {number}"
     stride = shown.inspections["A"].strides[0] if pick == "pixel" else None
     return Question(place, words, class_id, names[class_id], score, stride)
+
+
+def ask_joint(
+    shown: Shown, regions: PreparedRegions, point: Point, *, pick: str, target: str | None
+) -> Question | None:
+    """Return which joint is asked about, and where.
+
+    Args:
+        regions: Of that image.
+        point: The probed pixel.
+        pick: ``pixel``; ``region``: where A's heat map peaks in the box of the person that the
+            region under the probe is.
+        target: Name of the joint; None, or a name that there is not: the one whose heat map of A is
+            the greatest there.
+
+    Returns:
+        None where no region lies.
+    """
+    names, seen = shown.classes.names, shown.inspections["A"]
+    words = f"x {point.x}, y {point.y}"
+    if pick == "pixel":
+        values = logits_at(seen, shown.size, np.array([point.y]), np.array([point.x]))[:, 0]
+        places = np.tile((point.x, point.y), (len(names), 1))
+    else:
+        number = region_at(regions, point)
+        if number == 0:
+            return None
+        maps = scores_of(seen)
+        places = peak_pixels(maps, person_box(shown, regions, number), shown.size)
+        rows, columns = cell_at(places[:, 1], places[:, 0], shown.size, seen.strides[0])
+        values = maps[np.arange(len(maps)), rows, columns]
+        words = f"A's peak in the box of region {number}"
+    joint = names.index(target) if target in names else int(values.argmax())
+    place = Point(*map(int, places[joint]))
+    if pick != "pixel":
+        words = f"x {place.x}, y {place.y}, {words}"
+    area = Pixel(place.x, place.y, str(joint))
+    return Question(area, words, joint, names[joint], "mean", seen.strides[0], HEAT_MAP)
 
 
 def entries_of(question: Question, shown: Shown, grid: tuple[int, int]) -> Entries:
@@ -124,7 +172,9 @@ def branch_rows(
 
 
 def branch_table(
-    answers: Mapping[str, BranchShapley], strides: Mapping[str, tuple[Stride, ...]]
+    answers: Mapping[str, BranchShapley],
+    strides: Mapping[str, tuple[Stride, ...]],
+    unit: str = "logits",
 ) -> pd.DataFrame:
     """Return one row per network and quantity.
 
@@ -135,9 +185,9 @@ def branch_table(
     for letter, found in answers.items():
         change = float(found.present[0] - found.absent[0])
         for quantity, values, must in (
-            ("Shapley value, logits", found.psi[:, 0], change),
+            (f"Shapley value, {unit}", found.psi[:, 0], change),
             ("share of the evidence", found.phi[:, 0], 1.0),
-            ("drop when absent alone, logits", found.ablation[:, 0], np.nan),
+            (f"drop when absent alone, {unit}", found.ablation[:, 0], np.nan),
         ):
             cells = {f"/{s}": float(v) for s, v in zip(strides[letter], values, strict=True)}
             rows.append(
@@ -151,11 +201,13 @@ def branch_table(
 def sum_check(letter: str, question: Question, found: BranchShapley) -> str:
     """State what adds up to what, and how exactly."""
     present, absent = float(found.present[0]), float(found.absent[0])
+    unit = "" if question.unit == HEAT_MAP else " logits"
+    own = "value" if question.unit == HEAT_MAP else "logits"
     return (
-        f"{letter}: the {question.words} is {present:.3f} logits, and {absent:.3f} with every "
+        f"{letter}: the {question.words} is {present:.3f}{unit}, and {absent:.3f} with every "
         f"branch absent. The Shapley values add up to the difference, {present - absent:.3f} "
         f"{_within(found.efficiency_error)}, the shares to {found.phi[:, 0].sum():.6f}. Bias plus "
-        "the contributions of all branches give the network's own logits "
+        f"the contributions of all branches give the network's own {own} "
         f"{_within(found.sum_error)} of the largest."
     )
 

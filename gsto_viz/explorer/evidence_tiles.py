@@ -20,7 +20,7 @@ from gsto_viz.explorer.viewer_data import (
 from gsto_viz.plots.attribution import symmetric_maps
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Stride, pixels_per_cell
-from gsto_viz.words import METHOD_LINKS, Method
+from gsto_viz.words import HEAT_MAP, METHOD_LINKS, Method, scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +95,15 @@ def _one_scale(sets: Sequence[BranchMaps], method: Method) -> list[tuple[HeatMap
 
 
 def unit_of(method: str, score: str) -> str:
-    """State what the numbers of a map are."""
+    """State what the numbers of a map are; see ``score_of``."""
     if method == "shapley" and score == "mean":
         return "Shapley value of the logit at each cell, logits"
-    return METHOD_LINKS[method].axis
+    return scored(METHOD_LINKS[method].axis, score)
+
+
+def score_of(shown: Shown, score: str) -> str:
+    """Return what is explained: the score of the view, or the heat map of networks for pose."""
+    return HEAT_MAP if shown.pose else score
 
 
 def evidence_data(
@@ -132,12 +137,14 @@ def evidence_data(
             )
             for branch, heat in zip(maps[letter].branches, heats[letter], strict=True)
         ]
-        title = f"{letter}: {shown.inspections[letter].name}, {unit_of(method, score)}"
+        title = (
+            f"{letter}: {shown.inspections[letter].name}, {unit_of(method, score_of(shown, score))}"
+        )
         rows.append({"title": title, "tiles": tiles})
     return {
         "image": shown.picture.key,
         "height": height,
         "width": width,
         "rows": rows,
-        **shared_data(shown.classes, regions),
+        **shared_data(shown.pixel_classes, regions),
     }

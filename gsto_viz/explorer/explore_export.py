@@ -153,7 +153,7 @@ class Probe:
             "scores": self.scores(),
             "region": facts,
             "region_source": self.shown.region_source,
-            "disagreement_share": disagreement(self.shown)[1],
+            "disagreement_share": None if self.shown.pose else disagreement(self.shown)[1],
             "maps": _map_numbers(self.shown, self.state.mode),
             **({"listening": heard_table(heard)} if heard else {}),
         }
@@ -187,7 +187,10 @@ class Probe:
 
     def scores_csv(self) -> bytes:
         """Return the class scores as a file."""
-        return csv_bytes(self.scores().rename(columns={x: f"{x} score (0..1)" for x in LETTERS}))
+        names = {x: f"{x} score (0..1)" for x in LETTERS}
+        if self.shown.pose:
+            names = {"class": "joint"} | {x: f"{x} heat map" for x in LETTERS}
+        return csv_bytes(self.scores().rename(columns=names))
 
     def heard_csv(self) -> bytes:
         """Return the cells that the probed pixel listens to as a file."""

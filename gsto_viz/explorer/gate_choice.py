@@ -71,7 +71,8 @@ def compare_held(
     # The network as it is runs here, too: what comes with the package may differ in a pixel, and
     # what the pages keep has logits at half precision.
     plain, held = run(PLAIN, 0.0), run(choice.gates, choice.value)
-    change = held_change(plain, held, shown.classes, shown.sample.labels)
+    labels = shown.sample.labels
+    change = held_change(plain, held, shown.classes, labels, pose=shown.pose)
     return Held(choice.subject, choice.what, held, change)
 
 

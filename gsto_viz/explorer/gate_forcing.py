@@ -34,7 +34,9 @@ class HeldChange:
             labels.
         miou: Mean IoU over the classes of this image before and after, 0..1; None without labels.
         classes: One row per class that occurs in either prediction: ``class``, ``before``,
-            ``after``, ``left`` and ``joined`` (pixels), ``logit`` (mean change of its logit).
+            ``after``, ``left`` and ``joined`` (pixels), ``logit`` (mean change of its logit). Of
+            networks for pose one per joint, ``class`` and ``logit`` (mean change of its heat map),
+            most moved first; nothing above that speaks of classes applies to them.
     """
 
     changed: npt.NDArray[np.bool_]
@@ -74,6 +76,8 @@ def held_change(
     held: Look,
     classes: ClassList,
     labels: npt.NDArray[np.uint8] | None,
+    *,
+    pose: bool = False,
 ) -> HeldChange:
     """Compare what a network says with and without a gate held.
 
@@ -82,13 +86,21 @@ def held_change(
         held: With the gate held, with logits.
         classes: Of the network.
         labels: (H, W) of the image, of these classes; None: not annotated.
+        pose: Whether the classes are joints.
     """
     assert plain.logits is not None
     assert held.logits is not None
     before = plain.logits.astype(np.float64)
     step = held.logits.astype(np.float64) - before
     changed = plain.prediction != held.prediction
-    accuracy, miou = _scores(plain, held, len(classes), labels)
+    moves = step.mean(axis=(1, 2))
+    if pose:
+        changed[:] = False
+        accuracy = miou = None
+        by_class = _by_joint(moves, classes)
+    else:
+        accuracy, miou = _scores(plain, held, len(classes), labels)
+        by_class = _by_class(plain.prediction, held.prediction, moves, classes)
     return HeldChange(
         changed=changed,
         share=float(changed.mean()),
@@ -98,8 +110,13 @@ def held_change(
         spread=float(before.std()),
         accuracy=accuracy,
         miou=miou,
-        classes=_by_class(plain.prediction, held.prediction, step.mean(axis=(1, 2)), classes),
+        classes=by_class,
     )
+
+
+def _by_joint(moves: npt.NDArray[np.float64], classes: ClassList) -> pd.DataFrame:
+    order = np.argsort(-np.abs(moves), kind="stable")
+    return pd.DataFrame({"class": [classes.names[k] for k in order], "logit": moves[order]})
 
 
 def _by_class(

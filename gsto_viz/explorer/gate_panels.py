@@ -40,7 +40,10 @@ def draw_chosen(shown: Shown, gated: Sequence[str], gate: str) -> None:
     )
     regions = cached.regions(shown)
     means = {letter: gate_cached.region_means(shown, letter, gate) for letter in letters}
-    sizes, classes = means_by_size(means, regions), means_by_class(means, regions, shown.classes)
+    sizes, classes = (
+        means_by_size(means, regions),
+        means_by_class(means, regions, shown.pixel_classes),
+    )
     columns = st.columns(3, gap="medium")
     with columns[0]:
         st.markdown("**Values of its cells**")
@@ -102,21 +105,26 @@ def _draw_mean_table(sizes: pd.DataFrame, classes: pd.DataFrame) -> None:
             )
 
 
-def draw_held(held: Held, *, labelled: bool) -> None:
+def draw_held(held: Held, *, labelled: bool, pose: bool) -> None:
     """Draw what changes in the prediction when the gate is held."""
     change = held.change
     st.header(f"What changes: {held.what}", anchor=False)
-    lines = [
-        f"**{100 * change.share:.2f} % of the pixels get another class** "
-        f"({int(change.changed.sum())} of {change.changed.size}).",
-        f"Logits move by {change.mean_change:.3g} on average and {change.largest_change:.3g} at "
-        f"most; their standard deviation is {change.spread:.3g}.",
-    ]
+    lines = []
+    if not pose:
+        lines.append(
+            f"**{100 * change.share:.2f} % of the pixels get another class** "
+            f"({int(change.changed.sum())} of {change.changed.size})."
+        )
+    what, own = ("Heat maps", "heat map") if pose else ("Logits", "logit")
+    lines.append(
+        f"{what} move by {change.mean_change:.3g} on average and {change.largest_change:.3g} at "
+        f"most; their standard deviation is {change.spread:.3g}."
+    )
     if change.accuracy is not None and change.miou is not None:
         right = " to ".join(f"{100 * value:.2f} %" for value in change.accuracy)
         miou = " to ".join(f"{100 * value:.2f} %" for value in change.miou)
         lines.append(f"Right pixels go from {right}, mean IoU in this image from {miou}.")
-    elif labelled:
+    elif labelled and not pose:
         lines.append("No pixel of this image has a label.")
     lines.append(
         "Later gates and branches answer to the changed features; the gate maps above are those "
@@ -134,7 +142,8 @@ def draw_held(held: Held, *, labelled: bool) -> None:
             "after": pixels,
             "left": pixels,
             "joined": pixels,
-            "logit": st.column_config.NumberColumn("mean change of its logit", format="%+.4f"),
+            "class": st.column_config.TextColumn("joint" if pose else "class"),
+            "logit": st.column_config.NumberColumn(f"mean change of its {own}", format="%+.4f"),
         },
         alt="Pixels of every class before and after the gate was held, those that left and joined",
     )

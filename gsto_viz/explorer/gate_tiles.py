@@ -15,12 +15,14 @@ from gsto_viz.explorer.gate_numbers import (
     limits_of,
 )
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.skeleton_pictures import SkeletonPicture, skeleton_pictures
 from gsto_viz.explorer.viewer_data import (
     Tile,
     class_tile,
     map_tile,
     picture_tile,
     shared_data,
+    skeleton_tiles,
 )
 from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES
@@ -76,7 +78,7 @@ def gate_viewer_data(
     height, width = shown.size
     rows = [{"title": "Image", "columns": 3, "tiles": _image_tiles(shown, subject)}]
     if held is not None:
-        rows.append({"title": held.what, "columns": 3, "tiles": _held_tiles(held)})
+        rows.append({"title": held.what, "columns": 3, "tiles": _held_tiles(shown, held)})
     for letter in LETTERS:
         rows += _network_rows(letter, shown.inspections[letter])
     return {
@@ -85,7 +87,7 @@ def gate_viewer_data(
         "width": width,
         "rows": rows,
         "chosen": [gate_key(letter, gate) for letter in LETTERS],
-        **shared_data(shown.classes, regions),
+        **shared_data(shown.pixel_classes, regions),
     }
 
 
@@ -95,9 +97,17 @@ def _image_tiles(shown: Shown, subject: str) -> list[Tile]:
     other = next(letter for letter in LETTERS if letter != subject)
     if shown.sample.labels is not None:
         tiles.append(class_tile("truth", "Ground truth", shown.sample.labels))
-    else:
+    elif not shown.pose:
         tiles.append(_prediction_tile(shown, other))
+    if shown.pose:
+        return tiles + skeleton_tiles(skeleton_pictures(shown, subject))
     return [*tiles, _prediction_tile(shown, subject)]
+
+
+def held_skeletons(shown: Shown, held: Held) -> list[SkeletonPicture]:
+    """Return the skeletons with the gate held, of networks for pose."""
+    looks = {held.letter: held.inspection}
+    return skeleton_pictures(shown, held.letter, looks=looks, annotated=False, note=", held")
 
 
 def _prediction_tile(shown: Shown, letter: str) -> Tile:
@@ -105,8 +115,11 @@ def _prediction_tile(shown: Shown, letter: str) -> Tile:
     return class_tile(f"prediction{letter}", f"Prediction {letter}", prediction)
 
 
-def _held_tiles(held: Held) -> list[Tile]:
+def _held_tiles(shown: Shown, held: Held) -> list[Tile]:
     """Return the prediction with the gate held, what changed in it, and how far logits moved."""
+    if shown.pose:
+        skeletons = [one | {"key": "held"} for one in skeleton_tiles(held_skeletons(shown, held))]
+        return [*skeletons, map_tile("moved", "Change of heat maps (rms)", moved_map(held))]
     change, prediction = held.change, held.inspection.prediction
     differ = np.where(change.changed, prediction, IGNORE)
     title = f"Changed pixels ({100 * change.share:.2f} %)"

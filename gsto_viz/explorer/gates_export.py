@@ -35,7 +35,7 @@ from gsto_viz.explorer.gate_numbers import (
     means_by_size,
     region_gates,
 )
-from gsto_viz.explorer.gate_tiles import COLORS, Held
+from gsto_viz.explorer.gate_tiles import COLORS, Held, held_skeletons
 from gsto_viz.explorer.probe import Point, probed
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import origin, stem_of, tile_file, view_json
@@ -163,7 +163,7 @@ def means(shown: Shown, regions: PreparedRegions, choice: GateChoice) -> pd.Data
         if chosen_maps(shown.inspections[letter], choice.gate)
     }
     sizes = means_by_size(gates, regions).rename(columns={"size": "group"}).assign(by="size")
-    classes = means_by_class(gates, regions, shown.classes)
+    classes = means_by_class(gates, regions, shown.pixel_classes)
     classes = classes.rename(columns={"class": "group"}).assign(by="class")
     return pd.concat([sizes, classes], ignore_index=True)[
         ["model", "by", "group", "regions", "mean"]
@@ -197,13 +197,15 @@ def _maps(shown: Shown, choice: GateChoice, make_held: Makes) -> bytes:
     for letter in LETTERS:
         seen = shown.inspections[letter]
         arrays |= {f"{letter}.{tap_name(gate)}": values for gate, values in seen.gates.items()}
-        arrays[f"{letter}.prediction"] = seen.prediction
+        if not shown.pose:
+            arrays[f"{letter}.prediction"] = seen.prediction
     if shown.sample.labels is not None:
         arrays["labels"] = shown.sample.labels
     held = make_held()
     if held is not None:
-        arrays[f"{held.letter}.held.prediction"] = held.inspection.prediction
-        arrays[f"{held.letter}.held.changed"] = held.change.changed
+        if not shown.pose:
+            arrays[f"{held.letter}.held.prediction"] = held.inspection.prediction
+            arrays[f"{held.letter}.held.changed"] = held.change.changed
         arrays[f"{held.letter}.held.logit_change"] = held.change.logit_change
     about = {
         "image": shown.sample.id,
@@ -255,12 +257,11 @@ def _tiles(shown: Shown, choice: GateChoice, make_held: Makes) -> tuple[ExportFi
     """Return the gates as pictures, one pixel per cell, and the prediction with the gate held."""
     tiles = []
     if choice.value is not None:
-        tiles += [
-            tile_file(
-                "held", f"Prediction {choice.subject}, held", partial(_held, shown, make_held)
-            ),
-            tile_file("changed", "Changed pixels", partial(_changed, shown, make_held)),
-        ]
+        what = "Skeletons" if shown.pose else "Prediction"
+        title = f"{what} {choice.subject}, held"
+        tiles.append(tile_file("held", title, partial(_held, shown, make_held)))
+    if choice.value is not None and not shown.pose:
+        tiles.append(tile_file("changed", "Changed pixels", partial(_changed, shown, make_held)))
     for letter in gated_letters(shown):
         for place in gate_places(shown.inspections[letter]):
             paint = partial(_gate_pixels, shown, letter, place)
@@ -280,6 +281,9 @@ def _gate_pixels(shown: Shown, letter: str, place: GatePlace) -> npt.NDArray[np.
 def _held(shown: Shown, make_held: Makes) -> npt.NDArray[np.uint8]:
     held = make_held()
     assert held is not None
+    if shown.pose:
+        pictures = held_skeletons(shown, held)
+        return pictures[0].pixels() if pictures else shown.sample.image
     return class_pixels(held.inspection.prediction, shown.classes)
 
 

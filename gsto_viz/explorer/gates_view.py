@@ -76,7 +76,7 @@ def _draw_gates(page: Page, shown: Shown, gated: Sequence[str]) -> None:
         draw_exports(partial(gates_exports, shown, regions, page.state, choice, make))
     _draw_ungated(shown)
     if held is not None:
-        draw_held(held, labelled=shown.sample.labels is not None)
+        draw_held(held, labelled=shown.sample.labels is not None, pose=shown.pose)
     draw_chosen(shown, gated, choice.gate)
     for letter in gated:
         draw_table(shown, letter, point)

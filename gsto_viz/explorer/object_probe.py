@@ -126,7 +126,7 @@ def draw_object(drawn: DrawnObject) -> Picture:
     return Picture(
         sample=sample,
         key=pixel_key(sample.image),
-        classes=CAMVID_CLASSES.names,
+        classes=CAMVID_CLASSES,
         description=(
             f"{drawn.name} of {drawn_side(sample):.1f} px (square root of its area) on a fixed "
             f"street, {WIDTH} x {HEIGHT} pixels."

@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data import CAMVID_CLASSES, read_image, resize_image, resize_map, with_objects
+from gsto_viz.data.people import resized
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.safe_text import safe_name
 from gsto_viz.explorer.view_state import MAX_SCENE
-from gsto_viz.types import Dataset, Sample
+from gsto_viz.joints import Joints, joints_of
+from gsto_viz.types import ClassList, Dataset, Sample
 
 MAX_PIXELS = 16_000_000
 MAX_BYTES = 20_000_000
@@ -29,14 +31,16 @@ class Picture:
     Attributes:
         sample: The image, with labels when there are any; its id is harmless in any text.
         key: SHA-256 of the pixels and their shape.
-        classes: Names of the classes of the labels, None without labels.
+        classes: Of the labels, None without labels.
         description: One sentence: what it is, and its size in network-input pixels.
+        joints: Key points of the persons, None where they have none.
     """
 
     sample: Sample
     key: str
-    classes: tuple[str, ...] | None
+    classes: ClassList | None
     description: str
+    joints: Joints | None = None
 
 
 def scene_picture(index: int) -> Picture:
@@ -47,7 +51,7 @@ def scene_picture(index: int) -> Picture:
     return Picture(
         sample=sample,
         key=pixel_key(sample.image),
-        classes=CAMVID_CLASSES.names,
+        classes=CAMVID_CLASSES,
         description=f"Procedural scene {index}, {width} x {height} pixels.",
     )
 
@@ -88,9 +92,9 @@ def data_picture(data: Dataset, index: int) -> Picture:
     """
     sample, size_text = _fitted(with_objects(data)[index])
     sample = replace(sample, id=safe_name(sample.id))
-    names = None if sample.labels is None else data.classes.names
+    classes = None if sample.labels is None else data.classes
     what = f"{sample.id} of {safe_name(data.name.partition(':')[0])}, {size_text}."
-    return Picture(sample, pixel_key(sample.image), names, what)
+    return Picture(sample, pixel_key(sample.image), classes, what, joints_of(data))
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
@@ -105,12 +109,13 @@ def _fitted(sample: Sample) -> tuple[Sample, str]:
     size = working_size(height, width)
     if size == (height, width):
         return sample, f"{width} x {height} pixels"
-    labels, instances = sample.labels, sample.instances
+    labels, instances, people = sample.labels, sample.instances, sample.people
     fitted = replace(
         sample,
         image=resize_image(sample.image, size),
         labels=None if labels is None else resize_map(labels, size),
         instances=None if instances is None else resize_map(instances, size),
+        people=people and tuple(resized(one, (height, width), size) for one in people),
     )
     return fitted, f"{width} x {height} pixels, made {size[1]} x {size[0]} for the networks"
 

@@ -215,7 +215,7 @@ def region_facts(
         wrong = {x: _wrong(numbers[x]["q"][larger] - numbers[x]["q"][smaller]) for x in LETTERS}
     return RegionFacts(
         number=number,
-        class_name=shown.classes.names[int(found.class_id[k])],
+        class_name=shown.pixel_classes.names[int(found.class_id[k])],
         area_px=int(found.area_px[k]),
         size_octave=float(found.size_octave[k]),
         qualifies=bool(found.qualifies[k]),
@@ -238,13 +238,15 @@ def class_scores(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return the mean softmax score of every class over pixels, by letter, (K,) each.
 
+    Of networks for pose: the mean of every joint's heat map.
+
     Args:
         points: Rows and columns of the pixels.
     """
-    return {
-        letter: softmax(logits_at(shown.inspections[letter], shown.size, *points), axis=0).mean(1)
-        for letter in LETTERS
-    }
+    found = {x: logits_at(shown.inspections[x], shown.size, *points) for x in LETTERS}
+    if not shown.pose:
+        found = {letter: softmax(logits, axis=0) for letter, logits in found.items()}
+    return {letter: scores.mean(axis=1) for letter, scores in found.items()}
 
 
 def logits_at(
@@ -304,7 +306,7 @@ def top_classes(
 def default_point(shown: Shown, regions: PreparedRegions) -> Point:
     """Return where the probe starts: deep inside the largest countable object, else the middle."""
     found = regions.regions
-    things = np.array([c.id for c in shown.classes if c.thing])
+    things = np.array([c.id for c in shown.pixel_classes if c.thing])
     area = np.where(np.isin(found.class_id, things), found.area_px, 0)
     if area.size == 0 or area.max() == 0:
         return Point(shown.size[1] // 2, shown.size[0] // 2)

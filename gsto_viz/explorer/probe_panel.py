@@ -132,19 +132,20 @@ def _profile_spec() -> dict[str, Any]:
 def _draw_scores(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> None:
     """Draw the best classes of both networks."""
     where = "mean over the region" if number else "at the pixel"
-    what = f"Class scores (softmax), {where}"
+    what = f"{'Heat maps of joints' if shown.pose else 'Class scores (softmax)'}, {where}"
     scores = class_scores(shown, probed_pixels(regions, point, number))
     st.markdown(f"**{what}**")
-    st.html(scores_html(top_classes(shown, scores)))
+    st.html(scores_html(top_classes(shown, scores), "joint" if shown.pose else "class"))
 
 
-def scores_html(scores: pd.DataFrame) -> str:
+def scores_html(scores: pd.DataFrame, what: str = "class") -> str:
     """Return class scores as an HTML table with bars: lighter for a browser than a data frame.
 
     Args:
         scores: What ``top_classes`` gave.
+        what: Heads the names.
     """
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("class", *LETTERS))
+    head = "".join(f'<th scope="col">{name}</th>' for name in (what, *LETTERS))
     body = "".join(
         f'<tr><th scope="row">{html.escape(str(row["class"]))}</th>'
         + "".join(_bar_cell(float(row[x]), color) for x, color in zip(LETTERS, COLORS, strict=True))
@@ -155,8 +156,8 @@ def scores_html(scores: pd.DataFrame) -> str:
 
 
 def _bar_cell(score: float, color: str) -> str:
-    """Return a cell with a score (0..1) above a bar of that length."""
-    share = f"{100 * score:.1f}%"
+    """Return a cell with a score above a bar of that length, of 0..1."""
+    share = f"{100 * min(max(score, 0.0), 1.0):.1f}%"
     bar = f"linear-gradient({color}, {color}) 0 100% / {share} 4px no-repeat content-box"
     return f'<td style="background: {bar}">{score:.3f}</td>'
 
@@ -188,7 +189,7 @@ def _part_text(facts: RegionFacts) -> str:
     if facts.part == "core":
         return (
             f"Percentiles and q are means over its core, {facts.part_px} px deeper than "
-            f"{BAND_PX:g} px; raw values and class scores over the whole region."
+            f"{BAND_PX:g} px; raw values and scores over the whole region."
         )
     return "It has next to no core, so all numbers are means over the whole region."
 

@@ -13,6 +13,7 @@ from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.look import Look
 from gsto_viz.models import SegmentationNetwork
+from gsto_viz.models.base import NetworkConfig
 from gsto_viz.network import open_network
 from gsto_viz.regions import PreparedRegions, prepare_regions
 from gsto_viz.types import IGNORE, ClassList, Sample
@@ -30,7 +31,7 @@ class Shown:
         picture: The image.
         sample: The image with the labels that fit the networks, if any.
         why_unlabelled: Why there are no labels, or None.
-        classes: Of both networks.
+        classes: Of both networks; joints of networks for pose.
         choices: ``A`` and ``B``: the checkpoints.
         inspections: ``A`` and ``B``: what each network shows, with logits.
         fingerprints: ``A`` and ``B``: SHA-256 of the checkpoints.
@@ -58,9 +59,22 @@ class Shown:
         return int(height), int(width)
 
     @property
+    def pose(self) -> bool:
+        """Whether the networks find joints, and so predict no classes of pixels."""
+        return self.choices["A"].task == "pose"
+
+    @property
+    def pixel_classes(self) -> ClassList:
+        """Classes of labels and regions: those of the networks, unless these are joints."""
+        annotated = self.picture.classes
+        return annotated if self.pose and annotated is not None else self.classes
+
+    @property
     def region_source(self) -> str:
         """What regions are cut from, in words."""
-        return "the labels" if self.sample.labels is not None else "A's prediction"
+        if self.sample.labels is not None:
+            return "the labels"
+        return "nothing" if self.pose else "A's prediction"
 
 
 def look(model: SegmentationNetwork, picture: Picture) -> Look:
@@ -106,13 +120,13 @@ def show_pair(
         inspections: ``A`` and ``B``: what each shows, with logits.
         fingerprints: ``A`` and ``B``: SHA-256 of the checkpoints.
     """
-    classes = choices["A"].classes
-    sample, why = annotated_for(picture, classes)
+    a = choices["A"]
+    sample, why = annotated_for(picture, a.classes, a.task)
     return Shown(
         picture=picture,
         sample=sample,
         why_unlabelled=why,
-        classes=classes,
+        classes=a.classes,
         choices=dict(choices),
         inspections=dict(inspections),
         fingerprints=dict(fingerprints),
@@ -132,16 +146,30 @@ def check_classes(a: Choice, b: Choice) -> None:
         )
 
 
-def annotated_for(picture: Picture, classes: ClassList) -> tuple[Sample, str | None]:
+def annotated_for(
+    picture: Picture, classes: ClassList, task: str = NetworkConfig.task
+) -> tuple[Sample, str | None]:
     """Return the sample as far as networks of ``classes`` can be judged by it.
+
+    Args:
+        picture: The image.
+        classes: Of the networks; joints of networks for pose.
+        task: What the networks are for.
 
     Returns:
         The sample, without labels where these are of other classes, and why there are none.
+        Networks for pose are judged by persons with their joints.
     """
     if picture.classes is None:
         return picture.sample, "This image has no labels, so there is no table by object size."
-    if picture.classes != classes.names:
-        bare = replace(picture.sample, labels=None, instances=None)
+    bare = replace(picture.sample, labels=None, instances=None, people=None)
+    if task == "pose":
+        if picture.joints is None or picture.joints.classes.names != classes.names:
+            return bare, (
+                "The networks find joints, and this image has no persons with such joints, so "
+                "ground truth and table are left out."
+            )
+    elif picture.classes.names != classes.names:
         return bare, (
             "The networks know other classes than this image's labels, so ground truth and table "
             "are left out."
@@ -150,9 +178,15 @@ def annotated_for(picture: Picture, classes: ClassList) -> tuple[Sample, str | N
 
 
 def cut_regions(shown: Shown) -> PreparedRegions:
-    """Cut the image into regions: by its labels, else by A's prediction."""
+    """Cut the image into regions: by its labels, else by A's prediction.
+
+    Networks for pose predict none: without labels there is no region.
+    """
     sample, strides = shown.sample, shown.inspections["A"].strides
     if sample.labels is not None:
         return prepare_regions(sample.labels, strides, sample.instances, IGNORE)
     labels: npt.NDArray[np.uint8] = shown.inspections["A"].prediction
+    if shown.pose:
+        labels = np.full_like(labels, IGNORE)
+        return prepare_regions(labels, strides, None, IGNORE)
     return prepare_regions(labels, strides, None, None)

@@ -20,6 +20,7 @@ from gsto_viz.explorer.export_files import (
     png_bytes,
 )
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.skeleton_pictures import skeleton_pictures
 from gsto_viz.explorer.view_file import ViewFile, checkpoint_records, image_record, view_bytes
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import (
@@ -123,7 +124,9 @@ def figure_files(shown: Shown, mode: str, colors: str | None) -> list[ExportFile
 
 
 def _figure(shown: Shown, mode: str, colors: str | None, kind: str) -> bytes:
-    drawing = draw_comparison(shown.sample, shown.inspections, shown.classes, mode, kind, colors)
+    drawing = draw_comparison(
+        shown.sample, shown.inspections, shown.pixel_classes, mode, kind, colors
+    )
     return drawing.content
 
 
@@ -136,7 +139,8 @@ def map_arrays(shown: Shown) -> dict[str, npt.NDArray[Any]]:
     """Return every map of both networks under ``LETTER.TAP[.KIND]``, and the labels.
 
     Branch maps are ``A.stage4.branch0.raw`` (channel mean) and ``.activity`` (gain-fixed), gates
-    ``B.stage4.m0.gate.2to0``, then ``A.prediction`` (class indices) and ``A.head.logits``.
+    ``B.stage4.m0.gate.2to0``, then ``A.prediction`` (class indices; not of networks for pose) and
+    ``A.head.logits``.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
     for letter in LETTERS:
@@ -145,7 +149,8 @@ def map_arrays(shown: Shown) -> dict[str, npt.NDArray[Any]]:
             tap = f"{letter}.{branch_tap(shown, letter, branch)}"
             arrays[f"{tap}.raw"], arrays[f"{tap}.activity"] = raw, activity
         arrays |= {f"{letter}.{tap_name(gate)}": values for gate, values in seen.gates.items()}
-        arrays[f"{letter}.prediction"] = seen.prediction
+        if not shown.pose:
+            arrays[f"{letter}.prediction"] = seen.prediction
         if seen.logits is not None:
             arrays[f"{letter}.head.logits"] = seen.logits
     if shown.sample.labels is not None:
@@ -170,11 +175,14 @@ def maps_npz(shown: Shown, more: Mapping[str, npt.NDArray[Any]] | None = None) -
 
 
 def image_tiles(shown: Shown) -> list[ExportFile]:
-    """Return input, labels, predictions and where they differ as pictures of the image's size."""
+    """Return what ``first_row`` shows as pictures of the image's size."""
     tiles = [tile_file("input", "Input", lambda: shown.sample.image)]
-    labels, classes = shown.sample.labels, shown.classes
+    labels, classes = shown.sample.labels, shown.pixel_classes
     if labels is not None:
         tiles.append(tile_file("truth", "Ground truth", partial(class_pixels, labels, classes)))
+    if shown.pose:
+        pictures = skeleton_pictures(shown)
+        return tiles + [tile_file(one.key, one.title, one.pixels) for one in pictures]
     for letter in LETTERS:
         paint = partial(class_pixels, shown.inspections[letter].prediction, classes)
         tiles.append(tile_file(f"prediction{letter}", f"Prediction {letter}", paint))

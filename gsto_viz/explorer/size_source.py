@@ -98,7 +98,7 @@ def of_shown(shown: Shown, numbers: Mapping[str, RegionNumbers]) -> SizeSource:
         },
         names={letter: shown.choices[letter].key for letter in LETTERS},
         strides=strides,
-        classes=shown.classes,
+        classes=shown.pixel_classes,
     )
 
 

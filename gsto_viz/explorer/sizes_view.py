@@ -86,7 +86,13 @@ def _image_subject(page: Page) -> Subject | None:
     shown = choose_shown(page)
     if shown is None:
         return None
-    if shown.sample.labels is None:
+    if shown.pose and shown.sample.labels is None:
+        st.info(
+            "Networks for pose predict no regions, and this image has no persons with their "
+            "joints, so there is nothing to measure. Choose an image of data with key points "
+            "(`gsto-viz app --data figures:count=50`)."
+        )
+    elif shown.sample.labels is None:
         st.info(
             "This image has no labels that fit: regions are cut from A's prediction, so sizes "
             "are what A takes them for."

@@ -9,15 +9,16 @@ import numpy as np
 
 from gsto_viz.activity import HeatMap, gate_map
 from gsto_viz.explorer.drawings import Sheet, draw_view
-from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, unit_of
+from gsto_viz.explorer.evidence_tiles import BranchMaps, scaled, score_of, unit_of
 from gsto_viz.explorer.export_files import KINDS, ExportFile
 from gsto_viz.explorer.gate_choice import GateChoice
 from gsto_viz.explorer.gate_numbers import gate_places, group_title, limits_of
-from gsto_viz.explorer.gate_tiles import COLORS, Held, moved_map
+from gsto_viz.explorer.gate_tiles import COLORS, Held, held_skeletons, moved_map
 from gsto_viz.explorer.listening import HeardCells
 from gsto_viz.explorer.probe import Point, region_at
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import REDUCTIONS
+from gsto_viz.explorer.skeleton_pictures import skeleton_pictures
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import DIVERGING, branch_maps, difference_map, disagreement
 from gsto_viz.plots import Marks, Panel, PanelRow, draw_heard
@@ -44,7 +45,7 @@ def view_files(shown: Shown, make: Callable[[], Sheet]) -> list[ExportFile]:
 
 
 def _view(shown: Shown, make: Callable[[], Sheet], kind: str) -> bytes:
-    return draw_view(shown.sample, shown.classes, make(), kind).content
+    return draw_view(shown.sample, shown.pixel_classes, make(), kind).content
 
 
 def marks_at(
@@ -142,10 +143,12 @@ def heard_in_words(heard: Mapping[str, HeardCells]) -> str:
 
 
 def image_panels(shown: Shown) -> list[Panel]:
-    """Return input, ground truth if there is any, predictions, and where they differ."""
+    """Return what ``first_row`` shows: the image, ground truth, predictions or skeletons."""
     panels = [Panel("Input", pixels=shown.sample.image)]
     if shown.sample.labels is not None:
         panels.append(Panel("Ground truth", labels=shown.sample.labels))
+    if shown.pose:
+        return panels + [one.panel() for one in skeleton_pictures(shown)]
     for letter in LETTERS:
         prediction = shown.inspections[letter].prediction
         panels.append(Panel(f"Prediction {letter}", labels=prediction))
@@ -173,7 +176,7 @@ def attribution_sheet(
         asked: What is explained, in words.
         state: The view.
     """
-    unit = unit_of(state.method, state.score)
+    unit = unit_of(state.method, score_of(shown, state.score))
     heats = scaled(maps, state.method)
     rows = [PanelRow("", image_panels(shown))]
     for letter, own in maps.items():
@@ -206,7 +209,7 @@ def gates_sheet(shown: Shown, marks: Marks, choice: GateChoice, held: Held | Non
     """
     rows = [PanelRow("", _gated_panels(shown, choice.subject))]
     if held is not None:
-        rows.append(PanelRow(held.what, _held_panels(held)))
+        rows.append(PanelRow(held.what, _held_panels(shown, held)))
     for letter in LETTERS:
         rows += _gate_rows(shown, letter, choice.gate)
     low, high = limits_of(shown.inspections[choice.subject])
@@ -225,6 +228,8 @@ def _gated_panels(shown: Shown, subject: str) -> list[Panel]:
     labels = shown.sample.labels
     if labels is not None:
         panels.append(Panel("Ground truth", labels=labels))
+    if shown.pose:
+        return panels + [one.panel() for one in skeleton_pictures(shown, subject)]
     for letter in LETTERS:
         if letter == subject or labels is None:
             prediction = shown.inspections[letter].prediction
@@ -232,12 +237,15 @@ def _gated_panels(shown: Shown, subject: str) -> list[Panel]:
     return panels
 
 
-def _held_panels(held: Held) -> list[Panel]:
+def _held_panels(shown: Shown, held: Held) -> list[Panel]:
     """Return the prediction with the gate held, what changed in it, and how far logits moved."""
     change, prediction = held.change, held.inspection.prediction
     title = f"Changed pixels ({100 * change.share:.2f} %)"
     differ = np.where(change.changed, prediction, IGNORE)
     moved = replace(moved_map(held), colors=COLORS["map"])
+    if shown.pose:
+        skeletons = [one.panel() for one in held_skeletons(shown, held)]
+        return [*skeletons, Panel("Change of heat maps (rms)", heat=moved)]
     return [
         Panel(f"Prediction {held.letter}, held", labels=prediction),
         Panel(title, labels=differ, unmarked="unchanged"),

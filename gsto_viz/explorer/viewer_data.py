@@ -18,6 +18,7 @@ from PIL import Image
 
 from gsto_viz.activity import HeatMap, cell_at, normalise, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.skeleton_pictures import SkeletonPicture, skeleton_pictures
 from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE, ClassList, Stride, pixels_per_cell
@@ -196,7 +197,7 @@ def viewer_data(
         "height": height,
         "width": width,
         "rows": rows,
-        **shared_data(shown.classes, regions),
+        **shared_data(shown.pixel_classes, regions),
     }
 
 
@@ -218,10 +219,15 @@ def branch_maps(shown: Shown, mode: str) -> dict[str, tuple[HeatMap, ...]]:
 
 
 def first_row(shown: Shown) -> list[Tile]:
-    """Return input, ground truth if there is any, predictions, and where they differ."""
+    """Return input, ground truth if there is any, predictions, and where they differ.
+
+    Of networks for pose: skeletons in place of predictions.
+    """
     tiles = [picture_tile("input", "Input", shown.sample.image)]
     if shown.sample.labels is not None:
         tiles.append(class_tile("truth", "Ground truth", shown.sample.labels))
+    if shown.pose:
+        return tiles + skeleton_tiles(skeleton_pictures(shown))
     for letter in LETTERS:
         prediction = shown.inspections[letter].prediction
         tiles.append(class_tile(f"prediction{letter}", f"Prediction {letter}", prediction))
@@ -229,6 +235,11 @@ def first_row(shown: Shown) -> list[Tile]:
     title = f"B where it differs from A ({100 * share:.1f} %)"
     tiles.append(class_tile("disagreement", title, differ) | {"unmarked": "A and B agree"})
     return tiles
+
+
+def skeleton_tiles(pictures: Sequence[SkeletonPicture]) -> list[Tile]:
+    """Return tiles of images with skeletons."""
+    return [picture_tile(one.key, one.title, one.pixels()) for one in pictures]
 
 
 def disagreement(shown: Shown) -> tuple[npt.NDArray[np.uint8], float]:

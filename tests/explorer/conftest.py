@@ -114,8 +114,8 @@ def make_view(labelled: bool = True, height: int = 90, width: int = 150) -> Show
         labels=np.ascontiguousarray(scene.labels[crop]) if labelled else None,
         instances=np.ascontiguousarray(scene.instances[crop]) if labelled else None,
     )
-    names = CAMVID_CLASSES.names if labelled else None
-    picture = Picture(sample, pixel_key(sample.image), names, "Made up.")
+    classes = CAMVID_CLASSES if labelled else None
+    picture = Picture(sample, pixel_key(sample.image), classes, "Made up.")
     choices = {
         letter: Choice(letter, Path(letter), (0, 0), "hrnetv2-tiny", CAMVID_CLASSES, False, None)
         for letter in "AB"

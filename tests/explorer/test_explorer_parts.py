@@ -58,7 +58,7 @@ def test_scene_picture_is_the_scene_of_the_evaluation_seed():
     assert picture.sample.id == "scene-1000000-00007"
     np.testing.assert_array_equal(picture.sample.image, expected.image)
     np.testing.assert_array_equal(picture.sample.labels, expected.labels)
-    assert picture.classes == CAMVID_CLASSES.names
+    assert picture.classes == CAMVID_CLASSES
 
 
 def test_small_upload_is_taken_as_it_is():

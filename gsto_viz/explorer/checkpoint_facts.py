@@ -32,6 +32,7 @@ class Facts:
         step: Steps trained.
         epoch: Epochs trained.
         miou: Percent, on ``val``.
+        ap: As ``miou``, of networks for pose.
         val: Validation data.
         settings: The whole recipe by name.
     """
@@ -44,6 +45,7 @@ class Facts:
     miou: float | None
     val: str | None
     settings: Mapping[str, Any]
+    ap: float | None = None
 
 
 def facts_of(choice: Choice) -> Facts:
@@ -57,16 +59,16 @@ def facts_of(choice: Choice) -> Facts:
     settings = training.get("recipe")
     settings = settings if isinstance(settings, dict) else {}
     words = [text.format(settings[k]) for k, text in _RECIPE.items() if _is_number(settings.get(k))]
-    miou = training.get("miou")
     return Facts(
         choice=choice,
         data=_text(training.get("data")),
         recipe=", ".join(words) or None,
         step=_whole(training.get("step")),
         epoch=_whole(training.get("epoch")),
-        miou=float(miou) if isinstance(miou, int | float) and _is_number(miou) else None,
+        miou=_percent(training.get("miou")),
         val=_text(training.get("val")),
         settings=settings,
+        ap=_percent(training.get("ap")),
     )
 
 
@@ -83,10 +85,11 @@ def checkpoint_table(
 
     Returns:
         ``used as``, ``checkpoint``, ``network``, ``trained on``, ``recipe``, ``step``, ``epoch``,
-        ``mIoU (%)``, ``measured on``, ``size (MB)``, ``SHA-256`` (its beginning; empty for large
-        files), ``licence``.
+        ``mIoU (%)`` (and ``AP (%)``, where a network for pose has it), ``measured on``,
+        ``size (MB)``, ``SHA-256`` (its beginning; empty for large files), ``licence``.
     """
     rows = []
+    pose = any(one.ap is not None for one in facts)
     for one in facts:
         choice = one.choice
         used = [letter for letter, key in (("A", a), ("B", b)) if key == choice.key]
@@ -101,6 +104,7 @@ def checkpoint_table(
                 "step": one.step,
                 "epoch": one.epoch,
                 "mIoU (%)": one.miou,
+                **({"AP (%)": one.ap} if pose else {}),
                 "measured on": one.val or "",
                 "size (MB)": choice.stamp[1] / 1e6,
                 "SHA-256": fingerprint(choice)[:SHORT_HASH] if small else "",
@@ -108,6 +112,7 @@ def checkpoint_table(
             }
         )
     types = {"step": "Int64", "epoch": "Int64", "mIoU (%)": "float64"}
+    types |= {"AP (%)": "float64"} if pose else {}
     return pd.DataFrame(rows).astype(types)
 
 
@@ -140,6 +145,10 @@ def card_or_reason(choice: Choice) -> tuple[str | None, str | None]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _percent(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and _is_number(value) else None
 
 
 def _whole(value: object) -> int | None:

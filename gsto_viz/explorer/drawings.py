@@ -153,17 +153,21 @@ def draw_worst_pairs(
 
 
 def draw_training(
-    scores: Mapping[str, pd.DataFrame], losses: Mapping[str, pd.DataFrame], kind: str
+    scores: Mapping[str, pd.DataFrame],
+    losses: Mapping[str, pd.DataFrame],
+    kind: str,
+    score: str = "miou",
 ) -> Drawing:
-    """Draw mIoU by epoch and loss by step of training runs.
+    """Draw mIoU or AP by epoch, and loss by step, of training runs.
 
     Args:
         scores: By run, its evaluations.
         losses: By run, its steps.
         kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
+        score: ``miou`` or ``ap``, which is drawn.
     """
     with _DRAWING:
-        return _as_bytes(figure_training(scores, losses), kind, dpi=PRINT_DPI)
+        return _as_bytes(figure_training(scores, losses, score=score), kind, dpi=PRINT_DPI)
 
 
 def _as_bytes(figure: Figure, kind: str, dpi: float | None = None) -> Drawing:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from gsto_viz.colors import NETWORKS
 from gsto_viz.explorer.charts import mark_scale
-from gsto_viz.explorer.training_log import TrainingLog, thinned_curve
+from gsto_viz.explorer.training_log import SCORES, TrainingLog, thinned_curve
 
 
 def curve(logs: Mapping[str, TrainingLog], column: str, title: str) -> alt.Chart | None:
@@ -40,10 +40,16 @@ def curve(logs: Mapping[str, TrainingLog], column: str, title: str) -> alt.Chart
     )
 
 
-def scores(logs: Mapping[str, TrainingLog]) -> alt.Chart | None:
-    """Draw mIoU on the validation images by epoch; None when no run was evaluated yet."""
-    parts = [log.val[["epoch", "step", "miou"]].assign(run=run) for run, log in logs.items()]
-    table = pd.concat(parts, ignore_index=True).dropna(subset=["epoch"])
+def scores(logs: Mapping[str, TrainingLog], score: str = "miou") -> alt.Chart | None:
+    """Draw a score on the validation images by epoch; None when no run was evaluated by it yet.
+
+    Args:
+        logs: By run.
+        score: One of ``SCORES``.
+    """
+    columns = ["epoch", "step", score]
+    parts = [log.val.reindex(columns=columns).assign(run=run) for run, log in logs.items()]
+    table = pd.concat(parts, ignore_index=True).dropna(subset=["epoch", score])
     if table.empty:
         return None
     names = list(logs)
@@ -53,11 +59,11 @@ def scores(logs: Mapping[str, TrainingLog]) -> alt.Chart | None:
         .mark_line(point={"size": 50, "filled": True}, strokeWidth=1.4)
         .encode(
             x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("miou:Q", title="mIoU (%)", scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{score}:Q", title=f"{SCORES[score]} (%)", scale=alt.Scale(zero=False)),
             color=_color(names),
             strokeDash=_dash(names).legend(None),
             shape=alt.Shape("run:N", title="run", scale=scale),
-            tooltip=["run:N", "epoch:Q", "step:Q", alt.Tooltip("miou:Q", format=".2f")],
+            tooltip=["run:N", "epoch:Q", "step:Q", alt.Tooltip(f"{score}:Q", format=".2f")],
         )
         .properties(height=330)
     )

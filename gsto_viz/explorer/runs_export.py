@@ -10,7 +10,7 @@ from gsto_viz.explorer.export_files import KINDS, ExportFile, Exports, csv_bytes
 from gsto_viz.explorer.folder_views import folder_view
 from gsto_viz.explorer.run_folders import RunFolder
 from gsto_viz.explorer.run_table import run_table
-from gsto_viz.explorer.training_log import TrainingLog, read_log
+from gsto_viz.explorer.training_log import TrainingLog, read_log, scored_by
 from gsto_viz.explorer.view_state import ViewState
 
 PAGE = "runs"
@@ -58,7 +58,7 @@ def records_csv(logs: Mapping[str, TrainingLog], kind: str) -> bytes:
         logs: By run.
         kind: ``train`` or ``val``.
     """
-    units = {"miou": "miou (%)", "pixel_accuracy": "pixel_accuracy (%)"}
+    units = {"miou": "miou (%)", "ap": "ap (%)", "pixel_accuracy": "pixel_accuracy (%)"}
     units |= {"mean_accuracy": "mean_accuracy (%)", "seconds": "time (s)"}
     parts = [getattr(log, kind).assign(run=run) for run, log in logs.items()]
     table = pd.concat(parts, ignore_index=True).rename(columns=units)
@@ -66,9 +66,13 @@ def records_csv(logs: Mapping[str, TrainingLog], kind: str) -> bytes:
 
 
 def _figure(logs: Mapping[str, TrainingLog], kind: str) -> bytes:
-    scores = {run: log.val for run, log in logs.items()}
+    score = scored_by(logs)[0]
+    scores = {
+        run: log.val.reindex(columns=["epoch", score]).dropna(subset=[score])
+        for run, log in logs.items()
+    }
     losses = {run: log.train for run, log in logs.items()}
-    return draw_training(scores, losses, kind).content
+    return draw_training(scores, losses, kind, score).content
 
 
 def view_file(

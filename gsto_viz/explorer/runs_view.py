@@ -20,7 +20,7 @@ from gsto_viz.explorer.run_table import run_table
 from gsto_viz.explorer.runs_export import run_exports
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import LETTERS, check_classes
-from gsto_viz.explorer.training_log import TrainingLog, read_log
+from gsto_viz.explorer.training_log import SCORES, TrainingLog, read_log, scored_by
 from gsto_viz.explorer.view_state import MAX_OTHERS
 from gsto_viz.files import read_small_text
 from gsto_viz.models import shipped_checkpoints
@@ -31,6 +31,8 @@ NO_RUNS = (
 )
 COMPARE, CHECKPOINT = "runs-compare", "runs-checkpoint"
 """Keys of the runs to compare with, and of the checkpoint whose card is shown."""
+ENDS = ("best", "last")
+"""Which scores of a run its table has."""
 
 
 def draw_page() -> None:
@@ -64,7 +66,7 @@ def _draw_training(page: Page) -> None:
         width="stretch",
         column_config={
             name: st.column_config.NumberColumn(format="%.2f")
-            for name in ("best mIoU (%)", "last mIoU (%)", "hours")
+            for name in ("hours", *(f"{n} {t} (%)" for n in ENDS for t in SCORES.values()))
         }
         | {"last loss": st.column_config.NumberColumn(format="%.4f")}
         | {"images/s": st.column_config.NumberColumn(format="%.1f")},
@@ -134,16 +136,17 @@ def _log_of(path: Path, stamp: tuple[int, int]) -> TrainingLog:
 def _draw_curves(logs: Mapping[str, TrainingLog]) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
-        _draw_chart(
-            run_charts.scores(logs), "mIoU on the validation images by epoch", "No evaluation yet."
-        )
+        for score in scored_by(logs):
+            title = f"{SCORES[score]} on the validation images by epoch"
+            _draw_chart(run_charts.scores(logs, score), title, "No evaluation yet.")
     with right:
         _draw_chart(run_charts.curve(logs, "loss", "loss"), "Loss by step", "No step logged yet.")
     with st.expander("Learning rate"):
         chart = run_charts.curve(logs, "lr", "learning rate")
         _draw_chart(chart, "Learning rate by step", "No step logged yet.")
     st.markdown(
-        "mIoU: percent, one confusion matrix over the validation images. Loss: mean over the steps "
+        "mIoU: percent, one confusion matrix over the validation images; AP, of networks for pose: "
+        "percent, of key points, COCO's. Loss: mean over the steps "
         "since the record before, with the losses of supervised gates. Curves of more than 2000 "
         "points show the lowest and the highest of every stretch."
     )
@@ -180,13 +183,14 @@ def _draw_checkpoints(page: Page) -> None:
         hide_index=True,
         width="stretch",
         column_config={
-            name: st.column_config.NumberColumn(format="%.2f") for name in ("mIoU (%)", "size (MB)")
+            name: st.column_config.NumberColumn(format="%.2f")
+            for name in ("mIoU (%)", "AP (%)", "size (MB)")
         },
         alt="Checkpoints that may be chosen: network, training, score, size, licence",
     )
     st.markdown(
-        "mIoU: as measured when the checkpoint was written, in the precision that it was trained "
-        "in; `gsto-viz evaluate` in full precision can differ in the second decimal."
+        "mIoU and AP: as measured when the checkpoint was written, in the precision that it was "
+        "trained in; `gsto-viz evaluate` in full precision can differ in the second decimal."
     )
     _say_what_is_not_offered(page)
     by_key = {one.choice.key: one for one in facts}

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.plots.specifications import VALIDATED
 
 MAX_LOG_BYTES = 64 * 2**20
 """Only the last part of a longer log is read: some hundred thousand records."""
@@ -22,9 +23,13 @@ MAX_CURVE = 2000
 """Points of a drawn curve."""
 COLUMNS = {
     "train": ("step", "epoch", "loss", "lr", "images_per_s", "seconds"),
-    "val": ("step", "epoch", "miou", "pixel_accuracy", "mean_accuracy"),
+    "val": ("step", "epoch", "miou", "pixel_accuracy", "mean_accuracy", "ap"),
 }
-"""What is read of the records of each kind; the third column must be there and finite."""
+"""What is read of the records of each kind."""
+SCORES = {name: title for name, (title, _) in VALIDATED.items()}
+"""What networks of a task are evaluated by, those for pose by AP: column, and its title."""
+NEEDED = {"train": ("loss",), "val": tuple(SCORES)}
+"""Of these columns one must be there and finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,8 @@ class TrainingLog:
 
     Attributes:
         train: ``COLUMNS["train"]``, one row per step that was logged, in the order of steps.
-        val: ``COLUMNS["val"]``, one row per evaluation; scores in percent.
+        val: ``COLUMNS["val"]``, one row per evaluation; scores in percent. ``ap`` is left out where
+            no record has it.
         damaged: Lines that are not records; they are left out.
         unfinished: The last line has no end yet: it is being written, and left out.
         left_out_bytes: Of the beginning of a log that is too long to be read whole.
@@ -113,7 +119,8 @@ def _record(line: bytes) -> tuple[str, tuple[float, ...]] | None:
     if kind not in COLUMNS:
         return kind, ()
     numbers = tuple(_number(values, name) for name in COLUMNS[kind])
-    if not (0 <= numbers[0] < MAX_STEP and math.isfinite(numbers[2])):
+    known = (math.isfinite(numbers[COLUMNS[kind].index(name)]) for name in NEEDED[kind])
+    if not (0 <= numbers[0] < MAX_STEP and any(known)):
         return None
     return kind, numbers
 
@@ -133,7 +140,15 @@ def _frame(kind: str, rows: list[tuple[float, ...]]) -> pd.DataFrame:
     """Return the rows of one kind by step; a step that was logged twice counts as logged last."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS[kind]), dtype="float64")
     frame = frame.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
+    if kind == "val" and frame["ap"].isna().all():
+        frame = frame.drop(columns="ap")
     return frame.astype({"step": "int64"})
+
+
+def scored_by(logs: Mapping[str, TrainingLog]) -> tuple[str, ...]:
+    """Return the columns of ``SCORES`` that a run was evaluated by; mIoU where none was yet."""
+    there = {name for log in logs.values() for name in log.val if log.val[name].notna().any()}
+    return tuple(name for name in SCORES if name in there) or ("miou",)
 
 
 def thinned_curve(frame: pd.DataFrame, column: str, limit: int = MAX_CURVE) -> pd.DataFrame:

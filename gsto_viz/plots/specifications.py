@@ -378,8 +378,13 @@ def _costs_alt_text(data: pd.DataFrame) -> str:
     return f"Cost, mIoU and SCI of networks, a dot each. {'; '.join(parts)}."
 
 
+VALIDATED = {
+    "miou": ("mIoU", "mIoU over all validation images, percent, one confusion matrix"),
+    "ap": ("AP", "AP of key points (COCO) over all validation images, percent"),
+}
+"""By column, the title of a score and what it is."""
 TRAINING_CAPTION = (
-    "Left: mIoU over all validation images, percent, one confusion matrix. Right: loss of training "
+    "Left: {score}. Right: loss of training "
     "steps, mean since the record before, with the losses of supervised gates. One training run "
     "each: another seed gives another curve."
 )
@@ -390,34 +395,37 @@ def figure_training(
     scores: Mapping[str, pd.DataFrame],
     losses: Mapping[str, pd.DataFrame],
     *,
+    score: str = "miou",
     width: float = WIDTH,
 ) -> Figure:
-    """Draw mIoU by epoch and loss by step.
+    """Draw mIoU by epoch, or AP of networks for pose, and loss by step.
 
     Args:
-        scores: By run, with columns ``epoch`` and ``miou`` (percent); may have no rows.
+        scores: By run, with columns ``epoch`` and ``score`` (percent); may have no rows.
         losses: By run, the same runs, with columns ``step`` and ``loss``; may have no rows.
+        score: ``miou`` or ``ap``.
         width: Inches.
 
     Raises:
         GstoVizError: No run, more than eight, or a frame without these columns.
     """
-    check_frames(scores, ("epoch", "miou"), "the evaluations of a run")
+    check_frames(scores, ("epoch", score), "the evaluations of a run")
     check_frames(losses, ("step", "loss"), "the steps of a run")
     page = Page(width)
     handles = network_handles(scores, None)
     for position, handle in enumerate(handles):
         handle.set_linestyle(line_of(network_mark(position)))
     ((left, right),) = page.charts((1, 2), height=2.2)
-    for ax, frames, x, y in ((left, scores, "epoch", "miou"), (right, losses, "step", "loss")):
-        _draw(ax, frames, x, y, marked=y == "miou")
+    for ax, frames, x, y in ((left, scores, "epoch", score), (right, losses, "step", "loss")):
+        _draw(ax, frames, x, y, marked=y == score)
         ax.set_xlabel(x)
-    head_line(left, "Validation mIoU")
+    title, meaning = VALIDATED[score]
+    head_line(left, f"Validation {title}")
     head_line(right, "Training loss")
-    left.set_ylabel("mIoU (%)")
+    left.set_ylabel(f"{title} (%)")
     right.set_ylabel("loss")
     page.legend(handles)
-    return page.finish(TRAINING_CAPTION, _training_alt_text(scores))
+    return page.finish(TRAINING_CAPTION.format(score=meaning), _training_alt_text(scores, score))
 
 
 def _draw(ax: Axes, frames: Mapping[str, pd.DataFrame], x: str, y: str, *, marked: bool) -> None:
@@ -437,10 +445,11 @@ def _draw(ax: Axes, frames: Mapping[str, pd.DataFrame], x: str, y: str, *, marke
         ax.text(0.5, 0.5, "nothing logged yet", transform=ax.transAxes, ha="center")
 
 
-def _training_alt_text(scores: Mapping[str, pd.DataFrame]) -> str:
+def _training_alt_text(scores: Mapping[str, pd.DataFrame], score: str) -> str:
     """Give the best score of every run in words."""
     said = [
-        f"{run} not evaluated" if frame.empty else f"{run} up to {frame['miou'].max():.1f} %"
+        f"{run} not evaluated" if frame.empty else f"{run} up to {frame[score].max():.1f} %"
         for run, frame in scores.items()
     ]
-    return f"mIoU on the validation images by epoch, and loss by step: {', '.join(said)}."
+    title, _ = VALIDATED[score]
+    return f"{title} on the validation images by epoch, and loss by step: {', '.join(said)}."

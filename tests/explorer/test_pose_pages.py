@@ -15,11 +15,14 @@ from gsto_viz.explorer.evidence import ask_joint, entries_of
 from gsto_viz.explorer.explore_export import explore_exports
 from gsto_viz.explorer.pictures import data_picture
 from gsto_viz.explorer.probe import Point, region_at
+from gsto_viz.explorer.runs_export import records_csv
 from gsto_viz.explorer.shown import LETTERS, cut_regions, look, show_pair
 from gsto_viz.explorer.skeleton_pictures import person_box, read_skeletons, skeleton_pictures
+from gsto_viz.explorer.training_log import read_log
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.joints import COCO_JOINTS
 from gsto_viz.models import ModelInfo, build_model, initialize, load_checkpoint, save_checkpoint
+from gsto_viz.train.folder import RunLog
 
 NETWORKS = {"plain": "hrnet-pose-tiny", "gated": "gsto-hrnet-pose-tiny"}
 DATA = "figures:count=2"
@@ -170,6 +173,23 @@ def test_gates_are_held_and_joints_move(open_app, viewer_text):
     text = said(app)
     assert "Heat maps move by" in text
     assert "another class" not in text
+
+
+def test_runs_are_scored_by_ap(open_app, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    with RunLog(tmp_path / "run") as log:
+        log.write("train", 10, epoch=0, loss=1.0, lr=0.1, images_per_s=4.0, seconds=9)
+        for step, ap in ((10, 40.0), (20, 60.0), (30, 50.0)):
+            log.write("val", step, epoch=step // 10, ap=ap, ap50=80.0)
+    monkeypatch.setenv("GSTO_VIZ_RUNS", str(tmp_path))
+    app = open_page(open_app, "runs")
+    table = app.dataframe[0].value
+    assert table[["best AP (%)", "at epoch", "last AP (%)"]].iloc[0].tolist() == [60.0, 2, 50.0]
+    assert not [name for name in table if "mIoU" in name]
+    assert "AP on the validation images by epoch" in said(app)
+    logs = {"run": read_log(tmp_path / "run" / "log.jsonl")}
+    assert logs["run"].damaged == 0
+    assert records_csv(logs, "val").splitlines()[0].endswith(b"ap (%)")
 
 
 @pytest.mark.parametrize("page", ["sizes", "scale_probe", "method", "runs"])

@@ -11,8 +11,8 @@ from gsto_viz.attribution.areas import Area, Mask, Pixel, View, peak_pixels
 from gsto_viz.attribution.shapley import BranchShapley, EvidenceField
 from gsto_viz.attribution.targets import Entries, Score, Target, resolve
 from gsto_viz.explorer.probe import Point, logits_at, region_at
-from gsto_viz.explorer.shown import Shown
-from gsto_viz.explorer.skeleton_pictures import person_box, scores_of
+from gsto_viz.explorer.shown import Shown, heat_maps_of
+from gsto_viz.explorer.skeleton_pictures import person_box
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Stride
 from gsto_viz.words import HEAT_MAP
@@ -122,7 +122,7 @@ def ask_joint(
         number = region_at(regions, point)
         if number == 0:
             return None
-        maps = scores_of(seen)
+        maps = heat_maps_of(seen)
         places = peak_pixels(maps, person_box(shown, regions, number), shown.size)
         rows, columns = cell_at(places[:, 1], places[:, 0], shown.size, seen.strides[0])
         values = maps[np.arange(len(maps)), rows, columns]

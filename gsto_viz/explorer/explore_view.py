@@ -17,6 +17,7 @@ from gsto_viz.explorer.probe_place import PICK_NAMES, draw_tiles, held_point, mo
 from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.size_table import draw_sizes
+from gsto_viz.explorer.skeleton_pictures import skeletons_in_words
 from gsto_viz.explorer.view_state import COLORS, PICKS
 from gsto_viz.explorer.viewer import draw_colors, draw_heard
 from gsto_viz.explorer.viewer_data import DIVERGING
@@ -111,8 +112,9 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
 def _caption(shown: Shown, mode: str) -> str:
     raw = "" if MODES[mode].raw else " Hovering also gives the raw channel mean."
     site = plain(shown.inspections["A"].site)
+    what = plain(shown.picture.description) + skeletons_in_words(shown)
     return (
-        f"{plain(shown.picture.description)} {MODES[mode].meaning}{raw} Branch maps: {site}, after "
+        f"{what} {MODES[mode].meaning}{raw} Branch maps: {site}, after "
         "the last fusion and its ReLU; one cell of stride s covers s x s pixels. Click a tile and "
         "use the wheel to zoom, drag to move, arrow keys to step by one cell."
     )

@@ -12,7 +12,7 @@ from gsto_viz.explorer.gate_numbers import (
     gated_letters,
 )
 from gsto_viz.explorer.gate_tiles import Held
-from gsto_viz.explorer.shown import Shown
+from gsto_viz.explorer.shown import Shown, with_skeletons
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
 from gsto_viz.models import SegmentationNetwork
@@ -70,7 +70,7 @@ def compare_held(
     assert choice.value is not None
     # The network as it is runs here, too: what comes with the package may differ in a pixel, and
     # what the pages keep has logits at half precision.
-    plain, held = run(PLAIN, 0.0), run(choice.gates, choice.value)
+    plain, held = run(PLAIN, 0.0), with_skeletons(run(choice.gates, choice.value), shown.sample)
     labels = shown.sample.labels
     change = held_change(plain, held, shown.classes, labels, pose=shown.pose)
     return Held(choice.subject, choice.what, held, change)

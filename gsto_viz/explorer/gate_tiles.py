@@ -15,7 +15,7 @@ from gsto_viz.explorer.gate_numbers import (
     limits_of,
 )
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.skeleton_pictures import SkeletonPicture, skeleton_pictures
+from gsto_viz.explorer.skeleton_pictures import SkeletonPicture, look_picture, skeleton_pictures
 from gsto_viz.explorer.viewer_data import (
     Tile,
     class_tile,
@@ -100,14 +100,14 @@ def _image_tiles(shown: Shown, subject: str) -> list[Tile]:
     elif not shown.pose:
         tiles.append(_prediction_tile(shown, other))
     if shown.pose:
-        return tiles + skeleton_tiles(skeleton_pictures(shown, subject))
+        return tiles + skeleton_tiles(skeleton_pictures(shown, (subject,)))
     return [*tiles, _prediction_tile(shown, subject)]
 
 
 def held_skeletons(shown: Shown, held: Held) -> list[SkeletonPicture]:
     """Return the skeletons with the gate held, of networks for pose."""
-    looks = {held.letter: held.inspection}
-    return skeleton_pictures(shown, held.letter, looks=looks, annotated=False, note=", held")
+    title = f"Skeletons {held.letter}, held"
+    return look_picture(held.inspection, shown.sample.image, "held", title)
 
 
 def _prediction_tile(shown: Shown, letter: str) -> Tile:
@@ -118,7 +118,7 @@ def _prediction_tile(shown: Shown, letter: str) -> Tile:
 def _held_tiles(shown: Shown, held: Held) -> list[Tile]:
     """Return the prediction with the gate held, what changed in it, and how far logits moved."""
     if shown.pose:
-        skeletons = [one | {"key": "held"} for one in skeleton_tiles(held_skeletons(shown, held))]
+        skeletons = skeleton_tiles(held_skeletons(shown, held))
         return [*skeletons, map_tile("moved", "Change of heat maps (rms)", moved_map(held))]
     change, prediction = held.change, held.inspection.prediction
     differ = np.where(change.changed, prediction, IGNORE)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsto_viz.data import CAMVID_CLASSES, read_image, resize_image, resize_map, with_objects
-from gsto_viz.data.people import resized
+from gsto_viz.data.people import resized, with_persons
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.safe_text import safe_name
@@ -90,7 +90,7 @@ def data_picture(data: Dataset, index: int) -> Picture:
     Raises:
         GstoVizError: The image or its annotation cannot be read.
     """
-    sample, size_text = _fitted(with_objects(data)[index])
+    sample, size_text = _fitted(with_persons(with_objects(data))[index])
     sample = replace(sample, id=safe_name(sample.id))
     classes = None if sample.labels is None else data.classes
     what = f"{sample.id} of {safe_name(data.name.partition(':')[0])}, {size_text}."

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gsto_viz.activity import grid_stride
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate import person_boxes, skeletons
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.look import Look
@@ -33,7 +35,8 @@ class Shown:
         why_unlabelled: Why there are no labels, or None.
         classes: Of both networks; joints of networks for pose.
         choices: ``A`` and ``B``: the checkpoints.
-        inspections: ``A`` and ``B``: what each network shows, with logits.
+        inspections: ``A`` and ``B``: what each network shows, with logits, and skeletons of
+            networks for pose.
         fingerprints: ``A`` and ``B``: SHA-256 of the checkpoints.
     """
 
@@ -128,9 +131,30 @@ def show_pair(
         why_unlabelled=why,
         classes=a.classes,
         choices=dict(choices),
-        inspections=dict(inspections),
+        inspections={letter: with_skeletons(one, sample) for letter, one in inspections.items()},
         fingerprints=dict(fingerprints),
     )
+
+
+def with_skeletons(seen: Look, sample: Sample) -> Look:
+    """Return what a network shows, with the skeletons of the image's persons if it is for pose.
+
+    Args:
+        seen: With logits.
+        sample: The image; where its persons are not annotated, it counts as one.
+    """
+    if seen.joints is None:
+        return seen
+    maps = heat_maps_of(seen)
+    stride = grid_stride(sample.image.shape[:2], maps.shape[1:])
+    assert stride is not None
+    return replace(seen, skeletons=skeletons(maps, person_boxes(sample), stride))
+
+
+def heat_maps_of(seen: Look) -> npt.NDArray[np.float32]:
+    """Return the heat maps of a network that was looked at with logits, (J, h, w)."""
+    assert seen.logits is not None
+    return seen.logits.astype(np.float32)
 
 
 def check_classes(a: Choice, b: Choice) -> None:

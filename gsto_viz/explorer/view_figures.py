@@ -18,7 +18,7 @@ from gsto_viz.explorer.listening import HeardCells
 from gsto_viz.explorer.probe import Point, region_at
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.shown_exports import REDUCTIONS
-from gsto_viz.explorer.skeleton_pictures import skeleton_pictures
+from gsto_viz.explorer.skeleton_pictures import skeleton_pictures, skeletons_in_words
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.explorer.viewer_data import DIVERGING, branch_maps, difference_map, disagreement
 from gsto_viz.plots import Marks, Panel, PanelRow, draw_heard
@@ -82,7 +82,7 @@ def marks_in_words(marks: Marks) -> str:
 def networks_in_words(shown: Shown) -> str:
     """Name the image and the checkpoints."""
     names = "; ".join(f"{x}: {shown.inspections[x].name}" for x in LETTERS)
-    return f"{shown.picture.description} {names}."
+    return f"{shown.picture.description} {names}.{skeletons_in_words(shown)}"
 
 
 def branch_sheet(
@@ -229,7 +229,7 @@ def _gated_panels(shown: Shown, subject: str) -> list[Panel]:
     if labels is not None:
         panels.append(Panel("Ground truth", labels=labels))
     if shown.pose:
-        return panels + [one.panel() for one in skeleton_pictures(shown, subject)]
+        return panels + [one.panel() for one in skeleton_pictures(shown, (subject,))]
     for letter in LETTERS:
         if letter == subject or labels is None:
             prediction = shown.inspections[letter].prediction

@@ -76,7 +76,8 @@ def gate_viewer_data(
         held: What is shown beside the prediction; None: nothing is held.
     """
     height, width = shown.size
-    rows = [{"title": "Image", "columns": 3, "tiles": _image_tiles(shown, subject)}]
+    tiles = _image_tiles(shown, subject)
+    rows = [{"title": "Image", "columns": max(3, len(tiles)), "tiles": tiles}]
     if held is not None:
         rows.append({"title": held.what, "columns": 3, "tiles": _held_tiles(shown, held)})
     for letter in LETTERS:

@@ -22,6 +22,7 @@ ANALYSIS = Path(__file__).parent.parent.parent / "analysis"
 LEFT_OUT = {
     "listening": "no model has relations",
     "branch_by_size": "analyze --attribution",
+    "skeletons": "no model is for pose",
     "enlargement": "analyze --atlas",
 }
 """Figures that an analysis of these networks, without these options, has nothing for."""

@@ -92,7 +92,8 @@ def test_figures_and_page_show_all_of_them(three):
     written = write_figures(three, formats=["png"])
     left_out = {one.kind.name: one.reason for one in written if one.reason}
     assert set(left_out) <= {
-        "listening", "branch_by_size", "worst_pairs", "distance_profile", "enlargement"
+        "listening", "branch_by_size", "worst_pairs", "distance_profile", "enlargement",
+        "skeletons",
     }  # fmt: skip
     html = page(three, written)
     for key in three.keys:

@@ -12,10 +12,11 @@ from gsto_viz.explorer.gate_numbers import (
     gated_letters,
 )
 from gsto_viz.explorer.gate_tiles import Held
-from gsto_viz.explorer.shown import Shown, with_skeletons
+from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
 from gsto_viz.models import SegmentationNetwork
+from gsto_viz.report.examples import with_skeletons
 
 
 @dataclass(frozen=True)

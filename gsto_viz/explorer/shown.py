@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsto_viz.activity import grid_stride
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate import person_boxes, skeletons
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.look import Look
@@ -18,6 +16,7 @@ from gsto_viz.models import SegmentationNetwork
 from gsto_viz.models.base import NetworkConfig
 from gsto_viz.network import open_network
 from gsto_viz.regions import PreparedRegions, prepare_regions
+from gsto_viz.report.examples import with_skeletons
 from gsto_viz.types import IGNORE, ClassList, Sample
 
 LETTERS = ("A", "B")
@@ -134,21 +133,6 @@ def show_pair(
         inspections={letter: with_skeletons(one, sample) for letter, one in inspections.items()},
         fingerprints=dict(fingerprints),
     )
-
-
-def with_skeletons(seen: Look, sample: Sample) -> Look:
-    """Return what a network shows, with the skeletons of the image's persons if it is for pose.
-
-    Args:
-        seen: With logits.
-        sample: The image; where its persons are not annotated, it counts as one.
-    """
-    if seen.joints is None:
-        return seen
-    maps = heat_maps_of(seen)
-    stride = grid_stride(sample.image.shape[:2], maps.shape[1:])
-    assert stride is not None
-    return replace(seen, skeletons=skeletons(maps, person_boxes(sample), stride))
 
 
 def heat_maps_of(seen: Look) -> npt.NDArray[np.float32]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gsto_viz.activity import grid_stride
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate import person_boxes, skeletons
 from gsto_viz.look import Look, load_arrays, save_arrays, unpacked
@@ -178,20 +179,23 @@ def _look(network: Network, sample: Sample) -> Look:
     if network.task != "pose":
         return network.look(sample.image)
     look = network.look(sample.image, logits=True)
-    return replace(with_skeletons(look, network, sample), logits=None)
+    return replace(with_skeletons(look, sample), logits=None)
 
 
-def with_skeletons(look: Look, network: Network, sample: Sample) -> Look:
-    """Return what a network for pose shows with the skeletons that its heat maps hold.
+def with_skeletons(look: Look, sample: Sample) -> Look:
+    """Return what a network shows, with the skeletons of the image's persons if it is for pose.
 
     Args:
         look: With its logits.
-        network: Whose look it is.
         sample: The image; where its persons are not annotated, it counts as one.
     """
+    if look.joints is None:
+        return look
     assert look.logits is not None
-    stride = int(network.anatomy.taps[network.anatomy.outputs["main"]].stride or 4)
-    return replace(look, skeletons=skeletons(look.logits, person_boxes(sample), stride))
+    stride = grid_stride(sample.image.shape[:2], look.logits.shape[1:])
+    assert stride is not None
+    maps = look.logits.astype(np.float32)
+    return replace(look, skeletons=skeletons(maps, person_boxes(sample), stride))
 
 
 def write_examples(

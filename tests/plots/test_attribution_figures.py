@@ -58,7 +58,7 @@ def test_the_figure_of_a_target(gated, check_text, all_text):
     words = all_text(figure)
     assert words.count("stride 16") == 2
     assert ("one gate closed: drop" in words) == gated
-    assert "Shapley values in logits with zero for absent branches" in alt_text(figure)
+    assert "Shapley values (logits) with zero for absent branches" in alt_text(figure)
 
 
 def checks(names, cells=400):

@@ -19,6 +19,8 @@ from gsto_viz.report.page import page
 from gsto_viz.report.run import analyze, open_for
 from gsto_viz.types import CROWD, ClassInfo, ClassList
 
+pytestmark = pytest.mark.slow
+
 SPEC = "figures:count=3,seed=1,size=128x128"
 
 

@@ -271,6 +271,8 @@ def _draw_charts(
     ax = wall.axes(MARGIN + 0.45, top, 2.5, CHART)
     plot_shapley(branches[branches["method"] == "shapley"], ax=ax, strides=strides)
     ax.set_ylabel(unit)
+    # Heat maps can be small, and long tick labels would push this label out of the figure.
+    ax.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)
     ax.set_title("Shapley values of the target", loc="left", pad=4)
     for k, kind in enumerate(("transfer", "gate")):
         matrix = edge_matrix(paths, kind, len(strides))

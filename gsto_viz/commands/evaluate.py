@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from gsto_viz.census import quick_findings
-    from gsto_viz.commands.evaluate_pose import evaluate_people
+    from gsto_viz.commands.evaluate_pose import evaluate_people, pose_options
     from gsto_viz.data import load_data
     from gsto_viz.distributed import join_world
     from gsto_viz.evaluate import tally_images
@@ -115,21 +115,21 @@ def run(args: argparse.Namespace) -> int:
                 args.checkpoint, code=code, output=args.output, **official_options(args)
             )
             network.to(device)
-            pose = task_of(network.module) == "pose"
+            people = pose_options(args, network) if task_of(network.module) == "pose" else None
             options = options_of(args)
-            size = None if pose else size_of(args)
+            size = None if people else size_of(args)
             check_input_size(options.protocol, size)
             data = load_data(args.data, purpose="eval", size=size)
             export = Export.to(args, data) if args.export else None
             found = quick_findings(data, args.accept, quiet=is_quiet(args))
-        if pose:
-            return evaluate_people(args, network, data, world, found)
         with tqdm(
             total=len(world.share(len(data))),
             desc="evaluate",
             unit="image",
             disable=is_quiet(args) or not world.is_main,
         ) as bar:
+            if people is not None:
+                return evaluate_people(args, network, data, people, world, found, bar.update)
             tally = tally_images(
                 network.module,
                 data,

@@ -3,10 +3,10 @@
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gsto_viz.commands.options import is_quiet, size_of, write_result
+from gsto_viz.commands.options import size_of, write_result
 from gsto_viz.text_table import text_table
 
 if TYPE_CHECKING:
@@ -51,25 +51,15 @@ def evaluate_people(
     args: argparse.Namespace,
     network: "Network",
     data: "Dataset",
+    options: "PoseOptions",
     world: "World",
     found: "Sequence[Finding]",
+    progress: "Callable[[], object]",
 ) -> int:
     """Score the network; print and write the scores, return the exit status."""
-    from tqdm import tqdm
-
     from gsto_viz.evaluate.keypoints import evaluate_pose
 
-    with world.together():
-        options = pose_options(args, network)
-    with tqdm(
-        total=len(world.share(len(data))),
-        desc="evaluate",
-        unit="image",
-        disable=is_quiet(args) or not world.is_main,
-    ) as bar:
-        scores, skipped = evaluate_pose(
-            network.module, data, options, world=world, progress=lambda: bar.update()
-        )
+    scores, skipped = evaluate_pose(network.module, data, options, world=world, progress=progress)
     if not world.is_main:
         return 0
     _report(args, network, options, scores, found)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from gsto_viz.anatomy import anatomy_of
 from gsto_viz.data.pose import person_crop
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError, UnreadableImageError
@@ -153,8 +152,6 @@ def _look(
     model: nn.Module, sample: Sample, joints: Joints, options: PoseOptions
 ) -> list[FoundPerson]:
     """Find the persons of an image, a crop each."""
-    anatomy = anatomy_of(model)
-    stride = 4 if anatomy is None else int(anatomy.taps[anatomy.outputs["main"]].stride or 4)
     order = joints.classes.flip_order if options.flip else None
     people: list[FoundPerson] = []
     crops = [person_crop(one.box, options.size) for one in sample.people or () if is_sought(one)]
@@ -162,7 +159,7 @@ def _look(
         some = crops[start : start + AT_ONCE]
         cut = [crop.cut(sample.image) for crop in some]
         maps = heat_maps(model, cut, order, options.precision)
-        people += found_people(maps, some, stride)
+        people += found_people(maps, some, round(options.size[0] / maps.shape[-2]))
     return people
 
 
@@ -225,8 +222,9 @@ def evaluate_pose(
     """
     with world.together():
         chosen = world.share(len(data)) if indices is None else indices
-        found = find_people(model, data, options, indices=chosen, progress=progress)
-    return score_people(found.added_over(world, data.ids), data), found.skipped
+        own = find_people(model, data, options, indices=chosen, progress=progress)
+    found = own.added_over(world, data.ids)
+    return score_people(found, data), found.skipped
 
 
 def score_people(found: FoundPeople, data: Dataset) -> KeypointScores:

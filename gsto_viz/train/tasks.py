@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ from gsto_viz.stats.outcome import scores_of
 from gsto_viz.train.measures import on_share, refuse_all_skipped
 from gsto_viz.train.reading import SampleReader, the_person
 from gsto_viz.train.recipe import ONLY, Recipe, parse_base_size
-from gsto_viz.train.step import Objective, TrainingSamples
+from gsto_viz.train.step import TrainingSamples
 from gsto_viz.types import ClassList, Dataset
 
 
@@ -50,45 +50,6 @@ class Scored(NamedTuple):
     value: float | None
     record: dict[str, Any]
     skipped: dict[int, str]
-
-
-class Task(Protocol):
-    """What the trainer asks of a task.
-
-    Attributes:
-        measure: Key of the score in logs and checkpoints.
-        title: What it is called.
-        classes: What the channels of the network's output are.
-        words: How many of them there are, in words.
-        samples: What an epoch passes over.
-        unit: What a sample is, in the plural.
-    """
-
-    measure: str
-    title: str
-    unit: str
-    classes: ClassList
-    words: str
-    samples: Dataset
-
-    def reader(self, cache_bytes: int) -> SampleReader:
-        """Return what reads and augments the samples."""
-
-    def objective(
-        self, network: SegmentationNetwork, samples: TrainingSamples, device: torch.device
-    ) -> Objective:
-        """Return what is minimised."""
-
-    def score(
-        self,
-        network: SegmentationNetwork,
-        val: Dataset,
-        world: World,
-        *,
-        stopped: Callable[[], bool],
-        quiet: bool,
-    ) -> Scored | None:
-        """Score a network; None if a process was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +90,14 @@ class CrossEntropy:
 
 class Segmentation:
     """A class for each pixel, scored by mIoU.
+
+    Attributes:
+        measure: Key of the score in logs and checkpoints.
+        title: What it is called.
+        unit: What a sample is, in the plural.
+        classes: What the channels of the network's output are.
+        words: How many of them there are, in words.
+        samples: What an epoch passes over.
 
     Raises:
         GstoVizError: Another number of class weights than classes.
@@ -236,6 +205,8 @@ class JointError:
 class Pose:
     """A heat map for each joint of a person, scored by AP of key points.
 
+    Attributes are those of ``Segmentation``; ``joints`` are the data's.
+
     Raises:
         GstoVizError: The data have no key points, or pycocotools is not installed.
     """
@@ -311,7 +282,9 @@ def _people(
     return find_people(network, val, options, indices=indices)
 
 
-TASKS: dict[str, type[Segmentation | Pose]] = {"segmentation": Segmentation, "pose": Pose}
+Task = Segmentation | Pose
+
+TASKS: dict[str, type[Task]] = {"segmentation": Segmentation, "pose": Pose}
 """By what a network's configuration says that it is for."""
 
 

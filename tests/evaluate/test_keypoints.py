@@ -131,6 +131,22 @@ def test_processes_get_the_persons_of_all_in_the_order_of_the_data() -> None:
             assert (mine.score, mine.area) == (other.score, other.area)
 
 
+def test_every_process_names_the_images_that_any_could_not_read() -> None:
+    """The other process has read nothing but the broken file."""
+    other = find_people(Dots(), Planted(), PoseOptions(SIZE, flip=False), indices=[2])
+
+    class Pair(World):
+        def gather_bytes(self, content: bytes) -> list[bytes]:
+            return [content, json.dumps([{}, {}, {}, list(other.skipped.items())]).encode()]
+
+        def agree(self, error: GstoVizError | None) -> None:
+            assert error is None
+
+    options = PoseOptions(SIZE, flip=False)
+    scores, skipped = evaluate_pose(Dots(), Planted(), options, indices=[0, 1], world=Pair(size=2))
+    assert (scores.images, skipped) == (2, {2: "p2.png: broken"})
+
+
 def test_data_of_other_joints_are_refused() -> None:
     model = build_model("hrnet-pose-tiny").eval()
     model.info = ModelInfo("x", "hrnet-pose-tiny", COCO_JOINTS.classes)

@@ -434,17 +434,7 @@ def _there_and_back(length: int, start: int) -> npt.NDArray[np.intp]:
 
 
 class FigureDataset(Procedural):
-    """``count`` images of procedural people, rendered when asked for.
-
-    Args:
-        count: Number of images, from 1.
-        seed: The user's seed, see ``scene_seed``.
-        size: Height and width in pixels, each 64..4096.
-        split: ``train`` or ``eval``.
-
-    Raises:
-        GstoVizError: An argument is out of range.
-    """
+    """``count`` images of procedural people; arguments and errors as for ``Procedural``."""
 
     kind = "figures"
     joints: Joints = COCO_JOINTS

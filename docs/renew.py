@@ -18,8 +18,8 @@ from PIL import Image
 
 from gsto_viz.cli import COMMANDS
 from gsto_viz.data import spec_table, write_png
-from gsto_viz.explorer import method_text
-from gsto_viz.explorer.method_example import (
+from gsto_viz.explorer.values import method as method_text
+from gsto_viz.explorer.values.method import (
     ARRANGEMENTS,
     STRIDES,
     label_picture,

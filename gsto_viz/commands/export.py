@@ -9,8 +9,8 @@ from gsto_viz.commands.brought import add_checkpoints, checkpoint_folder
 from gsto_viz.commands.options import is_quiet, share
 
 if TYPE_CHECKING:
-    from gsto_viz.explorer.export_files import Exports
-    from gsto_viz.explorer.replay import Agreement
+    from gsto_viz.explorer.exports.files import Exports
+    from gsto_viz.explorer.exports.replay import Agreement
 
 NAME = "export"
 HELP = "replay a view saved by the explorer: the same files, the same numbers"
@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     import json
     import logging
 
-    from gsto_viz.explorer.replay import Sources, agreement, replay
+    from gsto_viz.explorer.exports.replay import Sources, agreement, replay
+    from gsto_viz.explorer.exports.view_file import read_view
     from gsto_viz.explorer.server import check_folder
-    from gsto_viz.explorer.view_file import read_view
     from gsto_viz.files import check_target
 
     view = read_view(args.view)

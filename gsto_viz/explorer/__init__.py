@@ -1,18 +1,16 @@
 """The explorer: Streamlit pages over pure functions.
 
-``entry`` is the script that Streamlit runs, ``views/`` holds one file per page and ``*_view`` draws
-it. ``page_frame`` holds the view of a session (``view_state``) in the session and in the address
-and binds widgets to it; ``pair_header`` chooses image and networks. ``viewer`` is the linked viewer
-(``viewer.js``, ``viewer.css``), which gets its numbers from ``viewer_data``.
+``entry`` is the script that Streamlit runs, ``view_state`` the register of pages and of what their
+links hold, and ``views/`` draws them, one module per page. ``page_frame`` holds the view of a
+session in the session and in the address and binds widgets to it; ``pair_header`` chooses image and
+networks; ``probing`` is the probe. ``viewer`` is the linked viewer (``viewer.js``, ``viewer.css``).
 
-Below lie plain functions without Streamlit: ``checkpoints`` and ``run_folders`` (what may be
-chosen), ``pictures`` (scenes, data sets, uploads), ``gallery`` (maps that come with the package),
-``shown`` (two networks on one image), ``probe`` and ``comparison`` (numbers) and ``drawings``
-(figures as bytes). ``export_files`` makes files, ``*_export`` say which ones a page offers
-(``shown_exports``: what they share), ``export_menu`` draws them as buttons, ``view_file`` is the
-view as JSON and ``replay`` makes its files again.
-``cached`` puts Streamlit's caches between the two; ``server`` starts it all.
+Below lie plain functions without Streamlit: ``checkpoints`` and ``folders`` (what may be chosen),
+``pictures`` (scenes, data sets, uploads), ``shown`` (two networks on one image, and maps that come
+with the package), ``values/`` (what pages show) and ``exports/`` (what they offer for download, the
+view as JSON, and its replay). ``cached`` puts Streamlit's caches between the two; ``server`` starts
+it all.
 
 The folder of ``entry`` becomes the first of ``sys.path`` while the server runs, so no module here
-may have the name of a top-level module.
+may have the name of a top-level module; and Streamlit takes a folder called ``pages`` for its own.
 """

@@ -16,19 +16,18 @@ import streamlit as st
 
 from gsto_viz.data import load_data
 from gsto_viz.explorer.checkpoints import Choice, opened
-from gsto_viz.explorer.comparison import responses
-from gsto_viz.explorer.gallery import stored_inspection
 from gsto_viz.explorer.pictures import Picture, data_picture, scene_picture, upload_picture
-from gsto_viz.explorer.probe import (
+from gsto_viz.explorer.server import DATA_VARIABLE
+from gsto_viz.explorer.shown import Shown, cut_regions, look, stored_inspection
+from gsto_viz.explorer.values.probe import (
     Point,
     RegionNumbers,
     default_point,
     percentile_maps,
     region_numbers,
+    responses,
 )
-from gsto_viz.explorer.server import DATA_VARIABLE
-from gsto_viz.explorer.shown import Shown, cut_regions, look
-from gsto_viz.explorer.viewer_data import viewer_data as make_viewer_data
+from gsto_viz.explorer.values.tiles import viewer_data as make_viewer_data
 from gsto_viz.files import sha256_of
 from gsto_viz.look import Look
 from gsto_viz.models import SegmentationNetwork

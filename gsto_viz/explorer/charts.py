@@ -1,12 +1,25 @@
-"""What all charts of the pages share: A and B by colour, dash and marker, on light and on dark."""
+"""Altair charts of the pages: networks and branches by colour, dash and marker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
+from functools import partial
 from typing import Any, Literal
 
 import altair as alt
+import numpy as np
+import pandas as pd
+import streamlit as st
 
-from gsto_viz.colors import NETWORKS, Mark
+from gsto_viz.colors import BRANCHES, NETWORKS, Mark
 from gsto_viz.explorer.shown import LETTERS
+from gsto_viz.explorer.texts import plain
+from gsto_viz.explorer.values.runs import SCORES, TrainingLog, thinned_curve
+from gsto_viz.explorer.values.sizes import INTERVAL
+from gsto_viz.explorer.view_state import MAX_OBJECT, MIN_OBJECT
+from gsto_viz.plots import tuning_fan_data
+from gsto_viz.plots.sizes import response_words
+from gsto_viz.report.folder import shown_p
+from gsto_viz.types import Stride
+from gsto_viz.words import INDICES, index_label
 
 COLORS = [mark.color for mark in NETWORKS[: len(LETTERS)]]
 """Of A and B."""
@@ -39,3 +52,508 @@ def model_shape(title: str = "network") -> alt.Shape:
 def every_label(**more: Any) -> alt.Axis:
     """Return an axis of names, each beside its mark: Streamlit's theme moves the first and last."""
     return alt.Axis(labelOverlap=False, labelLimit=260, labelFlush=False, **more)
+
+
+Layers = alt.LayerChart | alt.FacetChart
+
+
+def draw_fans(
+    frames: Mapping[str, pd.DataFrame],
+    draws: Mapping[str, Sequence[pd.DataFrame]],
+    names: Mapping[str, str],
+) -> None:
+    """Draw one fan per network, beside each other.
+
+    Args:
+        frames: By network, what ``response_by_octave`` gave.
+        draws: By network, the same of random weights; may be empty.
+        names: By network, the checkpoint.
+    """
+    for column, letter in zip(st.columns(len(frames)), frames, strict=True):
+        with column:
+            st.markdown(f"**{letter}: {plain(names[letter])}**")
+            if frames[letter].empty:
+                st.markdown("No such region.")
+                continue
+            st.altair_chart(
+                fan(frames, draws, letter),
+                width="stretch",
+                alt=response_words({letter: frames[letter]}, draws),
+            )
+
+
+def fan(
+    frames: Mapping[str, pd.DataFrame], draws: Mapping[str, Sequence[pd.DataFrame]], letter: str
+) -> Layers:
+    """Draw the mean response of every branch of one network by size, random weights dashed.
+
+    Args:
+        frames: By network, what ``response_by_octave`` gave.
+        draws: By network, the same of random weights; may be empty.
+        letter: Whose panel this is.
+    """
+    table = tuning_fan_data(
+        {letter: frames[letter]}, {letter: draws[letter]} if letter in draws else None
+    )
+    table = table.assign(middle=table["octave"] + 0.5, branch="/" + table["stride"].astype(str))
+    trained = table[table["weights"] == "trained"]
+    shown = ["branch", "middle", "mean", "low", "high", "n_regions", "n_images"]
+    names = list(dict.fromkeys(trained.sort_values("stride")["branch"]))
+    color = alt.Color(
+        "branch:N",
+        title="branch (stride)",
+        sort=names,
+        legend=alt.Legend(symbolOpacity=1, orient="bottom"),
+        scale=mark_scale(names, BRANCHES, "color"),
+    )
+    octaves = [f(table["octave"]) for f in (min, max)]
+    x = alt.X(
+        "middle:Q",
+        title="size (octaves: log2 of pixels)",
+        scale=alt.Scale(domain=[octaves[0], octaves[1] + 1], nice=False),
+        axis=alt.Axis(tickMinStep=1, format="d"),
+    )
+    y = alt.Y("mean:Q", title="mean percentile", scale=alt.Scale(domain=[0, 1]))
+    base = alt.Chart(trained[shown].round(4))
+    band = base.mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=color)
+    line = base.mark_line(point={"size": 60, "filled": True}).encode(
+        x=x,
+        y=y,
+        color=color,
+        shape=alt.Shape(
+            "branch:N",
+            title="branch (stride)",
+            sort=names,
+            scale=mark_scale(names, BRANCHES, "shape"),
+        ),
+        tooltip=["branch:N", "mean:Q", "low:Q", "high:Q", "n_regions:Q", "n_images:Q"],
+    )
+    layers: list[alt.Chart] = [band, line]
+    untrained = table[table["weights"] == "random"]
+    if len(untrained):
+        means = untrained.groupby(["branch", "middle"], as_index=False)["mean"].mean().round(4)
+        dashed = alt.Chart(means).mark_line(strokeDash=[5, 3], strokeWidth=1.2)
+        layers.append(dashed.encode(x=x, y=y, color=color))
+    return alt.layer(*layers).properties(height=360)
+
+
+HEIGHT = 240
+Range = tuple[float, float]
+
+
+def histogram_chart(table: pd.DataFrame, limits: Range) -> alt.LayerChart | alt.FacetChart:
+    """Draw shares of cells by gate value; small shares stay visible (square-root scale).
+
+    Args:
+        table: ``model``, ``left``, ``right``, ``share``.
+        limits: Ends of the axis.
+    """
+    # A step ends where the next one starts, so each network needs a last point.
+    last = table[table["right"] == table["right"].max()]
+    table = pd.concat([table, last.assign(left=last["right"])], ignore_index=True)
+    share = alt.Y(
+        "share:Q",
+        title="share of cells (root scale)",
+        stack=None,
+        scale=alt.Scale(type="sqrt", domainMin=0),
+        axis=alt.Axis(
+            format="~%", values=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1], labelOverlap="greedy"
+        ),
+    )
+    base = alt.Chart(table).encode(
+        x=alt.X("left:Q", title="gate value", scale=_range(limits)),
+        y=share,
+        color=model_color().legend(_legend(table)),
+        tooltip=_tips("left", "right", "share"),
+    )
+    area = base.mark_area(interpolate="step-after", opacity=0.25)
+    line = base.mark_line(interpolate="step-after").encode(
+        strokeDash=model_dash().legend(_legend(table))
+    )
+    return alt.layer(area, line).properties(height=HEIGHT)
+
+
+def size_chart(table: pd.DataFrame, limits: Range) -> alt.Chart:
+    """Draw the mean gate by object size.
+
+    Args:
+        table: What ``means_by_size`` gave.
+        limits: Ends of the gate's range.
+    """
+    order = table.drop_duplicates("octave").sort_values("octave")["size"].tolist()
+    size = alt.X("size:O", sort=order, title="size of the region (px)", axis=alt.Axis(labelAngle=0))
+    chart: alt.Chart = (
+        alt.Chart(table)
+        .mark_line(point={"size": 70, "filled": True})
+        .encode(
+            x=size,
+            y=alt.Y("mean:Q", title="mean gate", scale=_range(limits)),
+            color=model_color().legend(_legend(table)),
+            shape=model_shape().legend(_legend(table)),
+            strokeDash=model_dash().legend(_legend(table)),
+            tooltip=[alt.Tooltip("size:O"), *_tips("mean"), alt.Tooltip("regions:Q")],
+        )
+        .properties(height=HEIGHT)
+    )
+    return chart
+
+
+def class_chart(table: pd.DataFrame, limits: Range) -> alt.Chart:
+    """Draw the mean gate by class.
+
+    Args:
+        table: What ``means_by_class`` gave.
+        limits: Ends of the gate's range.
+    """
+    order = table.groupby("class")["mean"].mean().sort_values(ascending=False).index.tolist()
+    names = alt.Y(
+        "class:N",
+        sort=order,
+        title=None,
+        axis=every_label(grid=True),
+    )
+    chart: alt.Chart = (
+        alt.Chart(table)
+        .mark_point(size=70, filled=True, opacity=1)
+        .encode(
+            x=alt.X("mean:Q", title="mean gate", scale=_range(limits)),
+            y=names,
+            color=model_color().legend(_legend(table)),
+            shape=model_shape().legend(_legend(table)),
+            tooltip=[alt.Tooltip("class:N"), *_tips("mean"), alt.Tooltip("regions:Q")],
+        )
+        .properties(height=max(HEIGHT, 20 * len(order) + 40))
+    )
+    return chart
+
+
+def _range(limits: Range) -> alt.Scale:
+    return alt.Scale(domain=list(limits), nice=False, zero=False)
+
+
+def _legend(table: pd.DataFrame) -> alt.Legend | None:
+    """Return a legend where two networks are drawn; the headline names a single one."""
+    return alt.Legend() if table["model"].nunique() > 1 else None
+
+
+def _tips(*numbers: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip("model:N"), *(alt.Tooltip(f"{n}:Q", format=".3f") for n in numbers)]
+
+
+TICKS = (4, 8, 16, 32, 64, 128, 256)
+
+
+def tuning_chart(
+    table: pd.DataFrame, strides: Sequence[Stride], side: float
+) -> alt.LayerChart | alt.FacetChart:
+    """Draw the response of each branch of one network against the object's size.
+
+    Args:
+        table: Rows of one network of ``curve_table``.
+        strides: Of all branches, the finest first.
+        side: The size that is marked, px.
+    """
+    names = [f"/{stride}" for stride in strides]
+    colors = mark_scale(names, BRANCHES, "color")
+    shapes = mark_scale(names, BRANCHES, "shape")
+    lines = (
+        alt.Chart(table.assign(branch="/" + table["stride"].astype(str)))
+        .mark_line(point={"size": 60, "filled": True})
+        .encode(
+            x=_size(),
+            y=alt.Y(
+                "percentile:Q",
+                title="mean percentile on the object",
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            color=alt.Color("branch:N", scale=colors, sort=names, title="branch"),
+            shape=alt.Shape("branch:N", scale=shapes, sort=names, title="branch"),
+            tooltip=[
+                alt.Tooltip("branch:N"),
+                alt.Tooltip("side:Q", format=".1f", title="size (px)"),
+                alt.Tooltip("percentile:Q", format=".3f"),
+            ],
+        )
+    )
+    return alt.layer(_mark(side), lines).properties(height=HEIGHT)
+
+
+def coarseness_chart(table: pd.DataFrame, side: float) -> alt.LayerChart | alt.FacetChart:
+    """Draw q of A and B against the object's size.
+
+    Args:
+        table: What ``curve_table`` gave.
+        side: The size that is marked, px.
+    """
+    rows = table.drop_duplicates(["model", "side"])[["model", "side", "q"]]
+    lines = (
+        alt.Chart(rows)
+        .mark_line(point={"size": 60, "filled": True})
+        .encode(
+            x=_size(),
+            y=alt.Y("q:Q", title="q (larger = coarser)"),
+            color=model_color(),
+            shape=model_shape(),
+            strokeDash=model_dash(),
+            tooltip=[
+                alt.Tooltip("model:N"),
+                alt.Tooltip("side:Q", format=".1f", title="size (px)"),
+                alt.Tooltip("q:Q", format="+.3f"),
+            ],
+        )
+    )
+    return alt.layer(_mark(side), lines).properties(height=HEIGHT)
+
+
+def _size() -> alt.X:
+    """Return the axis of sizes: octaves, from the smallest to the largest object."""
+    scale = alt.Scale(type="log", base=2, domain=[MIN_OBJECT * 0.9, MAX_OBJECT * 1.1], nice=False)
+    return alt.X(
+        "side:Q",
+        title="size of the object (px)",
+        scale=scale,
+        axis=alt.Axis(values=list(TICKS), format="d"),
+    )
+
+
+def _mark(side: float) -> alt.Chart:
+    """Return a vertical line at the size that is shown above."""
+    rule: alt.Chart = (
+        alt.Chart(pd.DataFrame({"side": [side]}))
+        .mark_rule(strokeDash=[2, 2], color="#888888", strokeWidth=2)
+        .encode(x=_size())
+    )
+    return rule
+
+
+def curve(logs: Mapping[str, TrainingLog], column: str, title: str) -> alt.Chart | None:
+    """Draw a column of the training records against the step; None when no run has any.
+
+    Args:
+        logs: By run.
+        column: ``loss`` or ``lr``.
+        title: Of the axis.
+    """
+    parts = [
+        thinned_curve(log.train, column)[["step", column]].assign(run=run)
+        for run, log in logs.items()
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    if table.empty:
+        return None
+    names = list(logs)
+    return (
+        alt.Chart(table)
+        .mark_line(strokeWidth=1.4)
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=column == "lr")),
+            color=_color(names),
+            strokeDash=_dash(names),
+            tooltip=["run:N", "step:Q", f"{column}:Q"],
+        )
+        .properties(height=330)
+    )
+
+
+def scores(logs: Mapping[str, TrainingLog], score: str = "miou") -> alt.Chart | None:
+    """Draw a score on the validation images by epoch; None when no run was evaluated by it yet.
+
+    Args:
+        logs: By run.
+        score: One of ``SCORES``.
+    """
+    columns = ["epoch", "step", score]
+    parts = [log.val.reindex(columns=columns).assign(run=run) for run, log in logs.items()]
+    table = pd.concat(parts, ignore_index=True).dropna(subset=["epoch", score])
+    if table.empty:
+        return None
+    names = list(logs)
+    scale = mark_scale(names, NETWORKS, "shape")
+    return (
+        alt.Chart(table)
+        .mark_line(point={"size": 50, "filled": True}, strokeWidth=1.4)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{score}:Q", title=f"{SCORES[score]} (%)", scale=alt.Scale(zero=False)),
+            color=_color(names),
+            strokeDash=_dash(names).legend(None),
+            shape=alt.Shape("run:N", title="run", scale=scale),
+            tooltip=["run:N", "epoch:Q", "step:Q", alt.Tooltip(f"{score}:Q", format=".2f")],
+        )
+        .properties(height=330)
+    )
+
+
+def _color(names: Sequence[str]) -> alt.Color:
+    scale = mark_scale(names, NETWORKS, "color")
+    return alt.Color("run:N", title="run", scale=scale, legend=alt.Legend(orient="bottom"))
+
+
+def _dash(names: Sequence[str]) -> alt.StrokeDash:
+    scale = mark_scale(names, NETWORKS, "dash")
+    return alt.StrokeDash("run:N", title="run", scale=scale)
+
+
+Limits = tuple[tuple[float, float], tuple[float, float]]
+BRUSH = "box"
+"""Name of the scatter's selection."""
+GUIDE = "#8a8a8a"
+"""Colour of reference lines, seen on light and on dark."""
+FEW_POINTS = 400
+"""Up to so many regions are drawn larger."""
+
+
+def scatter(
+    rows: pd.DataFrame, letter: str, position: int, limits: Limits, box: Limits | None = None
+) -> alt.Chart:
+    """Draw q against size for one network, with a box to draw.
+
+    Args:
+        rows: What ``region_rows`` gave, thinned.
+        letter: The network.
+        position: 0 for the first network, 1 for the second.
+        limits: Of octaves and of q, shared by the networks.
+        box: Ends, in octaves and in q, of a box that is there from the start.
+    """
+    q = f"q_{letter}"
+    brush = partial(alt.selection_interval, name=BRUSH, encodings=["x", "y"])
+    shown = rows[["octave", q, "image", "region", "class", "size_px"]].dropna(subset=[q])
+    # A tooltip with a field called "image" makes the browser fetch what it holds.
+    shown = shown.rename(columns={q: "q", "image": "of"}).round({"octave": 3, "q": 4, "size_px": 1})
+    (left, right), (low, high) = limits
+    few = len(rows) <= FEW_POINTS
+    x = alt.X(
+        "octave:Q",
+        title="size (octaves: log2 of pixels)",
+        scale=alt.Scale(domain=[left, right], nice=False),
+        axis=alt.Axis(tickMinStep=1, format="d"),
+    )
+    return (
+        alt.Chart(shown)
+        .mark_point(
+            filled=True,
+            size=70 if few else 22,
+            opacity=0.8 if few else 0.45,
+            color=NETWORKS[position].color,
+            shape=NETWORKS[position].shape,
+        )
+        .encode(
+            x=x,
+            y=alt.Y(
+                "q:Q",
+                title="q (coarser upwards)",
+                scale=alt.Scale(domain=[low, high], nice=False),
+            ),
+            tooltip=[
+                alt.Tooltip("of:N", title="name of image"),
+                "region:Q",
+                "class:N",
+                "size_px:Q",
+                "q:Q",
+            ],
+        )
+        .add_params(brush() if box is None else brush(value={"x": box[0], "y": box[1]}))
+        # One canvas instead of thousands of elements, none of which has a text of its own.
+        .properties(height=300, usermeta={"embedOptions": {"renderer": "canvas"}})
+    )
+
+
+def limits_of(rows: pd.DataFrame, letters: Sequence[str]) -> Limits:
+    """Return the limits of octaves (whole) and of q (rounded outwards to halves) of all points."""
+    octaves = rows["octave"].to_numpy(dtype=np.float64)
+    q = rows[[f"q_{letter}" for letter in letters]].to_numpy(dtype=np.float64)
+    bottom, top = np.nanmin(q), np.nanmax(q)
+    return (
+        (float(np.floor(octaves.min())), float(np.floor(octaves.max()) + 1)),
+        (float(np.floor(2 * bottom) / 2), float(np.ceil(2 * top) / 2)),
+    )
+
+
+def nulls(table: pd.DataFrame, letters: Sequence[str]) -> Layers:
+    """Draw SCI of the networks with intervals, and their null models below each.
+
+    Args:
+        table: ``model``, ``source`` (``model`` or the null), ``value``, ``low``, ``high``; one row
+            each, see ``gsto_viz.plots.sci_dots_data``.
+        letters: The networks, in order.
+    """
+    table = table[table["value"].notna()].copy()
+    table["name"] = [
+        model if source == "model" else f"{model} {source}"
+        for model, source in zip(table["model"], table["source"], strict=True)
+    ]
+    table["kind"] = np.where(table["source"] == "model", "network", "null model")
+    shown = table[["name", "model", "kind", "value", "low", "high"]].round(4)
+    order = list(dict.fromkeys(shown["name"]))
+    y = alt.Y("name:N", sort=order, title=None, axis=every_label())
+    color = alt.Color("model:N", title="network", scale=_models(letters))
+    x = alt.X("value:Q", title=f"SCI ({INDICES['sci'].axis})", scale=_share())
+    base = alt.Chart(shown)
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", scale=_share()), x2="high:Q", y=y, color=color
+    )
+    dots = base.mark_point(filled=True, size=80).encode(
+        x=x,
+        y=y,
+        color=color,
+        shape=alt.Shape(
+            "kind:N",
+            legend=None,
+            scale=alt.Scale(domain=["network", "null model"], range=["circle", "square"]),
+        ),
+        tooltip=["name:N", "value:Q", "low:Q", "high:Q"],
+    )
+    chance = alt.Chart(pd.DataFrame({"value": [0.5]})).mark_rule(strokeDash=[2, 3], color=GUIDE)
+    return alt.layer(chance.encode(x=x), bars, dots).properties(height=_height(order))
+
+
+def differences(table: pd.DataFrame) -> Layers:
+    """Draw B - A of every index with its interval; confirmatory ones are filled.
+
+    Args:
+        table: What ``paired_table`` gave.
+    """
+    shown = table[table["difference"].notna()].copy()
+    shown["name"] = [index_label(name) for name in shown["index"]]
+    shown["adjusted"] = [
+        shown_p(*both) for both in zip(shown["p_adjusted"], shown["p"], strict=True)
+    ]
+    shown = shown[["name", "family", "difference", "low", "high", "adjusted"]].round(4)
+    y = alt.Y("name:N", sort=list(shown["name"]), title=None, axis=every_label())
+    base = alt.Chart(shown)
+    bars = base.mark_rule(strokeWidth=2, color=NETWORKS[0].color).encode(
+        x="low:Q", x2="high:Q", y=y
+    )
+    dots = base.mark_point(size=80, stroke=NETWORKS[0].color).encode(
+        x=alt.X("difference:Q", title="B - A"),
+        y=y,
+        shape=alt.Shape("family:N", title="family", scale=_families(["circle", "diamond"])),
+        fill=alt.Fill("family:N", title="family", scale=_families([NETWORKS[0].color, "white"])),
+        tooltip=[
+            alt.Tooltip("name:N", title="index"),
+            alt.Tooltip("difference:Q", title="B - A"),
+            *(alt.Tooltip(f"{end}:Q", title=title) for end, title in INTERVAL.items()),
+            alt.Tooltip("adjusted:N", title="p, adjusted"),
+        ],
+    )
+    zero = alt.Chart(pd.DataFrame({"difference": [0.0]})).mark_rule(strokeDash=[2, 3], color=GUIDE)
+    layers = alt.layer(zero.encode(x="difference:Q"), bars, dots)
+    return layers.properties(height=_height(shown))
+
+
+def _models(letters: Sequence[str]) -> alt.Scale:
+    return mark_scale(letters, NETWORKS, "color")
+
+
+def _families(values: list[str]) -> alt.Scale:
+    return alt.Scale(domain=["confirmatory", "exploratory"], range=values)
+
+
+def _share() -> alt.Scale:
+    return alt.Scale(domain=[0, 1])
+
+
+def _height(lines: Sized) -> int:
+    """Return the height of a chart with so many lines, axis and title included."""
+    return 70 + 22 * len(lines)

@@ -1,43 +1,46 @@
 """The script that Streamlit runs: the list of pages."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
-from gsto_viz.explorer.reconnect import run_again_after_a_break
+from gsto_viz.explorer.page_frame import streamlit_page
+from gsto_viz.explorer.view_state import PAGES
 
-VIEWS = Path(__file__).parent / "views"
-PAGES = (
-    ("explore.py", "Explore", "travel_explore"),
-    ("gates.py", "Gates", "door_sliding"),
-    ("sizes.py", "Sizes", "scatter_plot"),
-    ("attribution.py", "Attribution", "account_tree"),
-    ("scale_probe.py", "Scale probe", "straighten"),
-    ("runs.py", "Runs", "show_chart"),
-    ("method.py", "Method", "menu_book"),
-)
-"""File, title and icon of every page, the first one first."""
-FIRST = "home"
-"""A name for the first page, which stands at the root: its own leads there (see ``main``)."""
+_JS = """
+const watched = new WeakSet();
+
+export default function ({ parentElement, setStateValue }) {
+  const app = document.querySelector("[data-testid=stApp]");
+  if (!app || watched.has(parentElement)) return;
+  watched.add(parentElement);
+  let lost = false;
+  const observer = new MutationObserver(() => {
+    if (app.dataset.testConnectionState !== "CONNECTED") lost = true;
+    else if (lost) {
+      lost = false;
+      setStateValue("back_at", Date.now());
+    }
+  });
+  observer.observe(app, { attributes: true, attributeFilter: ["data-test-connection-state"] });
+  return () => observer.disconnect();
+}
+"""
+_component = st.components.v2.component("gsto_viz_reconnect", js=_JS)
+
+
+def run_again_after_a_break() -> None:
+    """Watch the connection of the page that is being drawn."""
+    _component(key="reconnect", height=1, on_back_at_change=lambda: None)
 
 
 def main() -> None:
     """Draw the page that is open."""
     st.set_page_config(page_title="gsto_viz explorer", page_icon=page_icon(), layout="wide")
-    pages = [
-        st.Page(
-            VIEWS / file,
-            title=title,
-            icon=f":material/{icon}:",
-            url_path=FIRST if k == 0 else title.lower().replace(" ", "-"),
-            default=k == 0,
-        )
-        for k, (file, title, icon) in enumerate(PAGES)
-    ]
+    pages = [streamlit_page(name) for name in PAGES]
     alias = st.Page(
         partial(_show, pages[0]), title="Explore", url_path="explore", visibility="hidden"
     )

@@ -1,9 +1,11 @@
-"""What all pages share: the view in the session and in the address, and widgets bound to it."""
+"""What all pages share: the view in session and address, bound widgets, the menu of exports."""
 
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from gsto_viz.colors import HEARD
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice, default_pair, given_folder, list_choices
+from gsto_viz.explorer.exports.files import ExportFile, Exports
+from gsto_viz.explorer.folders import RunFolder, list_runs, runs_folder
 from gsto_viz.explorer.pictures import upload_fingerprint
-from gsto_viz.explorer.run_folders import RunFolder, list_runs, runs_folder
-from gsto_viz.explorer.safe_text import plain
 from gsto_viz.explorer.server import DATA_VARIABLE
-from gsto_viz.explorer.view_state import Offered, ViewState, parse_query
+from gsto_viz.explorer.texts import plain
+from gsto_viz.explorer.view_state import PAGES, Offered, ViewState, parse_query
 
 MISSING_PAIR = (
     "This installation has no trained networks to show. Train one with `gsto-viz train` (see "
@@ -52,8 +55,27 @@ table.heard td { font-variant-numeric: tabular-nums; }
 VIEW, LINK, PAGE, UPLOAD = "view_held", "link_last_written", "page_last_drawn", "upload_held"
 """Keys of the session state: the view, what this session wrote into the address, the page that was
 drawn last, and the uploaded file."""
+HOME = "home"
+"""A name for the first page, which stands at the root: its own name leads there (see ``entry``)."""
 LATE_S = 5.0
 """Seconds in which a browser may still send an address that has been replaced since."""
+
+
+def streamlit_page(name: str) -> Any:
+    """Return a page of ``PAGES`` as Streamlit knows it, for navigation and for links."""
+    page, first = PAGES[name], name == next(iter(PAGES))
+    return st.Page(
+        partial(_draw, name.replace("-", "_")),
+        title=page.title,
+        icon=f":material/{page.icon}:",
+        url_path=HOME if first else name,
+        default=first,
+    )
+
+
+def _draw(module: str) -> None:
+    """Draw a page; its module is imported when it is first opened."""
+    import_module(f"gsto_viz.explorer.views.{module}").draw_page()
 
 
 @dataclass(frozen=True)
@@ -273,3 +295,41 @@ def _draw_left_out(sentences: Sequence[str]) -> None:
     many = f"{len(sentences)} files are" if len(sentences) > 1 else "1 file is"
     with st.expander(f"{many} not offered from {plain(Path(folder).name)}"):
         st.text("\n".join(sentences))
+
+
+MENU, TILE = "export_menu", "export_tile"
+"""Keys of the menu and of the chosen tile."""
+
+
+def draw_exports(make: Callable[[], Exports]) -> None:
+    """Draw the menu; closed, it is one button and costs a page nothing.
+
+    Args:
+        make: Returns the files of the view as it is now; called while the menu is open.
+    """
+    menu = st.popover("Export", icon=":material/download:", key=MENU, on_change="rerun")
+    if not menu.open:
+        return
+    exports = make()
+    with menu:
+        columns = st.columns(2, gap="small")
+        for k, file in enumerate((*exports.files, exports.archive())):
+            with columns[k % 2]:
+                _draw_button(exports.stem, file, file.label)
+        if exports.tiles:
+            labels = [tile.label for tile in exports.tiles]
+            chosen = st.selectbox("Tile, one pixel per cell", labels, key=TILE)
+            tile = exports.tiles[labels.index(chosen)]
+            _draw_button(exports.stem, tile, f"{tile.label} (PNG)")
+
+
+def _draw_button(stem: str, file: ExportFile, label: str) -> None:
+    st.download_button(
+        label,
+        file.make,
+        file_name=file.saved_as(stem),
+        mime=file.mime,
+        on_click="ignore",
+        key=f"export-{file.name}",
+        width="stretch",
+    )

@@ -10,12 +10,18 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import LogitsNotFiniteError
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.checkpoints import Choice
-from gsto_viz.explorer.gallery import gallery_scenes, thumbnail_path
 from gsto_viz.explorer.page_frame import Page, held_upload, hold_upload, open_page
 from gsto_viz.explorer.pictures import MAX_BYTES, Picture
-from gsto_viz.explorer.probe_place import move_probe, raise_turn
-from gsto_viz.explorer.safe_text import plain
-from gsto_viz.explorer.shown import LETTERS, Shown, check_classes, show_pair
+from gsto_viz.explorer.probing import move_probe, raise_turn
+from gsto_viz.explorer.shown import (
+    LETTERS,
+    Shown,
+    check_classes,
+    gallery_scenes,
+    show_pair,
+    thumbnail_path,
+)
+from gsto_viz.explorer.texts import plain
 from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
 from gsto_viz.look import Look
 from gsto_viz.types import Dataset

@@ -10,7 +10,7 @@ from gsto_viz.data import CAMVID_CLASSES, read_image, resize_image, resize_map, 
 from gsto_viz.data.people import resized, with_persons
 from gsto_viz.data.scenes import SceneDataset
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.safe_text import safe_name
+from gsto_viz.explorer.texts import safe_name
 from gsto_viz.explorer.view_state import MAX_SCENE
 from gsto_viz.joints import Joints, joints_of
 from gsto_viz.types import ClassList, Dataset, Sample

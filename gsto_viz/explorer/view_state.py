@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.view_texts import (
+from gsto_viz.explorer.texts import (
     MAX_TEXT,
     MAX_ZOOM,
     Value,
@@ -50,23 +50,58 @@ MIN_OBJECT, MAX_OBJECT = 4, 256
 BOX_PROBLEM = "is not a box: two sizes in octaves and two values of q, each pair rising"
 
 _SHARED = ("source", "scene", "image", "upload", "a", "b")
-PAGES: dict[str, tuple[str, ...]] = {
-    "explore": (
-        *_SHARED,
-        *("mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity", "zoom"),
-        *("relation", "head"),
+
+
+@dataclass(frozen=True)
+class PageRow:
+    """A page of the explorer.
+
+    Attributes:
+        title: Its name in the bar of pages.
+        icon: Name of a Material symbol.
+        settings: Fields of ``ViewState`` that its links hold.
+    """
+
+    title: str
+    icon: str
+    settings: tuple[str, ...]
+
+
+PAGES: dict[str, PageRow] = {
+    "explore": PageRow(
+        "Explore",
+        "travel_explore",
+        (
+            *_SHARED,
+            *("mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity", "zoom"),
+            *("relation", "head"),
+        ),
     ),
-    "gates": (*_SHARED, "x", "y", "gate", "force", "value", "zoom"),
-    "sizes": (*_SHARED, "run", "size", "cls", "gap", "panel", "box_a", "box_b"),
-    "attribution": (
-        *_SHARED,
-        *("x", "y", "pick", "method", "target", "score", "absent", "steps", "zoom"),
+    "gates": PageRow(
+        "Gates", "door_sliding", (*_SHARED, "x", "y", "gate", "force", "value", "zoom")
     ),
-    "scale-probe": ("a", "b", "object", "side", "ox", "oy", "curves", "zoom"),
-    "runs": ("run", "others", "a", "b"),
-    "method": ("a", "b", "tab"),
+    "sizes": PageRow(
+        "Sizes",
+        "scatter_plot",
+        (*_SHARED, "run", "size", "cls", "gap", "panel", "box_a", "box_b"),
+    ),
+    "attribution": PageRow(
+        "Attribution",
+        "account_tree",
+        (
+            *_SHARED,
+            *("x", "y", "pick", "method", "target", "score", "absent", "steps", "zoom"),
+        ),
+    ),
+    "scale-probe": PageRow(
+        "Scale probe",
+        "straighten",
+        ("a", "b", "object", "side", "ox", "oy", "curves", "zoom"),
+    ),
+    "runs": PageRow("Runs", "show_chart", ("run", "others", "a", "b")),
+    "method": PageRow("Method", "menu_book", ("a", "b", "tab")),
 }
-"""The pages by the last part of their address, and what their links hold."""
+"""The pages by the last part of their address, the first one first; ``views/`` draws them."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +198,7 @@ class ViewState:
 
     def to_query(self, page: str) -> dict[str, str]:
         """Return the parameters of a link to this view on a page of ``PAGES``."""
-        values = {name: getattr(self, name) for name in PAGES[page]}
+        values = {name: getattr(self, name) for name in PAGES[page].settings}
         return {name: written(value) for name, value in values.items() if value is not None}
 
     def to_json(self) -> dict[str, Value | None]:
@@ -208,7 +243,9 @@ def parse_query(
     Returns:
         The view, and one sentence for each parameter that was left out.
     """
-    readers = {name: reader for name, reader in _readers(offered).items() if name in PAGES[page]}
+    readers = {
+        name: reader for name, reader in _readers(offered).items() if name in PAGES[page].settings
+    }
     changes: dict[str, Any] = {}
     notices = []
     for key, reader in readers.items():

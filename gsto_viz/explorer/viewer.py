@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from gsto_viz.colors import HEARD
-from gsto_viz.explorer.probe import Point, read_point
-from gsto_viz.explorer.view_texts import written_zoom
-from gsto_viz.explorer.viewer_data import color_table
+from gsto_viz.explorer.texts import written_zoom
+from gsto_viz.explorer.values.probe import Point, read_point
+from gsto_viz.explorer.values.tiles import color_table
 
 KEY = "viewer"
 _FILES = resources.files("gsto_viz") / "explorer"

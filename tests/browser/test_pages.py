@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from gsto_viz.explorer.entry import PAGES
+from gsto_viz.explorer.view_state import PAGES
 
 pytestmark = pytest.mark.browser
 
 PHONE = {"width": 420, "height": 2600}
-TITLES = [title for _, title, _ in PAGES]
+TITLES = [page.title for page in PAGES.values()]
 SWITCH_S = 1.0
 SLACK = 3
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import streamlit
 import torch
+from explorer_pages import page_app
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -153,15 +154,8 @@ def checkpoints(tmp_path, monkeypatch, tiny_files) -> Path:
 
 @pytest.fixture(scope="session")
 def open_app() -> Callable[..., AppTest]:
-    """Opens a page of the explorer by the file of its view, with the settings of a link."""
-
-    def opened(view: str, **query: str) -> AppTest:
-        app = AppTest.from_file(str(EXPLORER / "views" / view), default_timeout=120)
-        for key, value in query.items():
-            app.query_params[key] = value
-        return app
-
-    return opened
+    """Opens a page of the explorer with the settings of a link."""
+    return lambda page, **query: page_app(page, query)
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,17 @@
 """The page "Attribution" as Streamlit runs it: checkpoints, links, clicks, runs that are kept."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from explorer_pages import page_app
 from streamlit.testing.v1 import AppTest
 
-from gsto_viz.explorer import attribution_cached
+from gsto_viz.explorer.views import attribution as attribution_cached
 
-ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
 def page(query: dict[str, str] | None = None) -> AppTest:
-    app = AppTest.from_file(str(ENTRY), default_timeout=120)
-    app.switch_page("views/attribution.py")
-    for key, value in (query or {}).items():
-        app.query_params[key] = value
-    return app.run()
+    return page_app("attribution", query).run()
 
 
 def said(app: AppTest) -> str:

@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 import gsto_viz.explorer
-from gsto_viz.explorer import size_charts
+from gsto_viz.explorer import charts as size_charts
 
 
 def names(spec, inside=False):

@@ -13,23 +13,29 @@ import torch
 from gsto_viz.attribution import EvidenceField
 from gsto_viz.attribution.gradients import GIB
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer import evidence_tiles
-from gsto_viz.explorer.attribution_export import attribution_exports
-from gsto_viz.explorer.attribution_panel import convergence
-from gsto_viz.explorer.evidence import (
+from gsto_viz.explorer.exports.attribution import attribution_exports
+from gsto_viz.explorer.exports.figures import attribution_sheet, marks_at
+from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.values import attribution as evidence_tiles
+from gsto_viz.explorer.values.attribution import (
+    BranchMaps,
+    Kept,
+    Run,
     answer,
     ask,
     branch_rows,
     branch_table,
     entries_of,
+    evidence_data,
+    exact_maps,
+    memory_budget,
+    refusal,
+    scaled,
     sum_check,
 )
-from gsto_viz.explorer.evidence_tiles import BranchMaps, evidence_data, exact_maps, scaled
-from gsto_viz.explorer.gradient_runs import Kept, Run, memory_budget, refusal
-from gsto_viz.explorer.probe import Point
-from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.view_figures import attribution_sheet, marks_at
+from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.explorer.views.attribution import convergence
 from gsto_viz.words import METHOD_LINKS, METHODS
 
 STRIDES = (4, 8, 16, 32)

@@ -340,7 +340,7 @@ def test_the_export_menu_costs_nothing_until_it_is_open(checkpoints, buttons):
 def test_a_view_saved_on_the_page_is_replayed_with_the_same_numbers(
     checkpoints, buttons, tmp_path_factory, capsys, monkeypatch
 ):
-    monkeypatch.setattr("gsto_viz.explorer.shown_exports._figure", lambda *_: b"drawn")
+    monkeypatch.setattr("gsto_viz.explorer.exports.files._figure", lambda *_: b"drawn")
     query = {"scene": "1", "x": "256", "y": "200", "pick": "region", "mode": "zscore"}
     app = page({**query, "px": "8", "py": "9"})
     app.session_state["export_menu"] = True

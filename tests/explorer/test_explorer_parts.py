@@ -15,9 +15,11 @@ from PIL import Image
 from gsto_viz import GstoVizError
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
-from gsto_viz.explorer import checkpoints, comparison, drawings, pictures, server
+from gsto_viz.explorer import checkpoints, pictures, server
+from gsto_viz.explorer.exports import files as drawings
+from gsto_viz.explorer.exports.files import sizes_csv
 from gsto_viz.explorer.shown import annotated_for, branch_pattern, check_classes
-from gsto_viz.explorer.shown_exports import sizes_csv
+from gsto_viz.explorer.values import probe as comparison
 from gsto_viz.look import Look
 from gsto_viz.models import build_model, registered
 from gsto_viz.types import ClassInfo, ClassList

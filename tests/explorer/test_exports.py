@@ -17,17 +17,11 @@ from matplotlib import colormaps
 from PIL import Image
 
 from gsto_viz.activity import normalise, valid_by_stride
-from gsto_viz.explorer import drawings
-from gsto_viz.explorer.explore_export import explore_exports
-from gsto_viz.explorer.export_files import (
-    Exports,
-    csv_bytes,
-    export_stem,
-    npz_bytes,
-    zip_bytes,
-)
-from gsto_viz.explorer.probe import percentile_maps
+from gsto_viz.explorer.exports import files as drawings
+from gsto_viz.explorer.exports.explore import explore_exports
+from gsto_viz.explorer.exports.files import Exports, csv_bytes, export_stem, npz_bytes, zip_bytes
 from gsto_viz.explorer.shown import Shown, cut_regions
+from gsto_viz.explorer.values.probe import percentile_maps
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.words import MODES, RAW_BADGE
 
@@ -303,7 +297,7 @@ def test_the_view_says_what_was_shown_of_what_and_how(made_up) -> None:
 
 
 def test_the_archive_holds_every_file_in_one_folder(made_up, monkeypatch) -> None:
-    for name in ("shown_exports._figure", "view_figures._view"):
+    for name in ("exports.files._figure", "exports.figures._view"):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *words: words[-1].encode())
     shown = made_up()
     made = exports(shown)
@@ -318,14 +312,14 @@ def test_the_archive_holds_every_file_in_one_folder(made_up, monkeypatch) -> Non
 def test_nothing_is_computed_before_a_file_is_asked_for(made_up, monkeypatch) -> None:
     shown, regions = made_up(), cut_regions(made_up())
     for name in (
-        "explore_export.percentile_maps",
-        "explore_export.branch_maps",
-        "explore_export.responses",
-        "shown_exports.branch_maps",
-        "shown_exports.draw_comparison",
-        "view_figures.branch_maps",
-        "view_figures.draw_view",
-        "shown_exports.npz_bytes",
+        "exports.explore.percentile_maps",
+        "exports.explore.branch_maps",
+        "exports.explore.responses",
+        "exports.files.branch_maps",
+        "exports.files.draw_comparison",
+        "exports.figures.branch_maps",
+        "exports.figures.draw_view",
+        "exports.files.npz_bytes",
     ):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", pytest.fail)
     made = explore_exports(shown, regions, STATE)

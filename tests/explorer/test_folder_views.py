@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from gsto_viz.cli import main
-from gsto_viz.explorer.run_folders import list_runs
-from gsto_viz.explorer.runs_export import run_exports
-from gsto_viz.explorer.size_export import size_exports
-from gsto_viz.explorer.size_source import Subject, of_report
-from gsto_viz.explorer.training_log import read_log
+from gsto_viz.explorer.exports.runs import run_exports
+from gsto_viz.explorer.exports.sizes import size_exports
+from gsto_viz.explorer.folders import list_runs
+from gsto_viz.explorer.values.runs import read_log
+from gsto_viz.explorer.values.sizes import Subject, of_report
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.report import load_report
 from gsto_viz.train.folder import RunLog

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gsto_viz.explorer import gallery
+from gsto_viz.explorer import shown as gallery
 from gsto_viz.explorer.checkpoints import SHIPPED_PAIR
 from gsto_viz.explorer.pictures import scene_picture
 from gsto_viz.explorer.shown import look

@@ -15,28 +15,31 @@ from PIL import Image
 
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.drawings import draw_view
-from gsto_viz.explorer.gate_choice import gate_choice
-from gsto_viz.explorer.gate_forcing import PLAIN, held_change, inspect_held
-from gsto_viz.explorer.gate_numbers import (
+from gsto_viz.explorer.exports.figures import gates_sheet, marks_at
+from gsto_viz.explorer.exports.files import draw_view
+from gsto_viz.explorer.exports.gates import gates_exports
+from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.values.gate_tiles import gate_key, gate_of_tile, gate_viewer_data
+from gsto_viz.explorer.values.gates import (
     ALL,
+    PLAIN,
+    Held,
     first_gate,
+    gate_choice,
     gate_histogram,
     gate_places,
     gate_table,
     gated_letters,
     gates_at,
     group_title,
+    held_change,
+    inspect_held,
     mean_gate,
     means_by_class,
     means_by_size,
     region_gates,
 )
-from gsto_viz.explorer.gate_tiles import Held, gate_key, gate_of_tile, gate_viewer_data
-from gsto_viz.explorer.gates_export import gates_exports
-from gsto_viz.explorer.probe import Point
-from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.view_figures import gates_sheet, marks_at
+from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
 from gsto_viz.models import load_checkpoint

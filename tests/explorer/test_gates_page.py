@@ -1,20 +1,18 @@
 """The page "Gates" as Streamlit runs it: none, one and two gated networks, clicks, bad links."""
 
 import json
-from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from explorer_pages import page_app
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer import entry
 from gsto_viz.explorer.checkpoints import list_choices
-from gsto_viz.explorer.gate_choice import gate_choice, hold
-from gsto_viz.explorer.gates_export import gates_exports
+from gsto_viz.explorer.exports.gates import gates_exports
+from gsto_viz.explorer.exports.replay import Sources, replay
+from gsto_viz.explorer.exports.view_file import read_view
 from gsto_viz.explorer.pictures import scene_picture
-from gsto_viz.explorer.replay import Sources, replay
 from gsto_viz.explorer.shown import cut_regions, look, show_pair
-from gsto_viz.explorer.view_file import read_view
+from gsto_viz.explorer.values.gates import gate_choice, hold
 from gsto_viz.files import sha256_of
 from gsto_viz.models import load_checkpoint
 
@@ -25,7 +23,7 @@ FIRST, OTHER = "stage4.m0.gate[3->0]", "stage3.m1.gate[0->2]"
 @pytest.fixture
 def gates(open_app):
     """Opens the page with the settings of a link."""
-    return lambda **query: open_app("gates.py", **query)
+    return lambda **query: open_app("gates", **query)
 
 
 def said(app) -> str:
@@ -58,10 +56,7 @@ def test_the_gates_of_b_are_shown_beside_a_baseline(checkpoints, gates, address)
 
 
 def test_the_page_is_among_the_pages(checkpoints):
-    app = AppTest.from_file(str(Path(entry.__file__)), default_timeout=120).switch_page(
-        "views/gates.py"
-    )
-    app.run()
+    app = page_app("gates").run()
     assert not app.exception
     assert app.title[0].value == "What do the gates let through?"
 

@@ -13,14 +13,13 @@ import torch
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
-from gsto_viz.explorer import drawings
-from gsto_viz.explorer.explore_export import explore_exports
-from gsto_viz.explorer.listening import heard_at, heard_cells, relation_arrows
-from gsto_viz.explorer.listening_panel import GONE, heard_html
-from gsto_viz.explorer.probe import Point
+from gsto_viz.explorer.exports import files as drawings
+from gsto_viz.explorer.exports.explore import explore_exports
 from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.values.probe import Point, heard_at, heard_cells, relation_arrows
+from gsto_viz.explorer.values.tiles import viewer_data
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.explorer.viewer_data import viewer_data
+from gsto_viz.explorer.views.explore import GONE, heard_html
 from gsto_viz.models import ModelInfo, build_model, save_checkpoint
 from gsto_viz.network import open_network
 from gsto_viz.torch_utils import image_to_tensor
@@ -209,7 +208,7 @@ def tables_of(app) -> list[np.ndarray]:
 
 def test_the_page_shows_what_the_clicked_pixel_listens_to(folder, open_app, address, buttons):
     pair = {"a": "related.safetensors", "b": "plain.safetensors", "x": "10", "y": "20"}
-    app = open_app("explore.py", **pair, relation="pyramid.relation[1->0]", head="3").run()
+    app = open_app("explore", **pair, relation="pyramid.relation[1->0]", head="3").run()
     assert not app.exception
     assert not app.warning
     (before,) = tables_of(app)
@@ -231,14 +230,14 @@ def test_the_page_shows_what_the_clicked_pixel_listens_to(folder, open_app, addr
 def test_a_relation_that_no_network_has_is_said(folder, open_app):
     pair = {"a": "plain.safetensors", "b": "related.safetensors"}
     for more in ({"relation": "pyramid.relation[0->1]"}, {"head": "4"}):
-        app = open_app("explore.py", **pair, **more).run()
+        app = open_app("explore", **pair, **more).run()
         assert not app.exception
         assert [one.value for one in app.warning] == [GONE]
         assert len(tables_of(app)) == 1
 
 
 def test_networks_without_relations_show_nothing_of_them(checkpoints, open_app):
-    app = open_app("explore.py", relation="pyramid.relation[1->0]", head="1").run()
+    app = open_app("explore", relation="pyramid.relation[1->0]", head="1").run()
     assert not app.exception
     assert not app.warning
     assert tables_of(app) == []

@@ -5,23 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from explorer_pages import page_app
 from streamlit.testing.v1 import AppTest
 
-from gsto_viz.explorer import method_text
-from gsto_viz.explorer.method_example import (
+from gsto_viz.explorer.values import method as method_text
+from gsto_viz.explorer.values.method import (
     ARRANGEMENTS,
     ZOOM,
     label_picture,
     map_picture,
     worked_example,
 )
-from gsto_viz.explorer.method_view import ARRANGEMENT, TAB
 from gsto_viz.explorer.view_state import TABS as SLUGS
+from gsto_viz.explorer.views.method import ARRANGEMENT, TAB
 from gsto_viz.files import versions
 from gsto_viz.words import INDICES, NULLS
 
 ROOT = Path(__file__).parents[2]
-ENTRY = ROOT / "gsto_viz" / "explorer" / "entry.py"
 GUIDE = (ROOT / "gsto_viz" / "guide" / "how_to_read_sci.md").read_text(encoding="utf-8")
 TABS = (
     "From map to SCI",
@@ -120,13 +120,7 @@ def test_tables_are_whole():
 
 
 def page(query: dict[str, str] | None = None, tab: str = TABS[0]) -> AppTest:
-    app = AppTest.from_file(str(ENTRY), default_timeout=60)
-    app.session_state[TAB] = tab
-    app.query_params["tab"] = SLUGS[TABS.index(tab)]
-    app.switch_page("views/method.py")
-    for key, value in (query or {}).items():
-        app.query_params[key] = value
-    return app
+    return page_app("method", {"tab": SLUGS[TABS.index(tab)]} | (query or {}), **{TAB: tab})
 
 
 def said(app: AppTest) -> str:

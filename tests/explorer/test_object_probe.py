@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from gsto_viz.activity import matched_pool
-from gsto_viz.explorer.object_probe import (
+from gsto_viz.explorer.values.scale_probe import (
     CURVE,
     HEIGHT,
     OBJECTS,

@@ -13,7 +13,7 @@ from gsto_viz.cli import main
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch) -> None:
     """Figures are tested elsewhere."""
-    for name in ("shown_exports._figure", "view_figures._view"):
+    for name in ("exports.files._figure", "exports.figures._view"):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
 
 
@@ -52,7 +52,7 @@ def replayed(buttons: dict[str, Any], checkpoints: Path, place: Path, capsys: An
 @pytest.mark.parametrize("method", ["shapley", "gradcam"])
 def test_attribution(checkpoints, open_app, buttons, tmp_path, capsys, method) -> None:
     query = {"scene": "1", "x": "40", "y": "200", "pick": "region", "method": method}
-    app = opened(open_app("attribution.py", **query))
+    app = opened(open_app("attribution", **query))
     if method == "gradcam":
         assert not any(name.endswith("-maps.npz") for name in buttons)
         assert not any(name.endswith("-view.json") for name in buttons)
@@ -75,7 +75,7 @@ def test_attribution(checkpoints, open_app, buttons, tmp_path, capsys, method) -
 
 def test_a_click_while_the_menu_is_open_is_in_the_files(checkpoints, open_app, buttons) -> None:
     query = {"scene": "1", "x": "40", "y": "200", "pick": "region"}
-    app = opened(open_app("attribution.py", **query))
+    app = opened(open_app("attribution", **query))
     turn = app.session_state["probe_turn"]
     app.session_state["attribution-viewer"] = {"point": {"x": 300, "y": 180, "turn": turn}}
     buttons.clear()
@@ -86,16 +86,16 @@ def test_a_click_while_the_menu_is_open_is_in_the_files(checkpoints, open_app, b
 
 
 def test_gates(checkpoints, open_app, buttons, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("gsto_viz.explorer.gates_export._figure", lambda *_: b"drawn")
-    opened(open_app("gates.py", scene="1", x="40", y="200", force="1", value="0"))
+    monkeypatch.setattr("gsto_viz.explorer.exports.gates._figure", lambda *_: b"drawn")
+    opened(open_app("gates", scene="1", x="40", y="200", force="1", value="0"))
     saved = replayed(buttons, checkpoints, tmp_path, capsys)
     assert saved["numbers"]["held"]["what"].endswith("held at 0")
 
 
 def test_sizes_of_one_image(checkpoints, open_app, buttons, tmp_path, capsys, monkeypatch) -> None:
     for name in ("_fan", "_pairs"):
-        monkeypatch.setattr(f"gsto_viz.explorer.size_export.{name}", lambda *_: b"drawn")
-    opened(open_app("sizes.py", scene="1", gap="2", size="inscribed"))
+        monkeypatch.setattr(f"gsto_viz.explorer.exports.sizes.{name}", lambda *_: b"drawn")
+    opened(open_app("sizes", scene="1", gap="2", size="inscribed"))
     saved = replayed(buttons, checkpoints, tmp_path, capsys)
     assert saved["view"]["gap"] == 2
     assert [row["what"] for row in saved["numbers"]["sci"]] == ["A", "B", "B - A"]

@@ -11,14 +11,14 @@ from streamlit.testing.v1 import AppTest
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.explorer.checkpoints import list_choices
-from gsto_viz.explorer.evidence import ask_joint, entries_of
-from gsto_viz.explorer.explore_export import explore_exports
+from gsto_viz.explorer.exports.explore import explore_exports
+from gsto_viz.explorer.exports.runs import records_csv
 from gsto_viz.explorer.pictures import data_picture
-from gsto_viz.explorer.probe import Point, region_at
-from gsto_viz.explorer.runs_export import records_csv
 from gsto_viz.explorer.shown import LETTERS, cut_regions, look, show_pair
-from gsto_viz.explorer.skeleton_pictures import person_box, skeleton_pictures
-from gsto_viz.explorer.training_log import read_log
+from gsto_viz.explorer.values.attribution import ask_joint, entries_of
+from gsto_viz.explorer.values.probe import Point, region_at
+from gsto_viz.explorer.values.runs import read_log
+from gsto_viz.explorer.values.tiles import person_box, skeleton_pictures
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.joints import COCO_JOINTS
 from gsto_viz.models import ModelInfo, build_model, initialize, load_checkpoint, save_checkpoint
@@ -71,7 +71,7 @@ def person_of(shown, regions):
 
 
 def open_page(open_app, page, **query) -> AppTest:
-    app = open_app(f"{page}.py", source="data", **query).run()
+    app = open_app(page, source="data", **query).run()
     assert not app.exception, app.exception[0].message
     assert not app.error
     return app
@@ -197,7 +197,7 @@ def test_other_pages_open(open_app, page):
 
 @pytest.mark.parametrize("page", ["explore", "attribution", "gates", "sizes"])
 def test_images_without_persons_say_what_is_left_out(open_app, page):
-    app = open_app(f"{page}.py", source="scene").run()
+    app = open_app(page, source="scene").run()
     assert not app.exception, app.exception[0].message
     assert not app.error
     if page == "explore":

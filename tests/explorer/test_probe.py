@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gsto_viz.explorer.probe import (
+from gsto_viz.explorer.probing import scores_html
+from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.values.probe import (
     Point,
     clamped,
     class_scores,
@@ -24,8 +26,6 @@ from gsto_viz.explorer.probe import (
     region_profile,
     top_classes,
 )
-from gsto_viz.explorer.probe_panel import scores_html
-from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.regions import region_table
 
 STRIDES = (4, 8, 16, 32)

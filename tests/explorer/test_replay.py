@@ -14,11 +14,11 @@ from gsto_viz import GstoVizError
 from gsto_viz.cli import main
 from gsto_viz.data import load_data
 from gsto_viz.explorer.checkpoints import list_choices
-from gsto_viz.explorer.explore_export import explore_exports
+from gsto_viz.explorer.exports.explore import explore_exports
+from gsto_viz.explorer.exports.replay import Sources, agreement, replay
+from gsto_viz.explorer.exports.view_file import ViewFile, read_view
 from gsto_viz.explorer.pictures import Picture, data_picture, upload_fingerprint, upload_picture
-from gsto_viz.explorer.replay import Sources, agreement, replay
 from gsto_viz.explorer.shown import cut_regions, look, show_pair
-from gsto_viz.explorer.view_file import ViewFile, read_view
 from gsto_viz.explorer.view_state import ViewState, state_from_json
 from gsto_viz.files import sha256_of
 from gsto_viz.models import load_checkpoint
@@ -230,12 +230,12 @@ def test_nothing_is_half_written(folder, upload_view, tmp_path, monkeypatch, cap
     photo, out = folder / "photo.png", tmp_path / "out"
     words = ["export", "--view", str(view), "--out", str(out), "--image", str(photo), "--quiet"]
     words += ["--checkpoints", str(folder)]
-    for name in ("shown_exports._figure", "view_figures._view"):
+    for name in ("exports.files._figure", "exports.figures._view"):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
-    monkeypatch.setattr("gsto_viz.explorer.explore_export.maps_npz", stopped)
+    monkeypatch.setattr("gsto_viz.explorer.exports.explore.maps_npz", stopped)
     assert main(words) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["view.json"]
-    monkeypatch.setattr("gsto_viz.explorer.explore_export.maps_npz", lambda *_: b"maps")
+    monkeypatch.setattr("gsto_viz.explorer.exports.explore.maps_npz", lambda *_: b"maps")
     assert main(words) == 0
     assert "largest difference 0 (of 1" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
@@ -305,7 +305,7 @@ def test_other_numbers_than_the_views_give_status_1(
     view, out = put(tmp_path / "view.json", record), tmp_path / "out"
     words = ["export", "--view", str(view), "--out", str(out), "--quiet"]
     words += ["--image", str(folder / "photo.png"), "--checkpoints", str(folder)]
-    for name in ("shown_exports._figure", "view_figures._view"):
+    for name in ("exports.files._figure", "exports.figures._view"):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
     assert main(words) == status
     assert (out / "scores.csv").stat().st_size > 0

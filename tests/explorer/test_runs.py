@@ -9,12 +9,22 @@ import pandas as pd
 import pytest
 
 from gsto_viz import GstoVizError
-from gsto_viz.explorer import run_charts
-from gsto_viz.explorer.checkpoint_facts import UNSTATED, card_of, checkpoint_table, facts_of
-from gsto_viz.explorer.checkpoints import list_choices
-from gsto_viz.explorer.run_table import run_table
-from gsto_viz.explorer.runs_view import notes_of
-from gsto_viz.explorer.training_log import MAX_LINE_BYTES, TrainingLog, read_log, thinned_curve
+from gsto_viz.explorer import charts as run_charts
+from gsto_viz.explorer.checkpoints import (
+    UNSTATED,
+    card_of,
+    checkpoint_table,
+    facts_of,
+    list_choices,
+)
+from gsto_viz.explorer.values.runs import (
+    MAX_LINE_BYTES,
+    TrainingLog,
+    read_log,
+    run_table,
+    thinned_curve,
+)
+from gsto_viz.explorer.views.runs import notes_of
 from gsto_viz.models import load_checkpoint, save_checkpoint
 from gsto_viz.train.folder import RunLog
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from explorer_pages import go_to, page_app
 from streamlit.testing.v1 import AppTest
 
 from gsto_viz.train.folder import RunLog
 
-ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
@@ -25,11 +25,7 @@ def runs(training_runs, monkeypatch) -> Path:
 
 
 def page(query: dict[str, str] | None = None) -> AppTest:
-    app = AppTest.from_file(str(ENTRY), default_timeout=120)
-    app.switch_page("views/runs.py")
-    for key, value in (query or {}).items():
-        app.query_params[key] = value
-    return app
+    return page_app("runs", query)
 
 
 def said(app: AppTest) -> str:
@@ -108,7 +104,7 @@ def test_a_checkpoint_becomes_a_on_all_pages(checkpoints, runs, address):
     assert not app.exception
     assert app.dataframe[1].value["used as"].tolist() == ["A and B", ""]
     assert address(app)["a"] == GATED
-    app.switch_page("views/explore.py")
+    go_to(app, "explore")
     app.run()
     assert not app.exception
     assert app.selectbox(key="a").value == GATED

@@ -11,11 +11,11 @@ import pytest
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.checkpoints import list_choices
-from gsto_viz.explorer.object_export import replayed_object
-from gsto_viz.explorer.object_probe import draw_object, drawn_of, moved_inside
-from gsto_viz.explorer.replay import Sources, replay
+from gsto_viz.explorer.exports.replay import Sources, replay
+from gsto_viz.explorer.exports.scale_probe import replayed_object
+from gsto_viz.explorer.exports.view_file import read_view
 from gsto_viz.explorer.shown import cut_regions, look, show_pair
-from gsto_viz.explorer.view_file import read_view
+from gsto_viz.explorer.values.scale_probe import draw_object, drawn_of, moved_inside
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.files import sha256_of
 from gsto_viz.models import load_checkpoint
@@ -26,13 +26,13 @@ GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 @pytest.fixture(autouse=True)
 def short_curves(monkeypatch):
     """Four sizes are enough to see a curve."""
-    monkeypatch.setattr("gsto_viz.explorer.object_probe.CURVE", (4, 19, 32, 64))
+    monkeypatch.setattr("gsto_viz.explorer.values.scale_probe.CURVE", (4, 19, 32, 64))
 
 
 @pytest.fixture
 def probe(open_app):
     """Opens the page with the settings of a link."""
-    return lambda **query: open_app("scale_probe.py", **query)
+    return lambda **query: open_app("scale-probe", **query)
 
 
 def made_side(picture) -> float:
@@ -112,16 +112,16 @@ def test_curves_are_measured_on_demand_and_kept(checkpoints, probe, number, addr
 
 
 def test_a_size_that_cannot_be_drawn_is_left_out(checkpoints, probe, monkeypatch):
-    from gsto_viz.explorer import object_cached
+    from gsto_viz.explorer.views import scale_probe as object_cached
 
-    real = object_cached.response
+    real = object_cached.drawn_response
 
     def refuse(choice, drawn):
         if drawn.side == 19:
             raise GstoVizError("a Sign cannot be drawn [here]")
         return real(choice, drawn)
 
-    monkeypatch.setattr(object_cached, "response", refuse)
+    monkeypatch.setattr(object_cached, "drawn_response", refuse)
     app = probe(object="SignSymbol").run()
     app.button(key="measure-curves").click()
     app.run()
@@ -201,7 +201,7 @@ def test_a_saved_view_is_replayed(checkpoints, probe, tmp_path):
 
 
 def test_downloads_need_no_session(checkpoints, probe, buttons, monkeypatch):
-    for name in ("shown_exports._figure", "view_figures._view"):
+    for name in ("exports.files._figure", "exports.figures._view"):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
     app = probe(object="Pole", side="16").run()
     app.session_state["export_menu"] = True

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from gsto_viz.explorer.export_files import Exports
-from gsto_viz.explorer.probe import region_numbers
-from gsto_viz.explorer.replay import REPLAYED, agreement
+from gsto_viz.explorer.exports.files import Exports
+from gsto_viz.explorer.exports.replay import REPLAYED, agreement
+from gsto_viz.explorer.exports.sizes import replayed_sizes, size_exports
 from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.size_export import replayed_sizes, size_exports
-from gsto_viz.explorer.size_source import Subject, of_report
+from gsto_viz.explorer.values.probe import region_numbers
+from gsto_viz.explorer.values.sizes import Subject, of_report
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.report import load_report
 

@@ -12,36 +12,42 @@ import pytest
 
 from gsto_viz.data import CAMVID_CLASSES, load_data
 from gsto_viz.data.scenes import render_scene
-from gsto_viz.explorer import size_report
+from gsto_viz.explorer.charts import limits_of
 from gsto_viz.explorer.pictures import scene_picture
-from gsto_viz.explorer.probe import region_numbers
-from gsto_viz.explorer.region_picture import DIMMED, INNER, OUTER, marked
 from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.size_charts import limits_of
-from gsto_viz.explorer.size_links import Place, has_region, inner_point, place_of, regions_of
-from gsto_viz.explorer.size_numbers import (
+from gsto_viz.explorer.values import sizes as size_report
+from gsto_viz.explorer.values.probe import region_numbers
+from gsto_viz.explorer.values.sizes import (
+    PAIRED_COLUMNS,
     Choices,
+    SizeSource,
     confusion,
     ends_of,
     in_box,
+    index_table,
     narrowed,
+    of_report,
+    of_shown,
     pair_words,
+    paired_table,
+    paired_words,
     random_draws,
     region_rows,
     responses,
     thinned,
+    tuning_table,
     tunings,
+    worst_rows,
     wrong_pairs,
 )
-from gsto_viz.explorer.size_report import (
-    PAIRED_COLUMNS,
-    index_table,
-    paired_table,
-    paired_words,
-    tuning_table,
-    worst_rows,
+from gsto_viz.explorer.values.tiles import DIMMED, INNER, OUTER, marked
+from gsto_viz.explorer.views.size_regions import (
+    Place,
+    has_region,
+    inner_point,
+    place_of,
+    regions_of,
 )
-from gsto_viz.explorer.size_source import SizeSource, of_report, of_shown
 from gsto_viz.regions import region_table
 from gsto_viz.report import Report, load_report
 from gsto_viz.report.headline import headline_rows, null_text

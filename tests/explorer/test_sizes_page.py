@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from explorer_pages import go_to, page_app
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from gsto_viz.explorer import size_cached
-from gsto_viz.explorer.size_numbers import Choices, confusion, region_rows
-from gsto_viz.explorer.size_report import PAIRED_COLUMNS
-from gsto_viz.explorer.size_source import of_report
+from gsto_viz.explorer.values.sizes import (
+    PAIRED_COLUMNS,
+    Choices,
+    confusion,
+    of_report,
+    region_rows,
+)
+from gsto_viz.explorer.views import size_regions as size_cached
 from gsto_viz.report import load_report
 
-ENTRY = Path(__file__).parents[2] / "gsto_viz" / "explorer" / "entry.py"
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
@@ -29,13 +33,7 @@ def runs(analysis, monkeypatch) -> Path:
 
 
 def page(query: dict[str, str] | None = None, **session: object) -> AppTest:
-    app = AppTest.from_file(str(ENTRY), default_timeout=120)
-    for key, value in session.items():
-        app.session_state[key] = value
-    app.switch_page("views/sizes.py")
-    for key, value in (query or {}).items():
-        app.query_params[key] = value
-    return app
+    return page_app("sizes", query, **session)
 
 
 def said(app: AppTest) -> str:
@@ -370,11 +368,11 @@ def test_the_analysis_is_still_there_after_a_visit_to_the_runs(
     app = page({"run": "many"}).run()
     assert app.selectbox(key="run").value == "many"
     app.query_params.clear()
-    app.switch_page("views/runs.py").run()
+    go_to(app, "runs").run()
     assert not app.exception
     assert app.selectbox(key="run").value == "trained"
     app.query_params.clear()
-    app.switch_page("views/sizes.py").run()
+    go_to(app, "sizes").run()
     assert not app.exception
     assert app.selectbox(key="run").value == "many"
     # A link to a training run is no analysis: the page keeps what it showed.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsto_viz.explorer.safe_text import plain, safe_name
+from gsto_viz.explorer.texts import MAX_TEXT, box_ends, plain, safe_name, written_box, written_zoom
 from gsto_viz.explorer.view_state import (
     ABSENT,
     COLORS,
@@ -26,7 +26,6 @@ from gsto_viz.explorer.view_state import (
     ViewState,
     parse_query,
 )
-from gsto_viz.explorer.view_texts import MAX_TEXT, box_ends, written_box, written_zoom
 from gsto_viz.words import METHOD_LINKS, MODES
 
 KEYS = ("one", "two/best.safetensors")
@@ -90,7 +89,7 @@ def test_a_link_brings_its_view_back(values, probe, pin, page):
     state = ViewState(**values, x=x, y=y, px=px, py=py)
     back, notices = parse_query(state.to_query(page), page, DEFAULT, OFFERED)
     assert notices == ()
-    for name in PAGES[page]:
+    for name in PAGES[page].settings:
         expected = getattr(state, name)
         assert getattr(back, name) == (getattr(DEFAULT, name) if expected is None else expected)
 
@@ -106,7 +105,7 @@ def test_whatever_a_link_holds_a_valid_view_comes_out(query, page):
     assert none == ()
     assert again == state
     assert (state.x is None) == (state.y is None)
-    for name in set(ViewState.__dataclass_fields__) - set(PAGES[page]):
+    for name in set(ViewState.__dataclass_fields__) - set(PAGES[page].settings):
         assert getattr(state, name) == getattr(DEFAULT, name)
     for notice in notices:
         assert not any(text in notice for text in query.values() if len(text) > 20)
@@ -158,11 +157,11 @@ BAD = {
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_each_bad_setting_is_named_and_changes_nothing(page):
-    query = {name: BAD[name] for name in PAGES[page]} | {"elsewhere": "1"}
+    query = {name: BAD[name] for name in PAGES[page].settings} | {"elsewhere": "1"}
     state, notices = parse_query(query, page, DEFAULT, OFFERED)
     assert state == DEFAULT
     named = [found for n in notices for found in re.findall(r"setting '(\w+)'", n)]
-    assert sorted(named) == sorted(PAGES[page])
+    assert sorted(named) == sorted(PAGES[page].settings)
     assert "does not know" in notices[-1]
     assert not re.search("script|etc|passwd|111", " ".join(notices))
 

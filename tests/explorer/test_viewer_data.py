@@ -13,7 +13,7 @@ from PIL import Image
 
 from gsto_viz.activity import HeatMap
 from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.viewer_data import (
+from gsto_viz.explorer.values.tiles import (
     color_table,
     difference_map,
     map_tile,

@@ -18,7 +18,7 @@ from gsto_viz.attribution.receptive import sized_maps, sized_tables
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.size_report import index_table
+from gsto_viz.explorer.values.sizes import index_table
 from gsto_viz.models import build_model
 from gsto_viz.network import open_network
 from gsto_viz.nulls import random_draws

@@ -18,7 +18,7 @@ from gsto_viz.calibrate import channel_moments
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import input_batch
-from gsto_viz.explorer.training_log import read_log
+from gsto_viz.explorer.values.runs import read_log
 from gsto_viz.models import build_model, initialize, load_model
 from gsto_viz.report import analyze
 from gsto_viz.train import TrainingStopped, measures, train

@@ -1,1 +1,1 @@
-"""One file per page of the explorer."""
+"""One module per page; each draws with ``draw_page``, from the numbers of ``values/``."""

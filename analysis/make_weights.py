@@ -9,31 +9,37 @@ Convolution weights are stored as float16; the scores on the card are those of t
 """
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from tqdm import tqdm
-from weights_readme import write_readme
+from weights_readme import SCORING, Scoring, write_readme
 
-from gsto_viz.data import load_data, portable_name, weights_notice
-from gsto_viz.evaluate import Evaluation, evaluate
+from gsto_viz.cli import main as gsto_viz
+from gsto_viz.data import DATA_SETS, PROCEDURAL, data_kind, portable_name, weights_notice
 from gsto_viz.files import write_text
 from gsto_viz.models import SegmentationNetwork, load_checkpoint, registered, save_checkpoint
 from gsto_viz.train.build import SCHEMES
+from gsto_viz.train.tasks import TASKS
 
 WEIGHTS = Path(__file__).parent.parent / "gsto_viz" / "weights"
 
 
-def scored(path: Path, specs: dict[str, str]) -> dict[str, Evaluation]:
-    model = load_checkpoint(path)
-    results = {}
-    for name, spec in specs.items():
-        data = load_data(spec, purpose="eval")
-        bar = tqdm(range(len(data)), desc=name, file=sys.stderr)
-        results[name] = evaluate(model, data, indices=bar)
-    return results
+def scored(path: Path, task: str, specs: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what ``gsto-viz evaluate`` gives of the stored file, by the label of the data."""
+    scores = {}
+    with TemporaryDirectory() as place:
+        for label, spec in specs.items():
+            result = Path(place) / "scores.json"
+            words = ["evaluate", str(path), "--data", spec, "--json", str(result)]
+            if gsto_viz([*words, *SCORING[task].options]):
+                sys.exit(f"{path} is not scored on {spec}")
+            record = SCORING[task].record(json.loads(result.read_text(encoding="utf-8")))
+            scores[label] = {"data": public_spec(spec), **record}
+    return scores
 
 
 def run_info(run: Path, name: str) -> dict[str, Any]:
@@ -46,10 +52,10 @@ def seconds(runs: list[Path]) -> float:
     return float(sum(run_info(run, "last")["seconds"] for run in runs))
 
 
-def earlier_phase(run: Path) -> dict[str, Any]:
+def earlier_phase(run: Path, measure: str) -> dict[str, Any]:
     """What the weights that the next phase started from say of themselves."""
     training = run_info(run, "best")
-    return {key: training[key] for key in ("recipe", "epoch", "step", "miou")}
+    return {key: training[key] for key in ("recipe", "epoch", "step", measure)}
 
 
 def network_words(model: SegmentationNetwork) -> str:
@@ -62,6 +68,9 @@ def network_words(model: SegmentationNetwork) -> str:
 def card(name: str, model: SegmentationNetwork, commands: list[str]) -> str:
     assert model.info is not None
     training, notice, sha = model.info.training, model.info.notice, model.info.sha256
+    scoring, classes = SCORING[model.task], model.info.classes
+    title = DATA_SETS[classes.name].title if classes.name in DATA_SETS else classes.name
+    channels = scoring.channels.format(n=len(classes), name=title)
     recipe = training["recipe"]
     phases = [phase["recipe"] for phase in training["earlier"]] + [recipe]
     epochs = " + ".join(str(phase["epochs"]) for phase in phases)
@@ -74,12 +83,12 @@ def card(name: str, model: SegmentationNetwork, commands: list[str]) -> str:
         "",
         f"{network_words(model)}.",
         "",
-        f"`{model.architecture}`, 11 classes in CamVid's order, trained from {start}.",
+        f"`{model.architecture}`, {channels}, trained from {start}.",
         "",
         "| | |",
         "|---|---|",
         f"| data | `{training['data']}` |",
-        f"| licence | {notice or 'MIT, as the code: the scenes are procedural'} |",
+        f"| licence | {notice or 'MIT, as the code: the images are procedural'} |",
         f"| recipe | {recipes} |",
         *(f"| command {k + 1} | `{command}` |" for k, command in enumerate(commands)),
         f"| seed | {training['seed']} |",
@@ -91,26 +100,27 @@ def card(name: str, model: SegmentationNetwork, commands: list[str]) -> str:
         "| weights | convolutions float16, the rest float32 |",
         f"| SHA-256 | `{sha}` |",
         "",
-        "Scores in percent: native size, single scale, no flip, one confusion matrix, measured by",
-        "the command named in each row.",
+        f"Scores in percent: {scoring.how}.",
+        "Each row names the command that measured it.",
         "",
-        "| data | mIoU | pixel accuracy | mean accuracy | command |",
-        "|---|---|---|---|---|",
+        *scoring.head("data"),
     ]
     for label, score in training["scores"].items():
-        lines.append(
-            f"| {label} | {score['miou']:.2f} | {score['pixel_accuracy']:.2f} | "
-            f"{score['mean_accuracy']:.2f} | `gsto-viz evaluate {name} --data {score['data']}` |"
-        )
-    classes = next(iter(training["scores"].values()))["iou"]
-    labels = list(training["scores"])
-    lines += ["", f"| class | {' | '.join(f'IoU {k}' for k in labels)} |"]
-    lines.append("|---|" + "---|" * len(labels))
-    for cls in classes:
-        values = [training["scores"][k]["iou"][cls] for k in labels]
-        cells = ["-" if v is None else f"{v:.1f}" for v in values]
-        lines.append(f"| {cls} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        command = f"gsto-viz evaluate {name} --data {score['data']}"
+        lines.append(f"| {label} | {scoring.cells(score)} | `{command}` |")
+    return "\n".join([*lines, "", *part_table(scoring, training["scores"])]) + "\n"
+
+
+def part_table(scoring: Scoring, scores: dict[str, dict[str, Any]]) -> list[str]:
+    """The scores of classes, or of persons by size: a column for each data set."""
+    key, part, measure = scoring.parts
+    lines = [f"| {part} | {' | '.join(f'{measure} {label}' for label in scores)} |"]
+    lines.append("|---|" + "---|" * len(scores))
+    for one in dict.fromkeys(one for score in scores.values() for one in score[key]):
+        values = [score[key].get(one) for score in scores.values()]
+        cells = ["-" if v is None else f"{v:.{scoring.digits}f}" for v in values]
+        lines.append(f"| {one} | {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:
@@ -136,24 +146,14 @@ def main() -> None:
     notice = weights_notice(model.info.training["data"])
     target = WEIGHTS / f"{args.name}.safetensors"
     training = {**model.info.training, "total_seconds": seconds([*args.earlier, args.run])}
-    training["earlier"] = [earlier_phase(run) for run in args.earlier]
+    training["earlier"] = [earlier_phase(run, TASKS[model.task].measure) for run in args.earlier]
     training["data"] = portable_name(training["data"])
     training["val"] = portable_name(training["val"])
     if args.started_from:
         training["recipe"] = {**training["recipe"], "initialization": args.started_from}
     info = replace(model.info, name=args.name, notice=notice, training=training)
     save_checkpoint(model, target, info=info, half_weights=True)
-    training["scores"] = {
-        label: {
-            "data": public_spec(specs[label]),
-            "images": result.images,
-            "miou": result.scores.miou,
-            "pixel_accuracy": result.scores.pixel_accuracy,
-            "mean_accuracy": result.scores.mean_accuracy,
-            "iou": dict(zip(result.classes.names, result.scores.iou, strict=True)),
-        }
-        for label, result in scored(target, specs).items()
-    }
+    training["scores"] = scored(target, model.task, specs)
     save_checkpoint(model, target, info=replace(info, training=training), half_weights=True)
     final = load_checkpoint(target)
     write_text(target.with_suffix(".md"), card(args.name, final, args.command))
@@ -162,9 +162,9 @@ def main() -> None:
 
 
 def public_spec(spec: str) -> str:
-    """``camvid:/where/it/lies:val`` -> ``camvid:PATH:val``; scenes have no path."""
-    kind, _, rest = spec.partition(":")
-    return spec if kind == "scenes" else f"{kind}:PATH:{rest.rpartition(':')[2]}"
+    """``camvid:/where/it/lies:val`` -> ``camvid:PATH:val``; rendered images have no path."""
+    kind = data_kind(spec)
+    return spec if kind in PROCEDURAL else f"{kind}:PATH:{spec.rpartition(':')[2]}"
 
 
 if __name__ == "__main__":

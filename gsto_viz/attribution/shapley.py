@@ -24,7 +24,14 @@ from gsto_viz.attribution.head import (
     coalition_logits,
     head_pass,
 )
-from gsto_viz.attribution.targets import Entries, Part, check_grid, joined, region_entries
+from gsto_viz.attribution.targets import (
+    Entries,
+    Part,
+    check_grid,
+    joined,
+    peak_entries,
+    region_entries,
+)
 from gsto_viz.errors import GstoVizError
 from gsto_viz.network import Baseline
 from gsto_viz.regions import PreparedRegions, RegionMap
@@ -246,7 +253,8 @@ class RegionShapley:
     Attributes:
         table: One row per region, in order: ``region``, ``margin`` and ``margin_base`` (logits,
             with all branches and with none), ``phi_{r}`` (shares) and ``psi_{r}`` (logits). Null
-            where the region has no pixel of the asked part.
+            where the region has no pixel of the asked part. Of a network for pose, what stands in
+            place of the margin is how high heat maps peak in the region, see ``peak_entries``.
         baseline: What absent branches were.
         sum_error: Of the split against the network's own logits, relative (see ``BranchShapley``).
         efficiency_error: Of the sum of psi, in logits.
@@ -267,15 +275,18 @@ def region_shapley(
     part: Part = "part",
     classes: npt.NDArray[np.integer] | None = None,
 ) -> RegionShapley:
-    """Explain the margins of all regions of one image by the branches: one forward pass.
+    """Explain all regions of one image by the branches, in one forward pass.
+
+    What is explained is their margins; of a network for pose, how high heat maps peak in them.
 
     Args:
         image: (1, 3, H, W), normalised, on the network's device.
         regions: The regions of this image, at network-input size, prepared or not.
         baseline: For absent branches; also says which head.
         part: Which pixels of a region, as ``region_entries``; ``part`` is what ``z_{r}`` and ``q``
-            of region tables read.
-        classes: (K,) the class each region is asked about; None: its own.
+            of region tables read. Peaks are those of whole regions.
+        classes: (K,) the class or joint each region is asked about; None: its own class, or the
+            mean over all joints.
 
     Raises:
         GstoVizError: The network has no such head, the baseline does not fit, or a class is not
@@ -302,8 +313,8 @@ def shapley_tables(
     Args:
         baseline: For absent branches.
         cuts: Sets of regions of this image's size.
-        part: Which pixels of a region, as ``region_entries``.
-        classes: For each set, the class each region is asked about; None: its own.
+        part: Which pixels of a region, as ``region_shapley``.
+        classes: For each set, what each region is asked about, as ``region_shapley``.
 
     Returns:
         One per set.
@@ -311,12 +322,8 @@ def shapley_tables(
     Raises:
         GstoVizError: The baseline does not fit, or a class is not among the logits.
     """
-    shape = tuple(seen.logits.shape)
     asked = [None] * len(cuts) if classes is None else classes
-    entries = [
-        region_entries(regions, shape, part=part, classes=own)
-        for regions, own in zip(cuts, asked, strict=True)
-    ]
+    entries = [_entries(seen, regions, part, own) for regions, own in zip(cuts, asked, strict=True)]
     every = joined(entries)
     found = branch_shapley(seen, baseline, every)
     known = np.bincount(every.target, every.weight, minlength=every.count) > 0
@@ -332,6 +339,18 @@ def shapley_tables(
         tables.append(RegionShapley(own, baseline.name, found.sum_error, found.efficiency_error))
         start += part_of.count
     return tables
+
+
+def _entries(
+    seen: HeadPass,
+    regions: RegionMap | PreparedRegions,
+    part: Part,
+    classes: npt.NDArray[np.integer] | None,
+) -> Entries:
+    """Return what regions are asked: about classes by their margin, about joints by their peak."""
+    if seen.margins:
+        return region_entries(regions, tuple(seen.logits.shape), part=part, classes=classes)
+    return peak_entries(regions, seen.logits[0].cpu().numpy(), joints=classes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -284,6 +284,43 @@ def region_entries(
     return Entries(region, cell, class_id, weight, len(regions), grid.shape, margin=True)
 
 
+def peak_entries(
+    regions: RegionMap | PreparedRegions,
+    heat_maps: npt.NDArray[np.floating],
+    *,
+    joints: npt.NDArray[np.integer] | None = None,
+) -> Entries:
+    """Return how high heat maps peak in each region of an image as entries, a mean over joints.
+
+    The peak of a joint is the greatest of the cells that hold a pixel of the region, the first of
+    equals: joints lie at the edge of a person as often as inside, so no core is taken.
+
+    Args:
+        regions: K regions of the image.
+        heat_maps: (J, h, w).
+        joints: (K,) the joint each region is asked about; None: the mean over all J.
+
+    Raises:
+        GstoVizError: A joint has no heat map, or the grid is not that of the image.
+    """
+    cut, grid = _on_grid(regions, (int(heat_maps.shape[-2]), int(heat_maps.shape[-1])))
+    asked, start = np.unique(grid.region, return_index=True)
+    values = heat_maps.reshape(len(heat_maps), -1)[:, grid.cell]
+    orders = (np.lexsort((grid.cell, -row, grid.region)) for row in values)
+    peaks = np.stack([grid.cell[order[start]] for order in orders])
+    if joints is None:
+        joint, place = np.indices(peaks.shape).reshape(2, -1)
+        weight = np.full(joint.size, 1 / len(heat_maps))
+    else:
+        _check_classes(joints, (1, *heat_maps.shape), margin=False)
+        joint, place = joints[asked].astype(np.int64), np.arange(asked.size)
+        weight = np.ones(joint.size)
+    cell = peaks[joint, place]
+    order = np.argsort(cell, kind="stable")
+    target = asked[place][order]
+    return Entries(target, cell[order], joint[order], weight, len(cut), grid.shape, margin=False)
+
+
 def _on_grid(
     regions: RegionMap | PreparedRegions, shape: tuple[int, int]
 ) -> tuple[RegionMap, GridWeights]:

@@ -21,9 +21,10 @@ from gsto_viz.plots import FORMATS, alt_text, save_figure
 from gsto_viz.plots.enlargement import FACTORS
 from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.report import Report
-from gsto_viz.report.causal import NO_CLASSES, UNEXPLAINED
+from gsto_viz.report.causal import UNEXPLAINED
 from gsto_viz.stats.sizes import MIN_IMAGES, response_by_octave, tuning
 from gsto_viz.types import Sample
+from gsto_viz.words import HEAT_MAP, scored
 
 MACS_PER_GI = 2**30
 
@@ -160,16 +161,17 @@ def _branch_by_size(report: Report) -> Drawn:
         if "psi_0" in table
     }
     if not tuned:
-        pose = [why for key in report.keys if (why := report.without_sci_c(key)) == NO_CLASSES]
-        why = "gsto-viz analyze --attribution computes them"
-        if report.manifest["attribution"]:
-            why = next(iter(pose), UNEXPLAINED)
+        asked = report.manifest["attribution"]
+        why = UNEXPLAINED if asked else "gsto-viz analyze --attribution computes them"
         raise GstoVizError(f"no Shapley values; {why}")
     if not any(one.octaves for one in tuned.values()):
         raise GstoVizError(f"no size octave is found in {MIN_IMAGES} images or more")
-    title = "Exact Shapley value of the margin, by branch and size"
+    pose = {report.model(key).get("task") == "pose" for key in tuned}
+    kinds = [HEAT_MAP if one else "" for one in sorted(pose)]
+    score, unit = (" or ".join(scored(of, kind) for kind in kinds) for of in ("margin", "logits"))
+    title = f"Exact Shapley value of the {score}, by branch and size"
     return Drawn(
-        plots.figure_branch_size(tuned, title=title, names=report.names),
+        plots.figure_branch_size(tuned, title=title, unit=unit, names=report.names),
         plots.branch_size_data(tuned),
     )
 

@@ -1,7 +1,8 @@
 """Who carries the evidence, per region: Shapley values and scale transfer of one image.
 
 SCI says which branch *fires* for which object. SCI_C asks which branch the decision *rests on*: the
-same order of pairs on exact Shapley values of each region's margin. STP asks what happens when the
+same order of pairs on exact Shapley values of each region's margin; of a network for pose, of how
+high the heat maps of joints peak in each person. STP asks what happens when the
 same object is made larger: is it then answered by coarser branches?
 
 The null models of STP ask the same of regions that are not objects (N1: annotation shifted on the
@@ -103,12 +104,9 @@ UNEXPLAINED = (
 )
 
 
-NO_CLASSES = "its output is heat maps of joints, and SCI_C asks about the classes of regions"
-
-
 def is_followed(network: Network) -> bool:
-    """Return whether a network takes part in attribution: with its head, or in STP alone."""
-    return network.anatomy.head is not None or network.task == "pose"
+    """Return whether a network takes part in attribution: with a head that splits by branch."""
+    return network.anatomy.head is not None
 
 
 def check_explainable(networks: Sequence[Network]) -> None:
@@ -126,11 +124,11 @@ def check_explainable(networks: Sequence[Network]) -> None:
 
 
 def explained(network: Network, images: Iterable[npt.NDArray[np.uint8]]) -> Network:
-    """Return a copy with the mean features of images (H, W, 3) as baseline, for a head of classes.
+    """Return a copy with the mean features of images (H, W, 3) as baseline, where a head splits.
 
     Others are returned as they are.
     """
-    if network.anatomy.head is None or network.task == "pose":
+    if not is_followed(network):
         return network
     tensors = (network.tensor(image) for image in images)
     return replace(network, baseline=mean_baseline(network.module, tensors))

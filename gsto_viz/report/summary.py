@@ -10,7 +10,6 @@ import pandas as pd
 
 from gsto_viz.data import class_list_from_json
 from gsto_viz.errors import GstoVizError
-from gsto_viz.report.causal import NO_CLASSES
 from gsto_viz.report.examples import Example, load_example
 from gsto_viz.report.folder import DOUBLED, EXAMPLES, RESIZED, WithNulls, clusters_of, open_finished
 from gsto_viz.report.tables import read_table
@@ -201,8 +200,6 @@ class Report:
 
     def without_sci_c(self, key: str) -> str:
         """Return why a network cannot have SCI_C; empty where it can."""
-        if self.manifest["models"][key].get("task") == "pose":
-            return NO_CLASSES
         return "" if has_octaves(self.strides[key]) else NO_OCTAVES
 
     def agreement(self, key: str) -> str | None:

@@ -1,5 +1,6 @@
 """A joint as target: its peak by loops, its gradient by differences, shares that add up to it."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -11,22 +12,27 @@ from networks import enliven
 from PIL import Image
 
 from gsto_viz.attribution import (
+    Baseline,
     Target,
     View,
     branch_shapley,
     head_pass,
     parse_area,
+    region_shapley,
     resolve,
     shapley_maps,
     zero_baseline,
 )
 from gsto_viz.attribution.areas import Peak
+from gsto_viz.attribution.head import find_head
+from gsto_viz.attribution.targets import peak_entries
 from gsto_viz.calibrate import calibrate
 from gsto_viz.cli import main
 from gsto_viz.errors import GstoVizError
 from gsto_viz.joints import COCO_JOINTS
 from gsto_viz.models import ModelInfo, build_model, initialize, save_checkpoint
 from gsto_viz.plots.attribution import color_words
+from gsto_viz.regions import find_regions
 from gsto_viz.types import IGNORE
 from gsto_viz.words import HEAT_MAP, METHODS, scored
 
@@ -171,6 +177,77 @@ def test_what_branches_add_gives_the_heat_map(live):
     assert found.phi[:, 0].sum() == pytest.approx(1)
     maps = shapley_maps(seen, baseline, joint)
     np.testing.assert_allclose(maps[:, row, column], found.psi[:, 0], atol=1e-9)
+
+
+def three_persons():
+    """(H, W) labels and instances: a person, a smaller one that covers part of it, a thin one."""
+    instances = np.zeros(SIZE, dtype=np.int32)
+    instances[6:50, 10:40], instances[30:44, 33:45], instances[3:60, 61:64] = 1, 2, 3
+    return (instances > 0).astype(np.uint8), instances
+
+
+def test_persons_are_asked_where_their_heat_maps_peak_by_all_orders(live):
+    """Literal loops: pixels to peaks, the network's own head per coalition, all 24 orders."""
+    model, image, view = live
+    labels, instances = three_persons()
+    regions = find_regions(labels, instances)
+    places = find_head(model).channels
+    features = (torch.full((1, count, 1, 1), 0.1, dtype=torch.float64) for count in places)
+    baseline = Baseline("a tenth", tuple(features))
+    table = region_shapley(model, image, regions, baseline).table
+    seen, module = head_pass(model, image), model.get_submodule(find_head(model).module)
+    coalitions = {}
+    for present in itertools.product((False, True), repeat=4):
+        parts = zip(present, seen.branches, baseline.features, strict=True)
+        with torch.no_grad():
+            maps = module([own if held else out.expand(own.shape) for held, own, out in parts])
+        coalitions[present] = maps[0].numpy()
+    for k in range(len(regions)):
+        peaks = []
+        for own in view.heat_maps:
+            cells = {(y // STRIDE, x // STRIDE) for y, x in np.argwhere(regions.ids == k + 1)}
+            peaks.append(max(cells, key=lambda cell, own=own: own[cell]))
+        score = {
+            present: np.mean([maps[j][cell] for j, cell in enumerate(peaks)])
+            for present, maps in coalitions.items()
+        }
+        expected = np.zeros(4)
+        for order in itertools.permutations(range(4)):
+            present = [False] * 4
+            for branch in order:
+                before = score[tuple(present)]
+                present[branch] = True
+                expected[branch] += (score[tuple(present)] - before) / 24
+        row = table.iloc[k]
+        assert row["margin"] == pytest.approx(score[True, True, True, True], rel=1e-9)
+        assert row["margin_base"] == pytest.approx(score[False, False, False, False], rel=1e-9)
+        np.testing.assert_allclose([row[f"psi_{r}"] for r in range(4)], expected, atol=1e-9)
+    assert np.abs(table[[f"psi_{r}" for r in range(4)]].to_numpy()).min() > 1e-6
+
+
+def test_persons_are_asked_about_one_joint_each():
+    labels, instances = three_persons()
+    regions, maps = find_regions(labels, instances), some_maps(4)
+    joints = np.arange(3, 3 + len(regions))
+    entries = peak_entries(regions, maps, joints=joints)
+    scores = entries.scores(torch.from_numpy(maps).flatten(1)).numpy()
+    for k, joint in enumerate(joints):
+        here = {(y // STRIDE, x // STRIDE) for y, x in np.argwhere(regions.ids == k + 1)}
+        assert scores[k] == max(maps[joint][cell] for cell in here)
+    with pytest.raises(GstoVizError, match="class 17 lies outside axis 1"):
+        peak_entries(regions, maps, joints=np.full(len(regions), 17))
+
+
+def test_of_equal_peaks_the_first_cell_counts_and_no_region_has_no_score():
+    labels, instances = three_persons()
+    flat = np.ones((17, *(side // STRIDE for side in SIZE)))
+    regions = find_regions(labels, instances)
+    entries = peak_entries(regions, flat)
+    for k in range(len(regions)):
+        first = min(y // STRIDE * 20 + x // STRIDE for y, x in np.argwhere(regions.ids == k + 1))
+        assert set(entries.cell[entries.target == k]) == {first}
+    nothing = find_regions(np.full(SIZE, IGNORE, dtype=np.uint8))
+    assert peak_entries(nothing, flat).scores(torch.from_numpy(flat).flatten(1)).shape == (0,)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from gsto_viz.report import load_report
 from gsto_viz.report.catalogue import KINDS
 from gsto_viz.report.page import page
 from gsto_viz.report.run import analyze, open_for
+from gsto_viz.stats import sci
 from gsto_viz.types import CROWD, ClassInfo, ClassList
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def test_regions_are_persons_alone(report):
         assert (table.loc[~table["qualifies"], "instance_id"] == CROWD).any()
 
 
-def test_what_needs_no_classes_is_estimated_and_the_rest_says_why(report, checkpoints):
+def test_what_needs_no_classes_is_estimated(report, checkpoints):
     for key in report.keys:
         found = report.model(key)
         assert found["task"] == "pose"
@@ -73,14 +74,17 @@ def test_what_needs_no_classes_is_estimated_and_the_rest_says_why(report, checkp
         assert found["outcome"] is None
         assert set(report.nulls(key)["sci"]) >= {"N1", "N2", "N3", "N4", "N5"}
         causal = report.causal(key)
-        assert causal["sci_c"].estimate.reason.startswith("not estimated: its output is heat maps")
+        pairs = sci(report.table(key)).n_pairs  # persons alone, as those of SCI
+        assert causal["sci_c"].estimate.n_pairs == pairs > 0
+        assert 0 <= causal["sci_c"].estimate.value <= 1
+        assert set(causal["sci_c"].nulls) >= {"N1", "N3", "N4"}
         assert set(causal["stp"]["+1"].nulls) >= {"N1", "N3"}
     assert report.model("A")["gates"] is None
     gates = {gate.name for gate in open_network(checkpoints["B"]).anatomy.gates}
     assert {one["tap"] for one in report.model("B")["gates"]["gates"]} == gates
     (pair,) = report.comparisons()
     rows = {one.index: one for one in pair.comparisons}
-    assert rows["sci_c"].difference.reason.startswith("not estimated: its output is heat maps")
+    assert rows["sci_c"].difference.value is not None
     assert rows["stp"].difference.value is not None
 
 
@@ -116,7 +120,7 @@ def test_figures_and_page_show_skeletons_and_name_what_is_left_out(report):
         except GstoVizError as error:
             reasons[name] = str(error)
     assert reasons["segmentations"] == "no model gives class predictions"
-    assert reasons["branch_by_size"].startswith("no Shapley values; its output is heat maps")
+    assert "no size octave is found in" in reasons["branch_by_size"]
     shown = [ax.get_title() for ax in reasons["figure1_percentile"].figure.axes]
     assert shown.count("skeletons") == 2
     assert "prediction" not in shown

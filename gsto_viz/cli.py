@@ -137,7 +137,9 @@ def _run(args: argparse.Namespace) -> int:
     """Run the command; say in one line what the user gave wrong."""
     import logging
 
-    logging.getLogger("gsto_viz").setLevel(logging.ERROR if args.quiet else logging.NOTSET)
+    logger = logging.getLogger("gsto_viz")
+    before = logger.level
+    logger.setLevel(logging.ERROR if args.quiet else logging.NOTSET)
     try:
         with _terminated_as_interrupted():
             return int(args.run(args))
@@ -151,6 +153,8 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"gsto-viz {args.command}: interrupted\n")
         return 130
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -265,30 +265,37 @@ def costs_data(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 def figure_costs(data: pd.DataFrame, *, width: float = WIDTH) -> Figure:
     """Draw mIoU against cost, SCI against cost, and SCI against mIoU.
 
-    A network that lacks one of the two numbers of a panel is left out there and named below it.
+    A network that lacks one of the two numbers of a panel is left out there and named above it. A
+    panel that all of them lack a number of is left out, and the caption says which number.
 
     Args:
         data: What ``costs_data`` returns, a row per network, up to eight.
         width: Inches.
 
     Raises:
-        GstoVizError: No network, or more than there are colours.
+        GstoVizError: No network, more than there are colours, or none with two of the numbers.
     """
     if data.empty:
         raise GstoVizError("there is nothing to draw; give at least one network")
+    panels = [pair for pair in PANELS if data[list(pair)].notna().all(axis=1).any()]
+    if not panels:
+        raise GstoVizError("no network has two of cost, mIoU and SCI")
     page = Page(width)
     handles = network_handles(
         data["model"], dict(zip(data["model"], data["name"], strict=True)), linestyle="None"
     )
-    (charts,) = page.charts((1, 3), height=1.8, head=0.2, foot=0.45, gap=0.6)
-    for ax, (x, y) in zip(charts, PANELS, strict=True):
+    (charts,) = page.charts((1, len(panels)), height=1.8, head=0.2, foot=0.45, gap=0.6)
+    for ax, (x, y) in zip(charts, panels, strict=True):
         _draw_panel(ax, data, x, y)
     page.legend([*handles, guide("chance", linestyle="--")])
-    return page.finish(COSTS_CAPTION, _costs_alt_text(data))
+    lacking = [word for name, word in _WORDS.items() if data[name].isna().all()]
+    missing = f" No network here has {' or '.join(lacking)}." if lacking else ""
+    return page.finish(COSTS_CAPTION + missing, _costs_alt_text(data))
 
 
 PANELS = (("macs_gi", "miou"), ("macs_gi", "sci"), ("miou", "sci"))
 _LABELS = {"macs_gi": COST, "miou": MIOU, "sci": SCI}
+_WORDS = {"macs_gi": "a known cost", "miou": "an mIoU", "sci": "an SCI"}
 
 
 def _draw_panel(ax: Axes, data: pd.DataFrame, x: str, y: str) -> None:

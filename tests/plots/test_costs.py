@@ -54,7 +54,7 @@ def test_what_lacks_a_number_is_named_and_left_out(check_text):
     assert "C (bare): no macs_gi, no miou, no sci" in alt_text(figure)
 
 
-@pytest.mark.parametrize("points", [[A], [C], [A, B, C] * 2])
+@pytest.mark.parametrize("points", [[A], [A, B, C] * 2])
 def test_no_text_overlaps_with_one_to_six_networks(points, check_text):
     spread = [
         {
@@ -66,6 +66,16 @@ def test_no_text_overlaps_with_one_to_six_networks(points, check_text):
         for k, row in enumerate(points)
     ]
     check_text(drawn(*spread))
+
+
+def test_panels_that_nothing_stands_in_are_left_out(check_text):
+    """Networks for pose have no mIoU."""
+    figure = drawn(*({**row, "miou": None} for row in (A, B)))
+    check_text(figure)
+    (sci,) = figure.axes
+    assert dots(sci) == [(31.1, 0.232), (33.7, 0.25)]
+    said = " ".join(" ".join(text.get_text().split()) for text in figure.texts)
+    assert said.endswith("No network here has an mIoU.")
 
 
 def test_data_is_one_row_per_network():
@@ -81,5 +91,7 @@ def test_data_is_one_row_per_network():
 def test_unusable_input_is_refused():
     with pytest.raises(GstoVizError, match="nothing to draw"):
         drawn()
+    with pytest.raises(GstoVizError, match="no network has two of cost, mIoU and SCI"):
+        drawn(C)
     with pytest.raises(GstoVizError, match="up to 8"):
         drawn(*[A] * 9)

@@ -99,8 +99,8 @@ def _equalize(
     with world.together():
         data = load_data(args.data, purpose="train", size=size_of(args))
         start = open_network(args.checkpoint, **official_options(args))
-        check_classes(start.module, data)
         network = equalized_of(start.module, args.checkpoint).to(device)
+        check_classes(start.module, data)
     equalize(network, data, world=world, quiet=is_quiet(args) or not world.is_main)
     with world.together():
         if world.is_main:

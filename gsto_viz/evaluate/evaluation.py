@@ -21,7 +21,8 @@ from gsto_viz.evaluate.counting import (
     count_images,
 )
 from gsto_viz.evaluate.protocols import SINGLE, Protocol
-from gsto_viz.models.base import ModelInfo, SegmentationNetwork
+from gsto_viz.joints import joints_of
+from gsto_viz.models.base import ModelInfo, SegmentationNetwork, task_of
 from gsto_viz.regions.find import MIN_AREA_PX, coco_bins, size_octaves
 from gsto_viz.stats.inference import Estimate, Images, image_mean_estimate
 from gsto_viz.stats.outcome import (
@@ -146,25 +147,33 @@ def adopt_classes(model: nn.Module, data: Dataset) -> None:
 def check_classes(model: nn.Module, data: Dataset) -> None:
     """Refuse data whose classes are not those that a network was trained on, in name or order.
 
-    A network that only numbers its classes takes those of the data; see ``adopt_classes``.
+    A network that only numbers its classes takes those of the data; see ``adopt_classes``. Of a
+    network for pose, joints are compared, and data without any pass.
 
     Raises:
         GstoVizError: With the first difference. A network that says nothing of its classes passes.
     """
-    adopt_classes(model, data)
+    one, many, known = "class", "classes", data.classes
+    if task_of(model) == "pose":
+        joints = joints_of(data)
+        if joints is None:
+            return
+        one, many, known = "joint", "joints", joints.classes
+    else:
+        adopt_classes(model, data)
     info = getattr(model, "info", None)
     if not isinstance(info, ModelInfo):
         return
-    ours, theirs = info.classes.names, data.classes.names
-    advice = "take data of the classes that it was trained on"
+    ours, theirs = info.classes.names, known.names
+    advice = f"take data of the {many} that it was trained on"
     if len(ours) != len(theirs):
         raise GstoVizError(
-            f"the network has {len(ours)} classes and {data.name} has {len(theirs)}; {advice}"
+            f"the network has {len(ours)} {many} and {data.name} has {len(theirs)}; {advice}"
         )
     for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if a.casefold() != b.casefold():
             raise GstoVizError(
-                f"class {k} is '{a}' for {info.name} and '{b}' in {data.name}; {advice}"
+                f"{one} {k} is '{a}' for {info.name} and '{b}' in {data.name}; {advice}"
             )
 
 
@@ -184,6 +193,8 @@ def tally_images(
     process is raised in all.
     """
     with world.together():
+        if task_of(model) == "pose":
+            raise GstoVizError("a network for pose gives no classes; evaluate_pose scores it")
         check_classes(model, data)
         tally = count_images(
             model,

@@ -11,6 +11,7 @@ from torch import nn
 from gsto_viz.data.pose import person_crop
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError, UnreadableImageError
+from gsto_viz.evaluate.evaluation import check_classes
 from gsto_viz.evaluate.pose import (
     FoundPerson,
     KeypointScores,
@@ -22,7 +23,6 @@ from gsto_viz.evaluate.pose import (
 )
 from gsto_viz.evaluate.protocols import Precision
 from gsto_viz.joints import Joints, joints_of
-from gsto_viz.models.base import ModelInfo
 from gsto_viz.stats.inference import Images
 from gsto_viz.torch_utils import eval_mode
 from gsto_viz.types import Dataset, Person, Sample
@@ -175,24 +175,8 @@ def check_joints(model: nn.Module, data: Dataset) -> Joints:
             f"{data.name} has no persons with key points, which a pose network is scored on; take "
             "figures or coco_keypoints:PATH"
         )
-    refuse_other_joints(model, joints, data.name)
+    check_classes(model, data)
     return joints
-
-
-def refuse_other_joints(model: nn.Module, joints: Joints, data: str) -> None:
-    """Refuse data of other joints than a network's, which says them in its checkpoint.
-
-    Raises:
-        GstoVizError: They are others.
-    """
-    info = getattr(model, "info", None)
-    if isinstance(info, ModelInfo) and info.classes.names != joints.classes.names:
-        ours, theirs = len(info.classes), len(joints)
-        said = f"{ours} joints" if ours != theirs else "joints of other names"
-        raise GstoVizError(
-            f"the network has {said} and {data} has {theirs} ({joints.classes.name}); take data "
-            "of the joints that it was trained on"
-        )
 
 
 def evaluate_pose(

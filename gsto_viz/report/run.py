@@ -22,11 +22,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from gsto_viz.anatomy import Anatomy
-from gsto_viz.data import joints_of, with_objects, with_persons
+from gsto_viz.data import with_objects, with_persons
 from gsto_viz.distributed import ALONE, World
 from gsto_viz.errors import GstoVizError, NumberingError, RefusedImageError
-from gsto_viz.evaluate import adopt_classes
-from gsto_viz.evaluate.keypoints import refuse_other_joints
+from gsto_viz.evaluate import adopt_classes, check_classes
 from gsto_viz.files import versions, write_json
 from gsto_viz.gains import Gains, gains_from_tensors, gains_to_tensors
 from gsto_viz.models.checkpoint import read_tensors, write_tensors
@@ -269,9 +268,7 @@ def open_for(data: Dataset, key: str, source: Source, site: Anatomy | None = Non
     """
     network = open_network(source, key=key, site=site)
     if network.task == "pose":
-        joints = joints_of(data)
-        if joints is not None:
-            refuse_other_joints(network.module, joints, data.name)
+        check_classes(network.module, data)
         network.check_branches()
         return network
     network = replace(network, predicts=len(data.classes))

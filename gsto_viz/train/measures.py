@@ -1,6 +1,7 @@
 """What is measured on a network while it is trained: scores, SCI on a few images, gains at last."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,7 +145,8 @@ def equalized_of(start: nn.Module, source: str) -> SegmentationNetwork:
         )
     network = None
     if "equalized" in option_names(type(start.config)):
-        network = network_of(start.config.with_options(equalized=True))
+        with suppress(GstoVizError):  # a head that concatenates nothing, which is said below
+            network = network_of(start.config.with_options(equalized=True))
     if network is None or not sites(network):
         raise GstoVizError(
             f"{source} is a network ({start.architecture}) whose head concatenates no branches, so "

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gsto_viz.cli import main
+from gsto_viz.data import load_data
 from gsto_viz.distributed import World
 from gsto_viz.errors import GstoVizError, UnreadableImageError
+from gsto_viz.evaluate import check_classes, evaluate
 from gsto_viz.evaluate.keypoints import FoundPeople, PoseOptions, evaluate_pose, find_people
 from gsto_viz.joints import COCO_JOINTS, Joints
 from gsto_viz.models import build_model
@@ -150,9 +152,23 @@ def test_every_process_names_the_images_that_any_could_not_read() -> None:
 def test_data_of_other_joints_are_refused() -> None:
     model = build_model("hrnet-pose-tiny").eval()
     model.info = ModelInfo("x", "hrnet-pose-tiny", COCO_JOINTS.classes)
-    with pytest.raises(GstoVizError, match=r"has 17 joints and planted has 3 \(dots\); take data"):
+    with pytest.raises(
+        GstoVizError, match=r"has 17 joints and planted has 3; take data of the joints"
+    ):
         find_people(model, Planted(), PoseOptions(SIZE), indices=[0])
     assert FoundPeople().truth == {}
+
+
+def test_joints_of_other_names_are_refused_and_classes_are_not_scored() -> None:
+    model, figures = build_model("hrnet-pose-tiny").eval(), load_data("figures:count=1,size=64x64")
+    *others, last = COCO_JOINTS.classes
+    tailed = ClassList("tailed", (*others, replace(last, name="tail")))
+    model.info = ModelInfo("x", "hrnet-pose-tiny", tailed)
+    with pytest.raises(GstoVizError, match=r"joint 16 is 'tail' for x and 'right ankle' in figure"):
+        check_classes(model, figures)
+    check_classes(model, load_data("scenes:count=1,size=64x96"))  # it has no joints
+    with pytest.raises(GstoVizError, match="a network for pose gives no classes; evaluate_pose"):
+        evaluate(model, figures)
 
 
 @pytest.fixture(scope="module")

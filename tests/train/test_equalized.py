@@ -17,10 +17,12 @@ from torch.nn import functional as F
 from gsto_viz.cli import main
 from gsto_viz.data import load_data
 from gsto_viz.errors import GstoVizError
+from gsto_viz.joints import COCO_JOINTS
 from gsto_viz.models import (
     NetworkConfig,
     SegmentationNetwork,
     build_model,
+    initialize,
     load_checkpoint,
     load_official,
     save_checkpoint,
@@ -122,6 +124,27 @@ def test_data_of_other_classes_are_refused(
     assert main(["equalize", str(path), "--data", DATA, "--out", str(out)]) == 2
     assert "the network has 3 classes and scenes" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "joints", "said"),
+    [
+        ("hrnet-pose-tiny", 17, "(hrnet-pose-tiny) whose head concatenates no branches"),
+        ("gsto-hrnet-pose-tiny", 2, "the network has 2 joints and figures"),
+        ("gsto-hrnet-pose-tiny", 17, ""),
+    ],
+)
+def test_networks_for_pose_are_asked_about_their_head_and_joints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, joints: int, said: str
+) -> None:
+    path, out = tmp_path / "a.safetensors", tmp_path / "e.safetensors"
+    network = build_model(name, num_classes=joints)
+    initialize(network, "kaiming")
+    save_checkpoint(network, path, classes=list(COCO_JOINTS.classes.names[:joints]))
+    words = ["--data", "figures:count=1,size=64x64", "--out", str(out)]
+    assert main(["equalize", str(path), *words]) == (2 if said else 0)
+    assert said in capsys.readouterr().err
+    assert out.exists() == (not said)
 
 
 def test_features_that_do_not_vary_are_refused(

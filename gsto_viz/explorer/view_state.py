@@ -1,9 +1,8 @@
-"""What a link to the explorer holds, and reading it without trusting it."""
+"""The registers of settings and of pages, and reading links and files without trusting them."""
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from gsto_viz.errors import GstoVizError
@@ -36,6 +35,8 @@ TABS = ("steps", "example", "numbers", "evidence", "gates", "limits", "glossary"
 """Which part of the page "Method" is open."""
 MAX_OTHERS = 5
 """Runs that one is compared with."""
+MAX_MORE = 6
+"""Networks beside A and B."""
 SCORES = ("margin", "mean")
 """What is explained: the margin of a class over the next one, or its logit."""
 ABSENT = ("mean", "zero")
@@ -47,163 +48,6 @@ MAX_SCENE = 9999
 MAX_PIXEL = 99_999
 MIN_OBJECT, MAX_OBJECT = 4, 256
 """Pixels: size of the drawn object of the scale probe."""
-BOX_PROBLEM = "is not a box: two sizes in octaves and two values of q, each pair rising"
-
-_SHARED = ("source", "scene", "image", "upload", "a", "b")
-
-
-@dataclass(frozen=True)
-class PageRow:
-    """A page of the explorer.
-
-    Attributes:
-        title: Its name in the bar of pages.
-        icon: Name of a Material symbol.
-        settings: Fields of ``ViewState`` that its links hold.
-    """
-
-    title: str
-    icon: str
-    settings: tuple[str, ...]
-
-
-PAGES: dict[str, PageRow] = {
-    "explore": PageRow(
-        "Explore",
-        "travel_explore",
-        (
-            *_SHARED,
-            *("mode", "colors", "x", "y", "px", "py", "pick", "difference", "opacity", "zoom"),
-            *("relation", "head"),
-        ),
-    ),
-    "gates": PageRow(
-        "Gates", "door_sliding", (*_SHARED, "x", "y", "gate", "force", "value", "zoom")
-    ),
-    "sizes": PageRow(
-        "Sizes",
-        "scatter_plot",
-        (*_SHARED, "run", "size", "cls", "gap", "panel", "box_a", "box_b"),
-    ),
-    "attribution": PageRow(
-        "Attribution",
-        "account_tree",
-        (
-            *_SHARED,
-            *("x", "y", "pick", "method", "target", "score", "absent", "steps", "zoom"),
-        ),
-    ),
-    "scale-probe": PageRow(
-        "Scale probe",
-        "straighten",
-        ("a", "b", "object", "side", "ox", "oy", "curves", "zoom"),
-    ),
-    "runs": PageRow("Runs", "show_chart", ("run", "others", "a", "b")),
-    "method": PageRow("Method", "menu_book", ("a", "b", "tab")),
-}
-"""The pages by the last part of their address, the first one first; ``views/`` draws them."""
-
-
-@dataclass(frozen=True)
-class ViewState:
-    """One view of the explorer; a page's link holds the part that the page shows.
-
-    Attributes:
-        source: One of ``SOURCES``.
-        scene: Number of the procedural scene, 0..9999.
-        image: Id of an image of the data set given at the start; None: its first one.
-        upload: First 16 hexadecimal digits of the SHA-256 of the uploaded file. A link cannot
-            carry the image, only say which one it was.
-        a: Key of checkpoint A, None when there is none to choose.
-        b: Key of checkpoint B.
-        mode: Key of ``gsto_viz.words.MODES``.
-        colors: One of ``COLORS``.
-        x: Column of the probed pixel in the image as the networks see it; None: the page chooses.
-        y: Row of the probed pixel.
-        px: Column of the pinned pixel; None: nothing is pinned.
-        py: Row of the pinned pixel.
-        pick: One of ``PICKS``.
-        opacity: Of branch maps over the image, 0.1..1.
-        difference: Show the row of differences B - A.
-        relation: Tap of the relation whose cells are shown; None: the page chooses.
-        head: Which of its heads; None: the mean of all.
-        gate: Tap of the gate that is looked at; None: the page chooses.
-        force: Whether that gate is held at ``value``.
-        value: What the gate is held at, 0..1.
-        run: Key of the folder of an analysis or training run; None: the page chooses.
-        others: Keys of up to five training runs that ``run`` is compared with, joined by commas;
-            None: it stands alone.
-        size: One of ``SIZES``.
-        cls: Name of the class that regions must have; None: all.
-        gap: Least difference of size in a pair, octaves, 1..4.
-        panel: One of ``PANELS``.
-        box_a: The box drawn in A's chart of q against size: its ends in octaves and in q, as
-            ``written_box`` gives; None: there is none.
-        box_b: That in B's chart.
-        method: Key of ``gsto_viz.words.METHOD_LINKS``.
-        target: Name of the class that is asked about; None: what A predicts at the probe.
-        score: One of ``SCORES``.
-        absent: One of ``ABSENT``.
-        steps: One of ``STEPS``.
-        object: Name of the class of the drawn object; None: the page chooses.
-        side: Size of the drawn object, 4..256 pixels.
-        ox: Column of its middle, 0..1 of the image's width.
-        oy: Row of its middle, 0..1 of the image's height.
-        curves: Whether its tuning curves are shown.
-        tab: One of ``TABS``.
-        zoom: Which part of the image the tiles show: how much larger, and where its left and top
-            edge lie (0..1 of width and height), as ``written_zoom`` gives; None: all of it.
-    """
-
-    source: str = SOURCES[0]
-    scene: int = 0
-    image: str | None = None
-    upload: str | None = None
-    a: str | None = None
-    b: str | None = None
-    mode: str = "percentile"
-    colors: str = COLORS[0]
-    x: int | None = None
-    y: int | None = None
-    px: int | None = None
-    py: int | None = None
-    pick: str = PICKS[0]
-    opacity: float = 1.0
-    difference: bool = False
-    relation: str | None = None
-    head: int | None = None
-    gate: str | None = None
-    force: bool = False
-    value: float = 1.0
-    run: str | None = None
-    others: str | None = None
-    size: str = SIZES[0]
-    cls: str | None = None
-    gap: float = 1.0
-    panel: str = PANELS[0]
-    box_a: str | None = None
-    box_b: str | None = None
-    method: str = "shapley"
-    target: str | None = None
-    score: str = SCORES[0]
-    absent: str = ABSENT[0]
-    steps: int = 16
-    object: str | None = None
-    side: int = 32
-    ox: float = 0.5
-    oy: float = 0.5
-    curves: bool = False
-    tab: str = TABS[0]
-    zoom: str | None = None
-
-    def to_query(self, page: str) -> dict[str, str]:
-        """Return the parameters of a link to this view on a page of ``PAGES``."""
-        values = {name: getattr(self, name) for name in PAGES[page].settings}
-        return {name: written(value) for name, value in values.items() if value is not None}
-
-    def to_json(self) -> dict[str, Value | None]:
-        """Return every field, for a file."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -222,9 +66,214 @@ class Offered:
 
 
 @dataclass(frozen=True)
-class _Reader:
-    read: Callable[[str], Value | None]
+class Kind:
+    """What a setting may hold.
+
+    Attributes:
+        read: Returns the value that a text of a link stands for, None for any other text.
+        problem: What is said of another text, after the setting's name.
+    """
+
+    read: Callable[[str, Offered], Value | None]
     problem: str
+
+
+def _plain(read: Callable[[str], Value | None], problem: str) -> Kind:
+    return Kind(lambda text, _: read(text), problem)
+
+
+def _one_of(options: Collection[str]) -> Kind:
+    return _plain(
+        lambda text: text if text in options else None, f"is none of {', '.join(options)}"
+    )
+
+
+def _whole(low: int, high: int) -> Kind:
+    def read(text: str) -> int | None:
+        value = read_whole(text, len(str(high)))
+        return value if value is not None and low <= value <= high else None
+
+    return _plain(read, f"is not a whole number from {low} to {high}")
+
+
+def _decimal(low: float, high: float) -> Kind:
+    return _plain(
+        lambda text: read_decimal(text, low, high), f"is not a number from {low:g} to {high:g}"
+    )
+
+
+def _step(text: str) -> int | None:
+    value = read_whole(text, 2)
+    return value if value in STEPS else None
+
+
+def _list_of(offered: Callable[[Offered], Collection[str]], most: int, what: str) -> Kind:
+    """Return the kind of a list of keys, joined by commas, each of them once."""
+
+    def read(text: str, offers: Offered) -> str | None:
+        keys, options = text.split(","), offered(offers)
+        good = len(keys) <= most and len(set(keys)) == len(keys)
+        return text if good and all(key in options for key in keys) else None
+
+    return Kind(read, f"names {what} that are not offered here, or more than {most}")
+
+
+_PIXEL = _whole(0, MAX_PIXEL)
+_SHARE = _decimal(0, 1)
+_SWITCH = _plain(read_switch, "is neither 0 nor 1")
+_NAME = _plain(read_text, f"is not a text of 1 to {MAX_TEXT} printable characters")
+_BOX = _plain(read_box, "is not a box: two sizes in octaves and two values of q, each pair rising")
+_ZOOM = _plain(read_zoom, f"is not a part of an image, enlarged up to {MAX_ZOOM} times")
+_STEPS = _plain(_step, f"is none of {', '.join(map(str, STEPS))}")
+_UPLOAD = _plain(read_fingerprint, "is not a fingerprint of an image")
+_CHECKPOINT = Kind(
+    lambda text, offered: text if text in offered.checkpoints else None,
+    "names no checkpoint that is offered here",
+)
+_IMAGE = Kind(
+    lambda text, offered: text if text in offered.images else None,
+    "names no image of the data set that is open here",
+)
+_RUN = Kind(
+    lambda text, offered: text if text in offered.runs else None,
+    "names no run that is offered here",
+)
+
+
+def _row(kind: Kind, default: Value | None, meaning: str) -> Any:
+    """Return a row of the register of settings, as a field of ``ViewState``."""
+    return field(default=default, metadata={"kind": kind, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """One view of the explorer, and the register of its settings.
+
+    A row has the setting's name, what it may hold, its default, and what it means. Links, saved
+    views and their checks all derive from it; where the default is None, the page chooses unless
+    the meaning says otherwise. A page's link holds the settings that ``PAGES`` gives it.
+    """
+
+    source: str = _row(_one_of(SOURCES), SOURCES[0], "where the image comes from")
+    scene: int = _row(_whole(0, MAX_SCENE), 0, "number of the drawn scene")
+    image: str | None = _row(_IMAGE, None, "id of an image of the data set; None: the first")
+    upload: str | None = _row(
+        _UPLOAD,
+        None,
+        "first 16 hexadecimal digits of the SHA-256 of the uploaded file: a link cannot carry the "
+        "image, only say which one it was",
+    )
+    a: str | None = _row(_CHECKPOINT, None, "key of checkpoint A; None when there is none")
+    b: str | None = _row(_CHECKPOINT, None, "key of checkpoint B; None when there is none")
+    more: str | None = _row(
+        _list_of(lambda offered: offered.checkpoints, MAX_MORE, "checkpoints"),
+        None,
+        "keys of further checkpoints, joined by commas; None: only A and B",
+    )
+    mode: str = _row(_one_of(MODES), "percentile", "normalisation of branch maps")
+    colors: str = _row(_one_of(COLORS), COLORS[0], "colour map of branch maps")
+    x: int | None = _row(_PIXEL, None, "column of the probed pixel, as the networks see the image")
+    y: int | None = _row(_PIXEL, None, "its row")
+    px: int | None = _row(_PIXEL, None, "column of the pinned pixel; None: nothing is pinned")
+    py: int | None = _row(_PIXEL, None, "its row")
+    pick: str = _row(_one_of(PICKS), PICKS[0], "what a click chooses")
+    opacity: float = _row(_decimal(0.1, 1), 1.0, "opacity of branch maps over the image")
+    difference: bool = _row(_SWITCH, False, "whether the row of differences B - A is shown")
+    relation: str | None = _row(_NAME, None, "tap of the relation whose cells are shown")
+    head: int | None = _row(_whole(0, 99), None, "which of its heads; None: the mean of all")
+    gate: str | None = _row(_NAME, None, "tap of the gate that is looked at")
+    force: bool = _row(_SWITCH, False, "whether that gate is held at a value")
+    value: float = _row(_SHARE, 1.0, "what the gate is held at")
+    run: str | None = _row(_RUN, None, "key of the folder of an analysis or training run")
+    others: str | None = _row(
+        _list_of(lambda offered: offered.runs, MAX_OTHERS, "runs"),
+        None,
+        "keys of training runs that it is compared with, joined by commas; None: it stands alone",
+    )
+    size: str = _row(_one_of(SIZES), SIZES[0], "how the size of a region is measured")
+    cls: str | None = _row(_NAME, None, "class that regions must have; None: all")
+    gap: float = _row(_decimal(1, 4), 1.0, "least difference of size in a pair, octaves")
+    panel: str = _row(_one_of(PANELS), PANELS[0], "which panel of Sizes is open")
+    box_a: str | None = _row(
+        _BOX,
+        None,
+        "the box drawn in A's chart of q against size: its ends in octaves, then in q; None: none",
+    )
+    box_b: str | None = _row(_BOX, None, "that in B's chart; None: none")
+    method: str = _row(_one_of(METHOD_LINKS), "shapley", "method of attribution")
+    target: str | None = _row(_NAME, None, "class asked about; None: what A predicts at the probe")
+    score: str = _row(_one_of(SCORES), SCORES[0], "what is explained")
+    absent: str = _row(_one_of(ABSENT), ABSENT[0], "what stands in for an absent branch")
+    steps: int = _row(_STEPS, 16, "steps of integrated gradients")
+    object: str | None = _row(_NAME, None, "class of the drawn object")
+    side: int = _row(_whole(MIN_OBJECT, MAX_OBJECT), 32, "size of the drawn object, pixels")
+    ox: float = _row(_SHARE, 0.5, "column of its middle, as a share of the image's width")
+    oy: float = _row(_SHARE, 0.5, "row of its middle, as a share of the image's height")
+    curves: bool = _row(_SWITCH, False, "whether its tuning curves are shown")
+    tab: str = _row(_one_of(TABS), TABS[0], "which part of Method is open")
+    zoom: str | None = _row(
+        _ZOOM,
+        None,
+        "which part of the image the tiles show: how much larger, and its left and top edge as "
+        "shares of width and height; None: all of it",
+    )
+
+    def to_query(self, page: str) -> dict[str, str]:
+        """Return the parameters of a link to this view on a page of ``PAGES``."""
+        values = {name: getattr(self, name) for name in PAGES[page].settings}
+        return {name: written(value) for name, value in values.items() if value is not None}
+
+    def to_json(self) -> dict[str, Value | None]:
+        """Return every setting, for a file."""
+        return asdict(self)
+
+
+KINDS: dict[str, Kind] = {row.name: row.metadata["kind"] for row in fields(ViewState)}
+"""What each setting may hold."""
+
+
+@dataclass(frozen=True)
+class PageRow:
+    """A page of the explorer.
+
+    Attributes:
+        title: Its name in the bar of pages.
+        icon: Name of a Material symbol.
+        settings: Names of the settings that its links hold.
+    """
+
+    title: str
+    icon: str
+    settings: tuple[str, ...]
+
+
+_IMAGE_AND_PAIR = "source scene image upload a b"
+
+
+def _page(title: str, icon: str, settings: str) -> PageRow:
+    return PageRow(title, icon, tuple(settings.split()))
+
+
+PAGES: dict[str, PageRow] = {
+    "explore": _page(
+        "Explore",
+        "travel_explore",
+        f"{_IMAGE_AND_PAIR} more mode colors x y px py pick difference opacity zoom relation head",
+    ),
+    "gates": _page("Gates", "door_sliding", f"{_IMAGE_AND_PAIR} x y gate force value zoom"),
+    "sizes": _page(
+        "Sizes", "scatter_plot", f"{_IMAGE_AND_PAIR} run size cls gap panel box_a box_b"
+    ),
+    "attribution": _page(
+        "Attribution",
+        "account_tree",
+        f"{_IMAGE_AND_PAIR} x y pick method target score absent steps zoom",
+    ),
+    "scale-probe": _page("Scale probe", "straighten", "a b object side ox oy curves zoom"),
+    "runs": _page("Runs", "show_chart", "run others a b"),
+    "method": _page("Method", "menu_book", "a b tab"),
+}
+"""The pages by the last part of their address, the first one first; ``views/`` draws them."""
 
 
 def parse_query(
@@ -243,19 +292,18 @@ def parse_query(
     Returns:
         The view, and one sentence for each parameter that was left out.
     """
-    readers = {
-        name: reader for name, reader in _readers(offered).items() if name in PAGES[page].settings
-    }
     changes: dict[str, Any] = {}
     notices = []
-    for key, reader in readers.items():
-        if key in query:
-            value = reader.read(query[key])
+    settings = PAGES[page].settings
+    for name in settings:
+        if name in query:
+            value = KINDS[name].read(query[name], offered)
             if value is None:
-                notices.append(f"The link's setting '{key}' {reader.problem}; it was left out.")
+                problem = KINDS[name].problem
+                notices.append(f"The link's setting '{name}' {problem}; it was left out.")
             else:
-                changes[key] = value
-    unknown = len(set(query) - set(readers))
+                changes[name] = value
+    unknown = len(set(query) - set(settings))
     if unknown:
         what = "a setting" if unknown == 1 else f"{unknown} settings"
         notices.append(f"The link has {what} that this page does not know; left out.")
@@ -276,30 +324,29 @@ def state_from_json(values: Mapping[str, Any]) -> ViewState:
             repeated.
     """
     default = ViewState()
-    kinds = {field.name: type(getattr(default, field.name)) for field in fields(ViewState)}
-    unknown = sorted(set(values) - set(kinds))
+    unknown = sorted(set(values) - set(KINDS))
     if unknown:
         raise GstoVizError(
             f"the view has {len(unknown)} settings that this version does not know; replay it with "
             "the version that saved it"
         )
     texts = [value for value in values.values() if isinstance(value, str)]
-    # A list of runs names each of them.
+    # A list of keys names each of them.
     named = {part for text in texts for part in (text, *text.split(","))}
-    readers = _readers(Offered(named, named, named))
+    offered = Offered(named, named, named)
     for name, value in values.items():
-        if value is None and kinds[name] is type(None):
+        if value is None and getattr(default, name) is None:
             continue
-        if not isinstance(value, Value) or not _reads_same(readers[name], value):
+        if not isinstance(value, Value) or not _reads_same(KINDS[name], value, offered):
             raise GstoVizError(
-                f"the view's setting '{name}' {readers[name].problem}; save the view again"
+                f"the view's setting '{name}' {KINDS[name].problem}; save the view again"
             )
     return replace(default, **values)
 
 
-def _reads_same(reader: _Reader, value: Value) -> bool:
+def _reads_same(kind: Kind, value: Value, offered: Offered) -> bool:
     """Return whether a link could hold a value: read back, it is the same, up to the rounding."""
-    read = reader.read(_shortened(value))
+    read = kind.read(_shortened(value), offered)
     if isinstance(read, float) and isinstance(value, int | float) and not isinstance(value, bool):
         return abs(read - value) < 1e-6
     return type(read) is type(value) and read == value
@@ -312,86 +359,3 @@ def _shortened(value: Value) -> str:
     if isinstance(value, int) and abs(value) > MAX_PIXEL:
         return ""
     return written(value)
-
-
-def _readers(offered: Offered) -> dict[str, _Reader]:
-    pixel = _Reader(_pixel, f"is not a whole number from 0 to {MAX_PIXEL}")
-    share = _Reader(partial(read_decimal, low=0.0, high=1.0), "is not a number from 0 to 1")
-    name = _Reader(read_text, f"is not a text of 1 to {MAX_TEXT} printable characters")
-    checkpoint = _choice(offered.checkpoints, "names no checkpoint that is offered here")
-    return {
-        "source": _one_of(SOURCES),
-        "scene": _Reader(_scene, f"is not a whole number from 0 to {MAX_SCENE}"),
-        "image": _choice(offered.images, "names no image of the data set that is open here"),
-        "upload": _Reader(read_fingerprint, "is not a fingerprint of an image"),
-        "a": checkpoint,
-        "b": checkpoint,
-        "mode": _one_of(tuple(MODES)),
-        "colors": _one_of(COLORS),
-        "x": pixel,
-        "y": pixel,
-        "px": pixel,
-        "py": pixel,
-        "pick": _one_of(PICKS),
-        "opacity": _Reader(
-            partial(read_decimal, low=0.1, high=1.0), "is not a number from 0.1 to 1"
-        ),
-        "difference": _Reader(read_switch, "is neither 0 nor 1"),
-        "relation": name,
-        "head": _Reader(_head, "is not a whole number from 0 to 99"),
-        "gate": name,
-        "force": _Reader(read_switch, "is neither 0 nor 1"),
-        "value": share,
-        "run": _choice(offered.runs, "names no run that is offered here"),
-        "others": _Reader(
-            partial(_others, options=offered.runs),
-            f"names runs that are not offered here, or more than {MAX_OTHERS}",
-        ),
-        "size": _one_of(SIZES),
-        "cls": name,
-        "gap": _Reader(partial(read_decimal, low=1.0, high=4.0), "is not a number from 1 to 4"),
-        "panel": _one_of(PANELS),
-        "box_a": _Reader(read_box, BOX_PROBLEM),
-        "box_b": _Reader(read_box, BOX_PROBLEM),
-        "method": _one_of(tuple(METHOD_LINKS)),
-        "target": name,
-        "score": _one_of(SCORES),
-        "absent": _one_of(ABSENT),
-        "steps": _Reader(_steps, f"is none of {', '.join(map(str, STEPS))}"),
-        "object": name,
-        "side": _Reader(_side, f"is not a whole number from {MIN_OBJECT} to {MAX_OBJECT}"),
-        "ox": share,
-        "oy": share,
-        "curves": _Reader(read_switch, "is neither 0 nor 1"),
-        "tab": _one_of(TABS),
-        "zoom": _Reader(read_zoom, f"is not a part of an image, enlarged up to {MAX_ZOOM} times"),
-    }
-
-
-def _choice(options: Collection[str], problem: str) -> _Reader:
-    return _Reader(lambda text: text if text in options else None, problem)
-
-
-def _others(text: str, options: Collection[str]) -> str | None:
-    keys = text.split(",")
-    good = len(keys) <= MAX_OTHERS and len(set(keys)) == len(keys)
-    return text if good and all(key in options for key in keys) else None
-
-
-def _one_of(options: tuple[str, ...]) -> _Reader:
-    return _choice(options, f"is none of {', '.join(options)}")
-
-
-_scene = partial(read_whole, digits=4)
-_pixel = partial(read_whole, digits=5)
-_head = partial(read_whole, digits=2)
-
-
-def _side(text: str) -> int | None:
-    value = read_whole(text, 3)
-    return value if value is not None and MIN_OBJECT <= value <= MAX_OBJECT else None
-
-
-def _steps(text: str) -> int | None:
-    value = read_whole(text, 2)
-    return value if value in STEPS else None

@@ -45,6 +45,7 @@ fields = {
     "upload": st.none() | st.text("0123456789abcdef", min_size=16, max_size=16),
     "a": st.sampled_from(KEYS),
     "b": st.sampled_from(KEYS),
+    "more": st.none() | st.sampled_from(["one", "two/best.safetensors,one"]),
     "mode": st.sampled_from(tuple(MODES)),
     "colors": st.sampled_from(COLORS),
     "pick": st.sampled_from(PICKS),
@@ -118,6 +119,7 @@ BAD = {
     "upload": "zz",
     "a": "../one",
     "b": "<script>",
+    "more": "one,/etc",
     "mode": "nonsense",
     "colors": "",
     "x": "-1",
@@ -208,6 +210,22 @@ def test_runs_to_compare_with_are_each_offered_and_each_once(text):
     state, notices = parse_query({"others": text}, "runs", DEFAULT, offered)
     assert state.others is None
     assert len(notices) == 1
+
+
+@pytest.mark.parametrize("text", ["", "one,", "one,one", ",".join("abcdefg")])
+def test_further_networks_are_each_offered_and_each_once(text):
+    offered = Offered([*KEYS, *"abcdefg"])
+    state, notices = parse_query({"more": text}, "explore", DEFAULT, offered)
+    assert state.more is None
+    assert "names checkpoints that are not offered here, or more than 6" in notices[0]
+    state, notices = parse_query({"more": "a,b,c,d,e,f"}, "explore", DEFAULT, offered)
+    assert (state.more, notices) == ("a,b,c,d,e,f", ())
+
+
+def test_every_setting_belongs_to_a_page_and_says_what_it_means():
+    on_pages = {name for page in PAGES.values() for name in page.settings}
+    assert on_pages == set(ViewState.__dataclass_fields__)
+    assert all(row.metadata["meaning"] for row in ViewState.__dataclass_fields__.values())
 
 
 def test_a_bad_setting_does_not_spoil_a_good_one():

@@ -1,6 +1,7 @@
-"""Which analyses and training runs are offered, and views of them in a saved view."""
+"""Which analyses and training runs are offered, their images, and views of them in a saved view."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.exports.view_file import FolderRecord, ViewFile, view_bytes
 from gsto_viz.explorer.server import RUNS_VARIABLE
 from gsto_viz.explorer.texts import safe_name
-from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.explorer.view_state import MAX_SCENE, ViewState
 from gsto_viz.files import sha256_of
+from gsto_viz.types import Dataset
 
 MAX_RUNS = 200
 Kind = Literal["analysis", "training"]
@@ -126,3 +128,83 @@ def _found(
             "another SHA-256); save the view again"
         )
     return run
+
+
+def stamp_of(folder: Path) -> str:
+    """Return path, time and size of an analysis' manifest as one text.
+
+    Raises:
+        GstoVizError: There is no manifest: it is not finished.
+    """
+    try:
+        status = (folder / "manifest.json").stat()
+    except OSError as error:
+        raise GstoVizError(
+            f"{folder.name} holds no finished analysis; resume it with gsto-viz analyze --resume"
+        ) from error
+    return f"{folder} {status.st_mtime_ns} {status.st_size}"
+
+
+_SCENE = re.compile(r"scene-1000000-([0-9]{5,})")
+_SCENES_SPEC = re.compile(r"scenes:count=[0-9]+,seed=(?:0|1000000),size=256x512")
+
+
+@dataclass(frozen=True)
+class Place:
+    """An image that "Explore" can show.
+
+    Attributes:
+        source: ``scene`` or ``data``.
+        scene: Number of the scene.
+        image: Id in the data set.
+    """
+
+    source: str
+    scene: int = 0
+    image: str | None = None
+
+    def query(self) -> dict[str, str]:
+        """Return what a link to it holds."""
+        if self.source == "scene":
+            return {"source": "scene", "scene": str(self.scene)}
+        return {"source": "data", "image": str(self.image)}
+
+
+def place_of(image: str, spec: str, resized: bool, data: Dataset | None) -> Place | str:
+    """Find an image of an analysis among those that "Explore" can show.
+
+    Args:
+        image: Its id.
+        spec: SPEC of the data of the analysis.
+        resized: The analysis was made at another size (``--size``).
+        data: The data set given at the start, or None.
+
+    Returns:
+        Where it is, or one sentence that says why it cannot be shown.
+    """
+    if resized:
+        return "This analysis was made at another image size (--size), which Explore does not show."
+    if data is not None and data.name == spec and image in data.ids:
+        return Place("data", image=image)
+    if spec.startswith("scenes:"):
+        return _scene_place(image, spec)
+    if data is not None and data.name.partition(":")[0] == spec.partition(":")[0]:
+        # The same data may lie elsewhere now; ids are unique within a data set.
+        if image in data.ids:
+            return Place("data", image=image)
+        return "The data set given by --data does not have this image (another split?)."
+    kind = spec.partition(":")[0]
+    return f"Open the explorer with --data {kind}:PATH[:SPLIT] to see the images of this analysis."
+
+
+def _scene_place(image: str, spec: str) -> Place | str:
+    found = _SCENE.fullmatch(image)
+    if found is None or _SCENES_SPEC.fullmatch(spec) is None:
+        return (
+            "Explore shows ordinary scenes of seed 0 at 256x512, these are others; open the "
+            "explorer with --data and the SPEC of this analysis to see them."
+        )
+    number = int(found[1])
+    if number > MAX_SCENE:
+        return f"Explore shows the scenes 0 to {MAX_SCENE}."
+    return Place("scene", scene=number)

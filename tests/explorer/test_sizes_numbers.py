@@ -13,6 +13,7 @@ import pytest
 from gsto_viz.data import CAMVID_CLASSES, load_data
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.explorer.charts import limits_of
+from gsto_viz.explorer.folders import Place, place_of
 from gsto_viz.explorer.pictures import scene_picture
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.values import sizes as size_report
@@ -23,8 +24,10 @@ from gsto_viz.explorer.values.sizes import (
     SizeSource,
     confusion,
     ends_of,
+    has_region,
     in_box,
     index_table,
+    inner_point,
     narrowed,
     of_report,
     of_shown,
@@ -33,6 +36,7 @@ from gsto_viz.explorer.values.sizes import (
     paired_words,
     random_draws,
     region_rows,
+    regions_of,
     responses,
     thinned,
     tuning_table,
@@ -41,13 +45,6 @@ from gsto_viz.explorer.values.sizes import (
     wrong_pairs,
 )
 from gsto_viz.explorer.values.tiles import DIMMED, INNER, OUTER, marked
-from gsto_viz.explorer.views.size_regions import (
-    Place,
-    has_region,
-    inner_point,
-    place_of,
-    regions_of,
-)
 from gsto_viz.regions import region_table
 from gsto_viz.report import Report, load_report
 from gsto_viz.report.headline import headline_rows, null_text

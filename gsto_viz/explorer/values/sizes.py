@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
+from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.values.probe import RegionNumbers
+from gsto_viz.explorer.values.probe import Point, RegionNumbers
 from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
+from gsto_viz.regions import PreparedRegions, prepare_regions
 from gsto_viz.report import Report, WorstPair
 from gsto_viz.report.folder import shown_p
 from gsto_viz.report.headline import headline_rows, null_text
@@ -23,7 +25,7 @@ from gsto_viz.stats.inference import EACH, MARGIN, Estimate, Images, estimate
 from gsto_viz.stats.pairs import SIZE_COLUMNS, Size, sci_values, squared_sizes
 from gsto_viz.stats.pairs import wrong_pairs as find_wrong_pairs
 from gsto_viz.stats.sizes import Tuning, response_by_octave, tuning
-from gsto_viz.types import ClassList, Stride
+from gsto_viz.types import IGNORE, ClassList, Stride
 from gsto_viz.words import NULLS, index_label
 
 GEOMETRY = (
@@ -523,6 +525,28 @@ def _stored(report: Report, a: str, b: str) -> pd.DataFrame | None:
 def _same(stored: Mapping[str, Any], key: str, report: Report) -> bool:
     about = report.manifest["models"][key]
     return bool(stored["key"] == key and stored["sha256"] == about["sha256"])
+
+
+def regions_of(picture: Picture, strides: tuple[Stride, ...]) -> PreparedRegions | None:
+    """Cut a labelled picture into regions as an analysis does; None without labels."""
+    sample = picture.sample
+    if sample.labels is None:
+        return None
+    return prepare_regions(sample.labels, strides, sample.instances, IGNORE)
+
+
+def inner_point(regions: PreparedRegions, number: int) -> Point:
+    """Return the pixel of a region that lies deepest inside."""
+    found = regions.regions
+    depth = np.where(found.ids == number, found.distance_px, -1.0)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return Point(int(column), int(row))
+
+
+def has_region(regions: PreparedRegions, number: int, area_px: int) -> bool:
+    """Return whether a region of this number and area is there: whether it is the same image."""
+    areas = regions.regions.area_px
+    return 1 <= number <= len(areas) and int(areas[number - 1]) == area_px
 
 
 def worst_rows(report: Report, letters: tuple[str, ...]) -> list[PairRow]:

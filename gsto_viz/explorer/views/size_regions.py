@@ -1,14 +1,13 @@
-"""Regions of the page "Sizes": caches, q against size, a box to draw, where they lie."""
+"""The panel "Regions" of the page "Sizes": q against size, a box to draw, where regions lie."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -17,125 +16,60 @@ from gsto_viz.explorer import cached
 from gsto_viz.explorer import charts as size_charts
 from gsto_viz.explorer.exports.files import Drawing, draw_worst_pairs
 from gsto_viz.explorer.exports.sizes import pair_rows
+from gsto_viz.explorer.folders import Place, place_of, stamp_of
 from gsto_viz.explorer.page_frame import Page, streamlit_page
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.texts import box_ends, plain, written_box
-from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.values.sizes import (
     Choices,
-    Confusion,
-    Draws,
     SizeSource,
     Subject,
     confusion,
     ends_of,
+    has_region,
     in_box,
+    inner_point,
     of_report,
     of_shown,
     paired_table,
     random_draws,
     region_rows,
+    regions_of,
     responses,
     thinned,
     tunings,
 )
 from gsto_viz.explorer.values.tiles import marked
-from gsto_viz.explorer.view_state import MAX_SCENE
 from gsto_viz.plots.pairs import MAX_ROWS
-from gsto_viz.regions import PreparedRegions, prepare_regions
+from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
-from gsto_viz.stats import Tuning
-from gsto_viz.types import IGNORE, Dataset, Stride, WorstPair
+from gsto_viz.types import WorstPair
 
-_SCENE = re.compile(r"scene-1000000-([0-9]{5,})")
-_SCENES_SPEC = re.compile(r"scenes:count=[0-9]+,seed=(?:0|1000000),size=256x512")
-
-
-@dataclass(frozen=True)
-class Place:
-    """An image that "Explore" can show.
-
-    Attributes:
-        source: ``scene`` or ``data``.
-        scene: Number of the scene.
-        image: Id in the data set.
-    """
-
-    source: str
-    scene: int = 0
-    image: str | None = None
-
-    def query(self) -> dict[str, str]:
-        """Return what a link to it holds."""
-        if self.source == "scene":
-            return {"source": "scene", "scene": str(self.scene)}
-        return {"source": "data", "image": str(self.image)}
+KEYS: dict[Any, Any] = {
+    SizeSource: attrgetter("key"),
+    Subject: attrgetter("source.key"),
+    Shown: attrgetter("key"),
+    Picture: attrgetter("key"),
+}
+"""What cached results depend on: tables are large, and Streamlit hashes them by samples."""
+once = partial(st.cache_resource, show_spinner=False, hash_funcs=KEYS)
+"""Computes a function once for each of its arguments; nobody may change what it returned."""
+rows_of = once(region_rows, max_entries=16)
+confusion_of = once(confusion, max_entries=128)
+draws_of = once(random_draws, max_entries=32)
+responses_of = once(responses, max_entries=32)
+tunings_of = once(tunings, max_entries=32)
+picture_regions = once(regions_of, max_entries=16)
 
 
-def place_of(image: str, spec: str, resized: bool, data: Dataset | None) -> Place | str:
-    """Find an image of an analysis among those that "Explore" can show.
-
-    Args:
-        image: Its id.
-        spec: SPEC of the data of the analysis.
-        resized: The analysis was made at another size (``--size``).
-        data: The data set given at the start, or None.
-
-    Returns:
-        Where it is, or one sentence that says why it cannot be shown.
-    """
-    if resized:
-        return "This analysis was made at another image size (--size), which Explore does not show."
-    if data is not None and data.name == spec and image in data.ids:
-        return Place("data", image=image)
-    if spec.startswith("scenes:"):
-        return _scene_place(image, spec)
-    if data is not None and data.name.partition(":")[0] == spec.partition(":")[0]:
-        # The same data may lie elsewhere now; ids are unique within a data set.
-        if image in data.ids:
-            return Place("data", image=image)
-        return "The data set given by --data does not have this image (another split?)."
-    kind = spec.partition(":")[0]
-    return f"Open the explorer with --data {kind}:PATH[:SPLIT] to see the images of this analysis."
+@once(max_entries=16)
+def image_source(shown: Shown) -> SizeSource:
+    """Return the region tables of one image."""
+    return of_shown(shown, cached.numbers(shown))
 
 
-def _scene_place(image: str, spec: str) -> Place | str:
-    found = _SCENE.fullmatch(image)
-    if found is None or _SCENES_SPEC.fullmatch(spec) is None:
-        return (
-            "Explore shows ordinary scenes of seed 0 at 256x512, these are others; open the "
-            "explorer with --data and the SPEC of this analysis to see them."
-        )
-    number = int(found[1])
-    if number > MAX_SCENE:
-        return f"Explore shows the scenes 0 to {MAX_SCENE}."
-    return Place("scene", scene=number)
-
-
-def regions_of(picture: Picture, strides: tuple[Stride, ...]) -> PreparedRegions | None:
-    """Cut a labelled picture into regions as an analysis does; None without labels."""
-    sample = picture.sample
-    if sample.labels is None:
-        return None
-    return prepare_regions(sample.labels, strides, sample.instances, IGNORE)
-
-
-def inner_point(regions: PreparedRegions, number: int) -> Point:
-    """Return the pixel of a region that lies deepest inside."""
-    found = regions.regions
-    depth = np.where(found.ids == number, found.distance_px, -1.0)
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return Point(int(column), int(row))
-
-
-def has_region(regions: PreparedRegions, number: int, area_px: int) -> bool:
-    """Return whether a region of this number and area is there: whether it is the same image."""
-    areas = regions.regions.area_px
-    return 1 <= number <= len(areas) and int(areas[number - 1]) == area_px
-
-
-def analysis(folder: Path) -> tuple[Report, SizeSource]:
+def analysis(folder: Path) -> Subject:
     """Read an analysis and its region tables once.
 
     Raises:
@@ -144,118 +78,25 @@ def analysis(folder: Path) -> tuple[Report, SizeSource]:
     return _analysis(folder, stamp_of(folder))
 
 
-def stamp_of(folder: Path) -> str:
-    """Return path, time and size of an analysis' manifest as one text.
-
-    Raises:
-        GstoVizError: There is no manifest: it is not finished.
-    """
-    try:
-        status = (folder / "manifest.json").stat()
-    except OSError as error:
-        raise GstoVizError(
-            f"{folder.name} holds no finished analysis; resume it with gsto-viz analyze --resume"
-        ) from error
-    return f"{folder} {status.st_mtime_ns} {status.st_size}"
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _analysis(folder: Path, stamp: str) -> tuple[Report, SizeSource]:
+@once(max_entries=4)
+def _analysis(folder: Path, stamp: str) -> Subject:
     report = load_report(folder)
-    return report, of_report(report, stamp)
+    return Subject(of_report(report, stamp), None, report)
 
 
-def image_source(shown: Shown) -> SizeSource:
-    """Return the region tables of one image once."""
-    return _image_source(shown.key, shown)
+@once(max_entries=8)
+def paired(subject: Subject) -> pd.DataFrame:
+    """Return B - A of every index of an analysis."""
+    assert subject.report is not None
+    return paired_table(subject.report, *subject.source.letters)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _image_source(key: tuple[str, ...], _shown: Shown) -> SizeSource:
-    return of_shown(_shown, cached.numbers(_shown))
-
-
-def rows_of(source: SizeSource, choices: Choices) -> pd.DataFrame:
-    """Return q and size of every region; it must not be changed."""
-    return _rows(source.key, choices, source)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _rows(key: tuple[str, ...], choices: Choices, _source: SizeSource) -> pd.DataFrame:
-    return region_rows(_source, choices)
-
-
-def confusion_of(source: SizeSource, choices: Choices) -> Confusion:
-    """Estimate SCI once."""
-    return _confusion(source.key, choices, source)
-
-
-@st.cache_resource(max_entries=128, show_spinner=False)
-def _confusion(key: tuple[str, ...], choices: Choices, _source: SizeSource) -> Confusion:
-    return confusion(_source, choices)
-
-
-def draws_of(source: SizeSource, choices: Choices) -> Draws:
-    """Compute the random-weight draws once."""
-    return _draws(source.key, choices, source)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _draws(key: tuple[str, ...], choices: Choices, _source: SizeSource) -> Draws:
-    return random_draws(_source, choices)
-
-
-def responses_of(
-    source: SizeSource, choices: Choices
-) -> tuple[dict[str, pd.DataFrame], dict[str, Tuning]]:
-    """Return responses by octave and tunings once; they must not be changed."""
-    return _responses(source.key, choices, source)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _responses(
-    key: tuple[str, ...], choices: Choices, _source: SizeSource
-) -> tuple[dict[str, pd.DataFrame], dict[str, Tuning]]:
-    return responses(_source, choices), tunings(_source, choices)
-
-
-def paired(source: SizeSource, report: Report) -> pd.DataFrame:
-    """Return B - A of every index once."""
-    return _paired(source.key, source.letters, report)
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _paired(key: tuple[str, ...], letters: tuple[str, ...], _report: Report) -> pd.DataFrame:
-    return paired_table(_report, *letters)
-
-
+@once(max_entries=16)
 def worst_drawings(subject: Subject, choices: Choices) -> list[tuple[WorstPair, Drawing]]:
-    """Draw the worst pairs of an image or analysis once; none: all are in the right order."""
-    of_image = choices if subject.shown is not None else None
-    return _worst_drawings(subject.source.key, of_image, subject)
-
-
-@st.cache_data(max_entries=16, max_size="64MB", show_spinner=False)
-def _worst_drawings(
-    key: tuple[str, ...], choices: Choices | None, _subject: Subject
-) -> list[tuple[WorstPair, Drawing]]:
-    # What an analysis has kept does not depend on the choices.
-    regions = None if _subject.shown is None else cached.regions(_subject.shown)
-    rows = pair_rows(_subject, regions, choices or Choices())[:MAX_ROWS]
-    names = _subject.source.names
-    return [(row.pair, draw_worst_pairs([row], names, caption=False)) for row in rows]
-
-
-def picture_regions(picture: Picture, strides: tuple[Stride, ...]) -> PreparedRegions | None:
-    """Cut a labelled picture into regions once; None without labels."""
-    return _picture_regions(picture.key, strides, picture)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _picture_regions(
-    key: str, strides: tuple[Stride, ...], _picture: Picture
-) -> PreparedRegions | None:
-    return regions_of(_picture, strides)
+    """Draw the worst pairs of an image or analysis; none: all are in the right order."""
+    regions = None if subject.shown is None else cached.regions(subject.shown)
+    rows = pair_rows(subject, regions, choices)[:MAX_ROWS]
+    return [(r.pair, draw_worst_pairs([r], subject.source.names, caption=False)) for r in rows]
 
 
 OTHER_NETWORKS = (

@@ -86,7 +86,7 @@ def draw_responses(subject: Subject, choices: Choices) -> None:
     """Draw the tuning fan of every network, and its centres."""
     source = subject.source
     with st.spinner("Averaging responses"):
-        frames, tunings = size_cached.responses_of(source, choices)
+        frames = size_cached.responses_of(source, choices)
         draws = size_cached.draws_of(source, choices).responses
     draw_fans(frames, draws, source.names)
     dashed = "Dashed: the same network with random weights. " if draws else ""
@@ -96,7 +96,7 @@ def draw_responses(subject: Subject, choices: Choices) -> None:
         f"{dashed}Without scale confusion the finest branch falls with size and the coarsest rises."
     )
     st.dataframe(
-        readable(tuning_table(tunings)),
+        readable(tuning_table(size_cached.tunings_of(source, choices))),
         hide_index=True,
         width="stretch",
         column_config=_decimals("value", *INTERVAL.values()),
@@ -172,7 +172,7 @@ def draw_differences(subject: Subject, choices: Choices) -> None:
     if not choices.are_headline:
         st.markdown(f"{HEADLINE_ONLY} B - A of SCI with the filters stands above.")
     with st.spinner("Comparing B with A, index by index (some seconds, once)"):
-        table = size_cached.paired(source, report)
+        table = size_cached.paired(subject)
     if table["difference"].notna().any():
         st.altair_chart(
             size_charts.differences(table),
@@ -310,11 +310,13 @@ def _image_subject(page: Page) -> Subject | None:
 def _folder_subject(run: RunFolder) -> Subject | None:
     try:
         with st.spinner("Reading the analysis"):
-            report, source = size_cached.analysis(run.path)
+            subject = size_cached.analysis(run.path)
     except GstoVizError as error:
         st.error(plain(str(error)))
         return None
-    names = [f"{letter}: {plain(name)}" for letter, name in source.names.items()]
+    report = subject.report
+    assert report is not None
+    names = [f"{letter}: {plain(name)}" for letter, name in subject.source.names.items()]
     parts = [f"Data {plain(report.data)}, {len(report.clusters)} images", *names]
     st.markdown(". ".join(parts) + ".")
     if len(report.keys) > MAX_MODELS:
@@ -322,7 +324,7 @@ def _folder_subject(run: RunFolder) -> Subject | None:
         st.info(f"This analysis has more networks than fit here; left out: {plain(left)}.")
     if report.skipped:
         st.warning(f"{len(report.skipped)} images could not be read and are left out.")
-    return Subject(source, None, report)
+    return subject
 
 
 def _is_worth_it(subject: Subject) -> bool:

@@ -18,7 +18,6 @@ from PIL import Image
 
 from gsto_viz.cli import COMMANDS
 from gsto_viz.data import spec_table, write_png
-from gsto_viz.explorer.values import method as method_text
 from gsto_viz.explorer.values.method import (
     ARRANGEMENTS,
     STRIDES,
@@ -34,7 +33,8 @@ from gsto_viz.words import INDICES, LAYOUT, METHODS, SCI_C, STP, STP_BLUR
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-EXAMPLE = ROOT / "gsto_viz" / "guide" / "worked_example.png"
+GUIDE = ROOT / "gsto_viz" / "guide"
+EXAMPLE = GUIDE / "worked_example.png"
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(^<!-- end -->)", re.M | re.S)
 GALLERY = DOCS / "images" / "gallery"
 GALLERY_PX = 1000
@@ -117,9 +117,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "costs": costs,
     "data_sets": spec_table,
     "figures": figures,
-    "glossary": lambda: table(("word", "meaning"), list(method_text.GLOSSARY.items())),
     "indices": indices,
-    "limits": lambda: [f"- {limit}" for limit in method_text.LIMITS],
     "methods": methods,
 }
 """By the name in ``<!-- table: NAME -->``, what stands there."""
@@ -159,7 +157,7 @@ def main() -> None:
     write_png(EXAMPLE, example_picture())
     if gallery is not None:
         draw_gallery(gallery)
-    for page in DOCS.rglob("*.md"):
+    for page in (*DOCS.rglob("*.md"), *GUIDE.glob("*.md")):
         old = page.read_text(encoding="utf-8")
         new = renewed(old)
         if new != old:

@@ -85,7 +85,7 @@ def test_links_of_the_repository_become_links_of_the_site() -> None:
     assert rewritten("README.md", "[a](https://x/docs/files.md)") == "[a](https://x/docs/files.md)"
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_tables_are_what_the_package_says(page: Path) -> None:
     """``python docs/renew.py`` writes them."""
     text = page.read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ def test_tables_are_what_the_package_says(page: Path) -> None:
 
 
 def test_every_table_has_its_place() -> None:
-    text = "".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for name in RENEW["BLOCKS"]:
         assert text.count(f"<!-- table: {name} -->") == 1
 

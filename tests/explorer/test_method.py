@@ -1,4 +1,4 @@
-"""The page "Method": its words agree with the documents, its example is computed, every tab."""
+"""The page "Method": the guide by parts, its example is computed, every tab."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,11 @@ import pytest
 from explorer_pages import page_app
 from streamlit.testing.v1 import AppTest
 
-from gsto_viz.explorer.values import method as method_text
 from gsto_viz.explorer.values.method import (
     ARRANGEMENTS,
+    PARTS,
     ZOOM,
+    chapters_of,
     label_picture,
     map_picture,
     worked_example,
@@ -19,20 +20,14 @@ from gsto_viz.explorer.values.method import (
 from gsto_viz.explorer.view_state import TABS as SLUGS
 from gsto_viz.explorer.views.method import ARRANGEMENT, TAB
 from gsto_viz.files import versions
-from gsto_viz.words import INDICES, NULLS
+from gsto_viz.regions import BAND_PX
+from gsto_viz.stats.compare import FALSE_SIGNAL, MIN_DRAWS
+from gsto_viz.stats.inference import MIN_CLUSTERS, REPLICATES
+from gsto_viz.words import INDICES, NULLS, SCI_C, STP
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "gsto_viz" / "guide" / "how_to_read_sci.md").read_text(encoding="utf-8")
-TABS = (
-    "From map to SCI",
-    "Worked example",
-    "Every number",
-    "Evidence",
-    "Gates and shares",
-    "Limits",
-    "Glossary",
-    "Versions, licences",
-)
+TABS = tuple(name for name, _ in PARTS.values())
 
 
 def test_the_example_prints_what_the_guide_prints():
@@ -82,41 +77,33 @@ def test_pictures_have_one_size_and_the_places_of_the_squares():
     assert len(np.unique(flat.reshape(-1, 3), axis=0)) == 1
 
 
-def test_words_agree_with_the_guide():
-    nulls = method_text.null_table()
+def test_every_chapter_of_the_guide_is_in_one_part():
+    assert tuple(PARTS) == SLUGS
+    heads = re.findall(r"^##? (.*)$", GUIDE.replace("# 8 x 8", ""), flags=re.M)
+    placed = [head for _, heads in PARTS.values() for head in heads]
+    assert sorted(placed) == sorted(heads)
+    assert len(heads) > 10
+
+
+def test_the_numbers_of_the_guide_are_those_of_the_code():
+    for number in (f"{FALSE_SIGNAL} to {1 - FALSE_SIGNAL:.2f}", f"below {FALSE_SIGNAL}"):
+        assert number in GUIDE
+    assert f"{REPLICATES} replicates; none below {MIN_CLUSTERS} of them" in GUIDE
+    assert f"random weights, {MIN_DRAWS} draws" in GUIDE
+    assert f"{BAND_PX:g} px" in chapters_of("steps")
     for name in NULLS:
-        assert f"| **{name}** |" in nulls
-        assert re.search(rf"\b{name}\b", GUIDE)
-    numbers = method_text.number_table()
-    words = [one.label for one in INDICES.values()]
-    for label in (*words, "SCI, layout out", "SCI_C", "STP, twice as large", "q", "U", "Z"):
-        assert f"| **{label}** |" in numbers
-    verdict = " ".join(section.body for section in method_text.EVIDENCE)
-    for number in ("0.43", "0.57", "4 seeds", "Holm", "sign-flip"):
-        assert number in verdict
-        assert number in GUIDE or number.replace("4 seeds", "At least 4 seeds") in GUIDE
-    assert "Lower SCI is not better segmentation" in " ".join(method_text.LIMITS)
-    assert "Lower SCI is not better segmentation" in GUIDE
+        assert re.search(rf"\b{name}\b", chapters_of("evidence"))
+    for index in (*INDICES.values(), SCI_C, STP):
+        assert f"| {index.label} | `{index.key}` |" in chapters_of("numbers")
 
 
-def test_the_guide_is_on_the_page_without_what_the_page_cannot_show(checkpoints):
-    shown = method_text.guide()
-    assert shown in [text.value for text in page().run().markdown]
+def test_the_page_shows_nothing_that_it_cannot_open():
     assert "](" in GUIDE
-    assert "](" not in shown
-    for heading in ("A worked example", "The strict verdict", "Comparing networks"):
-        assert f"\n**{heading}**\n" in shown
-
-
-def test_tables_are_whole():
-    for table in (
-        method_text.number_table(),
-        method_text.null_table(),
-        method_text.glossary_table(),
-    ):
-        lines = table.splitlines()
-        assert len(lines) > 5
-        assert len({line.count("|") for line in lines}) == 1
+    assert "<!--" in GUIDE
+    text = "".join(map(chapters_of, PARTS))
+    assert "](" not in text
+    assert "<!--" not in text
+    assert "### The strict verdict" in text
 
 
 def page(query: dict[str, str] | None = None, tab: str = TABS[0]) -> AppTest:
@@ -138,7 +125,7 @@ def test_every_tab_is_drawn(checkpoints, tab):
 def test_the_page_needs_no_checkpoint():
     app = page().run()
     assert not app.exception
-    assert "Coarseness q" in said(app)
+    assert "Coarseness q" in said(app).replace("*", "")
     app = page(tab="Versions, licences").run()
     assert not app.exception
     assert versions()["torch"] in said(app)

@@ -311,11 +311,14 @@ class Census:
         if count is None:
             return
         if not count.persons:
+            usable, advice = self.read - len(self.problems), "annotate some, or take another split"
+            where = counted(usable, "image")
+            if self.problems:
+                first = next(iter(self.problems.values()))
+                where += f" that can be used, of {self.read}; first of the others: {first}"
+                advice = "mend or annotate them"
             yield Finding(
-                "no-people",
-                f"no person has key points in {counted(self.read, 'image')}",
-                "annotate some, or take another split",
-                stops=self.whole,
+                "no-people", f"no person has key points in {where}", advice, stops=self.whole
             )
         if count.left_out:
             yield Finding(

@@ -1,7 +1,8 @@
 """COCO's files of key points: persons with seventeen joints, in images with masks of persons.
 
 A person is kept as in COCO's own evaluation and in the code of HRNet (Sun et al., CVPR 2019): not a
-crowd, with an area, and with an annotated joint. Its box is clipped to the image. In label maps all
+crowd, with an area (from a pixel to the whole image), and with an annotated joint. Its box is
+clipped to the image, of which it must hold a pixel. In label maps all
 annotated persons are 1, crowds are ignored, and what has no mask is ignored where its box is.
 """
 
@@ -31,13 +32,15 @@ class _PeopleFile(CocoFile):
     """A file of key points, taken apart and checked.
 
     Attributes:
+        others: Ids of the categories that are not persons.
         left_out: Why persons with key points are not kept, one sentence each.
     """
 
+    others: set[int]
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        person = self.categories[1]["id"]
-        self.annotations = [one for one in self.annotations if one.get("category_id") == person]
+        self.annotations = [one for one in self.annotations if not self._is_other(one)]
         if all(one.get("keypoints") is None for one in self.annotations):
             raise self.wrong(
                 "no annotation of a person has key points",
@@ -50,8 +53,13 @@ class _PeopleFile(CocoFile):
         persons = [one for one in categories if str(one.get("name")).casefold() == "person"]
         if not persons:
             raise self.wrong("it has no category 'person'", "take person_keypoints_*.json")
-        names = persons[0].get("keypoints", _NAMES)
-        words = [str(one).replace("_", " ") for one in names] if isinstance(names, list) else _NAMES
+        if len(persons) > 1:
+            raise self.wrong(f"{len(persons)} categories are called 'person'", "join them")
+        self.others = {one["id"] for one in categories if one is not persons[0]}
+        names = persons[0].get("keypoints")
+        if names is not None and not isinstance(names, list):
+            raise self.wrong(f"the key points of its category 'person' are {names!r}, not a list")
+        words = _NAMES if names is None else [str(one).replace("_", " ") for one in names]
         self._check_count(len(words), "its persons have")
         for mine, theirs in zip(_NAMES, words, strict=True):
             if theirs.casefold() != mine:
@@ -60,6 +68,11 @@ class _PeopleFile(CocoFile):
                     "give the joints COCO's names and order",
                 )
         return [_BACKGROUND, persons[0]]
+
+    def _is_other(self, record: Record) -> bool:
+        """Return whether an annotation is of another category of the file than persons."""
+        category = record.get("category_id")
+        return type(category) is int and category in self.others
 
     def _check_count(self, count: float, what: str) -> None:
         if count != len(_NAMES):
@@ -100,14 +113,16 @@ class _PeopleFile(CocoFile):
             raise self.wrong(f"{what} has no box (x, y, width, height)") from error
         clipped = _clipped(box, size)
         area = record.get("area", clipped[2] * clipped[3])
-        if type(area) not in (int, float) or not 0 <= area < np.inf:
+        if type(area) not in (int, float) or not 0 <= area < 2**53:
             raise self.wrong(f"the area of {what} is {area!r}")
-        if min(clipped[2:]) <= 0:
+        if min(clipped[2:]) < 1:
             words = ", ".join(f"{value:g}" for value in box)
-            self.left_out.append(f"{what} has a box ({words}) outside its image")
+            self.left_out.append(f"{what} has a box ({words}) without a pixel of its image")
             return None
-        if area == 0:
-            self.left_out.append(f"{what} has the area 0")
+        if not 1 <= area <= size[0] * size[1]:
+            self.left_out.append(
+                f"{what} has an area of {area:g} px, its image {size[0] * size[1]}"
+            )
             return None
         return Person(joints, clipped, float(area), number if record.get("segmentation") else 0)
 

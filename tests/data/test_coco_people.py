@@ -1,6 +1,7 @@
 """COCO's key points: planted files against loops and pycocotools, and files that are wrong."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +145,27 @@ def test_maps_are_background_person_and_ignored_crowds(root: Path) -> None:
 
 def test_boxes_outside_and_areas_of_zero_are_named(root: Path) -> None:
     assert load_data(f"coco_keypoints:{root}").left_out == (
-        "annotation 17 has a box (31, 2, 5, 5) outside its image",
-        "annotation 18 has the area 0",
+        "annotation 17 has a box (31, 2, 5, 5) without a pixel of its image",
+        "annotation 18 has an area of 0 px, its image 600",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"bbox": [2, 2, -5, 4]}, "a box (2, 2, -5, 4) without a pixel of its image"),
+        ({"bbox": [2, 2, 5, 1e-300]}, "a box (2, 2, 5, 1e-300) without a pixel of its image"),
+        ({"area": 1e-3}, "an area of 0.001 px, its image 600"),
+        ({"area": 601}, "an area of 601 px, its image 600"),
+    ],
+)
+def test_persons_that_no_image_can_hold_are_left_out(
+    tmp_path: Path, value: dict[str, Any], words: str
+) -> None:
+    """OKS with such an area would be 1 or 0 wherever the joints are found."""
+    write(tmp_path, changed("annotations", 1, **value))
+    data = load_data(f"coco_keypoints:{tmp_path}")
+    assert f"annotation 11 has {words}" in data.left_out
 
 
 def test_one_sample_for_each_person_without_reading_images(root: Path, monkeypatch) -> None:
@@ -234,10 +253,20 @@ def changed(key: str, number: int, **more: Any) -> dict[str, Any]:
         (changed("annotations", 1, keypoints="none"), "the key points of annotation 11 are not a"),
         (changed("annotations", 1, bbox=None), r"annotation 11 has no box \(x, y, width, height\)"),
         (changed("annotations", 1, area="large"), "the area of annotation 11 is 'large'"),
+        (changed("annotations", 1, area=1e300), "the area of annotation 11 is 1e"),
+        (changed("annotations", 1, area=10**400), "the area of annotation 11 is 1000"),
+        (changed("annotations", 1, category_id=None), "annotation 11 has category_id None, which"),
+        (changed("annotations", 1, category_id=[1]), r"annotation 11 has category_id \[1\], which"),
+        (changed("annotations", 1, category_id=9), "annotation 11 has category_id 9, which is not"),
         (changed("annotations", 1, image_id=99), "annotations are of images that it does not list"),
         (changed("images", 2, width=None, height=None), "image 1 has no height and width"),
         (changed("categories", 0, keypoints=NAMES[:14]), "its persons have 14 key points; the 17"),
         (changed("categories", 0, keypoints=NAMES[::-1]), "where COCO has the joint 'nose' it has"),
+        (changed("categories", 0, keypoints="all"), "of its category 'person' are 'all', not a l"),
+        (
+            {**content(), "categories": [*content()["categories"], {"id": 9, "name": "Person"}]},
+            "2 categories are called 'person'; join them",
+        ),
         (changed("categories", 0, name="dog"), "it has no category 'person'"),
         (
             {
@@ -262,7 +291,7 @@ def test_the_check_counts_persons_and_names_those_it_leaves_out(
     assert main(["check", f"coco_keypoints:{root}", "--json", str(out)]) == 0
     text = capsys.readouterr().out
     assert "1.3 annotated joints a person, 2 images without persons\n" in text
-    assert "2 persons are left out: annotation 17 has a box (31, 2, 5, 5) outside its" in text
+    assert "2 persons are left out: annotation 17 has a box (31, 2, 5, 5) without a" in text
     counts = json.loads(out.read_text())["people"]
     assert (counts["persons"], counts["images_without"]) == (3, 2)
     seen = {one["joint"]: [one[word] for word in VISIBILITY] for one in counts["joints"]}
@@ -287,3 +316,16 @@ def test_the_check_stops_where_nobody_has_joints_and_notes_joints_outside(tmp_pa
     assert stops == ["no-people"]
     with pytest.raises(GstoVizError, match="no person with key points in 4 images"):
         PersonDataset(data)
+
+
+def test_the_check_says_why_images_with_persons_cannot_be_used(tmp_path: Path) -> None:
+    """Persons of images that cannot be used are not missing."""
+    value = changed("images", 2, height=99)
+    value["annotations"] = [value["annotations"][1]]
+    write(tmp_path, value)
+    census = take_census(load_data(f"coco_keypoints:{tmp_path}"))
+    (stop,) = [one for one in census.findings() if one.stops]
+    assert re.fullmatch(
+        r"no person has key points in 3 images that can be used, of 4; first of the others: .*99.*",
+        stop.sentence,
+    )

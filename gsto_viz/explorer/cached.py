@@ -1,23 +1,23 @@
 """Streamlit's caches around the pure functions: bounded, and keyed on fingerprints, not arrays.
 
-Arguments whose names begin with an underscore are not part of a key: the fingerprints beside them
-say what they hold. Streamlit hashes large arrays by samples, which is not safe.
+``KEYS`` says what stands for an argument in a key. Arguments whose names begin with an underscore
+are not part of it: those beside them say what they hold.
 """
 
-import os
 import threading
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import streamlit as st
+import torch
 
 from gsto_viz.data import load_data
+from gsto_viz.explorer import server
 from gsto_viz.explorer.checkpoints import Choice, opened
 from gsto_viz.explorer.pictures import Picture, data_picture, scene_picture, upload_picture
-from gsto_viz.explorer.server import DATA_VARIABLE
 from gsto_viz.explorer.shown import Shown, cut_regions, look, stored_inspection
 from gsto_viz.explorer.values.probe import (
     Point,
@@ -27,6 +27,7 @@ from gsto_viz.explorer.values.probe import (
     region_numbers,
     responses,
 )
+from gsto_viz.explorer.values.sizes import SizeSource, Subject
 from gsto_viz.explorer.values.tiles import viewer_data as make_viewer_data
 from gsto_viz.files import sha256_of
 from gsto_viz.look import Look
@@ -39,37 +40,73 @@ FORWARD = threading.RLock()
 nobody runs a network while somebody else's hooks or interventions are on it."""
 
 
+def _refuse(value: object) -> NoReturn:
+    """Refuse what Streamlit would hash by samples: two that differ in a pixel may be one key."""
+    raise TypeError(f"a {type(value).__name__} is not a key of a cache; give what it is made from")
+
+
+KEYS: dict[str | type, Callable[[Any], Any]] = {
+    Choice: lambda choice: (str(choice.path), choice.stamp, choice.key),
+    Picture: lambda picture: (picture.key, picture.sample.id, picture.sample.labels is not None),
+    Shown: lambda shown: shown.key,
+    SizeSource: lambda source: source.key,
+    Subject: lambda subject: subject.source.key,
+    **dict.fromkeys((np.ndarray, pd.DataFrame, torch.Tensor), _refuse),
+}
+"""By type, what stands for a value in the key of a cache."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kept(max_entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Keep results, up to a number of them; all sessions share them, so they are not changed."""
+    return st.cache_resource(max_entries=max_entries, show_spinner=False, hash_funcs=KEYS)
+
+
+def kept_copies(
+    max_entries: int,
+    max_size: str | None = None,
+    scope: Literal["global", "session"] = "global",
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Keep results, and give each caller a copy of its own.
+
+    Args:
+        max_entries: Number of results that are kept.
+        max_size: Their size in memory, as ``128MB``.
+        scope: Whether all sessions share them.
+    """
+    return st.cache_data(
+        max_entries=max_entries,
+        max_size=max_size,
+        scope=scope,
+        show_spinner=False,
+        hash_funcs=KEYS,
+    )
+
+
+@kept(4)
 def network(choice: Choice) -> SegmentationNetwork:
     """Load a checkpoint, or return the one that is loaded already.
 
     Raises:
         GstoVizError: The file does not hold what its header promised.
     """
-    return _network(choice.path, choice.stamp, choice.name)
+    return opened(choice.path, choice.name)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _network(path: Path, stamp: tuple[int, int], name: str) -> SegmentationNetwork:
-    return opened(path, name)
-
-
+@kept_copies(200)
 def fingerprint(choice: Choice) -> str:
     """Return the SHA-256 of a checkpoint's file."""
-    return _fingerprint(choice.path, choice.stamp)
+    return sha256_of(choice.path)
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
-def _fingerprint(path: Path, stamp: tuple[int, int]) -> str:
-    return sha256_of(path)
-
-
-@st.cache_data(max_entries=64, max_size="128MB", show_spinner=False)
+@kept_copies(64, "128MB")
 def scene(index: int) -> Picture:
     """Render a scene once."""
     return scene_picture(index)
 
 
-@st.cache_data(max_entries=16, max_size="128MB", scope="session", show_spinner=False)
+@kept_copies(16, "128MB", "session")
 def upload(upload_key: str, filename: str, _content: bytes) -> Picture:
     """Read an upload once.
 
@@ -85,16 +122,16 @@ def data_set() -> Dataset | None:
     Raises:
         GstoVizError: It is not there any more.
     """
-    spec = os.environ.get(DATA_VARIABLE)
+    spec = server.offered().data
     return _data_set(spec) if spec else None
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
+@kept(2)
 def _data_set(spec: str) -> Dataset:
     return load_data(spec)
 
 
-@st.cache_data(max_entries=32, max_size="256MB", show_spinner=False)
+@kept_copies(32, "256MB")
 def data_image(name: str, image_id: str, _data: Dataset) -> Picture:
     """Read an image of a data set once.
 
@@ -111,71 +148,47 @@ def inspect(choice: Choice, picture: Picture) -> Look:
         GstoVizError: The checkpoint cannot be used.
     """
     stored = stored_inspection(picture.key, fingerprint(choice))
-    if stored is not None:
-        return stored
-    return _inspect(picture.key, fingerprint(choice), choice.key, choice, picture)
+    return _inspect(choice, picture) if stored is None else stored
 
 
-@st.cache_resource(max_entries=48, show_spinner=False)
-def _inspect(image_key: str, sha256: str, name: str, _choice: Choice, _picture: Picture) -> Look:
-    model = network(_choice)
+@kept(48)
+def _inspect(choice: Choice, picture: Picture) -> Look:
+    model = network(choice)
     with FORWARD:
-        return look(model, _picture)
+        return look(model, picture)
 
 
+@kept(32)
 def regions(shown: Shown) -> PreparedRegions:
     """Cut an image into regions once."""
-    return _regions(shown.key, shown)
+    return cut_regions(shown)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _regions(key: tuple[str, ...], _shown: Shown) -> PreparedRegions:
-    return cut_regions(_shown)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _numbers(key: tuple[str, ...], _shown: Shown) -> dict[str, RegionNumbers]:
-    return region_numbers(_shown, regions(_shown))
-
-
+@kept(32)
 def numbers(shown: Shown) -> dict[str, RegionNumbers]:
     """Return the region table of both networks once, by letter."""
-    return _numbers(shown.key, shown)
+    return region_numbers(shown, regions(shown))
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _ranks(key: tuple[str, ...], _shown: Shown) -> dict[str, tuple[npt.NDArray[np.float64], ...]]:
-    return percentile_maps(_shown)
-
-
+@kept(32)
 def ranks(shown: Shown) -> dict[str, tuple[npt.NDArray[np.float64], ...]]:
     """Return the percentile maps of both networks once, by letter."""
-    return _ranks(shown.key, shown)
+    return percentile_maps(shown)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _start_point(key: tuple[str, ...], _shown: Shown) -> Point:
-    return default_point(_shown, regions(_shown))
-
-
+@kept_copies(256)
 def start_point(shown: Shown) -> Point:
     """Return where the probe starts on an image."""
-    return _start_point(shown.key, shown)
+    return default_point(shown, regions(shown))
 
 
+@kept(24)
 def viewer_data(shown: Shown, mode: str, *, difference: bool) -> dict[str, Any]:
     """Return what the viewer of "Explore" gets; it must not be changed."""
-    return _viewer_data(shown.key, mode, difference, shown)
+    return make_viewer_data(shown, regions(shown), mode=mode, difference=difference)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
-def _viewer_data(
-    key: tuple[str, ...], mode: str, difference: bool, _shown: Shown
-) -> dict[str, Any]:
-    return make_viewer_data(_shown, regions(_shown), mode=mode, difference=difference)
-
-
-@st.cache_data(max_entries=48, max_size="16MB", show_spinner=False)
-def tables(key: tuple[str, ...], _shown: Shown) -> dict[str, pd.DataFrame]:
-    """Return the responses by object size; ``key`` names image and networks."""
-    return responses(_shown.sample, _shown.inspections)
+@kept_copies(48, "16MB")
+def tables(shown: Shown) -> dict[str, pd.DataFrame]:
+    """Return the responses by object size."""
+    return responses(shown.sample, shown.inspections)

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.server import FOLDER_VARIABLE
 from gsto_viz.explorer.texts import safe_name
 from gsto_viz.files import read_small_text
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
@@ -56,12 +54,6 @@ class Choice:
     def name(self) -> str:
         """The key without its suffix, harmless in file names and figures."""
         return safe_name(self.key.removesuffix(".safetensors"), "checkpoint")
-
-
-def given_folder() -> Path | None:
-    """Return the folder of ``--checkpoints``, or None."""
-    text = os.environ.get(FOLDER_VARIABLE)
-    return Path(text) if text else None
 
 
 def list_choices(folder: Path | None) -> tuple[tuple[Choice, ...], tuple[str, ...]]:

@@ -1,6 +1,5 @@
 """Which analyses and training runs are offered, their images, and views of them in a saved view."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import Any, Literal
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.exports.view_file import FolderRecord, ViewFile, view_bytes
-from gsto_viz.explorer.server import RUNS_VARIABLE
 from gsto_viz.explorer.texts import safe_name
 from gsto_viz.explorer.view_state import MAX_SCENE, ViewState
 from gsto_viz.files import sha256_of
@@ -33,12 +31,6 @@ class RunFolder:
     key: str
     path: Path
     kind: Kind
-
-
-def runs_folder() -> Path | None:
-    """Return the folder of ``--runs``, or None."""
-    text = os.environ.get(RUNS_VARIABLE)
-    return Path(text) if text else None
 
 
 def list_runs(folder: Path | None) -> tuple[RunFolder, ...]:

@@ -1,6 +1,5 @@
 """What all pages share: the view in session and address, bound widgets, the menu of exports."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +12,11 @@ import streamlit as st
 
 from gsto_viz.colors import HEARD
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer import cached
-from gsto_viz.explorer.checkpoints import Choice, default_pair, given_folder, list_choices
+from gsto_viz.explorer import cached, server
+from gsto_viz.explorer.checkpoints import Choice, default_pair, list_choices
 from gsto_viz.explorer.exports.files import ExportFile, Exports
-from gsto_viz.explorer.folders import RunFolder, list_runs, runs_folder
+from gsto_viz.explorer.folders import RunFolder, list_runs
 from gsto_viz.explorer.pictures import upload_fingerprint
-from gsto_viz.explorer.server import DATA_VARIABLE
 from gsto_viz.explorer.texts import plain
 from gsto_viz.explorer.view_state import PAGES, Offered, ViewState, parse_query
 
@@ -207,13 +205,13 @@ def open_page(name: str, title: str) -> Page | None:
     """
     st.html(STYLE)
     st.title(title, anchor=False)
-    choices, left_out = list_choices(given_folder())
+    choices, left_out = list_choices(server.offered().checkpoints)
     pair = default_pair(choices)
     if pair is None:
         st.info(MISSING_PAIR)
         _draw_left_out(left_out)
         return None
-    runs = list_runs(runs_folder())
+    runs = list_runs(server.offered().runs)
     default = ViewState(a=pair[0], b=pair[1])
     offered = Offered([c.key for c in choices], _image_ids(), [run.key for run in runs])
     fresh, notices = _follow(name, default, offered)
@@ -261,8 +259,6 @@ def _replace_missing(default: ViewState, offered: Offered) -> tuple[str, ...]:
 
 
 def _image_ids() -> tuple[str, ...]:
-    if not os.environ.get(DATA_VARIABLE):
-        return ()
     try:
         data = cached.data_set()
     except GstoVizError:
@@ -289,7 +285,7 @@ def held_upload() -> Upload | None:
 
 def _draw_left_out(sentences: Sequence[str]) -> None:
     """List which files of the folder are not offered."""
-    folder = given_folder()
+    folder = server.offered().checkpoints
     if not sentences or folder is None:
         return
     many = f"{len(sentences)} files are" if len(sentences) > 1 else "1 file is"

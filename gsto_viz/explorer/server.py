@@ -12,12 +12,37 @@ from typing import Any
 
 from gsto_viz.errors import GstoVizError
 
-FOLDER_VARIABLE = "GSTO_VIZ_CHECKPOINTS"
-DATA_VARIABLE = "GSTO_VIZ_DATA"
-RUNS_VARIABLE = "GSTO_VIZ_RUNS"
-"""These hand ``--checkpoints``, ``--data`` and ``--runs`` to the pages."""
 UPLOAD_MB = 20
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What the pages offer beside what the package ships.
+
+    Attributes:
+        checkpoints: Folder of more checkpoints, or None.
+        data: SPEC of a data set whose images may be chosen, or None.
+        runs: Folder of analyses and training runs, or None.
+    """
+
+    checkpoints: Path | None = None
+    data: str | None = None
+    runs: Path | None = None
+
+
+_offers = Offers()
+
+
+def offered() -> Offers:
+    """Return what the pages of this process offer."""
+    return _offers
+
+
+def offer(what: Offers) -> None:
+    """Set what the pages of this process offer."""
+    global _offers
+    _offers = what
 
 
 def settings(address: str, port: int, *, open_browser: bool) -> dict[str, Any]:
@@ -113,21 +138,6 @@ def url_of(address: str, port: int) -> str:
     return f"http://{host}:{port}"
 
 
-@dataclass(frozen=True)
-class Offers:
-    """What the pages offer beside what the package ships.
-
-    Attributes:
-        checkpoints: Folder of more checkpoints, or None.
-        data: SPEC of a data set whose images may be chosen, or None.
-        runs: Folder of analyses and training runs, or None.
-    """
-
-    checkpoints: Path | None = None
-    data: str | None = None
-    runs: Path | None = None
-
-
 def serve(address: str, port: int, offers: Offers, *, open_browser: bool) -> None:
     """Run the server until it is stopped.
 
@@ -139,12 +149,7 @@ def serve(address: str, port: int, offers: Offers, *, open_browser: bool) -> Non
     """
     import streamlit as st
 
-    places = {
-        FOLDER_VARIABLE: offers.checkpoints,
-        DATA_VARIABLE: offers.data,
-        RUNS_VARIABLE: offers.runs,
-    }
-    os.environ.update({name: str(place) for name, place in places.items() if place is not None})
+    offer(offers)
     threading.Thread(target=_import_pages, daemon=True).start()
     script = Path(__file__).parent / "entry.py"
     st.App(str(script)).run(config=settings(address, port, open_browser=open_browser))

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
+from gsto_viz.explorer import server
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.pictures import Picture, pixel_key
 from gsto_viz.explorer.shown import Shown
@@ -82,8 +84,17 @@ def empty_caches():
 def nothing_shipped(monkeypatch) -> None:
     """Tests choose their own checkpoints, whatever this installation ships."""
     monkeypatch.setattr("gsto_viz.explorer.checkpoints.shipped_checkpoints", dict)
-    for name in ("CHECKPOINTS", "DATA", "RUNS"):
-        monkeypatch.delenv(f"GSTO_VIZ_{name}", raising=False)
+    monkeypatch.setattr(server, "_offers", server.Offers())
+
+
+@pytest.fixture
+def offer(monkeypatch) -> Callable[..., None]:
+    """Changes what the pages offer, by the fields of ``server.Offers``."""
+
+    def change(**places: Path | str) -> None:
+        monkeypatch.setattr(server, "_offers", replace(server.offered(), **places))
+
+    return change
 
 
 def made_up_inspection(name: str, size: tuple[int, int], seed: int, corners: bool) -> Look:
@@ -142,11 +153,11 @@ def made_up() -> Callable[..., Shown]:
 
 
 @pytest.fixture
-def checkpoints(tmp_path, monkeypatch, tiny_files) -> Path:
+def checkpoints(tmp_path, offer, tiny_files) -> Path:
     """A folder that is offered, with ``plain.safetensors`` and ``gated.safetensors``."""
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(folder))
+    offer(checkpoints=folder)
     for key in ("plain", "gated"):
         (folder / f"{key}.safetensors").write_bytes(tiny_files[key].read_bytes())
     return folder

@@ -141,10 +141,10 @@ def test_the_gallery_chooses_a_scene(checkpoints, address):
     assert address(app)["scene"] == "7"
 
 
-def test_images_of_a_data_set_are_shown(checkpoints, tmp_path, monkeypatch, address):
+def test_images_of_a_data_set_are_shown(checkpoints, tmp_path, offer, address):
     data = tmp_path / "made"
     assert main(["scenes", str(data), "--count", "2", "--size", "64x96", "--quiet"]) == 0
-    monkeypatch.setenv("GSTO_VIZ_DATA", f"folder:{data}")
+    offer(data=f"folder:{data}")
     app = page({"source": "data"}).run()
     assert not app.exception
     assert not app.error

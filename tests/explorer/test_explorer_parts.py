@@ -3,19 +3,20 @@
 import hashlib
 import io
 import json
-import os
 import socket
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit
 from PIL import Image
+from streamlit.runtime.caching.hashing import UserHashError
 
 from gsto_viz import GstoVizError
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
-from gsto_viz.explorer import checkpoints, pictures, server
+from gsto_viz.explorer import cached, checkpoints, entry, pictures, server
 from gsto_viz.explorer.exports import files as drawings
 from gsto_viz.explorer.exports.files import sizes_csv
 from gsto_viz.explorer.shown import annotated_for, branch_pattern, check_classes
@@ -293,8 +294,38 @@ def test_settings_send_and_fetch_nothing():
     assert server.settings("0.0.0.0", 8501, open_browser=False)["server.allowedHosts"] == []
 
 
-def test_the_folder_reaches_the_page(monkeypatch, tmp_path):
-    monkeypatch.setitem(os.environ, checkpoints.FOLDER_VARIABLE, str(tmp_path))
-    assert checkpoints.given_folder() == tmp_path
-    monkeypatch.delenv(checkpoints.FOLDER_VARIABLE)
-    assert checkpoints.given_folder() is None
+def test_what_the_server_is_given_reaches_the_pages(monkeypatch, tmp_path):
+    given = server.Offers(checkpoints=tmp_path, data="scenes:count=1")
+    served = []
+
+    class App:
+        def __init__(self, script: str) -> None:
+            self.script = script
+
+        def run(self, config: dict[str, object]) -> None:
+            served.append((self.script, config["server.port"], server.offered()))
+
+    monkeypatch.setattr(streamlit, "App", App)
+    monkeypatch.setattr(server, "_import_pages", lambda: None)
+    server.serve("127.0.0.1", 8501, given, open_browser=False)
+    assert served == [(entry.__file__, 8501, given)]
+
+
+def test_caches_are_keyed_on_fingerprints_and_never_on_arrays(made_up):
+    made = []
+
+    @cached.kept(4)
+    def named(shown, number):
+        made.append(number)
+        return shown.sample.id
+
+    one = made_up()
+    # Another object of the same image and networks; another checkpoint; another number.
+    changed = replace(one, fingerprints={"A": "a" * 64, "B": "c" * 64})
+    for shown, number in ((one, 1), (replace(one), 1), (changed, 2), (one, 3), (changed, 2)):
+        assert named(shown, number) == "made-up"
+    assert made == [1, 2, 3]
+    for value in (one.sample.image, pd.DataFrame({"q": [1]}), one.sample, [one.inspections["A"]]):
+        with pytest.raises(UserHashError, match="is not a key of a cache"):
+            named(one, value)
+    assert made == [1, 2, 3]

@@ -46,10 +46,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def offered(folder, monkeypatch):
+def offered(folder, offer):
     """The explorer offers them, and figures as data."""
-    monkeypatch.setenv("GSTO_VIZ_CHECKPOINTS", str(folder))
-    monkeypatch.setenv("GSTO_VIZ_DATA", DATA)
+    offer(checkpoints=folder, data=DATA)
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +172,13 @@ def test_gates_are_held_and_joints_move(open_app, viewer_text):
     assert "another class" not in text
 
 
-def test_runs_are_scored_by_ap(open_app, tmp_path, monkeypatch):
+def test_runs_are_scored_by_ap(open_app, tmp_path, offer):
     (tmp_path / "run").mkdir()
     with RunLog(tmp_path / "run") as log:
         log.write("train", 10, epoch=0, loss=1.0, lr=0.1, images_per_s=4.0, seconds=9)
         for step, ap in ((10, 40.0), (20, 60.0), (30, 50.0)):
             log.write("val", step, epoch=step // 10, ap=ap, ap50=80.0)
-    monkeypatch.setenv("GSTO_VIZ_RUNS", str(tmp_path))
+    offer(runs=tmp_path)
     app = open_page(open_app, "runs")
     table = app.dataframe[0].value
     assert table[["best AP (%)", "at epoch", "last AP (%)"]].iloc[0].tolist() == [60.0, 2, 50.0]

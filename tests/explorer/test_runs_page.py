@@ -12,7 +12,7 @@ GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
 @pytest.fixture
-def runs(training_runs, monkeypatch) -> Path:
+def runs(training_runs, offer) -> Path:
     """Two training runs, ``one`` and ``two``, with settings and a checkpoint each."""
     place: Path = training_runs
     with RunLog(place / "two", start=(place / "two" / "log.jsonl").stat().st_size) as log:
@@ -20,7 +20,7 @@ def runs(training_runs, monkeypatch) -> Path:
     for name in ("one", "two"):
         (place / name / "config.yaml").write_text(f"recipe: {name}\n")
         (place / name / "best.safetensors").write_bytes(b"not opened")
-    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    offer(runs=place)
     return place
 
 

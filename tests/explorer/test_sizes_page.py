@@ -26,9 +26,9 @@ GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 
 
 @pytest.fixture
-def runs(analysis, monkeypatch) -> Path:
+def runs(analysis, offer) -> Path:
     """The folder of a finished analysis called ``run``."""
-    monkeypatch.setenv("GSTO_VIZ_RUNS", str(analysis.folder.parent))
+    offer(runs=analysis.folder.parent)
     return analysis.folder
 
 
@@ -217,8 +217,8 @@ def test_a_region_of_an_analysis_says_why_it_is_not_opened(checkpoints, runs):
     assert not app.get("page_link")
 
 
-def test_a_region_of_an_analysis_is_shown_when_its_data_are_open(checkpoints, runs, monkeypatch):
-    monkeypatch.setenv("GSTO_VIZ_DATA", load_report(runs).data)
+def test_a_region_of_an_analysis_is_shown_when_its_data_are_open(checkpoints, runs, offer):
+    offer(data=load_report(runs).data)
     app = page({"run": "run"}).run()
     app.session_state[scatter_of(app, "B")] = box(octave=[5, 12])
     app.session_state["sizes-list"] = {"selection": {"rows": [0], "columns": []}}
@@ -244,7 +244,7 @@ def test_every_panel_draws_an_analysis(checkpoints, runs, panel):
         assert len(app.dataframe) == 1 or "in the wrong order" in drawn(app)
 
 
-def test_worst_pairs_open_in_explore_where_their_image_can(checkpoints, runs, monkeypatch):
+def test_worst_pairs_open_in_explore_where_their_image_can(checkpoints, runs, offer):
     app = page({"run": "run", "panel": "pairs"}).run()
     assert not app.exception
     pairs = said(app).count("Smaller\\: ")
@@ -252,7 +252,7 @@ def test_worst_pairs_open_in_explore_where_their_image_can(checkpoints, runs, mo
     # The images of the analysis are not open here: nothing is offered.
     assert not app.get("page_link")
     assert "are not offered here" not in said(app)
-    monkeypatch.setenv("GSTO_VIZ_DATA", load_report(runs).data)
+    offer(data=load_report(runs).data)
     app = page({"run": "run", "panel": "pairs"}).run()
     assert not app.exception
     links = [link.proto.query_string for link in app.get("page_link")]
@@ -294,13 +294,13 @@ def test_bad_links_are_said_and_change_nothing(checkpoints, runs):
         assert app.slider(key="gap").value == 1.0
 
 
-def test_an_analysis_that_is_damaged_is_one_sentence(checkpoints, runs, tmp_path, monkeypatch):
+def test_an_analysis_that_is_damaged_is_one_sentence(checkpoints, runs, tmp_path, offer):
     place = tmp_path / "runs"
     shutil.copytree(runs, place / "broken")
     (place / "broken" / "regions.parquet").write_bytes(b"junk")
     shutil.copytree(runs, place / "open")
     (place / "open" / "manifest.json").unlink()
-    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    offer(runs=place)
     for key, what in (("broken", "analyze the data again"), ("open", "no finished analysis")):
         app = page({"run": key}).run()
         assert not app.exception
@@ -322,14 +322,14 @@ def test_an_upload_is_cut_by_what_a_predicts(checkpoints):
     assert len(app.metric) == 3 or "large enough" in said(app)
 
 
-def test_an_analysis_of_one_network_has_no_difference(checkpoints, runs, tmp_path, monkeypatch):
+def test_an_analysis_of_one_network_has_no_difference(checkpoints, runs, tmp_path, offer):
     place = tmp_path / "runs"
     shutil.copytree(runs, place / "alone")
     manifest = place / "alone" / "manifest.json"
     values = json.loads(manifest.read_text())
     del values["models"]["B"]
     manifest.write_text(json.dumps(values))
-    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    offer(runs=place)
     # The panel of the link is not there with one network: the first one is open.
     app = page({"run": "alone", "panel": "differences"}).run()
     assert not app.exception
@@ -356,15 +356,13 @@ def test_files_are_offered(checkpoints, runs, query):
     assert "This view (JSON)" in labels
 
 
-def test_the_analysis_is_still_there_after_a_visit_to_the_runs(
-    checkpoints, runs, tmp_path, monkeypatch
-):
+def test_the_analysis_is_still_there_after_a_visit_to_the_runs(checkpoints, runs, tmp_path, offer):
     place = tmp_path / "runs"
     shutil.copytree(runs, place / "many")
     (place / "trained").mkdir()
     line = {"kind": "train", "step": 1, "epoch": 0, "loss": 1.0}
     (place / "trained" / "log.jsonl").write_text(json.dumps(line) + "\n")
-    monkeypatch.setenv("GSTO_VIZ_RUNS", str(place))
+    offer(runs=place)
     app = page({"run": "many"}).run()
     assert app.selectbox(key="run").value == "many"
     app.query_params.clear()

@@ -108,7 +108,7 @@ def draw_sizes(shown: Shown) -> None:
     if shown.why_unlabelled is not None:
         st.markdown(shown.why_unlabelled)
         return
-    frames = cached.tables(shown.key, shown)
+    frames = cached.tables(shown)
     if any(frame.empty for frame in frames.values()):
         st.markdown("No region of this image is large enough to be measured.")
         return

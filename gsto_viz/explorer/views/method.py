@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from gsto_viz.explorer.checkpoints import given_folder, licence_of, list_choices
+from gsto_viz.explorer import server
+from gsto_viz.explorer.checkpoints import licence_of, list_choices
 from gsto_viz.explorer.page_frame import open_page
 from gsto_viz.explorer.values.method import (
     ARRANGEMENTS,
@@ -83,7 +84,7 @@ def _draw_example() -> None:
 
 def _draw_sources() -> None:
     """Draw versions and licences."""
-    choices, _ = list_choices(given_folder())
+    choices, _ = list_choices(server.offered().checkpoints)
     st.markdown("**Checkpoints** (the code is MIT)")
     st.dataframe(
         pd.DataFrame(

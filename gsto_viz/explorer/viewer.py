@@ -10,7 +10,7 @@ import streamlit as st
 from gsto_viz.colors import HEARD
 from gsto_viz.explorer.texts import written_zoom
 from gsto_viz.explorer.values.probe import Point, read_point
-from gsto_viz.explorer.values.tiles import color_table
+from gsto_viz.plots.tiles import color_table
 
 KEY = "viewer"
 _FILES = resources.files("gsto_viz") / "explorer"

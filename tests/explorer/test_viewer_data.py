@@ -13,13 +13,8 @@ from PIL import Image
 
 from gsto_viz.activity import HeatMap
 from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.values.tiles import (
-    color_table,
-    difference_map,
-    map_tile,
-    run_lengths,
-    viewer_data,
-)
+from gsto_viz.explorer.values.tiles import difference_map, viewer_data
+from gsto_viz.plots.tiles import color_table, map_tile, run_lengths
 from gsto_viz.words import RAW_BADGE
 
 

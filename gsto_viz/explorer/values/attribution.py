@@ -22,9 +22,10 @@ from gsto_viz.attribution.targets import Entries, Score, Target, resolve
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.shown import LETTERS, Shown, heat_maps_of
 from gsto_viz.explorer.values.probe import Point, logits_at, region_at
-from gsto_viz.explorer.values.tiles import first_row, map_tile, person_box, shared_data
+from gsto_viz.explorer.values.tiles import first_row, person_box
 from gsto_viz.models import SegmentationNetwork
 from gsto_viz.plots.attribution import symmetric_maps
+from gsto_viz.plots.tiles import map_tile, shared_data
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Stride, pixels_per_cell
 from gsto_viz.words import HEAT_MAP, METHOD_LINKS, Method, scored
@@ -351,7 +352,7 @@ def evidence_data(
         "height": height,
         "width": width,
         "rows": rows,
-        **shared_data(shown.pixel_classes, regions),
+        **shared_data(shown.pixel_classes, regions.regions.ids),
     }
 
 

@@ -16,17 +16,13 @@ from gsto_viz.explorer.values.gates import (
 )
 from gsto_viz.explorer.values.tiles import (
     SkeletonPicture,
-    Tile,
-    class_tile,
     look_picture,
-    map_tile,
-    picture_tile,
-    shared_data,
     skeleton_pictures,
     skeleton_tiles,
 )
 from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES
+from gsto_viz.plots.tiles import Tile, class_tile, map_tile, picture_tile, shared_data
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
 
@@ -72,7 +68,7 @@ def gate_viewer_data(
         "width": width,
         "rows": rows,
         "chosen": [gate_key(letter, gate) for letter in LETTERS],
-        **shared_data(shown.pixel_classes, regions),
+        **shared_data(shown.pixel_classes, regions.regions.ids),
     }
 
 

@@ -19,6 +19,7 @@ from gsto_viz.explorer import server
 from gsto_viz.explorer.checkpoints import Choice, opened
 from gsto_viz.explorer.pictures import Picture, data_picture, scene_picture, upload_picture
 from gsto_viz.explorer.shown import Shown, cut_regions, look, stored_inspection
+from gsto_viz.explorer.values.gates import Held
 from gsto_viz.explorer.values.probe import (
     Point,
     RegionNumbers,
@@ -51,6 +52,7 @@ KEYS: dict[str | type, Callable[[Any], Any]] = {
     Shown: lambda shown: shown.key,
     SizeSource: lambda source: source.key,
     Subject: lambda subject: subject.source.key,
+    Held: lambda held: held.what,
     **dict.fromkeys((np.ndarray, pd.DataFrame, torch.Tensor), _refuse),
 }
 """By type, what stands for a value in the key of a cache."""

@@ -23,10 +23,12 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer import cached
 from gsto_viz.explorer.charts import model_color, model_dash, model_shape
+from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.exports.attribution import attribution_exports
 from gsto_viz.explorer.exports.figures import marks_at
 from gsto_viz.explorer.page_frame import Page, draw_exports
 from gsto_viz.explorer.pair_header import open_pair
+from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.probing import (
     PICK_NAMES,
     draw_coordinates,
@@ -87,17 +89,14 @@ def evidence(shown: Shown, absent: str) -> dict[str, Evidence]:
     Raises:
         GstoVizError: A network's head cannot be split by branch.
     """
-    return {
-        letter: _evidence(shown.picture.key, shown.fingerprints[letter], absent, letter, shown)
-        for letter in LETTERS
-    }
+    return {x: _evidence(shown.choices[x], shown.picture, absent) for x in LETTERS}
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _evidence(image_key: str, sha256: str, absent: str, _letter: str, _shown: Shown) -> Evidence:
-    model = cached.network(_shown.choices[_letter])
+@cached.kept(8)
+def _evidence(choice: Choice, picture: Picture, absent: str) -> Evidence:
+    model = cached.network(choice)
     with cached.FORWARD:
-        batch = input_batch(model, _shown.sample.image)
+        batch = input_batch(model, picture.sample.image)
         begin = time.perf_counter()
         seen = head_pass(model, batch)
         forward_s = time.perf_counter() - begin
@@ -175,15 +174,15 @@ def expected_s(plan: Plan, shown: Shown, carried: dict[str, Evidence]) -> float:
 def too_little_memory(shown: Shown) -> str | None:
     """Return why no such run should be made on this image now, or None."""
     free = free_bytes()
-    steps = (_step_bytes(shown.size, shown.fingerprints[x], x, shown) for x in LETTERS)
+    steps = (_step_bytes(shown.choices[x], shown.size, shown.picture) for x in LETTERS)
     return refusal(max(steps), free)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _step_bytes(size: tuple[int, int], sha256: str, _letter: str, _shown: Shown) -> int:
-    model = cached.network(_shown.choices[_letter])
+@cached.kept_copies(64)
+def _step_bytes(choice: Choice, size: tuple[int, int], _picture: Picture) -> int:
+    model = cached.network(choice)
     with cached.FORWARD:
-        return step_memory(model, input_batch(model, _shown.sample.image)).per_row
+        return step_memory(model, input_batch(model, _picture.sample.image)).per_row
 
 
 def run_once(plan: Plan, shown: Shown, letter: str, grid: tuple[int, int]) -> None:
@@ -239,22 +238,21 @@ def attribution_tiles(
     elif question is not None and runs:
         key = *question.key, steps, *runs
     score = "margin" if question is None else question.score
-    return _viewer_data(shown.key, method, key, score, shown, question, carried, runs)
+    return _viewer_data(shown, method, key, score, question, carried, runs)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+@cached.kept(24)
 def _viewer_data(
-    shown_key: tuple[str, ...],
+    shown: Shown,
     method: str,
     asked: tuple[Any, ...],
     score: str,
-    _shown: Shown,
     _question: Question | None,
     _carried: dict[str, Evidence],
     _runs: dict[str, Run],
 ) -> dict[str, Any]:
-    maps = branch_maps(_shown, _question, method, _carried, _runs)
-    return evidence_data(_shown, cached.regions(_shown), maps, method, score)
+    maps = branch_maps(shown, _question, method, _carried, _runs)
+    return evidence_data(shown, cached.regions(shown), maps, method, score)
 
 
 def branch_maps(

@@ -55,70 +55,39 @@ from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES
 
 
+@cached.kept(16)
 def held_once(shown: Shown, choice: GateChoice) -> Held | None:
-    """Hold the gates of a view, or return what that gave before; None where they are not held.
+    """Hold the gates of a view once; None where they are not held.
 
     Raises:
         GstoVizError: The checkpoint cannot be used.
     """
     if choice.value is None:
         return None
-    key = (*shown.key, choice.subject, choice.gate)
-    return _held(key, choice.value, choice, shown)
+
+    def run(gates: Sequence[str], value: float) -> Look:
+        return _inspection(shown.choices[choice.subject], shown.picture, tuple(gates), value)
+
+    return compare_held(shown, choice, run)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _held(key: tuple[str, ...], value: float, _choice: GateChoice, _shown: Shown) -> Held:
-    return compare_held(_shown, _choice, partial(_run, _shown, _choice.subject))
-
-
-def _run(shown: Shown, letter: str, gates: Sequence[str], value: float) -> Look:
-    choice, picture = shown.choices[letter], shown.picture
-    sha256 = cached.fingerprint(choice)
-    return _inspection(picture.key, sha256, choice.key, tuple(gates), value, choice, picture)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _inspection(
-    image_key: str,
-    sha256: str,
-    name: str,
-    gates: tuple[str, ...],
-    value: float,
-    _choice: Choice,
-    _picture: Picture,
-) -> Look:
-    model = cached.network(_choice)
+@cached.kept(16)
+def _inspection(choice: Choice, picture: Picture, gates: tuple[str, ...], value: float) -> Look:
+    model = cached.network(choice)
     with cached.FORWARD:
-        return inspect_held(model, _picture.sample.image, gates, value)
+        return inspect_held(model, picture.sample.image, gates, value)
 
 
+@cached.kept(256)
 def region_means(shown: Shown, letter: str, gate: str) -> FloatMap:
     """Return the mean of a gate over every region once."""
-    return _region_means((*shown.key, letter), letter, gate, shown)
+    return region_gates(shown.inspections[letter], cached.regions(shown), gate)
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _region_means(key: tuple[str, ...], letter: str, gate: str, _shown: Shown) -> FloatMap:
-    return region_gates(_shown.inspections[letter], cached.regions(_shown), gate)
-
-
+@cached.kept(16)
 def gate_tiles(shown: Shown, subject: str, gate: str, held_gate: Held | None) -> dict[str, Any]:
     """Return what the viewer gets; it must not be changed."""
-    what = "" if held_gate is None else held_gate.what
-    return _viewer_data(shown.key, subject, gate, what, held_gate, shown)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _viewer_data(
-    key: tuple[str, ...],
-    subject: str,
-    gate: str,
-    what: str,
-    _held_gate: Held | None,
-    _shown: Shown,
-) -> dict[str, Any]:
-    return gate_viewer_data(_shown, cached.regions(_shown), subject, gate, _held_gate)
+    return gate_viewer_data(shown, cached.regions(shown), subject, gate, held_gate)
 
 
 def draw_chosen(shown: Shown, gated: Sequence[str], gate: str) -> None:

@@ -126,7 +126,7 @@ def _log(path: Path) -> TrainingLog:
     return _log_of(path, (status.st_mtime_ns, status.st_size))
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@cached.kept(16)
 def _log_of(path: Path, stamp: tuple[int, int]) -> TrainingLog:
     return read_log(path)
 
@@ -173,7 +173,7 @@ def _draw_settings(run: RunFolder) -> None:
 def _draw_checkpoints(page: Page) -> None:
     """Draw the table of checkpoints, and what may be done with one."""
     st.header("Checkpoints", anchor=False)
-    facts = _all_facts(page.choices)
+    facts = [_facts(choice) for choice in page.choices]
     state = page.state
     table = checkpoint_table(facts, cached.fingerprint, state.a, state.b)
     st.dataframe(
@@ -220,13 +220,9 @@ def _use(page: Page, field: str, key: str) -> None:
     st.session_state[field] = key
 
 
-def _all_facts(choices: Sequence[Choice]) -> list[Facts]:
-    return [_facts(choice.key, choice.path, choice.stamp, choice) for choice in choices]
-
-
-@st.cache_resource(max_entries=400, show_spinner=False)
-def _facts(key: str, path: Path, stamp: tuple[int, int], _choice: Choice) -> Facts:
-    return facts_of(_choice)
+@cached.kept(400)
+def _facts(choice: Choice) -> Facts:
+    return facts_of(choice)
 
 
 def _say_what_is_not_offered(page: Page) -> None:

@@ -55,7 +55,7 @@ from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Stride
 
 
-@st.cache_data(max_entries=64, max_size="128MB", show_spinner=False)
+@cached.kept_copies(64, "128MB")
 def drawn_picture(drawn: DrawnObject) -> Picture:
     """Render an object once.
 
@@ -65,44 +65,30 @@ def drawn_picture(drawn: DrawnObject) -> Picture:
     return draw_object(drawn)
 
 
+@cached.kept_copies(2000)
 def drawn_response(choice: Choice, drawn: DrawnObject) -> tuple[tuple[Stride, ...], Response]:
     """Return the strides of a network, and what its branches say of an object; run once.
 
     Raises:
         GstoVizError: The checkpoint cannot be used, or the object does not fit there.
     """
-    return _response(cached.fingerprint(choice), drawn, choice)
-
-
-@st.cache_data(max_entries=2000, show_spinner=False)
-def _response(
-    sha256: str, drawn: DrawnObject, _choice: Choice
-) -> tuple[tuple[Stride, ...], Response]:
     sample = drawn_picture(drawn).sample
-    model = cached.network(_choice)
+    model = cached.network(choice)
     with cached.FORWARD:
         inspection = open_network(model).look(sample.image)
     return inspection.strides, object_response(inspection, sample)
 
 
-def drawn_regions(shown: Shown, sample_of: Picture) -> PreparedRegions:
+@cached.kept(32)
+def drawn_regions(shown: Shown, picture: Picture) -> PreparedRegions:
     """Return the object and its surroundings as regions."""
-    return _regions(shown.key, sample_of, shown)
+    return object_regions(picture.sample, shown.inspections["A"].strides)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _regions(key: tuple[str, ...], _picture: Picture, _shown: Shown) -> PreparedRegions:
-    return object_regions(_picture.sample, _shown.inspections["A"].strides)
-
-
-def drawn_tiles(shown: Shown, found: PreparedRegions) -> dict[str, Any]:
+@cached.kept(16)
+def drawn_tiles(shown: Shown, _found: PreparedRegions) -> dict[str, Any]:
     """Return what the viewer gets; it must not be changed."""
-    return _viewer_data(shown.key, found, shown)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _viewer_data(key: tuple[str, ...], _found: PreparedRegions, _shown: Shown) -> dict[str, Any]:
-    return make_viewer_data(_shown, _found, mode="percentile", difference=False)
+    return make_viewer_data(shown, _found, mode="percentile", difference=False)
 
 
 KEY = "object-viewer"

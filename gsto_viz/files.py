@@ -18,6 +18,9 @@ from typing import Any
 from gsto_viz import __version__
 from gsto_viz.errors import GstoVizError
 
+RUN_STATE = "state.safetensors"
+"""The file of a training run that it continues from."""
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

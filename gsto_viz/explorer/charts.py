@@ -352,7 +352,7 @@ def curve(logs: Mapping[str, TrainingLog], column: str, title: str) -> alt.Chart
             strokeDash=_dash(names),
             tooltip=["run:N", "step:Q", f"{column}:Q"],
         )
-        .properties(height=330)
+        .properties(height=280)
     )
 
 
@@ -363,25 +363,46 @@ def scores(logs: Mapping[str, TrainingLog], score: str = "miou") -> alt.Chart | 
         logs: By run.
         score: One of ``SCORES``.
     """
-    columns = ["epoch", "step", score]
-    parts = [log.val.reindex(columns=columns).assign(run=run) for run, log in logs.items()]
-    table = pd.concat(parts, ignore_index=True).dropna(subset=["epoch", score])
+    tables = {run: log.val for run, log in logs.items()}
+    return _by_epoch(tables, score, f"{SCORES[score]} (%)", ())
+
+
+def confusion(logs: Mapping[str, TrainingLog]) -> Layers | None:
+    """Draw SCI on validation images by epoch, chance as a line; None when no run has logged it."""
+    tables = {run: log.sci for run, log in logs.items()}
+    curves = _by_epoch(tables, "sci", f"SCI ({INDICES['sci'].axis})", ("images", "pairs"))
+    if curves is None:
+        return None
+    chance = alt.Chart(pd.DataFrame({"sci": [0.5]})).mark_rule(strokeDash=[2, 3], color=GUIDE)
+    return alt.layer(chance.encode(y="sci:Q"), curves)
+
+
+def _by_epoch(
+    tables: Mapping[str, pd.DataFrame], column: str, title: str, told: Sequence[str]
+) -> alt.Chart | None:
+    """Draw what is measured now and then by epoch, one curve per run; ``told`` is in tooltips."""
+    columns = ["epoch", "step", column, *told]
+    parts = [table.reindex(columns=columns).assign(run=run) for run, table in tables.items()]
+    table = pd.concat(parts, ignore_index=True).dropna(subset=["epoch", column])
     if table.empty:
         return None
-    names = list(logs)
+    names = list(tables)
     scale = mark_scale(names, NETWORKS, "shape")
     return (
         alt.Chart(table)
         .mark_line(point={"size": 50, "filled": True}, strokeWidth=1.4)
         .encode(
             x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y(f"{score}:Q", title=f"{SCORES[score]} (%)", scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=False)),
             color=_color(names),
             strokeDash=_dash(names).legend(None),
             shape=alt.Shape("run:N", title="run", scale=scale),
-            tooltip=["run:N", "epoch:Q", "step:Q", alt.Tooltip(f"{score}:Q", format=".2f")],
+            tooltip=[
+                *("run:N", "epoch:Q", "step:Q", alt.Tooltip(f"{column}:Q", format=".3~f")),
+                *(f"{name}:Q" for name in told),
+            ],
         )
-        .properties(height=330)
+        .properties(height=280)
     )
 
 

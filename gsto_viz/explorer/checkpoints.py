@@ -13,17 +13,20 @@ from safetensors import SafetensorError, safe_open
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.texts import safe_name
-from gsto_viz.files import read_small_text
+from gsto_viz.files import RUN_STATE, read_small_text
 from gsto_viz.gains import PREFIX as GAINS_PREFIX
 from gsto_viz.models import SegmentationNetwork, shipped_checkpoints
 from gsto_viz.models.base import NetworkConfig
 from gsto_viz.models.checkpoint import METADATA_KEY, info_from_json, read_config
 from gsto_viz.network import open_network
+from gsto_viz.report.folder import GAINS
 from gsto_viz.types import ClassList
 
 SHIPPED_PAIR = ("scenes-hrnetv2-w18-small-v1", "scenes-gsto-hrnet-w18-small-v1")
 """The first view, where both are there: trained on scenes, free of licence conditions."""
 MAX_FILES = 200
+OTHERS = (RUN_STATE, GAINS)
+"""Names of files that training and analyses write beside checkpoints; nobody chooses one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def list_choices(folder: Path | None) -> tuple[tuple[Choice, ...], tuple[str, ..
     found: list[tuple[str, Path]] = list(shipped_checkpoints().items())
     left_out: list[str] = []
     if folder is not None:
-        files = sorted([*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")])
+        there = sorted([*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")])
+        files = [path for path in there if path.name not in OTHERS]
         if len(files) > MAX_FILES:
             left_out.append(f"{folder} has {len(files)} checkpoints; only {MAX_FILES} are offered.")
         found += [(path.relative_to(folder).as_posix(), path) for path in files[:MAX_FILES]]

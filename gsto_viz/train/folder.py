@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gsto_viz.data import PROCEDURAL, is_held_out, portable_name
 from gsto_viz.errors import GstoVizError
-from gsto_viz.files import check_creatable, read_small_text, remove_leftovers, write_text
+from gsto_viz.files import RUN_STATE, check_creatable, read_small_text, remove_leftovers, write_text
 from gsto_viz.models.checkpoint import load_weights, read_metadata, read_tensors, write_tensors
 from gsto_viz.train.recipe import Recipe, recipe_from_dict
 from gsto_viz.train.step import Stepper
@@ -97,7 +97,7 @@ def portable_recipe(recipe: Recipe) -> dict[str, Any]:
 OWN_FILES = (
     "config.yaml",
     "log.jsonl",
-    "state.safetensors",
+    RUN_STATE,
     "best.safetensors",
     "last.safetensors",
 )

@@ -180,15 +180,41 @@ def test_thinning_leaves_out_what_has_no_value():
 def test_curves_hold_every_run(tmp_path):
     lines = [train_line(step, 2.0 / (1 + step)) for step in range(5)] + [val_line(4, 50.0)]
     log = read_log(written(tmp_path / "log", *lines))
-    empty = TrainingLog(log.train.iloc[:0], log.val.iloc[:0])
+    empty = TrainingLog(log.train.iloc[:0], log.val.iloc[:0], log.sci)
     chart = run_charts.curve({"x": log, "y": log, "z": empty}, "loss", "loss")
     assert chart is not None
     assert chart.data.groupby("run").size().to_dict() == {"x": 5, "y": 5}
     domain = chart.to_dict()["encoding"]["strokeDash"]["scale"]["domain"]
     assert domain == ["x", "y", "z"]
+    assert run_charts.confusion({"x": log}) is None
     dots = run_charts.scores({"x": log, "z": empty})
     assert dots is not None
     assert dots.data["miou"].tolist() == [50.0]
+
+
+def sci_line(step: int, sci: float | None, images: object = 24) -> str:
+    found = {"sci": sci, "c_fine": 0.4, "c_coarse": 0.5, "images": images, "pairs": 90}
+    return json.dumps({"kind": "sci", "step": step, "epoch": step // 10} | found)
+
+
+def test_sci_over_training_is_read_and_drawn(tmp_path):
+    lines = [val_line(10, 30.0), sci_line(10, 0.5), sci_line(20, None, 0), sci_line(30, 0.25)]
+    log = read_log(written(tmp_path / "log", *lines, sci_line(40, 0.1, "many")))
+    assert log.damaged == 1
+    assert log.sci["step"].tolist() == [10, 20, 30]
+    assert log.sci["sci"].isna().tolist() == [False, True, False]
+    bare = TrainingLog(log.train, log.val, log.sci.iloc[:0])
+    table = run_table({"a": log, "b": bare})
+    assert table["last SCI"].iloc[0] == 0.25
+    assert math.isnan(table["last SCI"].iloc[1])
+    assert "last SCI" not in run_table({"b": bare})
+    chart = run_charts.confusion({"a": log, "b": bare})
+    assert chart is not None
+    drawn = [row for data in chart.to_dict()["datasets"].values() for row in data if "run" in row]
+    assert [(row["run"], row["epoch"], row["sci"]) for row in drawn] == [
+        ("a", 1, 0.5),
+        ("a", 3, 0.25),
+    ]
 
 
 # checkpoints
@@ -232,6 +258,15 @@ def test_facts_come_from_the_header(folder):
     assert row["licence"] == "for research only"
     assert row["size (MB)"] == (folder / "trained.safetensors").stat().st_size / 1e6
     assert table.loc["plain.safetensors", "licence"] == UNSTATED
+
+
+def test_files_of_training_and_of_analyses_are_not_taken_for_checkpoints(folder):
+    for name in ("state.safetensors", "gains.safetensors", "other.safetensors"):
+        (folder / name).write_bytes(b"no checkpoint")
+    choices, left_out = list_choices(folder)
+    assert len(choices) == 3
+    assert len(left_out) == 1
+    assert left_out[0].startswith("other.safetensors")
 
 
 def test_a_card_has_no_links(folder):

@@ -69,6 +69,20 @@ def test_runs_are_compared(checkpoints, runs, address):
     assert app.multiselect(key="runs-compare").value == []
 
 
+def test_sci_over_training_stands_beside_the_score(checkpoints, runs):
+    app = page({"run": "one", "others": "two"}).run()
+    assert "Without SCI in the log: one, two." in said(app)
+    charts = len(app.get("vega_lite_chart"))
+    with RunLog(runs / "one", start=(runs / "one" / "log.jsonl").stat().st_size) as log:
+        log.write("sci", 50, epoch=2, sci=0.4, c_fine=0.4, c_coarse=0.5, images=24, pairs=100)
+    app.run()
+    assert not app.exception
+    assert "Without SCI in the log: two." in said(app)
+    assert "SCI on the validation images by epoch" in said(app)
+    assert len(app.get("vega_lite_chart")) == charts + 1
+    assert app.dataframe[0].value["last SCI"].iloc[0] == 0.4
+
+
 def test_curves_and_view_are_offered(checkpoints, runs):
     app = page({"run": "one", "others": "two"})
     app.session_state["export_menu"] = True

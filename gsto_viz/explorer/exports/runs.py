@@ -36,6 +36,8 @@ def run_exports(
         ExportFile("training.csv", "Steps (CSV)", partial(records_csv, logs, "train")),
         ExportFile("validation.csv", "Evaluations (CSV)", partial(records_csv, logs, "val")),
     ]
+    if any(len(log.sci) for log in logs.values()):
+        files.append(ExportFile("sci.csv", "SCI (CSV)", partial(records_csv, logs, "sci")))
     for kind, text in KINDS.items():
         made = partial(_figure, logs, kind)
         files.append(ExportFile(f"training.{kind}", f"Curves ({text})", made))
@@ -60,7 +62,7 @@ def records_csv(logs: Mapping[str, TrainingLog], kind: str) -> bytes:
 
     Args:
         logs: By run.
-        kind: ``train`` or ``val``.
+        kind: ``train``, ``val`` or ``sci``.
     """
     units = {"miou": "miou (%)", "ap": "ap (%)", "pixel_accuracy": "pixel_accuracy (%)"}
     units |= {"mean_accuracy": "mean_accuracy (%)", "seconds": "time (s)"}

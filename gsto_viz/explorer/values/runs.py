@@ -24,11 +24,12 @@ MAX_CURVE = 2000
 COLUMNS = {
     "train": ("step", "epoch", "loss", "lr", "images_per_s", "seconds"),
     "val": ("step", "epoch", "miou", "pixel_accuracy", "mean_accuracy", "ap"),
+    "sci": ("step", "epoch", "sci", "c_fine", "c_coarse", "images", "pairs"),
 }
 """What is read of the records of each kind."""
 SCORES = {name: title for name, (title, _) in VALIDATED.items()}
 """What networks of a task are evaluated by, those for pose by AP: column, and its title."""
-NEEDED = {"train": ("loss",), "val": tuple(SCORES)}
+NEEDED = {"train": ("loss",), "val": tuple(SCORES), "sci": ("images",)}
 """Of these columns one must be there and finite."""
 
 
@@ -40,6 +41,8 @@ class TrainingLog:
         train: ``COLUMNS["train"]``, one row per step that was logged, in the order of steps.
         val: ``COLUMNS["val"]``, one row per evaluation; scores in percent. ``ap`` is left out where
             no record has it.
+        sci: ``COLUMNS["sci"]``, one row per measurement of SCI on validation images (recipe:
+            ``sci_every``); NaN where it was not estimated.
         damaged: Lines that are not records; they are left out.
         unfinished: The last line has no end yet: it is being written, and left out.
         left_out_bytes: Of the beginning of a log that is too long to be read whole.
@@ -47,6 +50,7 @@ class TrainingLog:
 
     train: pd.DataFrame
     val: pd.DataFrame
+    sci: pd.DataFrame
     damaged: int = 0
     unfinished: bool = False
     left_out_bytes: int = 0
@@ -81,7 +85,7 @@ def read_log(path: Path, max_bytes: int = MAX_LOG_BYTES) -> TrainingLog:
         reason = error.strerror or str(error)
         raise GstoVizError(f"cannot read {path}: {reason}; check it") from error
     frames = {kind: _frame(kind, rows) for kind, rows in records.items()}
-    return TrainingLog(frames["train"], frames["val"], damaged, unfinished, left_out)
+    return TrainingLog(**frames, damaged=damaged, unfinished=unfinished, left_out_bytes=left_out)
 
 
 def _seek_end(file: BinaryIO, max_bytes: int) -> int:
@@ -177,10 +181,11 @@ def run_table(logs: Mapping[str, TrainingLog]) -> pd.DataFrame:
 
     Returns:
         ``run``, ``step``, ``epoch`` (so far), ``best mIoU (%)``, ``at epoch``, ``last mIoU (%)``,
-        ``last loss``, ``images/s`` (mean so far), ``hours``; empty where not logged yet. Networks
-        for pose have AP in place of mIoU.
+        ``last SCI`` (where a run logs it), ``last loss``, ``images/s`` (mean so far), ``hours``;
+        empty where not logged yet. Networks for pose have AP in place of mIoU.
     """
     rows, measures = [], scored_by(logs)
+    confused = any(len(log.sci) for log in logs.values())
     for run, log in logs.items():
         train, val = log.train, log.val
         rows.append(
@@ -189,8 +194,9 @@ def run_table(logs: Mapping[str, TrainingLog]) -> pd.DataFrame:
                 "step": _greatest(train["step"], val["step"]),
                 "epoch": _greatest(train["epoch"], val["epoch"]),
                 **_scores(val, measures),
-                "last loss": np.nan if train.empty else train["loss"].iloc[-1],
-                "images/s": np.nan if train.empty else train["images_per_s"].iloc[-1],
+                **({"last SCI": _last(log.sci["sci"])} if confused else {}),
+                "last loss": _last(train["loss"]),
+                "images/s": _last(train["images_per_s"]),
                 "hours": train["seconds"].max() / 3600,
             }
         )
@@ -210,6 +216,10 @@ def _scores(val: pd.DataFrame, measures: Sequence[str]) -> dict[str, float]:
             best[f"best {title} (%)"], epoch = top[name], np.floor(top["epoch"])
             last[f"last {title} (%)"] = known[name].iloc[-1]
     return {**best, "at epoch": epoch, **last}
+
+
+def _last(column: pd.Series) -> float:
+    return np.nan if column.empty else float(column.iloc[-1])
 
 
 def _greatest(*columns: pd.Series) -> float:

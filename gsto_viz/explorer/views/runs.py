@@ -27,6 +27,10 @@ NO_RUNS = (
     "No training runs to show. `gsto-viz train RECIPE --data SPEC --out DIR/NAME` makes one; open "
     "it with `gsto-viz app --runs DIR`."
 )
+NO_SCI = (
+    "Without SCI in the log: {runs}. `gsto-viz train ... --set sci_every=5` measures it every five "
+    "epochs."
+)
 COMPARE, CHECKPOINT = "runs-compare", "runs-checkpoint"
 """Keys of the runs to compare with, and of the checkpoint whose card is shown."""
 ENDS = ("best", "last")
@@ -66,7 +70,7 @@ def _draw_training(page: Page) -> None:
             name: st.column_config.NumberColumn(format="%.2f")
             for name in ("hours", *(f"{n} {t} (%)" for n in ENDS for t in SCORES.values()))
         }
-        | {"last loss": st.column_config.NumberColumn(format="%.4f")}
+        | {n: st.column_config.NumberColumn(format="%.4f") for n in ("last loss", "last SCI")}
         | {"images/s": st.column_config.NumberColumn(format="%.1f")},
         alt="Steps, epochs, scores, speed and time of the chosen runs",
     )
@@ -138,21 +142,30 @@ def _draw_curves(logs: Mapping[str, TrainingLog]) -> None:
             title = f"{SCORES[score]} on the validation images by epoch"
             _draw_chart(run_charts.scores(logs, score), title, "No evaluation yet.")
     with right:
+        _draw_chart(run_charts.confusion(logs), "SCI on the validation images by epoch", None)
+        if silent := [run for run, log in logs.items() if log.sci.empty]:
+            st.markdown(NO_SCI.format(runs=plain(", ".join(silent))))
+    left, right = st.columns(2, gap="medium")
+    with left:
         _draw_chart(run_charts.curve(logs, "loss", "loss"), "Loss by step", "No step logged yet.")
-    with st.expander("Learning rate"):
+    with right:
         chart = run_charts.curve(logs, "lr", "learning rate")
         _draw_chart(chart, "Learning rate by step", "No step logged yet.")
     st.markdown(
         "mIoU: percent, one confusion matrix over the validation images; AP, of networks for pose: "
-        "percent, of key points, COCO's. Loss: mean over the steps "
-        "since the record before, with the losses of supervised gates. Curves of more than 2000 "
+        "percent, of key points, COCO's. SCI: of the first validation images, their own gains, no "
+        "null models. Loss: mean over the steps since the record before, with the losses of "
+        "supervised gates. Curves of more than 2000 "
         "points show the lowest and the highest of every stretch."
     )
 
 
-def _draw_chart(chart: alt.Chart | None, alt_text: str, nothing: str) -> None:
+def _draw_chart(
+    chart: alt.Chart | run_charts.Layers | None, alt_text: str, nothing: str | None
+) -> None:
     if chart is None:
-        st.markdown(nothing)
+        if nothing is not None:
+            st.markdown(nothing)
         return
     st.markdown(f"**{alt_text}**")
     st.altair_chart(chart, width="stretch", alt=alt_text)

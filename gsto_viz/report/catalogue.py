@@ -169,7 +169,7 @@ def _branch_by_size(report: Report) -> Drawn:
     pose = {report.model(key).get("task") == "pose" for key in tuned}
     kinds = [HEAT_MAP if one else "" for one in sorted(pose)]
     score, unit = (" or ".join(scored(of, kind) for kind in kinds) for of in ("margin", "logits"))
-    title = f"Exact Shapley value of the {score}, by branch and size"
+    title = f"Exact Shapley values of the {score}"
     return Drawn(
         plots.figure_branch_size(tuned, title=title, unit=unit, names=report.names),
         plots.branch_size_data(tuned),

@@ -82,6 +82,14 @@ class Shown:
         return annotated if self.pose and annotated is not None else self.classes
 
     @property
+    def sites(self) -> str:
+        """What the branches that are compared are called, of each network where they differ."""
+        names = {letter: self.inspections[letter].site for letter in LETTERS}
+        if len(set(names.values())) == 1:
+            return names["A"]
+        return ", ".join(f"{name} ({letter})" for letter, name in names.items())
+
+    @property
     def region_source(self) -> str:
         """What regions are cut from, in words."""
         if self.sample.labels is not None:

@@ -115,6 +115,9 @@ def test_a_joint_is_asked_about_where_a_peaks_in_the_persons_box(shown):
     peak = shown.inspections["A"].skeletons[index, wrist, 2]
     assert maps[wrist].ravel()[cell] == peak
     assert asked.words.startswith("heat map of left wrist at x ")
+    row, column = divmod(int(cell), maps.shape[2])
+    assert asked.pin(point) == Point(4 * column, 4 * row)
+    assert asked.pin(asked.pin(point)) is None
     anything = ask_joint(shown, regions, point, pick="pixel", target=None)
     assert anything.class_name in COCO_JOINTS.classes.names
     assert (anything.score, anything.unit) == ("mean", "heat map")
@@ -145,6 +148,7 @@ def test_explore_shows_skeletons_and_names_the_person(open_app, viewer_text, sho
     area = int(regions.regions.area_px[number - 1])
     assert f"Region {number}: person** (from the labels), {area} px in all" in said(app)
     assert "Heat maps of joints, mean over the region" in said(app)
+    assert "Branch maps: stage4.m0.branch*.pre (A), stage4.branch* (B);" in said(app)
     assert "softmax" not in said(app)
 
 
@@ -156,6 +160,7 @@ def test_attribution_asks_about_joints(open_app, address, shown):
     assert picker.label == "Joint asked about"
     assert tuple(picker.options) == COCO_JOINTS.classes.names
     assert "Explained: the heat map of right knee at x " in said(app)
+    assert "Square: the peak that is asked about." in said(app)
     table = app.dataframe[0].value
     exact = table[table["must be"].notna()]
     np.testing.assert_allclose(exact["sum"], exact["must be"], atol=1e-3)

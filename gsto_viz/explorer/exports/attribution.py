@@ -197,7 +197,7 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
     else:
         maps = {x: _run(models[x], shown, question, state, fields[x]) for x in LETTERS}
     answers = answer(question, shown, fields)
-    marks = marks_at(regions, point, outline=state.pick == "region")
+    marks = marks_at(regions, point, pin=question.pin(point), outline=state.pick == "region")
     return attribution_exports(shown, question, answers, state, lambda: maps, marks)
 
 

@@ -221,7 +221,7 @@ def _display(shown: Shown, state: ViewState) -> dict[str, Any]:
         "scale_in_words": mode.meaning,
         "badge": RAW_BADGE if mode.raw else None,
         "reduction": REDUCTIONS[mode.raw],
-        "site": shown.inspections["A"].site,
+        "site": shown.sites,
         "colors": state.colors,
         "interpolation": "nearest",
         "logits": "float16",

@@ -69,15 +69,15 @@ def marks_at(
     )
 
 
-def marks_in_words(marks: Marks) -> str:
-    """Describe what is marked where."""
+def marks_in_words(marks: Marks, pin: str = "the pin") -> str:
+    """Describe what is marked where; ``pin`` is what the second pixel is."""
     words = []
     if marks.probe is not None:
         words.append(f"Cross: the probe at x {marks.probe[0]}, y {marks.probe[1]}.")
     if marks.outline is not None:
         words.append("Outline: the region that is probed.")
     if marks.pin is not None:
-        words.append(f"Square: the pin at x {marks.pin[0]}, y {marks.pin[1]}.")
+        words.append(f"Square: {pin} at x {marks.pin[0]}, y {marks.pin[1]}.")
     return " ".join(words)
 
 
@@ -121,7 +121,7 @@ def branch_sheet(
         rows.append(PanelRow("B - A", _map_panels("B - A", differences, DIVERGING)))
     caption = (
         f"{networks_in_words(shown)} {MODES[mode].meaning}{more} Reduction: "
-        f"{REDUCTIONS[MODES[mode].raw]}; {shown.inspections['A'].site}, one cell of stride s "
+        f"{REDUCTIONS[MODES[mode].raw]}; {shown.sites}, one cell of stride s "
         f"covers s x s pixels. {marks_in_words(marks)}{heard_in_words(heard or {})}"
     )
     return Sheet(rows, marks, caption, opacity)
@@ -196,7 +196,7 @@ def attribution_sheet(
     caption = (
         f"{networks_in_words(shown)} Explained: {asked}. Maps: {unit}; red raises the number, blue "
         f"lowers it; one scale for {scale}, symmetric about 0.{how} "
-        f"{marks_in_words(marks)}"
+        f"{marks_in_words(marks, 'the peak')}"
     )
     return Sheet(rows, marks, caption)
 

@@ -152,5 +152,5 @@ def _view_json(shown: Shown, state: ViewState) -> bytes:
         "responses": _responses(shown, state),
         "labelled_right": object_share(shown, shown.picture.sample, drawn.name),
     }
-    display = {"note": ONE, "scale": "percentile", "site": shown.inspections["A"].site}
+    display = {"note": ONE, "scale": "percentile", "site": shown.sites}
     return view_json(PAGE, shown, state, numbers, display, source=DRAWN)

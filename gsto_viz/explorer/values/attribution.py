@@ -61,6 +61,11 @@ class Question:
         """What answers depend on, for one image."""
         return self.name, self.class_id, self.score
 
+    def pin(self, probe: Point) -> Point | None:
+        """Return the pixel that is asked about, where it is another one than the probe."""
+        asked = Point(self.place.x, self.place.y) if isinstance(self.place, Pixel) else probe
+        return None if asked == probe else asked
+
     @property
     def words(self) -> str:
         """What is explained, in words."""

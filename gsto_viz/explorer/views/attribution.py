@@ -460,7 +460,8 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
             maps = None
             if runs or METHOD_LINKS[state.method].at == "head":
                 maps = partial(branch_maps, shown, question, state.method, carried, runs)
-            marks = marks_at(regions, point, outline=state.pick == "region")
+            pin = question.pin(point)
+            marks = marks_at(regions, point, pin=pin, outline=state.pick == "region")
             given = (shown, question, answers, page.state, maps, marks)
             draw_exports(partial(attribution_exports, *given))
     page.write_link()
@@ -512,7 +513,8 @@ def _draw_viewer(
     data = attribution_tiles(
         shown, question, (state.method, state.absent, state.steps), carried, runs
     )
-    draw_tiles(page, data, point, shown.size, outline=state.pick == "region", key=KEY)
+    pin = None if question is None else question.pin(point)
+    draw_tiles(page, data, point, shown.size, pin=pin, outline=state.pick == "region", key=KEY)
     page.note(x=point.x, y=point.y)
     unit = unit_of(state.method, score_of(shown, state.score))
     scale = "one scale for each network" if state.method == "gradcam" else "one scale for all maps"
@@ -520,5 +522,5 @@ def _draw_viewer(
         f"{plain(shown.picture.description)} Maps: {unit}; red "
         f"raises the number, blue lowers it; {scale}, symmetric about 0, and what lies beyond the "
         "bar takes its end colours. Click a tile to ask there, use the wheel to zoom, arrow keys "
-        "to step by one cell."
+        "to step by one cell." + ("" if pin is None else " Square: the peak that is asked about.")
     )

@@ -230,10 +230,9 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
 
 def _caption(shown: Shown, mode: str) -> str:
     raw = "" if MODES[mode].raw else " Hovering also gives the raw channel mean."
-    site = plain(shown.inspections["A"].site)
     what = plain(shown.picture.description) + skeletons_in_words(shown)
     return (
-        f"{what} {MODES[mode].meaning}{raw} Branch maps: {site}, after "
-        "the last fusion and its ReLU; one cell of stride s covers s x s pixels. Click a tile and "
-        "use the wheel to zoom, drag to move, arrow keys to step by one cell."
+        f"{what} {MODES[mode].meaning}{raw} Branch maps: {plain(shown.sites)}; one cell of stride "
+        "s covers s x s pixels. Click a tile and use the wheel to zoom, drag to move, arrow keys "
+        "to step by one cell."
     )

@@ -217,13 +217,12 @@ def _draw_shown(page: Page, shown: Shown, picture: Picture, drawn: DrawnObject) 
     draw_colors({"map": SCALE[1]}, key=KEY)
     data = drawn_tiles(shown, regions)
     draw_tiles(page, data, Point(drawn.x, drawn.y), shown.size, outline=True, key=KEY)
-    site = plain(shown.inspections["A"].site)
     st.markdown(
         f"{plain(picture.description)} Click a tile to put the object there; arrow keys move it. "
         "The mark is the middle of the object's bounding box, which a thin object may not cover. "
         "Each map shows the rank of every cell among the cells of this image (percentile, fixed "
         "bar 0 to 1) of the channel average, after each channel was divided by its spread over "
-        f"training images. Branch maps: {site}."
+        f"training images. Branch maps: {plain(shown.sites)}."
     )
     number = object_number(regions)
     profile = region_profile(shown, regions, region_numbers(shown, regions), number)

@@ -12,7 +12,7 @@ import argparse
 from gsto_viz.report import Report, load_report
 from gsto_viz.report.folder import shown
 from gsto_viz.report.headline import headline_markdown, headline_rows, null_text
-from gsto_viz.words import INDICES, LAYOUT
+from gsto_viz.words import INDICES, LAYOUT, SCI_C
 
 SHOWN = {*INDICES, LAYOUT.key} - {"sci_whole"}
 OF_NETWORKS = ("sci", "sci_edge", "a_first_matched", "a_last")
@@ -20,16 +20,25 @@ NULLS_OF_NETWORKS = ("N1", "N2", "N3")
 
 
 def network_markdown(report: Report) -> str:
-    """Write a row for each network: SCI, its null models, the other indices, mIoU."""
+    """Write a row for each network: SCI, its null models, the other indices, SCI_C, mIoU.
+
+    The last two have columns where a network has them.
+    """
     sci, *others = (INDICES[name].label for name in OF_NETWORKS)
-    table = [["network", sci, *NULLS_OF_NETWORKS, *others, "mIoU here, %"]]
+    causal = {key: found["sci_c"] for key in report.keys if (found := report.causal(key))}
+    scored = {key: s for key in report.keys if (s := report.model(key)["scores"]) is not None}
+    more = [*([SCI_C.label] if causal else []), *(["mIoU here, %"] if scored else [])]
+    table = [["network", sci, *NULLS_OF_NETWORKS, *others, *more]]
     for key in report.keys:
         rows = {row.word.key: row for row in headline_rows(report, key)}
         values = [shown(rows[name].estimate, 2) for name in OF_NETWORKS]
         nulls = [null_text(n, rows["sci"].nulls.get(n)) or "-" for n in NULLS_OF_NETWORKS]
-        scores = report.model(key)["scores"]
-        accuracy = "-" if scores is None else f"{scores['miou']:.1f}"
-        table.append([key, values[0], *nulls, *values[1:], accuracy])
+        last = []
+        if causal:
+            last.append(shown(causal[key].estimate, 2) if key in causal else "-")
+        if scored:
+            last.append(f"{scored[key]['miou']:.1f}" if key in scored else "-")
+        table.append([key, values[0], *nulls, *values[1:], *last])
     lines = [f"| {' | '.join(cells)} |" for cells in table]
     return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
 

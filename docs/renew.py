@@ -1,7 +1,7 @@
 """Writes anew what pages of the documentation take from the package.
 
     python docs/renew.py                  # the tables between <!-- table: NAME --> and <!-- end -->
-    python docs/renew.py --gallery DIR    # also the pictures of the gallery, from an analysis
+    python docs/renew.py --gallery DIR    # also the gallery's pictures of this analysis
 
 Tables stand in the pages so that a code host shows them; a test says when one of them is old.
 """
@@ -39,6 +39,10 @@ BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(^<!-- end -->)", re.M | re.S)
 GALLERY = DOCS / "images" / "gallery"
 GALLERY_PX = 1000
 """Widest picture of the gallery."""
+GALLERY_RUN = "runs/gallery"
+"""The analysis that figures are drawn of."""
+ANALYSES = {"listening": "runs/systems"}
+"""By figure, that of those which are drawn of another one."""
 TABS = {"head": "exact, at the head", "taps": "any tap", "image": "the image"}
 """Where a method of attribution gives maps."""
 
@@ -85,8 +89,8 @@ def figures() -> list[str]:
         lines += [
             f"## {name}",
             "",
-            f"{kind.title}. `gsto-viz figures runs/gallery --only {name}`; its numbers: "
-            f"`figures/{name}.csv`.",
+            f"{kind.title}. `gsto-viz figures {ANALYSES.get(name, GALLERY_RUN)} --only {name}`; "
+            f"its numbers: `figures/{name}.csv`.",
             "",
         ]
         if (GALLERY / f"{name}.png").is_file():
@@ -138,9 +142,11 @@ def example_picture() -> npt.NDArray[np.uint8]:
 
 
 def draw_gallery(analysis: Path) -> None:
-    """Put smaller copies of ``DIR/figures/*.png`` into the gallery."""
+    """Put smaller copies of the figures that are drawn of ``DIR`` into the gallery."""
     GALLERY.mkdir(parents=True, exist_ok=True)
     for drawn in sorted((analysis / "figures").glob("*.png")):
+        if analysis.name != Path(ANALYSES.get(drawn.stem, GALLERY_RUN)).name:
+            continue
         with Image.open(drawn) as picture:
             small = picture.convert("RGB")
             small.thumbnail((GALLERY_PX, 2 * GALLERY_PX), Image.Resampling.LANCZOS)

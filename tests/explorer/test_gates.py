@@ -1,6 +1,7 @@
 """Numbers of the page "Gates", by loops; networks with a gate held, by their own layers."""
 
 import base64
+import copy
 import csv
 import io
 import json
@@ -13,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from gsto_viz.capture import Capture
+from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.exports.figures import gates_sheet, marks_at
@@ -27,6 +30,7 @@ from gsto_viz.explorer.values.gates import (
     first_gate,
     gate_choice,
     gate_histogram,
+    gate_options,
     gate_places,
     gate_table,
     gated_letters,
@@ -37,14 +41,19 @@ from gsto_viz.explorer.values.gates import (
     mean_gate,
     means_by_class,
     means_by_size,
+    members,
     region_gates,
 )
 from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
 from gsto_viz.models import load_checkpoint
+from gsto_viz.models.fusion import Transition
+from gsto_viz.models.gates import GatedScaleTransfer
 from gsto_viz.network import open_network
+from gsto_viz.regions import prepare_regions, region_arrays
 from gsto_viz.torch_utils import image_to_tensor
+from gsto_viz.types import IGNORE
 
 GATES = (
     "stage4.m1.gate[0->2]", "stage4.m1.gate[2->0]", "stage2.m0.gate[1->0]", "transition3.gate",
@@ -259,6 +268,87 @@ def test_holding_a_gate_is_a_constant_in_its_place(network, gate):
     np.testing.assert_array_equal(again.logits, plain.logits)
 
 
+def without_gates(network):
+    """A copy of the network whose transfers carry their source as it is."""
+    twin = copy.deepcopy(network)
+    for module in list(twin.modules()):
+        if isinstance(module, Transition):
+            module.gate = None
+        for name, child in list(module.named_children()):
+            if isinstance(child, GatedScaleTransfer):
+                module._modules[name] = child.transfer
+    return twin
+
+
+def confusion_by_loops(activity, regions):
+    """SCI of one image: every pair of regions an octave apart, by a loop, and their number."""
+    found, wrong = regions.regions, []
+    q = region_arrays(regions, activity)["q"]
+    for x in range(len(found)):
+        for y in range(len(found)):
+            if not (found.qualifies[x] and found.qualifies[y]) or np.isnan(q[x] + q[y]):
+                continue
+            if found.area_px[y] >= 4 * found.area_px[x]:
+                wrong.append(1.0 if q[y] < q[x] else 0.5 if q[y] == q[x] else 0.0)
+    return (math.fsum(wrong) / len(wrong) if wrong else None), len(wrong)
+
+
+def test_gates_held_at_one_are_a_network_without_gates(network):
+    sample = render_scene(1_000_000, 0, 128, 256)
+    gates = tuple(open_network(network).look(sample.image).gates)
+    plain = inspect_held(network, sample.image, PLAIN, 0.0)
+    held = inspect_held(network, sample.image, gates, 1.0)
+    bare = without_gates(network)
+    with torch.no_grad():
+        logits = bare(image_to_tensor(sample.image).unsqueeze(0)).logits[0].numpy()
+    np.testing.assert_allclose(held.logits, logits, rtol=1e-5, atol=1e-5)
+    assert np.abs(plain.logits - logits).max() > 1e-4
+
+    regions = prepare_regions(sample.labels, plain.strides, sample.instances, IGNORE)
+    change = held_change(plain, held, CAMVID_CLASSES, sample.labels, regions)
+    with Capture(bare, "stage4.branch*", reduce="gain_fixed") as maps, torch.no_grad():
+        bare(image_to_tensor(sample.image).unsqueeze(0))
+        without = [maps[f"stage4.branch{r}"][0].numpy() for r in range(4)]
+    for estimate, activity in zip(change.sci, (plain.activity, without), strict=True):
+        value, pairs = confusion_by_loops(activity, regions)
+        assert (estimate.value, estimate.n_pairs) == (pytest.approx(value), pairs)
+        assert pairs > 20
+    found = regions.regions
+    for row in change.sizes.itertuples():
+        low, high = map(int, row.size.split(" to "))
+        for prediction, mean in ((plain.prediction, row.before), (held.prediction, row.after)):
+            recalls = [
+                (prediction[found.ids == k + 1] == found.class_id[k]).mean()
+                for k in range(len(found))
+                if found.qualifies[k] and low**2 <= found.area_px[k] < high**2
+            ]
+            assert (len(recalls), np.mean(recalls)) == (row.regions, pytest.approx(mean))
+
+
+def test_groups_are_what_their_names_say(shown):
+    places = gate_places(shown.inspections["B"])
+    for name in gate_options(places):
+        chosen = {place.name for place in members(places, name)}
+        by_hand = set()
+        for tap, source in zip(GATES, SOURCES, strict=True):
+            target = source + 1 if "transition" in tap else int(tap[-2])
+            belongs = {
+                "*": True,
+                "up": target < source,
+                "down": target > source,
+                "stage4": tap.startswith("stage4"),
+                "transitions": tap.startswith("transition"),
+            }
+            if belongs.get(name, tap == name):
+                by_hand.add(tap)
+        assert chosen == by_hand
+    words = gate_options(places)
+    assert list(words)[:3] == ["*", "up", "down"]
+    assert words["up"] == "coarse to fine, 3 gates"
+    assert words["stage4.m1.gate[3->0]"] == "/32 → /4, stage 4, module 1"
+    assert not any("gate[" in text for text in words.values())
+
+
 def test_a_gate_that_is_not_there_leaves_no_hook(network):
     image = render_scene(1_000_000, 0, 64, 128).image
     before = sum(len(m._forward_hooks) for m in network.modules())
@@ -270,7 +360,7 @@ def test_a_gate_that_is_not_there_leaves_no_hook(network):
 def test_changes_are_counted_by_loops(made_up):
     view = made_up()
     a, b = view.inspections["A"], view.inspections["B"]
-    change = held_change(a, b, view.classes, view.sample.labels)
+    change = held_change(a, b, view.classes, view.sample.labels, cut_regions(view))
     before, after = a.prediction.ravel().tolist(), b.prediction.ravel().tolist()
     pairs = list(zip(before, after, strict=True))
     assert change.share == sum(x != y for x, y in pairs) / len(pairs)
@@ -298,7 +388,7 @@ def test_changes_are_counted_by_loops(made_up):
 def test_nothing_changes_against_itself(made_up):
     view = made_up(labelled=False)
     inspection = gated(view.inspections["A"])
-    change = held_change(inspection, inspection, view.classes, None)
+    change = held_change(inspection, inspection, view.classes, None, cut_regions(view))
     assert (change.share, change.mean_change, change.largest_change) == (0, 0, 0)
     assert change.accuracy is None
     view = replace(view, inspections=view.inspections | {"A": inspection})
@@ -314,7 +404,7 @@ def exports_of(view, state):
     held = None
     if choice.value is not None:
         a, b = view.inspections["A"], view.inspections["B"]
-        change = held_change(a, b, view.classes, view.sample.labels)
+        change = held_change(a, b, view.classes, view.sample.labels, cut_regions(view))
         held = Held(choice.subject, choice.what, b, change)
     made = gates_exports(view, cut_regions(view), state, choice, lambda: held)
     return {file.name: file.make for file in made.all_files()}, choice, held
@@ -344,7 +434,7 @@ def test_exports_hold_what_the_page_shows(shown):
         assert sum(own) == found.qualifies.sum()
     rows = rows_of(files["held.csv"]())
     assert sum(int(row["before (px)"]) for row in rows) == 90 * 150
-    assert {row["what"] for row in rows} == {f"B with {GATES[1]} held at 0.75"}
+    assert {row["what"] for row in rows} == {"B with /16 → /4, stage 4, module 1 held at 0.75"}
     with np.load(io.BytesIO(files["maps.npz"]()), allow_pickle=False) as arrays:
         np.testing.assert_array_equal(
             arrays["B.stage4.m1.gate.2to0"], inspection.gates["stage4.m1.gate[2->0]"]
@@ -388,8 +478,8 @@ def test_the_view_is_drawn_as_the_page_shows_it(shown):
     assert "Bars of gates run from 0.5 to 1" in sheet.caption
     svg = draw_view(shown.sample, shown.classes, sheet, "svg").content
     text = " ".join("".join(ET.fromstring(svg).itertext()).split())
-    # Once in the figure, once in its description.
-    assert text.count("/16 → /4") == 2
+    # The map and the headline of what is held: once in the figure, once in its description.
+    assert text.count("/16 → /4") == 4
     assert held.what in text
 
 

@@ -18,6 +18,7 @@ from gsto_viz.models import load_checkpoint
 
 GATED, PLAIN = "gated.safetensors", "plain.safetensors"
 FIRST, OTHER = "stage4.m0.gate[3->0]", "stage3.m1.gate[0->2]"
+FIRST_WORDS, OTHER_WORDS = "/32 → /4, stage 4, module 0", "/4 → /16, stage 3, module 1"
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def test_the_gates_of_b_are_shown_beside_a_baseline(checkpoints, gates, address)
     assert not app.exception
     assert not app.error
     assert app.selectbox(key="gate").value == FIRST
-    assert len(app.selectbox(key="gate").options) == 41
+    assert len(app.selectbox(key="gate").options) == 1 + 3 + 4 + 10 + 40
     assert "A: plain has no gate maps on its transfers" in said(app).replace("\\", "")
-    assert f"{FIRST} of B in this image" in said(app)
+    assert f"{FIRST_WORDS}, of B in this image" in said(app)
     table = app.dataframe[-1].value
     assert len(table) == 40
     assert (table["lowest"] >= 0.5).all()
@@ -93,13 +94,13 @@ def test_a_held_gate_is_compared(checkpoints, gates, viewer_text):
     app = gates(force="1", value="0.25", gate=OTHER).run()
     assert not app.exception
     assert not app.warning
-    assert f"What changes: B with {OTHER} held at 0.25" in said(app)
+    assert f"What changes: B with {OTHER_WORDS} held at 0.25" in said(app)
     assert "of the pixels get another class" in said(app)
     assert "never leaves 0.5 to 1" in app.info[-1].value
-    table = app.dataframe[0].value
+    table = app.dataframe[1].value
     assert table["before"].sum() == table["after"].sum() == 256 * 512
     assert table["left"].sum() == table["joined"].sum()
-    assert f"B with {OTHER} held at 0.25" in viewer_text(app)
+    assert "stage 3, module 1 held at 0.25" in viewer_text(app)
     app.button(key="hold-mean").click()
     app.run()
     assert 0.5 <= app.slider(key="value").value < 1
@@ -110,7 +111,7 @@ def test_a_held_gate_is_compared(checkpoints, gates, viewer_text):
     app.slider(key="value").set_value(0.75)
     app.run()
     assert app.toggle(key="force").value
-    assert f"What changes: B with {OTHER} held at 0.75" in said(app)
+    assert f"What changes: B with {OTHER_WORDS} held at 0.75" in said(app)
 
 
 def test_all_gates_at_once(checkpoints, gates):
@@ -118,19 +119,29 @@ def test_all_gates_at_once(checkpoints, gates):
     assert not app.exception
     assert "B with all 40 gates held at 1" in said(app)
     assert "All gates of B in this image" in said(app)
+    assert "SCI of this image goes from" in said(app)
+
+
+def test_a_group_is_held_from_a_link(checkpoints, gates, address):
+    app = gates(force="1", value="0.5", gate="up").run()
+    assert not app.exception
+    assert not app.warning
+    assert "What changes: B with coarse to fine, 13 gates held at 0.5" in said(app)
+    assert list(app.dataframe[0].value.columns) == ["size", "regions", "before", "after"]
+    assert address(app)["gate"] == "up"
 
 
 def test_only_a_is_gated(checkpoints, gates):
     app = gates(a=GATED, b=PLAIN, force="1", value="0.5").run()
     assert not app.exception
-    assert f"What changes: A with {FIRST} held at 0.5" in said(app)
+    assert f"What changes: A with {FIRST_WORDS} held at 0.5" in said(app)
     assert "B: plain has no gate" in said(app).replace("\\", "")
 
 
 def test_both_are_gated(checkpoints, gates):
     app = gates(a=GATED, b=GATED).run()
     assert not app.exception
-    assert f"{FIRST} of A and B in this image" in said(app)
+    assert f"{FIRST_WORDS}, of A and B in this image" in said(app)
     assert len(app.dataframe[-1].value) == len(app.dataframe[-2].value) == 40
     assert "no gate" not in said(app)
 
@@ -188,7 +199,7 @@ def test_a_saved_view_is_replayed_with_its_gate_held(checkpoints, gates, tmp_pat
     files = {file.name: file for file in again.files}
     anew = json.loads(files["view.json"].make())
     assert anew["numbers"] == json.loads(view.read_text())["numbers"]
-    assert f"B with {OTHER} held at 0.25" in files["held.csv"].make().decode()
+    assert f"B with {OTHER_WORDS} held at 0.25" in files["held.csv"].make().decode()
     view.write_text(
         view.read_text().replace(f'"gate": "{OTHER}"', '"gate": "stage9.m0.gate[0->0]"')
     )

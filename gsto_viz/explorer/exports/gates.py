@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
@@ -257,7 +257,8 @@ def _held_numbers(held: Held) -> dict[str, Any]:
     """Return what holding the gates changes, without its maps."""
     known = {field.name: getattr(held.change, field.name) for field in fields(held.change)}
     kept = {name: value for name, value in known.items() if not isinstance(value, np.ndarray)}
-    return {"what": held.what, **kept}
+    sci = [asdict(one) for one in held.change.sci]
+    return {"what": held.what, **kept, "sci": sci}
 
 
 def _tiles(shown: Shown, choice: GateChoice, make_held: Makes) -> tuple[ExportFile, ...]:

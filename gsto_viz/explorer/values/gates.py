@@ -10,19 +10,31 @@ import pandas as pd
 from gsto_viz.activity import FloatMap, cell_at, saturated_share
 from gsto_viz.anatomy import Edge, edge_named, site_numbers
 from gsto_viz.attribution.interventions import constant, intervene
-from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.shown import LETTERS, Shown, cut_regions
 from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
 from gsto_viz.models import SegmentationNetwork
 from gsto_viz.network import open_network
-from gsto_viz.regions import PreparedRegions, part_means
+from gsto_viz.regions import PreparedRegions, part_means, region_arrays
 from gsto_viz.report.examples import with_skeletons
-from gsto_viz.stats.outcome import confusion_matrix, scores_of
+from gsto_viz.stats.inference import Estimate
+from gsto_viz.stats.outcome import (
+    confusion_matrix,
+    outcome_by_size,
+    outcome_counts,
+    scores_of,
+)
+from gsto_viz.stats.pairs import sci
 from gsto_viz.types import IGNORE, ClassList, Stride
 
 ALL = "*"
 """Stands for all gates of a network at once."""
+WAYS = {1: "down", -1: "up", 0: "same"}
+"""Groups by direction, named by the sign of their edges."""
+WAY_WORDS = {"up": "coarse to fine", "down": "fine to coarse", "same": "branch to itself"}
+NEW = "transitions"
+"""The group of gates in front of new branches."""
 BINS = 25
 NEAR_TOP = 0.05
 """A gate within this share of its range below the upper end, which it never reaches, is near it."""
@@ -43,12 +55,24 @@ class GatePlace(Edge):
     @property
     def group(self) -> str:
         """Its fusion, such as ``stage3.m0``, or ``transitions``."""
-        return "transitions" if self.new else self.site
+        return NEW if self.new else self.site
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What may be chosen and means this gate, too, the widest first."""
+        stage = NEW if self.new else self.site.partition(".")[0]
+        return ALL, WAYS[self.sign], stage, f"{self.source}->{self.target}", self.name
 
     @property
     def arrow(self) -> str:
         """The transfer in short: ``/16 → /4``."""
         return f"/{self.source_stride} → /{self.target_stride}"
+
+    @property
+    def title(self) -> str:
+        """Transfer and fusion in words: ``/16 → /4, stage 3, module 0``."""
+        title = f"transition {site_numbers(self.site)[0]}" if self.new else group_title(self.group)
+        return f"{self.arrow}, {title[:1].lower()}{title[1:]}"
 
 
 def gate_places(inspection: Look) -> tuple[GatePlace, ...]:
@@ -66,6 +90,33 @@ def group_title(group: str) -> str:
     return f"Stage {numbers[0]}, module {numbers[1]}" if len(numbers) == 2 else "Transitions"
 
 
+def members(places: Sequence[GatePlace], gate: str) -> tuple[GatePlace, ...]:
+    """Return the gates that a choice means: a tap, an edge ``3->0``, or a group."""
+    return tuple(place for place in places if gate in place.groups)
+
+
+def gate_options(places: Sequence[GatePlace]) -> dict[str, str]:
+    """Return what may be chosen, with its words: groups, edges of several modules, gates."""
+    columns = zip(*(place.groups for place in places), strict=True)
+    names = dict.fromkeys(name for column in columns for name in column)
+    taps = {place.name for place in places}
+    kept = [name for name in names if name in taps or len(members(places, name)) > 1]
+    return {name: choice_words(places, name) for name in kept}
+
+
+def choice_words(places: Sequence[GatePlace], gate: str) -> str:
+    """Return a choice in words, such as ``/32 → /4, stage 4, module 0`` or ``all 40 gates``."""
+    inside = members(places, gate)
+    if inside and gate == inside[0].name:
+        return inside[0].title
+    if gate == ALL:
+        return f"all {len(inside)} gates"
+    if "->" in gate:
+        return f"{inside[0].arrow}, its {len(inside)} gates together"
+    name = WAY_WORDS.get(gate) or gate.replace("stage", "stage ")
+    return f"{name}, {len(inside)} gates"
+
+
 def gated_letters(shown: Shown) -> tuple[str, ...]:
     """Return which of A and B have gates."""
     return tuple(letter for letter in LETTERS if shown.inspections[letter].gates)
@@ -73,16 +124,14 @@ def gated_letters(shown: Shown) -> tuple[str, ...]:
 
 def first_gate(places: Sequence[GatePlace]) -> str:
     """Return the gate that is looked at first: of the last fusion, coarsest to finest branch."""
-    fusions = [place for place in places if place.group != "transitions"] or list(places)
+    fusions = [place for place in places if not place.new] or list(places)
     last = [place for place in fusions if place.group == fusions[-1].group]
     return max(last, key=lambda place: (place.source, -place.target)).name
 
 
 def chosen_maps(inspection: Look, gate: str) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the maps that a choice means: all of them, one, or none where it is not there."""
-    if gate == ALL:
-        return dict(inspection.gates)
-    return {gate: inspection.gates[gate]} if gate in inspection.gates else {}
+    """Return the maps that a choice means; none where it is not there."""
+    return {p.name: inspection.gates[p.name] for p in members(gate_places(inspection), gate)}
 
 
 def top_share(values: npt.NDArray[np.floating], limits: tuple[float, float]) -> float:
@@ -135,7 +184,7 @@ def limits_of(inspection: Look) -> tuple[float, float]:
 
 
 def mean_gate(inspection: Look, gate: str) -> float:
-    """Return the mean over the cells of a gate; for ``ALL`` the mean over gates of their means."""
+    """Return the mean over the cells of a gate; of a group the mean over gates of their means."""
     return float(
         np.mean([m.mean(dtype=np.float64) for m in chosen_maps(inspection, gate).values()])
     )
@@ -146,7 +195,7 @@ def gate_histogram(inspection: Look, gate: str, limits: tuple[float, float]) -> 
 
     Args:
         inspection: Of a network.
-        gate: A tap of its gates, or ``ALL``: the cells of all gates together.
+        gate: A choice; of a group the cells of all its gates together.
         limits: Ends of the bins; values at the upper end count in the last one.
 
     Returns:
@@ -165,7 +214,7 @@ def region_gates(inspection: Look, regions: PreparedRegions, gate: str) -> Float
     """Average a gate over every region: its core, or all of it where the core is too small.
 
     Returns:
-        (K,) gate values; for ``ALL`` the mean over all gates. NaN for a region without a pixel in
+        (K,) gate values; for a group the mean over its gates. NaN for a region without a pixel in
         a valid cell.
     """
     core = regions.regions.part == "core"
@@ -225,6 +274,8 @@ def _means(
     return pd.DataFrame(rows, columns=["model", "group", "regions", "mean"])
 
 
+IMAGE = "shown"
+"""Stands for the image in tables of one."""
 PLAIN: tuple[str, ...] = ()
 """No gate is held."""
 
@@ -244,6 +295,9 @@ class HeldChange:
         accuracy: Share of labelled pixels that are right before and after, 0..1; None without
             labels.
         miou: Mean IoU over the classes of this image before and after, 0..1; None without labels.
+        sci: SCI of this image before and after.
+        sizes: Recall by size of the region, None without labels: ``size`` (px), ``regions``,
+            ``before`` and ``after``, 0..1.
         classes: One row per class that occurs in either prediction: ``class``, ``before``,
             ``after``, ``left`` and ``joined`` (pixels), ``logit`` (mean change of its logit). Of
             networks for pose one per joint, ``class`` and ``logit`` (mean change of its heat map),
@@ -258,6 +312,8 @@ class HeldChange:
     spread: float
     accuracy: tuple[float, float] | None
     miou: tuple[float, float] | None
+    sci: tuple[Estimate, Estimate]
+    sizes: pd.DataFrame | None
     classes: pd.DataFrame
 
 
@@ -287,6 +343,7 @@ def held_change(
     held: Look,
     classes: ClassList,
     labels: npt.NDArray[np.uint8] | None,
+    regions: PreparedRegions,
     *,
     pose: bool = False,
 ) -> HeldChange:
@@ -297,6 +354,7 @@ def held_change(
         held: With the gate held, with logits.
         classes: Of the network.
         labels: (H, W) of the image, of these classes; None: not annotated.
+        regions: Of the image, before and after.
         pose: Whether the classes are joints.
     """
     assert plain.logits is not None
@@ -305,12 +363,19 @@ def held_change(
     step = held.logits.astype(np.float64) - before
     changed = plain.prediction != held.prediction
     moves = step.mean(axis=(1, 2))
+    tables = [
+        pd.DataFrame(region_arrays(regions, one.activity)).assign(image=IMAGE)
+        for one in (plain, held)
+    ]
+    sizes = None
     if pose:
         changed[:] = False
         accuracy = miou = None
         by_class = _by_joint(moves, classes)
     else:
         accuracy, miou = _scores(plain, held, len(classes), labels)
+        if labels is not None:
+            sizes = recall_by_size(regions, tables[0], plain.prediction, held.prediction)
         by_class = _by_class(plain.prediction, held.prediction, moves, classes)
     return HeldChange(
         changed=changed,
@@ -321,7 +386,33 @@ def held_change(
         spread=float(before.std()),
         accuracy=accuracy,
         miou=miou,
+        sci=(sci(tables[0]), sci(tables[1])),
+        sizes=sizes,
         classes=by_class,
+    )
+
+
+def recall_by_size(
+    regions: PreparedRegions,
+    table: pd.DataFrame,
+    before: npt.NDArray[np.uint8],
+    after: npt.NDArray[np.uint8],
+) -> pd.DataFrame:
+    """Average the recall of regions by size octave; see ``HeldChange.sizes``."""
+    found = regions.regions
+    means = []
+    for prediction in (before, after):
+        counts = outcome_counts(found.ids, found.class_id, prediction, image=IMAGE).regions
+        rows = outcome_by_size(counts, table)
+        means.append(rows[rows["measure"] == "recall"].reset_index(drop=True))
+    octaves = means[0]["octave"].astype(np.int64)
+    return pd.DataFrame(
+        {
+            "size": [f"{2**o} to {2 ** (o + 1)}" for o in octaves],
+            "regions": means[0]["n_regions"],
+            "before": means[0]["mean"],
+            "after": means[1]["mean"],
+        }
     )
 
 
@@ -389,21 +480,22 @@ class GateChoice:
 
     Attributes:
         subject: The network whose gate it is: B where it has gates, else A.
-        gate: A tap, or ``ALL``.
+        gate: One of ``gate_options``.
+        what_gates: The same in words.
         gates: The taps that are meant.
         value: What they are held at, 0..1; None: they are not held.
     """
 
     subject: str
     gate: str
+    what_gates: str
     gates: tuple[str, ...]
     value: float | None
 
     @property
     def what(self) -> str:
         """What is held, in words."""
-        name = f"all {len(self.gates)} gates" if self.gate == ALL else self.gate
-        return f"{self.subject} with {name} held at {self.value:g}"
+        return f"{self.subject} with {self.what_gates} held at {self.value:g}"
 
 
 def gate_choice(shown: Shown, state: ViewState) -> GateChoice | None:
@@ -417,10 +509,11 @@ def gate_choice(shown: Shown, state: ViewState) -> GateChoice | None:
         return None
     inspection = shown.inspections[gated[-1]]
     places = gate_places(inspection)
-    names = [ALL, *(place.name for place in places)]
-    gate = state.gate if state.gate in names else first_gate(places)
+    words = gate_options(places)
+    gate = state.gate if state.gate in words else first_gate(places)
     value = round(state.value, 6) if state.force else None
-    return GateChoice(gated[-1], gate, tuple(chosen_maps(inspection, gate)), value)
+    taps = tuple(place.name for place in members(places, gate))
+    return GateChoice(gated[-1], gate, words[gate], taps, value)
 
 
 def compare_held(
@@ -437,7 +530,8 @@ def compare_held(
     # what the pages keep has logits at half precision.
     plain, held = run(PLAIN, 0.0), with_skeletons(run(choice.gates, choice.value), shown.sample)
     labels = shown.sample.labels
-    change = held_change(plain, held, shown.classes, labels, pose=shown.pose)
+    regions = cut_regions(shown)
+    change = held_change(plain, held, shown.classes, labels, regions, pose=shown.pose)
     return Held(choice.subject, choice.what, held, change)
 
 

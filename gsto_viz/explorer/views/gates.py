@@ -28,16 +28,17 @@ from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.texts import plain
 from gsto_viz.explorer.values.gate_tiles import COLORS, gate_of_tile, gate_viewer_data
 from gsto_viz.explorer.values.gates import (
-    ALL,
     NEAR_TOP,
     GateChoice,
     GatePlace,
     Held,
+    choice_words,
     chosen_maps,
     compare_held,
     first_gate,
     gate_choice,
     gate_histogram,
+    gate_options,
     gate_places,
     gate_table,
     gated_letters,
@@ -53,6 +54,8 @@ from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.viewer import draw_colors, last_tile
 from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES
+from gsto_viz.stats.inference import Estimate
+from gsto_viz.words import counted
 
 
 @cached.kept(16)
@@ -93,7 +96,9 @@ def gate_tiles(shown: Shown, subject: str, gate: str, held_gate: Held | None) ->
 def draw_chosen(shown: Shown, gated: Sequence[str], gate: str) -> None:
     """Draw the histogram of the chosen gate, and its means by size and by class."""
     letters = [x for x in gated if chosen_maps(shown.inspections[x], gate)]
-    name = f"{'All gates' if gate == ALL else gate} of {' and '.join(letters)}"
+    places = gate_places(shown.inspections[letters[-1]])
+    words = choice_words(places, gate)
+    name = f"{words[:1].upper()}{words[1:]}, of {' and '.join(letters)}"
     st.header(f"{name} in this image", anchor=False)
     st.markdown("  \n".join(_summary(shown, letter, gate) for letter in letters))
     ranges = [limits_of(shown.inspections[letter]) for letter in letters]
@@ -139,14 +144,14 @@ def _summary(shown: Shown, letter: str, gate: str) -> str:
     inspection = shown.inspections[letter]
     table = gate_table(inspection)
     low, high = limits_of(inspection)
-    rows = table if gate == ALL else table[table["gate"] == gate]
+    rows = table[table["gate"].isin(chosen_maps(inspection, gate))]
     near = high - NEAR_TOP * (high - low)
     return (
         f"{letter}: mean **{rows['mean'].mean():.3f}**, reaches {rows['lowest'].min():.3f} to "
         f"{rows['highest'].max():.3f} of {low:g} to {high:g}; "
         f"**{100 * rows['at_lower_end'].mean():.1f} %** of the cells are at {low:g} (as closed as "
         f"it gets), {100 * rows['near_upper_end'].mean():.1f} % at {near:g} or more"
-        + (" (means over gates)." if gate == ALL else ".")
+        + (" (means over gates)." if len(rows) > 1 else ".")
     )
 
 
@@ -175,7 +180,7 @@ def draw_held(held: Held, *, labelled: bool, pose: bool) -> None:
     """Draw what changes in the prediction when the gate is held."""
     change = held.change
     st.header(f"What changes: {held.what}", anchor=False)
-    lines = []
+    lines = [sci_words(*change.sci)]
     if not pose:
         lines.append(
             f"**{100 * change.share:.2f} % of the pixels get another class** "
@@ -197,6 +202,19 @@ def draw_held(held: Held, *, labelled: bool, pose: bool) -> None:
         "of the network as it is."
     )
     st.markdown("  \n".join(lines))
+    if change.sizes is not None and len(change.sizes):
+        share = st.column_config.NumberColumn(format="percent")
+        st.dataframe(
+            change.sizes,
+            hide_index=True,
+            width="content",
+            column_config={
+                "size": "size of the region (px)",
+                "before": share,
+                "after": share,
+            },
+            alt="Recall of regions by size, before and after the gates were held",
+        )
     pixels = st.column_config.NumberColumn(format="%d")
     st.dataframe(
         change.classes,
@@ -212,6 +230,22 @@ def draw_held(held: Held, *, labelled: bool, pose: bool) -> None:
             "logit": st.column_config.NumberColumn(f"mean change of its {own}", format="%+.4f"),
         },
         alt="Pixels of every class before and after the gate was held, those that left and joined",
+    )
+
+
+def sci_words(before: Estimate, after: Estimate) -> str:
+    """Return the SCI of an image before and after in a sentence."""
+    pairs = counted(before.n_pairs, "pair")
+    if before.value is None or after.value is None:
+        return "SCI of this image: no two objects differ by an octave in size."
+    few = (
+        f" {pairs[:1].upper()}{pairs[1:]} are too few to say anything."
+        if before.n_pairs < FEW_PAIRS
+        else ""
+    )
+    return (
+        f"**SCI of this image goes from {before.value:.3f} to {after.value:.3f}** ({pairs}; 0: all "
+        f"objects ordered by size, 0.5: chance).{few}"
     )
 
 
@@ -249,6 +283,8 @@ def draw_table(shown: Shown, letter: str, point: Point) -> None:
 
 
 KEY = "gates-viewer"
+FEW_PAIRS = 20
+"""Below so many pairs the SCI of an image says nothing."""
 NEITHER = (
     "Neither A nor B has gate maps on its transfers: every position goes through alike. "
     "Choose a gated network (marked so in the lists above) to see what its gates do."
@@ -304,19 +340,18 @@ def _take_click(page: Page, places: Sequence[GatePlace]) -> None:
 
 def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePlace]) -> None:
     """Draw the selector of the gate, and the switch and value that hold it."""
-    arrows = {place.name: f"{place.name}   {place.arrow}" for place in places}
-    words = arrows | {ALL: f"all {len(places)} gates"}
-    options = [*arrows, ALL]
+    words = gate_options(places)
+    options = list(words)
     _replace_missing(page, options, first_gate(places))
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         gate: str = page.bound(
             "gate",
             lambda key: st.selectbox(
-                f"Gate of {subject} (or click its map)",
+                f"Gates of {subject}",
                 options,
                 key=key,
                 format_func=words.__getitem__,
-                width=330,
+                width=360,
                 # What was clicked before does not choose any more.
                 on_change=raise_turn,
             ),
@@ -325,11 +360,11 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
         page.bound(
             "force",
             lambda key: st.toggle(
-                "Hold this gate at",
+                "Hold at",
                 key=key,
-                help=f"Runs {subject} again with this gate at one value everywhere. 0 closes the "
-                "transfer, 1 makes it a plain HRNet transfer; the gate's own mean takes only its "
-                "choice of places away.",
+                help=f"Runs {subject} again with these gates at one value everywhere. 0 closes "
+                "their transfers, 1 makes them plain HRNet transfers; their own mean takes only "
+                "the choice of places away.",
             ),
         )
         page.bound(
@@ -340,7 +375,7 @@ def _choose_gate(page: Page, shown: Shown, subject: str, places: Sequence[GatePl
         )
         mean = round(mean_gate(shown.inspections[subject], gate), 2)
         st.button(
-            f"Its mean here, {mean:.2f}",
+            f"Mean here, {mean:.2f}",
             key="hold-mean",
             on_click=partial(_hold_at, mean),
             icon=":material/align_vertical_center:",

@@ -41,7 +41,7 @@ GALLERY_PX = 1000
 """Widest picture of the gallery."""
 GALLERY_RUN = "runs/gallery"
 """The analysis that figures are drawn of."""
-ANALYSES = {"listening": "runs/systems"}
+ANALYSES = {"listening": "runs/systems", "skeletons": "runs/pose"}
 """By figure, that of those which are drawn of another one."""
 TABS = {"head": "exact, at the head", "taps": "any tap", "image": "the image"}
 """Where a method of attribution gives maps."""

@@ -22,7 +22,7 @@ from gsto_viz.types import Dataset
 
 DEMO_A = "scenes-hrnetv2-w18-small-v1"
 DEMO_B = "scenes-gsto-hrnet-w18-small-v1"
-DEMO_DATA = "scenes:count=24,seed=0,size=256x512"
+DEMO_DATA = "scenes:count=32,seed=0,size=256x512"
 
 MOST_KEPT = 64
 """Images that are kept in memory; larger data sets are read as often as they are needed."""

@@ -344,3 +344,8 @@ class WorstPair:
     gap_octaves: float
     q_small: float
     q_large: float
+
+    @property
+    def error(self) -> float:
+        """How bad it is: octaves between the sizes, times how far q is in the wrong order."""
+        return self.gap_octaves * (self.q_small - self.q_large)

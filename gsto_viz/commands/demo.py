@@ -26,7 +26,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``demo`` takes."""
     add_models(parser)
-    parser.add_argument("--data", metavar="SPEC", help="annotated images (default: 24 new scenes)")
+    parser.add_argument("--data", metavar="SPEC", help="annotated images (default: 32 new scenes)")
     parser.add_argument("--out", default="runs/demo", metavar="DIR", help="default: runs/demo")
     parser.add_argument("--no-nulls", action="store_true", help="leave null models out (faster)")
     share(

@@ -9,7 +9,7 @@ const MAX_ZOOM = 32;
 const HEARD_OPACITY = 0.75; // Of the cell with the greatest weight.
 const STILL_MS = 400; // The zoom goes into the address when it has stood still for so long.
 
-export default function (component) {
+export default function mount(component) {
   const { data, parentElement, setStateValue } = component;
   if (!data || !data.rows) return;
   let viewer = memory.get(parentElement);

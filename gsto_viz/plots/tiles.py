@@ -55,10 +55,12 @@ def color_table(name: str) -> str:
     return base64_of(color_levels(name))
 
 
-def picture_tile(key: str, title: str, image: npt.NDArray[np.uint8]) -> Tile:
-    """Return a tile that shows (H, W, 3) pixels as they are."""
+def picture_tile(
+    key: str, title: str, image: npt.NDArray[np.uint8], *, small: bool = False
+) -> Tile:
+    """Return a tile that shows (H, W, 3) pixels as they are; ``small`` takes longer to make."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=3)
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=9 if small else 3)
     png = base64.b64encode(buffer.getvalue()).decode("ascii")
     return {"key": key, "title": title, "kind": "picture", "png": png}
 

@@ -44,22 +44,27 @@ class Kind:
         name: Of its files.
         title: What it shows, in one sentence.
         draw: Makes it; raises ``GstoVizError`` when the report has nothing for it.
+        viewed: Whether the viewer in ``report.html`` shows its images, so that the page leaves the
+            figure to its files.
     """
 
     name: str
     title: str
     draw: Callable[[Report], Drawn]
+    viewed: bool = False
 
 
 KINDS: dict[str, Kind] = {}
 """Every kind by name, in the order in which a reader meets them: the order below."""
 
 
-def _kind(name: str, title: str) -> Callable[[Callable[[Report], Drawn]], None]:
+def _kind(
+    name: str, title: str, *, viewed: bool = False
+) -> Callable[[Callable[[Report], Drawn]], None]:
     """Enter a function that draws a report into the register."""
 
     def enter(draw: Callable[[Report], Drawn]) -> None:
-        KINDS[name] = Kind(name, title, draw)
+        KINDS[name] = Kind(name, title, draw, viewed)
 
     return enter
 
@@ -72,12 +77,12 @@ def _scale_confusion(report: Report, mode: str) -> Drawn:
     return Drawn(plots.figure_scale_confusion(report, mode=mode), data)
 
 
-@_kind("figure1_percentile", "Percentile maps of one image, one scale, with outlines")
+@_kind("figure1_percentile", "Percentile maps of one image, one scale, with outlines", viewed=True)
 def _percentile(report: Report) -> Drawn:
     return _scale_confusion(report, "percentile")
 
 
-@_kind("figure1_paper", "The same maps as the paper draws them: raw channel means")
+@_kind("figure1_paper", "The same maps as the paper draws them: raw channel means", viewed=True)
 def _paper(report: Report) -> Drawn:
     return _scale_confusion(report, "per_map")
 
@@ -176,7 +181,7 @@ def _branch_by_size(report: Report) -> Drawn:
     )
 
 
-@_kind("worst_pairs", "Pairs farthest apart in size and in the wrong order")
+@_kind("worst_pairs", "Worst pairs: far apart in size and far in the wrong order", viewed=True)
 def _worst_pairs(report: Report) -> Drawn:
     # One page holds eight pairs: of many networks, fewer of each.
     most = max(1, MAX_ROWS // len(report.keys))
@@ -188,7 +193,7 @@ def _worst_pairs(report: Report) -> Drawn:
             for pair in example.pairs
             if pair.model == key
         ]
-        rows += sorted(own, key=lambda row: -row.pair.gap_octaves)[:most]
+        rows += sorted(own, key=lambda row: -row.pair.error)[:most]
     if not rows:
         paired = any(report.index(key, "sci").n_pairs for key in report.keys)
         raise GstoVizError(
@@ -226,7 +231,7 @@ def _skeletons(report: Report) -> Drawn:
     return Drawn(plots.figure_skeletons(rows, names=report.names), plots.skeletons_data(rows))
 
 
-@_kind("segmentations", "Segmentations side by side")
+@_kind("segmentations", "Segmentations side by side", viewed=True)
 def _segmentations(report: Report) -> Drawn:
     rows = _side_by_side(report, {k for k in report.keys if report.model(k)["scores"] is not None})
     if not rows:

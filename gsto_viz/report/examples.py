@@ -1,7 +1,7 @@
 """A few images with all their maps, kept so that figures need neither network nor data.
 
 One example, whose regions span the most octaves, and for each network the images with its worst
-pairs: the regions that lie farthest apart in size and are still ordered the wrong way round.
+pairs: the regions far apart in size whose q is farthest in the wrong order (gap times error).
 """
 
 import zipfile
@@ -53,7 +53,9 @@ class Example:
 
 
 def worst_pairs(table: pd.DataFrame, model: str, count: int = WORST) -> list[WorstPair]:
-    """Find the wrongly ordered pairs with the largest size gap, at most one per image.
+    """Find the wrongly ordered pairs that are worst, at most one per image.
+
+    Worst is the size gap in octaves times the difference of q in the wrong direction.
 
     Args:
         table: Region table of one model (``COLUMNS``).
@@ -69,20 +71,20 @@ def worst_pairs(table: pd.DataFrame, model: str, count: int = WORST) -> list[Wor
         if larger.size == 0:
             continue
         gap = size[larger] - size[smaller]
-        widest = int(gap.argmax())
-        large, small = larger[widest], smaller[widest]
+        worst = int((gap * (q[smaller] - q[larger])).argmax())
+        large, small = larger[worst], smaller[worst]
         found.append(
             WorstPair(
                 model=model,
                 image=str(image),
                 small_region=int(region[small]),
                 large_region=int(region[large]),
-                gap_octaves=float(gap[widest]),
+                gap_octaves=float(gap[worst]),
                 q_small=float(q[small]),
                 q_large=float(q[large]),
             )
         )
-    return sorted(found, key=lambda pair: (-pair.gap_octaves, pair.image))[:count]
+    return sorted(found, key=lambda pair: (-pair.error, pair.image))[:count]
 
 
 def choose(table: pd.DataFrame, pairs: Sequence[WorstPair]) -> dict[str, str]:

@@ -11,7 +11,17 @@ from gsto_viz.report.summary import Report
 from gsto_viz.stats import Estimate
 from gsto_viz.stats.nulls import Null
 from gsto_viz.text_table import html_table
-from gsto_viz.words import INDICES, LAYOUT, NULLS, SCI_C, STP, STP_BLUR, Index
+from gsto_viz.words import (
+    INDICES,
+    LAYOUT,
+    NULLS,
+    PAIRS,
+    SCI_C,
+    STP,
+    STP_BLUR,
+    Index,
+    counted,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,22 @@ class HeadlineRow:
                 many = f" ({len(null.values)} draws)" if word.spread else ""
                 cells.append(f"{name} {text}{many}")
         return cells
+
+
+FEW_PAIRS = 20
+"""Of fewer pairs, an index says nothing; it is not written as if it did."""
+
+
+def headline_value(estimate: Estimate, over: str = PAIRS) -> str:
+    """Write an index for people, or that there are too few pairs to say anything.
+
+    Args:
+        estimate: Of the index.
+        over: What it is averaged over; objects may be few.
+    """
+    if over == PAIRS and estimate.value is not None and estimate.n_pairs < FEW_PAIRS:
+        return f"too few pairs to say ({counted(estimate.n_pairs, 'pair')})"
+    return shown(estimate)
 
 
 def null_text(name: str, null: Null | None, digits: int = 2) -> str:
@@ -101,7 +127,7 @@ def rows_text(rows: Sequence[HeadlineRow]) -> list[str]:
     """Write rows as lines of text, the null models below each index."""
     lines = []
     for row in rows:
-        value = shown(row.estimate)
+        value = headline_value(row.estimate, row.word.over)
         # Reasons why there is no value, or no interval, are longer than the column.
         value = f"{value:<24}" if len(value) <= 24 else f"{value};"
         lines.append(f"  {row.word.label:<20} {value} {row.meaning}")
@@ -117,7 +143,15 @@ def rows_html(rows: Sequence[HeadlineRow]) -> str:
     for row in rows:
         counts = f"{row.estimate.n_images} / {row.estimate.n_pairs}"
         nulls = "; ".join(row.null_cells)
-        cells.append((row.word.label, shown(row.estimate), counts, nulls, row.meaning))
+        cells.append(
+            (
+                row.word.label,
+                headline_value(row.estimate, row.word.over),
+                counts,
+                nulls,
+                row.meaning,
+            )
+        )
     return html_table(cells, "<>><", heads=heads)
 
 

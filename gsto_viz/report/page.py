@@ -1,33 +1,40 @@
 """``report.html``: one self-contained page of an analysis, to send to a colleague.
 
-Figures are inside the page; nothing is fetched, no script runs, and every name is shown as text.
+The answer comes first. Figures and a viewer of a few images are inside the page; nothing is
+fetched, no script but the viewer's runs, and every name is shown as text.
 """
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from html import escape
+from importlib import resources
 from pathlib import Path
 
 from gsto_viz.files import write_text
 from gsto_viz.report import Report
 from gsto_viz.report.catalogue import Written, write_figures
 from gsto_viz.report.folder import shown
-from gsto_viz.report.headline import headline_rows, rows_html
+from gsto_viz.report.headline import headline_rows, headline_value, rows_html
+from gsto_viz.report.inline import inline_svg
+from gsto_viz.report.linked import DATA, viewer_json, viewer_script, viewer_style
 from gsto_viz.report.text import (
     ATLAS_NOTE,
     EQUALIZER_NOTE,
+    LISTED,
     RANDOM_NOTE,
+    answer_words,
     atlas_table,
     atlas_words,
     comparisons_text,
-    difference_words,
     equalizer_table,
     equalizer_words,
     layout_caution,
     transfer_caution,
 )
+from gsto_viz.stats import selectivity_words
 from gsto_viz.text_table import html_table
-from gsto_viz.words import NULLS, listed
+from gsto_viz.words import NULLS, counted, first_few, listed
 
 PAGE = "report.html"
 
@@ -48,23 +55,15 @@ METHOD = (
 )
 """The method in five sentences."""
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-size: 13px; width: 100%; }
-th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid #ddd;
-  vertical-align: top; }
-td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; }
-.note { color: #555; font-size: 13px; }
-.verdict { border-left: 4px solid #0b5c8a; padding: .4rem .8rem; background: #f3f7fb; }
-figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; height: auto; }
-figcaption { font-size: 13px; color: #333; }
-pre { overflow-x: auto; font-size: 12px; background: #f6f6f6; padding: .6rem; }
-"""
-
-
+POLICY = (
+    "default-src 'none'; script-src 'sha256-{}'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""What a browser lets the page do: its own script, its own styles, pictures inside it."""
+ANSWER = "sci_dots"
+"""The figure beside the answer."""
+LONG = 300
+"""Names of more characters are shown to scroll, or cut where they are one of many."""
 COMPARED = ("", "checkpoint", "network", "mIoU here", "read at", "SHA-256")
 SELECTIVITY = {
     "selectivity": "G, all gates with a direction",
@@ -97,30 +96,82 @@ def write_page(report: Report, *, quiet: bool = True) -> Path:
 def page(report: Report, written: Sequence[Written]) -> str:
     """Return the page as HTML text."""
     title = "Scale confusion: " + listed([*report.names.values()])
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        _compared(report),
-        "<h2>Headline</h2>",
-        *(_verdict(report, key) for key in report.keys),
-        *_difference(report),
-        *(_index_table(report, key) for key in report.keys),
-        _null_notes(report),
-        "<h2>Figures</h2>",
-        *(_figure(one) for one in written),
-        *_details(report),
-        *_atlas(report),
-        "<h2>Method</h2>",
-        "<ol>" + "".join(f"<li>{escape(one)}</li>" for one in METHOD) + "</ol>",
-        "<h2>Versions</h2>",
-        _versions(report),
-    ]
+    shown_images = viewer_json(report)
+    script = viewer_script() if shown_images else ""
+    first = [one for one in written if one.kind.name == ANSWER]
+    others = [one for one in written if one not in first]
+    viewed = [one for one in others if one.kind.viewed and shown_images]
+    sections = {
+        "Answer": [
+            *(f"<p class='verdict answer'>{escape(one)}</p>" for one in answer_words(report)),
+            *(_figure(one) for one in first),
+        ],
+        "Images": _viewer(shown_images, viewed),
+        "Networks and indices": [
+            _compared(report),
+            *(_verdict(report, key) for key in report.keys),
+            *_differences(report),
+            *(_index_table(report, key) for key in report.keys),
+            _null_notes(report),
+        ],
+        "Figures": [*(_figure(one) for one in others if one not in viewed)],
+        "Gates": _gates(report),
+        "Features of the branches": _atlas(report),
+        "Method": ["<ol>" + "".join(f"<li>{escape(one)}</li>" for one in METHOD) + "</ol>"],
+        "Versions": [_versions(report)],
+    }
+    parts = [f"<h1>{escape(title)}</h1>", _contents([*filter(sections.get, sections)])]
+    for heading, content in sections.items():
+        if content:
+            parts += [f'<h2 id="{_anchor(heading)}">{heading}</h2>', *content]
+    return _document(title, "\n".join(parts), shown_images, script)
+
+
+def _document(title: str, body: str, data: str, script: str) -> str:
+    """Return the whole document; the policy names its one script by what is in it."""
+    digest = hashlib.sha256(script.encode()).digest()
+    policy = POLICY.format(base64.b64encode(digest).decode("ascii"))
+    own = resources.files("gsto_viz") / "report" / "page.css"
+    style = own.read_text(encoding="utf-8") + (viewer_style() if script else "")
+    scripts = ""
+    if script:
+        scripts = (
+            f'<script type="application/json" id="{DATA}">{data}</script>\n'
+            f'<script type="module">{script}</script>\n'
+        )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f"{body}\n{scripts}</body>\n</html>\n"
     )
+
+
+def _anchor(heading: str) -> str:
+    return heading.lower().replace(" ", "-")
+
+
+def _contents(headings: Sequence[str]) -> str:
+    items = "".join(f'<li><a href="#{_anchor(one)}">{one}</a></li>' for one in headings)
+    return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
+
+
+def _viewer(data: str, viewed: Sequence[Written]) -> list[str]:
+    """Return where the viewer is mounted; nothing without images."""
+    if not data:
+        return []
+    files = [f"figures/{one.kind.name}" for one in viewed if one.reason is None]
+    also = f" On paper: {', '.join(files)}." if files else ""
+    return [
+        "<p>Hover to read every map at that place, click an object to hold it there; plus, minus "
+        "and 0 zoom, arrow keys move.</p><noscript><p class=note>The viewer needs JavaScript, "
+        "which this browser does not run.</p></noscript>",
+        '<div id="linked"><div class="viewer"></div></div>',
+        "<details hidden><summary>Worst pairs: far apart in size and far in the wrong order"
+        '</summary><ol id="pairs"></ol></details>',
+        f"<p class=note>Square: the larger object of a pair.{escape(also)}</p>",
+    ]
 
 
 def _compared(report: Report) -> str:
@@ -133,11 +184,12 @@ def _compared(report: Report) -> str:
         taps, short = ", ".join(model["taps"]), "-" if sha is None else sha[:12]
         rows.append((key, model["name"], model["network"], miou, taps, short))
     skipped = "".join(
-        f"<li>{escape(one['image'])}: {escape(one['reason'])}</li>" for one in report.skipped
+        f"<li class=long>{escape(one['image'])}: {escape(one['reason'])}</li>"
+        for one in report.skipped
     )
     return (
-        f"<p>{report.summary['images']} annotated images of <code>{escape(report.data)}</code>, "
-        f"{report.independence}.</p>"
+        f"<p>{counted(report.summary['images'], 'annotated image')} of "
+        f"<code>{escape(report.data)}</code>, {report.independence}.</p>"
         f"<div class=scroll>{html_table(rows, '<<<><', heads=COMPARED)}</div>"
         + (f"<p>Skipped:</p><ul>{skipped}</ul>" if skipped else "")
     )
@@ -149,7 +201,7 @@ def _verdict(report: Report, key: str) -> str:
         f"<li>{escape(one.name)}: <b>{escape(one.state)}</b> ({escape(one.why)})</li>"
         for one in verdict.conditions
     )
-    sci = shown(report.index(key, "sci"))
+    sci = headline_value(report.index(key, "sci"))
     cautions = layout_caution(report, key), transfer_caution(report, key)
     sentences = (verdict.words, *cautions, report.agreement(key))
     words = " ".join(filter(None, sentences))
@@ -159,15 +211,12 @@ def _verdict(report: Report, key: str) -> str:
     )
 
 
-def _difference(report: Report) -> list[str]:
-    found = report.comparisons()
-    if not found:
+def _differences(report: Report) -> list[str]:
+    if not (found := report.comparisons()):
         return []
-    words = [difference_words(one, report) for one in found]
     return [
-        *(f"<p class=verdict>{escape(one[0].upper() + one[1:])}</p>" for one in words),
         "<details><summary>All paired differences</summary>"
-        f"<pre>{escape(comparisons_text(report, found))}</pre></details>",
+        f"<pre>{escape(comparisons_text(report, found))}</pre></details>"
     ]
 
 
@@ -176,7 +225,9 @@ def _index_table(report: Report, key: str) -> str:
     share = report.model(key)["core_pair_share"]
     notes = [] if share is None else [f"{100 * share:.0f} % of the pairs compare two cores."]
     if missing:
-        notes.append(f"{len(missing)} images have no pair an octave apart: {', '.join(missing)}.")
+        short = [one if len(one) <= LONG else f"{one[:LONG]}..." for one in missing]
+        has = f"{counted(len(missing), 'image has', 'images have')} no pair an octave apart"
+        notes.append(f"{has}: {first_few(short, LISTED)}.")
     return (
         f"<h3>{escape(key)} = {escape(report.names[key])}</h3><div class=scroll>"
         f"{rows_html(headline_rows(report, key, sizes=True))}</div>"
@@ -204,27 +255,34 @@ def _null_notes(report: Report) -> str:
 def _figure(one: Written) -> str:
     if one.reason is not None:
         return f"<p class=note>{escape(one.kind.title)}: left out, {escape(one.reason)}.</p>"
-    picture = next(file for file in one.files if file.suffix == ".png")
-    content = base64.b64encode(picture.read_bytes()).decode("ascii")
+    by_suffix = {file.suffix: file for file in one.files}
+    if (drawn := by_suffix.get(".svg")) is not None:
+        picture = inline_svg(drawn.read_text(encoding="utf-8"), one.kind.name, one.alt)
+        picture = f'<div class="scroll">{picture}</div>'
+    else:
+        content = base64.b64encode(by_suffix[".png"].read_bytes()).decode("ascii")
+        picture = f'<img alt="{escape(one.alt)}" src="data:image/png;base64,{content}">'
     return (
-        f'<figure><img alt="{escape(one.alt)}" src="data:image/png;base64,{content}">'
+        f"<figure>{picture}"
         f"<figcaption>{escape(one.kind.title)} (data: figures/{escape(one.kind.name)}.csv)"
         "</figcaption></figure>"
     )
 
 
-def _details(report: Report) -> list[str]:
-    """Return the gates' selectivity, where a model has gates."""
+def _gates(report: Report) -> list[str]:
+    """Return the gates' selectivity, and in words what it says, where a model has gates."""
     parts = []
     for key in report.keys:
         gates = report.model(key)["gates"]
         if gates is None:
             continue
+        found = gates["selectivity"]
         rows = [(label, shown(gates[name])) for name, label in SELECTIVITY.items()]
         parts.append(
-            f"<h2>Gates of {escape(key)}</h2><p class=note>G is +1 when transfers to coarser "
-            "branches open on the larger of two objects and transfers to finer ones on the "
-            f"smaller, 0 at chance, -1 reversed.</p>{html_table(rows)}"
+            f"<h3>Gates of {escape(key)}</h3><p class=verdict>G = {escape(shown(found))}. "
+            f"{escape(selectivity_words(found))}</p><p class=note>G is +1 when transfers to "
+            "coarser branches open on the larger of two objects and transfers to finer ones on "
+            f"the smaller, 0 at chance, -1 reversed.</p>{html_table(rows)}"
         )
     return parts
 
@@ -242,7 +300,7 @@ def _atlas(report: Report) -> list[str]:
             if not rows:
                 continue
             parts.append(
-                f"<h2>{title} of {escape(key)}</h2><p class=note>{escape(note)}</p>"
+                f"<h3>{title} of {escape(key)}</h3><p class=note>{escape(note)}</p>"
                 f"<div class=scroll>{html_table(rows, heads=heads)}</div>"
                 f"<p>{escape(words(report, key))}</p>"
             )

@@ -7,7 +7,13 @@ import pandas as pd
 
 from gsto_viz.files import write_json, write_text
 from gsto_viz.report.folder import DOUBLED, SCHEMA_VERSION, plain, shown, shown_p
-from gsto_viz.report.headline import headline_rows, rows_text
+from gsto_viz.report.headline import (
+    FEW_PAIRS,
+    headline_rows,
+    headline_value,
+    null_text,
+    rows_text,
+)
 from gsto_viz.report.summary import PairComparison, Report
 from gsto_viz.stats.compare import Comparison, comparison_table
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
@@ -235,6 +241,42 @@ def difference_words(comparison: PairComparison, report: Report) -> str:
     return (
         f"{found} (SCI {shown(one.difference)}, p {p} after Holm). "
         "Each network is one training run: this is about these two networks, not about a method."
+    )
+
+
+TELLING = ("N3", "N2")
+"""Null models beside the answer: what untrained networks, and layout alone, reach."""
+
+
+def answer_words(report: Report) -> list[str]:
+    """Return which network orders objects by size better, and what its null models say.
+
+    Of every network that is compared with the reference, one paragraph; of a network alone, its
+    own order.
+    """
+    found = report.comparisons()
+    orders = [_order_words(report, key) for key in report.keys]
+    few = [key for key in report.keys if report.index(key, "sci").n_pairs < FEW_PAIRS]
+    if few:
+        return orders
+    said = [difference_words(one, report) for one in found]
+    return [*(one[0].upper() + one[1:] for one in said), *orders]
+
+
+def _order_words(report: Report, key: str) -> str:
+    """Return how often a network has pairs the right way round, beside its null models."""
+    sci = report.index(key, "sci")
+    if sci.n_pairs < FEW_PAIRS:
+        return f"{key}: {headline_value(sci)}."
+    if sci.value is None:
+        return f"{key}: {shown(sci)}."
+    found = report.nulls(key).get("sci", {})
+    texts = {name: null_text(name, found.get(name)) for name in TELLING}
+    nulls = [f"{NULLS[name].meaning} {text}" for name, text in texts.items() if text]
+    told = f"; null models of SCI: {', '.join(nulls)}" if nulls else ""
+    return (
+        f"{key} ({report.names[key]}) orders {100 * (1 - sci.value):.0f} % of "
+        f"{sci.n_pairs} pairs of objects by size (chance 50 %; SCI {shown(sci)}{told})."
     )
 
 

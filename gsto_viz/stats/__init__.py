@@ -73,6 +73,7 @@ from gsto_viz.stats.gates import (
     gate_preference,
     gate_selectivity,
     gate_sums,
+    selectivity_words,
     variance_explained,
 )
 from gsto_viz.stats.inference import (
@@ -241,6 +242,7 @@ __all__ = [
     "scores_of",
     "seed_image_difference",
     "seed_permutation",
+    "selectivity_words",
     "shift_map",
     "shift_regions",
     "sign_flip",

@@ -374,3 +374,29 @@ def _residual(design: FloatMap, n: FloatMap, total: FloatMap, squares: float) ->
     root = np.sqrt(n)
     fitted = design @ np.linalg.lstsq(design * root[:, None], total / root, rcond=None)[0]
     return float(squares - 2 * (fitted @ total) + (n * fitted) @ fitted)
+
+
+SLIGHT = 0.1
+"""Below so much of G, either way, gates are said to open slightly the right or the wrong way."""
+
+
+def selectivity_words(found: Estimate) -> str:
+    """Return what G says of the gates, in one sentence made from its value and its interval."""
+    if found.value is None:
+        return "Which way round the gates open for large objects was not estimated."
+    if found.low is None or found.high is None:
+        return "Without an interval, G does not say which way round the gates open."
+    if found.low <= 0 <= found.high:
+        return (
+            "On these images the gates are not told apart from ones without a preference for size."
+        )
+    much = "slightly " if abs(found.value) < SLIGHT else ""
+    if found.value > 0:
+        return (
+            f"The gates open {much}the right way round: transfers to coarser branches wider for "
+            "larger objects, transfers to finer ones wider for smaller objects."
+        )
+    return (
+        f"The gates open {much}the wrong way round: transfers to coarser branches wider for "
+        "smaller objects, transfers to finer ones wider for larger objects."
+    )

@@ -4,17 +4,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from conftest import CHROMIUM, FLAGS
 
 from gsto_viz.report import load_report
 from gsto_viz.report.examples import load_example, save_example
 from gsto_viz.report.page import write_page
 
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
-]
+pytestmark = pytest.mark.browser
 HOSTILE = (
     "//host/pixel.png</script><script>window.owned=1</script><img src=//host/x onerror=owned=1>"
 )
@@ -32,10 +27,8 @@ def hostile(analysis, tmp_path):
     return write_page(load_report(folder))
 
 
-def test_hostile_names_stay_text_and_the_viewer_answers(hostile):
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 420, "height": 900})
+def test_hostile_names_stay_text_and_the_viewer_answers(hostile, chromium):
+    with chromium.new_page(viewport={"width": 420, "height": 900}) as page:
         asked, wrong = [], []
         page.on("request", lambda one: asked.append(one.url))
         page.on("pageerror", lambda one: wrong.append(str(one)))
@@ -54,4 +47,3 @@ def test_hostile_names_stay_text_and_the_viewer_answers(hostile):
         # Nothing may call out, not even a script of the page's own.
         refused = "fetch('https://example.org/').then(() => 'sent', () => 'refused')"
         assert page.evaluate(refused) == "refused"
-        browser.close()

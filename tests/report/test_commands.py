@@ -147,9 +147,10 @@ def test_worst_pairs_are_those_a_loop_finds(seed):
             same = one.image == two.image and one.qualifies and two.qualifies
             gap = two.size_octave - one.size_octave
             wrong = same and two.area_px >= 4 * one.area_px and two.q < one.q - 1e-9
-            if wrong and gap > best.get(one.image, (0,))[0]:
-                best[one.image] = (gap, one.region, two.region)
-    expected = sorted(((-gap, image, s, g) for image, (gap, s, g) in best.items()))[:3]
+            error = gap * (one.q - two.q)
+            if wrong and error > best.get(one.image, (0,))[0]:
+                best[one.image] = (error, one.region, two.region)
+    expected = sorted(((-error, image, s, g) for image, (error, s, g) in best.items()))[:3]
     found = worst_pairs(table, "A")
     assert [(p.image, p.small_region, p.large_region) for p in found] == [e[1:] for e in expected]
     chosen = choose(table, found)

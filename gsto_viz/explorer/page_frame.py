@@ -14,7 +14,7 @@ from gsto_viz.colors import HEARD
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached, server
 from gsto_viz.explorer.checkpoints import Choice, default_pair, list_choices
-from gsto_viz.explorer.exports.files import ExportFile, Exports
+from gsto_viz.explorer.exports.files import ExportFile, Exports, Making
 from gsto_viz.explorer.folders import RunFolder, list_runs
 from gsto_viz.explorer.pictures import upload_fingerprint
 from gsto_viz.explorer.texts import plain
@@ -29,6 +29,7 @@ STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
 .stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 0 0.5rem; }
 [class*="st-key-"][class*="-paint"] { display: none; }
+.st-key-reconnect { position: absolute; }
 .stMarkdown table { display: block; overflow-x: auto; }
 .stMarkdown td, .stMarkdown th { white-space: nowrap; }
 table.scores { width: 100%; border-collapse: collapse; }
@@ -55,8 +56,11 @@ VIEW, LINK, PAGE, UPLOAD = "view_held", "link_last_written", "page_last_drawn", 
 drawn last, and the uploaded file."""
 HOME = "home"
 """A name for the first page, which stands at the root: its own name leads there (see ``entry``)."""
-LATE_S = 5.0
-"""Seconds in which a browser may still send an address that has been replaced since."""
+LATE_S, LATE_IMAGE_S = 5.0, 1.0
+"""Seconds in which a browser may still send an address that has been replaced since; one of another
+image is soon taken for the way back to it."""
+IMAGE_SETTINGS = ("source", "scene", "image", "upload", "run")
+"""What makes another image of an address; as in ``entry``."""
 
 
 def streamlit_page(name: str) -> Any:
@@ -116,8 +120,10 @@ class WrittenLink:
         link that somebody followed.
         """
         now = time.monotonic()
+        same = all(query.get(name) == self.query.get(name) for name in IMAGE_SETTINGS)
+        late = LATE_S if same else LATE_IMAGE_S
         return query == self.query or any(
-            query == old and now - at < LATE_S for old, at in self.before
+            query == old and now - at < late for old, at in self.before
         )
 
 
@@ -293,8 +299,8 @@ def _draw_left_out(sentences: Sequence[str]) -> None:
         st.text("\n".join(sentences))
 
 
-MENU, TILE = "export_menu", "export_tile"
-"""Keys of the menu and of the chosen tile."""
+MENU, TILE, MAKING = "export_menu", "export_tile", "export_making"
+"""Keys of the menu, of the chosen tile, and of how far the archive is."""
 
 
 def draw_exports(make: Callable[[], Exports]) -> None:
@@ -307,16 +313,25 @@ def draw_exports(make: Callable[[], Exports]) -> None:
     if not menu.open:
         return
     exports = make()
+    making: Making = st.session_state.setdefault(MAKING, Making())
     with menu:
         columns = st.columns(2, gap="small")
-        for k, file in enumerate((*exports.files, exports.archive())):
+        for k, file in enumerate((*exports.files, exports.archive(making))):
             with columns[k % 2]:
                 _draw_button(exports.stem, file, file.label)
+        _draw_making(making)
         if exports.tiles:
             labels = [tile.label for tile in exports.tiles]
             chosen = st.selectbox("Tile, one pixel per cell", labels, key=TILE)
             tile = exports.tiles[labels.index(chosen)]
             _draw_button(exports.stem, tile, f"{tile.label} (PNG)")
+
+
+@st.fragment(run_every=1.0)
+def _draw_making(making: Making) -> None:
+    """Show how far the archive is, which takes half a minute; it is made outside of the page."""
+    if making.words:
+        st.progress(making.share, making.words)
 
 
 def _draw_button(stem: str, file: ExportFile, label: str) -> None:

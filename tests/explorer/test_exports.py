@@ -17,9 +17,17 @@ from matplotlib import colormaps
 from PIL import Image
 
 from gsto_viz.activity import normalise, valid_by_stride
-from gsto_viz.explorer.exports import files as drawings
+from gsto_viz.explorer.exports import figures as drawings
 from gsto_viz.explorer.exports.explore import explore_exports
-from gsto_viz.explorer.exports.files import Exports, csv_bytes, export_stem, npz_bytes, zip_bytes
+from gsto_viz.explorer.exports.files import (
+    ExportFile,
+    Exports,
+    Making,
+    csv_bytes,
+    export_stem,
+    npz_bytes,
+    zip_bytes,
+)
 from gsto_viz.explorer.shown import Shown, cut_regions
 from gsto_viz.explorer.values.probe import percentile_maps
 from gsto_viz.explorer.view_state import ViewState
@@ -297,8 +305,9 @@ def test_the_view_says_what_was_shown_of_what_and_how(made_up) -> None:
 
 
 def test_the_archive_holds_every_file_in_one_folder(made_up, monkeypatch) -> None:
-    for name in ("exports.files._figure", "exports.figures._view"):
-        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *words: words[-1].encode())
+    monkeypatch.setattr(
+        "gsto_viz.explorer.exports.files._figure", lambda *words: words[-1].encode()
+    )
     shown = made_up()
     made = exports(shown)
     with zipfile.ZipFile(io.BytesIO(made.archive().make())) as archive:
@@ -316,9 +325,9 @@ def test_nothing_is_computed_before_a_file_is_asked_for(made_up, monkeypatch) ->
         "exports.explore.branch_maps",
         "exports.explore.responses",
         "exports.files.branch_maps",
-        "exports.files.draw_comparison",
+        "exports.files.drawn",
         "exports.figures.branch_maps",
-        "exports.figures.draw_view",
+        "exports.figures.view_figure",
         "exports.files.npz_bytes",
     ):
         monkeypatch.setattr(f"gsto_viz.explorer.{name}", pytest.fail)
@@ -371,6 +380,26 @@ def test_no_cell_of_a_table_is_a_formula_and_numbers_are_exact(rows) -> None:
 
 def test_headers_are_no_formulas_either() -> None:
     assert csv_bytes(pd.DataFrame({"=1+1": [-2.5]})) == b"'=1+1\n-2.5\n"
+
+
+def test_an_archive_says_how_far_it_is() -> None:
+    making, said = Making(), []
+
+    def make() -> bytes:
+        said.append((making.words, making.share))
+        if len(said) == 4:
+            raise OSError("full")
+        return b"1"
+
+    exports = Exports("x", tuple(ExportFile(f"{k}.csv", "", make) for k in "ab"))
+    archive = exports.archive(making)
+    assert said == []
+    archive.make()
+    assert said == [("Making file 1 of 2: a.csv", 0.0), ("Making file 2 of 2: b.csv", 0.5)]
+    assert making == Making()
+    with pytest.raises(OSError, match="full"):
+        archive.make()
+    assert making == Making()
 
 
 def test_archives_and_arrays_are_the_same_bytes_each_time() -> None:

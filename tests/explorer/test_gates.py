@@ -18,8 +18,8 @@ from gsto_viz.capture import Capture
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.exports.figures import gates_sheet, marks_at
-from gsto_viz.explorer.exports.files import draw_view
+from gsto_viz.explorer.exports.figures import gates_sheet, marks_at, view_figure
+from gsto_viz.explorer.exports.files import drawn
 from gsto_viz.explorer.exports.gates import gates_exports
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.values.gate_tiles import gate_key, gate_of_tile, gate_viewer_data
@@ -476,7 +476,7 @@ def test_the_view_is_drawn_as_the_page_shows_it(shown):
     np.testing.assert_array_equal(changed.labels != 255, held.change.changed)
     assert any("no gate" in row.title for row in sheet.rows)
     assert "Bars of gates run from 0.5 to 1" in sheet.caption
-    svg = draw_view(shown.sample, shown.classes, sheet, "svg").content
+    svg = drawn(lambda: view_figure(shown, sheet), "svg").content
     text = " ".join("".join(ET.fromstring(svg).itertext()).split())
     # The map and the headline of what is held: once in the figure, once in its description.
     assert text.count("/16 → /4") == 4

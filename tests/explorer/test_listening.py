@@ -13,7 +13,7 @@ import torch
 from gsto_viz.calibrate import calibrate
 from gsto_viz.data import CAMVID_CLASSES
 from gsto_viz.data.scenes import render_scene
-from gsto_viz.explorer.exports import files as drawings
+from gsto_viz.explorer.exports import figures as drawings
 from gsto_viz.explorer.exports.explore import explore_exports
 from gsto_viz.explorer.shown import cut_regions
 from gsto_viz.explorer.values.probe import Point, heard_at, heard_cells, relation_arrows

@@ -13,8 +13,7 @@ from gsto_viz.cli import main
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch) -> None:
     """Figures are tested elsewhere."""
-    for name in ("exports.files._figure", "exports.figures._view"):
-        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
+    monkeypatch.setattr("gsto_viz.explorer.exports.files._figure", lambda *_: b"drawn")
 
 
 def opened(app: Any) -> Any:
@@ -85,16 +84,13 @@ def test_a_click_while_the_menu_is_open_is_in_the_files(checkpoints, open_app, b
     assert (view["x"], view["y"]) == (300, 180)
 
 
-def test_gates(checkpoints, open_app, buttons, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("gsto_viz.explorer.exports.gates._figure", lambda *_: b"drawn")
+def test_gates(checkpoints, open_app, buttons, tmp_path, capsys) -> None:
     opened(open_app("gates", scene="1", x="40", y="200", force="1", value="0"))
     saved = replayed(buttons, checkpoints, tmp_path, capsys)
     assert saved["numbers"]["held"]["what"].endswith("held at 0")
 
 
-def test_sizes_of_one_image(checkpoints, open_app, buttons, tmp_path, capsys, monkeypatch) -> None:
-    for name in ("_fan", "_pairs"):
-        monkeypatch.setattr(f"gsto_viz.explorer.exports.sizes.{name}", lambda *_: b"drawn")
+def test_sizes_of_one_image(checkpoints, open_app, buttons, tmp_path, capsys) -> None:
     opened(open_app("sizes", scene="1", gap="2", size="inscribed"))
     saved = replayed(buttons, checkpoints, tmp_path, capsys)
     assert saved["view"]["gap"] == 2

@@ -230,8 +230,7 @@ def test_nothing_is_half_written(folder, upload_view, tmp_path, monkeypatch, cap
     photo, out = folder / "photo.png", tmp_path / "out"
     words = ["export", "--view", str(view), "--out", str(out), "--image", str(photo), "--quiet"]
     words += ["--checkpoints", str(folder)]
-    for name in ("exports.files._figure", "exports.figures._view"):
-        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
+    monkeypatch.setattr("gsto_viz.explorer.exports.files._figure", lambda *_: b"drawn")
     monkeypatch.setattr("gsto_viz.explorer.exports.explore.maps_npz", stopped)
     assert main(words) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["view.json"]
@@ -305,8 +304,7 @@ def test_other_numbers_than_the_views_give_status_1(
     view, out = put(tmp_path / "view.json", record), tmp_path / "out"
     words = ["export", "--view", str(view), "--out", str(out), "--quiet"]
     words += ["--image", str(folder / "photo.png"), "--checkpoints", str(folder)]
-    for name in ("exports.files._figure", "exports.figures._view"):
-        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
+    monkeypatch.setattr("gsto_viz.explorer.exports.files._figure", lambda *_: b"drawn")
     assert main(words) == status
     assert (out / "scores.csv").stat().st_size > 0
     said = capsys.readouterr()

@@ -201,8 +201,7 @@ def test_a_saved_view_is_replayed(checkpoints, probe, tmp_path):
 
 
 def test_downloads_need_no_session(checkpoints, probe, buttons, monkeypatch):
-    for name in ("exports.files._figure", "exports.figures._view"):
-        monkeypatch.setattr(f"gsto_viz.explorer.{name}", lambda *_: b"drawn")
+    monkeypatch.setattr("gsto_viz.explorer.exports.files._figure", lambda *_: b"drawn")
     app = probe(object="Pole", side="16").run()
     app.session_state["export_menu"] = True
     app.run()

@@ -16,9 +16,9 @@ from gsto_viz.explorer.exports.files import (
     branch_tap,
     branch_tiles,
     csv_bytes,
-    figure_files,
     maps_npz,
     origin,
+    paper_files,
     sizes_csv,
     stem_of,
     view_json,
@@ -78,7 +78,7 @@ def explore_exports(shown: Shown, regions: PreparedRegions, state: ViewState) ->
     probe = Probe(shown, regions, state)
     files = [
         *view_files(shown, probe.sheet),
-        *figure_files(shown, state.mode, state.colors),
+        *paper_files(shown, state.mode, state.colors),
         ExportFile("profile.csv", "Profile (CSV)", probe.profile_csv),
         ExportFile("scores.csv", "Class scores (CSV)", probe.scores_csv),
     ]

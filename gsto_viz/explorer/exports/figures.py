@@ -6,9 +6,10 @@ from functools import partial
 from itertools import groupby
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from gsto_viz.activity import HeatMap, gate_map
-from gsto_viz.explorer.exports.files import KINDS, REDUCTIONS, ExportFile, Sheet, draw_view
+from gsto_viz.explorer.exports.files import REDUCTIONS, ExportFile, Sheet, figure_files
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.values.attribution import BranchMaps, scaled, score_of, unit_of
 from gsto_viz.explorer.values.gate_tiles import COLORS, held_skeletons, moved_map
@@ -23,7 +24,7 @@ from gsto_viz.explorer.values.tiles import (
     skeletons_in_words,
 )
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.plots import Marks, Panel, PanelRow, draw_heard
+from gsto_viz.plots import Marks, Panel, PanelRow, draw_heard, figure_view
 from gsto_viz.plots.gates import NO_GATES
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
@@ -40,14 +41,19 @@ def view_files(shown: Shown, make: Callable[[], Sheet]) -> list[ExportFile]:
     Args:
         make: Returns what the page shows; called when a file is asked for.
     """
-    return [
-        ExportFile(f"view.{kind}", f"This view ({text})", partial(_view, shown, make, kind))
-        for kind, text in KINDS.items()
-    ]
+    return figure_files("view", "This view", lambda: view_figure(shown, make()))
 
 
-def _view(shown: Shown, make: Callable[[], Sheet], kind: str) -> bytes:
-    return draw_view(shown.sample, shown.pixel_classes, make(), kind).content
+def view_figure(shown: Shown, sheet: Sheet) -> Figure:
+    """Draw what a page shows."""
+    return figure_view(
+        sheet.rows,
+        image=shown.sample.image,
+        classes=shown.pixel_classes,
+        marks=sheet.marks,
+        opacity=sheet.opacity,
+        caption=sheet.caption,
+    )
 
 
 def marks_at(

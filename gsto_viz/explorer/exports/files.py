@@ -38,22 +38,16 @@ from gsto_viz.explorer.values.tiles import (
     skeleton_pictures,
 )
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.look import Look
 from gsto_viz.plots import (
     Marks,
     PairRow,
     PanelRow,
     alt_text,
-    figure_gate_maps,
     figure_scale_confusion,
-    figure_training,
-    figure_tuning_fan,
-    figure_view,
     figure_worst_pairs,
     save_figure,
 )
 from gsto_viz.plots.pairs import MAX_ROWS
-from gsto_viz.types import ClassList, Sample
 from gsto_viz.words import RAW_BADGE
 
 _DRAWING = threading.Lock()
@@ -68,27 +62,18 @@ class Drawing:
     alt: str
 
 
-def draw_comparison(
-    sample: Sample,
-    shown: Mapping[str, Look],
-    classes: ClassList,
-    mode: str,
-    kind: str,
-    colors: str | None = None,
-) -> Drawing:
-    """Draw A over B with their branch and gate maps.
+def drawn(make: Callable[[], Figure], kind: str, dpi: float | None = PRINT_DPI) -> Drawing:
+    """Draw a figure as a file, one at a time: Matplotlib's settings belong to the process.
 
     Args:
-        sample: The image, with labels if there are any.
-        shown: ``A`` and ``B``: what each network shows for it.
-        classes: Of the networks.
-        mode: One of ``gsto_viz.words.MODES``.
-        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
-        colors: Colour map of the branch maps; None: that of the mode.
+        make: Draws it.
+        kind: ``png``, ``svg`` or ``pdf``.
+        dpi: Of a PNG; None: for the screen.
     """
-    with _DRAWING:
-        figure = figure_scale_confusion(sample, shown, classes=classes, mode=mode, colors=colors)
-        return _as_bytes(figure, kind, dpi=PRINT_DPI)
+    with _DRAWING, tempfile.TemporaryDirectory(prefix="gsto-viz-") as folder:
+        figure = make()
+        (path,) = save_figure(figure, Path(folder) / "figure", formats=(kind,), dpi=dpi)
+        return Drawing(path.read_bytes(), alt_text(figure))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,102 +93,19 @@ class Sheet:
     opacity: float = 1.0
 
 
-def draw_view(sample: Sample, classes: ClassList, sheet: Sheet, kind: str) -> Drawing:
-    """Draw a view as its page shows it.
-
-    Args:
-        sample: The image.
-        classes: Of the networks.
-        sheet: What the page shows.
-        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
-    """
-    with _DRAWING:
-        figure = figure_view(
-            sheet.rows,
-            image=sample.image,
-            classes=classes,
-            marks=sheet.marks,
-            opacity=sheet.opacity,
-            caption=sheet.caption,
-        )
-        return _as_bytes(figure, kind, dpi=PRINT_DPI)
-
-
-def draw_gates(sample: Sample, shown: Mapping[str, Look], kind: str) -> Drawing:
-    """Draw every gate map of A and B.
-
-    Args:
-        sample: The image.
-        shown: ``A`` and ``B``: what each network shows for it.
-        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
-    """
-    with _DRAWING:
-        return _as_bytes(figure_gate_maps(sample, shown), kind, dpi=PRINT_DPI)
-
-
-def draw_fan(
-    frames: Mapping[str, pd.DataFrame],
-    random: Mapping[str, Sequence[pd.DataFrame]],
-    names: Mapping[str, str],
-    kind: str,
-) -> Drawing:
-    """Draw the responses by object size over those of random weights.
-
-    Args:
-        frames: By network, what ``response_by_octave`` gave; with rows.
-        random: By network, the same of each draw of random weights; may be empty.
-        names: By network, the checkpoint.
-        kind: ``png``, ``svg`` or ``pdf``.
-    """
-    with _DRAWING:
-        figure = figure_tuning_fan(frames, random=random, names=names)
-        return _as_bytes(figure, kind, dpi=PRINT_DPI)
-
-
 def draw_worst_pairs(
-    rows: Sequence[PairRow],
-    names: Mapping[str, str],
-    kind: str = "png",
-    dpi: float | None = None,
-    *,
-    caption: bool = True,
+    rows: Sequence[PairRow], names: Mapping[str, str], *, caption: bool = True
 ) -> Drawing:
-    """Draw pairs of regions in the wrong order, at most as many as fit one page.
+    """Draw pairs of regions in the wrong order for the screen, at most as many as fit one page.
 
     Args:
         rows: One or more.
         names: By network, the checkpoint.
-        kind: ``png``, ``svg`` or ``pdf``.
-        dpi: Of a PNG; None: for the screen.
         caption: Say below what a row shows.
     """
-    with _DRAWING:
-        figure = figure_worst_pairs(rows[:MAX_ROWS], names=names, caption=caption)
-        return _as_bytes(figure, kind, dpi)
-
-
-def draw_training(
-    scores: Mapping[str, pd.DataFrame],
-    losses: Mapping[str, pd.DataFrame],
-    kind: str,
-    score: str = "miou",
-) -> Drawing:
-    """Draw mIoU or AP by epoch, and loss by step, of training runs.
-
-    Args:
-        scores: By run, its evaluations.
-        losses: By run, its steps.
-        kind: ``png`` (300 dpi), ``svg`` or ``pdf``.
-        score: ``miou`` or ``ap``, which is drawn.
-    """
-    with _DRAWING:
-        return _as_bytes(figure_training(scores, losses, score=score), kind, dpi=PRINT_DPI)
-
-
-def _as_bytes(figure: Figure, kind: str, dpi: float | None = None) -> Drawing:
-    with tempfile.TemporaryDirectory(prefix="gsto-viz-") as folder:
-        (path,) = save_figure(figure, Path(folder) / "figure", formats=(kind,), dpi=dpi)
-        return Drawing(path.read_bytes(), alt_text(figure))
+    return drawn(
+        partial(figure_worst_pairs, rows[:MAX_ROWS], names=names, caption=caption), "png", None
+    )
 
 
 MIMES = {
@@ -269,13 +171,37 @@ class Exports:
         """Return every file, tiles last."""
         return (*self.files, *self.tiles)
 
-    def archive(self) -> ExportFile:
-        """Return all files as one archive, in a folder named as the stem."""
-        return ExportFile("all.zip", "Everything (ZIP)", self._zip)
+    def archive(self, making: "Making | None" = None) -> ExportFile:
+        """Return all files as one archive, in a folder named as the stem.
 
-    def _zip(self) -> bytes:
-        made = {f"{self.stem}/{file.name}": file.make() for file in self.all_files()}
-        return zip_bytes(made)
+        Args:
+            making: Is told how far it is.
+        """
+        return ExportFile("all.zip", "Everything (ZIP)", partial(self._zip, making or Making()))
+
+    def _zip(self, making: "Making") -> bytes:
+        files, made = self.all_files(), {}
+        try:
+            for done, file in enumerate(files):
+                making.words = f"Making file {done + 1} of {len(files)}: {file.name}"
+                making.share = done / len(files)
+                made[f"{self.stem}/{file.name}"] = file.make()
+            return zip_bytes(made)
+        finally:
+            making.words, making.share = "", 0.0
+
+
+@dataclass
+class Making:
+    """How far an archive is, told by the thread that makes it.
+
+    Attributes:
+        words: What is made now; empty while nothing is.
+        share: Of the files that are made, 0..1.
+    """
+
+    words: str = ""
+    share: float = 0.0
 
 
 def export_stem(image: str, checkpoints: Sequence[str], page: str, identity: Sequence[str]) -> str:
@@ -417,20 +343,40 @@ def sizes_csv(shown: Shown, frames: Mapping[str, pd.DataFrame]) -> bytes:
     return csv_bytes(origin(table.rename(columns=SIZE_HEADERS), shown))
 
 
-def figure_files(shown: Shown, mode: str, colors: str | None) -> list[ExportFile]:
-    """Return the main figure in every format: A over B, branch by branch, with their gates."""
-    files = []
-    for kind, text in KINDS.items():
-        draw = partial(_figure, shown, mode, colors, kind)
-        files.append(ExportFile(f"figure.{kind}", f"Figure as in the paper ({text})", draw))
-    return files
+def figure_files(name: str, label: str, make: Callable[[], Figure]) -> list[ExportFile]:
+    """Return a figure in every format; it is drawn when a file is asked for."""
+    return [
+        ExportFile(f"{name}.{kind}", f"{label} ({text})", partial(_figure, make, kind))
+        for kind, text in KINDS.items()
+    ]
 
 
-def _figure(shown: Shown, mode: str, colors: str | None, kind: str) -> bytes:
-    drawing = draw_comparison(
-        shown.sample, shown.inspections, shown.pixel_classes, mode, kind, colors
+def _figure(make: Callable[[], Figure], kind: str) -> bytes:
+    return drawn(make, kind).content
+
+
+def paper_files(shown: Shown, mode: str, colors: str) -> list[ExportFile]:
+    """Return the main figure: A over B, branch by branch, with their gates."""
+    make = partial(
+        figure_scale_confusion,
+        shown.sample,
+        shown.inspections,
+        classes=shown.pixel_classes,
+        mode=mode,
+        colors=colors,
     )
-    return drawing.content
+    return figure_files("figure", "Figure as in the paper", make)
+
+
+def about_pair(shown: Shown) -> dict[str, Any]:
+    """Return of which image and networks arrays are."""
+    return {
+        "image": shown.sample.id,
+        "pixels_sha256": shown.picture.key,
+        "checkpoints": {x: shown.inspections[x].name for x in LETTERS},
+        "sha256": shown.fingerprints,
+        "classes": list(shown.classes.names),
+    }
 
 
 def branch_tap(shown: Shown, letter: str, branch: int) -> str:
@@ -463,14 +409,9 @@ def map_arrays(shown: Shown) -> dict[str, npt.NDArray[Any]]:
 
 def maps_npz(shown: Shown, more: Mapping[str, npt.NDArray[Any]] | None = None) -> bytes:
     """Return the maps of both networks, and more arrays, as a file."""
-    about = {
-        "image": shown.sample.id,
-        "pixels_sha256": shown.picture.key,
-        "checkpoints": {x: shown.inspections[x].name for x in LETTERS},
-        "sha256": shown.fingerprints,
+    about = about_pair(shown) | {
         "strides": {x: list(shown.inspections[x].strides) for x in LETTERS},
         "gate_range": {x: shown.inspections[x].gate_range for x in LETTERS},
-        "classes": list(shown.classes.names),
         "raw": f"{REDUCTIONS[True]}; {RAW_BADGE}",
         "activity": REDUCTIONS[False],
     }

@@ -16,12 +16,12 @@ from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.checkpoints import opened
 from gsto_viz.explorer.exports.figures import gates_sheet, marks_at, view_files
 from gsto_viz.explorer.exports.files import (
-    KINDS,
     ExportFile,
     Exports,
     Sheet,
+    about_pair,
     csv_bytes,
-    draw_gates,
+    figure_files,
     npz_bytes,
     origin,
     stem_of,
@@ -49,6 +49,7 @@ from gsto_viz.explorer.values.gates import (
 from gsto_viz.explorer.values.probe import Point, probed
 from gsto_viz.explorer.values.tiles import class_pixels, map_pixels
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.plots import figure_gate_maps
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import IGNORE
 
@@ -85,10 +86,8 @@ def gates_exports(
     """
     sheet = partial(_sheet, shown, regions, state, choice, make_held)
     files = view_files(shown, sheet)
-    files += [
-        ExportFile(f"figure.{kind}", f"All gates ({text})", partial(_figure, shown, kind))
-        for kind, text in KINDS.items()
-    ]
+    figure = partial(figure_gate_maps, shown.sample, shown.inspections)
+    files += figure_files("figure", "All gates", figure)
     files += [
         ExportFile("gates.csv", "All gates (CSV)", partial(_gates_csv, shown, regions, state)),
         ExportFile("means.csv", "Means (CSV)", partial(_means_csv, shown, regions, choice)),
@@ -138,10 +137,6 @@ def _sheet(
 ) -> Sheet:
     marks = marks_at(regions, probed(state, shown, regions), outline=True)
     return gates_sheet(shown, marks, choice, make_held())
-
-
-def _figure(shown: Shown, kind: str) -> bytes:
-    return draw_gates(shown.sample, shown.inspections, kind).content
 
 
 def all_gates(shown: Shown, point: Point) -> pd.DataFrame:
@@ -214,14 +209,9 @@ def _maps(shown: Shown, choice: GateChoice, make_held: Makes) -> bytes:
             arrays[f"{held.letter}.held.prediction"] = held.inspection.prediction
             arrays[f"{held.letter}.held.changed"] = held.change.changed
         arrays[f"{held.letter}.held.logit_change"] = held.change.logit_change
-    about = {
-        "image": shown.sample.id,
-        "pixels_sha256": shown.picture.key,
-        "checkpoints": {x: shown.inspections[x].name for x in LETTERS},
-        "sha256": shown.fingerprints,
+    about = about_pair(shown) | {
         "gate_range": {x: shown.inspections[x].gate_range for x in LETTERS},
         "held": None if choice.value is None else choice.what,
-        "classes": list(shown.classes.names),
     }
     return npz_bytes(arrays, about)
 

@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from gsto_viz.explorer.exports.files import (
-    KINDS,
     ExportFile,
     Exports,
     csv_bytes,
-    draw_training,
     export_stem,
+    figure_files,
 )
 from gsto_viz.explorer.folders import RunFolder, folder_view
 from gsto_viz.explorer.values.runs import TrainingLog, read_log, run_table, scored_by
 from gsto_viz.explorer.view_state import ViewState
+from gsto_viz.plots import figure_training
 
 PAGE = "runs"
 
@@ -38,9 +39,7 @@ def run_exports(
     ]
     if any(len(log.sci) for log in logs.values()):
         files.append(ExportFile("sci.csv", "SCI (CSV)", partial(records_csv, logs, "sci")))
-    for kind, text in KINDS.items():
-        made = partial(_figure, logs, kind)
-        files.append(ExportFile(f"training.{kind}", f"Curves ({text})", made))
+    files += figure_files("training", "Curves", partial(_figure, logs))
     view = partial(view_file, logs, shown, state)
     files.append(ExportFile("view.json", "This view (JSON)", view))
     first, *others = [run.key for run in shown]
@@ -71,14 +70,14 @@ def records_csv(logs: Mapping[str, TrainingLog], kind: str) -> bytes:
     return csv_bytes(table[["run", *(name for name in table if name != "run")]])
 
 
-def _figure(logs: Mapping[str, TrainingLog], kind: str) -> bytes:
+def _figure(logs: Mapping[str, TrainingLog]) -> Figure:
     score = scored_by(logs)[0]
     scores = {
         run: log.val.reindex(columns=["epoch", score]).dropna(subset=[score])
         for run, log in logs.items()
     }
     losses = {run: log.train for run, log in logs.items()}
-    return draw_training(scores, losses, kind, score).content
+    return figure_training(scores, losses, score=score)
 
 
 def view_file(

@@ -12,15 +12,16 @@ from gsto_viz.explorer.exports.files import (
     ExportFile,
     Exports,
     Sheet,
+    about_pair,
     csv_bytes,
-    figure_files,
     map_arrays,
     npz_bytes,
+    paper_files,
     stem_of,
     view_json,
 )
 from gsto_viz.explorer.exports.view_file import DRAWN
-from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.shown import Shown
 from gsto_viz.explorer.values.scale_probe import (
     DrawnObject,
     Measured,
@@ -60,7 +61,7 @@ def object_exports(shown: Shown, state: ViewState, measure: Measure) -> Exports:
     """
     files = [
         *view_files(shown, partial(_sheet, shown, state)),
-        *figure_files(shown, *SCALE),
+        *paper_files(shown, *SCALE),
         ExportFile("profile.csv", "Profile (CSV)", lambda: csv_bytes(_profile(shown, state))),
         ExportFile("curves.csv", "Curves (CSV)", partial(_curves, shown, state, measure)),
         ExportFile("maps.npz", "Maps and logits (NPZ)", partial(_maps, shown)),
@@ -133,14 +134,7 @@ def _origin(table: pd.DataFrame, shown: Shown) -> pd.DataFrame:
 def _maps(shown: Shown) -> bytes:
     sample = shown.picture.sample
     assert sample.instances is not None
-    about = {
-        "image": sample.id,
-        "pixels_sha256": shown.picture.key,
-        "checkpoints": {x: shown.inspections[x].name for x in LETTERS},
-        "sha256": shown.fingerprints,
-        "classes": list(shown.classes.names),
-        "note": ONE,
-    }
+    about = about_pair(shown) | {"note": ONE}
     return npz_bytes(map_arrays(shown) | {"object": sample.instances == 1}, about)
 
 

@@ -5,16 +5,14 @@ from functools import cache, partial
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from gsto_viz.explorer.exports.files import (
-    KINDS,
-    PRINT_DPI,
     ExportFile,
     Exports,
     csv_bytes,
-    draw_fan,
-    draw_worst_pairs,
     export_stem,
+    figure_files,
     maps_npz,
     view_json,
 )
@@ -37,7 +35,14 @@ from gsto_viz.explorer.values.sizes import (
     wrong_pairs,
 )
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.plots import PairRow, tuning_fan_data, worst_pairs_data
+from gsto_viz.plots import (
+    PairRow,
+    figure_tuning_fan,
+    figure_worst_pairs,
+    tuning_fan_data,
+    worst_pairs_data,
+)
+from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
 
@@ -102,13 +107,11 @@ def size_exports(subject: Subject, regions: PreparedRegions | None, state: ViewS
         files += _report_files(subject.report, source)
     pairs = pair_rows(subject, regions, choices)
     files.append(ExportFile("pairs.csv", "Worst pairs (CSV)", partial(pairs_csv, pairs)))
-    for kind, text in KINDS.items():
-        if not region_rows(source, choices).empty:
-            made = partial(_fan, averaged, source, kind)
-            files.append(ExportFile(f"responses.{kind}", f"Responses ({text})", made))
-        if pairs:
-            made = partial(_pairs, pairs, source, kind)
-            files.append(ExportFile(f"pairs.{kind}", f"Worst pairs ({text})", made))
+    if not region_rows(source, choices).empty:
+        files += figure_files("responses", "Responses", partial(_fan, averaged, source))
+    if pairs:
+        made = partial(figure_worst_pairs, pairs[:MAX_ROWS], names=source.names)
+        files += figure_files("pairs", "Worst pairs", made)
     if subject.shown is not None and regions is not None:
         ids = {"regions": regions.regions.ids}
         arrays = partial(maps_npz, subject.shown, ids)
@@ -202,15 +205,11 @@ def pairs_csv(rows: Sequence[PairRow]) -> bytes:
     return csv_bytes(worst_pairs_data(rows))
 
 
-def _pairs(rows: Sequence[PairRow], source: SizeSource, kind: str) -> bytes:
-    return draw_worst_pairs(rows, source.names, kind, PRINT_DPI).content
-
-
-def _fan(averaged: Callable[[], Averaged], source: SizeSource, kind: str) -> bytes:
+def _fan(averaged: Callable[[], Averaged], source: SizeSource) -> Figure:
     frames, draws = averaged()
     frames = {letter: frame for letter, frame in frames.items() if len(frame)}
     random = {letter: some for letter, some in draws.items() if letter in frames}
-    return draw_fan(frames, random, source.names, kind).content
+    return figure_tuning_fan(frames, random=random, names=source.names)
 
 
 def view_file(subject: Subject, state: ViewState) -> bytes:

@@ -6,11 +6,11 @@ The file names image and checkpoints by SHA-256 and holds no path, so it can be 
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.pictures import pixel_key
@@ -26,11 +26,8 @@ KEYS = {
     "schema", "schema_version", "page", "time", "view", "image", "checkpoints", "display",
     "numbers", "versions", "folders",
 }  # fmt: skip
-_IMAGE_KEYS = {"source", "id", "pixels_sha256", "labels_sha256", "height_px", "width_px"}
-_CHECKPOINT_KEYS = {"key", "name", "network", "sha256"}
 MAX_FOLDERS = 1 + MAX_OTHERS
 """A run, and those that it is compared with."""
-_FOLDER_KEYS = {"key", "kind", "sha256"}
 _KINDS = ("analysis", "training")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -79,6 +76,9 @@ class FolderRecord:
     key: str
     kind: str
     sha256: str
+
+
+Described = TypeVar("Described", ImageRecord, CheckpointRecord, FolderRecord)
 
 
 @dataclass(frozen=True)
@@ -179,14 +179,20 @@ def read_view(path: str | Path) -> ViewFile:
     _check_keys(record, KEYS, "the view")
     if record["page"] not in tuple(PAGES):
         raise GstoVizError(f"{path} is of a page that this version does not know; update gsto_viz")
-    folders = tuple(_folder(one) for one in _list(record["folders"], "folders"))
+    listed = _list(record["folders"], "folders")
+    folders = tuple(_described(FolderRecord, one, "folder") for one in listed)
     held = _object(record["checkpoints"], "checkpoints")
     _check_keys(held, set() if folders else set(LETTERS), "checkpoints")
     return ViewFile(
         page=record["page"],
         state=state_from_json(_object(record["view"], "view")),
-        image=None if record["image"] is None else _image(record["image"]),
-        checkpoints={letter: _checkpoint(one, letter) for letter, one in held.items()},
+        image=None
+        if record["image"] is None
+        else _described(ImageRecord, record["image"], "image"),
+        checkpoints={
+            letter: _described(CheckpointRecord, one, f"checkpoint {letter}")
+            for letter, one in held.items()
+        },
         numbers=_object(record["numbers"], "numbers"),
         folders=folders,
     )
@@ -226,41 +232,33 @@ def _check_keys(record: Mapping[str, Any], keys: set[str], what: str) -> None:
         raise GstoVizError(f"{what} lacks '{min(missing)}'; save the view again")
 
 
-def _image(value: Any) -> ImageRecord:
-    record = _object(value, "image")
-    _check_keys(record, _IMAGE_KEYS, "image")
-    sides = (record["height_px"], record["width_px"])
-    good = (
-        record["source"] in (*SOURCES, DRAWN)
-        and isinstance(record["id"], str)
-        and _is_sha256(record["pixels_sha256"])
-        and (record["labels_sha256"] is None or _is_sha256(record["labels_sha256"]))
-        and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    )
-    if not good:
-        raise GstoVizError("the view's image is not described as it must be; save the view again")
-    return ImageRecord(**record)
-
-
-def _checkpoint(value: Any, letter: str) -> CheckpointRecord:
-    record = _object(value, f"checkpoint {letter}")
-    _check_keys(record, _CHECKPOINT_KEYS, f"checkpoint {letter}")
-    texts = all(isinstance(text, str) for text in record.values())
-    if not texts or not _is_sha256(record["sha256"]):
-        raise GstoVizError(
-            f"the view's checkpoint {letter} is not described as it must be; save the view again"
-        )
-    return CheckpointRecord(**record)
-
-
-def _folder(value: Any) -> FolderRecord:
-    record = _object(value, "a folder")
-    _check_keys(record, _FOLDER_KEYS, "a folder")
-    known = isinstance(record["key"], str) and record["kind"] in _KINDS
-    if not known or not _is_sha256(record["sha256"]):
-        raise GstoVizError("a folder of the view is not described as it must be; save it again")
-    return FolderRecord(**record)
+def _described(kind: type[Described], value: Any, what: str) -> Described:
+    """Read a record, each of whose fields must be as ``_FIELDS`` says."""
+    record = _object(value, what)
+    _check_keys(record, {one.name for one in fields(kind)}, what)
+    if not all(_FIELDS[name](held) for name, held in record.items()):
+        raise GstoVizError(f"the view's {what} is not described as it must be; save the view again")
+    return kind(**record)
 
 
 def _is_sha256(value: Any) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("id", "key", "name", "network"), _is_text),
+    **dict.fromkeys(("sha256", "pixels_sha256"), _is_sha256),
+    **dict.fromkeys(("height_px", "width_px"), _is_whole),
+    "labels_sha256": lambda value: value is None or _is_sha256(value),
+    "source": lambda value: value in (*SOURCES, DRAWN),
+    "kind": lambda value: value in _KINDS,
+}
+"""By field of the records, whether it may hold a value."""

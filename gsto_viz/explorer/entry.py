@@ -12,6 +12,27 @@ from gsto_viz.explorer.view_state import PAGES
 
 _JS = """
 const watched = new WeakSet();
+const IMAGE = ["source", "scene", "image", "upload", "run"];
+
+// Streamlit gives every change of the address an entry of its own, so that Back would undo single
+// steps of the probe. Only another page and another image get one.
+function samePlace(url) {
+  const old = new URL(window.location.href);
+  const next = new URL(url, old);
+  if (old.pathname !== next.pathname) return false;
+  const [before, after] = [old.searchParams, next.searchParams];
+  return !IMAGE.some((name) => before.has(name)) ||
+    IMAGE.every((name) => before.get(name) === after.get(name));
+}
+
+if (!window.gstoVizPush) {
+  window.gstoVizPush = window.history.pushState;
+  window.history.pushState = function (state, title, url) {
+    const replaces = url !== undefined && url !== null && samePlace(url);
+    const write = replaces ? window.history.replaceState : window.gstoVizPush;
+    return write.call(window.history, state, title, url);
+  };
+}
 
 export default function ({ parentElement, setStateValue }) {
   const app = document.querySelector("[data-testid=stApp]");
@@ -32,8 +53,8 @@ export default function ({ parentElement, setStateValue }) {
 _component = st.components.v2.component("gsto_viz_reconnect", js=_JS)
 
 
-def run_again_after_a_break() -> None:
-    """Watch the connection of the page that is being drawn."""
+def watch_the_browser() -> None:
+    """Run again after a break of the connection, and keep Back to pages and images."""
     _component(key="reconnect", height=1, on_back_at_change=lambda: None)
 
 
@@ -44,8 +65,10 @@ def main() -> None:
     alias = st.Page(
         partial(_show, pages[0]), title="Explore", url_path="explore", visibility="hidden"
     )
-    st.navigation([*pages, alias], position="top").run()
-    run_again_after_a_break()
+    page = st.navigation([*pages, alias], position="top")
+    # First, so that it is there before the page writes its address.
+    watch_the_browser()
+    page.run()
 
 
 def _show(page: Any) -> None:

@@ -26,8 +26,8 @@ from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
 from gsto_viz.look import Look
 from gsto_viz.types import Dataset
 
-SIZE = "image_size"
-"""Key of the session state: (H, W) of the image that was shown last on a page with a probe."""
+IMAGE = "image_shown"
+"""Key of the session state: the image that was shown last on a page with a probe."""
 SOURCE_NAMES = {"scene": "Scene", "data": "Data set", "upload": "Upload"}
 
 
@@ -57,8 +57,7 @@ def open_pair(name: str, title: str) -> tuple[Page, Shown] | None:
 def _keep_inside(page: Page, shown: Shown) -> None:
     """Leave out a probe or a pin that another image was meant by.
 
-    A link may name pixels that this image does not have, and an image of another size has other
-    things there.
+    A link may name pixels that this image does not have, and another image has other things there.
     """
     height, width = shown.size
     state, session = page.state, st.session_state
@@ -66,8 +65,9 @@ def _keep_inside(page: Page, shown: Shown) -> None:
     outside = any(
         x is not None and y is not None and not (x < width and y < height) for x, y in places
     )
-    moved = session.get(SIZE, shown.size) != shown.size and not page.fresh
-    session[SIZE] = shown.size
+    key = shown.picture.key
+    moved = session.get(IMAGE, key) != key and not page.fresh
+    session[IMAGE] = key
     if page.fresh and outside:
         st.warning(
             f"The link names a pixel outside this image of {width} x {height}; left out.",

@@ -127,3 +127,33 @@ def test_axe_finds_nothing_of_ours(served, visit, title, streamlit_owns):
         if violation["id"] not in streamlit_owns
     }
     assert found == {}
+
+
+def test_the_history_has_one_entry_for_each_page_and_image(served, visit):
+    page = visit(served.url)
+    length = "() => window.history.length"
+    begun = page.evaluate(length)
+    # The empty tab, and Explore.
+    assert begun == 2
+    go_to(page, "Gates")
+    assert page.evaluate(length) == begun + 1
+    there = page.url
+    page.locator("canvas[role=img]").first.click(position={"x": 50, "y": 40})
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+        page.settle(after_ms=300)
+    assert page.url != there
+    assert page.evaluate(length) == begun + 1
+    page.get_by_role("spinbutton", name="Scene").first.fill("7")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => window.location.search.includes('scene=7')", timeout=60_000)
+    page.settle(after_ms=1500)
+    assert page.evaluate(length) == begun + 2
+    page.go_back()
+    page.settle(after_ms=500)
+    assert "/gates?source=scene&scene=0" in page.url
+    page.go_back()
+    page.wait_for_function("() => window.location.pathname === '/'")
+    page.settle()
+    assert heading(page).startswith("Which branch answers")
+    assert page.problems == []

@@ -189,6 +189,16 @@ def test_a_link_opens_its_view(checkpoints, address):
     assert address(app)["scene"] == "0"
 
 
+def test_another_image_begins_at_a_probe_of_its_own(checkpoints, address):
+    app = page({"scene": "3", "x": "10", "y": "20", "px": "5", "py": "6"}).run()
+    assert {address(app)[name] for name in ("x", "y")} == {"10", "20"}
+    app.number_input(key="scene").set_value(0)
+    app.run()
+    assert "px" not in address(app)
+    fresh = address(page({"scene": "0"}).run())
+    assert (address(app)["x"], address(app)["y"]) == (fresh["x"], fresh["y"]) != ("10", "20")
+
+
 def test_an_address_that_comes_late_takes_nothing_back(checkpoints, address):
     app = page().run()
     late = address(app)

@@ -370,7 +370,7 @@ def scores(logs: Mapping[str, TrainingLog], score: str = "miou") -> alt.Chart | 
 def confusion(logs: Mapping[str, TrainingLog]) -> Layers | None:
     """Draw SCI on validation images by epoch, chance as a line; None when no run has logged it."""
     tables = {run: log.sci for run, log in logs.items()}
-    curves = _by_epoch(tables, "sci", f"SCI ({INDICES['sci'].axis})", ("images", "pairs"))
+    curves = _by_epoch(tables, "sci", "SCI", ("images", "pairs"))
     if curves is None:
         return None
     chance = alt.Chart(pd.DataFrame({"sci": [0.5]})).mark_rule(strokeDash=[2, 3], color=GUIDE)
@@ -414,6 +414,30 @@ def _color(names: Sequence[str]) -> alt.Color:
 def _dash(names: Sequence[str]) -> alt.StrokeDash:
     scale = mark_scale(names, NETWORKS, "dash")
     return alt.StrokeDash("run:N", title="run", scale=scale)
+
+
+def branch_chart(rows: pd.DataFrame, column: str, title: str) -> Layers:
+    """Draw a number of every branch of A and B, with a line at 0.
+
+    Args:
+        rows: ``model``, ``stride`` and the column.
+        column: What is drawn.
+        title: Of the axis.
+    """
+    table = rows[["model", "stride", column]].dropna().round({column: 5})
+    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=GUIDE).encode(y="zero:Q")
+    line = (
+        alt.Chart(table)
+        .mark_line(point={"size": 70, "filled": True})
+        .encode(
+            x=alt.X("stride:O", title="stride of the branch (px)", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y(f"{column}:Q", title=title),
+            color=model_color(),
+            shape=model_shape(),
+            strokeDash=model_dash(),
+        )
+    )
+    return (zero + line).properties(height=220)
 
 
 Limits = tuple[tuple[float, float], tuple[float, float]]

@@ -60,6 +60,20 @@ def test_tiles_of_a_fusion_stand_in_rows_of_sources_and_columns_of_targets(serve
     assert [boxes[i, 0]["y"] for i in range(4)] == sorted({boxes[i, 0]["y"] for i in range(4)})
 
 
+def test_sizes_are_played_and_fill_no_history(served, visit):
+    page = visit(f"{served.url}/scale-probe?side=64")
+    wait_for_address(page, curves="1")
+    before = page.evaluate("history.length")
+    page.get_by_role("button", name="Play the sizes").click()
+    page.get_by_role("button", name="Stop").wait_for(timeout=30_000)
+    for side in (91, 152, 256):
+        page.get_by_text(f"{side} px", exact=True).first.wait_for(timeout=30_000)
+    wait_for_address(page, side="256")
+    page.get_by_role("button", name="Play the sizes").wait_for(timeout=30_000)
+    assert page.evaluate("history.length") <= before + 1
+    assert page.problems == []
+
+
 def test_a_click_moves_the_object(served, visit):
     page = visit(f"{served.url}/scale-probe?side=64")
     page.locator(TILE.format("input")).click(position=page.at_pixel("input", 128, 192))

@@ -53,13 +53,17 @@ def test_an_object_is_drawn_and_measured(checkpoints, probe, address):
     app = probe().run()
     assert not app.exception
     assert not app.error
-    assert any("an illustration, not an estimate" in note.value for note in app.info)
+    assert "an illustration, not an estimate" in said(app)
     assert "What the branches say of this Car" in said(app)
     assert "q (coarseness" in said(app)
-    assert len(app.get("vega_lite_chart")) == 1
+    # What is quick is measured unasked, and its answer stands above the tiles.
+    assert len(app.get("vega_lite_chart")) == 4
+    words = [text.value for text in app.markdown]
+    verdict = next(k for k, text in enumerate(words) if text.startswith("**A**: /32 answers"))
+    assert verdict < next(k for k, text in enumerate(words) if "Click a tile" in text)
     assert address(app) == {
         "a": PLAIN, "b": GATED, "object": "Car", "side": "32", "ox": "0.5", "oy": "0.5",
-        "curves": "0",
+        "curves": "1",
     }  # fmt: skip
 
 
@@ -83,6 +87,46 @@ def test_a_click_moves_the_object_once(checkpoints, probe, address, number):
     assert app.session_state["probe_turn"] > turn
 
 
+def test_sizes_are_played_to_the_largest(checkpoints, probe, address):
+    app = probe(object="Pole", side="23").run()
+    assert app.button(key="play-sizes").label == "Play the sizes"
+    app.button(key="play-sizes").click()
+    app.run()
+    assert not app.exception
+    assert app.button(key="play-sizes").label == "Stop"
+    assert app.select_slider(key="side").value == 23
+    # The next sizes of the curve (the fixture's, as far as a pole fits), then the end.
+    for side, label in ((32, "Stop"), (32, "Play the sizes")):
+        app.session_state["object_play_at"] = 1.0
+        app.run()
+        assert not app.exception
+        assert app.select_slider(key="side").value == side
+        assert app.button(key="play-sizes").label == label
+        assert address(app)["side"] == ("23" if label == "Stop" else "32")
+    # At the largest it begins anew, at the smallest.
+    app.button(key="play-sizes").click()
+    app.run()
+    assert app.select_slider(key="side").value == 4
+    app.button(key="play-sizes").click()
+    app.run()
+    assert "object_play_at" not in app.session_state
+    assert address(app)["side"] == "4"
+
+
+def test_playing_runs_no_network_twice(checkpoints, probe, monkeypatch):
+    from gsto_viz.explorer import cached
+
+    app = probe(object="Tree", side="19").run()
+    calls = []
+    real = cached.look
+    monkeypatch.setattr(cached, "look", lambda *given: calls.append(given) or real(*given))
+    for side in ("4", "32", "64"):
+        app.select_slider(key="side").set_value(int(side))
+        app.run()
+        assert not app.exception
+    assert calls == []
+
+
 def test_a_link_brings_measured_curves_back(checkpoints, probe, address):
     app = probe(object="Pole", curves="1").run()
     assert not app.exception
@@ -91,7 +135,10 @@ def test_a_link_brings_measured_curves_back(checkpoints, probe, address):
     assert address(app)["curves"] == "1"
 
 
-def test_curves_are_measured_on_demand_and_kept(checkpoints, probe, number, address):
+def test_slow_curves_are_measured_on_demand_and_kept(
+    checkpoints, probe, number, address, monkeypatch
+):
+    monkeypatch.setattr("gsto_viz.explorer.views.scale_probe.QUICK_S", -1.0)
     app = probe(object="Pole").run()
     assert "A Pole larger than 45 px" in said(app)
     assert len(app.get("vega_lite_chart")) == 1
@@ -123,8 +170,6 @@ def test_a_size_that_cannot_be_drawn_is_left_out(checkpoints, probe, monkeypatch
 
     monkeypatch.setattr(object_cached, "drawn_response", refuse)
     app = probe(object="SignSymbol").run()
-    app.button(key="measure-curves").click()
-    app.run()
     assert not app.exception
     assert "Left out: a Sign cannot be drawn \\[here\\]" in said(app)
     assert len(app.get("vega_lite_chart")) == 4

@@ -7,17 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gsto_viz.attribution import evidence_field, head_pass, own_mean_baseline, zero_baseline
-from gsto_viz.attribution.gradients import free_bytes
-from gsto_viz.attribution.shapley import BranchShapley, EvidenceField
+from gsto_viz.attribution.shapley import BranchShapley
 from gsto_viz.errors import GstoVizError
-from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.checkpoints import opened
 from gsto_viz.explorer.exports.figures import attribution_sheet, marks_at, view_files
 from gsto_viz.explorer.exports.files import (
     ExportFile,
     Exports,
-    Sheet,
     csv_bytes,
     image_tiles,
     npz_bytes,
@@ -32,18 +28,16 @@ from gsto_viz.explorer.values.attribution import (
     answer,
     ask,
     branch_table,
-    entries_of,
     exact_maps,
-    memory_budget,
-    run_method,
+    run_on,
     scaled,
     score_of,
+    split_heads,
     unit_of,
 )
-from gsto_viz.explorer.values.probe import Point, probed
+from gsto_viz.explorer.values.probe import probed
 from gsto_viz.explorer.values.tiles import DIVERGING, map_pixels
 from gsto_viz.explorer.view_state import ViewState
-from gsto_viz.models import SegmentationNetwork
 from gsto_viz.plots import Marks
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.words import METHOD_LINKS
@@ -74,8 +68,13 @@ def attribution_exports(
     files = [ExportFile("branches.csv", "Branches (CSV)", table)]
     tiles = image_tiles(shown)
     if make_maps is not None:
-        sheet = partial(_sheet, shown, marks, make_maps, question.words, state)
-        files = [*view_files(shown, sheet), *files]
+        files = [
+            *view_files(
+                shown,
+                lambda: attribution_sheet(shown, marks, make_maps(), question.words, state),
+            ),
+            *files,
+        ]
         arrays = partial(maps_npz, shown, question, state, make_maps)
         files.append(ExportFile("maps.npz", "Maps (NPZ)", arrays))
         for letter in LETTERS:
@@ -85,10 +84,6 @@ def attribution_exports(
         view = partial(view_file, shown, question, answers, state, make_maps)
         files.append(ExportFile("view.json", "This view (JSON)", view))
     return Exports(stem_of(PAGE, shown, state), tuple(files), tuple(tiles))
-
-
-def _sheet(shown: Shown, marks: Marks, make_maps: MakeMaps, asked: str, state: ViewState) -> Sheet:
-    return attribution_sheet(shown, marks, make_maps(), asked, state)
 
 
 def map_tile_pixels(
@@ -189,53 +184,19 @@ def replayed_attribution(shown: Shown, regions: PreparedRegions, state: ViewStat
             not fit into memory.
     """
     point = probed(state, shown, regions)
-    question = _question(shown, regions, point, state)
+    question = ask(shown, regions, point, pick=state.pick, target=state.target, score=state.score)
+    if question is None:
+        raise GstoVizError("no region lies at the probe of this view; save the view again")
     models = {x: opened(choice.path) for x, choice in shown.choices.items()}
-    fields = {x: _field(models[x], shown, state) for x in LETTERS}
+    fields = {x: split_heads(models[x], shown.sample.image, state.absent) for x in LETTERS}
     if METHOD_LINKS[state.method].at == "head":
         maps = {x: exact_maps(fields[x], question, state.method) for x in LETTERS}
     else:
-        maps = {x: _run(models[x], shown, question, state, fields[x]) for x in LETTERS}
+        view = state.method, state.steps if state.method == "integrated" else 0
+        maps = {}
+        for x, field in fields.items():
+            run = run_on(models[x], shown, question, field.grid, view)
+            maps[x] = BranchMaps(run.maps, run.strides, field.strides)
     answers = answer(question, shown, fields)
     marks = marks_at(regions, point, pin=question.pin(point), outline=state.pick == "region")
     return attribution_exports(shown, question, answers, state, lambda: maps, marks)
-
-
-def _question(shown: Shown, regions: PreparedRegions, point: Point, state: ViewState) -> Question:
-    question = ask(
-        shown,
-        regions,
-        point,
-        pick=state.pick,
-        target=state.target,
-        score="margin" if state.score == "margin" else "mean",
-    )
-    if question is None:
-        raise GstoVizError("no region lies at the probe of this view; save the view again")
-    return question
-
-
-def _field(model: SegmentationNetwork, shown: Shown, state: ViewState) -> EvidenceField:
-    """Return what the branches of a network say about the image, for any target."""
-    seen = head_pass(model, input_batch(model, shown.sample.image))
-    absent = zero_baseline(model) if state.absent == "zero" else own_mean_baseline(seen)
-    return evidence_field(seen, absent)
-
-
-def _run(
-    model: SegmentationNetwork,
-    shown: Shown,
-    question: Question,
-    state: ViewState,
-    field: EvidenceField,
-) -> BranchMaps:
-    """Run one of Captum's methods, as the page did."""
-    run = run_method(
-        model,
-        input_batch(model, shown.sample.image),
-        entries_of(question, shown, field.grid),
-        METHOD_LINKS[state.method].key,
-        steps=state.steps if state.method == "integrated" else 1,
-        budget=memory_budget(free_bytes()),
-    )
-    return BranchMaps(run.maps, run.strides, field.strides)

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from gsto_viz.activity import HeatMap, cell_area, cell_at
 from gsto_viz.attribution.areas import Area, Mask, Pixel, View, peak_pixels
-from gsto_viz.attribution.gradients import GIB, MemoryEstimate, estimate_memory
-from gsto_viz.attribution.head import find_head
+from gsto_viz.attribution.gradients import GIB, MemoryEstimate, estimate_memory, free_bytes
+from gsto_viz.attribution.head import find_head, head_pass, own_mean_baseline, zero_baseline
 from gsto_viz.attribution.interventions import frozen_twin
-from gsto_viz.attribution.shapley import BranchShapley, EvidenceField
+from gsto_viz.attribution.shapley import BranchShapley, EvidenceField, evidence_field
 from gsto_viz.attribution.targets import Entries, Score, Target, resolve
 from gsto_viz.errors import GstoVizError
+from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer.shown import LETTERS, Shown, heat_maps_of
 from gsto_viz.explorer.values.probe import Point, logits_at, region_at
 from gsto_viz.explorer.values.tiles import first_row, person_box
@@ -83,7 +84,7 @@ def ask(
     *,
     pick: str,
     target: str | None,
-    score: Score,
+    score: str,
 ) -> Question | None:
     """Return what is asked at the probe; of networks for pose see ``ask_joint``.
 
@@ -92,7 +93,7 @@ def ask(
         point: The probed pixel.
         pick: ``pixel``, or ``region`` for the region that holds it.
         target: Name of the class; None, or a name that there is not: what A predicts at the probe.
-        score: ``margin`` or ``mean``.
+        score: One of ``SCORES``.
 
     Returns:
         None where no region lies.
@@ -112,7 +113,8 @@ def ask(
         place = Mask(regions.regions.ids == number, str(class_id))
         words = f"region {number}"
     stride = shown.inspections["A"].strides[0] if pick == "pixel" else None
-    return Question(place, words, class_id, names[class_id], score, stride)
+    explained: Score = "margin" if score == "margin" else "mean"
+    return Question(place, words, class_id, names[class_id], explained, stride)
 
 
 def ask_joint(
@@ -159,6 +161,24 @@ def entries_of(question: Question, shown: Shown, grid: tuple[int, int]) -> Entri
     # Classes by number: names could be numbers, or differ in case alone.
     view = View(shown.inspections["A"].prediction, tuple(map(str, range(count))))
     return resolve(Target(question.place, question.score), view, (1, count, *grid))
+
+
+def split_heads(
+    model: SegmentationNetwork, image: npt.NDArray[np.uint8], absent: str
+) -> EvidenceField:
+    """Return what the branches of a network say about an image, for any target.
+
+    Args:
+        image: (H, W, 3), sRGB.
+        absent: One of ``ABSENT``.
+
+    Raises:
+        GstoVizError: The head cannot be split by branch.
+    """
+    seen = head_pass(model, input_batch(model, image))
+    return evidence_field(
+        seen, zero_baseline(model) if absent == "zero" else own_mean_baseline(seen)
+    )
 
 
 def answer(
@@ -388,6 +408,33 @@ class Run:
     delta: float | None
     score: float
     seconds: float
+
+
+def run_on(
+    model: SegmentationNetwork,
+    shown: Shown,
+    question: Question,
+    grid: tuple[int, int],
+    view: tuple[str, int],
+) -> Run:
+    """Run one of Captum's methods on the image of a page.
+
+    Args:
+        grid: (h, w) of the network's logits.
+        view: Key of ``METHOD_LINKS``, and one of ``STEPS`` (0: the method has none).
+
+    Raises:
+        GstoVizError: One step does not fit into memory.
+    """
+    method, steps = view
+    return run_method(
+        model,
+        input_batch(model, shown.sample.image),
+        entries_of(question, shown, grid),
+        METHOD_LINKS[method].key,
+        steps=steps or 1,
+        budget=memory_budget(free_bytes()),
+    )
 
 
 def run_method(

@@ -184,21 +184,18 @@ def curve_objects(drawn: DrawnObject) -> tuple[DrawnObject, ...]:
 def measure_curves(
     objects: Sequence[DrawnObject],
     measure: Callable[[str, DrawnObject], Measured],
-    progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Measure tuning curves of A and B.
 
     Args:
         objects: What ``curve_objects`` gave.
         measure: Returns what network A or B says of an object.
-        progress: Is told how many objects are done.
 
     Returns:
         What ``curve_table`` gives, and one sentence for each object that could not be drawn.
     """
     rows, left_out = [], []
-    for k, drawn in enumerate(objects):
-        progress(k)
+    for drawn in objects:
         try:
             pair = [(letter, *measure(letter, drawn)) for letter in LETTERS]
         except GstoVizError as error:

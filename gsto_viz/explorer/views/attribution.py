@@ -6,23 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
-from gsto_viz.attribution import (
-    EvidenceField,
-    evidence_field,
-    head_pass,
-    own_mean_baseline,
-    zero_baseline,
-)
+from gsto_viz.attribution import EvidenceField, head_pass
 from gsto_viz.attribution.gradients import free_bytes, in_words
 from gsto_viz.attribution.shapley import BranchShapley
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import input_batch
 from gsto_viz.explorer import cached
-from gsto_viz.explorer.charts import model_color, model_dash, model_shape
+from gsto_viz.explorer.charts import branch_chart
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.exports.attribution import attribution_exports
 from gsto_viz.explorer.exports.figures import marks_at
@@ -49,13 +42,12 @@ from gsto_viz.explorer.values.attribution import (
     ask,
     branch_rows,
     branch_table,
-    entries_of,
     evidence_data,
     exact_maps,
-    memory_budget,
     refusal,
-    run_method,
+    run_on,
     score_of,
+    split_heads,
     step_memory,
     sum_check,
     unit_of,
@@ -66,22 +58,12 @@ from gsto_viz.explorer.view_state import ABSENT, PICKS, STEPS
 from gsto_viz.explorer.viewer import draw_colors, last_click
 from gsto_viz.words import METHOD_LINKS
 
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What one network's branches say about one image.
-
-    Attributes:
-        field: All coalitions at all cells.
-        forward_s: Seconds that its forward pass took.
-    """
-
-    field: EvidenceField
-    forward_s: float
+Fields = Mapping[str, EvidenceField]
+"""What the branches of A and B say about one image, by letter, for any target."""
 
 
-def evidence(shown: Shown, absent: str) -> dict[str, Evidence]:
-    """Return what the branches of A and B say, by letter, for any target.
+def evidence(shown: Shown, absent: str) -> Fields:
+    """Split the heads of A and B by branch once.
 
     Args:
         absent: One of ``ABSENT``.
@@ -93,17 +75,23 @@ def evidence(shown: Shown, absent: str) -> dict[str, Evidence]:
 
 
 @cached.kept(8)
-def _evidence(choice: Choice, picture: Picture, absent: str) -> Evidence:
+def _evidence(choice: Choice, picture: Picture, absent: str) -> EvidenceField:
     model = cached.network(choice)
     with cached.FORWARD:
-        batch = input_batch(model, picture.sample.image)
-        begin = time.perf_counter()
-        seen = head_pass(model, batch)
-        forward_s = time.perf_counter() - begin
-        baseline = zero_baseline(model) if absent == "zero" else own_mean_baseline(seen)
-        field = evidence_field(seen, baseline)
+        field = split_heads(model, picture.sample.image, absent)
     field.products.setflags(write=False)
-    return Evidence(field, forward_s)
+    return field
+
+
+@cached.kept_copies(64)
+def _forward_s(choice: Choice, size: tuple[int, int], _picture: Picture) -> float:
+    """Time a forward pass; ``evidence`` has run one before: the first is several times slower."""
+    model = cached.network(choice)
+    with cached.FORWARD:
+        batch = input_batch(model, _picture.sample.image)
+        begin = time.perf_counter()
+        head_pass(model, batch)
+        return time.perf_counter() - begin
 
 
 @st.cache_resource(show_spinner=False)
@@ -149,26 +137,19 @@ def kept_runs(plan: Plan, shown: Shown) -> dict[str, Run]:
     return {letter: run for letter, run in found.items() if run is not None}
 
 
-def expected_s(plan: Plan, shown: Shown, carried: dict[str, Evidence]) -> float:
-    """Return how many seconds the runs that are not there yet will take.
-
-    Args:
-        plan: What is to be run.
-        carried: What ``evidence`` gave.
-    """
-    missing = dict.fromkeys(
-        shown.fingerprints[x] for x in LETTERS if x not in kept_runs(plan, shown)
+def expected_s(plan: Plan, shown: Shown) -> float:
+    """Return how many seconds the runs that are not there yet will take."""
+    there = kept_runs(plan, shown)
+    # Of one network that is both A and B one run is needed.
+    missing = {shown.fingerprints[x]: x for x in LETTERS if x not in there}
+    return sum(
+        _kept().expected_s(
+            plan.pace(shown, x),
+            forward_s=_forward_s(shown.choices[x], shown.size, shown.picture),
+            passes=plan.passes(shown, x),
+        )
+        for x in missing.values()
     )
-    total = 0.0
-    for letter in LETTERS:
-        if shown.fingerprints[letter] in missing:
-            del missing[shown.fingerprints[letter]]
-            total += _kept().expected_s(
-                plan.pace(shown, letter),
-                forward_s=carried[letter].forward_s,
-                passes=plan.passes(shown, letter),
-            )
-    return total
 
 
 def too_little_memory(shown: Shown) -> str | None:
@@ -201,44 +182,32 @@ def run_once(plan: Plan, shown: Shown, letter: str, grid: tuple[int, int]) -> No
     with cached.FORWARD:
         if _kept().get(key) is not None:
             return
-        found = run_method(
-            model,
-            input_batch(model, shown.sample.image),
-            entries_of(plan.question, shown, grid),
-            METHOD_LINKS[plan.method].key,
-            steps=plan.steps or 1,
-            budget=memory_budget(free_bytes()),
-        )
+        found = run_on(model, shown, plan.question, grid, (plan.method, plan.steps))
     pace, passes = plan.pace(shown, letter), plan.passes(shown, letter)
     _kept().put(key, found, pace=pace, passes=passes)
 
 
 def attribution_tiles(
     shown: Shown,
-    question: Question | None,
+    question: Question,
     view: tuple[str, str, int],
-    carried: dict[str, Evidence],
-    runs: dict[str, Run],
+    fields: Fields,
+    runs: Mapping[str, Run],
 ) -> dict[str, Any]:
     """Return what the viewer of the page gets; it must not be changed.
 
     Args:
-        question: What is asked; None: nothing, and there are no maps.
+        question: What is asked.
         view: Method, what stands in for absent branches, steps: one of ``METHODS``, ``ABSENT`` and
             ``STEPS`` each.
-        carried: What ``evidence`` gave.
+        fields: What ``evidence`` gave.
         runs: What ``kept_runs`` gave, for methods that are not exact.
     """
     method, absent, steps = view
-    key: tuple[Any, ...] = ()
-    if question is not None and method == "shapley":
-        key = question.class_id, question.score, absent
-    elif question is not None and METHOD_LINKS[method].at == "head":
-        key = (absent,)
-    elif question is not None and runs:
-        key = *question.key, steps, *runs
-    score = "margin" if question is None else question.score
-    return _viewer_data(shown, method, key, score, question, carried, runs)
+    key: tuple[Any, ...] = (*question.key, steps)
+    if METHOD_LINKS[method].at == "head":
+        key = (absent, *((question.class_id, question.score) if method == "shapley" else ()))
+    return _viewer_data(shown, method, key, question, fields, runs)
 
 
 @cached.kept(24)
@@ -246,27 +215,24 @@ def _viewer_data(
     shown: Shown,
     method: str,
     asked: tuple[Any, ...],
-    score: str,
-    _question: Question | None,
-    _carried: dict[str, Evidence],
-    _runs: dict[str, Run],
+    _question: Question,
+    _fields: Fields,
+    _runs: Mapping[str, Run],
 ) -> dict[str, Any]:
-    maps = branch_maps(shown, _question, method, _carried, _runs)
-    return evidence_data(shown, cached.regions(shown), maps, method, score)
+    maps = branch_maps(shown, _question, method, _fields, _runs)
+    return evidence_data(shown, cached.regions(shown), maps, method, _question.score)
 
 
 def branch_maps(
     shown: Shown,
-    question: Question | None,
+    question: Question,
     method: str,
-    carried: dict[str, Evidence],
-    runs: dict[str, Run],
+    fields: Fields,
+    runs: Mapping[str, Run],
 ) -> dict[str, BranchMaps]:
-    """Return the maps of A and B by letter; none where nothing is asked or was run."""
-    if question is None:
-        return {}
+    """Return the maps of A and B by letter."""
     if METHOD_LINKS[method].at == "head":
-        return {x: exact_maps(carried[x].field, question, method) for x in LETTERS}
+        return {x: exact_maps(fields[x], question, method) for x in LETTERS}
     strides = {x: shown.inspections[x].strides for x in LETTERS}
     return {x: BranchMaps(one.maps, one.strides, strides[x]) for x, one in runs.items()}
 
@@ -282,7 +248,9 @@ def draw_answers(shown: Shown, question: Question, answers: Mapping[str, BranchS
     rows = branch_rows(answers, strides)
     for column, quantity in zip(st.columns(2, gap="medium"), QUANTITIES, strict=True):
         with column:
-            _draw_chart(rows, quantity, question.unit)
+            title = QUANTITIES[quantity].format(unit=question.unit)
+            chart = branch_chart(rows, quantity, title)
+            st.altair_chart(chart, width="stretch", alt=f"{title} by stride, A and B")
     for letter in LETTERS:
         st.markdown(plain(sum_check(letter, question, answers[letter])))
     table = branch_table(answers, strides, question.unit)
@@ -293,26 +261,6 @@ def draw_answers(shown: Shown, question: Question, answers: Mapping[str, BranchS
         width="stretch",
         alt="Shapley values, shares and drops of every branch of A and B, and their sums",
         column_config={n: st.column_config.NumberColumn(format="%.4f") for n in numbers},
-    )
-
-
-def _draw_chart(rows: pd.DataFrame, quantity: str, unit: str) -> None:
-    title = QUANTITIES[quantity].format(unit=unit)
-    table = rows[["model", "stride", quantity]].dropna().round({quantity: 5})
-    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color="#888888").encode(y="zero:Q")
-    line = (
-        alt.Chart(table)
-        .mark_line(point={"size": 70, "filled": True})
-        .encode(
-            x=alt.X("stride:O", title="stride of the branch (px)", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y(f"{quantity}:Q", title=title),
-            color=model_color(),
-            shape=model_shape(),
-            strokeDash=model_dash(),
-        )
-    )
-    st.altair_chart(
-        (zero + line).properties(height=220), width="stretch", alt=f"{title} by stride, A and B"
     )
 
 
@@ -378,7 +326,7 @@ def _choose_question(page: Page, shown: Shown) -> None:
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         for field, label, options, names in (
             ("method", "Maps of the branches", tuple(METHOD_LINKS), METHOD_TITLES),
-            ("pick", "A click chooses", PICKS, picks),
+            ("pick", "Asked about", PICKS, picks),
             ("score", "Explained", tuple(scores), scores),
             ("absent", "In place of absent branches", ABSENT, ABSENT_NAMES),
         ):
@@ -429,23 +377,23 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     state = page.state
     point = last_click(shown.size, turn(), key=KEY) or held_point(page, shown)
     regions = cached.regions(shown)
-    question = ask(
-        shown,
-        regions,
-        point,
-        pick=state.pick,
-        target=state.target,
-        score="margin" if state.score == "margin" else "mean",
-    )
+    asked = partial(ask, shown, regions, point, target=state.target, score=state.score)
+    question = asked(pick=state.pick)
     try:
         with st.spinner("Splitting the heads of A and B by branch"):
-            carried = evidence(shown, state.absent)
-        runs = {} if question is None else _runs(page, shown, question, carried)
+            fields = evidence(shown, state.absent)
+        runs = {} if question is None else _runs(page, shown, question, fields)
     except GstoVizError as error:
         st.error(plain(str(error)))
         page.write_link()
         return
-    _draw_viewer(page, shown, point, question, carried, runs)
+    # Until a method has run, and where no region lies, Shapley maps stand in: tiles never empty.
+    there = question is not None
+    there = there and (len(runs) == len(LETTERS) or METHOD_LINKS[state.method].at == "head")
+    method = state.method if there else "shapley"
+    about = question or asked(pick="pixel")
+    assert about is not None
+    _draw_viewer(page, shown, point, about, method, fields, runs)
     left, right = st.columns([1, 4], gap="medium")
     with left:
         draw_coordinates(shown, point, partial(move_probe, page))
@@ -453,13 +401,10 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
         if question is None:
             st.markdown(NOWHERE)
         else:
-            fields = {letter: one.field for letter, one in carried.items()}
             answers = answer(question, shown, fields)
             draw_answers(shown, question, answers)
             draw_runs(shown, state.method, runs)
-            maps = None
-            if runs or METHOD_LINKS[state.method].at == "head":
-                maps = partial(branch_maps, shown, question, state.method, carried, runs)
+            maps = partial(branch_maps, shown, question, method, fields, runs) if there else None
             pin = question.pin(point)
             marks = marks_at(regions, point, pin=pin, outline=state.pick == "region")
             given = (shown, question, answers, page.state, maps, marks)
@@ -467,9 +412,7 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     page.write_link()
 
 
-def _runs(
-    page: Page, shown: Shown, question: Question, carried: dict[str, Evidence]
-) -> dict[str, Run]:
+def _runs(page: Page, shown: Shown, question: Question, fields: Fields) -> dict[str, Run]:
     """Return the results of a method that is not exact; offer to run it where there are none."""
     method = page.state.method
     if METHOD_LINKS[method].at == "head":
@@ -483,7 +426,7 @@ def _runs(
         st.warning(refused, icon=":material/memory:")
         return runs
     slot = st.empty()
-    time = in_words(expected_s(plan, shown, carried))
+    time = in_words(expected_s(plan, shown))
     with slot.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             f"Run {METHOD_LINKS[method].title}", key="run-method", icon=":material/play_arrow:"
@@ -495,7 +438,7 @@ def _runs(
         for letter in LETTERS:
             if letter not in runs:
                 with st.spinner(f"{METHOD_LINKS[method].title}: {letter}", show_time=True):
-                    run_once(plan, shown, letter, carried[letter].field.grid)
+                    run_once(plan, shown, letter, fields[letter].grid)
     slot.empty()
     return kept_runs(plan, shown)
 
@@ -504,22 +447,24 @@ def _draw_viewer(
     page: Page,
     shown: Shown,
     point: Point,
-    question: Question | None,
-    carried: dict[str, Evidence],
-    runs: dict[str, Run],
+    question: Question,
+    method: str,
+    fields: Fields,
+    runs: Mapping[str, Run],
 ) -> None:
     """Draw the tiles, and what their numbers are."""
     state = page.state
-    data = attribution_tiles(
-        shown, question, (state.method, state.absent, state.steps), carried, runs
-    )
-    pin = None if question is None else question.pin(point)
+    data = attribution_tiles(shown, question, (method, state.absent, state.steps), fields, runs)
+    pin = question.pin(point)
     draw_tiles(page, data, point, shown.size, pin=pin, outline=state.pick == "region", key=KEY)
     page.note(x=point.x, y=point.y)
-    unit = unit_of(state.method, score_of(shown, state.score))
-    scale = "one scale for each network" if state.method == "gradcam" else "one scale for all maps"
+    unit = unit_of(method, score_of(shown, question.score))
+    scale = "one scale for each network" if method == "gradcam" else "one scale for all maps"
+    instead = ""
+    if method != state.method:
+        instead = f"{METHOD_LINKS[state.method].title} has no maps here yet; these are exact. "
     st.markdown(
-        f"{plain(shown.picture.description)} Maps: {unit}; red "
+        f"{plain(shown.picture.description)} {instead}Maps: {unit}; red "
         f"raises the number, blue lowers it; {scale}, symmetric about 0, and what lies beyond the "
         "bar takes its end colours. Click a tile to ask there, use the wheel to zoom, arrow keys "
         "to step by one cell." + ("" if pin is None else " Square: the peak that is asked about.")

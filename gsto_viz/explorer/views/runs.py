@@ -22,6 +22,7 @@ from gsto_viz.explorer.values.runs import SCORES, TrainingLog, read_log, run_tab
 from gsto_viz.explorer.view_state import MAX_OTHERS
 from gsto_viz.files import read_small_text
 from gsto_viz.models import shipped_checkpoints
+from gsto_viz.words import INDICES
 
 NO_RUNS = (
     "No training runs to show. `gsto-viz train RECIPE --data SPEC --out DIR/NAME` makes one; open "
@@ -142,7 +143,8 @@ def _draw_curves(logs: Mapping[str, TrainingLog]) -> None:
             title = f"{SCORES[score]} on the validation images by epoch"
             _draw_chart(run_charts.scores(logs, score), title, "No evaluation yet.")
     with right:
-        _draw_chart(run_charts.confusion(logs), "SCI on the validation images by epoch", None)
+        title = f"SCI on the validation images by epoch ({INDICES['sci'].axis})"
+        _draw_chart(run_charts.confusion(logs), title, None)
         if silent := [run for run, log in logs.items() if log.sci.empty]:
             st.markdown(NO_SCI.format(runs=plain(", ".join(silent))))
     left, right = st.columns(2, gap="medium")

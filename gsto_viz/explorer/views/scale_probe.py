@@ -1,6 +1,8 @@
 """The page "Scale probe": one drawn object grows and shrinks, and the branches trade places."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -50,7 +52,6 @@ from gsto_viz.explorer.values.scale_probe import (
 )
 from gsto_viz.explorer.values.tiles import viewer_data as make_viewer_data
 from gsto_viz.explorer.viewer import draw_colors, last_click
-from gsto_viz.network import open_network
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.types import Stride
 
@@ -72,20 +73,28 @@ def drawn_response(choice: Choice, drawn: DrawnObject) -> tuple[tuple[Stride, ..
     Raises:
         GstoVizError: The checkpoint cannot be used, or the object does not fit there.
     """
-    sample = drawn_picture(drawn).sample
-    model = cached.network(choice)
-    with cached.FORWARD:
-        inspection = open_network(model).look(sample.image)
-    return inspection.strides, object_response(inspection, sample)
+    picture = drawn_picture(drawn)
+    inspection = cached.inspect(choice, picture)
+    return inspection.strides, object_response(inspection, picture.sample)
+
+
+@cached.kept_copies(64)
+def _pair_s(prints: tuple[str, ...], _measure: Callable[[str], object]) -> float:
+    """Time both networks on one object; the page has run them before, so they are warm."""
+    begin = time.perf_counter()
+    with suppress(GstoVizError):
+        for letter in LETTERS:
+            _measure(letter)
+    return time.perf_counter() - begin
 
 
 @cached.kept(32)
-def drawn_regions(shown: Shown, picture: Picture) -> PreparedRegions:
+def drawn_regions(shown: Shown) -> PreparedRegions:
     """Return the object and its surroundings as regions."""
-    return object_regions(picture.sample, shown.inspections["A"].strides)
+    return object_regions(shown.sample, shown.inspections["A"].strides)
 
 
-@cached.kept(16)
+@cached.kept(32)
 def drawn_tiles(shown: Shown, _found: PreparedRegions) -> dict[str, Any]:
     """Return what the viewer gets; it must not be changed."""
     return make_viewer_data(shown, _found, mode="percentile", difference=False)
@@ -94,8 +103,14 @@ def drawn_tiles(shown: Shown, _found: PreparedRegions) -> dict[str, Any]:
 KEY = "object-viewer"
 MARK = "object_mark"
 """Key of the session state: where the viewer's mark is."""
-ASKED, MEASURED = "object_curves_asked", "object_curves_measured"
-"""Keys of the session state: the curves that were asked for, and those that are measured."""
+ASKED = "object_curves_asked"
+"""Key of the session state: the curves that were asked for."""
+PLAY, NEXT = "object_play_at", "object_next_side"
+"""Keys of the session state while sizes are played: when the next one is due (s), and which."""
+PLAY_S, ASK_S = 0.8, 0.3
+"""Seconds that a size is shown for, at least, and between looks whether the next one is due."""
+QUICK_S = 10.0
+"""Curves that take no longer are measured when the page is opened, unasked."""
 SCI = (
     "How often branches order real objects the wrong way round is the SCI over many images, with "
     "an interval and null models (`gsto-viz analyze`)."
@@ -109,16 +124,17 @@ def draw_page() -> None:
         return
     if page.fresh:
         raise_turn()
+        st.session_state.pop(PLAY, None)
     with st.container(border=True):
         choose_networks(page)
-    st.info(f"{ONE} {SCI}", icon=":material/science:")
     _take_click(page)
     wanted = _choose_object(page)
     drawn = moved_inside(wanted)
     _mark_object(drawn)
+    verdict = st.container()
+    st.markdown(f"{ONE} {SCI}")
     try:
-        picture = drawn_picture(drawn)
-        shown = run_pair(page, picture)
+        shown = run_pair(page, drawn_picture(drawn))
     except GstoVizError as error:
         st.error(plain(str(error)))
         page.write_link()
@@ -127,10 +143,46 @@ def draw_page() -> None:
         st.markdown(
             f"The object does not fit where it was put; it is drawn at x {drawn.x}, y {drawn.y}."
         )
-    _draw_shown(page, shown, picture, drawn)
-    _draw_curves(page, wanted, drawn_side(picture.sample))
+    _draw_shown(page, shown, drawn)
+    table = _draw_curves(page, shown.choices, wanted, drawn_side(shown.sample))
+    if table is not None:
+        found = (f"**{letter}**: {trades_places(rows)}." for letter, rows in table.groupby("model"))
+        verdict.markdown("  \n".join(found))
     draw_exports(partial(object_exports, shown, page.state, partial(_measure, shown.choices)))
-    page.write_link()
+    if PLAY in st.session_state:
+        _step(wanted)
+    else:
+        # What is played would fill the browser's history.
+        page.write_link()
+
+
+def _play(wanted: DrawnObject, *, start: bool) -> None:
+    """Begin to play the sizes, at the smallest where the largest is shown; or stop."""
+    if not start:
+        st.session_state.pop(PLAY, None)
+        return
+    st.session_state[PLAY] = 0.0
+    sides = [one.side for one in curve_objects(wanted)]
+    if wanted.side >= sides[-1]:
+        st.session_state[NEXT] = sides[0]
+
+
+@st.fragment(run_every=ASK_S)
+def _step(wanted: DrawnObject) -> None:
+    """Show the next size when it is due; after the largest, stop."""
+    due = st.session_state.get(PLAY)
+    if due is None:
+        return
+    now = time.monotonic()
+    if due == 0.0 or now < due:
+        st.session_state[PLAY] = due or now + PLAY_S
+        return
+    larger = [one.side for one in curve_objects(wanted) if one.side > wanted.side]
+    if larger:
+        st.session_state[PLAY], st.session_state[NEXT] = 0.0, larger[0]
+    else:
+        st.session_state.pop(PLAY)
+    st.rerun()
 
 
 def _take_click(page: Page) -> None:
@@ -163,6 +215,9 @@ def _choose_object(page: Page) -> DrawnObject:
             OBJECTS,
         )
         sizes = sizes_that_fit(name)
+        if (side := st.session_state.pop(NEXT, None)) in sizes:
+            page.note(side=side)
+            st.session_state["side"] = side
         _keep_size(page, sizes)
         page.bound(
             "side",
@@ -175,6 +230,13 @@ def _choose_object(page: Page) -> DrawnObject:
                 help="In steps of a quarter octave, as far as the object fits into the image.",
             ),
             sizes,
+        )
+        playing = PLAY in st.session_state
+        st.button(
+            "Stop" if playing else "Play the sizes",
+            key="play-sizes",
+            icon=":material/stop:" if playing else ":material/play_arrow:",
+            on_click=partial(_play, drawn_of(page.state), start=not playing),
         )
         _choose_place(page)
     if sizes[-1] < SIZES[-1]:
@@ -211,50 +273,59 @@ def _typed(page: Page, field: str, size: int, value: int) -> None:
     raise_turn()
 
 
-def _draw_shown(page: Page, shown: Shown, picture: Picture, drawn: DrawnObject) -> None:
+def _draw_shown(page: Page, shown: Shown, drawn: DrawnObject) -> None:
     """Draw the viewer and what the branches say of the object."""
-    regions = drawn_regions(shown, picture)
+    regions = drawn_regions(shown)
     draw_colors({"map": SCALE[1]}, key=KEY)
     data = drawn_tiles(shown, regions)
     draw_tiles(page, data, Point(drawn.x, drawn.y), shown.size, outline=True, key=KEY)
     st.markdown(
-        f"{plain(picture.description)} Click a tile to put the object there; arrow keys move it. "
-        "The mark is the middle of the object's bounding box, which a thin object may not cover. "
-        "Each map shows the rank of every cell among the cells of this image (percentile, fixed "
-        "bar 0 to 1) of the channel average, after each channel was divided by its spread over "
-        f"training images. Branch maps: {plain(shown.sites)}."
+        f"{plain(shown.picture.description)} Click a tile to put the object there; arrow keys move "
+        "it. The mark is the middle of the object's bounding box, which a thin object may not "
+        "cover. Each map shows the rank of every cell among the cells of this image (percentile, "
+        "fixed bar 0 to 1) of the channel average, after each channel was divided by its spread "
+        f"over training images. Branch maps: {plain(shown.sites)}."
     )
-    number = object_number(regions)
-    profile = region_profile(shown, regions, region_numbers(shown, regions), number)
+    profile = region_profile(shown, regions, region_numbers(shown, regions), object_number(regions))
     st.header(f"What the branches say of this {drawn.name}", anchor=False)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         draw_profile(profile, None)
-    right.markdown(_facts(shown, regions, picture, drawn))
+    right.markdown(_facts(shown, regions, drawn))
     draw_table(profile)
 
 
-def _facts(shown: Shown, regions: PreparedRegions, picture: Picture, drawn: DrawnObject) -> str:
+def _facts(shown: Shown, regions: PreparedRegions, drawn: DrawnObject) -> str:
     """Return q, and how much of the object each network labels right, in words."""
     numbers = region_numbers(shown, regions)
     q = {letter: float(numbers[letter]["q"][object_number(regions) - 1]) for letter in LETTERS}
     words = ", ".join(f"{letter} {value:+.3f}" for letter, value in q.items())
     lines = [f"q (coarseness at matched resolution, larger = coarser): {words}."]
-    found = object_share(shown, picture.sample, drawn.name)
+    found = object_share(shown, shown.sample, drawn.name)
     if found is not None:
         shares = ", ".join(f"{letter} {100 * share:.0f} %" for letter, share in found.items())
         lines.append(f"Pixels of the object that are labelled {drawn.name}: {shares}.")
     return "  \n".join(lines)
 
 
-def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
-    """Draw the tuning curves of A and B, once they were asked for."""
+def _draw_curves(
+    page: Page, choices: Mapping[str, Choice], wanted: DrawnObject, side: float
+) -> pd.DataFrame | None:
+    """Draw the tuning curves of A and B, once they were asked for; at first, if that is quick.
+
+    Returns:
+        What ``curve_table`` gives; None where nothing was measured.
+    """
     st.header("Tuning curves", anchor=False)
-    choices = {letter: page.choice(letter) for letter in LETTERS}
-    key = (*(cached.fingerprint(one) for one in choices.values()), wanted.name, wanted.x, wanted.y)
+    prints = tuple(cached.fingerprint(one) for one in choices.values())
+    key = (*prints, wanted.name, wanted.x, wanted.y)
     asked: set[tuple[Any, ...]] = st.session_state.setdefault(ASKED, set())
     objects = curve_objects(wanted)
-    if page.fresh and page.state.curves:
+    measure = partial(_measure, choices)
+    seconds = len(objects) * _pair_s(prints, lambda letter: measure(letter, objects[0]))
+    # Not after a click: the next one would have to wait.
+    opened = page.fresh and (page.state.curves or seconds < QUICK_S)
+    if opened or PLAY in st.session_state:
         asked.add(key)
     page.note(curves=key in asked)
     if key not in asked:
@@ -267,32 +338,17 @@ def _draw_curves(page: Page, wanted: DrawnObject, side: float) -> None:
         )
         st.markdown(
             f"Draws this {wanted.name} at {objects[0].side} to {objects[-1].side} px around this "
-            f"place and runs both networks on each: {2 * len(objects)} forward passes."
+            f"place and runs both networks on each: about {seconds:.0f} s."
         )
-        return
-    table, left_out = _measured(choices, objects, key)
+        return None
+    with st.spinner(f"Running A and B at {len(objects)} sizes", show_time=True):
+        table, left_out = measure_curves(objects, measure)
     for sentence in left_out:
         st.markdown(f"Left out: {plain(sentence)}.")
-    if not table.empty:
-        _draw_tables(table, objects, wanted, side)
-
-
-def _measured(
-    choices: Mapping[str, Choice], objects: Sequence[DrawnObject], key: tuple[Any, ...]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Run both networks on every object, or fetch what that gave; say which sizes were left out."""
-    done: set[tuple[Any, ...]] = st.session_state.setdefault(MEASURED, set())
-    if key in done:
-        return measure_curves(objects, partial(_measure, choices))
-    bar = st.progress(0.0, "Measuring")
-    found = measure_curves(
-        objects,
-        partial(_measure, choices),
-        lambda k: bar.progress(k / len(objects), f"{objects[k].side} px through A and B"),
-    )
-    bar.empty()
-    done.add(key)
-    return found
+    if table.empty:
+        return None
+    _draw_tables(table, objects, wanted, side)
+    return table
 
 
 def _measure(choices: Mapping[str, Choice], letter: str, drawn: DrawnObject) -> Measured:
@@ -312,7 +368,6 @@ def _draw_tables(
             st.markdown(f"**{letter}: response by branch**")
             chart = tuning_chart(rows.round(5), strides, side)
             st.altair_chart(chart, width="stretch", alt=f"Tuning curves of {letter} by branch")
-            st.markdown(f"{letter}: {trades_places(rows)}.")
     with columns[2]:
         st.markdown("**q of A and B**")
         chart = coarseness_chart(table.round(5), side)

@@ -30,6 +30,9 @@ STYLE = """<style>
 .stMainBlockContainer h1 { font-size: 1.7rem; padding: 0 0 0.5rem; }
 [class*="st-key-"][class*="-paint"] { display: none; }
 .st-key-reconnect { position: absolute; }
+[data-testid=stVegaLiteChart] :is(.role-axis, .role-legend, .role-title) text {
+  fill: currentColor;
+}
 .stMarkdown table { display: block; overflow-x: auto; }
 .stMarkdown td, .stMarkdown th { white-space: nowrap; }
 table.scores { width: 100%; border-collapse: collapse; }

@@ -1,10 +1,12 @@
 """The head of pages that show an image through two networks: which image, which networks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from gsto_viz.errors import GstoVizError
 from gsto_viz.evaluate.protocols import LogitsNotFiniteError
@@ -21,7 +23,7 @@ from gsto_viz.explorer.shown import (
     show_pair,
     thumbnail_path,
 )
-from gsto_viz.explorer.texts import plain
+from gsto_viz.explorer.texts import plain, safe_name
 from gsto_viz.explorer.view_state import MAX_SCENE, SOURCES
 from gsto_viz.look import Look
 from gsto_viz.types import Dataset
@@ -31,12 +33,37 @@ IMAGE = "image_shown"
 SOURCE_NAMES = {"scene": "Scene", "data": "Data set", "upload": "Upload"}
 
 
-def open_pair(name: str, title: str) -> tuple[Page, Shown] | None:
+TOOLBAR, IMAGE_MENU = "toolbar", "image_menu"
+"""Keys of the toolbar and of the menu that chooses the image."""
+THUMB = 40
+"""Pixels: height of the image in the toolbar."""
+STYLE = f"""<style>
+[data-testid="stLayoutWrapper"]:has(> .st-key-{TOOLBAR}) {{
+  padding: 0.15rem 0;
+}}
+@media (min-width: 900px) {{
+  [data-testid="stLayoutWrapper"]:has(> .st-key-{TOOLBAR}) {{
+    position: sticky; top: 3.6rem; z-index: 20;
+    background: color-mix(in srgb, Canvas 88%, transparent); backdrop-filter: blur(10px);
+  }}
+}}
+@media (max-width: 640px) {{
+  .st-key-{TOOLBAR} {{ gap: 0.3rem; }}
+}}
+.st-key-{TOOLBAR} img {{ height: {THUMB}px; width: auto !important; border-radius: 0.3rem; }}
+.st-key-{TOOLBAR} button {{ white-space: nowrap; }}
+</style>"""
+
+
+def open_pair(
+    name: str, title: str, more: Callable[[Page], None] | None = None
+) -> tuple[Page, Shown] | None:
     """Begin a page with a probe on an image: its title, its head, and both networks run.
 
     Args:
         name: One of ``PAGES``.
         title: Its headline.
+        more: Draws what else belongs into the toolbar.
 
     Returns:
         None when there is nothing to show; the page then says why, and its link is written.
@@ -46,7 +73,7 @@ def open_pair(name: str, title: str) -> tuple[Page, Shown] | None:
         return None
     if page.fresh:
         raise_turn()
-    shown = choose_shown(page)
+    shown = choose_shown(page, more)
     if shown is None:
         page.write_link()
         return None
@@ -77,15 +104,28 @@ def _keep_inside(page: Page, shown: Shown) -> None:
         move_probe(page, x=None, y=None, px=None, py=None)
 
 
-def choose_shown(page: Page) -> Shown | None:
-    """Draw the controls of image and networks, and run both networks on the image.
+def choose_shown(page: Page, more: Callable[[Page], None] | None = None) -> Shown | None:
+    """Draw the toolbar of image and networks, and run both networks on the image.
+
+    Args:
+        page: The page.
+        more: Draws what else belongs into the toolbar.
 
     Returns:
         None when that is not possible; the page then says why.
     """
-    with st.container(border=True):
+    with toolbar():
+        thumbnail = st.empty()
         picture, problem = _choose_image(page)
         choose_networks(page)
+        if more is not None:
+            more(page)
+    if page.state.source == "upload" and problem is None:
+        picture, problem = _uploaded(page)
+    if picture is not None:
+        small = _thumbnail(picture)
+        wide = round(THUMB * small.shape[1] / small.shape[0])
+        thumbnail.image(small, alt="The image", width=wide)
     if problem is not None:
         st.error(plain(problem))
     if picture is None:
@@ -95,6 +135,12 @@ def choose_shown(page: Page) -> Shown | None:
     except GstoVizError as error:
         st.error(plain(str(error)))
         return None
+
+
+def toolbar() -> DeltaGenerator:
+    """Return the row of what is chosen; it stays in sight."""
+    st.html(STYLE)
+    return st.container(horizontal=True, gap="small", vertical_alignment="center", key=TOOLBAR)
 
 
 def run_pair(page: Page, picture: Picture) -> Shown:
@@ -132,84 +178,117 @@ def _inspect(letter: str, choice: Choice, picture: Picture) -> Look:
 
 
 def choose_networks(page: Page) -> None:
-    """Draw the two selectors, and what must be known about the chosen networks."""
+    """Draw the two selectors, what swaps them, and the licences that bind who uses them."""
     by_key = {choice.key: choice for choice in page.choices}
-    columns = st.columns(2, gap="medium")
-    label = partial(_checkpoint_label, by_key)
-    for column, letter, what in zip(columns, LETTERS, ("baseline", "compared with A"), strict=True):
-        draw = partial(column.selectbox, f"{letter}: {what}", list(by_key), format_func=label)
+    for letter, what in zip(LETTERS, ("baseline", "compared with A"), strict=True):
+        label = partial(_checkpoint_label, by_key, letter)
+        draw = partial(
+            st.selectbox,
+            f"{letter}: {what}",
+            list(by_key),
+            format_func=label,
+            label_visibility="collapsed",
+            width=250,
+        )
         page.bound(letter.lower(), draw, list(by_key))
+        if letter == LETTERS[0]:
+            st.button("", key="swap", icon=":material/swap_horiz:", help="Swap", on_click=_swap)
     chosen = {letter: page.choice(letter) for letter in LETTERS}
-    for choice in dict.fromkeys(chosen.values()):
-        if choice.notice:
-            st.info(f"{plain(choice.key)}: {plain(choice.notice)}", icon=":material/gavel:")
+    notices = {f"{plain(c.key)}: {plain(c.notice)}": None for c in chosen.values() if c.notice}
+    if notices:
+        st.badge("NC", color="orange", help="  \n".join(notices))
     if chosen["A"] == chosen["B"]:
-        st.info("A and B are the same network, so both show the same.")
+        st.badge("A = B", color="gray", help="A and B are the same network: both show the same.")
 
 
-def _checkpoint_label(by_key: Mapping[str, Choice], key: str) -> str:
-    return f"{key} (gated)" if by_key[key].gated else key
+def _swap() -> None:
+    """Let A and B change places."""
+    session = st.session_state
+    session["a"], session["b"] = session["b"], session["a"]
+
+
+def _checkpoint_label(by_key: Mapping[str, Choice], letter: str, key: str) -> str:
+    return f"{letter}: {key} (gated)" if by_key[key].gated else f"{letter}: {key}"
 
 
 def _choose_image(page: Page) -> tuple[Picture | None, str | None]:
-    """Draw the controls of the image; return it, and what is wrong."""
-    left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
+    """Draw the menu of the image; return it, and what is wrong. Uploads are drawn below.
+
+    While the menu is closed its widgets are not there: a browser would go on sending what they
+    held when it was closed, whatever has been chosen since.
+    """
     try:
         data = cached.data_set()
     except GstoVizError as error:
         return None, str(error)
     sources = [source for source in SOURCES if source != "data" or data is not None]
-    source = page.bound(
-        "source",
-        lambda key: left.segmented_control(
-            "Image", sources, key=key, format_func=SOURCE_NAMES.__getitem__, required=True
-        ),
+    if page.state.source not in sources:
+        page.note(source=sources[0])
+    if data is not None and page.state.image not in data.ids and page.state.source == "data":
+        page.note(image=data.ids[0])
+    menu = st.popover(_image_name(page), icon=":material/image:", key=IMAGE_MENU, on_change="rerun")
+    if menu.open:
+        with menu:
+            _draw_menu(page, sources, data)
+    source = page.state.source
+    if source == "data" and data is not None:
+        try:
+            return cached.data_image(data.name, str(page.state.image), data), None
+        except GstoVizError as error:
+            return None, str(error)
+    return (None, None) if source == "upload" else (cached.scene(page.state.scene), None)
+
+
+def _image_name(page: Page) -> str:
+    """Return what the closed menu is called."""
+    state = page.state
+    if state.source == "data":
+        return plain(safe_name(str(state.image))[:18])
+    return SOURCE_NAMES[state.source] + (f" {state.scene}" if state.source == "scene" else "")
+
+
+def _draw_menu(page: Page, sources: Sequence[str], data: Dataset | None) -> None:
+    """Draw the widgets that choose the image."""
+    choose = partial(
+        st.segmented_control,
+        "Image",
         sources,
+        format_func=SOURCE_NAMES.__getitem__,
+        required=True,
     )
-    with right:
-        if source == "data" and data is not None:
-            return _data_image(page, data)
-        if source == "upload":
-            return _uploaded(page)
-        return _scene(page), None
-
-
-def _scene(page: Page) -> Picture:
-    number, gallery = st.columns([2, 1], gap="small", vertical_alignment="bottom")
-    index = page.bound(
-        "scene",
-        lambda key: number.number_input(
+    source = page.bound("source", choose, sources)
+    if source == "data" and data is not None:
+        choose_image = partial(st.selectbox, f"Image ({len(data)} of them)", data.ids)
+        page.bound("image", choose_image, data.ids)
+    elif source == "scene":
+        number = partial(
+            st.number_input,
             "Scene",
             min_value=0,
             max_value=MAX_SCENE,
             step=1,
-            key=key,
             help="Procedural street scenes with exact labels. No network was trained on any.",
-        ),
-    )
-    with gallery.popover("Gallery", icon=":material/photo_library:", width="stretch"):
-        for scene in gallery_scenes():
-            st.image(str(thumbnail_path(scene)), alt=f"Scene {scene}", width=256)
-            st.button(
-                f"Show scene {scene}", key=f"gallery-{scene}", on_click=_show_scene, args=(scene,)
-            )
-    return cached.scene(int(index))
+        )
+        page.bound("scene", number)
+        columns = st.columns(2, gap="small")
+        for k, scene in enumerate(gallery_scenes()):
+            with columns[k % 2]:
+                st.image(str(thumbnail_path(scene)), alt=f"Scene {scene}", width=200)
+                show, key = partial(_show_scene, page, scene), f"gallery-{scene}"
+                st.button(f"Show scene {scene}", key=key, on_click=show)
 
 
-def _show_scene(scene: int) -> None:
-    st.session_state["scene"] = scene
+def _show_scene(page: Page, scene: int) -> None:
+    """Show a scene, and close the menu that lies over it."""
+    page.note(scene=scene)
+    st.session_state.pop("scene", None)
+    st.session_state[IMAGE_MENU] = False
 
 
-def _data_image(page: Page, data: Dataset) -> tuple[Picture | None, str | None]:
-    image = page.bound(
-        "image",
-        lambda key: st.selectbox(f"Image ({len(data)} of them)", data.ids, key=key),
-        data.ids,
-    )
-    try:
-        return cached.data_image(data.name, image, data), None
-    except GstoVizError as error:
-        return None, str(error)
+def _thumbnail(picture: Picture) -> npt.NDArray[np.uint8]:
+    """Return every so many pixels of an image: as many as the toolbar shows."""
+    step = max(1, picture.sample.image.shape[0] // (2 * THUMB))
+    return picture.sample.image[::step, ::step]
 
 
 def _uploaded(page: Page) -> tuple[Picture | None, str | None]:

@@ -29,6 +29,7 @@ from gsto_viz.explorer.values.probe import (
 )
 from gsto_viz.explorer.viewer import KEY, draw_viewer, last_zoom
 from gsto_viz.regions import BAND_PX, PreparedRegions
+from gsto_viz.words import counted
 
 TURN = "probe_turn"
 """Key of the session state: how often a page itself has moved the probe."""
@@ -68,6 +69,8 @@ def draw_tiles(
     *,
     pin: Point | None = None,
     outline: bool = False,
+    dim: bool = False,
+    zoom_now: bool = False,
     key: str = KEY,
 ) -> Point | None:
     """Draw the viewer of a page and note the zoom in its view; see ``draw_viewer``."""
@@ -79,9 +82,10 @@ def draw_tiles(
         marks={
             "pin": None if pin is None else {"x": pin.x, "y": pin.y},
             "outline": outline,
+            "dim": dim,
         },
         zoom=page.state.zoom,
-        opened=page.fresh,
+        opened=page.fresh or zoom_now,
         key=key,
     )
     page.note(zoom=last_zoom(page.state.zoom, key=key))
@@ -144,7 +148,7 @@ def draw_probe(
     point: Point,
     pin: Point | None,
     move: Callable[..., None],
-) -> None:
+) -> pd.DataFrame | None:
     """Draw the panel of one pixel or of the region that holds it.
 
     Args:
@@ -153,25 +157,34 @@ def draw_probe(
         point: The probed pixel.
         pin: The pinned pixel, or None.
         move: Moves probe or pin: takes ``x``, ``y``, ``px``, ``py``.
+
+    Returns:
+        The profile that is drawn; None where no region is.
     """
-    number = region_at(regions, point) if page.state.pick == "region" else 0
-    left, middle, right = st.columns([1.1, 2, 2], gap="medium")
-    with left:
-        _draw_place(shown, point, pin, move)
-    with middle:
-        if page.state.pick == "region" and number == 0:
-            st.markdown("No region lies here: these pixels are ignored. Choose another place.")
-            return
+    under = region_at(regions, point)
+    number = under if page.state.pick == "region" else 0
+    profile = None
+    if under:
+        facts = region_facts(shown, regions, cached.numbers(shown), under)
+        _draw_facts(facts, _recalls(shown, regions, under))
+    elif page.state.pick == "region":
+        st.markdown("No region lies here: these pixels are ignored. Choose another place.")
+    if under or page.state.pick == "pixel":
         profile = _profile(shown, regions, point, number)
-        draw_profile(
-            profile, None if pin is None else pixel_profile(shown, cached.ranks(shown), pin)
-        )
-    with right:
+        held = None if pin is None else pixel_profile(shown, cached.ranks(shown), pin)
+        draw_profile(profile, held)
         _draw_scores(shown, regions, point, number)
-        if number:
-            facts = region_facts(shown, regions, cached.numbers(shown), number)
-            _draw_facts(facts, shown.region_source)
-    draw_table(profile)
+    _draw_place(shown, point, pin, move)
+    return profile
+
+
+def _recalls(shown: Shown, regions: PreparedRegions, number: int) -> dict[str, float]:
+    """Return the share of a region's pixels that have its class; nothing without labels."""
+    if shown.sample.labels is None or shown.pose:
+        return {}
+    inside = regions.regions.ids == number
+    own = regions.regions.class_id[number - 1]
+    return {x: float((shown.inspections[x].prediction[inside] == own).mean()) for x in LETTERS}
 
 
 def _profile(shown: Shown, regions: PreparedRegions, point: Point, number: int) -> pd.DataFrame:
@@ -182,14 +195,16 @@ def _profile(shown: Shown, regions: PreparedRegions, point: Point, number: int) 
 
 def _draw_place(shown: Shown, point: Point, pin: Point | None, move: Callable[..., None]) -> None:
     """Draw the numeric inputs of the probe, and the pin's button."""
-    draw_coordinates(shown, point, move)
-    if pin is None:
-        place = {"px": point.x, "py": point.y}
-        st.button("Pin this pixel", icon=":material/push_pin:", on_click=move, kwargs=place)
-        return
-    st.markdown(f"Pinned: x {pin.x}, y {pin.y}")
-    nowhere = {"px": None, "py": None}
-    st.button("Take the pin away", icon=":material/close:", on_click=move, kwargs=nowhere)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        draw_coordinates(shown, point, move)
+        place: Mapping[str, int | None]
+        if pin is None:
+            label, icon, place = "Pin this pixel", "push_pin", {"px": point.x, "py": point.y}
+        else:
+            label, icon, place = "Take the pin away", "close", dict.fromkeys(("px", "py"))
+        st.button(label, icon=f":material/{icon}:", on_click=move, kwargs=dict(place))
+    if pin is not None:
+        st.markdown(f"Pinned: x {pin.x}, y {pin.y}")
 
 
 def draw_profile(profile: pd.DataFrame, pinned: pd.DataFrame | None) -> None:
@@ -228,7 +243,7 @@ def _profile_spec() -> dict[str, Any]:
             opacity=alt.condition("datum.place == 'pin'", alt.value(0.45), alt.value(1.0)),
             detail="place:N",
         )
-        .properties(height=220)
+        .properties(height=170)
     )
     spec: dict[str, Any] = chart.to_dict()
     return spec
@@ -267,36 +282,39 @@ def _bar_cell(score: float, color: str) -> str:
     return f'<td style="background: {bar}">{score:.3f}</td>'
 
 
-def _draw_facts(facts: RegionFacts, source: str) -> None:
-    """Describe the region, its q, and how often its pairs are the wrong way round."""
-    q = ", ".join(f"{letter} {facts.q[letter]:+.3f}" for letter in LETTERS)
+def _draw_facts(facts: RegionFacts, recalls: Mapping[str, float]) -> None:
+    """Describe the region, whether it is found, its q, and how it lies among the others."""
+    right = ", ".join(f"{letter} {100 * share:.0f} %" for letter, share in recalls.items())
     lines = [
-        f"**Region {facts.number}: {plain(facts.class_name)}** (from {source}), "
-        f"{facts.area_px} px in all, {2**facts.size_octave:.0f} px large "
-        f"({facts.size_octave:.2f} octaves).",
-        f"q (coarseness at matched resolution, larger = coarser): {q}.",
-        _part_text(facts),
+        f"**{plain(facts.class_name)}**, {2**facts.size_octave:.0f} px large "
+        f"({facts.area_px} px in all)" + (f". Labelled right: {right} of it." if right else "."),
+        "q (0: what pooling alone gives, above: coarser): "
+        + ", ".join(f"{letter} **{facts.q[letter]:+.3f}**" for letter in LETTERS)
+        + ".",
+        _pairs_text(facts),
     ]
-    if facts.wrong is None:
-        lines.append("It is too small for statistics, or a grid has no valid cell of it.")
-    elif facts.pairs == 0:
-        lines.append("No other region here is an octave larger or smaller: it is in no pair.")
-    else:
-        wrong = ", ".join(f"{letter} {facts.wrong[letter]:g}" for letter in LETTERS)
-        lines.append(
-            f"It is in {facts.pairs} pairs of this image's SCI; the wrong way round: {wrong}."
-        )
     st.markdown("  \n".join(lines))
 
 
-def _part_text(facts: RegionFacts) -> str:
-    """State over which pixels the panel's numbers are means."""
+def _pairs_text(facts: RegionFacts) -> str:
+    """State how the branches order the region among the others of the image."""
+    if facts.wrong is None:
+        return "It is too small for statistics, or a grid has no valid cell of it."
+    if facts.pairs == 0:
+        return "No other region here is an octave larger or smaller: it is in no pair."
+    wrong = ", ".join(f"{letter} {facts.wrong[letter]:g}" for letter in LETTERS)
+    found = counted(facts.pairs, "pair")
+    return f"It is in {found} of this image's SCI; the wrong way round: {wrong}."
+
+
+def part_text(facts: RegionFacts) -> str:
+    """State over which pixels the numbers of a region are means."""
     if facts.part == "core":
         return (
-            f"Percentiles and q are means over its core, {facts.part_px} px deeper than "
-            f"{BAND_PX:g} px; raw values and scores over the whole region."
+            f"Percentiles and q are means over the core of region {facts.number}, {facts.part_px} "
+            f"px deeper than {BAND_PX:g} px; raw values and scores over the whole region."
         )
-    return "It has next to no core, so all numbers are means over the whole region."
+    return "The region has next to no core, so all numbers are means over the whole region."
 
 
 def draw_table(profile: pd.DataFrame) -> None:

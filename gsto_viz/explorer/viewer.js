@@ -4,9 +4,13 @@
 
 const memory = new WeakMap();
 const INVALID = [176, 176, 176];
+const HATCH = [132, 132, 132];
 const NOT_FINITE = [255, 0, 255];
+const DIM = 95; // Opacity, of 255, of what lies outside the chosen region.
 const MAX_ZOOM = 32;
 const HEARD_OPACITY = 0.75; // Of the cell with the greatest weight.
+const NARROW = 900; // In narrower windows the tiles stand below each other and are not fitted.
+const MIN_WIDTH = 420;
 const STILL_MS = 400; // The zoom goes into the address when it has stood still for so long.
 
 export default function mount(component) {
@@ -105,7 +109,8 @@ class Tile {
     if (source.kind === "picture") this.fillPicture(source);
     else if (source.kind === "classes") this.fillClasses(source);
     else if (source.kind === "map") this.fillMap(source);
-    this.scale.style.display = source.kind === "map" ? "" : "none";
+    else if (source.kind === "regions") this.fillRegions(source);
+    this.scale.style.display = source.low === undefined ? "none" : "";
   }
 
   fillPicture(source) {
@@ -126,7 +131,8 @@ class Tile {
   }
 
   fillClasses(source) {
-    const { width, height, classes } = this.viewer.data;
+    const { width, height } = this.viewer.data;
+    const classes = this.names();
     this.labels = unroll(source, width * height);
     this.present = new Set(this.labels);
     this.image = raster(width, height, (k) => {
@@ -135,43 +141,72 @@ class Tile {
     });
   }
 
-  fillMap(source) {
-    this.numbers = floats(source.numbers);
-    this.raw = source.raw ? floats(source.raw) : null;
+  // Classes of this tile: its own, or those of the image.
+  names() {
+    return this.source.names || this.viewer.data.classes;
+  }
+
+  // A colour for each number, and the bar that says so.
+  colorsOf(source) {
     const table = bytes(this.viewer.paint.tables[source.colors]);
     const span = source.high - source.low;
-    this.image = raster(source.width, source.height, (k) => {
-      const value = this.numbers[k];
-      if (Number.isNaN(value)) return INVALID;
-      if (!Number.isFinite(value)) return NOT_FINITE;
-      const share = (value - source.low) / span;
-      const level = Math.max(0, Math.min(255, Math.floor(256 * share)));
-      return table.subarray(3 * level, 3 * level + 3);
-    });
+    const [low, high] = source.ends || ["", ""];
     this.bar.width = 256;
     this.bar.height = 1;
     this.bar.getContext("2d").drawImage(raster(256, 1, (k) => table.subarray(3 * k, 3 * k + 3)), 0, 0);
-    this.low.textContent = shortNumber(source.low);
-    this.high.textContent = shortNumber(source.high);
+    this.low.textContent = `${low} ${shortNumber(source.low)}`;
+    this.high.textContent = `${shortNumber(source.high)} ${high}`;
+    return (value) => {
+      const level = Math.max(0, Math.min(255, Math.floor((256 * (value - source.low)) / span)));
+      return table.subarray(3 * level, 3 * level + 3);
+    };
+  }
+
+  // Every region in the colour of its number; hatched where it has none.
+  fillRegions(source) {
+    const { width, height } = this.viewer.data;
+    const color = this.colorsOf(source);
+    const levels = source.numbers.map((value) => (value === null ? null : color(value)));
+    this.image = raster(width, height, (k) => {
+      const level = levels[this.viewer.regions[k] - 1];
+      if (level) return level;
+      return ((k % width) + Math.floor(k / width)) % 8 < 2 ? HATCH : INVALID;
+    });
+    this.note = "";
+  }
+
+  fillMap(source) {
+    this.numbers = floats(source.numbers);
+    this.raw = source.raw ? floats(source.raw) : null;
+    const color = this.colorsOf(source);
+    this.image = raster(source.width, source.height, (k) => {
+      const value = this.numbers[k];
+      if (Number.isNaN(value)) return (k + Math.floor(k / source.width)) % 2 ? HATCH : INVALID;
+      return Number.isFinite(value) ? color(value) : NOT_FINITE;
+    });
     const notes = [];
     if (source.constant) notes.push("constant");
     if (source.clipped > 0) notes.push((100 * source.clipped).toFixed(1) + " % beyond the bar");
-    if (source.unknown > 0) notes.push(source.unknown + " cells do not count (grey)");
+    if (source.unknown > 0) notes.push(source.unknown + " cells do not count (hatched)");
     this.note = notes.join(", ");
   }
 
   // What the tile shows at an image pixel, in words.
   words(point) {
     if (!point) return this.note || "";
-    const { width, classes } = this.viewer.data;
+    const { width, objects } = this.viewer.data;
     const at = point.y * width + point.x;
     if (this.source.kind === "picture") {
       if (!this.pixels) return "";
       return "RGB " + [0, 1, 2].map((c) => this.pixels[4 * at + c]).join(", ");
     }
     if (this.source.kind === "classes") {
-      const found = classes[this.labels[at]];
+      const found = this.names()[this.labels[at]];
       return found ? found.name : this.source.unmarked || "ignored";
+    }
+    if (this.source.kind === "regions") {
+      const found = (objects || [])[this.viewer.regions[at] - 1];
+      return found || "no region";
     }
     if (this.source.kind === "heard") {
       const inside = ([y0, x0, y1, x1]) =>
@@ -179,11 +214,20 @@ class Tile {
       const cell = this.heard().find(inside);
       return cell ? percent(cell[4]) : "";
     }
+    // Where clicks read regions, the tiles say what the panel says; hovering reads cells.
+    const { dim, ranks } = this.viewer.data;
+    if (dim && ranks && !this.viewer.hover) {
+      const mean = (ranks[this.key] || [])[this.viewer.regions[at] - 1];
+      if (typeof mean === "number") return `object: rank ${(100 * mean).toFixed(1)} %`;
+    }
     const cell = this.cell(point);
     const k = cell.row * this.source.width + cell.column;
-    let text = shortNumber(this.numbers[k]);
-    if (this.raw) text += ", raw " + shortNumber(this.raw[k]);
-    return text;
+    const value = this.numbers[k];
+    if (!this.raw) return shortNumber(value);
+    // What has raw values beside it is a share of cells, or a distance from their mean.
+    const rank = this.source.low === 0 && this.source.high === 1 && !Number.isNaN(value);
+    const text = rank ? `rank ${(100 * value).toFixed(1)} %` : shortNumber(value);
+    return `${text}, raw ${shortNumber(this.raw[k])}`;
   }
 
   cell(point) {
@@ -226,7 +270,9 @@ class Tile {
     context.globalAlpha = 1;
     this.drawHeard(context);
     this.drawMarks(context);
-    this.reading.textContent = this.words(viewer.hover || viewer.probe);
+    const words = this.words(viewer.hover || viewer.probe);
+    this.reading.textContent = words;
+    this.reading.title = words;
     this.describe(viewer.probe);
   }
 
@@ -256,7 +302,10 @@ class Tile {
 
   drawMarks(context) {
     const { viewer } = this;
-    if (viewer.outline) this.stroke(context, () => this.traceOutline(context), 1);
+    if (viewer.outline) {
+      if (viewer.mask && this.source.kind !== "regions") this.put(context, viewer.mask, 1);
+      this.stroke(context, () => this.traceOutline(context), 0.5, 1);
+    }
     if (viewer.data.pin) this.drawCross(context, viewer.data.pin, true);
     if (viewer.probe) this.drawCross(context, viewer.probe, false);
     if (viewer.hover) {
@@ -317,9 +366,9 @@ class Tile {
     }
   }
 
-  stroke(context, trace, width) {
+  stroke(context, trace, width, casing = 2) {
     const ratio = window.devicePixelRatio || 1;
-    for (const [color, extra] of [["black", 2], ["white", 0]]) {
+    for (const [color, extra] of [["black", casing], ["white", 0]]) {
       context.strokeStyle = color;
       context.lineWidth = (width + extra) * ratio;
       context.beginPath();
@@ -429,7 +478,7 @@ class Viewer {
     this.root = parent.querySelector(".viewer");
     this.tiles = new Map();
     this.view = { zoom: 1, left: 0, top: 0 };
-    this.observer = new ResizeObserver(() => this.request());
+    this.observer = new ResizeObserver(() => this.fit());
     this.observer.observe(this.root);
     this.painted = (event) => {
       if (!this.data || event.detail !== this.data.viewer) return;
@@ -509,10 +558,28 @@ class Viewer {
   refresh() {
     const paint = (window.gstoVizPaint || {})[this.data.viewer];
     const tiles = this.data.rows.flatMap((row) => row.tiles);
-    if (!paint || !paint.tables || !tiles.every((tile) => tile.kind !== "map" || paint.tables[tile.colors])) return;
+    if (!paint || !paint.tables || !tiles.every((tile) => !tile.colors || paint.tables[tile.colors])) return;
     this.paint = paint;
     this.layOut();
+    this.fit();
+  }
+
+  // As wide as there is room, but not so wide that the first rows leave the window.
+  fit() {
     this.request();
+    const lines = [...this.root.querySelectorAll(".row")].slice(0, this.data && this.data.fitted);
+    if (!this.data || !this.data.fitted || !lines.length) return;
+    const main = document.querySelector("[data-testid=stMain]");
+    const top = this.root.getBoundingClientRect().top + (main ? main.scrollTop : window.scrollY);
+    const first = lines.map((line) => line.querySelector("canvas").getBoundingClientRect());
+    const wide = this.root.getBoundingClientRect().width;
+    const bottom = lines[lines.length - 1].getBoundingClientRect().bottom;
+    const pictures = first.reduce((sum, box) => sum + box.height, 0);
+    const other = bottom - this.root.getBoundingClientRect().top - pictures;
+    if (!pictures || !wide) return;
+    const limit = window.innerWidth < NARROW ? 0 : ((window.innerHeight - top - other) * wide) / pictures;
+    const width = limit ? `${Math.max(MIN_WIDTH, Math.floor(limit))}px` : "none";
+    if (this.root.style.maxWidth !== width) this.root.style.maxWidth = width;
   }
 
   layOut() {
@@ -555,16 +622,23 @@ class Viewer {
     const badged = row.tiles.find((source) => source.badge);
     if (badged && heading) heading.append(element("span", "badge", badged.badge));
     const legend = this.legend(row);
-    return [...(heading ? [heading] : []), line, ...(legend ? [legend] : [])];
+    if (row.first) line.classList.add("first");
+    return [...(heading ? [heading] : []), line, ...legend];
   }
 
   // Names beside the colours of the classes that a row shows; none without class tiles.
   legend(row) {
-    const tiles = row.tiles.filter((source) => source.kind === "classes");
-    if (!tiles.length) return null;
+    const all = row.tiles.filter((source) => source.kind === "classes");
+    const own = (source) => JSON.stringify(source.names || null);
+    const groups = [...new Set(all.map(own))].map((name) => all.filter((one) => own(one) === name));
+    return groups.map((tiles) => this.legendOf(tiles));
+  }
+
+  legendOf(tiles) {
     const present = new Set(tiles.flatMap((source) => [...this.tiles.get(source.key).present]));
-    const named = this.data.classes.filter((_, k) => present.has(k));
-    if ([...present].some((k) => !this.data.classes[k])) {
+    const classes = tiles[0].names || this.data.classes;
+    const named = classes.filter((_, k) => present.has(k));
+    if ([...present].some((k) => !classes[k])) {
       const unmarked = tiles.map((source) => source.unmarked).find(Boolean);
       named.push({ name: ["ignored", unmarked].filter(Boolean).join(", or "), color: INVALID });
     }
@@ -587,7 +661,7 @@ class Viewer {
       this.tiles.set(source.key, tile);
     }
     const names = Object.keys(source);
-    const colors = source.kind === "map" ? this.paint.tables[source.colors] : "";
+    const colors = source.colors ? this.paint.tables[source.colors] : "";
     const frame = this.frame + colors;
     const same =
       tile.frame === frame &&
@@ -695,6 +769,7 @@ class Viewer {
   // The outline of the region under the probe, as line segments between pixel corners.
   setOutline() {
     this.outline = null;
+    this.mask = null;
     const { data, probe, regions } = this;
     if (!data.outline || !probe) return;
     const { width, height } = data;
@@ -713,5 +788,7 @@ class Viewer {
       }
     }
     this.outline = segments;
+    // The rest is dimmed: a line around a ragged region would cover it.
+    if (data.dim) this.mask = raster(width, height, (k) => [0, 0, 0, regions[k] === id ? 0 : DIM]);
   }
 }

@@ -146,7 +146,9 @@ def test_explore_shows_skeletons_and_names_the_person(open_app, viewer_text, sho
         assert title in viewer
     assert "Prediction" not in viewer
     area = int(regions.regions.area_px[number - 1])
-    assert f"Region {number}: person** (from the labels), {area} px in all" in said(app)
+    assert "**person**, " in said(app)
+    assert f"({area} px in all)" in said(app)
+    assert f"the core of region {number}" in said(app)
     assert "Heat maps of joints, mean over the region" in said(app)
     assert "Branch maps: stage4.m0.branch*.pre (A), stage4.branch* (B);" in said(app)
     assert "softmax" not in said(app)

@@ -191,7 +191,7 @@ def test_one_checkpoint_is_shown_beside_itself(checkpoints, probe):
     (checkpoints / GATED).unlink()
     app = probe().run()
     assert not app.exception
-    assert any("same network" in note.value for note in app.info)
+    assert any("same network" in text.help for text in app.markdown if text.help)
 
 
 def test_a_bad_link_changes_nothing_but_is_said(checkpoints, probe, address):

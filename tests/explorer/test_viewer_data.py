@@ -5,6 +5,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,13 @@ from PIL import Image
 
 from gsto_viz.activity import HeatMap
 from gsto_viz.explorer.shown import cut_regions
-from gsto_viz.explorer.values.tiles import difference_map, viewer_data
+from gsto_viz.explorer.values.probe import image_objects, region_numbers
+from gsto_viz.explorer.values.tiles import (
+    answer_row,
+    difference_map,
+    object_words,
+    viewer_data,
+)
 from gsto_viz.plots.tiles import color_table, map_tile, run_lengths
 from gsto_viz.words import RAW_BADGE
 
@@ -40,17 +47,32 @@ def test_every_tile_holds_its_numbers(made_up):
     regions = cut_regions(shown)
     data = viewer_data(shown, regions, mode="percentile", difference=True)
     assert json.loads(json.dumps(data)) == data
-    tiles = {tile["key"]: tile for row in data["rows"] for tile in row["tiles"]}
-    assert list(tiles)[:5] == ["input", "truth", "predictionA", "predictionB", "disagreement"]
-    assert len(tiles) == 5 + 4 + 4 + 4
+    objects = image_objects(shown, regions, region_numbers(shown, regions))
+    rows = [*data["rows"], answer_row(shown, objects, "q")]
+    tiles = {tile["key"]: tile for row in rows for tile in row["tiles"]}
+    assert list(tiles)[:5] == ["input", "truth", "predictionA", "predictionB", "right"]
+    assert list(tiles)[-2:] == ["answersA", "answersB"]
+    assert len(tiles) == 5 + 4 + 4 + 4 + 2
+    for letter in "AB":
+        known = [q for q in tiles[f"answers{letter}"]["numbers"] if q is not None]
+        np.testing.assert_allclose(known, objects[f"q_{letter}"].dropna(), atol=1e-4)
+    words = object_words(objects)
+    assert len(words) == len(objects)
+    assert all(
+        said.startswith(f"{name}, ") for said, name in zip(words, objects["class"], strict=True)
+    )
     image = np.array(Image.open(io.BytesIO(base64.b64decode(tiles["input"]["png"]))))
     np.testing.assert_array_equal(image, shown.sample.image)
     np.testing.assert_array_equal(unrolled(tiles["truth"], shown.size), shown.sample.labels)
     np.testing.assert_array_equal(unrolled(data["regions"], shown.size), regions.regions.ids)
-    differ = unrolled(tiles["disagreement"], shown.size)
-    for at in [(0, 0), (45, 70), (89, 149)]:
-        a, b = (shown.inspections[letter].prediction[at] for letter in "AB")
-        assert differ[at] == (255 if a == b else b)
+    right = unrolled(tiles["right"], shown.size)
+    names = [one["name"] for one in tiles["right"]["names"]] + ["ignored"]
+    for at in np.ndindex(shown.size):
+        label = shown.sample.labels[at]
+        a, b = (shown.inspections[letter].prediction[at] == label for letter in "AB")
+        said = "both right" if a and b else "only A right" if a else "only B right"
+        said = said if a or b else "neither right"
+        assert names[min(right[at], 4)] == ("ignored" if label == 255 else said)
     for letter in "AB":
         for raw, stride in zip(shown.inspections[letter].raw, (4, 8, 16, 32), strict=True):
             tile = tiles[f"{letter}{stride}"]
@@ -63,6 +85,30 @@ def test_every_tile_holds_its_numbers(made_up):
     down = unpacked(tiles["D16"]["numbers"], "<f4")
     a, b = (unpacked(tiles[f"{letter}16"]["numbers"], "<f4") for letter in "AB")
     np.testing.assert_allclose(down, b - a, atol=1e-6)
+
+
+def test_the_strongest_branch_is_that_of_the_greatest_percentile(made_up):
+    shown = made_up()
+    row = answer_row(shown, pd.DataFrame(), "branch")
+    for letter, tile in zip("AB", row["tiles"][1:], strict=True):
+        best = unrolled(tile, shown.size)
+        maps = shown.inspections[letter].activity
+        for y, x in [(0, 0), (45, 70), (89, 149), (33, 101)]:
+            ranks = [
+                np.mean(m < m[y // s, x // s]) + np.mean(m == m[y // s, x // s]) / 2
+                for m, s in zip(maps, (4, 8, 16, 32), strict=True)
+            ]
+            assert best[y, x] == np.argmax(ranks)
+
+
+def test_without_labels_the_tile_shows_where_the_networks_differ(made_up):
+    shown = made_up(labelled=False)
+    data = viewer_data(shown, cut_regions(shown), mode="percentile", difference=False)
+    tiles = {tile["key"]: tile for row in data["rows"] for tile in row["tiles"]}
+    differ = unrolled(tiles["disagreement"], shown.size)
+    for at in [(0, 0), (45, 70), (89, 149)]:
+        a, b = (shown.inspections[letter].prediction[at] for letter in "AB")
+        assert differ[at] == (255 if a == b else b)
 
 
 def test_the_same_view_gives_the_same_bytes(made_up):

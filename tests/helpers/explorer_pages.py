@@ -19,7 +19,8 @@ def go_to(app: AppTest, page: str) -> AppTest:
 def page_app(page: str, query: dict[str, str] | None = None, **session: object) -> AppTest:
     """Return a page before its first run, with settings of a link and of the session."""
     app = AppTest.from_file(str(Path(entry.__file__)), default_timeout=120)
-    for key, value in session.items():
+    # The menu of the image is open: closed, its widgets are not there.
+    for key, value in {"image_menu": True, **session}.items():
         app.session_state[key] = value
     for key, value in (query or {}).items():
         app.query_params[key] = value

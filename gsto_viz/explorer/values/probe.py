@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.ndimage import distance_transform_edt
 from scipy.special import softmax
 
 from gsto_viz.activity import cell_at, grid_stride, percentile_map, valid_by_stride
 from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.texts import written_zoom
 from gsto_viz.explorer.view_state import ViewState
 from gsto_viz.look import Look
 from gsto_viz.regions import PreparedRegions, region_arrays, region_table
@@ -208,13 +210,8 @@ def region_facts(
     """Return what a region is, its q, and its place among the pairs that the SCI counts."""
     k, found = number - 1, regions.regions
     inside, core = found.ids == number, found.part[k] == "core"
-    usable = found.qualifies & np.isfinite(numbers["A"]["q"]) & np.isfinite(numbers["B"]["q"])
-    larger, smaller = find_pairs(np.where(usable, squared_sizes(found.area_px), np.nan))
-    own = (larger == k) | (smaller == k)
-    larger, smaller = larger[own], smaller[own]
-    wrong = None
-    if usable[k]:
-        wrong = {x: _wrong(numbers[x]["q"][larger] - numbers[x]["q"][smaller]) for x in LETTERS}
+    row = image_objects(shown, regions, numbers).iloc[k]
+    wrong = {x: float(row[f"wrong_{x}"]) for x in LETTERS} if row["usable"] else None
     return RegionFacts(
         number=number,
         class_name=shown.pixel_classes.names[int(found.class_id[k])],
@@ -224,15 +221,85 @@ def region_facts(
         part=str(found.part[k]),
         part_px=int(np.count_nonzero(found.core & inside) if core else found.area_px[k]),
         q={letter: float(numbers[letter]["q"][k]) for letter in LETTERS},
-        pairs=larger.size,
+        pairs=int(row["pairs"]),
         wrong=wrong,
     )
 
 
-def _wrong(gain: npt.NDArray) -> float:
-    """Count the pairs whose larger member is not the coarser one; ties one half."""
-    signs = directions(gain)
-    return float((signs < 0).sum() + 0.5 * (signs == 0).sum())
+def image_objects(
+    shown: Shown, regions: PreparedRegions, numbers: Mapping[str, RegionNumbers]
+) -> pd.DataFrame:
+    """Return every region of an image, and how A and B order it among the others.
+
+    Args:
+        regions: Of that image.
+        numbers: What ``region_numbers`` gave.
+
+    Returns:
+        One row per region, number 1 first: ``number``, ``class``, ``area_px``, ``size_px`` (square
+        root of the area), ``usable`` (large enough for statistics and with a q of both networks),
+        ``q_A`` and ``q_B``, ``pairs`` (regions an octave or more larger or smaller), ``wrong_A``
+        and ``wrong_B`` (how many of them are ordered the wrong way round; a tie counts one half),
+        ``recall_A`` and ``recall_B`` (share of its pixels with its class; NaN without labels).
+    """
+    found = regions.regions
+    count = len(found.area_px)
+    q = {x: np.asarray(numbers[x]["q"], dtype=np.float64) for x in LETTERS}
+    usable = found.qualifies & np.isfinite(q["A"]) & np.isfinite(q["B"])
+    larger, smaller = find_pairs(np.where(usable, squared_sizes(found.area_px), np.nan))
+
+    def per_region(weights: npt.NDArray | None = None) -> npt.NDArray:
+        both = (np.bincount(part, weights, count) for part in (larger, smaller))
+        return np.asarray(sum(both))
+
+    table: dict[str, npt.NDArray] = {
+        "number": np.arange(1, count + 1),
+        "class": np.array(shown.pixel_classes.names, dtype=object)[found.class_id.astype(int)],
+        "area_px": found.area_px,
+        "size_px": np.sqrt(found.area_px),
+        "usable": usable,
+        "pairs": per_region(),
+    }
+    judged = shown.sample.labels is not None and not shown.pose
+    for letter in LETTERS:
+        signs = directions(q[letter][larger] - q[letter][smaller])
+        table[f"q_{letter}"] = q[letter]
+        table[f"wrong_{letter}"] = per_region((signs < 0) + 0.5 * (signs == 0))
+        if judged:
+            recall = _recall(shown.inspections[letter].prediction, regions)
+        table[f"recall_{letter}"] = recall if judged else np.full(count, np.nan)
+    return pd.DataFrame(table)
+
+
+def _recall(prediction: npt.NDArray[np.integer], regions: PreparedRegions) -> npt.NDArray:
+    """Return the share of each region's pixels that have its class, (K,)."""
+    ids = regions.regions.ids
+    inside = ids > 0
+    numbers = ids[inside] - 1
+    right = prediction[inside] == regions.regions.class_id[numbers]
+    return np.bincount(numbers, right, len(regions.regions.area_px)) / regions.regions.area_px
+
+
+def center_of(regions: PreparedRegions, number: int) -> Point:
+    """Return the pixel that lies deepest inside a region, away from the image border, too."""
+    inside = regions.regions.ids == number
+    framed = np.pad(inside, 1)
+    depth = distance_transform_edt(framed)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return Point(int(column), int(row))
+
+
+def zoom_to(regions: PreparedRegions, number: int) -> str | None:
+    """Return the part of the image that holds a region with room around, as a view holds it."""
+    rows, columns = np.nonzero(regions.regions.ids == number)
+    height, width = regions.regions.ids.shape
+    share = max(np.ptp(rows) / height, np.ptp(columns) / width)
+    zoom = max(1.0, min(8.0, 0.4 / max(share, 1e-6)))
+    middle = (
+        (columns.min() + columns.max() + 1) / 2 / width,
+        (rows.min() + rows.max() + 1) / (2 * height),
+    )
+    return written_zoom(zoom, *(float(m) - 0.5 / zoom for m in middle))
 
 
 def class_scores(
@@ -312,9 +379,7 @@ def default_point(shown: Shown, regions: PreparedRegions) -> Point:
     area = np.where(np.isin(found.class_id, things), found.area_px, 0)
     if area.size == 0 or area.max() == 0:
         return Point(shown.size[1] // 2, shown.size[0] // 2)
-    depth = np.where(found.ids == int(area.argmax()) + 1, found.distance_px, 0.0)
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return Point(int(column), int(row))
+    return center_of(regions, int(area.argmax()) + 1)
 
 
 def responses(sample: Sample, shown: Mapping[str, Look]) -> dict[str, pd.DataFrame]:

@@ -1,14 +1,17 @@
 """What the viewer in the browser gets: tiles as exact numbers in base64."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
-from gsto_viz.activity import HeatMap, normalise, valid_by_stride
+from gsto_viz.activity import HeatMap, cell_at, normalise, percentile_map, valid_by_stride
+from gsto_viz.colors import branch_mark, network_mark
 from gsto_viz.data.people import Box, mask_box
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.joints import SURE_PEAK, Joints
@@ -148,14 +151,14 @@ def viewer_data(
     height, width = shown.size
     maps = branch_maps(shown, mode)
     heard = [heard_tile(letter) for letter in LETTERS if shown.inspections[letter].relations]
-    rows = [{"title": "", "tiles": [*first_row(shown), *heard]}]
+    rows: list[dict[str, Any]] = [{"title": "", "tiles": [*first_row(shown), *heard]}]
     for letter in LETTERS:
         inspection = shown.inspections[letter]
         title = f"{letter}: {inspection.name}"
         rows.append({"title": title, "tiles": _branch_tiles(letter, inspection, maps[letter])})
     if difference:
         tiles = _difference_tiles(maps["A"], maps["B"], shown.size)
-        rows.append({"title": "B - A", "tiles": tiles})
+        rows.append({"title": "Differences: B minus A", "tiles": tiles})
     return {
         "image": shown.picture.key,
         "height": height,
@@ -163,6 +166,87 @@ def viewer_data(
         "rows": rows,
         **shared_data(shown.pixel_classes, regions.regions.ids),
     }
+
+
+def answer_row(shown: Shown, objects: pd.DataFrame, view: str) -> dict[str, Any]:
+    """Return the image and, for each network, who answers for its objects.
+
+    Args:
+        objects: What ``image_objects`` gave; without any there is only the image.
+        view: ``q``, the coarseness of every object, or ``branch``, the branch with the greatest
+            percentile in every cell of the finest map.
+    """
+    tiles = [picture_tile("input", "Input", shown.sample.image)]
+    if view == "branch":
+        tiles += [_strongest_tile(shown, letter) for letter in LETTERS]
+    elif len(objects):
+        known = np.abs(objects[[f"q_{letter}" for letter in LETTERS]].to_numpy())
+        known = known[np.isfinite(known)]
+        # A single object of an extreme q would leave all others pale.
+        span = max(float(np.quantile(known, MOST)) if known.size else 0.0, 0.05)
+        tiles += [_object_tile(letter, objects, span) for letter in LETTERS]
+    return {"title": "", "tiles": tiles, "first": True}
+
+
+MOST = 0.9
+"""Share of the objects whose q lies within the colours; the others have the last one."""
+
+
+def _object_tile(letter: str, objects: pd.DataFrame, span: float) -> Tile:
+    values = [None if np.isnan(q) else round(float(q), 4) for q in objects[f"q_{letter}"]]
+    return {
+        "key": f"answers{letter}",
+        "title": f"Who answers in {letter}",
+        "kind": "regions",
+        "numbers": values,
+        "low": -round(span, 3),
+        "high": round(span, 3),
+        "ends": ["finer", "coarser"],
+        "colors": "difference",
+    }
+
+
+def _strongest_tile(shown: Shown, letter: str) -> Tile:
+    """Return which branch has the greatest percentile at every pixel; coarser wins no tie."""
+    seen, (height, width) = shown.inspections[letter], shown.size
+    ranks = []
+    for activity, stride in zip(seen.activity, seen.strides, strict=True):
+        rank = percentile_map(activity.astype(np.float64), np.ones(activity.shape, dtype=bool))
+        rows, columns = cell_at(np.arange(height), np.arange(width), shown.size, stride)
+        ranks.append(rank[np.ix_(rows, columns)])
+    best = np.stack(ranks).argmax(axis=0).astype(np.uint8)
+    names = _named((f"/{s}", branch_mark(k).color) for k, s in enumerate(seen.strides))
+    title = f"Strongest branch in {letter}"
+    return class_tile(f"answers{letter}", title, best) | {"names": names}
+
+
+def object_words(objects: pd.DataFrame) -> list[str]:
+    """Return what the viewer says of every object it points at, number 1 first."""
+    return [_object_words(row) for row in objects.to_dict("records")]
+
+
+def object_ranks(shown: Shown, numbers: Mapping[str, Mapping[str, npt.NDArray]]) -> dict[str, Any]:
+    """Return what every branch says of every object: by tile, mean percentiles, number 1 first.
+
+    Args:
+        numbers: What ``region_numbers`` gave.
+    """
+    return {
+        f"{letter}{stride}": [
+            None if np.isnan(z) else round(float(z), 4) for z in numbers[letter][f"z_{r}"]
+        ]
+        for letter in LETTERS
+        for r, stride in enumerate(shown.inspections[letter].strides)
+    }
+
+
+def _object_words(row: Mapping[Any, Any]) -> str:
+    q = (row[f"q_{letter}"] for letter in LETTERS)
+    a, b = ("no value" if np.isnan(one) else f"{one:+.2f}" for one in q)
+    said = f"{row['class']}, {row['size_px']:.0f} px, q A {a}, B {b}"
+    if row["usable"] and row["pairs"]:
+        said += f", wrong {row['wrong_A']:g} and {row['wrong_B']:g} of {row['pairs']:g}"
+    return said
 
 
 def branch_maps(shown: Shown, mode: str) -> dict[str, tuple[HeatMap, ...]]:
@@ -187,10 +271,35 @@ def first_row(shown: Shown) -> list[Tile]:
     for letter in LETTERS:
         prediction = shown.inspections[letter].prediction
         tiles.append(class_tile(f"prediction{letter}", f"Prediction {letter}", prediction))
+    if shown.sample.labels is not None:
+        return [*tiles, _right_tile(shown)]
     differ, share = disagreement(shown)
     title = f"B where it differs from A ({100 * share:.1f} %)"
     tiles.append(class_tile("disagreement", title, differ) | {"unmarked": "A and B agree"})
     return tiles
+
+
+RIGHT = (
+    ("both right", "#E1E1E1"),
+    ("only A right", network_mark(0).color),
+    ("only B right", network_mark(1).color),
+    ("neither right", "#202020"),
+)
+"""What a labelled pixel can be, and its colour."""
+
+
+def _named(names: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return names with their colours, for tiles that have classes of their own."""
+    return [{"name": name, "color": [round(255 * c) for c in to_rgb(x)]} for name, x in names]
+
+
+def _right_tile(shown: Shown) -> Tile:
+    """Return which network is right at every labelled pixel."""
+    labels = shown.sample.labels
+    a, b = (shown.inspections[letter].prediction == labels for letter in LETTERS)
+    kind = np.where(a, np.where(b, 0, 1), np.where(b, 2, 3)).astype(np.uint8)
+    kind[labels == IGNORE] = IGNORE
+    return class_tile("right", "Who is right", kind) | {"names": _named(RIGHT)}
 
 
 def skeleton_tiles(pictures: Sequence[SkeletonPicture]) -> list[Tile]:
@@ -225,7 +334,7 @@ def _difference_tiles(
     tiles = []
     for first, second in zip(a, b, strict=True):
         heat = difference_map(first, second)
-        key, title = f"D{heat.stride}", f"B - A /{heat.stride}"
+        key, title = f"D{heat.stride}", f"/{heat.stride}: B minus A"
         tiles.append(map_tile(key, title, heat, colors="difference", size=size))
     return tiles
 

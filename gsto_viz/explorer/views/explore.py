@@ -1,7 +1,9 @@
 """The page "Explore": two networks on one image, branch by branch, pixel by pixel."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,20 +15,45 @@ from gsto_viz.explorer.exports.explore import explore_exports
 from gsto_viz.explorer.exports.files import sizes_csv
 from gsto_viz.explorer.page_frame import Page, draw_exports
 from gsto_viz.explorer.pair_header import open_pair
-from gsto_viz.explorer.probing import PICK_NAMES, draw_probe, draw_tiles, held_point, move_probe
+from gsto_viz.explorer.probing import (
+    PICK_NAMES,
+    draw_probe,
+    draw_table,
+    draw_tiles,
+    held_point,
+    move_probe,
+    part_text,
+)
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.texts import plain, safe_name
 from gsto_viz.explorer.values.probe import (
     HeardCells,
     Point,
+    center_of,
     head_count,
     heard_at,
+    image_objects,
     pinned,
+    region_at,
+    region_facts,
     relation_arrows,
     side_by_side,
+    zoom_to,
 )
-from gsto_viz.explorer.values.tiles import DIVERGING, skeletons_in_words
-from gsto_viz.explorer.view_state import COLORS, PICKS
+from gsto_viz.explorer.values.tiles import (
+    DIVERGING,
+    answer_row,
+    object_ranks,
+    object_words,
+    skeletons_in_words,
+)
+from gsto_viz.explorer.values.verdict import (
+    Ordered,
+    find_ordered,
+    image_verdict,
+    many_verdict,
+)
+from gsto_viz.explorer.view_state import COLORS, PICKS, ViewState
 from gsto_viz.explorer.viewer import draw_colors, draw_heard
 from gsto_viz.words import MODES
 
@@ -61,9 +88,8 @@ def choose_heard(page: Page, shown: Shown) -> None:
         help="What the probed pixel listens to: from the coarser map to its own, pixels per cell",
     )
     head = partial(st.selectbox, "Head", (MEAN, *heads), format_func=_head_name, width=160)
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        page.bound("relation", relation, tuple(arrows))
-        page.bound("head", head, (MEAN, *heads), nothing=MEAN)
+    page.bound("relation", relation, tuple(arrows))
+    page.bound("head", head, (MEAN, *heads), nothing=MEAN)
 
 
 def _head_name(head: str | int) -> str:
@@ -147,63 +173,212 @@ JET = (
     "jet is brightest in its middle and its steps are uneven: it shows borders that are not there. "
     "It is here because the paper uses it."
 )
+ANSWERS = {"q": "Coarseness q of objects", "branch": "Strongest branch"}
+"""What the maps of who answers show."""
+STRONGEST = (
+    "The strongest branch of every cell is easier to read than q, but pooling alone moves it: a "
+    "coarser copy of the same map wins elsewhere without having learnt anything."
+)
+PANEL, TABLE, ZOOM_TO = "probe-panel", "objects-table", "zoom_to_object"
+STYLE = f"""<style>
+.stMainBlockContainer {{ padding-left: 1.5rem; padding-right: 1.5rem; }}
+.stMainBlockContainer h1 {{ font-size: 1.15rem; padding: 0 0 0.8rem; }}
+.stMainBlockContainer > .stVerticalBlock {{ gap: 0.4rem; }}
+.st-key-{PANEL} {{ gap: 0.35rem; }}
+@media (min-width: 900px) {{
+  .stColumn:has(.st-key-{PANEL}) {{
+    position: sticky; top: 7rem; align-self: flex-start;
+    max-height: calc(100vh - 7.5rem); overflow-y: auto;
+  }}
+}}
+.st-key-{PANEL} table.scores td, .st-key-{PANEL} table.scores th {{ height: 1.5rem; }}
+</style>"""
+"""The answer beside what is clicked, in one window."""
 
 
 def draw_page() -> None:
     """Draw the whole page."""
-    opened = open_pair("explore", "Which branch answers for which object?")
+    menus: list[Any] = []
+    opened = open_pair(
+        "explore",
+        "Which branch answers for which object?",
+        lambda page: menus.append(_choose_display(page)),
+    )
+    st.html(STYLE)
     if opened is None:
         return
     page, shown = opened
-    _choose_display(page)
-    choose_heard(page, shown)
+    with menus[0]:
+        choose_heard(page, shown)
+    objects = objects_of(shown)
+    _draw_verdict(page, shown, objects)
+    _open_small(page, shown, objects)
     colors = {"map": page.state.colors, "difference": DIVERGING}
     draw_colors(colors, opacity=page.state.opacity)
     _probe_fragment(page, shown)
+    draw_objects(page, shown, objects)
     draw_sizes(shown)
 
 
-def _choose_display(page: Page) -> None:
-    """Draw the controls of scale, colours and overlay."""
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        page.bound(
-            "mode",
-            lambda key: st.segmented_control(
-                "Scale of the maps",
-                tuple(MODES),
-                key=key,
-                format_func=lambda name: MODES[name].label,
-                required=True,
-                wrap=True,
-            ),
-            tuple(MODES),
-        )
-        page.bound(
-            "pick",
-            lambda key: st.segmented_control(
-                "A click chooses",
-                PICKS,
-                key=key,
-                format_func=PICK_NAMES.__getitem__,
-                required=True,
-                wrap=True,
-            ),
+@cached.kept(32)
+def objects_of(shown: Shown) -> pd.DataFrame:
+    """Return the regions of an image and how both networks order them, once; not to be changed."""
+    return image_objects(shown, cached.regions(shown), cached.numbers(shown))
+
+
+@cached.kept(64)
+def _ordered(
+    fingerprints: dict[str, str], folders: tuple[tuple[str, Path, float], ...]
+) -> Ordered | None:
+    return find_ordered(fingerprints, [(name, path) for name, path, _ in folders])
+
+
+def _draw_verdict(page: Page, shown: Shown, objects: pd.DataFrame) -> None:
+    """Draw the answer: which network orders objects by size, here and over many images."""
+    folders = tuple(
+        (run.key, run.path, run.path.stat().st_mtime) for run in page.runs if run.kind == "analysis"
+    )
+    ordered = _ordered(shown.fingerprints, folders)
+    if ordered is not None:
+        ordered = replace(ordered, where=plain(ordered.where))
+    source = ""
+    if shown.sample.labels is None:
+        source = f" (Regions are cut from {shown.region_source}: there is no right or wrong here.)"
+    with st.container(key="verdict"):
+        st.markdown(f"{image_verdict(objects)}{source} {many_verdict(ordered)}")
+
+
+def _open_small(page: Page, shown: Shown, objects: pd.DataFrame) -> None:
+    """Zoom to the object of a link where it would be too small to be seen."""
+    state = page.state
+    if not page.fresh or state.zoom or state.x is None or state.pick != "region":
+        return
+    number = region_at(cached.regions(shown), held_point(page, shown))
+    if number and objects["size_px"].iloc[number - 1] < SMALL_PX:
+        page.note(zoom=zoom_to(cached.regions(shown), number))
+
+
+SMALL_PX = 24
+"""Smaller objects of a link are zoomed to."""
+
+
+def draw_objects(page: Page, shown: Shown, objects: pd.DataFrame) -> None:
+    """Draw the table of objects; a row selects its object and zooms to it."""
+    st.header("Objects of this image", anchor=False)
+    if objects.empty:
+        st.markdown("There is no region here.")
+        return
+    table = object_table(objects)
+    st.dataframe(
+        table,
+        key=TABLE,
+        hide_index=True,
+        height=300,
+        column_config={
+            name: st.column_config.NumberColumn(format="%.0f %%" if "right" in name else "%.3f")
+            for name in table.columns
+            if name.startswith(("q", "change", "right"))
+        },
+        on_select=partial(_select_row, page, shown, objects),
+        selection_mode="single-row",
+        alt="Objects of the image: class, size, q of each network, wrong pairs, recall",
+    )
+
+
+def object_table(objects: pd.DataFrame) -> pd.DataFrame:
+    """Return what the table shows, in the order of ``image_objects``; q of unusable ones too."""
+    table = pd.DataFrame(
+        {
+            "object": objects["number"],
+            "class": objects["class"],
+            "size (px)": objects["size_px"].round(1),
+            "q A": objects["q_A"],
+            "q B": objects["q_B"],
+            "change of q": objects["q_B"] - objects["q_A"],
+            "pairs": objects["pairs"].astype(int),
+            "wrong A": objects["wrong_A"],
+            "wrong B": objects["wrong_B"],
+        }
+    )
+    if objects["recall_A"].notna().any():
+        for letter in LETTERS:
+            table[f"right {letter}"] = 100 * objects[f"recall_{letter}"]
+    return table
+
+
+def _select_row(page: Page, shown: Shown, objects: pd.DataFrame) -> None:
+    """Probe the object of the chosen row, and zoom to it."""
+    rows = st.session_state[TABLE]["selection"]["rows"]
+    if not rows or not 0 <= rows[0] < len(objects):
+        return
+    regions, number = cached.regions(shown), int(objects["number"].iloc[rows[0]])
+    point = center_of(regions, number)
+    move_probe(page, x=point.x, y=point.y)
+    page.note(zoom=zoom_to(regions, number))
+    st.session_state[ZOOM_TO] = True
+
+
+def _choose_display(page: Page) -> Any:
+    """Draw scale and colours of the maps, and return the menu of all that is chosen seldom."""
+    bare = {"label_visibility": "collapsed"}
+    scale = partial(
+        st.selectbox,
+        "Scale of the maps",
+        tuple(MODES),
+        format_func=lambda name: MODES[name].label,
+        width=165,
+        **bare,
+    )
+    page.bound("mode", scale, tuple(MODES))
+    colors = partial(
+        st.selectbox, "Colours", COLORS, format_func=COLOR_NAMES.__getitem__, width=120, **bare
+    )
+    page.bound("colors", colors, COLORS)
+    menu = st.popover("More", icon=":material/tune:", key="more-menu")
+    with menu:
+        pick = partial(
+            st.segmented_control,
+            "A click reads",
             PICKS,
+            format_func=PICK_NAMES.__getitem__,
+            required=True,
+            help="The cell under the pixel, or the mean over the object that holds it",
         )
-        page.bound(
-            "colors",
-            lambda key: st.selectbox(
-                "Colours", COLORS, key=key, format_func=COLOR_NAMES.__getitem__, width=200
-            ),
-            COLORS,
+        page.bound("pick", pick, PICKS)
+        st.segmented_control(
+            "Maps of who answers",
+            tuple(ANSWERS),
+            default=next(iter(ANSWERS)),
+            key="answers",
+            format_func=ANSWERS.__getitem__,
+            required=True,
         )
-        page.bound(
-            "opacity",
-            lambda key: st.slider("Maps over image", 0.1, 1.0, step=0.1, key=key, width=160),
-        )
-        page.bound("difference", lambda key: st.toggle("Differences B - A", key=key))
-    if page.state.colors == "jet":
-        st.markdown(JET)
+        page.bound("opacity", partial(st.slider, "Maps over image", 0.1, 1.0, step=0.1))
+        page.bound("difference", partial(st.toggle, "Differences: B minus A"))
+        if page.state.colors == "jet":
+            st.markdown(JET)
+    return menu
+
+
+@cached.kept(24)
+def _answers(shown: Shown, view: str) -> dict[str, Any]:
+    objects = objects_of(shown)
+    return {
+        "row": answer_row(shown, objects, view),
+        "objects": object_words(objects),
+        "ranks": object_ranks(shown, cached.numbers(shown)),
+    }
+
+
+def _tiles(shown: Shown, state: ViewState, view: str) -> dict[str, Any]:
+    """Return what the viewer gets: who answers above, the branches below."""
+    answers = _answers(shown, view)
+    data = cached.viewer_data(shown, state.mode, difference=state.difference)
+    # The image stands beside who answers; labels and predictions come below the branches.
+    first, *branches = data["rows"]
+    rows = [answers["row"], *branches, {**first, "tiles": first["tiles"][1:]}]
+    said = {name: answers[name] for name in ("objects", "ranks")}
+    return {**data, "rows": rows, "fitted": 1 + len(LETTERS), **said}
 
 
 @st.fragment
@@ -213,18 +388,37 @@ def _probe_fragment(page: Page, shown: Shown) -> None:
     regions = cached.regions(shown)
     point = held_point(page, shown)
     pin = pinned(state, shown.size)
-    data = cached.viewer_data(shown, state.mode, difference=state.difference)
-    clicked = draw_tiles(page, data, point, shown.size, pin=pin, outline=state.pick == "region")
-    if clicked is not None:
-        point = clicked
-    page.note(x=point.x, y=point.y)
+    view = st.session_state.get("answers") or next(iter(ANSWERS))
+    left, right = st.columns([2, 1], gap="medium")
+    with left:
+        clicked = draw_tiles(
+            page,
+            _tiles(shown, state, view),
+            point,
+            shown.size,
+            pin=pin,
+            outline=True,
+            dim=state.pick == "region",
+            zoom_now=bool(st.session_state.pop(ZOOM_TO, False)),
+        )
+        if clicked is not None:
+            point = clicked
+        page.note(x=point.x, y=point.y)
     heard = heard_at(shown, state, point)
     if heard:
         draw_heard({letter: one.cells for letter, one in heard.items()}, point)
-    st.markdown(_caption(shown, state.mode))
-    draw_probe(page, shown, regions, point, pin, move=partial(move_probe, page))
+    with right, st.container(key=PANEL):
+        profile = draw_probe(page, shown, regions, point, pin, move=partial(move_probe, page))
+    if view == "branch":
+        st.markdown(STRONGEST)
+    if profile is not None:
+        draw_table(profile)
+    under = region_at(regions, point)
+    if under and state.pick == "region":
+        st.markdown(part_text(region_facts(shown, regions, cached.numbers(shown), under)))
     draw_heard_panel(shown, heard, point)
     draw_exports(partial(explore_exports, shown, regions, page.state))
+    st.markdown(_caption(shown, state.mode))
     page.write_link()
 
 

@@ -15,7 +15,7 @@ from gsto_viz.explorer.charts import coarseness_chart, tuning_chart
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.exports.scale_probe import ONE, SCALE, object_exports
 from gsto_viz.explorer.page_frame import Page, draw_exports, open_page
-from gsto_viz.explorer.pair_header import choose_networks, run_pair
+from gsto_viz.explorer.pair_header import choose_networks, run_pair, toolbar
 from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.probing import (
     draw_number,
@@ -125,7 +125,7 @@ def draw_page() -> None:
     if page.fresh:
         raise_turn()
         st.session_state.pop(PLAY, None)
-    with st.container(border=True):
+    with toolbar():
         choose_networks(page)
     _take_click(page)
     wanted = _choose_object(page)

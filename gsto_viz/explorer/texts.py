@@ -125,3 +125,13 @@ def written(value: Value) -> str:
         assert math.isfinite(value)
         return f"{value:.6f}".rstrip("0").rstrip(".")
     return str(value)
+
+
+def ends_of(value: object) -> tuple[float, float] | None:
+    """Return two numbers that a browser sent, the smaller one first; None for anything else."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in value):
+        return None
+    low, high = sorted(float(end) for end in value)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None

@@ -29,8 +29,10 @@ PICKS = ("pixel", "region")
 """What a click chooses."""
 SIZES = ("area", "inscribed")
 """How large a region is: octaves of the square root of its area, or of its inscribed diameter."""
-PANELS = ("regions", "responses", "nulls", "differences", "pairs")
+PANELS = ("regions", "responses", "nulls", "differences", "pairs", "gallery")
 """Which panel of the page "Sizes" is open."""
+ORDERS = ("data", "sci", "disagreement", "miou")
+"""By what the gallery of "Sizes" is sorted."""
 TABS = ("steps", "example", "numbers", "evidence", "gates", "limits", "glossary", "sources")
 """Which part of the page "Method" is open."""
 MAX_OTHERS = 5
@@ -200,6 +202,8 @@ class ViewState:
         "the box drawn in A's chart of q against size: its ends in octaves, then in q; None: none",
     )
     box_b: str | None = _row(_BOX, None, "that in B's chart; None: none")
+    order: str = _row(_one_of(ORDERS), ORDERS[0], "what images of the gallery are sorted by")
+    sheet: int = _row(_whole(1, 9999), 1, "sheet of the gallery")
     method: str = _row(_one_of(METHOD_LINKS), "shapley", "method of attribution")
     target: str | None = _row(_NAME, None, "class asked about; None: what A predicts at the probe")
     score: str = _row(_one_of(SCORES), SCORES[0], "what is explained")
@@ -262,7 +266,7 @@ PAGES: dict[str, PageRow] = {
     ),
     "gates": _page("Gates", "door_sliding", f"{_IMAGE_AND_PAIR} x y gate force value zoom"),
     "sizes": _page(
-        "Sizes", "scatter_plot", f"{_IMAGE_AND_PAIR} run size cls gap panel box_a box_b"
+        "Sizes", "scatter_plot", f"{_IMAGE_AND_PAIR} run size cls gap panel box_a box_b order sheet"
     ),
     "attribution": _page(
         "Attribution",

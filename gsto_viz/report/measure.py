@@ -226,7 +226,9 @@ def annotated(
         GstoVizError: The image has no labels.
     """
     grids = prepared(sample, strides)
-    moved = list(_shifted(sample, grids, settings)) if settings.has_null("N1") else []
+    moved: list[Moved] = []
+    if settings.has_null("N1"):
+        moved += shifted_annotations(sample, grids, settings.shifts, settings.seed)
     if partner is not None:
         there = prepared(partner, strides)
         assert partner.labels is not None
@@ -240,15 +242,15 @@ def annotated(
     )
 
 
-def _shifted(sample: Sample, grids: PreparedRegions, settings: Settings) -> Iterator[Moved]:
+def shifted_annotations(
+    sample: Sample, grids: PreparedRegions, shifts: int, seed: int
+) -> Iterator[Moved]:
     """Shift the regions of an image on the torus (N1); none where the image is too small."""
     assert sample.labels is not None
     least = shift_length(grids.shape, grids.strides)
-    for draw in range(settings.shifts):
+    for draw in range(shifts):
         try:
-            shift = toroidal_shift(
-                grids.shape, least, image=sample.id, seed=settings.seed, draw=draw
-            )
+            shift = toroidal_shift(grids.shape, least, image=sample.id, seed=seed, draw=draw)
         except GstoVizError:
             return
         labels = shift_map(sample.labels, shift)

@@ -1,8 +1,11 @@
 """The page "Sizes" in a real browser: a box lists regions, a row finds one, a link opens it."""
 
 import re
+import shutil
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -59,7 +62,12 @@ def test_a_box_lists_regions_and_a_row_opens_one(with_runs, visit):
     page.get_by_text("Outlined: region").wait_for()
     number = page.get_by_text("Outlined: region").inner_text()
     assert re.search(r"Outlined: region \d+", number)
-    page.get_by_role("link", name="Open in Explore").click()
+    link = page.get_by_role("link", name="Open in Explore")
+    address = link.evaluate("a => a.href")
+    # What is copied or opened in a new tab is Explore with the object, not this page.
+    assert address.startswith(f"{with_runs.url}/?")
+    assert "pick=region" in address
+    link.click()
     page.wait_for_function("() => location.search.includes('pick=region')", timeout=60_000)
     page.settle(300)
     assert "source=data" in page.url
@@ -91,3 +99,58 @@ def test_the_files_of_an_analysis_come_down(with_runs, visit, analysis, tmp_path
     found = rows.dropna(subset=["q_A"]).set_index(["image", "region"])["q_A"]
     expected = kept.set_index(["image", "region"])["q"]
     assert found.sort_index().equals(expected.sort_index().rename("q_A"))
+
+
+@pytest.fixture(scope="module")
+def hostile(serve, analysis, tmp_path_factory):
+    """An explorer with an analysis whose images are called like pictures on another host."""
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    shutil.copytree(analysis.folder, folder)
+    for path in folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        if "image" in table.column_names:
+            place = table.column_names.index("image")
+            names = [f"//host/{name}.png" for name in table["image"].to_pylist()]
+            column = pa.array(names).cast(table.schema.field("image").type)
+            pq.write_table(table.set_column(place, "image", column), path)
+    return serve("--runs", str(folder.parent))
+
+
+def test_hovering_shows_a_name_and_asks_for_nothing(hostile, visit):
+    page = visit(f"{hostile.url}/sizes?run=run", wait=CHART)
+    page.stand_still()
+    before = len(page.requests_made)
+    place = page.locator(CHART).first.bounding_box()
+    tip = page.locator("#vg-tooltip-element")
+    found = ""
+    for k in range(400):
+        across, down = 0.15 + 0.8 * (k % 20) / 20, 0.05 + 0.75 * (k // 20) / 20
+        page.mouse.move(place["x"] + across * place["width"], place["y"] + down * place["height"])
+        if tip.count() and "visible" in str(tip.get_attribute("class")):
+            found = tip.inner_text()
+            break
+    assert "//host/" in found
+    page.wait_for_timeout(500)
+    asked = page.requests_made[before:]
+    assert not [url for url in asked if not url.startswith(hostile.url)]
+    assert tip.locator("img").count() == 0
+
+
+def test_the_gallery_opens_an_image_and_an_analysis_can_be_ended(serve, visit, tmp_path):
+    served = serve("--runs", str(tmp_path), "--data", "scenes:count=30,seed=5,size=64x96")
+    page = visit(f"{served.url}/sizes?source=data&panel=gallery", wait="a.pictured img")
+    page.get_by_role("button", name="Analyze with A and B").click()
+    page.get_by_text("Analyzing:").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("nothing of it is kept").wait_for(timeout=60_000)
+    assert list(tmp_path.iterdir()) == []
+    page.locator("a.pictured").nth(3).click()
+    page.wait_for_function("() => location.search.includes('image=')", timeout=60_000)
+    page.locator("canvas[role=img]").first.wait_for(timeout=60_000)
+    assert page.problems == []
+    # What still runs ends with the server.
+    page = visit(f"{served.url}/sizes?source=data&panel=gallery", wait="a.pictured img")
+    page.get_by_role("button", name="Analyze with A and B").click()
+    page.get_by_text("Analyzing:").wait_for(timeout=60_000)
+    served.stop()
+    assert list(tmp_path.iterdir()) == []

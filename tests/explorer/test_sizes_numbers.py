@@ -16,18 +16,17 @@ from gsto_viz.explorer.charts import limits_of
 from gsto_viz.explorer.folders import Place, place_of
 from gsto_viz.explorer.pictures import scene_picture
 from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.texts import ends_of
 from gsto_viz.explorer.values import sizes as size_report
+from gsto_viz.explorer.values.images import has_region, image_nulls, inner_point, regions_of
 from gsto_viz.explorer.values.probe import region_numbers
 from gsto_viz.explorer.values.sizes import (
     PAIRED_COLUMNS,
     Choices,
     SizeSource,
     confusion,
-    ends_of,
-    has_region,
     in_box,
     index_table,
-    inner_point,
     narrowed,
     of_report,
     of_shown,
@@ -36,19 +35,20 @@ from gsto_viz.explorer.values.sizes import (
     paired_words,
     random_draws,
     region_rows,
-    regions_of,
     responses,
     thinned,
     tuning_table,
+    tuning_words,
     tunings,
     worst_rows,
     wrong_pairs,
 )
 from gsto_viz.explorer.values.tiles import DIMMED, INNER, OUTER, marked
-from gsto_viz.regions import region_table
+from gsto_viz.regions import prepare_regions, region_arrays, region_table
 from gsto_viz.report import Report, load_report
 from gsto_viz.report.headline import headline_rows, null_text
 from gsto_viz.report.text import write_comparisons
+from gsto_viz.stats.nulls import toroidal_shift
 from gsto_viz.words import INDICES, NULLS, index_label
 
 CHOICES = (
@@ -221,10 +221,10 @@ def test_ends_of_a_box_are_two_numbers_or_nothing(sent, expected):
 
 
 def greedy_by_loop(table: pd.DataFrame, gap: float) -> list[tuple[int, int]]:
-    """Wrong pairs, farthest apart first, none with a region that was used before."""
+    """Wrong pairs, gap times error first, none with a region that was used before."""
     rows = [r for r in table.itertuples() if r.qualifies and not np.isnan(r.q)]
     pairs = [
-        (-(y.size_octave - x.size_octave), y.region, x.region)
+        (-(y.size_octave - x.size_octave) * (x.q - y.q), y.region, x.region)
         for x in rows
         for y in rows
         if y.area_px >= 4.0**gap * x.area_px and y.q < x.q - 1e-9
@@ -238,7 +238,7 @@ def greedy_by_loop(table: pd.DataFrame, gap: float) -> list[tuple[int, int]]:
     return found
 
 
-def test_wrong_pairs_of_an_image_are_the_farthest_apart(made_up):
+def test_wrong_pairs_of_an_image_are_ranked_by_gap_times_error(made_up):
     shown = made_up(height=108, width=196)
     one = of_shown(shown, region_numbers(shown, cut_regions(shown)))
     pairs = wrong_pairs(one, Choices(), count=5)
@@ -291,6 +291,47 @@ def test_an_image_has_the_table_of_the_library(made_up):
     assert "1 independent image," in str(found.by_model["A"].reason)
     kept = expected[expected["qualifies"]]["class_id"]
     assert one.class_names == tuple(CAMVID_CLASSES.names[k] for k in sorted(set(kept)))
+
+
+def test_null_models_of_an_image_are_what_a_loop_counts(made_up):
+    shown = made_up(height=108, width=196)
+    cut = cut_regions(shown)
+    partner = replace(shown.sample, labels=np.roll(shown.sample.labels, (20, 50), (0, 1)))
+    table = image_nulls(shown, cut, partner, Choices())
+    found = table.set_index(["model", "source"])
+    least = 32
+    for letter in "AB":
+        maps = shown.inspections[letter].activity
+        own, swapped = (
+            sci_by_loop(
+                region_table(one.labels, maps, instances=one.instances, image="made-up"), Choices()
+            )[0]
+            for one in (shown.sample, partner)
+        )
+        assert found["value"][letter, "model"] == pytest.approx(own)
+        assert found["value"][letter, "N2"] == pytest.approx(swapped)
+        row = found.loc[(letter, "N1")]
+        assert row["low"] < row["value"] < row["high"]
+        draws = []
+        for draw in range(10):
+            shift = toroidal_shift((108, 196), least, image="made-up", seed=0, draw=draw)
+            labels = np.roll(shown.sample.labels, shift, (0, 1))
+            ids = np.roll(cut.regions.ids, shift, (0, 1))
+            pieces = prepare_regions(
+                labels,
+                (4, 8, 16, 32),
+                regions=replace(
+                    cut.regions,
+                    ids=ids,
+                    distance_px=np.roll(cut.regions.distance_px, shift, (0, 1)),
+                ),
+            )
+            one = pd.DataFrame(region_arrays(pieces, maps)).assign(image="made-up")
+            draws.append(sci_by_loop(one, Choices())[0])
+        assert row["value"] == pytest.approx(np.mean(draws))
+        assert (row["low"], row["high"]) == pytest.approx((min(draws), max(draws)))
+    alone = image_nulls(shown, cut, None, Choices())
+    assert set(alone["source"]) == {"model", "N1"}
 
 
 # the report's own numbers
@@ -362,7 +403,7 @@ def test_worst_pairs_are_those_that_were_kept(report):
     rows = worst_rows(report, ("A", "B"))
     kept = [pair for example in report.examples for pair in example.pairs]
     assert len(rows) == len(kept) > 0
-    order = [(row.pair.model, -row.pair.gap_octaves) for row in rows]
+    order = [(p.model, -p.gap_octaves * (p.q_small - p.q_large)) for p in (r.pair for r in rows)]
     assert order == sorted(order)
     for row in rows:
         assert (row.regions == row.pair.small_region).sum() * 4 <= (
@@ -378,6 +419,10 @@ def test_tuning_table_has_a_row_for_each_branch_span_and_slope(source):
     # Twelve images are fewer than the 30 that an octave needs.
     assert table["value"].isna().all()
     assert table["reason"].str.contains("size octaves").all()
+    sentence = tuning_words(table)
+    assert sentence is not None
+    assert sentence.startswith("No centre, span or slope: ")
+    assert tuning_words(table.assign(value=[0.5, *table["value"][1:]])) is None
 
 
 def test_index_names():

@@ -10,22 +10,20 @@ import numpy as np
 import pandas as pd
 
 from gsto_viz.errors import GstoVizError
-from gsto_viz.explorer.pictures import Picture
 from gsto_viz.explorer.shown import LETTERS, Shown
-from gsto_viz.explorer.values.probe import Point, RegionNumbers
+from gsto_viz.explorer.values.probe import RegionNumbers
 from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
-from gsto_viz.regions import PreparedRegions, prepare_regions
 from gsto_viz.report import Report, WorstPair
 from gsto_viz.report.folder import shown_p
 from gsto_viz.report.headline import headline_rows, null_text
 from gsto_viz.report.tables import read_table
 from gsto_viz.stats.compare import Comparison, compare_values, comparison_table
-from gsto_viz.stats.inference import EACH, MARGIN, Estimate, Images, estimate
+from gsto_viz.stats.inference import EACH, MARGIN, Estimate, Images, cause, estimate
 from gsto_viz.stats.pairs import SIZE_COLUMNS, Size, sci_values, squared_sizes
 from gsto_viz.stats.pairs import wrong_pairs as find_wrong_pairs
 from gsto_viz.stats.sizes import Tuning, response_by_octave, tuning
-from gsto_viz.types import IGNORE, ClassList, Stride
+from gsto_viz.types import ClassList, Stride
 from gsto_viz.words import NULLS, index_label
 
 GEOMETRY = (
@@ -39,6 +37,8 @@ GEOMETRY = (
     "qualifies",
 )
 """Columns of the region table that say what a region is."""
+MIN_PAIRS = 20
+"""Pairs of regions below which no SCI is told: one pair gives 0 or 1."""
 MAX_MODELS = 2
 """Networks that the page compares: the first two of an analysis."""
 
@@ -69,6 +69,19 @@ class SizeSource:
     def letters(self) -> tuple[str, ...]:
         """The networks, in order."""
         return tuple(self.tables)
+
+    @property
+    def gains(self) -> str:
+        """What the gains in q rest on, in words: two calibrations give one object two q."""
+        if self.folder is None:
+            return (
+                "q uses the gains that each checkpoint brings; an analysis measures its own, so "
+                "there the same object has a slightly different q."
+            )
+        return (
+            "q uses the gains that this analysis measured; Explore uses those of the checkpoints, "
+            "so there the same object has a slightly different q."
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -104,7 +117,7 @@ def of_shown(shown: Shown, numbers: Mapping[str, RegionNumbers]) -> SizeSource:
     return SizeSource(
         key=shown.key,
         tables={
-            letter: _frame(numbers[letter], shown.sample.id, len(strides[letter]))
+            letter: region_frame(numbers[letter], shown.sample.id, len(strides[letter]))
             for letter in LETTERS
         },
         names={letter: shown.choices[letter].key for letter in LETTERS},
@@ -113,7 +126,8 @@ def of_shown(shown: Shown, numbers: Mapping[str, RegionNumbers]) -> SizeSource:
     )
 
 
-def _frame(numbers: RegionNumbers, image: str, branches: int) -> pd.DataFrame:
+def region_frame(numbers: RegionNumbers, image: str, branches: int) -> pd.DataFrame:
+    """Return the columns of one image's regions as a region table."""
     columns = [name for name in columns_of(branches) if name != "image"]
     frame = pd.DataFrame({name: np.asarray(numbers[name]) for name in columns})
     frame.insert(0, "image", pd.Series([image] * len(frame), dtype=str))
@@ -222,7 +236,7 @@ def narrowed(table: pd.DataFrame, classes: ClassList, choices: Choices) -> pd.Da
 def confusion(source: SizeSource, choices: Choices) -> Confusion:
     """Estimate SCI from the region tables under the reader's choices."""
     values = {
-        letter: _sci_values(table, source.classes, choices)
+        letter: sci_by_image(table, source.classes, choices)
         for letter, table in source.tables.items()
     }
     comparison = None
@@ -233,7 +247,8 @@ def confusion(source: SizeSource, choices: Choices) -> Confusion:
     return Confusion(by_model, comparison)
 
 
-def _sci_values(table: pd.DataFrame, classes: ClassList, choices: Choices) -> pd.DataFrame:
+def sci_by_image(table: pd.DataFrame, classes: ClassList, choices: Choices) -> pd.DataFrame:
+    """Return SCI of each image that has a pair: ``image``, ``value``, ``pairs``."""
     kept = narrowed(table, classes, choices)
     return sci_values(kept, gap=(choices.gap, np.inf), size=choices.size_definition)
 
@@ -266,7 +281,7 @@ def random_draws(source: SizeSource, choices: Choices) -> Draws:
         if "draw" not in rows:  # an analysis without null models
             continue
         draws = [draw.drop(columns="draw") for _, draw in rows.groupby("draw")]
-        values = [_sci_values(draw, source.classes, choices)["value"] for draw in draws]
+        values = [sci_by_image(draw, source.classes, choices)["value"] for draw in draws]
         sci[letter] = tuple(float(one.mean()) if len(one) else np.nan for one in values)
         responses[letter] = tuple(
             _response(draw, source, letter, choices, with_interval=False) for draw in draws
@@ -347,18 +362,8 @@ def in_box(rows: pd.DataFrame, letter: str, box: tuple[Ends, Ends]) -> "pd.Serie
     return rows["octave"].between(*octave) & rows[f"q_{letter}"].between(*q)
 
 
-def ends_of(value: object) -> Ends | None:
-    """Return two numbers that a browser sent, the smaller one first; None for anything else."""
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        return None
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in value):
-        return None
-    low, high = sorted(float(end) for end in value)
-    return (low, high) if np.isfinite([low, high]).all() else None
-
-
 def wrong_pairs(source: SizeSource, choices: Choices, count: int = 2) -> list[WorstPair]:
-    """Find the pairs of one image that lie farthest apart in size and are ordered the wrong way.
+    """Find the worst pairs of one image that are ordered the wrong way, see ``badness``.
 
     Args:
         source: Of one image.
@@ -366,13 +371,18 @@ def wrong_pairs(source: SizeSource, choices: Choices, count: int = 2) -> list[Wo
         count: How many for each network; no region is in two of them.
 
     Returns:
-        Network by network, farthest apart first.
+        Network by network, the worst first.
     """
     found: list[WorstPair] = []
     for letter, table in source.tables.items():
         kept = narrowed(table[table["qualifies"]].dropna(subset=["q"]), source.classes, choices)
         found += _wrong(kept, letter, choices)[:count]
     return found
+
+
+def badness(pair: WorstPair) -> float:
+    """Return how badly a pair is ordered: distance in size (octaves) times error of q."""
+    return pair.gap_octaves * (pair.q_small - pair.q_large)
 
 
 def pair_words(source: SizeSource, choices: Choices, pair: WorstPair) -> str:
@@ -411,7 +421,7 @@ def _wrong(table: pd.DataFrame, letter: str, choices: Choices) -> list[WorstPair
     )
     large, small = find_wrong_pairs(squares, q, (choices.gap, np.inf))
     gap = size[large] - size[small]
-    order = np.lexsort((small, large, -gap))
+    order = np.lexsort((small, large, gap * (q[large] - q[small])))
     used: set[int] = set()
     pairs = []
     for k in order.tolist():
@@ -477,7 +487,7 @@ def paired_table(report: Report, a: str, b: str) -> pd.DataFrame:
     stored = _stored(report, a, b)
     if stored is None:
         stored = comparison_table(report.differences(a, b))
-    return stored[list(PAIRED_COLUMNS)]
+    return stored[list(PAIRED_COLUMNS)].astype({"n_images": "Int64", "n_pairs": "Int64"})
 
 
 def paired_words(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
@@ -501,9 +511,35 @@ def paired_words(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Give intervals and reasons plain headings; without any reason there is no such column."""
-    shown = table.drop(columns="reason") if table["reason"].isna().all() else table
-    return shown.fillna({"reason": ""}).rename(columns=INTERVAL | {"reason": REASON})
+    """Give intervals, null models and reasons plain headings; empty columns are left out.
+
+    Without any interval, the page has said why above its numbers: reasons then stay only where
+    the number itself is missing.
+    """
+    shown = table
+    if table[["low", "high"]].isna().all(axis=None):
+        number = "value" if "value" in table else "difference"
+        shown = table.drop(columns=["low", "high"])
+        shown = shown.assign(reason=table["reason"].where(table[number].isna()))
+    if shown["reason"].isna().all():
+        shown = shown.drop(columns="reason")
+    nulls = {name: null.label for name, null in NULLS.items()}
+    headings = INTERVAL | nulls | {"reason": REASON}
+    return shown.fillna({"reason": ""}).rename(columns=headings)
+
+
+def interval_reasons(told: Iterable[Estimate]) -> tuple[str, ...]:
+    """Return why numbers that are told have no interval, each reason once."""
+    some = [one for one in told if one.value is not None and one.n_pairs >= MIN_PAIRS]
+    return tuple(dict.fromkeys(cause(one.reason) for one in some if one.low is None))
+
+
+def tuning_words(table: pd.DataFrame) -> str | None:
+    """Return one sentence in place of ``tuning_table`` where it has no value; None: it has one."""
+    if table["value"].notna().any():
+        return None
+    reasons = dict.fromkeys(cause(reason) for reason in table["reason"])
+    return f"No centre, span or slope: {'; '.join(reasons)}."
 
 
 def _stored(report: Report, a: str, b: str) -> pd.DataFrame | None:
@@ -515,7 +551,7 @@ def _stored(report: Report, a: str, b: str) -> pd.DataFrame | None:
         if any(not _same(values[x], key, report) for x, key in (("a", a), ("b", b))):
             return None
         frame = pd.DataFrame(values["indices"])
-        words = {"index", "family", "equivalent", "reason"}
+        words = {"index", "family", "equivalent", "n_images", "n_pairs", "reason"}
         return frame.astype({n: "float64" for n in PAIRED_COLUMNS if n not in words})
     except (OSError, GstoVizError, ValueError, KeyError, TypeError, RecursionError):
         # Not there or damaged: it can be computed.
@@ -527,30 +563,8 @@ def _same(stored: Mapping[str, Any], key: str, report: Report) -> bool:
     return bool(stored["key"] == key and stored["sha256"] == about["sha256"])
 
 
-def regions_of(picture: Picture, strides: tuple[Stride, ...]) -> PreparedRegions | None:
-    """Cut a labelled picture into regions as an analysis does; None without labels."""
-    sample = picture.sample
-    if sample.labels is None:
-        return None
-    return prepare_regions(sample.labels, strides, sample.instances, IGNORE)
-
-
-def inner_point(regions: PreparedRegions, number: int) -> Point:
-    """Return the pixel of a region that lies deepest inside."""
-    found = regions.regions
-    depth = np.where(found.ids == number, found.distance_px, -1.0)
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return Point(int(column), int(row))
-
-
-def has_region(regions: PreparedRegions, number: int, area_px: int) -> bool:
-    """Return whether a region of this number and area is there: whether it is the same image."""
-    areas = regions.regions.area_px
-    return 1 <= number <= len(areas) and int(areas[number - 1]) == area_px
-
-
 def worst_rows(report: Report, letters: tuple[str, ...]) -> list[PairRow]:
-    """Return the kept pairs in the wrong order, network by network, farthest apart first.
+    """Return the kept pairs in the wrong order, network by network, the worst first.
 
     Raises:
         GstoVizError: A stored example is damaged.
@@ -561,7 +575,7 @@ def worst_rows(report: Report, letters: tuple[str, ...]) -> list[PairRow]:
         for pair in example.pairs
         if pair.model in letters
     ]
-    return sorted(rows, key=lambda row: (row.pair.model, -row.pair.gap_octaves))
+    return sorted(rows, key=lambda row: (row.pair.model, -badness(row.pair)))
 
 
 def tuning_table(tunings: Mapping[str, Any]) -> pd.DataFrame:

@@ -17,34 +17,33 @@ from gsto_viz.explorer import charts as size_charts
 from gsto_viz.explorer.exports.files import Drawing, draw_worst_pairs
 from gsto_viz.explorer.exports.sizes import pair_rows
 from gsto_viz.explorer.folders import Place, place_of, stamp_of
-from gsto_viz.explorer.page_frame import Page, streamlit_page
+from gsto_viz.explorer.links import Link, draw_links
+from gsto_viz.explorer.page_frame import Page
 from gsto_viz.explorer.pictures import Picture
-from gsto_viz.explorer.shown import Shown
-from gsto_viz.explorer.texts import box_ends, plain, written_box
+from gsto_viz.explorer.shown import LETTERS, Shown
+from gsto_viz.explorer.texts import box_ends, ends_of, plain, written_box
+from gsto_viz.explorer.values.images import has_region, image_nulls, inner_point, regions_of
 from gsto_viz.explorer.values.sizes import (
     Choices,
     SizeSource,
     Subject,
     confusion,
-    ends_of,
-    has_region,
     in_box,
-    inner_point,
     of_report,
     of_shown,
     paired_table,
     random_draws,
     region_rows,
-    regions_of,
     responses,
     thinned,
     tunings,
 )
 from gsto_viz.explorer.values.tiles import marked
+from gsto_viz.explorer.view_state import MAX_SCENE
 from gsto_viz.plots.pairs import MAX_ROWS
 from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
-from gsto_viz.types import WorstPair
+from gsto_viz.types import Sample, WorstPair
 
 KEYS: dict[Any, Any] = {
     SizeSource: attrgetter("key"),
@@ -92,6 +91,30 @@ def paired(subject: Subject) -> pd.DataFrame:
 
 
 @once(max_entries=16)
+def nulls_of(shown: Shown, choices: Choices, _partner: Sample | None) -> pd.DataFrame:
+    """Return SCI of one image under N1 and N2, see ``image_nulls``."""
+    return image_nulls(shown, cached.regions(shown), _partner, choices)
+
+
+def partner_of(page: Page, shown: Shown) -> Sample | None:
+    """Return an image whose labels N2 takes: another one of the same size; None without one."""
+    state, data = page.state, cached.data_set()
+    if state.source == "scene":
+        found = cached.scene((state.scene + 1) % (MAX_SCENE + 1))
+    elif state.source == "data" and data is not None and len(data) > 1:
+        here = data.ids.index(state.image) if state.image in data.ids else 0
+        other = data.ids[(here + len(data) // 2) % len(data)]
+        try:
+            found = cached.data_image(data.name, other, data)
+        except GstoVizError:
+            return None
+    else:
+        return None
+    same = found.sample.image.shape == shown.sample.image.shape
+    return found.sample if same else None
+
+
+@once(max_entries=16)
 def worst_drawings(subject: Subject, choices: Choices) -> list[tuple[WorstPair, Drawing]]:
     """Draw the worst pairs of an image or analysis; none: all are in the right order."""
     regions = None if subject.shown is None else cached.regions(subject.shown)
@@ -133,6 +156,25 @@ def open_shown(page: Page, shown: Shown) -> Opened:
     return Opened(shown.picture, cached.regions(shown), query)
 
 
+def chosen_networks(page: Page, subject: Subject) -> tuple[dict[str, str], bool]:
+    """Return what a link to Explore holds of the networks, and whether they are the subject's."""
+    names = list(subject.source.names.values())
+    chosen = [page.choice(letter) for letter in LETTERS]
+    known = {choice.key: choice.key for choice in page.choices}
+    if subject.report is not None:
+        # A file is known by its content: an analysis does not say where it lies.
+        models = subject.report.manifest["models"]
+        sha = {cached.fingerprint(choice): choice.key for choice in chosen}
+        known |= {
+            subject.source.names[letter]: sha[models[letter]["sha256"]]
+            for letter in subject.source.letters
+            if models[letter]["sha256"] in sha
+        }
+    same = set(names) <= set(known)
+    pair = (known[names[0]], known[names[-1]]) if same else [choice.key for choice in chosen]
+    return dict(zip("ab", pair, strict=True)), same
+
+
 def open_analysed(page: Page, source: SizeSource, report: Report, image: str) -> Opened | str:
     """Open an image of an analysis.
 
@@ -151,10 +193,8 @@ def open_analysed(page: Page, source: SizeSource, report: Report, image: str) ->
         return place
     picture = _picture(place)
     regions = picture_regions(picture, source.strides[source.letters[0]])
-    names = list(source.names.values())
-    same = {choice.key for choice in page.choices}.issuperset(names)
-    chosen = (names[0], names[-1]) if same else (str(page.state.a), str(page.state.b))
-    query = place.query() | dict(zip("ab", chosen, strict=True))
+    networks, same = chosen_networks(page, Subject(source, None, report))
+    query = place.query() | networks
     return Opened(picture, regions, query, same)
 
 
@@ -171,19 +211,22 @@ def open_pair(page: Page, subject: Subject, pair: WorstPair) -> Opened | None:
     return None if isinstance(opened, str) else opened
 
 
-def draw_link(opened: Opened, number: int, area_px: int) -> None:
-    """Draw the link to Explore, with the probe in the region where that is found."""
+def draw_link(opened: Opened, number: int, area_px: int, pair: str = "") -> None:
+    """Draw the link to Explore, with the probe in the region where that is found.
+
+    Args:
+        opened: The image.
+        number: Of the region.
+        area_px: Its area.
+        pair: Tells links on one page to the same region apart.
+    """
     query = opened.query
     if opened.holds(number, area_px):
         assert opened.regions is not None
         point = inner_point(opened.regions, number)
         query = query | {"pick": "region", "x": str(point.x), "y": str(point.y)}
-    st.page_link(
-        streamlit_page("explore"),
-        label="Open in Explore",
-        icon=":material/travel_explore:",
-        query_params=query,
-    )
+    name = f"link-{pair}-{number}" if pair else f"link-{number}"
+    draw_links([Link("explore", query, "Open in Explore")], key=name)
 
 
 def _picture(place: Place) -> Picture:
@@ -270,7 +313,7 @@ def _draw_scatters(
         )
     st.markdown(
         "One mark per region. q: coarseness at matched resolution; where the branches are aware "
-        f"of size, larger regions have a larger q.{sampled}"
+        f"of size, larger regions have a larger q. {source.gains}{sampled}"
     )
     return inside
 

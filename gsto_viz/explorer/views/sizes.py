@@ -18,19 +18,23 @@ from gsto_viz.explorer.texts import plain
 from gsto_viz.explorer.values.sizes import (
     INTERVAL,
     MAX_MODELS,
+    MIN_PAIRS,
     NOT_COMPUTED,
     Choices,
     Subject,
     index_table,
+    interval_reasons,
     null_names,
     pair_words,
     paired_words,
     readable,
     region_of,
     tuning_table,
+    tuning_words,
 )
 from gsto_viz.explorer.view_state import PANELS, SIZES
 from gsto_viz.explorer.views import size_regions as size_cached
+from gsto_viz.explorer.views.gallery import draw_gallery
 from gsto_viz.explorer.views.size_regions import (
     OTHER_NETWORKS,
     Opened,
@@ -39,12 +43,12 @@ from gsto_viz.explorer.views.size_regions import (
     open_pair,
 )
 from gsto_viz.plots import sci_dots_data
-from gsto_viz.report.folder import shown_p
+from gsto_viz.report.folder import SHIFTS, shown_p
 from gsto_viz.report.text import layout_caution, transfer_caution
 from gsto_viz.stats import Estimate
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
 from gsto_viz.types import WorstPair
-from gsto_viz.words import NULLS
+from gsto_viz.words import NULLS, counted
 
 SIZES_FIGURE = "sizes-figure"
 NARROW = f"""<style>
@@ -70,11 +74,14 @@ PAIRED = (
     f"B - A lies within {MARGIN} of 0. Each network is one training run: this is about these two "
     "networks, not about a method."
 )
+ASKED = "sizes-nulls-asked"
+"""Key of the session state: images whose null models were asked for."""
 WORST = (
-    "Pairs far apart in size that the branches order the wrong way round. They are chosen for "
-    "being wrong: they show how an error looks, not how often it happens. q: coarseness at matched "
-    "resolution, higher where coarse branches answer; aware branches give the larger region the "
-    "larger q. The second picture enlarges the smaller region; maps are percentiles of activity."
+    "Pairs that the branches order the wrong way round, ranked by distance in size times "
+    "difference of q. They are chosen for being wrong: they show how an error looks, not how often "
+    "it happens. q: coarseness at matched resolution, higher where coarse branches answer; aware "
+    "branches give the larger region the larger q. The second picture enlarges the smaller region; "
+    "maps are percentiles of activity."
 )
 SIZE_WORDS = {
     "area": "Sizes: square root of a region's area, in pixels of the network's input.",
@@ -95,8 +102,13 @@ def draw_responses(subject: Subject, choices: Choices) -> None:
         "equally; bands are 95 % bootstrap intervals over images where there are 10 or more. "
         f"{dashed}Without scale confusion the finest branch falls with size and the coarsest rises."
     )
+    table = tuning_table(size_cached.tunings_of(source, choices))
+    missing = tuning_words(table)
+    if missing is not None:
+        st.markdown(missing)
+        return
     st.dataframe(
-        readable(tuning_table(size_cached.tunings_of(source, choices))),
+        readable(table.dropna(subset=["value"])),
         hide_index=True,
         width="stretch",
         column_config=_decimals("value", *INTERVAL.values()),
@@ -109,11 +121,11 @@ def draw_responses(subject: Subject, choices: Choices) -> None:
     )
 
 
-def draw_null_models(subject: Subject, choices: Choices) -> None:
+def draw_null_models(page: Page, subject: Subject, choices: Choices) -> None:
     """Draw SCI beside its null models, and every index of the headline."""
     source, report = subject.source, subject.report
     if report is None:
-        st.markdown(NO_INTERVAL)
+        _draw_image_nulls(page, subject, choices)
         return
     if not choices.are_headline:
         _draw_random(subject, choices)
@@ -147,6 +159,35 @@ def draw_null_models(subject: Subject, choices: Choices) -> None:
             column_config=_decimals("value", *INTERVAL.values()),
             alt=f"Indices of {letter} with intervals and null models",
         )
+
+
+def _draw_image_nulls(page: Page, subject: Subject, choices: Choices) -> None:
+    """Offer SCI of this image under shifted and swapped labels, computed on request."""
+    shown = subject.shown
+    assert shown is not None
+    st.markdown(NO_INTERVAL)
+    if shown.sample.labels is None:
+        return
+    asked = st.session_state.setdefault(ASKED, set())
+    if shown.key not in asked:
+        st.button(
+            "Compute shifted (N1) and swapped labels (N2) of this image",
+            icon=":material/shuffle:",
+            help=f"{SHIFTS} shifts; takes some seconds.",
+            on_click=partial(asked.add, shown.key),
+        )
+        return
+    with st.spinner("Moving the labels (some seconds, once)", show_time=True):
+        table = size_cached.nulls_of(shown, choices, size_cached.partner_of(page, shown))
+    st.altair_chart(
+        size_charts.nulls(table, subject.source.letters),
+        width="stretch",
+        alt="SCI of this image by each network, and with shifted and swapped labels",
+    )
+    present = [name for name in ("N1", "N2") if (table["source"] == name).any()]
+    meanings = "; ".join(f"{NULLS[name].label}: {NULLS[name].expected}" for name in present)
+    swapped = "" if "N2" in present else " No other image of this size is at hand for N2."
+    st.markdown(f"Squares: {meanings}. Bars are the range of {SHIFTS} shifts.{swapped}")
 
 
 def _draw_random(subject: Subject, choices: Choices) -> None:
@@ -192,7 +233,7 @@ def draw_differences(subject: Subject, choices: Choices) -> None:
 
 
 def draw_worst(page: Page, subject: Subject, choices: Choices) -> None:
-    """Draw the pairs that lie farthest apart in size and are still in the wrong order."""
+    """Draw the pairs that are ordered worst."""
     if subject.shown is None and not choices.are_headline:
         st.markdown(HEADLINE_ONLY)
         choices = Choices()
@@ -225,7 +266,9 @@ def _draw_pair(subject: Subject, choices: Choices, pair: WorstPair, image: Opene
         if image is not None and region is not None:
             area = int(region["area_px"])
             if image.holds(pair.small_region, area):
-                draw_link(image, pair.small_region, area)
+                draw_link(
+                    image, pair.small_region, area, f"{pair.model}-{pair.large_region}-{pair.image}"
+                )
 
 
 def _decimals(*names: str, digits: int = 3) -> dict[str, Any]:
@@ -245,7 +288,11 @@ GAP_HELP = (
     "step from one branch to the next."
 )
 PANEL_NAMES = dict(
-    zip(PANELS, ("Regions", "Response by size", "Null models", "B - A", "Worst pairs"), strict=True)
+    zip(
+        PANELS,
+        ("Regions", "Response by size", "Null models", "B - A", "Worst pairs", "Gallery"),
+        strict=True,
+    )
 )
 TAB = "sizes-tab"
 """Key of the tabs, whose value is the name of a panel."""
@@ -379,16 +426,20 @@ def _draw_headline(subject: Subject, choices: Choices) -> None:
     """Draw SCI of every network and their difference, with what they rest on."""
     with st.spinner("Counting pairs"):
         found = size_cached.confusion_of(subject.source, choices)
+    told = [*found.by_model.values()]
     columns = st.columns(len(found.by_model) + (found.comparison is not None), gap="medium")
     for column, (letter, one) in zip(columns, found.by_model.items(), strict=False):
         with column:
             _draw_number(f"SCI of {letter}", one)
     if found.comparison is not None:
         with columns[-1]:
+            told.append(found.comparison.difference)
             _draw_number("B - A, paired", found.comparison.difference, signed=True)
-            if found.comparison.test.p is not None:
+            if found.comparison.test.p is not None and told[-1].n_pairs >= MIN_PAIRS:
                 p = plain(shown_p(found.comparison.test.p))
                 st.markdown(f"Sign-flip test: p {p}, not adjusted.")
+    if reasons := interval_reasons(told):
+        st.markdown(f"No interval: {'; '.join(reasons)}.")
     st.markdown(
         "SCI: how often two regions of one image are ordered the wrong way round by the branches. "
         "0 aware of size, 0.5 chance, 1 reversed. Untrained networks are not at 0.5: see the null "
@@ -397,15 +448,18 @@ def _draw_headline(subject: Subject, choices: Choices) -> None:
 
 
 def _draw_number(label: str, one: Estimate, *, signed: bool = False) -> None:
-    value = "none" if one.value is None else f"{one.value:{'+' if signed else ''}.3f}"
-    st.metric(label, value)
-    images = "1 image" if one.n_images == 1 else f"{one.n_images} images"
-    pairs = f"{images}, {one.n_pairs} pairs"
-    if one.value is None or one.low is None or one.high is None:
-        missing = "value" if one.value is None else "interval"
-        st.markdown(f"No {missing}: {cause(one.reason)}; {pairs}.")
+    pairs = f"{counted(one.n_images, 'image')}, {counted(one.n_pairs, 'pair')}"
+    if one.value is None:
+        st.metric(label, "none")
+        st.markdown(f"No value: {cause(one.reason)}; {pairs}.")
+    elif one.n_pairs < MIN_PAIRS:
+        st.metric(label, "too few pairs")
+        st.markdown(f"{pairs}: too few to say; SCI is told from {MIN_PAIRS} pairs on.")
     else:
-        st.markdown(f"95 % interval {one.low:.3f} to {one.high:.3f}; {pairs}.")
+        st.metric(label, f"{one.value:{'+' if signed else ''}.3f}")
+        known = one.low is not None and one.high is not None
+        interval = f"95 % interval {one.low:.3f} to {one.high:.3f}; " if known else ""
+        st.markdown(f"{interval}{pairs}.")
 
 
 def _draw_exports(page: Page, subject: Subject) -> None:
@@ -418,9 +472,10 @@ def _draw_tabs(page: Page, subject: Subject, choices: Choices) -> None:
     draw = {
         "regions": partial(draw_regions, page, subject, choices),
         "responses": partial(draw_responses, subject, choices),
-        "nulls": partial(draw_null_models, subject, choices),
+        "nulls": partial(draw_null_models, page, subject, choices),
         "differences": partial(draw_differences, subject, choices),
         "pairs": partial(draw_worst, page, subject, choices),
+        "gallery": partial(draw_gallery, page, subject, choices),
     }
     if len(subject.source.letters) < MAX_MODELS:
         del draw["differences"]

@@ -14,6 +14,7 @@ from gsto_viz.explorer.view_state import (
     MAX_PIXEL,
     MAX_SCENE,
     MIN_OBJECT,
+    ORDERS,
     PAGES,
     PANELS,
     PICKS,
@@ -76,6 +77,8 @@ fields = {
     "zoom": zooms,
     "box_a": boxes,
     "box_b": boxes,
+    "order": st.sampled_from(ORDERS),
+    "sheet": st.integers(1, 9999),
 }
 points = st.none() | st.tuples(pixels, pixels)
 texts = st.text(max_size=40) | st.sampled_from(
@@ -154,6 +157,8 @@ BAD = {
     "zoom": "33,0,0",
     "box_a": "1,2,3",
     "box_b": "5,4,0,1",
+    "order": "best",
+    "sheet": "0",
 }
 
 

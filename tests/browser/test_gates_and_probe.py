@@ -38,10 +38,21 @@ def test_a_click_chooses_a_gate_and_holding_it_adds_tiles(served, visit):
     reading = page.locator(f"figure:has({TILE.format(tile)}) .reading")
     reading.filter(has_text=f"{float(gate):.3f}"[:4]).wait_for(timeout=30_000)
     assert float(reading.inner_text()) == pytest.approx(float(gate), abs=2e-4)
-    page.get_by_text("Hold this gate at").click()
+    page.get_by_text("Hold at").click()
     page.wait_for_selector(TILE.format("changed"))
     wait_for_address(page, force="1")
     assert page.get_by_text("of the pixels get another class").count() == 1
+    assert page.problems == []
+
+
+def test_a_cell_of_the_matrix_chooses_its_transfer(served, visit):
+    page = visit(f"{served.url}/gates?scene=0")
+    chart = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    box = chart.first.bounding_box()
+    # Second column of the last of four rows; the legend is below them.
+    page.mouse.click(box["x"] + 0.37 * box["width"], box["y"] + 0.6 * box["height"])
+    wait_for_address(page, gate="stage4.m0.gate[3->1]")
+    page.get_by_text("/32 → /8, stage 4, module 0").first.wait_for()
     assert page.problems == []
 
 

@@ -27,9 +27,11 @@ from gsto_viz.explorer.values.gates import (
     ALL,
     PLAIN,
     Held,
+    analysed_selectivity,
     first_gate,
     gate_choice,
     gate_histogram,
+    gate_matrix,
     gate_options,
     gate_places,
     gate_table,
@@ -52,6 +54,7 @@ from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
 from gsto_viz.network import open_network
 from gsto_viz.regions import prepare_regions, region_arrays
+from gsto_viz.stats.inference import Estimate
 from gsto_viz.torch_utils import image_to_tensor
 from gsto_viz.types import IGNORE
 
@@ -323,6 +326,45 @@ def test_gates_held_at_one_are_a_network_without_gates(network):
                 if found.qualifies[k] and low**2 <= found.area_px[k] < high**2
             ]
             assert (len(recalls), np.mean(recalls)) == (row.regions, pytest.approx(mean))
+
+
+def test_the_matrix_by_loops(shown):
+    inspection, regions = shown.inspections["B"], cut_regions(shown)
+    found, matrix = regions.regions, gate_matrix(inspection, regions).edges.set_index("edge")
+    taps = {"2->0": ["stage4.m1.gate[2->0]"], "0->2": ["stage4.m1.gate[0->2]"]}
+    assert set(matrix.index) == {"1->0", "0->2", "2->0", "3->0", "1->2", "2->3"}
+    for edge, (tap,) in taps.items():
+        means, wins, pairs = region_gates(inspection, regions, tap), 0.0, 0
+        for x in range(len(found)):
+            for y in range(len(found)):
+                both = found.qualifies[x] and found.qualifies[y]
+                if both and found.area_px[y] >= 4 * found.area_px[x]:
+                    pairs += 1
+                    wins += 1.0 if means[y] > means[x] else 0.5 if means[y] == means[x] else 0.0
+        sign = 1 if edge == "0->2" else -1
+        assert matrix.loc[edge, "pairs"] == pairs > 0
+        assert matrix.loc[edge, "G"] == pytest.approx((2 * wins / pairs - 1) * sign)
+        assert matrix.loc[edge, "mean"] == pytest.approx(inspection.gates[tap].mean(dtype=float))
+
+
+def test_an_analysis_is_found_by_its_checkpoint(tmp_path):
+    known = {
+        "value": -0.1,
+        "low": -0.2,
+        "high": -0.05,
+        "n_images": 24,
+        "n_pairs": 9,
+        "reason": None,
+    }
+    models = {"A": {"sha256": "a", "gates": None}, "B": {"sha256": "b"}}
+    models["B"]["gates"] = {"selectivity": known}
+    for name, text in (("broken", "{"), ("other", "[1]"), ("good", json.dumps({"models": models}))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(text)
+    folders = [(name, tmp_path / name) for name in ("gone", "broken", "other", "good")]
+    assert analysed_selectivity("b", folders) == ("good", Estimate(**known))
+    assert analysed_selectivity("a", folders) is None
+    assert analysed_selectivity("c", folders) is None
 
 
 def test_groups_are_what_their_names_say(shown):

@@ -49,7 +49,9 @@ def test_the_gates_of_b_are_shown_beside_a_baseline(checkpoints, gates, address)
     assert len(table) == 40
     assert (table["lowest"] >= 0.5).all()
     assert "What changes" not in said(app)
-    assert len(app.get("vega_lite_chart")) == 3
+    assert len(app.get("vega_lite_chart")) == 4
+    assert "This image: **G = " in said(app)
+    assert "No analysis with these gates is at hand" in said(app)
     query = address(app)
     expected = {"source": "scene", "scene": "0", "a": PLAIN, "b": GATED}
     expected |= {"gate": FIRST, "force": "0", "value": "1"}

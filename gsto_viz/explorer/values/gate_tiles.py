@@ -10,6 +10,7 @@ from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.values.gates import (
     GatePlace,
     Held,
+    chosen_maps,
     gate_places,
     group_title,
     limits_of,
@@ -52,7 +53,7 @@ def gate_viewer_data(
     Args:
         regions: Of that image.
         subject: The network whose prediction is shown, A or B.
-        gate: The gate that is marked.
+        gate: The choice whose gates are marked.
         held: What is shown beside the prediction; None: nothing is held.
     """
     height, width = shown.size
@@ -67,7 +68,11 @@ def gate_viewer_data(
         "height": height,
         "width": width,
         "rows": rows,
-        "chosen": [gate_key(letter, gate) for letter in LETTERS],
+        "chosen": [
+            gate_key(letter, name)
+            for letter in LETTERS
+            for name in chosen_maps(shown.inspections[letter], gate)
+        ],
         **shared_data(shown.pixel_classes, regions.regions.ids),
     }
 

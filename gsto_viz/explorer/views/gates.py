@@ -13,6 +13,7 @@ from gsto_viz.explorer import cached
 from gsto_viz.explorer.charts import class_chart, histogram_chart, size_chart
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.exports.gates import gates_exports
+from gsto_viz.explorer.gate_chart import CELL, matrix_chart
 from gsto_viz.explorer.page_frame import Page, draw_exports
 from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.pictures import Picture
@@ -30,14 +31,17 @@ from gsto_viz.explorer.values.gate_tiles import COLORS, gate_of_tile, gate_viewe
 from gsto_viz.explorer.values.gates import (
     NEAR_TOP,
     GateChoice,
+    GateMatrix,
     GatePlace,
     Held,
+    analysed_selectivity,
     choice_words,
     chosen_maps,
     compare_held,
     first_gate,
     gate_choice,
     gate_histogram,
+    gate_matrix,
     gate_options,
     gate_places,
     gate_table,
@@ -48,12 +52,16 @@ from gsto_viz.explorer.values.gates import (
     mean_gate,
     means_by_class,
     means_by_size,
+    measured_gates,
+    members,
     region_gates,
+    selectivity,
 )
 from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.viewer import draw_colors, last_tile
 from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES
+from gsto_viz.report.folder import shown as shown_estimate
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.words import counted
 
@@ -91,6 +99,69 @@ def region_means(shown: Shown, letter: str, gate: str) -> FloatMap:
 def gate_tiles(shown: Shown, subject: str, gate: str, held_gate: Held | None) -> dict[str, Any]:
     """Return what the viewer gets; it must not be changed."""
     return gate_viewer_data(shown, cached.regions(shown), subject, gate, held_gate)
+
+
+@cached.kept(32)
+def matrix_of(shown: Shown, letter: str) -> GateMatrix:
+    """Return the matrix of a network's gates on an image once."""
+    return gate_matrix(shown.inspections[letter], cached.regions(shown))
+
+
+def draw_matrix(page: Page, shown: Shown, choice: GateChoice) -> None:
+    """Draw the gates by source and target; a click chooses an edge."""
+    letter = choice.subject
+    inspection, matrix = shown.inspections[letter], matrix_of(shown, letter)
+    edges = {place.groups[3] for place in members(gate_places(inspection), choice.gate)}
+    chosen = edges.pop() if len(edges) == 1 else ""
+    # A new key for every edge that is chosen: what was clicked before does not choose any more.
+    key = f"matrix-{chosen}-{turn()}"
+    with st.container(width=460):
+        event = st.altair_chart(
+            matrix_chart(matrix, limits_of(inspection), chosen),
+            width="stretch",
+            key=key,
+            on_select="rerun",
+            selection_mode=CELL,
+            alt=f"G and mean gate by object size of every transfer of {letter}, "
+            + "; ".join(
+                f"{e.arrow}: G {e.G:+.2f}, mean {e.mean:.2f}" for e in matrix.edges.itertuples()
+            ),
+        )
+    found = event["selection"].get(CELL) or []
+    edge = found[0].get("edge") if found and isinstance(found[0], dict) else None
+    if isinstance(edge, str) and edge != chosen and edge in set(matrix.edges["edge"]):
+        inside = members(gate_places(inspection), edge)
+        page.note(gate=inside[0].name if len(inside) == 1 else edge)
+        del st.session_state["gate"]
+        st.rerun()
+    st.markdown(
+        "One cell per transfer, all its gates together; the list chooses one of them. Lines: mean "
+        "gate by object size, small to large. Colour: G, **+1 (blue)** when transfers to coarser "
+        "branches open wider on the larger of two objects and transfers to finer ones on the "
+        "smaller, 0 at chance, **-1 (orange)** the other way round; on the diagonal, above 0, "
+        "wider on the larger."
+    )
+    st.markdown(_selectivity_text(page, shown, letter))
+
+
+def _selectivity_text(page: Page, shown: Shown, letter: str) -> str:
+    """Return G of all gates in this image, and of many images where an analysis is at hand."""
+    inspection = shown.inspections[letter]
+    directed = [place for place in gate_places(inspection) if place.sign]
+    table = measured_gates(inspection, cached.regions(shown))
+    found = selectivity(table, directed) if directed else None
+    if found is None or found.value is None:
+        here = "No pair of objects in this image says which way round the gates open."
+    else:
+        pairs = counted(found.n_pairs, "pair")
+        here = f"This image: **G = {found.value:+.3f}** ({pairs} over all gates), an example."
+    folders = [(run.key, run.path) for run in page.runs if run.kind == "analysis"]
+    many = analysed_selectivity(shown.fingerprints[letter], folders)
+    if many is None:
+        return f"{here} No analysis with these gates is at hand (`gsto-viz app --runs DIR`)."
+    name, known = many
+    images = counted(known.n_images, "image")
+    return f"{here} Over {images} of {plain(name)}: **G = {shown_estimate(known)}**."
 
 
 def draw_chosen(shown: Shown, gated: Sequence[str], gate: str) -> None:
@@ -314,6 +385,7 @@ def _draw_gates(page: Page, shown: Shown, gated: Sequence[str]) -> None:
     _choose_gate(page, shown, subject, places)
     choice = gate_choice(shown, page.state)
     assert choice is not None
+    draw_matrix(page, shown, choice)
     held = _hold(shown, choice)
     point = _draw_viewer(page, shown, choice, held)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", width=600):

@@ -22,14 +22,13 @@ from gsto_viz.types import Stride
 from gsto_viz.words import INDICES, NULLS, index_label
 
 TEXT = {"light": "#4d5160", "dark": "#c3c6d0"}
-"""Of axes and legends, by theme, each at least 7 to 1: Streamlit's grey on white has 3.7 to 1."""
+"""Of axes and legends by theme, 7 to 1 and more: Streamlit's grey on white has 3.7 to 1."""
 
 
 @alt.theme.register("gsto_viz", enable=True)
 def readable_text() -> alt.theme.ThemeConfig:
     """Return what every chart adds to Streamlit's theme: text with enough contrast."""
-    color = TEXT.get(str(st.context.theme.type), TEXT["light"])
-    words: Any = {"labelColor": color, "titleColor": color}
+    words: Any = dict.fromkeys(("labelColor", "titleColor"), TEXT[st.context.theme.type or "light"])
     return {"config": {"axis": words, "legend": words, "header": words}}
 
 
@@ -52,13 +51,22 @@ def model_color(title: str = "network") -> alt.Color:
 
 
 def model_dash(title: str = "network") -> alt.StrokeDash:
-    """Return the dash channel of a column ``model``: A solid, B dashed."""
-    return alt.StrokeDash("model:N", scale=mark_scale(LETTERS, NETWORKS, "dash"), title=title)
+    """Return the dash channel of a column ``model``: A solid, B dashed.
+
+    It has no legend of its own: a legend draws markers, and a dashed outline makes one a blob.
+    """
+    scale = mark_scale(LETTERS, NETWORKS, "dash")
+    return alt.StrokeDash("model:N", scale=scale, title=title, legend=None)
 
 
 def model_shape(title: str = "network") -> alt.Shape:
     """Return the marker channel of a column ``model``: A a disc, B a diamond."""
     return alt.Shape("model:N", scale=mark_scale(LETTERS, NETWORKS, "shape"), title=title)
+
+
+def marker(size: int) -> dict[str, Any]:
+    """Return the markers of a line, filled and without an outline, which would be dashed too."""
+    return {"size": size, "filled": True, "strokeWidth": 0}
 
 
 def every_label(**more: Any) -> alt.Axis:
@@ -128,7 +136,7 @@ def fan(
     y = alt.Y("mean:Q", title="mean percentile", scale=alt.Scale(domain=[0, 1]))
     base = alt.Chart(trained[shown].round(4))
     band = base.mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=color)
-    line = base.mark_line(point={"size": 60, "filled": True}).encode(
+    line = base.mark_line(point=marker(60)).encode(
         x=x,
         y=y,
         color=color,
@@ -196,13 +204,13 @@ def size_chart(table: pd.DataFrame, limits: Range) -> alt.Chart:
     size = alt.X("size:O", sort=order, title="size of the region (px)", axis=alt.Axis(labelAngle=0))
     chart: alt.Chart = (
         alt.Chart(table)
-        .mark_line(point={"size": 70, "filled": True})
+        .mark_line(point=marker(70))
         .encode(
             x=size,
             y=alt.Y("mean:Q", title="mean gate", scale=_range(limits)),
             color=model_color().legend(_legend(table)),
             shape=model_shape().legend(_legend(table)),
-            strokeDash=model_dash().legend(None),
+            strokeDash=model_dash(),
             tooltip=[alt.Tooltip("size:O"), *_tips("mean"), alt.Tooltip("regions:Q")],
         )
         .properties(height=HEIGHT)
@@ -244,10 +252,7 @@ def _range(limits: Range) -> alt.Scale:
 
 
 def _legend(table: pd.DataFrame, **more: Any) -> alt.Legend | None:
-    """Return a legend where two networks are drawn; the headline names a single one.
-
-    Lines that have markers are told apart by these: a dashed outline of a marker is a blob.
-    """
+    """Return a legend where two networks are drawn; the headline names a single one."""
     return alt.Legend(**more) if table["model"].nunique() > 1 else None
 
 
@@ -273,7 +278,7 @@ def tuning_chart(
     shapes = mark_scale(names, BRANCHES, "shape")
     lines = (
         alt.Chart(table.assign(branch="/" + table["stride"].astype(str)))
-        .mark_line(point={"size": 60, "filled": True})
+        .mark_line(point=marker(60))
         .encode(
             x=_size(),
             y=alt.Y(
@@ -303,13 +308,13 @@ def coarseness_chart(table: pd.DataFrame, side: float) -> alt.LayerChart | alt.F
     rows = table.drop_duplicates(["model", "side"])[["model", "side", "q"]]
     lines = (
         alt.Chart(rows)
-        .mark_line(point={"size": 60, "filled": True})
+        .mark_line(point=marker(60))
         .encode(
             x=_size(),
             y=alt.Y("q:Q", title="q (larger = coarser)"),
             color=model_color(),
             shape=model_shape(),
-            strokeDash=model_dash().legend(None),
+            strokeDash=model_dash(),
             tooltip=[
                 alt.Tooltip("model:N"),
                 alt.Tooltip("side:Q", format=".1f", title="size (px)"),
@@ -405,7 +410,7 @@ def _by_epoch(
     scale = mark_scale(names, NETWORKS, "shape")
     return (
         alt.Chart(table)
-        .mark_line(point={"size": 50, "filled": True}, strokeWidth=1.4)
+        .mark_line(point=marker(50), strokeWidth=1.4)
         .encode(
             x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=False)),

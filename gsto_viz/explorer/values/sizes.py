@@ -363,7 +363,7 @@ def in_box(rows: pd.DataFrame, letter: str, box: tuple[Ends, Ends]) -> "pd.Serie
 
 
 def wrong_pairs(source: SizeSource, choices: Choices, count: int = 2) -> list[WorstPair]:
-    """Find the worst pairs of one image that are ordered the wrong way, see ``badness``.
+    """Find the worst pairs of one image that are ordered the wrong way, see ``WorstPair.error``.
 
     Args:
         source: Of one image.
@@ -378,11 +378,6 @@ def wrong_pairs(source: SizeSource, choices: Choices, count: int = 2) -> list[Wo
         kept = narrowed(table[table["qualifies"]].dropna(subset=["q"]), source.classes, choices)
         found += _wrong(kept, letter, choices)[:count]
     return found
-
-
-def badness(pair: WorstPair) -> float:
-    """Return how badly a pair is ordered: distance in size (octaves) times error of q."""
-    return pair.gap_octaves * (pair.q_small - pair.q_large)
 
 
 def pair_words(source: SizeSource, choices: Choices, pair: WorstPair) -> str:
@@ -575,7 +570,7 @@ def worst_rows(report: Report, letters: tuple[str, ...]) -> list[PairRow]:
         for pair in example.pairs
         if pair.model in letters
     ]
-    return sorted(rows, key=lambda row: (row.pair.model, -badness(row.pair)))
+    return sorted(rows, key=lambda row: (row.pair.model, -row.pair.error))
 
 
 def tuning_table(tunings: Mapping[str, Any]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from gsto_viz.explorer.values.images import (
 )
 from gsto_viz.explorer.values.sizes import Choices, Subject
 from gsto_viz.explorer.view_state import MAX_SCENE, ORDERS
-from gsto_viz.explorer.views.size_regions import chosen_networks, once
+from gsto_viz.explorer.views.size_regions import chosen_networks
 
 SCORES = (
     "SCI and mIoU: B - A in this image, below 0 where B orders objects better, above 0 where B "
@@ -31,7 +31,7 @@ SCORES = (
 )
 SCENES_SPEC = "scenes:count={count},seed=0,size=256x512"
 """The scenes that "Explore" shows, as data."""
-scores_of = once(image_scores, max_entries=16)
+scores_of = cached.kept(16)(image_scores)
 
 
 def draw_gallery(page: Page, subject: Subject, choices: Choices) -> None:

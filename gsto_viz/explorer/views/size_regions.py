@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +44,15 @@ from gsto_viz.regions import PreparedRegions
 from gsto_viz.report import Report, load_report
 from gsto_viz.types import Sample, WorstPair
 
-KEYS: dict[Any, Any] = {
-    SizeSource: attrgetter("key"),
-    Subject: attrgetter("source.key"),
-    Shown: attrgetter("key"),
-    Picture: attrgetter("key"),
-}
-"""What cached results depend on: tables are large, and Streamlit hashes them by samples."""
-once = partial(st.cache_resource, show_spinner=False, hash_funcs=KEYS)
-"""Computes a function once for each of its arguments; nobody may change what it returned."""
-rows_of = once(region_rows, max_entries=16)
-confusion_of = once(confusion, max_entries=128)
-draws_of = once(random_draws, max_entries=32)
-responses_of = once(responses, max_entries=32)
-tunings_of = once(tunings, max_entries=32)
-picture_regions = once(regions_of, max_entries=16)
+rows_of = cached.kept(16)(region_rows)
+confusion_of = cached.kept(128)(confusion)
+draws_of = cached.kept(32)(random_draws)
+responses_of = cached.kept(32)(responses)
+tunings_of = cached.kept(32)(tunings)
+picture_regions = cached.kept(16)(regions_of)
 
 
-@once(max_entries=16)
+@cached.kept(16)
 def image_source(shown: Shown) -> SizeSource:
     """Return the region tables of one image."""
     return of_shown(shown, cached.numbers(shown))
@@ -77,20 +67,20 @@ def analysis(folder: Path) -> Subject:
     return _analysis(folder, stamp_of(folder))
 
 
-@once(max_entries=4)
+@cached.kept(4)
 def _analysis(folder: Path, stamp: str) -> Subject:
     report = load_report(folder)
     return Subject(of_report(report, stamp), None, report)
 
 
-@once(max_entries=8)
+@cached.kept(8)
 def paired(subject: Subject) -> pd.DataFrame:
     """Return B - A of every index of an analysis."""
     assert subject.report is not None
     return paired_table(subject.report, *subject.source.letters)
 
 
-@once(max_entries=16)
+@cached.kept(16)
 def nulls_of(shown: Shown, choices: Choices, _partner: Sample | None) -> pd.DataFrame:
     """Return SCI of one image under N1 and N2, see ``image_nulls``."""
     return image_nulls(shown, cached.regions(shown), _partner, choices)
@@ -114,7 +104,7 @@ def partner_of(page: Page, shown: Shown) -> Sample | None:
     return found.sample if same else None
 
 
-@once(max_entries=16)
+@cached.kept(16)
 def worst_drawings(subject: Subject, choices: Choices) -> list[tuple[WorstPair, Drawing]]:
     """Draw the worst pairs of an image or analysis; none: all are in the right order."""
     regions = None if subject.shown is None else cached.regions(subject.shown)

@@ -71,7 +71,7 @@ def test_click_and_colours(fresh, visit, capsys):
     tile = page.locator("canvas[data-tile=A4]")
     for k in range(20):
         before = page.locator("table").filter(has_text="stride (px)").inner_text()
-        begun = press(page, tile, 20 + 11 * k, 15 + 5 * k)
+        begun = press(page, tile, 20 + 9 * k, 15 + 4 * k)
         page.wait_for_function(
             "before => { const table = [...document.querySelectorAll('table')]"
             ".find(t => t.innerText.includes('stride (px)'));"

@@ -208,13 +208,14 @@ def draw_page() -> None:
     if opened is None:
         return
     page, shown = opened
+    # First of all: other colours need nothing of what follows.
+    colors = {"map": page.state.colors, "difference": DIVERGING}
+    draw_colors(colors, opacity=page.state.opacity)
     with menus[0]:
         choose_heard(page, shown)
     objects = objects_of(shown)
     _draw_verdict(page, shown, objects)
     _open_small(page, shown, objects)
-    colors = {"map": page.state.colors, "difference": DIVERGING}
-    draw_colors(colors, opacity=page.state.opacity)
     _probe_fragment(page, shown)
     draw_objects(page, shown, objects)
     draw_sizes(shown)

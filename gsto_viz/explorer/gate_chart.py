@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 
 from gsto_viz.explorer.charts import GUIDE, Layers, Range
-from gsto_viz.explorer.values.gates import GateMatrix
+from gsto_viz.explorer.values.gate_matrix import GateMatrix
 
 CELL = "cell"
 """Name of the matrix's selection."""

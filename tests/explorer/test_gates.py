@@ -22,16 +22,18 @@ from gsto_viz.explorer.exports.figures import gates_sheet, marks_at, view_figure
 from gsto_viz.explorer.exports.files import drawn
 from gsto_viz.explorer.exports.gates import gates_exports
 from gsto_viz.explorer.shown import cut_regions
+from gsto_viz.explorer.values.gate_matrix import (
+    analysed_selectivity,
+    gate_matrix,
+)
 from gsto_viz.explorer.values.gate_tiles import gate_key, gate_of_tile, gate_viewer_data
 from gsto_viz.explorer.values.gates import (
     ALL,
     PLAIN,
     Held,
-    analysed_selectivity,
     first_gate,
     gate_choice,
     gate_histogram,
-    gate_matrix,
     gate_options,
     gate_places,
     gate_table,

@@ -27,21 +27,25 @@ from gsto_viz.explorer.probing import (
 )
 from gsto_viz.explorer.shown import LETTERS, Shown
 from gsto_viz.explorer.texts import plain
+from gsto_viz.explorer.values.gate_matrix import (
+    GateMatrix,
+    analysed_selectivity,
+    gate_matrix,
+    measured_gates,
+    selectivity,
+)
 from gsto_viz.explorer.values.gate_tiles import COLORS, gate_of_tile, gate_viewer_data
 from gsto_viz.explorer.values.gates import (
     NEAR_TOP,
     GateChoice,
-    GateMatrix,
     GatePlace,
     Held,
-    analysed_selectivity,
     choice_words,
     chosen_maps,
     compare_held,
     first_gate,
     gate_choice,
     gate_histogram,
-    gate_matrix,
     gate_options,
     gate_places,
     gate_table,
@@ -52,10 +56,8 @@ from gsto_viz.explorer.values.gates import (
     mean_gate,
     means_by_class,
     means_by_size,
-    measured_gates,
     members,
     region_gates,
-    selectivity,
 )
 from gsto_viz.explorer.values.probe import Point
 from gsto_viz.explorer.viewer import draw_colors, last_tile

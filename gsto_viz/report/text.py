@@ -18,7 +18,7 @@ from gsto_viz.report.summary import PairComparison, Report
 from gsto_viz.stats.compare import Comparison, comparison_table
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
 from gsto_viz.text_table import text_table
-from gsto_viz.words import NULLS, first_few, index_label
+from gsto_viz.words import NULLS, counted, first_few, index_label
 
 RANDOM_NOTE = (
     "Random weights (N3): every convolution drawn anew, batch-norm statistics measured again on\n"
@@ -44,8 +44,9 @@ def headline_text(report: Report) -> str:
         accuracy = "" if scores is None else f", mIoU {scores['miou']:.1f} % here"
         lines.append(f"{key} = {report.names[key]}{accuracy}")
         lines.append(
-            f"  {sci.n_images} images ({report.independence}), "
-            f"{sci.n_pairs} pairs of objects an octave or more apart"
+            f"  {counted(report.summary['images'], 'image')} ({report.independence}), "
+            f"{counted(sci.n_pairs, 'pair')} of objects an octave or more apart in "
+            f"{sci.n_images} of them"
         )
         lines += rows_text(headline_rows(report, key))
         verdict = report.verdict(key)
@@ -57,7 +58,9 @@ def headline_text(report: Report) -> str:
         lines += [f"  {null} is missing: {why}" for null, why in report.missing_nulls(key).items()]
         missing = report.model(key)["no_pairs"]
         if missing:
-            lines.append(f"  no pairs: {len(missing)} images ({first_few(missing, LISTED)})")
+            lines.append(
+                f"  no pairs: {counted(len(missing), 'image')} ({first_few(missing, LISTED)})"
+            )
         if rows := atlas_table(report, key):
             lines += ["", *text_table(rows, "<", indent="  "), f"  {atlas_words(report, key)}"]
         if rows := equalizer_table(report, key):

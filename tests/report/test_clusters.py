@@ -48,7 +48,9 @@ def test_an_analysis_resamples_the_blocks_that_were_asked_for(networks, tmp_path
     assert report.clusters == load_report(tmp_path / "r").clusters
     assert report.summary["clusters"] == 11
     assert report.index("A", "sci").low is not None
-    assert "in 11 blocks of 2 consecutive ones" in headline_text(report)
+    said = headline_text(report).splitlines()[1]
+    assert said.startswith("  22 images (in 11 blocks of 2 consecutive ones")
+    assert said.endswith(f"in {report.index('A', 'sci').n_images} of them")
     few = analyze(model, data, tmp_path / "few", block=3)
     assert few.index("A", "sci").low is None
     assert few.index("A", "sci").value == report.index("A", "sci").value

@@ -129,7 +129,11 @@ class ObjectCount(NamedTuple):
         if self.paired or not self.images:
             return ""
         if not self.regions:
-            return f"none of {self.images} images has a labelled region: every pixel is ignored"
+            return (
+                f"none of {counted(self.images, 'image')} has a region that counts: pixels of no "
+                "class and crowds do not, nor what is no person with joints where a network finds "
+                "joints"
+            )
         regions = counted(self.regions, "region")
         images = counted(self.images, "image")
         if not self.qualifying:

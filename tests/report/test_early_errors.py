@@ -235,7 +235,7 @@ def test_without_pairs_the_other_figures_are_drawn(networks, scenes, tmp_path):
 
 def test_labels_that_are_all_ignored_are_refused(networks, scenes, tmp_path):
     data = Flat(scenes.classes, 255)
-    with pytest.raises(GstoVizError, match="none of 3 images has a labelled region"):
+    with pytest.raises(GstoVizError, match="none of 3 images has a region that counts"):
         analyze({"A": networks["A"]}, data, tmp_path / "r", resume=True)
     assert not (tmp_path / "r").exists()
 
@@ -255,7 +255,7 @@ def patches(label, *boxes):
 PAIRLESS = {
     "one region": ([blank(0), blank(1), blank(0)], r"3 images without a pair: .* and 3 of 3 "
                    r"regions have that size, at most 1 in one image"),
-    "ignored": ([blank(255)] * 2, "none of 2 images has a labelled region: every pixel is ignored"),
+    "ignored": ([blank(255)] * 2, "none of 2 images has a region that counts: pixels of no class"),
     "tiny": ([patches(0, (0, 0, 7, 9), (20, 20, 3, 3)), patches(1, (5, 5, 2, 2))],
              "none of 3 regions in 2 images has 64 px, .* the largest has 63"),
     # 28 and 15 px: half a pixel too little for an octave.

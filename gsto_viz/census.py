@@ -180,6 +180,8 @@ class Census:
             )
         if len(present) < 2:
             only = f"only class '{present[0].name}' occurs" if present else "no class occurs"
+            if self.people is not None:
+                advice = "persons without a mask are ignored and are measured by their boxes"
             yield Finding("one-class", f"{only}, and {ignored}", advice, stops=own)
         elif absent:
             names = first_few([f"'{info.name}'" for info in absent])

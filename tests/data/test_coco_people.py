@@ -234,6 +234,12 @@ def test_persons_need_no_masks(tmp_path: Path) -> None:
     assert [one.instance for one in sample.people] == [0, 0]
     assert (sample.labels[2:14, 2:12] == 255).all()
     assert not sample.instances.any()
+    (note,) = (
+        one
+        for one in take_census(load_data(f"coco_keypoints:{tmp_path}")).findings()
+        if one.code == "one-class"
+    )
+    assert "measured by their boxes" in note.advice, "no class is missing from the list"
 
 
 def changed(key: str, number: int, **more: Any) -> dict[str, Any]:

@@ -245,7 +245,7 @@ def test_the_recipe_of_key_points_serves_both_networks_of_both_sizes(size: str) 
     ("settings", "message"),
     [
         ({"milestones": [5, 3]}, "milestones is .*; it must be rising epochs"),
-        ({"milestones": [80]}, "from 1 to below epochs, 80"),
+        ({"milestones": [80]}, r"from 1 to below epochs, 80, or \[\] for none"),
         ({"optimizer": "adamw"}, "choose sgd or adam"),
         ({"optimizer": "adam"}, "nesterov .*false with Adam"),
         ({"sigma": 0}, "sigma .*above 0"),

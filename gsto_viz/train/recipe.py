@@ -328,7 +328,7 @@ RULES = (
     _choice("optimizer", "sgd", "adam"),
     _must(
         "milestones",
-        "rising epochs from 1 to below epochs, {0.epochs}",
+        "rising epochs from 1 to below epochs, {0.epochs}, or [] for none",
         lambda v, r: list(v) == sorted(set(v)) and all(0 < epoch < r.epochs for epoch in v),
     ),
     _must("nesterov", "false where momentum is 0", lambda v, r: not v or r.momentum > 0),

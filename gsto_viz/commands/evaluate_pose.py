@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from gsto_viz.network import Network
     from gsto_viz.types import Dataset
 
-SEGMENTATION_ONLY = {"protocol": "single", "scales": None, "sizes": True, "export": None}
+SEGMENTATION_ONLY = {
+    "protocol": "single",
+    "scales": None,
+    "sizes": True,
+    "export": None,
+    "output": "main",
+}
 """Options that say nothing to a pose network, and what they are where they are not given."""
 
 

@@ -202,6 +202,7 @@ def test_the_command_scores_persons(
         ([], "does not say of which size its crops"),
         (["--size", "64x48", "--scales", "1,2"], "--scales is for segmentation"),
         (["--size", "64x48", "--protocol", "lip"], "--protocol is for segmentation"),
+        (["--size", "64x48", "--output", "stage3"], "--output is for segmentation"),
         (["--size", "64x48", "--data", "scenes:count=2,size=64x96"], "has no persons with key po"),
     ],
 )

@@ -35,13 +35,10 @@ from gsto_viz.files import read_small_text
 from gsto_viz.gains import Gains
 from gsto_viz.joints import joints_named
 from gsto_viz.look import Look
-from gsto_viz.models import (
-    ModelInfo,
-    SegmentationNetwork,
-    count_costs,
-)
+from gsto_viz.models import ModelInfo, SegmentationNetwork, count_costs
 from gsto_viz.models.base import task_of
 from gsto_viz.models.checkpoint import load_module
+from gsto_viz.models.costs import CONVENTIONS
 from gsto_viz.models.equalizer import watch_equalizers
 from gsto_viz.models.fusion import Transition
 from gsto_viz.models.gates import GatedScaleTransfer
@@ -54,8 +51,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_SITE = BRANCHES
 """The branches after the last fusion: what the paper draws."""
-COST_SIZE = (1024, 2048)
-"""Height and width at which costs are counted, as the papers do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +164,10 @@ class Network:
         """Parameters and multiply-adds of one of our networks; None for a foreign one."""
         if anatomy_of(self.module) is None:
             return None
-        costs = count_costs(self.module, *COST_SIZE)
+        height, width = CONVENTIONS[self.task].size
+        costs = count_costs(self.module, height, width)
         counted = {name: getattr(costs, name) for name in ("params", "conv_params", "macs")}
-        return {**counted, "height": COST_SIZE[0], "width": COST_SIZE[1]}
+        return {**counted, "height": height, "width": width}
 
     def to(self, device: torch.device) -> "Network":
         """Move the module."""

@@ -173,3 +173,13 @@ def test_a_look_is_kept_whole(models, tmp_path):
         for one, other in pairs:
             np.testing.assert_array_equal(one, other)
             assert not one.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "size"),
+    [("hrnetv2-tiny", 11, (1024, 2048)), ("hrnet-pose-tiny", 17, (384, 288))],
+)
+def test_costs_are_counted_on_the_image_size_of_the_task(name, classes, size) -> None:
+    costs = open_network(build_model(name, num_classes=classes)).costs
+    assert costs is not None
+    assert (costs["height"], costs["width"]) == size

@@ -72,21 +72,21 @@ class View:
         return find_regions(self.labels, self.instances)
 
     def class_index(self, name: str) -> int:
-        """Return the index of a class given by name (in any case) or number.
+        """Return the index of a class given by name (in any case, "_" as a space) or number.
 
         Raises:
             GstoVizError: There is no such class.
         """
-        wanted = name.casefold()
-        for index, known in enumerate(self.names):
-            if known.casefold() == wanted:
-                return index
+        names = [known.casefold().replace("_", " ") for known in self.names]
+        if (wanted := name.casefold().replace("_", " ")) in names:
+            return names.index(wanted)
         if name.isdecimal() and int(name) < len(self.names):
             return int(name)
+        what = "class" if self.heat_maps is None else "joint"
         numbered = "class 0" in self.names
         hint = "; its data set, given as --calibration SPEC, would name them" * numbered
         raise GstoVizError(
-            f"there is no class '{name}'; choose one of {', '.join(self.names)}{hint}"
+            f"there is no {what} '{name}'; choose one of {', '.join(self.names)}{hint}"
         )
 
 

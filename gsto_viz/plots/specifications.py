@@ -234,14 +234,14 @@ def _count_words(curve: SpecificationCurve) -> str:
     return " ".join(parts)
 
 
+COUNTED = "Cost: multiply-adds of one image of {sizes}, divided by 2^30, as the papers count them. "
 COSTS_CAPTION = (
-    "Cost: multiply-adds of one 1024x2048 image, divided by 2^30, as the papers "
-    "count them. mIoU and SCI on the analysed images; bars: 95% bootstrap interval over images. "
+    "mIoU and SCI on the analysed images; bars: 95% bootstrap interval over images. "
     "Each dot is one trained network: the distance between two dots is not evidence about a method."
 )
 MIOU_MARGIN = 5.0
 """Least room beside the values of mIoU, in percent: small differences shall look small."""
-COST = "multiply-adds at 1024x2048 / 2^30 (GMAC)"
+COST = "multiply-adds / 2^30 (GMAC)"
 MIOU = "mIoU, %"
 SCI = f"SCI ({INDICES['sci'].axis})"
 
@@ -253,7 +253,7 @@ def costs_data(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return networks as a table, null where a row lacks a number.
 
     Returns:
-        ``model``, ``name``, ``macs_gi`` (multiply-adds / 2^30 at 1024x2048), ``miou`` (percent on
+        ``model``, ``name``, ``macs_gi`` (multiply-adds / 2^30), ``miou`` (percent on
         the analysed images), ``miou_low``, ``miou_high``, ``sci``, ``sci_low``, ``sci_high`` (ends
         of intervals), ``n_images``, ``reason`` (of SCI).
     """
@@ -262,7 +262,7 @@ def costs_data(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 
 @context()
-def figure_costs(data: pd.DataFrame, *, width: float = WIDTH) -> Figure:
+def figure_costs(data: pd.DataFrame, *, sizes: Sequence[str] = (), width: float = WIDTH) -> Figure:
     """Draw mIoU against cost, SCI against cost, and SCI against mIoU.
 
     A network that lacks one of the two numbers of a panel is left out there and named above it. A
@@ -270,6 +270,7 @@ def figure_costs(data: pd.DataFrame, *, width: float = WIDTH) -> Figure:
 
     Args:
         data: What ``costs_data`` returns, a row per network, up to eight.
+        sizes: Of the images that costs are counted on, HxW, for the caption.
         width: Inches.
 
     Raises:
@@ -290,7 +291,8 @@ def figure_costs(data: pd.DataFrame, *, width: float = WIDTH) -> Figure:
     page.legend([*handles, guide("chance", linestyle="--")])
     lacking = [word for name, word in _WORDS.items() if data[name].isna().all()]
     missing = f" No network here has {' or '.join(lacking)}." if lacking else ""
-    return page.finish(COSTS_CAPTION + missing, _costs_alt_text(data))
+    counted = COUNTED.format(sizes=" or ".join(sizes)) if sizes else ""
+    return page.finish(counted + COSTS_CAPTION + missing, _costs_alt_text(data))
 
 
 PANELS = (("macs_gi", "miou"), ("macs_gi", "sci"), ("miou", "sci"))

@@ -245,9 +245,11 @@ def _segmentations(report: Report) -> Drawn:
 @_kind("costs", "Cost, accuracy and SCI")
 def _costs(report: Report) -> Drawn:
     rows = []
+    costs = {key: report.model(key)["costs"] for key in report.keys}
+    sizes = dict.fromkeys(f"{one['height']}x{one['width']}" for one in costs.values() if one)
     for key in report.keys:
-        model, sci = report.model(key), report.index(key, "sci")
-        cost, scores = model["costs"], model["scores"]
+        sci = report.index(key, "sci")
+        cost, scores = costs[key], report.model(key)["scores"]
         rows.append(
             {
                 "model": key,
@@ -262,7 +264,7 @@ def _costs(report: Report) -> Drawn:
             }
         )
     data = plots.costs_data(rows)
-    return Drawn(plots.figure_costs(data), data)
+    return Drawn(plots.figure_costs(data, sizes=tuple(sizes)), data)
 
 
 NOISE_DRAWS = 20

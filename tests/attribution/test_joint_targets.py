@@ -123,7 +123,7 @@ def test_words_that_are_no_joint(place):
     ("target", "message"),
     [
         (Target(Peak("nose")), "joints do not exclude one another, so heat maps have no margins"),
-        (Target(Peak("hand"), "mean"), "there is no class 'hand'; choose one of nose, left eye"),
+        (Target(Peak("hand"), "mean"), "there is no joint 'hand'; choose one of nose, left eye"),
         (Target(Peak("nose", (0, 0, 80, 9)), "mean"), "x=80 lies outside axis 1 of the image"),
         (Target(Peak("nose", (9, 9, 8, 9)), "mean"), "box:9,9,8,9:nose is empty"),
         (Target(parse_area("pixel:1,2"), "mean"), "the network predicts no class here; say which"),
@@ -270,7 +270,7 @@ def attribute(files, *words):
 
 
 def test_the_command_explains_a_joint(files, tmp_path, capsys):
-    target = ("--target", "joint:left wrist:8,8,60,50", "--json", "-")
+    target = ("--target", "joint:Left_Wrist:8,8,60,50", "--json", "-")
     assert attribute(files, *target, "--out", tmp_path / "run") == 0
     rows = json.loads(capsys.readouterr().out)
     exact = [row for row in rows if row["method"] == "shapley"]

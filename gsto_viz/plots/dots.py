@@ -327,6 +327,8 @@ def figure_sci_by_gap(
 ) -> Figure:
     """Draw SCI by octave gap: a panel each for all pairs, pairs of one and of two classes.
 
+    Pairs of two classes have no panel where there are none, as where there is one class.
+
     Args:
         frames: By network (A, B), what ``gsto_viz.stats.sci_by_gap`` returns.
         names: By network, the checkpoint's name for the legend.
@@ -339,8 +341,10 @@ def figure_sci_by_gap(
     handles = [*network_handles(frames, names), guide("chance", linestyle="--")]
     page = Page(width)
     head = 0.3 + len(frames) * NOTE_LINE / POINTS
-    (charts,) = page.charts((1, len(PANELS)), height=1.7, head=head, foot=0.45)
-    for ax, (classes, title) in zip(charts, PANELS.items(), strict=True):
+    pairs = pd.concat(frames.values()).groupby("classes")["n_pairs"].sum()
+    panels = {k: title for k, title in PANELS.items() if k != "different" or pairs.get(k, 0) > 0}
+    (charts,) = page.charts((1, len(panels)), height=1.7, head=head, foot=0.45)
+    for ax, (classes, title) in zip(charts, panels.items(), strict=True):
         _draw_gap_panel(ax, {k: f[f["classes"] == classes] for k, f in frames.items()})
         head_line(ax, title, pad=8 + NOTE_LINE * len(frames))
         ax.tick_params(labelleft=ax is charts[0])

@@ -97,3 +97,13 @@ def test_eight_networks_stay_within_their_bin(check_text):
     assert [one.get_color() for one in curves] == [mark.color for mark in NETWORKS]
     for curve in curves:
         assert np.abs(curve.get_xdata() - [0, 1, 2]).max() < 0.5
+
+
+def test_pairs_of_two_classes_have_no_panel_where_there_are_none(check_text):
+    frame = gaps()
+    none = frame["classes"] == "different"
+    frame.loc[none, "n_pairs"] = 0
+    frame.loc[none, ["value", "low", "high"]] = np.nan
+    figure = figure_sci_by_gap({"A": frame})
+    check_text(figure)
+    assert len(figure.axes) == 2

@@ -115,8 +115,9 @@ def choose_shown(page: Page, more: Callable[[Page], None] | None = None) -> Show
         None when that is not possible; the page then says why.
     """
     with toolbar():
-        thumbnail = st.empty()
+        thumbnail, name = st.empty(), st.empty()
         picture, problem = _choose_image(page)
+        name.markdown(_image_name(page), width="content")
         choose_networks(page)
         if more is not None:
             more(page)
@@ -226,7 +227,8 @@ def _choose_image(page: Page) -> tuple[Picture | None, str | None]:
         page.note(source=sources[0])
     if data is not None and page.state.image not in data.ids and page.state.source == "data":
         page.note(image=data.ids[0])
-    menu = st.popover(_image_name(page), icon=":material/image:", key=IMAGE_MENU, on_change="rerun")
+    # Under another label it would be another menu, and closed: so the image is named beside it.
+    menu = st.popover("Image", icon=":material/image:", key=IMAGE_MENU, on_change="rerun")
     if menu.open:
         with menu:
             _draw_menu(page, sources, data)
@@ -240,7 +242,7 @@ def _choose_image(page: Page) -> tuple[Picture | None, str | None]:
 
 
 def _image_name(page: Page) -> str:
-    """Return what the closed menu is called."""
+    """Return what the image is called in the toolbar."""
     state = page.state
     if state.source == "data":
         return plain(safe_name(str(state.image))[:18])

@@ -274,7 +274,7 @@ def test_the_probe_moves_by_keyboard(served, visit):
         page.keyboard.press("ArrowUp")
     wait_for_probe(page, (132, 0))
     label = page.locator(TILE.format("A32")).get_attribute("aria-label")
-    assert re.match(r"A /32 at x 132, y 0: 0?\.\d+, raw \d", label)
+    assert re.match(r"A /32 at x 132, y 0: rank \d+\.\d %, raw \d", label)
     page.locator("input[aria-label^='x (']").fill("7")
     page.keyboard.press("Enter")
     wait_for_probe(page, (7, 0))

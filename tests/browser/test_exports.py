@@ -142,8 +142,12 @@ def test_every_button_gives_its_file(served, visit, name):
 
 def test_curves_that_were_measured_are_exported(served, visit):
     page = visit(served.url + "/scale-probe?side=64&object=Bicyclist")
-    page.get_by_role("button", name="Measure A and B").click()
-    page.get_by_text("q of A and B").first.wait_for(timeout=180_000)
+    # Measured unasked where that is quick.
+    button, curves = page.get_by_role("button", name="Measure A"), page.get_by_text("q of A and B")
+    button.or_(curves).first.wait_for(timeout=60_000)
+    if button.count():
+        button.click()
+    curves.first.wait_for(timeout=180_000)
     page.settle()
     files = exported(page)
     (curves,) = (content for name, content in files.items() if name.endswith("-curves.csv"))

@@ -103,7 +103,7 @@ def test_the_page_shows_nothing_that_it_cannot_open():
     text = "".join(map(chapters_of, PARTS))
     assert "](" not in text
     assert "<!--" not in text
-    assert "### The strict verdict" in text
+    assert "## The strict verdict" in text
 
 
 def page(query: dict[str, str] | None = None, tab: str = TABS[0]) -> AppTest:

@@ -152,7 +152,7 @@ def chapters_of(part: str) -> str:
     name, heads = PARTS[part]
     texts = guide()
     return "\n\n".join(
-        texts[head] if head in (name, "How to read SCI") else f"### {head}\n\n{texts[head]}"
+        texts[head] if head in (name, "How to read SCI") else f"## {head}\n\n{texts[head]}"
         for head in heads
     )
 

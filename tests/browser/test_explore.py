@@ -47,8 +47,8 @@ def probe_of(page) -> tuple[int, int]:
 
 def wait_for_probe(page, expected: tuple[int, int]) -> None:
     page.wait_for_function(
-        "([x, y]) => document.querySelector(\"input[aria-label^='x (']\").value === String(x)"
-        " && document.querySelector(\"input[aria-label^='y (']\").value === String(y)",
+        "([x, y]) => document.querySelector(\"input[aria-label^='x (']\")?.value === String(x)"
+        " && document.querySelector(\"input[aria-label^='y (']\")?.value === String(y)",
         arg=list(expected),
         timeout=30_000,
     )

@@ -101,3 +101,16 @@ def test_text_is_broken_and_shortened_to_the_width():
     assert short.startswith("words")
     assert short.endswith("text")
     assert shorten("fits", 1.0, 7.0) == "fits"
+
+
+def test_as_much_of_a_text_is_kept_as_fits():
+    text = "frankfurt_000001_Will.AVToday-left"
+    for width in (0.05, 0.3, 0.8, 1.3):
+        fitting = ["…"]
+        for keep in range(2, len(text)):
+            tail = keep // 2
+            candidate = text[: keep - tail] + "…" + text[len(text) - tail :]
+            if text_width(candidate, 7.0) <= width:
+                fitting.append(candidate)
+        assert shorten(text, width, 7.0) == fitting[-1]
+    assert len(shorten("x" * 100_000, 1.0, 7.0)) < 40

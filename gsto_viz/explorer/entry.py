@@ -1,5 +1,6 @@
 """The script that Streamlit runs: the list of pages."""
 
+import json
 from functools import partial
 from typing import Any
 
@@ -7,12 +8,12 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from gsto_viz.explorer.page_frame import streamlit_page
+from gsto_viz.explorer.page_frame import IMAGE_SETTINGS, streamlit_page
 from gsto_viz.explorer.view_state import PAGES
 
 _JS = """
 const watched = new WeakSet();
-const IMAGE = ["source", "scene", "image", "upload", "run"];
+const IMAGE = IMAGE_SETTINGS;
 
 // Streamlit gives every change of the address an entry of its own, so that Back would undo single
 // steps of the probe. Only another page and another image get one.
@@ -50,7 +51,9 @@ export default function ({ parentElement, setStateValue }) {
   return () => observer.disconnect();
 }
 """
-_component = st.components.v2.component("gsto_viz_reconnect", js=_JS)
+_component = st.components.v2.component(
+    "gsto_viz_reconnect", js=_JS.replace("IMAGE_SETTINGS", json.dumps(IMAGE_SETTINGS))
+)
 
 
 def watch_the_browser() -> None:

@@ -63,7 +63,7 @@ LATE_S, LATE_IMAGE_S = 5.0, 1.0
 """Seconds in which a browser may still send an address that has been replaced since; one of another
 image is soon taken for the way back to it."""
 IMAGE_SETTINGS = ("source", "scene", "image", "upload", "run")
-"""What makes another image of an address; as in ``entry``."""
+"""What makes another image of an address."""
 
 
 def streamlit_page(name: str) -> Any:

@@ -16,7 +16,7 @@ from gsto_viz.files import read_small_text
 from gsto_viz.plots import PairRow
 from gsto_viz.report import Report, WorstPair
 from gsto_viz.report.folder import shown_p
-from gsto_viz.report.headline import headline_rows, null_text
+from gsto_viz.report.headline import FEW_PAIRS, headline_rows, null_text
 from gsto_viz.report.tables import read_table
 from gsto_viz.stats.compare import Comparison, compare_values, comparison_table
 from gsto_viz.stats.inference import EACH, MARGIN, Estimate, Images, cause, estimate
@@ -37,8 +37,6 @@ GEOMETRY = (
     "qualifies",
 )
 """Columns of the region table that say what a region is."""
-MIN_PAIRS = 20
-"""Pairs of regions below which no SCI is told: one pair gives 0 or 1."""
 MAX_MODELS = 2
 """Networks that the page compares: the first two of an analysis."""
 
@@ -525,7 +523,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 def interval_reasons(told: Iterable[Estimate]) -> tuple[str, ...]:
     """Return why numbers that are told have no interval, each reason once."""
-    some = [one for one in told if one.value is not None and one.n_pairs >= MIN_PAIRS]
+    some = [one for one in told if one.value is not None and one.n_pairs >= FEW_PAIRS]
     return tuple(dict.fromkeys(cause(one.reason) for one in some if one.low is None))
 
 

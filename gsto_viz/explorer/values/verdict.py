@@ -11,10 +11,9 @@ import pandas as pd
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer.shown import LETTERS, folder
 from gsto_viz.files import read_small_text
+from gsto_viz.report.headline import FEW_PAIRS
 from gsto_viz.words import counted
 
-FEW_PAIRS = 20
-"""Below so many pairs a share says nothing."""
 MAX_BYTES = 20_000_000
 
 

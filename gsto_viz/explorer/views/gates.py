@@ -64,6 +64,7 @@ from gsto_viz.explorer.viewer import draw_colors, last_tile
 from gsto_viz.look import Look
 from gsto_viz.plots.gates import NO_GATES
 from gsto_viz.report.folder import shown as shown_estimate
+from gsto_viz.report.headline import FEW_PAIRS
 from gsto_viz.stats.inference import Estimate
 from gsto_viz.words import counted
 
@@ -356,8 +357,6 @@ def draw_table(shown: Shown, letter: str, point: Point) -> None:
 
 
 KEY = "gates-viewer"
-FEW_PAIRS = 20
-"""Below so many pairs the SCI of an image says nothing."""
 NEITHER = (
     "Neither A nor B has gate maps on its transfers: every position goes through alike. "
     "Choose a gated network (marked so in the lists above) to see what its gates do."

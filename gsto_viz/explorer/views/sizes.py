@@ -18,7 +18,6 @@ from gsto_viz.explorer.texts import plain
 from gsto_viz.explorer.values.sizes import (
     INTERVAL,
     MAX_MODELS,
-    MIN_PAIRS,
     NOT_COMPUTED,
     Choices,
     Subject,
@@ -44,6 +43,7 @@ from gsto_viz.explorer.views.size_regions import (
 )
 from gsto_viz.plots import sci_dots_data
 from gsto_viz.report.folder import SHIFTS, shown_p
+from gsto_viz.report.headline import FEW_PAIRS
 from gsto_viz.report.text import layout_caution, transfer_caution
 from gsto_viz.stats import Estimate
 from gsto_viz.stats.inference import FLIPS, MARGIN, P_FLOOR, cause
@@ -435,7 +435,7 @@ def _draw_headline(subject: Subject, choices: Choices) -> None:
         with columns[-1]:
             told.append(found.comparison.difference)
             _draw_number("B - A, paired", found.comparison.difference, signed=True)
-            if found.comparison.test.p is not None and told[-1].n_pairs >= MIN_PAIRS:
+            if found.comparison.test.p is not None and told[-1].n_pairs >= FEW_PAIRS:
                 p = plain(shown_p(found.comparison.test.p))
                 st.markdown(f"Sign-flip test: p {p}, not adjusted.")
     if reasons := interval_reasons(told):
@@ -452,9 +452,9 @@ def _draw_number(label: str, one: Estimate, *, signed: bool = False) -> None:
     if one.value is None:
         st.metric(label, "none")
         st.markdown(f"No value: {cause(one.reason)}; {pairs}.")
-    elif one.n_pairs < MIN_PAIRS:
+    elif one.n_pairs < FEW_PAIRS:
         st.metric(label, "too few pairs")
-        st.markdown(f"{pairs}: too few to say; SCI is told from {MIN_PAIRS} pairs on.")
+        st.markdown(f"{pairs}: too few to say; SCI is told from {FEW_PAIRS} pairs on.")
     else:
         st.metric(label, f"{one.value:{'+' if signed else ''}.3f}")
         known = one.low is not None and one.high is not None

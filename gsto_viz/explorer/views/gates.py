@@ -10,10 +10,15 @@ import streamlit as st
 from gsto_viz.activity import FloatMap
 from gsto_viz.errors import GstoVizError
 from gsto_viz.explorer import cached
-from gsto_viz.explorer.charts import class_chart, histogram_chart, size_chart
 from gsto_viz.explorer.checkpoints import Choice
 from gsto_viz.explorer.exports.gates import gates_exports
-from gsto_viz.explorer.gate_chart import CELL, matrix_chart
+from gsto_viz.explorer.gate_charts import (
+    CELL,
+    class_chart,
+    histogram_chart,
+    matrix_chart,
+    size_chart,
+)
 from gsto_viz.explorer.page_frame import Page, draw_exports
 from gsto_viz.explorer.pair_header import open_pair
 from gsto_viz.explorer.pictures import Picture

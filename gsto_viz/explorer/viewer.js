@@ -569,6 +569,8 @@ class Viewer {
     this.request();
     const lines = [...this.root.querySelectorAll(".row")].slice(0, this.data && this.data.fitted);
     if (!this.data || !this.data.fitted || !lines.length) return;
+    // Measured at full width: what narrow tiles need would hold them narrow, as they stand in more rows.
+    this.root.style.maxWidth = "none";
     const main = document.querySelector("[data-testid=stMain]");
     const top = this.root.getBoundingClientRect().top + (main ? main.scrollTop : window.scrollY);
     const first = lines.map((line) => line.querySelector("canvas").getBoundingClientRect());
@@ -578,8 +580,7 @@ class Viewer {
     const other = bottom - this.root.getBoundingClientRect().top - pictures;
     if (!pictures || !wide) return;
     const limit = window.innerWidth < NARROW ? 0 : ((window.innerHeight - top - other) * wide) / pictures;
-    const width = limit ? `${Math.max(MIN_WIDTH, Math.floor(limit))}px` : "none";
-    if (this.root.style.maxWidth !== width) this.root.style.maxWidth = width;
+    if (limit) this.root.style.maxWidth = `${Math.max(MIN_WIDTH, Math.floor(limit))}px`;
   }
 
   layOut() {

@@ -158,7 +158,7 @@ def visit(chromium) -> Iterator[Callable[..., Any]]:
         if wait is not None:
             page.locator(wait).first.wait_for(timeout=60_000)
         page.shown_at = time.monotonic()
-        settle(page)
+        (stand_still if wait == VIEWER else settle)(page)
         return page
 
     yield open_page
